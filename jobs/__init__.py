@@ -1,0 +1,1 @@
+"""What a person starts: each job is `python -m jobs.NAME` and a `nightlift` sub-command."""

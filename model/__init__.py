@@ -1,0 +1,26 @@
+"""The network and its mathematics: torch in, torch out. No media files, no Ray, no codecs."""
+
+from model.curves import apply_curve
+from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
+from model.enhancer import CurveMaps, Enhancer, Look, Precision
+from model.weights import DEFAULT_WEIGHTS, Checkpoint, WeightsError, fingerprint, load, save
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "Architecture",
+    "Checkpoint",
+    "CurveMaps",
+    "CurveNetwork",
+    "DCENet",
+    "DCENetPlus",
+    "Enhancer",
+    "Look",
+    "Precision",
+    "Variant",
+    "WeightsError",
+    "apply_curve",
+    "build",
+    "fingerprint",
+    "load",
+    "save",
+]

@@ -1,0 +1,140 @@
+"""DCE-Net: an image goes in, its curve maps come out.
+
+Two networks of one shape (Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image
+Enhancement", CVPR 2020; Li et al., "Learning to Enhance Low-Light Image via Zero-Reference Deep Curve
+Estimation", TPAMI 2021): seven convolutions of 32 features, the last three of which also see an earlier
+layer. `DCENet` uses plain convolutions, `DCENetPlus` depthwise separable ones.
+
+Beyond the published layout, an `Architecture` may ask for four things, all recorded in a checkpoint:
+replicate padding (no dark borders), encoded input (dark values spread apart), global context (the network
+knows how dark the whole photo is) and one map for all three channels (grey stays grey by construction).
+
+Tensor suffixes: B batch, C colour channels, F features, K maps, M channels of a map (3 or 1), H height, W width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+FEATURES = 32
+INITIAL_STD = 0.02  # of every convolution's weights, as published
+
+Variant = Literal["dce", "plus"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """What a checkpoint must say for its network to be built again. The defaults are the published DCE-Net."""
+
+    variant: Variant = "dce"
+    """`dce`: plain convolutions; `plus`: depthwise separable ones."""
+    maps: int = 8
+    """Curve maps estimated, one for each step of the curve; the last serves every further step."""
+    map_channels: Literal[1, 3] = 3
+    """3: a map for each colour channel; 1: one for all three."""
+    padding: Literal["zeros", "replicate"] = "zeros"
+    """What the convolutions see beyond the border."""
+    encoded: bool = False
+    """Feed `2 (x + 1e-4)^0.4 - 1` in place of x."""
+    context: bool = False
+    """Add a projection of the third layer's global mean and deviation to the fourth layer."""
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("dce", "plus"):
+            raise ValueError(f"variant is {self.variant!r}; it must be 'dce' or 'plus'")
+        if self.padding not in ("zeros", "replicate"):
+            raise ValueError(f"padding is {self.padding!r}; it must be 'zeros' or 'replicate'")
+        if self.maps < 1 or self.map_channels not in (1, 3):
+            raise ValueError(
+                f"{self.maps} maps of {self.map_channels} channels; need 1 or more maps of 1 or 3 channels"
+            )
+
+
+PUBLISHED_DCE = Architecture()
+PUBLISHED_PLUS = Architecture(variant="plus", maps=1)
+
+
+class GlobalContext(nn.Module):
+    """Mean and standard deviation of each feature over the whole image, as a bias for each feature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(2 * FEATURES, FEATURES)
+        self.expand = nn.Linear(FEATURES, FEATURES)
+
+    def forward(self, features_BFHW: Tensor) -> Tensor:
+        mean_BF = features_BFHW.mean(dim=(2, 3))
+        variance_BF = features_BFHW.var(dim=(2, 3), correction=0)
+        # the small constant gives the root a gradient on flat images, whose variance is zero
+        statistics = torch.cat([mean_BF, (variance_BF + 1e-6).sqrt()], dim=1)
+        bias_BF = cast(Tensor, self.expand(torch.relu(self.squeeze(statistics))))
+        return bias_BF[:, :, None, None]
+
+
+class CurveNetwork(nn.Module):
+    """What both networks share: the wiring of seven convolutions. Subclasses say what a convolution is.
+
+    Call it with `image_BCHW`, float RGB in [0, 1]; it returns `maps_BKMHW` in (-1, 1) of the same height and width.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        wide = 2 * FEATURES
+        self.conv1 = self._convolution(3, FEATURES)
+        self.conv2 = self._convolution(FEATURES, FEATURES)
+        self.conv3 = self._convolution(FEATURES, FEATURES)
+        self.conv4 = self._convolution(FEATURES, FEATURES)
+        self.conv5 = self._convolution(wide, FEATURES)
+        self.conv6 = self._convolution(wide, FEATURES)
+        self.conv7 = self._convolution(wide, architecture.maps * architecture.map_channels)
+        self.context = GlobalContext() if architecture.context else None
+        self.apply(_draw_initial_weights)
+
+    def _convolution(self, inputs: int, outputs: int) -> nn.Module:
+        raise NotImplementedError
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        x = encode(image_BCHW) if self.architecture.encoded else image_BCHW
+        x1 = torch.relu(self.conv1(x))
+        x2 = torch.relu(self.conv2(x1))
+        x3 = torch.relu(self.conv3(x2))
+        x4 = self.conv4(x3)
+        x4 = torch.relu(x4 if self.context is None else x4 + self.context(x3))
+        x5 = torch.relu(self.conv5(torch.cat([x3, x4], dim=1)))
+        x6 = torch.relu(self.conv6(torch.cat([x2, x5], dim=1)))
+        flat = torch.tanh(self.conv7(torch.cat([x1, x6], dim=1)))
+        maps: Tensor = flat.unflatten(1, (self.architecture.maps, self.architecture.map_channels))
+        return maps
+
+
+class DCENet(CurveNetwork):
+    """Plain 3x3 convolutions; 79,416 weights as published, 24 maps (eight for each channel)."""
+
+    def _convolution(self, inputs: int, outputs: int) -> nn.Module:
+        return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=self.architecture.padding)
+
+
+class DCENetPlus(CurveNetwork):
+    """Depthwise separable convolutions; 10,561 weights as published, 3 maps (one for each channel)."""
+
+    def _convolution(self, inputs: int, outputs: int) -> nn.Module:
+        depth = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, padding_mode=self.architecture.padding)
+        return nn.Sequential(depth, nn.Conv2d(inputs, outputs, 1))
+
+
+def build(architecture: Architecture) -> CurveNetwork:
+    """The network that `architecture` describes, with freshly drawn weights."""
+    return DCENetPlus(architecture) if architecture.variant == "plus" else DCENet(architecture)
+
+
+def encode(image: Tensor) -> Tensor:
+    """Spread dark values apart: [0, 1] to about [-0.95, 1]."""
+    return 2 * (image + 1e-4) ** 0.4 - 1
+
+
+def _draw_initial_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, INITIAL_STD)

@@ -1,0 +1,134 @@
+"""Enhancer: the one object the pipeline holds. Photos in, enhanced photos out, any size, bounded memory.
+
+The network sees a reduced copy of each image; the image itself is touched once, a band of rows at a time.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
+from model.weights import Checkpoint
+
+BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
+
+Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWx3 RGB or HxWx1 grey
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """How strongly an image is enhanced."""
+
+    iterations: int = 8
+    """Steps of the light-enhancement curve, 0 to 16. 8 is what the network was trained for."""
+    passes: int = 1
+    """Times the whole estimate-and-apply is done, each on the result of the one before."""
+    strength: float = 1.0
+    """Scale of the curve maps: 0 leaves the image as it is, 1 is the network's own estimate, up to 2."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.iterations <= MAX_ITERATIONS:
+            raise ValueError(f"iterations is {self.iterations}; it must be between 0 and {MAX_ITERATIONS}")
+        if not 1 <= self.passes <= 4:
+            raise ValueError(f"passes is {self.passes}; it must be between 1 and 4")
+        if not 0 <= self.strength <= 2:
+            raise ValueError(f"strength is {self.strength}; it must be between 0 and 2")
+
+
+@dataclass(frozen=True, slots=True)
+class CurveMaps:
+    """What `estimate` found for one image: for each pass `maps_1KMHW` at the size of the reduced copy."""
+
+    passes: tuple[Tensor, ...]
+    factor: int
+    """How many pixels of the image one pixel of the maps covers, along each side."""
+
+
+class Enhancer:
+    """Estimates curve maps on a reduced copy of an image and applies them at full size.
+
+    `checkpoint`: a loaded network. `estimate_size`: long side in pixels of the reduced copy; None for full
+    size. `device`: a torch device. `precision`: of the network alone; curves are always applied in float32.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        look: Look = Look(),
+        *,
+        estimate_size: int | None,
+        device: str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
+        self.look = look
+        self.estimate_size = estimate_size
+        self.device = torch.device(device)
+        self.dtype = _dtype(precision, self.device)
+        self.network = checkpoint.network.to(self.device, self.dtype).requires_grad_(False).eval()
+
+    def enhance(self, images: Sequence[Pixels]) -> list[Pixels]:
+        """Enhance images of any sizes; each comes back in its own shape and dtype."""
+        return [self.apply(image, maps) for image, maps in zip(images, self.estimate(images), strict=True)]
+
+    @torch.inference_mode()
+    def estimate(self, images: Sequence[Pixels]) -> list[CurveMaps]:
+        """Curve maps for each image. Reduced copies of one size go through the network as one batch."""
+        factors = [reduction_factor(image.shape[0], image.shape[1], self.estimate_size) for image in images]
+        copies = [self._reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
+        same_size: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, copy in enumerate(copies):
+            same_size[copy.shape].append(index)
+        found: dict[int, CurveMaps] = {}
+        for indices in same_size.values():
+            passes = self._passes(torch.stack([copies[index] for index in indices]))
+            for row, index in enumerate(indices):
+                found[index] = CurveMaps(tuple(maps[row : row + 1] for maps in passes), factors[index])
+        return [found[index] for index in range(len(images))]
+
+    @torch.inference_mode()
+    def apply(self, image: Pixels, maps: CurveMaps) -> Pixels:
+        """Apply curve maps to an image at full size, in bands of rows; dtype and shape stay."""
+        height, width, channels = image.shape
+        white = float(np.iinfo(image.dtype).max)
+        enhanced = np.empty_like(image)
+        step = max(1, BAND_PX // (width * maps.factor)) * maps.factor
+        for top in range(0, height, step):
+            rows = slice(top, min(top + step, height))
+            x = _tensor(image[rows]).to(self.device).permute(2, 0, 1)[None].float() / white
+            for maps_1KMHW in maps.passes:
+                x = apply_curve(x, upsample(maps_1KMHW, maps.factor, rows, width), self.look.iterations)
+            if x.shape[1] != channels:  # a grey image under one map for each channel
+                x = x.mean(dim=1, keepdim=True)
+            levels = (x[0] * white).round_().clamp_(0, white).permute(1, 2, 0)
+            enhanced[rows] = levels.to(torch.int32).cpu().numpy()
+        return enhanced
+
+    def _reduced(self, image: Pixels, factor: int) -> Tensor:
+        reduced_HWC = reduce(_tensor(image).to(self.device), factor) / float(np.iinfo(image.dtype).max)
+        return reduced_HWC.permute(2, 0, 1).expand(3, -1, -1)
+
+    def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
+        passes = []
+        for _ in range(self.look.passes):
+            maps = self.network(image_BCHW.to(self.dtype)).float() * self.look.strength
+            passes.append(maps.clamp_(-1, 1))
+            if len(passes) < self.look.passes:
+                image_BCHW = apply_curve(image_BCHW, passes[-1], self.look.iterations)
+        return passes
+
+
+def _tensor(image: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image))
+
+
+def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,0 +1,110 @@
+"""Network weights on disk: load, save, fingerprint.
+
+Our own files are safetensors whose metadata says all that inference must know. The original authors' `.pth`
+files load too (without executing code): they hold the published layout and no metadata.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.dce_net import PUBLISHED_DCE, PUBLISHED_PLUS, Architecture, CurveNetwork, Variant, build
+
+FORMAT = "nightlift-1"
+DEFAULT_WEIGHTS: dict[Variant, Path] = {
+    "dce": Path(__file__).parent / "weights" / "dce.safetensors",
+    "plus": Path(__file__).parent / "weights" / "plus.safetensors",
+}
+
+
+class WeightsError(ValueError):
+    """A weights file that is missing, broken, or not of this family of networks. The message names the file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A network and what its file says of it."""
+
+    network: CurveNetwork
+    estimate_size: int | None
+    """Long side in pixels of the reduced copy it was trained for; None: full size."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Further metadata: what it was trained on, by which settings, with which scores."""
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a `.safetensors` file of ours or a published `.pth` file. Raises WeightsError."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file, or leave --weights out")
+    try:
+        checkpoint = _load_published(path) if path.suffix == ".pth" else _load_own(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{path}: not weights of a DCE-Net ({error})") from error
+    checkpoint.network.eval()
+    return checkpoint
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write `checkpoint` as safetensors; the file appears whole or not at all."""
+    metadata = {
+        "format": FORMAT,
+        "architecture": json.dumps(asdict(checkpoint.network.architecture)),
+        "estimate_size": json.dumps(checkpoint.estimate_size),
+        **checkpoint.notes,
+    }
+    tensors = {
+        name: tensor.detach().float().cpu().contiguous() for name, tensor in checkpoint.network.state_dict().items()
+    }
+    part = path.with_name(f".{path.name}.part")
+    save_file(tensors, part, metadata)
+    part.replace(path)
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """A short hash of the weights and all that decides what they do; equal for equal networks, whatever the file."""
+    digest = hashlib.sha256(repr((checkpoint.network.architecture, checkpoint.estimate_size)).encode())
+    for name, tensor in sorted(checkpoint.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _load_own(path: Path) -> Checkpoint:
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        if metadata.pop("format", None) != FORMAT:
+            raise WeightsError(
+                f"{path}: a safetensors file that nightlift did not write (its metadata lacks format {FORMAT})"
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    architecture = Architecture(**json.loads(metadata.pop("architecture")))
+    estimate_size = json.loads(metadata.pop("estimate_size"))
+    return Checkpoint(network=_fill(architecture, tensors), estimate_size=estimate_size, notes=metadata)
+
+
+def _load_published(path: Path) -> Checkpoint:
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    separable = any("depth_conv" in name for name in published)
+    renamed = {_own_name(name): tensor for name, tensor in published.items()}
+    network = _fill(PUBLISHED_PLUS if separable else PUBLISHED_DCE, renamed)
+    return Checkpoint(network=network, estimate_size=None, notes={"origin": path.name})
+
+
+def _own_name(published: str) -> str:
+    return published.replace("e_conv", "conv").replace("depth_conv", "0").replace("point_conv", "1")
+
+
+def _fill(architecture: Architecture, tensors: Mapping[str, Tensor]) -> CurveNetwork:
+    network = build(architecture)
+    network.load_state_dict(dict(tensors))
+    return network

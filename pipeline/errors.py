@@ -1,0 +1,72 @@
+"""What can go wrong, each with a stable code that users can search for in a manifest.
+
+    NightliftError
+     +-- UsageError              usage            flags or places that make no sense together
+     +-- StorageError            storage          a place could not be read or written
+     |    +-- NotFound           not_found        nothing is there
+     |    +-- AccessDenied       access_denied    credentials missing, wrong or expired
+     |    +-- Unreachable        unreachable      no answer from the endpoint
+     +-- MediaError              media            a file that cannot be enhanced
+          +-- EmptyFile          empty            0 bytes
+          +-- NotMedia           not_media        not of any known format, whatever its name says
+          +-- Damaged            damaged          truncated or corrupt
+          +-- TooLarge           too_large        more pixels than --max-pixels
+          +-- Unsupported        unsupported      a known format, a feature of it that we cannot handle
+          +-- MissingExtra       missing_extra    an optional package is not installed
+
+A message says which file, what was found, and what to do.
+"""
+
+from typing import ClassVar
+
+
+class NightliftError(Exception):
+    code: ClassVar[str] = "internal"
+
+
+class UsageError(NightliftError):
+    code = "usage"
+
+
+class StorageError(NightliftError):
+    code = "storage"
+
+
+class NotFound(StorageError):
+    code = "not_found"
+
+
+class AccessDenied(StorageError):
+    code = "access_denied"
+
+
+class Unreachable(StorageError):
+    code = "unreachable"
+
+
+class MediaError(NightliftError):
+    code = "media"
+
+
+class EmptyFile(MediaError):
+    code = "empty"
+
+
+class NotMedia(MediaError):
+    code = "not_media"
+
+
+class Damaged(MediaError):
+    code = "damaged"
+
+
+class TooLarge(MediaError):
+    code = "too_large"
+
+
+class Unsupported(MediaError):
+    code = "unsupported"
+
+
+class MissingExtra(MediaError):
+    code = "missing_extra"
