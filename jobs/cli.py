@@ -1,0 +1,45 @@
+"""`nightlift`: the console command, with a sub-command for each job."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from jobs import images
+from pipeline.errors import NightliftError
+
+JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "images": (images.ImagesConfig, images.run),
+}
+INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status: 0 all done, 1 some inputs failed, 2 usage or nothing to read."""
+    logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("nightlift").setLevel(logging.INFO)
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except NightliftError as error:
+        print(f"nightlift: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("nightlift: stopped; run the same command again to go on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    config = tyro.extras.subcommand_cli_from_dict(
+        {name: config_type for name, (config_type, _) in JOBS.items()},
+        prog="nightlift",
+        description="Lifts night photos and night footage into visible light, in bulk, on Ray.",
+        args=arguments,
+    )
+    run = next(run for config_type, run in JOBS.values() if isinstance(config, config_type))
+    return run(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

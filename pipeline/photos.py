@@ -1,0 +1,205 @@
+"""The steps a photo goes through: read and decode, enhance, encode and write. Plain callables; no Ray here.
+
+Between the steps travels a `Development`: the record, its outcome so far, and the decoded photo. A photo whose
+outcome is settled (failed, or skipped as bright) passes through the remaining steps untouched, so that every record
+comes out as exactly one outcome.
+"""
+
+import hashlib
+import posixpath
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from model import Checkpoint, Enhancer, Look, Precision, fingerprint
+from pipeline.errors import EmptyFile, NightliftError
+from pipeline.images import Photo, decode, encode, format_of
+from pipeline.records import Outcome, Record
+from pipeline.storage import Storage
+
+REVISION = 1  # raise it when a change of code changes the pixels that come out: then everything is work again
+LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
+LUMA_SAMPLES = 1 << 16  # pixels that the mean luma is taken from
+BRIGHT = "already_bright"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhotoSettings:
+    """Everything that decides what comes out for a photo, but the weights."""
+
+    look: Look = Look()
+    estimate_size: int | None = 256
+    precision: Precision = "auto"
+    format: str | None = None
+    quality: int | None = None
+    skip_bright: Literal["no", "copy", "leave"] = "no"
+    bright_luma: float = 0.45
+    max_pixels: int = 500_000_000
+
+    def fingerprint(self, checkpoint: Checkpoint) -> str:
+        """Hash of these settings and the weights; two runs with equal ones give equal files."""
+        parts = (REVISION, sorted(asdict(self).items(), key=str), fingerprint(checkpoint))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(slots=True)
+class Development:
+    """A photo on its way through the steps."""
+
+    record: Record
+    outcome: Outcome
+    data: bytes = b""
+    """The source's content."""
+    photo: Photo | None = None
+    settled: bool = False
+    """Nothing more is to be done; `outcome` is final."""
+
+
+class ReadAndDecode:
+    """Record -> decoded photo. Settles what cannot be read or decoded, and what is bright already."""
+
+    def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
+        self.storage = storage
+        self.settings = settings
+
+    def __call__(self, record: Record) -> Development:
+        work = Development(record, Outcome.of(record))
+        with _settling(work):
+            with _timed(work, "seconds_read"):
+                work.data = self.storage.read(record.source)
+            work.outcome.bytes_in = len(work.data)
+            if not work.data:
+                raise EmptyFile("the file is empty (0 bytes); nothing to enhance")
+            with _timed(work, "seconds_decode"):
+                work.photo = decode(work.data, max_pixels=self.settings.max_pixels)
+            self._describe(work, work.photo)
+        return work
+
+    def _describe(self, work: Development, photo: Photo) -> None:
+        height, width = photo.frames[0].pixels.shape[:2]
+        work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
+        work.outcome.notes += photo.notes
+        work.outcome.luma_before = work.outcome.luma_after = luma = mean_luma(photo)
+        if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
+            work.outcome.outcome, work.outcome.code = "skipped", BRIGHT
+            work.outcome.message = f"mean luma {luma:.2f}, at or above --bright-luma {self.settings.bright_luma:g}"
+            work.settled = self.settings.skip_bright == "leave"
+
+
+class Enhance:
+    """Decoded photos -> enhanced photos. Holds the network: one for each worker."""
+
+    def __init__(self, checkpoint: Checkpoint, settings: PhotoSettings, device: str) -> None:
+        self.enhancer = Enhancer(
+            checkpoint,
+            settings.look,
+            estimate_size=settings.estimate_size,
+            device=device,
+            precision=settings.precision,
+        )
+
+    def __call__(self, works: Sequence[Development]) -> list[Development]:
+        """Enhance the photos that are neither settled nor bright."""
+        for work in works:
+            if work.photo is not None and not work.settled and work.outcome.code != BRIGHT:
+                with _settling(work), _timed(work, "seconds_enhance"):
+                    work.photo = self._enhanced(work.photo)
+                    work.outcome.luma_after = mean_luma(work.photo)
+        return list(works)
+
+    def _enhanced(self, photo: Photo) -> Photo:
+        pixels = self.enhancer.enhance([frame.pixels for frame in photo.frames])
+        frames = [replace(frame, pixels=new) for frame, new in zip(photo.frames, pixels, strict=True)]
+        return replace(photo, frames=frames)
+
+
+class EncodeAndWrite:
+    """Enhanced photo -> file at the destination -> outcome."""
+
+    def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
+        self.storage = storage
+        self.settings = settings
+
+    def __call__(self, work: Development) -> Outcome:
+        if not work.settled and work.photo is not None:
+            with _settling(work):
+                with _timed(work, "seconds_encode"):
+                    data = self._encoded(work, work.photo)
+                with _timed(work, "seconds_write"):
+                    self.storage.write(work.record.destination, data)
+                work.outcome.bytes_out = len(data)
+                if work.outcome.code != BRIGHT:
+                    work.outcome.outcome = "done"
+        return work.outcome
+
+    def _encoded(self, work: Development, photo: Photo) -> bytes:
+        written = format_of(work.record.destination)
+        if work.outcome.code == BRIGHT and written == format_of(work.record.source):
+            return work.data
+        if written is None:
+            raise ValueError(f"{work.record.destination}: not the name of a photo")
+        data, notes = encode(photo, written.name, quality=self.settings.quality)
+        work.outcome.notes += notes
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoSteps:
+    """All steps joined, for one process: record in, outcome out."""
+
+    decode: ReadAndDecode
+    enhance: Enhance
+    encode: EncodeAndWrite
+
+    @classmethod
+    def of(cls, storage: Storage, settings: PhotoSettings, checkpoint: Checkpoint, device: str = "cpu") -> "PhotoSteps":
+        return cls(
+            ReadAndDecode(storage, settings), Enhance(checkpoint, settings, device), EncodeAndWrite(storage, settings)
+        )
+
+    def __call__(self, record: Record) -> Outcome:
+        [work] = self.enhance([self.decode(record)])
+        return self.encode(work)
+
+
+def mean_luma(photo: Photo) -> float:
+    """Mean BT.601 luma in [0, 1] of the first frame, from a regular sample of its pixels."""
+    pixels = photo.frames[0].pixels
+    step = max(1, int((pixels.shape[0] * pixels.shape[1] / LUMA_SAMPLES) ** 0.5))
+    channels = pixels[::step, ::step].reshape(-1, pixels.shape[2]).mean(axis=0) / np.iinfo(pixels.dtype).max
+    return float(channels[0] if channels.size == 1 else channels @ LUMA)
+
+
+@contextmanager
+def _settling(work: Development) -> Iterator[None]:
+    """End a photo's way with a failed outcome for whatever goes wrong: one bad file never ends a job."""
+    try:
+        yield
+    except NightliftError as error:
+        _fail(work, error.code, str(error))
+    except MemoryError:
+        _fail(work, "out_of_memory", "not enough memory for this photo; use fewer --workers or lower --max-pixels")
+    except Exception as error:
+        _fail(work, "internal", f"{type(error).__name__}: {error}")
+
+
+def _fail(work: Development, code: str, message: str) -> None:
+    name = posixpath.basename(work.record.source)
+    work.outcome.outcome, work.outcome.code = "failed", code
+    work.outcome.message = message if work.record.source in message else f"{name}: {message}"
+    work.settled, work.photo = True, None
+
+
+@contextmanager
+def _timed(work: Development, column: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        setattr(work.outcome, column, time.perf_counter() - start)
+
+

@@ -1,0 +1,76 @@
+"""The columns that travel: the only schema. A `Record` goes into a flow, an `Outcome` comes out."""
+
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+
+Ending = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One input: a reference, never its content."""
+
+    source: str
+    """URL or absolute path."""
+    version: str
+    """Identifies the content: the store's ETag or time of last change, and size."""
+    size_bytes: int
+    destination: str
+    """URL or absolute path of the output."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What happened to one input: one row of the manifest. Filled in on the way through the flow."""
+
+    source: str
+    version: str
+    destination: str
+    outcome: Ending = "failed"
+    code: str = ""
+    """Why it was skipped or failed: a word to search for (see `pipeline/errors.py`); empty when done."""
+    message: str = ""
+    """The same for a person: which file, what was found, what to do."""
+    attempts: int = 1
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds_read: float = 0.0
+    seconds_decode: float = 0.0
+    seconds_enhance: float = 0.0
+    seconds_encode: float = 0.0
+    seconds_write: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    width_px: int = 0
+    height_px: int = 0
+    frames: int = 0
+    luma_before: float | None = None
+    """Mean BT.601 luma in [0, 1] of the decoded pixels; None where nothing was decoded."""
+    luma_after: float | None = None
+    notes: list[str] = field(default_factory=list)
+    """What could not be kept or was changed on the way, in sentences."""
+    fingerprint: str = ""
+    """Hash of the weights and of every setting that decides the output."""
+    run: str = ""
+    """The run that wrote this row: its start in UTC and a random word."""
+
+    @classmethod
+    def of(cls, record: Record) -> "Outcome":
+        return cls(source=record.source, version=record.version, destination=record.destination)
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_ARROW: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    float | None: pa.float64(),
+    list[str]: pa.list_(pa.string()),
+    datetime: pa.timestamp("us", tz="UTC"),
+    Ending: pa.string(),
+}
+OUTCOME_SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in fields(Outcome)])

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+
+from model import Architecture, Checkpoint, Enhancer, Look, apply_curve, build
+
+
+def _checkpoint(**architecture: object) -> Checkpoint:
+    torch.manual_seed(3)
+    network = build(Architecture(**architecture))  # type: ignore[arg-type]
+    for parameter in network.parameters():
+        parameter.data *= 4  # maps far enough from zero to be seen
+    return Checkpoint(network=network, estimate_size=None)
+
+
+def _photo(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    random = np.random.default_rng(height * width)
+    coarse = random.integers(0, np.iinfo(dtype).max // 3, (height // 8 + 1, width // 8 + 1, channels))
+    return coarse.repeat(8, 0).repeat(8, 1)[:height, :width].astype(dtype)
+
+
+@torch.inference_mode()
+def test_full_size_estimate_is_the_reference_exactly() -> None:
+    checkpoint, photo = _checkpoint(), _photo(50, 70)
+    x = torch.from_numpy(photo).permute(2, 0, 1)[None] / 255
+    expected = (apply_curve(x, checkpoint.network(x), 8)[0] * 255).round().permute(1, 2, 0).numpy()
+    [enhanced] = Enhancer(checkpoint, estimate_size=None).enhance([photo])
+    assert np.abs(enhanced.astype(int) - expected).max() <= 1
+    assert (enhanced != photo).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1, 1), (5, 300, 3), (300, 5, 1), (33, 33, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("map_channels", [1, 3])
+def test_shape_and_dtype_stay(shape: tuple[int, int, int], dtype: type, map_channels: int) -> None:
+    photo = _photo(*shape, dtype=dtype)
+    [enhanced] = Enhancer(_checkpoint(map_channels=map_channels), estimate_size=32).enhance([photo])
+    assert (enhanced.shape, enhanced.dtype) == (photo.shape, photo.dtype)
+
+
+def test_a_batch_of_many_sizes_equals_one_by_one() -> None:
+    photos = [_photo(40, 60), _photo(90, 20), _photo(40, 60, 1), _photo(200, 300), _photo(60, 40)]
+    enhancer = Enhancer(_checkpoint(context=True), estimate_size=32)
+    for together, photo in zip(enhancer.enhance(photos), photos, strict=True):
+        assert np.abs(together.astype(int) - enhancer.enhance([photo])[0]).max() <= 1
+
+
+def test_sixteen_bits_are_not_enhanced_as_eight() -> None:
+    photo = _photo(40, 60, dtype=np.uint16)
+    [enhanced] = Enhancer(_checkpoint(), estimate_size=32).enhance([photo])
+    [coarse] = Enhancer(_checkpoint(), estimate_size=32).enhance([(photo // 257).astype(np.uint8)])
+    assert np.abs(enhanced / 65535 - coarse / 255).max() < 0.01
+    assert len(np.unique(enhanced)) > len(np.unique(coarse))
+
+
+def test_strength_and_iterations_of_nothing_change_nothing() -> None:
+    photo = _photo(40, 60)
+    for look in (Look(strength=0), Look(iterations=0)):
+        [enhanced] = Enhancer(_checkpoint(), look, estimate_size=32).enhance([photo])
+        assert (enhanced == photo).all()
+
+
+def test_two_passes_are_the_enhancement_of_the_enhanced() -> None:
+    photo = _photo(40, 60, dtype=np.uint16)
+    once = Enhancer(_checkpoint(), estimate_size=None)
+    [twice] = Enhancer(_checkpoint(), Look(passes=2), estimate_size=None).enhance([photo])
+    [by_hand] = once.enhance(once.enhance([photo]))
+    assert np.abs(twice.astype(int) - by_hand).max() <= 4  # of 65535: the hand-made one is rounded in between
+
+
+def test_bf16_is_close_to_fp32() -> None:
+    photo = _photo(64, 64)
+    [fine] = Enhancer(_checkpoint(), estimate_size=None, precision="fp32").enhance([photo])
+    [coarse] = Enhancer(_checkpoint(), estimate_size=None, precision="bf16").enhance([photo])
+    assert np.abs(fine.astype(int) - coarse).max() <= 4
+
+
+@pytest.mark.parametrize("wrong", [{"iterations": 17}, {"iterations": -1}, {"passes": 0}, {"strength": 3.0}])
+def test_looks_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Look(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_picture() -> None:
+    photo = _photo(300, 400)
+    [cpu] = Enhancer(_checkpoint(), estimate_size=64, precision="fp32").enhance([photo])
+    [gpu] = Enhancer(_checkpoint(), estimate_size=64, precision="fp32", device="cuda").enhance([photo])
+    assert np.abs(cpu.astype(int) - gpu).max() <= 1

@@ -1,0 +1,88 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import StorageError
+from pipeline.manifest import MERGE_PARTS, Manifest
+from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
+from pipeline.storage import Storage
+
+
+def _manifest(folder: Path, fingerprint: str = "f1") -> Manifest:
+    return Manifest(Storage(), str(folder), fingerprint, {"iterations": 8})
+
+
+def _done(source: str, version: str = "v1") -> Outcome:
+    record = Record(source=source, version=version, size_bytes=3, destination=f"/out{source}")
+    return replace(Outcome.of(record), outcome="done", bytes_out=3, notes=["palette became RGB"])
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((folder / "_nightlift" / "manifest").iterdir())
+
+
+def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([_done("/a.jpg"), _done("/b.jpg")])
+    manifest.close()
+    table = manifest.read()
+    assert table.schema.names == OUTCOME_SCHEMA.names
+    rows = table.to_pylist()
+    assert [row["source"] for row in rows] == ["/a.jpg", "/b.jpg"]
+    assert {row["fingerprint"] for row in rows} == {"f1"}
+    assert {row["run"] for row in rows} == {manifest.run}
+    assert rows[0]["notes"] == ["palette became RGB"]
+
+
+def test_other_tools_read_the_folder_and_find_the_settings(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([_done("/a.jpg")])
+    manifest.close()
+    assert pq.read_table(tmp_path / "_nightlift" / "manifest").num_rows == 1
+    [part] = _parts(tmp_path)
+    assert b'"iterations": 8' in pq.read_schema(part).metadata[b"nightlift"]
+
+
+def test_the_first_rows_are_on_storage_before_the_run_ends(tmp_path: Path) -> None:
+    _manifest(tmp_path).append([_done("/a.jpg")])
+    assert _manifest(tmp_path).done() == {"/a.jpg": ("v1", "/out/a.jpg")}
+
+
+def test_done_is_what_the_newest_row_says_under_the_same_fingerprint(tmp_path: Path) -> None:
+    first = _manifest(tmp_path)
+    first.append([_done("/a.jpg"), _done("/b.jpg"), _done("/c.jpg")])
+    first.close()
+    second = _manifest(tmp_path)
+    second.append([replace(_done("/b.jpg"), outcome="failed", code="damaged"), _done("/c.jpg", "v2")])
+    second.close()
+    assert _manifest(tmp_path).done() == {"/a.jpg": ("v1", "/out/a.jpg"), "/c.jpg": ("v2", "/out/c.jpg")}
+    assert _manifest(tmp_path, "f2").done() == {}
+
+
+def test_a_skipped_row_without_output_is_done_too(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([replace(_done("/a.txt"), outcome="skipped", code="not_a_photo", bytes_out=0)])
+    assert manifest.done() == {"/a.txt": ("v1", "")}
+
+
+def test_many_parts_are_merged_and_no_row_is_lost(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    for number in range(3 * MERGE_PARTS + 5):
+        manifest.append([_done(f"/{number}.jpg")])
+        manifest.flush()
+        assert len(_parts(tmp_path)) <= 2 * MERGE_PARTS
+    manifest.close()
+    assert len(_parts(tmp_path)) == 1
+    assert len(manifest.done()) == 3 * MERGE_PARTS + 5
+
+
+def test_a_broken_part_is_named(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([_done("/a.jpg")])
+    manifest.close()
+    [part] = _parts(tmp_path)
+    part.write_bytes(b"PAR1 not really")
+    with pytest.raises(StorageError, match=part.name):
+        manifest.done()

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import NotFound, UsageError
+from pipeline.plan import Destination, Plan, Selection, make_plan
+from pipeline.storage import Storage
+
+NOTHING_DONE: dict[str, tuple[str, str]] = {}
+
+
+def _fill(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"-")
+    return folder
+
+
+def _plan(source: Path, destination: Path, format_name: str | None = None, **more: object) -> Plan:
+    target = Destination.of(Storage(), str(source), str(destination), format_name)
+    return make_plan(Storage(), str(source), target, Selection(**more), NOTHING_DONE)  # type: ignore[arg-type]
+
+
+def _outputs(plan: Plan, root: Path) -> list[str]:
+    return [record.destination.removeprefix(f"{root}/") for record in plan.records]
+
+
+def test_each_photo_keeps_its_path_and_format(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.jpg", "deep/b.PNG", "deep/c.tiff")
+    assert _outputs(_plan(source, tmp_path / "out"), tmp_path / "out") == ["a.jpg", "deep/b.PNG", "deep/c.tiff"]
+
+
+def test_heif_becomes_jpeg_and_meets_nobody(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "IMG_1.HEIC", "IMG_1.jpg", "IMG_2.heic")
+    plan = _plan(source, tmp_path / "out")
+    assert _outputs(plan, tmp_path / "out") == ["IMG_1.HEIC.jpg", "IMG_1.jpg", "IMG_2.jpg"]
+
+
+def test_converted_names_that_would_meet_keep_their_old_extension(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.jpg", "a.png", "b.png", "c.webp", "c.png")
+    plan = _plan(source, tmp_path / "out", "WEBP")
+    assert _outputs(plan, tmp_path / "out") == ["a.jpg.webp", "a.png.webp", "b.webp", "c.png.webp", "c.webp"]
+
+
+def test_names_that_meet_all_the_same_are_refused(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.png", "a.webp", "a.png.webp")
+    plan = _plan(source, tmp_path / "out", "WEBP")
+    assert [outcome.code for outcome in plan.refused] == ["collision"]
+    assert len(plan.records) == 2
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.jpg", "notes.txt", "README")
+    plan = _plan(source, tmp_path / "out")
+    assert len(plan.records) == 1
+    assert [(outcome.outcome, outcome.code) for outcome in plan.refused] == [("skipped", "not_a_photo")] * 2
+    assert "notes.txt" in plan.refused[1].message
+
+
+def test_include_and_exclude(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "2023/a.jpg", "2024/b.jpg", "2024/c.png")
+    kept = _plan(source, tmp_path / "out", include=("2024/*",), exclude=("*.png",))
+    assert _outputs(kept, tmp_path / "out") == ["2024/b.jpg"]
+
+
+def test_what_nightlift_wrote_is_not_an_input(tmp_path: Path) -> None:
+    source = _fill(tmp_path, "a.jpg", "out/a.jpg", "out/_nightlift/manifest/1.parquet", "other/_nightlift/x.jpg")
+    assert _outputs(_plan(source, tmp_path / "out"), tmp_path / "out") == ["a.jpg"]
+
+
+def test_one_file_to_one_file(tmp_path: Path) -> None:
+    source = _fill(tmp_path, "a.jpg") / "a.jpg"
+    plan = _plan(source, tmp_path / "bright" / "b.png")
+    assert _outputs(plan, tmp_path) == ["bright/b.png"]
+
+
+def test_places_that_make_no_sense_together(tmp_path: Path) -> None:
+    _fill(tmp_path, "in/a.jpg", "in/b.jpg")
+    with pytest.raises(UsageError, match="the same"):
+        _plan(tmp_path / "in", tmp_path / "in")
+    with pytest.raises(UsageError, match="replace a source"):
+        _plan(tmp_path / "in" / "*.jpg", tmp_path / "in")
+    with pytest.raises(UsageError, match="folder"):
+        _plan(tmp_path / "in", tmp_path / "out.jpg")
+    with pytest.raises(UsageError, match="extension"):
+        _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.heic")
+    with pytest.raises(UsageError, match="extension"):
+        _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.png", "WEBP")
+    with pytest.raises(NotFound, match="none"):
+        _plan(tmp_path / "none", tmp_path / "out")
+
+
+def test_done_is_subtracted_while_source_and_output_are_as_they_were(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in", "a.jpg", "b.jpg", "c.jpg"), _fill(tmp_path / "out", "a.jpg", "b.jpg")
+    versions = {file.url: file.version for file in Storage().list_files(str(source))}
+    done = {url: (version, url.replace("/in/", "/out/")) for url, version in versions.items()}
+    done[f"{source}/b.jpg"] = ("older", f"{out}/b.jpg")
+    plan = make_plan(Storage(), str(source), Destination(root=str(out)), Selection(), done)
+    assert plan.done == 1
+    assert _outputs(plan, out) == ["b.jpg", "c.jpg"]  # b has changed; c's output has vanished

@@ -1,0 +1,141 @@
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
+from pipeline.storage import PART_SUFFIX, Storage, absolute, join, parent, parse_options
+from tests.s3_server import KEY, SECRET, S3Server
+
+AWKWARD_NAMES = ["a.jpg", "deep/er/b.jpg", "name with space é夜.bmp", "100%.png", "a#b.png", "q?x=1.png", "plus+.png"]
+
+
+def _storage(url: str) -> Storage:
+    return Storage.from_environment([url], {})
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder, then a bucket: whatever holds for one must hold for the other."""
+    return str(tmp_path) if request.param == "folder" else str(request.getfixturevalue("bucket"))
+
+
+def test_what_is_written_is_listed_and_read(place: str) -> None:
+    storage = _storage(place)
+    for name in AWKWARD_NAMES:
+        storage.write(join(place, name), name.encode())
+    listed = storage.list_files(place)
+    assert [file.relative for file in listed] == sorted(AWKWARD_NAMES)
+    assert [storage.read(file.url) for file in listed] == [file.relative.encode() for file in listed]
+    assert [file.size_bytes for file in listed] == [len(file.relative.encode()) for file in listed]
+
+
+def test_file_and_glob_and_folder_are_listed_below_their_root(place: str) -> None:
+    storage = _storage(place)
+    for name in ("x/1.jpg", "x/2.png", "y/3.jpg"):
+        storage.write(join(place, name), b"-")
+    assert [file.relative for file in storage.list_files(join(place, "x"))] == ["1.jpg", "2.png"]
+    assert [file.relative for file in storage.list_files(join(place, "x/1.jpg"))] == ["1.jpg"]
+    assert [file.relative for file in storage.list_files(join(place, "*/*.jpg"))] == ["x/1.jpg", "y/3.jpg"]
+
+
+def test_a_name_with_brackets_is_a_name_before_it_is_a_glob(tmp_path: Path) -> None:
+    (tmp_path / "img[1].jpg").write_bytes(b"-")
+    assert [file.relative for file in Storage().list_files(str(tmp_path / "img[1].jpg"))] == ["img[1].jpg"]
+
+
+def test_version_changes_with_the_content(place: str) -> None:
+    storage = _storage(place)
+    url = join(place, "a.jpg")
+    storage.write(url, b"one")
+    [before] = storage.list_files(url)
+    storage.write(url, b"two")
+    [after] = storage.list_files(url)
+    assert before.version != after.version
+
+
+def test_a_failed_write_leaves_the_old_file_and_is_replaced_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, url = Storage(), str(tmp_path / "a.jpg")
+    storage.write(url, b"old")
+    with monkeypatch.context() as broken, pytest.raises(StorageError):
+        broken.setattr("os.replace", _refuse)
+        storage.write(url, b"new")
+    assert storage.read(url) == b"old"
+    assert [file.relative for file in storage.list_files(str(tmp_path))] == ["a.jpg"]
+    storage.write(url, b"new")
+    assert storage.read(url) == b"new"
+    assert not [file for file in tmp_path.iterdir() if file.name.endswith(PART_SUFFIX)]
+
+
+def _refuse(*_: object) -> None:
+    raise OSError("disk full")
+
+
+def test_nothing_there(place: str) -> None:
+    storage = _storage(place)
+    with pytest.raises(NotFound, match=r"none\.jpg"):
+        storage.list_files(join(place, "none.jpg"))
+    with pytest.raises(NotFound, match=r"none\.jpg"):
+        storage.read(join(place, "none.jpg"))
+    with pytest.raises(NotFound):
+        storage.list_files(join(place, "*.none"))
+
+
+@pytest.mark.parametrize("key", [KEY, "stranger"])
+def test_wrong_credentials(bucket: str, key: str) -> None:
+    storage = Storage.from_environment([bucket], {"key": key, "secret": "wrong"})
+    with pytest.raises(AccessDenied, match="credentials"):
+        storage.list_files(bucket)
+    with pytest.raises(AccessDenied):
+        storage.write(join(bucket, "a"), b"-")
+
+
+def test_no_credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(AccessDenied, match="credentials"):
+        _storage("s3://anything").list_files("s3://anything")
+
+
+def test_nobody_answers() -> None:
+    options = {"endpoint_url": "http://127.0.0.1:9", "key": "k", "secret": "s"}
+    with pytest.raises(Unreachable, match="127.0.0.1:9"):
+        Storage.from_environment(["s3://anything"], options).list_files("s3://anything")
+
+
+def test_a_profile_reaches_workers_that_lack_it(s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _storage(bucket).write(join(bucket, "a.jpg"), b"-")
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile night]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\nendpoint_url = {s3.endpoint}\n"
+    )
+    for name in s3.environment:
+        monkeypatch.delenv(name)
+    with monkeypatch.context() as driver:
+        driver.setenv("AWS_CONFIG_FILE", str(config))
+        driver.setenv("AWS_PROFILE", "night")
+        travelling = pickle.dumps(_storage(bucket))
+    config.unlink()
+    assert [file.relative for file in pickle.loads(travelling).list_files(bucket)] == ["a.jpg"]
+
+
+def test_storage_never_shows_its_secrets() -> None:
+    storage = Storage.from_environment(["s3://x"], {"key": "k", "secret": "hush"})
+    assert "hush" not in repr(storage)
+
+
+def test_missing_extra_says_what_to_install() -> None:
+    with pytest.raises(UsageError, match=r"nightlift\[gcs\]"):
+        Storage().list_files("gs://bucket")
+
+
+def test_places() -> None:
+    assert join("s3://b/", "a", "c") == "s3://b/a/c"
+    assert (parent("s3://b/a/c.jpg"), parent("/c.jpg"), parent("c.jpg")) == ("s3://b/a", "/", ".")
+    assert absolute("s3://b/a/") == "s3://b/a"
+    assert absolute("a/../b") == str(Path.cwd() / "b")
+    for wrong in ("{", "[]"):
+        with pytest.raises(UsageError, match="storage-options"):
+            parse_options(wrong)

@@ -1,0 +1,65 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from model import DEFAULT_WEIGHTS, Architecture, Checkpoint, WeightsError, build, fingerprint, load, save
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    architecture = Architecture(variant="plus", maps=1, map_channels=1, context=True, encoded=True, padding="replicate")
+    checkpoint = Checkpoint(network=build(architecture), estimate_size=256, notes={"epochs": "3"})
+    save(checkpoint, tmp_path / "w.safetensors")
+    again = load(tmp_path / "w.safetensors")
+    assert again.network.architecture == architecture
+    assert (again.estimate_size, again.notes) == (256, {"epochs": "3"})
+    assert fingerprint(again) == fingerprint(checkpoint)
+    assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_fingerprint_tells_weights_and_their_use_apart() -> None:
+    checkpoint = Checkpoint(network=build(Architecture()), estimate_size=256)
+    other = Checkpoint(network=build(Architecture()), estimate_size=256)
+    prints = {fingerprint(checkpoint), fingerprint(other), fingerprint(replace(checkpoint, estimate_size=512))}
+    assert len(prints) == 3
+
+
+@pytest.mark.parametrize("variant", ["dce", "plus"])
+def test_shipped_weights_load_and_say_how_to_use_them(variant: str) -> None:
+    checkpoint = load(DEFAULT_WEIGHTS[variant])  # type: ignore[index]
+    assert checkpoint.network.architecture.variant == variant
+    assert checkpoint.estimate_size is not None
+
+
+def test_what_is_not_weights_is_refused_by_name(tmp_path: Path) -> None:
+    text = tmp_path / "text.safetensors"
+    text.write_text("hello")
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"x": torch.zeros(2)}, foreign)
+    other = tmp_path / "other.pth"
+    torch.save({"x": torch.zeros(2)}, other)
+    for path in (text, foreign, other, tmp_path / "missing.pth"):
+        with pytest.raises(WeightsError, match=path.name):
+            load(path)
+
+
+def test_a_pth_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pth"
+    torch.save({"x": _RunsCode(str(tmp_path / "it-ran"))}, path)
+    with pytest.raises(WeightsError, match="evil"):
+        load(path)
+    assert not (tmp_path / "it-ran").exists()
+
+
+class _RunsCode:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (_touch, (self.path,))
+
+
+def _touch(path: str) -> None:
+    Path(path).touch()
