@@ -1,0 +1,68 @@
+"""AVIF: stills and image sequences, by libavif through Pillow."""
+
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from pipeline.images import exif
+from pipeline.images.photo import Coding, Frame, Metadata, Photo
+from pipeline.images.pixels import check_size, frame_of, image_of
+
+DEFAULT_QUALITY = 85
+
+
+def read(data: bytes, max_pixels: int) -> Photo:
+    """All frames of an AVIF. Raises MediaError, or what Pillow raises on damage."""
+    notes: list[str] = []
+    with Image.open(BytesIO(data), formats=("AVIF",)) as image:
+        count = int(getattr(image, "n_frames", 1))
+        check_size(image.size, count, max_pixels)
+        frames = [_frame(image, index, count, notes) for index in range(count)]
+        info = image.info
+    bits = _bits(data)
+    if bits > 8:
+        notes.append(f"{bits} bits became 8")
+    # Pillow states the container's rotation and mirroring as EXIF orientation, which is turned upright later
+    block = exif.without_prefix(info["exif"]) if info.get("exif") else None
+    metadata = Metadata(exif=block, icc=info.get("icc_profile"), xmp=info.get("xmp"))
+    return Photo(format="avif", frames=frames, metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
+
+
+def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+    """uint8 frames as AVIF."""
+    metadata = photo.metadata
+    options: dict[str, Any] = {"quality": DEFAULT_QUALITY if quality is None else quality}
+    if photo.frames[0].pixels.shape[2] == 3:
+        options["subsampling"] = photo.coding.sampling or "4:4:4"
+    if metadata.exif is not None:
+        # AVIF states orientation in its container; with the tag left in, Pillow would write the whole block anew
+        options["exif"] = exif.without_orientation(metadata.exif)
+    if metadata.icc is not None:
+        options["icc_profile"] = metadata.icc
+    if metadata.xmp is not None:
+        options["xmp"] = metadata.xmp
+    first, *others = (image_of(frame) for frame in photo.frames)
+    if photo.animated:
+        options |= {"save_all": True, "append_images": others}
+        options["duration"] = [round(frame.duration_ms or 0) for frame in photo.frames]
+        if photo.loop:
+            notes.append(f"an end after {photo.loop} rounds dropped: the animation plays for ever")
+    buffer = BytesIO()
+    first.save(buffer, "AVIF", **options)
+    return buffer.getvalue()
+
+
+def _frame(image: Image.Image, index: int, count: int, notes: list[str]) -> Frame:
+    image.seek(index)
+    image.load()  # only then is the duration known
+    return frame_of(image, notes, duration_ms=image.info["duration"] if count > 1 else None)
+
+
+def _bits(data: bytes) -> int:
+    """Bits per sample by the first AV1 configuration box (AV1-ISOBMFF section 2.3.3); 8 where there is none."""
+    at = data.find(b"av1C")
+    if at < 0 or at + 7 > len(data):
+        return 8
+    flags = data[at + 6]
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8

@@ -1,0 +1,86 @@
+"""Bytes of an image file to a Photo: every feature kept or named, nothing but MediaError raised."""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from pipeline.errors import Damaged, EmptyFile, MediaError, TooLarge
+from pipeline.images import avif, bmp, exif, gif, heif, jpeg, png, pnm, tiff, webp, xmp
+from pipeline.images.formats import format_of_content
+from pipeline.images.photo import Photo
+from pipeline.images.pixels import turned
+
+READERS: dict[str, Callable[[bytes, int], Photo]] = {
+    "jpeg": jpeg.read,
+    "png": png.read,
+    "webp": webp.read,
+    "tiff": tiff.read,
+    "bmp": bmp.read,
+    "gif": gif.read,
+    "avif": avif.read,
+    "heif": heif.read,
+    "pnm": pnm.read,
+}
+
+# What decoders raise on broken data: codecs are written for good files, and show broken ones in all these ways.
+BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def decode(data: bytes, *, max_pixels: int) -> Photo:
+    """Read an image file of any format in FORMATS, by its content.
+
+    Pixels come out upright. At most `max_pixels` are decoded, all frames together.
+    Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra.
+    """
+    if not data:
+        raise EmptyFile("it has 0 bytes; copy the file again or remove it")
+    name = format_of_content(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the decoders' complaints about details that we keep, name or refuse
+            return _upright(READERS[name](data, max_pixels))
+    except MediaError:
+        raise
+    except MemoryError:
+        raise TooLarge("it needs more memory than there is; lower --max-pixels to leave such files out") from None
+    except BROKEN as error:
+        found = " ".join(str(error).split()) or type(error).__name__
+        raise Damaged(f"its {name.upper()} data are truncated or corrupt ({found}); copy the file again") from error
+
+
+def _upright(photo: Photo) -> Photo:
+    """The photo with its EXIF orientation applied to the pixels, and no longer stated anywhere."""
+    metadata = photo.metadata
+    if metadata.exif is None:
+        return photo
+    try:
+        block, orientation = exif.upright(metadata.exif)
+    except (ValueError, struct.error) as error:
+        photo.notes.append(f"EXIF dropped: it is damaged ({error})")
+        return replace(photo, metadata=replace(metadata, exif=None))
+    if orientation is None:
+        return replace(photo, metadata=replace(metadata, exif=block))
+    # XMP repeats the orientation for some programs; where EXIF has none, none is applied by viewers
+    packet = metadata.xmp if metadata.xmp is None else xmp.upright(metadata.xmp)
+    dpi = metadata.dpi
+    if dpi is not None and orientation >= 5:
+        dpi = (dpi[1], dpi[0])
+    return replace(
+        photo,
+        frames=[turned(frame, orientation) for frame in photo.frames],
+        metadata=replace(metadata, exif=block, xmp=packet, dpi=dpi),
+    )

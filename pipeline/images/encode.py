@@ -1,0 +1,153 @@
+"""A Photo to bytes of an image file: what the format cannot hold is changed openly, with a note for each."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.errors import MediaError, Unsupported
+from pipeline.images import avif, bmp, colour, gif, jpeg, png, pnm, tiff, webp
+from pipeline.images.formats import FORMATS, Format
+from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
+
+WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
+    "jpeg": jpeg.write,
+    "png": png.write,
+    "webp": webp.write,
+    "tiff": tiff.write,
+    "bmp": bmp.write,
+    "gif": gif.write,
+    "avif": avif.write,
+    "pnm": pnm.write,
+}
+# What each container has room for; the rest is noted and left behind.
+HOLDS: dict[str, frozenset[str]] = {
+    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments")),
+    "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
+    "webp": frozenset(("exif", "icc", "xmp")),
+    "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
+    "bmp": frozenset(("dpi",)),
+    "gif": frozenset(("comment",)),
+    "avif": frozenset(("exif", "icc", "xmp")),
+    "pnm": frozenset(),
+}
+NAMES = {
+    "exif": "EXIF",
+    "icc": "ICC profile",
+    "xmp": "XMP",
+    "dpi": "resolution",
+    "comment": "comment",
+    "jpeg_segments": "other JPEG metadata",
+    "png_chunks": "PNG text and colour chunks",
+}
+
+
+def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list[str]]:
+    """Write a photo in one of the writable FORMATS, by name; bytes, and notes on what the format could not hold.
+
+    `quality`: 1 to 100 for JPEG, WebP and AVIF; None for the source's own compression where it is known, else a
+    high one. Raises Unsupported where the format cannot be written or cannot hold the size, and ValueError for a
+    quality out of range.
+    """
+    target = FORMATS[name]
+    if not target.writable:
+        raise Unsupported(f"{name.upper()} cannot be written; choose {target.written_as.upper()} or another format")
+    if quality is not None and not 1 <= quality <= 100:
+        raise ValueError(f"quality is {quality}; it must be between 1 and 100")
+    notes: list[str] = []
+    frames = _frames(photo, target, notes)
+    photo = replace(photo, frames=frames, metadata=_metadata(photo.metadata, name, notes))
+    longest = max(max(frame.size) for frame in frames)
+    if longest > target.max_side_px:
+        raise Unsupported(
+            f"it is {longest} pixels long, and {name.upper()} ends at {target.max_side_px}; write it as PNG or TIFF"
+        )
+    if not target.grey:
+        photo = _in_colour(photo, notes)
+    try:
+        return WRITERS[name](photo, quality, notes), notes
+    except MediaError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Unsupported(f"{name.upper()} could not hold it ({error}); write it as PNG") from error
+
+
+def _frames(photo: Photo, target: Format, notes: list[str]) -> list[Frame]:
+    """The frames that the target can show, in bits and with alpha as it can hold them."""
+    frames = photo.frames
+    if photo.animated and target.animation:
+        if frames[0].duration_ms is None and target.name != "png":
+            notes.append("the still for viewers that do not animate dropped")
+            frames = frames[1:]
+    elif len(frames) > 1 and not (target.pages and not photo.animated):
+        notes.append(f"only the first of {len(frames)} {'frames' if photo.animated else 'pages'} kept")
+        frames = frames[:1]
+    if not target.sixteen_bits and any(frame.pixels.dtype == np.uint16 for frame in frames):
+        notes.append(f"16 bits rounded to 8: {target.name.upper()} has no more")
+        frames = [_in_8_bits(frame) for frame in frames]
+    if not target.alpha and any(frame.alpha is not None for frame in frames):
+        if any(frame.alpha is not None and not _opaque(frame.alpha) for frame in frames):
+            notes.append(f"alpha dropped: {target.name.upper()} has none; the picture is laid over white")
+        frames = [_over_white(frame) for frame in frames]
+    if len(frames) > 1 and photo.animated:
+        frames = _alike(frames)
+    return frames
+
+
+def _in_8_bits(frame: Frame) -> Frame:
+    alpha = None if frame.alpha is None else to_8_bits(frame.alpha)
+    return replace(frame, pixels=to_8_bits(frame.pixels), alpha=alpha)
+
+
+def _opaque(alpha: Samples) -> bool:
+    return bool(alpha.min() == np.iinfo(alpha.dtype).max)
+
+
+def _over_white(frame: Frame) -> Frame:
+    if frame.alpha is None or _opaque(frame.alpha):
+        return replace(frame, alpha=None)
+    white = int(np.iinfo(frame.pixels.dtype).max)
+    opacity = frame.alpha[..., None].astype(np.uint32)
+    mixed = (frame.pixels * opacity + white * (white - opacity) + white // 2) // white
+    return replace(frame, pixels=mixed.astype(frame.pixels.dtype), alpha=None)
+
+
+def _alike(frames: list[Frame]) -> list[Frame]:
+    """Frames of an animation share one header: alpha in one means alpha in all, colour likewise."""
+    channels = max(frame.pixels.shape[2] for frame in frames)
+    alpha = any(frame.alpha is not None for frame in frames)
+    alike = []
+    for frame in frames:
+        if frame.pixels.shape[2] < channels:
+            frame = replace(frame, pixels=np.repeat(frame.pixels, channels, axis=2))
+        if alpha and frame.alpha is None:
+            white = np.iinfo(frame.pixels.dtype).max
+            frame = replace(frame, alpha=np.full(frame.pixels.shape[:2], white, frame.pixels.dtype))
+        alike.append(frame)
+    return alike
+
+
+def _metadata(metadata: Metadata, target: str, notes: list[str]) -> Metadata:
+    missing = [part for part in NAMES if part not in HOLDS[target] and getattr(metadata, part)]
+    notes += [f"{NAMES[part]} dropped: {target.upper()} has no place for it" for part in missing]
+    empty = Metadata()
+    return replace(metadata, **{part: getattr(empty, part) for part in missing})
+
+
+def _in_colour(photo: Photo, notes: list[str]) -> Photo:
+    """Grey as RGB; a grey profile would not fit that, so its tones become those of sRGB."""
+    icc = photo.metadata.icc
+    levels = None
+    if icc is not None and colour.space_of(icc) == b"GRAY":
+        levels = colour.grey_to_srgb(icc)
+        notes.append("grey profile became sRGB")
+        photo = replace(photo, metadata=replace(photo.metadata, icc=None))
+    frames = []
+    for frame in photo.frames:
+        pixels = frame.pixels
+        if pixels.shape[2] == 1:
+            if levels is not None:
+                pixels = np.array(levels, np.uint8)[pixels]
+            pixels = np.repeat(pixels, 3, axis=2)
+        frames.append(replace(frame, pixels=pixels))
+    return replace(photo, frames=frames)

@@ -1,0 +1,173 @@
+"""The formats that nightlift reads and writes, and how to tell them apart by their content."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pipeline.errors import Damaged, NotMedia, Unsupported
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """What one format can hold."""
+
+    name: str
+    extensions: tuple[str, ...]
+    written_as: str
+    """The format of the result when nothing else is asked for: itself, where we can write it."""
+    max_side_px: int
+    """The longest side that the format can state."""
+    sixteen_bits: bool = False
+    alpha: bool = False
+    animation: bool = False
+    pages: bool = False
+    grey: bool = True
+    """Whether one channel can be stored as one."""
+
+    @property
+    def writable(self) -> bool:
+        return self.written_as == self.name
+
+
+FORMATS: dict[str, Format] = {
+    known.name: known
+    for known in (
+        Format(name="jpeg", extensions=(".jpg", ".jpeg", ".jpe", ".jfif"), written_as="jpeg", max_side_px=65500),
+        Format(
+            name="png",
+            extensions=(".png", ".apng"),
+            written_as="png",
+            max_side_px=2**31 - 1,
+            sixteen_bits=True,
+            alpha=True,
+            animation=True,
+        ),
+        Format(
+            name="webp",
+            extensions=(".webp",),
+            written_as="webp",
+            max_side_px=16383,
+            alpha=True,
+            animation=True,
+            grey=False,
+        ),
+        Format(
+            name="tiff",
+            extensions=(".tif", ".tiff"),
+            written_as="tiff",
+            max_side_px=2**31 - 1,
+            sixteen_bits=True,
+            alpha=True,
+            pages=True,
+        ),
+        Format(name="bmp", extensions=(".bmp", ".dib"), written_as="bmp", max_side_px=2**31 - 1, alpha=True),
+        Format(
+            name="gif",
+            extensions=(".gif",),
+            written_as="gif",
+            max_side_px=65535,
+            alpha=True,
+            animation=True,
+            grey=False,
+        ),
+        Format(
+            name="avif",
+            extensions=(".avif", ".avifs"),
+            written_as="avif",
+            max_side_px=16384,
+            alpha=True,
+            animation=True,
+        ),
+        Format(
+            name="heif",
+            extensions=(".heic", ".heif", ".hif"),
+            written_as="jpeg",
+            max_side_px=2**31 - 1,
+            sixteen_bits=True,
+            alpha=True,
+        ),
+        Format(
+            name="pnm",
+            extensions=(".ppm", ".pgm", ".pnm", ".pbm"),
+            written_as="pnm",
+            max_side_px=2**31 - 1,
+            sixteen_bits=True,
+        ),
+    )
+}
+
+# ISO/IEC 23008-12 and the AVIF specification: the brands of still images and image sequences.
+AVIF_BRANDS = frozenset((b"avif", b"avis"))
+HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
+
+# What people keep in photo folders and we do not read; named, so that the message can say what it is.
+FOREIGN = (
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"8BPS", "Photoshop"),
+    (b"II*\x00\x10\x00\x00\x00CR", "camera raw"),
+    (b"IIRO", "camera raw"),
+    (b"IIU\x00", "camera raw"),
+    (b"FUJIFILMCCD-RAW", "camera raw"),
+    (b"Pf\n", "floating-point PFM"),
+    (b"PF\n", "floating-point PFM"),
+    (b"P7\n", "PAM"),
+    (b"v/1\x01", "OpenEXR"),
+)
+
+# TIFF 6.0 section 2; BigTIFF; PNG section 5.2; RFC 9649 for WebP.
+SIGNATURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),
+    (b"MM\x00+", "tiff"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+)
+
+
+def format_of(path: str) -> Format | None:
+    """The format that a name stands for, by its extension in any case; None where it is no photo's name."""
+    extension = PurePosixPath(path).suffix.lower()
+    return next((known for known in FORMATS.values() if extension in known.extensions), None)
+
+
+def format_of_content(data: bytes) -> str:
+    """The name of the format that the first bytes show.
+
+    Raises NotMedia for anything unknown, Unsupported for formats known but not read, Damaged for a PNG whose
+    signature shows a transfer as text.
+    """
+    for signature, name in FOREIGN:
+        if data.startswith(signature):
+            raise Unsupported(f"this is a {name} file, which nightlift does not read; convert it to TIFF or PNG first")
+    for signature, name in SIGNATURES:
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return "pnm"
+    if data[4:8] == b"ftyp":
+        return _format_of_brands(data)
+    if data.startswith(b"\x89PNG"):
+        raise Damaged("its PNG signature is broken, as by a transfer in text mode; copy the file again")
+    raise NotMedia(f"it is no image of a known format: it starts with {data[:12]!r}; remove it or leave it out")
+
+
+def _format_of_brands(data: bytes) -> str:
+    """ISO/IEC 14496-12 section 4.3: the major brand, a version, then the compatible brands."""
+    length = int.from_bytes(data[:4], "big")
+    box = data[8 : min(length, 512)]
+    brands = {box[at : at + 4] for at in range(0, len(box) - 3, 4) if at != 4}
+    if brands & AVIF_BRANDS:
+        return "avif"
+    if brands & HEIF_BRANDS or data[8:12] in HEIF_BRANDS:
+        return "heif"
+    if data[8:12] == b"crx ":
+        raise Unsupported("this is a camera raw file, which nightlift does not read; convert it to TIFF first")
+    raise NotMedia(f"it is no photo but a film or another file of brand {data[8:12]!r}; use the video job for films")

@@ -1,0 +1,105 @@
+"""GIF 89a: frames as they are shown; written with every frame in full, each with its own palette.
+
+Pillow's own writer joins frames that are alike into one; here each source frame stays a frame.
+"""
+
+import struct
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from pipeline.images.photo import Frame, Metadata, Photo
+from pipeline.images.pixels import check_size, frame_of, image_of
+
+MAX_COMMENT_BYTES = 1 << 16
+KEEP, RESTORE_TO_BACKGROUND = 1, 2  # disposal methods, section 23
+TRANSPARENT = 255  # the index we give to it
+TRAILER = b"\x3b"
+
+
+def read(data: bytes, max_pixels: int) -> Photo:
+    """All frames of a GIF. Raises MediaError, or what Pillow raises on damage."""
+    notes: list[str] = []
+    with Image.open(BytesIO(data), formats=("GIF",)) as image:
+        check_size(image.size, 1, max_pixels)
+        comment, loop = image.info.get("comment"), image.info.get("loop")
+        count = int(getattr(image, "n_frames", 1))
+        check_size(image.size, count, max_pixels)
+        frames = [_frame(image, index, count) for index in range(count)]
+    metadata = Metadata(comment=comment if isinstance(comment, bytes) else None)
+    return Photo(format="gif", frames=frames, metadata=metadata, loop=loop if count > 1 else None, notes=notes)
+
+
+def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+    """uint8 RGB frames as GIF; quality has no meaning here."""
+    width, height = photo.frames[0].size
+    parts = [struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0)]
+    if photo.animated and photo.loop is not None:
+        parts.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", min(photo.loop, 65535)) + b"\x00")
+    if photo.metadata.comment:
+        parts.append(b"\x21\xfe" + _sub_blocks(photo.metadata.comment[:MAX_COMMENT_BYTES]))
+    exact = True
+    for frame in photo.frames:
+        picture, kept_all = _paletted(frame)
+        exact = exact and kept_all
+        parts.append(_block(picture, frame))
+    if not exact:
+        notes.append("colours reduced to 256 in each frame: GIF holds no more")
+    return b"".join((*parts, TRAILER))
+
+
+def _frame(image: Image.Image, index: int, count: int) -> Frame:
+    image.seek(index)
+    # a palette is GIF's only way: nothing to note about leaving it
+    return frame_of(image, [], duration_ms=image.info.get("duration", 0) if count > 1 else None)
+
+
+def _paletted(frame: Frame) -> tuple[Image.Image, bool]:
+    """The frame with a palette, alpha aside, and whether every colour survived."""
+    opaque = image_of(Frame(pixels=frame.pixels))
+    most = 256 if frame.alpha is None else TRANSPARENT
+    if opaque.getcolors(most) is not None:
+        return opaque.quantize(most, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE), True
+    palette = opaque.quantize(most, Image.Quantize.MEDIANCUT)
+    return opaque.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG), False
+
+
+def _block(picture: Image.Image, frame: Frame) -> bytes:
+    """Graphic control extension (section 23), image descriptor with local palette, and pixels."""
+    transparent = frame.alpha is not None
+    if frame.alpha is not None:
+        indices = np.asarray(picture).copy()
+        indices[frame.alpha < 128] = TRANSPARENT
+        palette = picture.getpalette()
+        picture = Image.fromarray(indices, "P")
+        picture.putpalette(palette or [])
+    # hundredths of a second
+    delay = min(round((frame.duration_ms or 0) / 10), 65535)
+    disposal = RESTORE_TO_BACKGROUND if transparent else KEEP
+    control = struct.pack("<BHB", disposal << 2 | transparent, delay, TRANSPARENT if transparent else 0)
+    colours = bytes(picture.getpalette() or []).ljust(768, b"\x00")[:768]
+    descriptor = struct.pack("<BHHHHB", 0x2C, 0, 0, *frame.size, 0x87)
+    return b"\x21\xf9\x04" + control + b"\x00" + descriptor + colours + _lzw(picture)
+
+
+def _lzw(picture: Image.Image) -> bytes:
+    """The picture's indices as GIF stores them: code size, then blocks. Taken from a GIF that Pillow writes."""
+    buffer = BytesIO()
+    plain = Image.frombytes("L", picture.size, picture.tobytes())  # grey keeps all indices as they are
+    plain.save(buffer, "GIF", optimize=False, interlace=False)
+    data = buffer.getvalue()
+    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+    while data[at] == 0x21:  # extensions
+        at += 2
+        while data[at]:
+            at += data[at] + 1
+        at += 1
+    flags = data[at + 9]
+    at += 10 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    return data[at : -len(TRAILER)]
+
+
+def _sub_blocks(payload: bytes) -> bytes:
+    parts = [payload[at : at + 255] for at in range(0, len(payload), 255)]
+    return b"".join(bytes((len(part),)) + part for part in parts) + b"\x00"

@@ -1,0 +1,63 @@
+"""HEIC and HEIF (ISO/IEC 23008-12), read by libheif through the optional package pillow-heif. Not written."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import Damaged, MissingExtra
+from pipeline.images import exif
+from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
+from pipeline.images.pixels import check_size
+
+GAIN_MAP = "hdrgainmap"
+
+
+def read(data: bytes, max_pixels: int) -> Photo:
+    """The primary image, with 16 bits where the file has more than 8. Raises MediaError or what libheif raises."""
+    try:
+        import pillow_heif
+    except ImportError:
+        raise MissingExtra(
+            'it is a HEIC or HEIF image; to read it, install the extra: pip install "nightlift[heif]"'
+        ) from None
+    file = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=True)
+    primary = file[file.primary_index]
+    check_size(primary.size, 1, max_pixels)
+    info: dict[str, Any] = primary.info
+    notes = []
+    if len(file) > 1:
+        notes.append(f"only the primary image of {len(file)} kept")
+    if any(GAIN_MAP in kind or "21496" in kind for kind in info.get("aux", {})):
+        notes.append("gain map dropped: it describes the brightness before enhancement")
+    if info.get("depth_images"):
+        notes.append("depth image dropped")
+    block = exif.without_prefix(info["exif"]) if info.get("exif") else None
+    metadata = Metadata(exif=_as_shown(block, notes), icc=info.get("icc_profile"), xmp=info.get("xmp"))
+    frame = _frame(np.asarray(primary), primary.size, primary.mode)
+    return Photo(format="heif", frames=[frame], metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
+
+
+def _as_shown(block: bytes | None, notes: list[str]) -> bytes | None:
+    """libheif turns pixels upright by the container's own properties; the EXIF orientation repeats them."""
+    if block is None:
+        return None
+    try:
+        return exif.upright(block)[0]
+    except ValueError as error:
+        notes.append(f"EXIF dropped: {error}")
+        return None
+
+
+def _frame(samples: Samples, size: tuple[int, int], mode: str) -> Frame:
+    width, height = size
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    if samples.shape[0] < height or samples.shape[1] < width:
+        raise Damaged("its pixels are incomplete; copy the file again")
+    samples = samples[:height, :width]
+    kind = mode.split(";")[0]
+    if kind in ("RGBA", "RGBa", "LA", "La"):
+        pixels, alpha = np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1])
+        return Frame(pixels=pixels, alpha=alpha)
+    return Frame(pixels=np.ascontiguousarray(samples))

@@ -1,0 +1,214 @@
+"""JPEG (ITU-T T.81): segments before the scan, read and written back as they are; pixels by Pillow."""
+
+import struct
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from pipeline.errors import Damaged, Unsupported
+from pipeline.images import exif, xmp
+from pipeline.images.photo import Coding, Metadata, Photo
+from pipeline.images.pixels import check_size, frame_of, image_of
+
+DEFAULT_QUALITY = 92  # for sources that were no JPEG
+MAX_PAYLOAD_BYTES = 65533
+
+# T.81 table B.1
+SOI, SOS, COM = b"\xff\xd8", 0xDA, 0xFE
+APP0, APP1, APP2, APP14 = 0xE0, 0xE1, 0xE2, 0xEE
+STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {0xCC}
+
+XMP = b"http://ns.adobe.com/xap/1.0/\x00"
+ICC = b"ICC_PROFILE\x00"
+GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\x00"
+MULTI_PICTURE = b"MPF\x00"  # CIPA DC-007
+
+
+class Segment(NamedTuple):
+    marker: int
+    start: int  # of the 0xFF
+    payload: bytes
+
+
+def read(data: bytes, max_pixels: int) -> Photo:
+    """The primary image of a JPEG. Raises MediaError, or what Pillow raises on damage."""
+    segments = _segments(data)
+    header = _frame_header(segments)
+    notes: list[str] = []
+    if header.marker in ARITHMETIC:
+        notes.append("arithmetic coding became Huffman coding")
+    precision, height, width = struct.unpack_from(">BHH", header.payload)
+    if precision != 8:
+        raise Unsupported(f"it is a JPEG of {precision} bits, which no decoder here reads; convert it to TIFF or PNG")
+    check_size((width, height), 1, max_pixels)
+    metadata = _metadata(segments, notes)
+    # Pillow sees the image alone, so that no broken or enormous metadata, and no second image, get in its way
+    with Image.open(BytesIO(_pixels_alone(data, segments)), formats=("JPEG",)) as image:
+        tables: dict[int, list[int]] = getattr(image, "quantization", {})
+        frame = frame_of(image, notes, icc=metadata.icc)
+        coding = Coding(
+            quantisation=_tables(tables, header),
+            sampling=_sampling(header),
+            progressive=header.marker in PROGRESSIVE,
+        )
+    return Photo(format="jpeg", frames=[frame], metadata=metadata, coding=coding, notes=notes)
+
+
+def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+    """One uint8 frame without alpha as JPEG, with all metadata that fits."""
+    metadata, coding = photo.metadata, photo.coding
+    options: dict[str, Any] = {"progressive": coding.progressive, "dpi": metadata.dpi or (0, 0)}
+    if photo.frames[0].pixels.shape[2] == 3:
+        options["subsampling"] = coding.sampling or "4:4:4"
+    if quality is None and coding.quantisation:
+        options["qtables"] = [list(table) for table in coding.quantisation]
+    else:
+        options["quality"] = DEFAULT_QUALITY if quality is None else quality
+    buffer = BytesIO()
+    image_of(photo.frames[0]).save(buffer, "JPEG", **options)
+    coded = buffer.getvalue()
+    # JFIF requires APP0 to come first; all else follows it
+    after_jfif = 4 + struct.unpack_from(">H", coded, 4)[0]
+    return coded[:after_jfif] + b"".join(_written(metadata, notes)) + coded[after_jfif:]
+
+
+def _segments(data: bytes) -> list[Segment]:
+    """All segments up to the first scan, whose header is the last of them."""
+    found: list[Segment] = []
+    at = len(SOI)
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            raise Damaged(f"between its segments, at byte {at}, lies something else; copy the file again")
+        marker = data[at + 1]
+        if marker == 0xFF or marker in STANDALONE:  # fill byte, T.81 B.1.1.2
+            at += 1 if marker == 0xFF else 2
+            continue
+        length = struct.unpack_from(">H", data, at + 2)[0]
+        if length < 2 or at + 2 + length > len(data):
+            break
+        found.append(Segment(marker, at, data[at + 4 : at + 2 + length]))
+        if marker == SOS:
+            return found
+        at += 2 + length
+    raise Damaged(f"it ends after {len(data)} bytes, before its pixels begin; copy the file again")
+
+
+def _frame_header(segments: list[Segment]) -> Segment:
+    header = next((segment for segment in segments if segment.marker in FRAME_HEADERS), None)
+    if header is None or len(header.payload) < 6 or len(header.payload) < 6 + 3 * header.payload[5]:
+        raise Damaged("its frame header is missing or broken; copy the file again")
+    return header
+
+
+def _pixels_alone(data: bytes, segments: list[Segment]) -> bytes:
+    """The file without metadata. APP0 and APP14 stay: they say which colour space the samples are in."""
+    kept = [
+        data[segment.start : segment.start + 4 + len(segment.payload)]
+        for segment in segments[:-1]
+        if not (APP0 < segment.marker <= 0xEF or segment.marker == COM) or segment.marker == APP14
+    ]
+    return b"".join((SOI, *kept, memoryview(data)[segments[-1].start :]))
+
+
+def _metadata(segments: list[Segment], notes: list[str]) -> Metadata:
+    block = packet = comment = dpi = None
+    profile: dict[int, bytes] = {}
+    others: list[tuple[int, bytes]] = []
+    for marker, _, payload in segments:
+        if marker == APP0 and payload.startswith(b"JFIF\x00") and len(payload) >= 12:
+            unit, x, y = struct.unpack_from(">BHH", payload, 7)
+            scale = {1: 1.0, 2: 2.54}.get(unit)
+            dpi = (x * scale, y * scale) if scale and x and y else None
+        elif marker == APP1 and payload.startswith(exif.PREFIX) and block is None:
+            block = exif.without_prefix(payload)
+        elif marker == APP1 and payload.startswith(XMP):
+            packet = payload[len(XMP) :]
+        elif marker == APP2 and payload.startswith(ICC) and len(payload) > len(ICC) + 2:
+            profile[payload[len(ICC)]] = payload[len(ICC) + 2 :]
+        elif marker == APP2 and payload.startswith(GAIN_MAP):
+            _gain_map_dropped(notes)
+        elif marker == APP2 and payload.startswith(MULTI_PICTURE):
+            notes.append(f"only the primary image of {_picture_count(payload)} kept")
+        elif marker == COM:
+            comment = payload if comment is None else comment
+        elif APP0 < marker <= 0xEF and marker != APP14:
+            others.append((marker, payload))
+    if packet is not None:
+        if xmp.has_gain_map(packet):
+            _gain_map_dropped(notes)
+        if xmp.has_motion_photo(packet):
+            notes.append("the film of a motion photo dropped")
+        packet = xmp.alone(packet)
+    icc = b"".join(profile[index] for index in sorted(profile)) or None
+    return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, comment=comment, jpeg_segments=tuple(others))
+
+
+def _gain_map_dropped(notes: list[str]) -> None:
+    note = "gain map dropped: it describes the brightness before enhancement"
+    if note not in notes:
+        notes.append(note)
+
+
+def _picture_count(payload: bytes) -> int | str:
+    """CIPA DC-007 section 5.2.3: the tag NumberOfImages of the index directory."""
+    order = "<" if payload[4:6] == b"II" else ">"
+    try:
+        at = 4 + struct.unpack_from(order + "I", payload, 8)[0]
+        for entry in range(struct.unpack_from(order + "H", payload, at)[0]):
+            tag, _, _, value = struct.unpack_from(order + "HHII", payload, at + 2 + 12 * entry)
+            if tag == 0xB001:
+                return int(value)
+    except struct.error:
+        pass
+    return "several"
+
+
+def _tables(tables: dict[int, list[int]], header: Segment) -> tuple[tuple[int, ...], ...]:
+    """The tables of the first component and of the second, by the selectors in the frame header (T.81 B.2.2)."""
+    used = [header.payload[6 + 3 * component + 2] for component in range(min(2, header.payload[5]))]
+    if header.payload[5] == 4 or not all(selector in tables for selector in used):
+        return ()  # CMYK: the tables fit other components than ours will have
+    return tuple(tuple(tables[selector]) for selector in used)
+
+
+def _sampling(header: Segment) -> str | None:
+    """By the sampling factors of luminance and chrominance (T.81 B.2.2); finer where Pillow cannot write the same."""
+    if header.payload[5] != 3:
+        return None
+    luminance, chrominance = header.payload[7], header.payload[10]
+    if not chrominance >> 4 or not chrominance & 15:
+        return None
+    ratio = (luminance >> 4) / (chrominance >> 4), (luminance & 15) / (chrominance & 15)
+    return {(1.0, 1.0): "4:4:4", (2.0, 1.0): "4:2:2", (2.0, 2.0): "4:2:0"}.get(ratio, "4:4:4")
+
+
+def _written(metadata: Metadata, notes: list[str]) -> list[bytes]:
+    written: list[bytes] = []
+
+    def add(marker: int, payload: bytes, name: str) -> None:
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            notes.append(f"{name} dropped: {len(payload)} bytes are more than a JPEG segment holds")
+        else:
+            written.append(struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload)
+
+    if metadata.exif is not None:
+        add(APP1, exif.PREFIX + metadata.exif, "EXIF")
+    if metadata.xmp is not None:
+        add(APP1, XMP + metadata.xmp, "XMP")
+    if metadata.icc is not None:
+        size = MAX_PAYLOAD_BYTES - len(ICC) - 2
+        parts = [metadata.icc[at : at + size] for at in range(0, len(metadata.icc), size)]
+        if len(parts) > 255:
+            notes.append("ICC profile dropped: it is larger than a JPEG holds")
+        else:
+            for index, part in enumerate(parts, 1):
+                add(APP2, ICC + bytes((index, len(parts))) + part, "ICC profile")
+    for marker, payload in metadata.jpeg_segments:
+        add(marker, payload, "a segment")
+    if metadata.comment is not None:
+        add(COM, metadata.comment, "comment")
+    return written

@@ -1,0 +1,103 @@
+"""Pillow's images to frames and back, and turning frames upright."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import TooLarge, Unsupported
+from pipeline.images import colour
+from pipeline.images.photo import Frame, Samples
+
+# Pillow's own limit is for the whole process and answers with warnings; ours is a setting of the job, checked by
+# `check_size` in every reader before the first pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def check_size(size: tuple[int, int], frames: int, max_pixels: int) -> None:
+    """Raise TooLarge where all frames together have more pixels than `max_pixels`."""
+    total_px = size[0] * size[1] * frames
+    if total_px > max_pixels:
+        extent = f"{size[0]}x{size[1]}" + (f", {frames} frames" if frames > 1 else "")
+        raise TooLarge(
+            f"it has {total_px} pixels ({extent}), more than --max-pixels {max_pixels}; raise that to read it"
+        )
+
+
+def frame_of(
+    image: Image.Image, notes: list[str], *, icc: bytes | None = None, duration_ms: float | None = None
+) -> Frame:
+    """A loaded Pillow image of any mode as a frame; notes gains what was converted."""
+    image = _plain(image, notes, icc)
+    samples = np.asarray(image)
+    if samples.dtype.kind == "u" and samples.dtype.itemsize == 2:
+        samples = samples.astype(np.uint16, copy=False)  # I;16B is big-endian
+    if image.mode in ("LA", "RGBA"):
+        pixels, alpha = np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1])
+        return Frame(pixels=pixels, alpha=alpha, duration_ms=duration_ms)
+    return Frame(pixels=samples.reshape(*samples.shape[:2], -1), duration_ms=duration_ms)
+
+
+def image_of(frame: Frame) -> Image.Image:
+    """A uint8 frame as a Pillow image of mode L, LA, RGB or RGBA."""
+    pixels = frame.pixels[..., 0] if frame.pixels.shape[2] == 1 else frame.pixels
+    if frame.alpha is None:
+        return Image.fromarray(pixels)
+    return Image.fromarray(np.dstack((pixels, frame.alpha)), "LA" if pixels.ndim == 2 else "RGBA")
+
+
+def turned(frame: Frame, orientation: int) -> Frame:
+    """The frame as it is shown, by EXIF 2.32 tag Orientation (1 to 8) of the stored one."""
+    if orientation == 1:
+        return frame
+    alpha = None if frame.alpha is None else _turn(frame.alpha, orientation)
+    return Frame(pixels=_turn(frame.pixels, orientation), alpha=alpha, duration_ms=frame.duration_ms)
+
+
+def _turn(samples: Samples, orientation: int) -> Samples:
+    if orientation >= 5:  # the stored rows are the shown columns
+        samples = samples.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return np.ascontiguousarray(samples)
+
+
+def _plain(image: Image.Image, notes: list[str], icc: bytes | None) -> Image.Image:
+    """The image in one of the modes L, LA, RGB, RGBA, I;16."""
+    mode = image.mode
+    if mode in ("L", "RGB") and "transparency" in image.info:
+        return image.convert(mode + "A")
+    if mode in ("L", "LA", "RGB", "RGBA") or mode.startswith("I;16"):
+        return image
+    if mode == "1":
+        _note(notes, "1 bit became 8")
+        return image.convert("L")
+    if mode in ("P", "PA"):
+        _note(notes, "palette became RGB")
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if mode in ("CMYK", "LAB"):
+        converted, note = colour.srgb(image, icc)
+        _note(notes, note)
+        return converted
+    if mode == "I":
+        return _integers(image, notes)
+    if mode in ("La", "RGBa", "RGBX", "YCbCr"):
+        return image.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
+    raise Unsupported(
+        f"its pixels are of the kind {mode}, whose white is not defined; convert them to 8 or 16 bits first"
+    )
+
+
+def _integers(image: Image.Image, notes: list[str]) -> Image.Image:
+    samples: Any = np.asarray(image)
+    if samples.min() < 0 or samples.max() > 65535:
+        raise Unsupported("its integers go beyond 0 to 65535; convert them to 8 or 16 bits first")
+    _note(notes, "32-bit integers became 16 bits")
+    return Image.fromarray(samples.astype(np.uint16))
+
+
+def _note(notes: list[str], note: str) -> None:
+    if note not in notes:
+        notes.append(note)

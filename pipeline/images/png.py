@@ -1,0 +1,121 @@
+"""PNG (W3C PNG, third edition) and animated PNG: whole files, read and written."""
+
+import struct
+import zlib
+from io import BytesIO
+
+from PIL import Image
+
+from pipeline.images import exif
+from pipeline.images.apng import animation
+from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
+from pipeline.images.pixels import check_size, frame_of
+from pipeline.images.png_chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
+from pipeline.images.png_pixels import GREY, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
+
+XMP_KEYWORD = b"XML:com.adobe.xmp"
+INCH_M = 0.0254
+MAX_PROFILE_BYTES = 1 << 26  # decompressed: no profile comes near, a bomb goes beyond
+
+# Chunks that stay true of other pixels of the same size and colour space (sections 11.3.2 to 11.3.6)
+KEPT = frozenset((b"sRGB", b"cICP", b"gAMA", b"cHRM", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt", b"tIME"))
+PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
+
+
+def read(data: bytes, max_pixels: int) -> Photo:
+    """A PNG with all frames of its animation. Raises MediaError, or what Pillow raises on damage."""
+    chunks = split(data)
+    header = Header(*struct.unpack_from(">IIBB", chunks[0].payload))
+    notes: list[str] = []
+    metadata, loop = _metadata(chunks, notes)
+    key = next((chunk.payload for chunk in chunks if chunk.type == b"tRNS"), None)
+    # Pillow sees the pixels alone, so that broken or enormous metadata do not get in its way; a transparent colour
+    # we compare ourselves, with all bits of it
+    alone = SIGNATURE + b"".join(
+        packed(*chunk)
+        for chunk in chunks
+        if chunk.type in PIXELS and (chunk.type != b"tRNS" or header.colour == PALETTE)
+    )
+    alone += packed(b"IEND", b"")
+    with Image.open(BytesIO(alone), formats=("PNG",)) as image:
+        count = int(getattr(image, "n_frames", 1))
+        check_size(image.size, count, max_pixels)
+        if count > 1:
+            if header.bits == 16:
+                notes.append("16 bits became 8: animations are read with 8")
+            frames = [_animation_frame(image, index, notes) for index in range(count)]
+        elif header.bits == 16:
+            frames = [sixteen_bits(alone, header)]
+        else:
+            frames = [frame_of(image, notes)]
+    if key is not None and header.colour in (GREY, RGB):
+        frames = [keyed(frame, key, header) for frame in frames]
+    return Photo(format="png", frames=frames, metadata=metadata, loop=loop if count > 1 else None, notes=notes)
+
+
+def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+    """Any frames as PNG or animated PNG with all metadata; quality has no meaning here."""
+    coded = animation(photo) if photo.animated else coded_chunks(photo.frames[0])
+    chunks = [coded[0], *_written(photo.metadata, grey=photo.frames[0].pixels.shape[2] == 1), *coded[1:]]
+    return SIGNATURE + b"".join(packed(*chunk) for chunk in (*chunks, Chunk(b"IEND", b"")))
+
+
+def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | None]:
+    block = icc = packet = dpi = loop = None
+    others: list[tuple[bytes, bytes]] = []
+    for kind, payload in chunks:
+        entry = text(kind, payload) if kind in (b"tEXt", b"zTXt", b"iTXt") else None
+        if kind == b"eXIf":
+            block = exif.without_prefix(payload)
+        elif entry and entry.keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
+            found = raw_profile(entry.text)
+            if found and found.startswith(exif.PREFIX):
+                block = block or exif.without_prefix(found)
+        elif entry and entry.keyword == XMP_KEYWORD:
+            packet = entry.text
+        elif kind == b"iCCP":
+            icc = _profile(payload)
+            if icc is None:
+                notes.append("ICC profile dropped: it is damaged")
+        elif kind == b"pHYs" and len(payload) == 9 and payload[8] == 1:
+            dpi = (struct.unpack_from(">I", payload)[0] * INCH_M, struct.unpack_from(">I", payload, 4)[0] * INCH_M)
+        elif kind == b"acTL" and len(payload) == 8:
+            loop = struct.unpack_from(">I", payload, 4)[0]
+        elif kind in KEPT:
+            others.append((kind, payload))
+    return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, png_chunks=tuple(others)), loop
+
+
+def _profile(payload: bytes) -> bytes | None:
+    """iCCP, section 11.3.2.3: name, a zero, the compression method (0), deflated profile."""
+    start = payload.find(b"\x00") + 2
+    inflater = zlib.decompressobj()
+    try:
+        profile = inflater.decompress(payload[start:], MAX_PROFILE_BYTES)
+    except zlib.error:
+        return None
+    return profile if inflater.eof and profile else None
+
+
+def _written(metadata: Metadata, *, grey: bool) -> list[Chunk]:
+    """Chunks between IHDR and the pixels."""
+    written: list[Chunk] = []
+    if metadata.icc is not None:
+        written.append(Chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
+    if metadata.dpi is not None:
+        x, y = (round(side / INCH_M) for side in metadata.dpi)
+        written.append(Chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))
+    if metadata.exif is not None:
+        written.append(Chunk(b"eXIf", metadata.exif))
+    if metadata.xmp is not None:
+        written.append(Chunk(b"iTXt", itxt(XMP_KEYWORD, metadata.xmp)))
+    if metadata.comment is not None:
+        written.append(Chunk(b"tEXt", b"Comment\x00" + metadata.comment.replace(b"\x00", b" ")))
+    return written + [Chunk(kind, payload) for kind, payload in metadata.png_chunks]
+
+
+def _animation_frame(image: Image.Image, index: int, notes: list[str]) -> Frame:
+    image.seek(index)
+    # an animation's default image has no duration: it is not part of it
+    frame = frame_of(image, notes, duration_ms=image.info.get("duration"))
+    return Frame(pixels=to_8_bits(frame.pixels), alpha=frame.alpha, duration_ms=frame.duration_ms)

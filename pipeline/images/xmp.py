@@ -1,0 +1,31 @@
+"""XMP packets (ISO 16684-1): only what became false is changed; the rest stays byte for byte."""
+
+import re
+
+ORIENTATION = re.compile(rb"""(<tiff:Orientation>\s*|\btiff:Orientation\s*=\s*["'])[1-8]""")
+GAIN_MAP = re.compile(
+    rb"""\s+hdrgm:\w+\s*=\s*("[^"]*"|'[^']*')"""
+    rb"""|<hdrgm:(\w+)[^>]*?(/>|>.*?</hdrgm:\2>)""",
+    re.DOTALL,
+)
+# The files that follow the image in the same file: a gain map, the film of a motion photo.
+DIRECTORY = re.compile(rb"<(\w+):Directory\b[^>]*>.*?</\1:Directory>", re.DOTALL)
+MOTION = re.compile(rb"""\s+GCamera:(MotionPhoto|MicroVideo)\w*\s*=\s*("[^"]*"|'[^']*')""")
+
+
+def upright(packet: bytes) -> bytes:
+    """The packet for pixels that have been turned upright."""
+    return ORIENTATION.sub(rb"\g<1>1", packet)
+
+
+def has_gain_map(packet: bytes) -> bool:
+    return b"hdrgm:Version" in packet
+
+
+def has_motion_photo(packet: bytes) -> bool:
+    return MOTION.search(packet) is not None
+
+
+def alone(packet: bytes) -> bytes:
+    """The packet of an image that no gain map and no film follow any more."""
+    return DIRECTORY.sub(b"", MOTION.sub(b"", GAIN_MAP.sub(b"", packet)))
