@@ -36,6 +36,7 @@ def _run(arguments: Sequence[str]) -> int:
         prog="nightlift",
         description="Lifts night photos and night footage into visible light, in bulk, on Ray.",
         args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     run = next(run for config_type, run in JOBS.values() if isinstance(config, config_type))
     return run(config)

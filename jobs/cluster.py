@@ -4,6 +4,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UsageError
 
@@ -14,28 +16,42 @@ log = logging.getLogger("nightlift")
 def ray_cluster(workers: int | None) -> Iterator[None]:
     """An initialised Ray while the body runs; a local one has a core for each worker. Raises UsageError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leaves devices visible to CPU workers, as ever
+    # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray  # takes a second: only once there is work
 
     if ray.is_initialized():
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    cores = max(workers or 0, os.cpu_count() or 1)
+    log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     try:
-        if address:
-            log.info("joining the Ray cluster at %s", address)
-            ray.init(address=address, runtime_env=_our_code(), **quiet)
-        else:
-            log.info("starting Ray on this machine (a few seconds)")
-            ray.init(address="local", num_cpus=max(workers or 0, os.cpu_count() or 1), include_dashboard=False, **quiet)
+        with _silenced_stderr():
+            if address:
+                ray.init(address=address, runtime_env=_our_code(), **quiet)
+            else:
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"RAY_ADDRESS={address}: no cluster answers there ({error})") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Ray's core writes its log level to the process's standard error, past Python; what matters it raises."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def cluster_cpus() -> int:

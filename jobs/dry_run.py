@@ -60,7 +60,9 @@ def _estimate(plan: Plan, steps: PhotoSteps, workers: int) -> list[str]:
 
 def _tried(samples: Sequence[Record], steps: PhotoSteps) -> list[Outcome]:
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
-        scratch = [str(Path(folder) / f"{index}{Path(record.destination).suffix}") for index, record in enumerate(samples)]
+        scratch = [
+            str(Path(folder) / f"{index}{Path(record.destination).suffix}") for index, record in enumerate(samples)
+        ]
         return [
             steps(replace(record, destination=destination))
             for record, destination in zip(samples, scratch, strict=True)

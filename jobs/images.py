@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from tyro.conf import arg
 
 from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
 from jobs.dry_run import dry_run_report
 from jobs.progress import Progress
 from model import DEFAULT_WEIGHTS, Checkpoint, Look, Precision, Variant, WeightsError, load
 from pipeline.errors import UsageError
-from pipeline.images import FORMATS
+from pipeline.images import FORMATS, format_of
 from pipeline.manifest import Manifest
 from pipeline.photos import PhotoSettings, PhotoSteps
 from pipeline.plan import Destination, Plan, Selection, make_plan
@@ -38,9 +39,9 @@ class ImagesConfig:
     2 wrong usage or nothing to read.
     """
 
-    src: tyro.conf.Positional[str]
+    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
     """Photos: a folder (with all below it), a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
-    dst: tyro.conf.Positional[str]
+    dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
     """Where enhanced photos go: a folder or bucket URL; the name of a photo where SRC is one photo."""
 
     iterations: int = 8
@@ -52,7 +53,7 @@ class ImagesConfig:
 
     variant: Variant = "dce"
     """The network: dce, or plus (smaller, faster)."""
-    weights: Path | None = None
+    weights: Annotated[Path | None, arg(metavar="FILE")] = None
     """Your own network instead of the shipped one: .safetensors, or a published Zero-DCE .pth."""
     estimate_size: int | Literal["auto", "full"] = "auto"
     """Long side in pixels of the reduced copy that the network sees. auto: what the weights were trained for."""
@@ -61,9 +62,9 @@ class ImagesConfig:
     precision: Precision = "auto"
     """Of the network: fp32, bf16. auto: bf16 on GPUs that have it."""
 
-    format: str | None = None
+    format: Annotated[str | None, arg(metavar="NAME")] = None
     """Write every photo in this format (jpeg, png, webp, tiff, bmp, gif, avif). By default each keeps its own."""
-    quality: int | None = None
+    quality: Annotated[int | None, arg(metavar="INT")] = None
     """1 to 100, of JPEG, WebP and AVIF. By default a JPEG's own."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
     """What to do with photos that need nothing: enhance them all the same, copy them unchanged, or leave them out."""
@@ -76,18 +77,18 @@ class ImagesConfig:
     """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """No paths below SRC that match this pattern; may be given several times."""
-    limit: int | None = None
+    limit: Annotated[int | None, arg(metavar="INT")] = None
     """Do at most this many photos in this run."""
 
     fresh: bool = False
     """Do everything again, whatever the manifest says."""
     dry_run: bool = False
     """List what would be done, with an estimate of the time, and write nothing."""
-    workers: int | None = None
+    workers: Annotated[int | None, arg(metavar="INT")] = None
     """Photos worked at once: CPU cores, or GPUs. By default all that the cluster has."""
     topology: Literal["auto", "fused", "split"] = "auto"
     """fused: each worker does all steps; split: decode, enhance and encode apart. auto: split on GPUs."""
-    storage_options: Annotated[str, tyro.conf.arg(metavar="JSON")] = "{}"
+    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
     """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
 
     def __post_init__(self) -> None:
@@ -111,11 +112,11 @@ class ImagesConfig:
         """The format's own name. Raises UsageError for one that cannot be written."""
         if self.format is None:
             return None
-        name = {"JPG": "JPEG", "TIF": "TIFF"}.get(self.format.upper(), self.format.upper())
-        if name not in FORMATS or not FORMATS[name].writable:
-            known = ", ".join(sorted(name.lower() for name, known in FORMATS.items() if known.writable))
+        found = format_of(f"photo.{self.format}")
+        if found is None or not found.writable:
+            known = ", ".join(name for name, known in FORMATS.items() if known.writable)
             raise UsageError(f"--format {self.format}: cannot be written; choose one of {known}")
-        return name
+        return found.name
 
     def settings(self, checkpoint: Checkpoint) -> PhotoSettings:
         sizes = {"auto": checkpoint.estimate_size, "full": None}
@@ -177,9 +178,7 @@ def _carry_out(flow: "PhotoFlow", plan: Plan, manifest: Manifest, tally: "Tally"
         progress.close()
 
 
-def _flow(
-    config: ImagesConfig, storage: Storage, settings: PhotoSettings, checkpoint: Checkpoint
-) -> "PhotoFlow":
+def _flow(config: ImagesConfig, storage: Storage, settings: PhotoSettings, checkpoint: Checkpoint) -> "PhotoFlow":
     """Choose device, workers and topology by what the cluster has."""
     from pipeline.flow import PhotoFlow
 

@@ -125,7 +125,8 @@ class Enhancer:
 
 
 def _tensor(image: Pixels) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image))
+    """On the CPU; a copy only where torch cannot share the array's memory (it refuses read-only arrays)."""
+    return torch.from_numpy(np.require(image, requirements=["C", "W"]))
 
 
 def _dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -7,6 +7,7 @@ Fused passes references and no pixels: on CPUs nothing else pays. Split keeps a 
 cost of carrying pixels between processes. Both call the same steps and give the same files.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -42,7 +43,8 @@ class PhotoFlow:
         """Exactly one outcome for each record, as they come. Needs an initialised Ray."""
         _quiet()
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=self._blocks(records))
-        for row in (self._fused(dataset) if self.topology == "fused" else self._split(dataset)).iter_rows():
+        graph = self._fused if self.topology == "fused" else self._split
+        for row in graph(dataset).iter_rows():
             yield Outcome(**row)
 
     def _fused(self, records: ray.data.Dataset) -> ray.data.Dataset:
@@ -51,20 +53,25 @@ class PhotoFlow:
             fn_constructor_args=(self,),
             batch_size=1,
             num_cpus=1,
+            num_gpus=self._gpus_of_a_worker,
             compute=ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=2),
         )
 
     def _split(self, records: ray.data.Dataset) -> ray.data.Dataset:
-        decoded = records.map_batches(DecodeTask(self), batch_size=1, num_cpus=1)
+        decoded = records.map_batches(DecodeTask(self.storage, self.settings), batch_size=1, num_cpus=1)
         enhanced = decoded.map_batches(
             EnhanceWorker,
             fn_constructor_args=(self,),
             batch_size=SPLIT_BATCH,
-            num_gpus=1 if self.device.startswith("cuda") else 0,
+            num_gpus=self._gpus_of_a_worker,
             num_cpus=0,  # an actor pool that held every CPU would leave none for the tasks around it
             compute=ActorPoolStrategy(size=self.workers),
         )
-        return enhanced.map_batches(EncodeTask(self), batch_size=1, num_cpus=1)
+        return enhanced.map_batches(EncodeTask(self.storage, self.settings), batch_size=1, num_cpus=1)
+
+    @property
+    def _gpus_of_a_worker(self) -> int:
+        return 1 if self.device.startswith("cuda") else 0
 
     def _blocks(self, records: Sequence[Record]) -> int:
         """Small blocks where there is little to do, so that every worker gets some of it."""
@@ -84,8 +91,8 @@ class FusedWorker:
 
 
 class DecodeTask:
-    def __init__(self, flow: PhotoFlow) -> None:
-        self.decode = ReadAndDecode(flow.storage, flow.settings)
+    def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
+        self.decode = ReadAndDecode(storage, settings)
 
     def __call__(self, batch: Batch) -> Batch:
         return _objects([self.decode(record) for record in _records(batch)])
@@ -102,8 +109,8 @@ class EnhanceWorker:
 
 
 class EncodeTask:
-    def __init__(self, flow: PhotoFlow) -> None:
-        self.encode = EncodeAndWrite(flow.storage, flow.settings)
+    def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
+        self.encode = EncodeAndWrite(storage, settings)
 
     def __call__(self, batch: Batch) -> Batch:
         return _outcomes([self.encode(work) for work in batch["work"]])
@@ -130,3 +137,6 @@ def _quiet() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = 1
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.get_name() == "console":  # its log file keeps everything
+            handler.setLevel(logging.ERROR)

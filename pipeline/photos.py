@@ -83,6 +83,9 @@ class ReadAndDecode:
         height, width = photo.frames[0].pixels.shape[:2]
         work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
         work.outcome.notes += photo.notes
+        named = format_of(work.record.source)
+        if named is not None and named.name != photo.format:
+            work.outcome.notes.append(f"named like {named.name}, but its content is {photo.format}")
         work.outcome.luma_before = work.outcome.luma_after = luma = mean_luma(photo)
         if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
             work.outcome.outcome, work.outcome.code = "skipped", BRIGHT
@@ -201,5 +204,3 @@ def _timed(work: Development, column: str) -> Iterator[None]:
         yield
     finally:
         setattr(work.outcome, column, time.perf_counter() - start)
-
-

@@ -102,7 +102,9 @@ def make_plan(
         elif ".." in file.relative.split("/"):
             plan.refused.append(_refusal(file, "unsafe_name", "its path climbs out of the source with '..'; rename it"))
         elif target in taken:
-            plan.refused.append(_refusal(file, "collision", f"its output {target} is another photo's as well; rename it"))
+            plan.refused.append(
+                _refusal(file, "collision", f"its output {target} is another photo's as well; rename it")
+            )
         elif target in sources:
             raise UsageError(f"{target}: the output would replace a source; choose another destination")
         else:
@@ -126,7 +128,7 @@ def _renamed(relative: str, format_name: str | None) -> str:
     own = format_of(relative)
     if own is None:
         return relative
-    wanted = FORMATS[format_name] if format_name else own if own.writable else FORMATS["JPEG"]
+    wanted = FORMATS[format_name or own.written_as]
     return relative if wanted == own else posixpath.splitext(relative)[0] + wanted.extensions[0]
 
 
@@ -137,7 +139,9 @@ def _record(file: Listed, target: str) -> Record:
 def _refusal(file: Listed, code: str, reason: str) -> Outcome:
     name = posixpath.basename(file.url)
     outcome = Outcome.of(_record(file, ""))
-    return replace(outcome, outcome="skipped" if code == "not_a_photo" else "failed", code=code, message=f"{name}: {reason}")
+    return replace(
+        outcome, outcome="skipped" if code == "not_a_photo" else "failed", code=code, message=f"{name}: {reason}"
+    )
 
 
 def _matches(relative: str, pattern: str) -> bool:

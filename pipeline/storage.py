@@ -61,9 +61,7 @@ class Storage:
         if "s3" in by_protocol:
             by_protocol["s3"] = _with_aws_session(by_protocol["s3"])
         environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(FORWARDED) and name not in LOCAL_FILES
+            name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and name not in LOCAL_FILES
         }
         return cls(by_protocol, environment)
 
@@ -199,7 +197,14 @@ def _client_error(error: Exception) -> type[StorageError] | None:
         return AccessDenied
     if names & {"EndpointConnectionError", "HTTPClientError", "ClientConnectionError", "FSTimeoutError"}:
         return Unreachable
-    if names & {"BotoCoreError", "ClientError", "ParamValidationError", "HttpError", "AzureError", "ClientResponseError"}:
+    if names & {
+        "BotoCoreError",
+        "ClientError",
+        "ParamValidationError",
+        "HttpError",
+        "AzureError",
+        "ClientResponseError",
+    }:
         return StorageError
     return None
 

@@ -38,7 +38,9 @@ def test_reduction_factor_is_whole_and_never_exceeds_the_size() -> None:
     assert reduction_factor(9000, 9000, None) == 1
 
 
-@pytest.mark.parametrize(("height", "width", "factor"), [(70, 91, 7), (64, 64, 8), (1, 1, 5), (3, 200, 16), (130, 3, 2)])
+@pytest.mark.parametrize(
+    ("height", "width", "factor"), [(70, 91, 7), (64, 64, 8), (1, 1, 5), (3, 200, 16), (130, 3, 2)]
+)
 def test_reduce_averages_boxes_with_the_border_repeated(height: int, width: int, factor: int) -> None:
     image = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
     padding = (0, -width % factor, 0, -height % factor)

@@ -38,13 +38,13 @@ def test_heif_becomes_jpeg_and_meets_nobody(tmp_path: Path) -> None:
 
 def test_converted_names_that_would_meet_keep_their_old_extension(tmp_path: Path) -> None:
     source = _fill(tmp_path / "in", "a.jpg", "a.png", "b.png", "c.webp", "c.png")
-    plan = _plan(source, tmp_path / "out", "WEBP")
+    plan = _plan(source, tmp_path / "out", "webp")
     assert _outputs(plan, tmp_path / "out") == ["a.jpg.webp", "a.png.webp", "b.webp", "c.png.webp", "c.webp"]
 
 
 def test_names_that_meet_all_the_same_are_refused(tmp_path: Path) -> None:
     source = _fill(tmp_path / "in", "a.png", "a.webp", "a.png.webp")
-    plan = _plan(source, tmp_path / "out", "WEBP")
+    plan = _plan(source, tmp_path / "out", "webp")
     assert [outcome.code for outcome in plan.refused] == ["collision"]
     assert len(plan.records) == 2
 
@@ -85,7 +85,7 @@ def test_places_that_make_no_sense_together(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="extension"):
         _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.heic")
     with pytest.raises(UsageError, match="extension"):
-        _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.png", "WEBP")
+        _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.png", "webp")
     with pytest.raises(NotFound, match="none"):
         _plan(tmp_path / "none", tmp_path / "out")
 

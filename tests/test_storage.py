@@ -54,7 +54,9 @@ def test_version_changes_with_the_content(place: str) -> None:
     assert before.version != after.version
 
 
-def test_a_failed_write_leaves_the_old_file_and_is_replaced_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_is_replaced_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage, url = Storage(), str(tmp_path / "a.jpg")
     storage.write(url, b"old")
     with monkeypatch.context() as broken, pytest.raises(StorageError):
@@ -105,7 +107,9 @@ def test_nobody_answers() -> None:
         Storage.from_environment(["s3://anything"], options).list_files("s3://anything")
 
 
-def test_a_profile_reaches_workers_that_lack_it(s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_reaches_workers_that_lack_it(
+    s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _storage(bucket).write(join(bucket, "a.jpg"), b"-")
     config = tmp_path / "config"
     config.write_text(
