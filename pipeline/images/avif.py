@@ -1,11 +1,12 @@
 """AVIF: stills and image sequences, by libavif through Pillow."""
 
+import struct
 from io import BytesIO
 from typing import Any
 
 from PIL import Image
 
-from pipeline.images import exif
+from pipeline.images import cicp, exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_of, image_of
 
@@ -25,7 +26,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
         notes.append(f"{bits} bits became 8")
     # Pillow states the container's rotation and mirroring as EXIF orientation, which is turned upright later
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
-    metadata = Metadata(exif=block, icc=info.get("icc_profile"), xmp=info.get("xmp"))
+    metadata = Metadata(exif=block, icc=info.get("icc_profile") or _profile(data), xmp=info.get("xmp"))
     return Photo(format="avif", frames=frames, metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
 
 
@@ -57,6 +58,15 @@ def _frame(image: Image.Image, index: int, count: int, notes: list[str]) -> Fram
     image.seek(index)
     image.load()  # only then is the duration known
     return frame_of(image, notes, duration_ms=image.info["duration"] if count > 1 else None)
+
+
+def _profile(data: bytes) -> bytes | None:
+    """A profile for the numbers of the first `nclx` colour box (ISO/IEC 14496-12 section 12.1.5)."""
+    at = data.find(b"colrnclx")
+    if at < 0 or at + 12 > len(data):
+        return None
+    primaries, transfer = struct.unpack_from(">HH", data, at + 8)
+    return cicp.profile(primaries, transfer)
 
 
 def _bits(data: bytes) -> int:

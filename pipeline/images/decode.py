@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from PIL import UnidentifiedImageError
+
 from pipeline.errors import Damaged, EmptyFile, MediaError, TooLarge
 from pipeline.images import avif, bmp, exif, gif, heif, jpeg, png, pnm, tiff, webp, xmp
 from pipeline.images.formats import format_of_content
@@ -57,6 +59,8 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
         raise
     except MemoryError:
         raise TooLarge("it needs more memory than there is; lower --max-pixels to leave such files out") from None
+    except UnidentifiedImageError:
+        raise Damaged(f"its {name.upper()} header is broken; copy the file again") from None
     except BROKEN as error:
         found = " ".join(str(error).split()) or type(error).__name__
         raise Damaged(f"its {name.upper()} data are truncated or corrupt ({found}); copy the file again") from error

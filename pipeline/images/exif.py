@@ -51,7 +51,7 @@ def upright(block: bytes) -> tuple[bytes, int | None]:
 
 
 def without_orientation(block: bytes) -> bytes:
-    """The block with its orientation taken out of the first directory, nothing else moved.
+    """The block with its orientation taken out of the first directory, nothing else moved; empty if that was all.
 
     For containers that state the orientation themselves. Raises ValueError as `upright` does.
     """
@@ -61,6 +61,8 @@ def without_orientation(block: bytes) -> bytes:
     if at is None:
         return block
     count = struct.unpack_from(order + "H", block, first)[0]
+    if count == 1:
+        return b""
     end = first + 2 + count * ENTRY_BYTES + 4
     patched = bytearray(block)
     struct.pack_into(order + "H", patched, first, count - 1)

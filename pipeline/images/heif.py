@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
-from pipeline.images import exif
+from pipeline.images import cicp, exif, xmp
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size
 
@@ -29,11 +29,16 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if len(file) > 1:
         notes.append(f"only the primary image of {len(file)} kept")
     if any(GAIN_MAP in kind or "21496" in kind for kind in info.get("aux", {})):
-        notes.append("gain map dropped: it describes the brightness before enhancement")
+        notes.append(xmp.GAIN_MAP_DROPPED)
     if info.get("depth_images"):
         notes.append("depth image dropped")
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
-    metadata = Metadata(exif=_as_shown(block, notes), icc=info.get("icc_profile"), xmp=info.get("xmp"))
+    nclx = info.get("nclx_profile") or {}
+    icc = info.get("icc_profile") or cicp.profile(
+        nclx.get("color_primaries", cicp.UNSPECIFIED), nclx.get("transfer_characteristics", cicp.UNSPECIFIED)
+    )
+    packet = xmp.upright(info["xmp"]) if info.get("xmp") else None
+    metadata = Metadata(exif=_as_shown(block, notes), icc=icc, xmp=packet)
     frame = _frame(np.asarray(primary), primary.size, primary.mode)
     return Photo(format="heif", frames=[frame], metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
 

@@ -13,10 +13,11 @@ from pipeline.images.pixels import check_size, frame_of, image_of
 
 DEFAULT_QUALITY = 92  # for sources that were no JPEG
 MAX_PAYLOAD_BYTES = 65533
+MAX_SCANS = 200  # encoders make about ten
 
 # T.81 table B.1
 SOI, SOS, COM = b"\xff\xd8", 0xDA, 0xFE
-APP0, APP1, APP2, APP14 = 0xE0, 0xE1, 0xE2, 0xEE
+APP0, APP1, APP2, APP11, APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
 STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
@@ -45,6 +46,9 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if precision != 8:
         raise Unsupported(f"it is a JPEG of {precision} bits, which no decoder here reads; convert it to TIFF or PNG")
     check_size((width, height), 1, max_pixels)
+    scans = data.count(b"\xff\xda", segments[-1].start)  # 0xFF within a scan is always followed by 0
+    if scans > MAX_SCANS:
+        raise Unsupported(f"it has {scans} scans, where {MAX_SCANS} are plenty: made to keep a decoder busy; remove it")
     metadata = _metadata(segments, notes)
     # Pillow sees the image alone, so that no broken or enormous metadata, and no second image, get in its way
     with Image.open(BytesIO(_pixels_alone(data, segments)), formats=("JPEG",)) as image:
@@ -130,16 +134,18 @@ def _metadata(segments: list[Segment], notes: list[str]) -> Metadata:
         elif marker == APP2 and payload.startswith(ICC) and len(payload) > len(ICC) + 2:
             profile[payload[len(ICC)]] = payload[len(ICC) + 2 :]
         elif marker == APP2 and payload.startswith(GAIN_MAP):
-            _gain_map_dropped(notes)
+            _noted(notes, xmp.GAIN_MAP_DROPPED)
         elif marker == APP2 and payload.startswith(MULTI_PICTURE):
             notes.append(f"only the primary image of {_picture_count(payload)} kept")
-        elif marker == COM:
-            comment = payload if comment is None else comment
-        elif APP0 < marker <= 0xEF and marker != APP14:
+        elif marker == APP11 and payload.startswith(b"JP"):
+            _noted(notes, "content credentials dropped: they vouch for the picture before enhancement")
+        elif marker == COM and comment is None:
+            comment = payload
+        elif marker == COM or (APP0 < marker <= 0xEF and marker != APP14):
             others.append((marker, payload))
     if packet is not None:
         if xmp.has_gain_map(packet):
-            _gain_map_dropped(notes)
+            _noted(notes, xmp.GAIN_MAP_DROPPED)
         if xmp.has_motion_photo(packet):
             notes.append("the film of a motion photo dropped")
         packet = xmp.alone(packet)
@@ -147,8 +153,7 @@ def _metadata(segments: list[Segment], notes: list[str]) -> Metadata:
     return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, comment=comment, jpeg_segments=tuple(others))
 
 
-def _gain_map_dropped(notes: list[str]) -> None:
-    note = "gain map dropped: it describes the brightness before enhancement"
+def _noted(notes: list[str], note: str) -> None:
     if note not in notes:
         notes.append(note)
 

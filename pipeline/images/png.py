@@ -81,6 +81,8 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
             dpi = (struct.unpack_from(">I", payload)[0] * INCH_M, struct.unpack_from(">I", payload, 4)[0] * INCH_M)
         elif kind == b"acTL" and len(payload) == 8:
             loop = struct.unpack_from(">I", payload, 4)[0]
+        elif kind == b"caBX":
+            notes.append("content credentials dropped: they vouch for the picture before enhancement")
         elif kind in KEPT:
             others.append((kind, payload))
     return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, png_chunks=tuple(others)), loop

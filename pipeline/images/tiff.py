@@ -41,14 +41,15 @@ STRIP_BYTES_TARGET = 1 << 18
 
 def read(data: bytes, max_pixels: int) -> Photo:
     """All pages of a TIFF but reduced copies. Raises MediaError, or what Pillow raises on damage."""
-    if data[2:3] in (b"+", b"\x00") and data[3:4] in (b"\x00", b"+"):
-        first, order = ifd.Directory(), "<"  # BigTIFF: its metadata other than Pillow's are not read
+    notes: list[str] = []
+    if data[2:4] in (b"+\x00", b"\x00+"):
+        first, order = ifd.Directory(), "<"
+        notes.append("EXIF and other fields dropped: they are not read from a BigTIFF")
     else:
         order = ifd.byte_order(data)
         first = ifd.read(data)
     if DNG_VERSION in first.fields:
         raise Unsupported("this is a camera raw file (DNG), which nightlift does not read; develop it to TIFF first")
-    notes: list[str] = []
     direct = direct_layout(first, order)
     if direct is not None:
         check_size(direct.size, 1, max_pixels)
@@ -79,7 +80,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     for tag, kind, content in ((XMP, ifd.BYTE, metadata.xmp), (ICC, ifd.UNDEFINED, metadata.icc)):
         if content is not None:
             first.fields[tag] = ifd.Field(kind, len(content), content)
-    if metadata.dpi is not None:
+    if metadata.dpi is not None and X_RESOLUTION not in first.fields:
         for tag, side in zip((X_RESOLUTION, Y_RESOLUTION), metadata.dpi, strict=True):
             first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * 10000), 10000))
         first.fields[RESOLUTION_UNIT] = _short(order, 2)
@@ -176,16 +177,30 @@ def _unpacked(data: bytes, index: int, layout: str) -> Samples:
 def _metadata(first: ifd.Directory, order: str, info: dict[Any, Any]) -> Metadata:
     packet = first.fields.get(XMP)
     icc = first.fields.get(ICC)
-    dpi = info.get("dpi")
     kept = ifd.Directory(
         fields={tag: value for tag, value in first.fields.items() if tag not in STRUCTURE}, nested=first.nested
     )
     return Metadata(
         exif=ifd.block(kept, order) if kept.fields or kept.nested else None,
-        icc=icc.value if icc else None,
+        icc=icc.value if icc else info.get("icc_profile"),
         xmp=xmp.upright(packet.value) if packet else None,
-        dpi=None if not isinstance(dpi, tuple) or X_RESOLUTION in kept.fields else (float(dpi[0]), float(dpi[1])),
+        dpi=_resolution(first, order),
     )
+
+
+def _resolution(first: ifd.Directory, order: str) -> tuple[float, float] | None:
+    """Dots per inch, where both sides and the unit are stated."""
+    unit = ifd.numbers(first, RESOLUTION_UNIT, order)
+    scale = {2: 1.0, 3: 2.54}.get(unit[0]) if unit else None
+    sides = []
+    for tag in (X_RESOLUTION, Y_RESOLUTION):
+        entry = first.fields.get(tag)
+        if entry is not None and entry.kind == ifd.RATIONAL and entry.length == 1:
+            above, below = struct.unpack(order + "II", entry.value)
+            sides.append(above / below if below else 0.0)
+    if scale is None or len(sides) != 2 or not all(sides):
+        return None
+    return sides[0] * scale, sides[1] * scale
 
 
 def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
@@ -203,9 +218,8 @@ def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
 
 
 def _rows_per_strip(frame: Frame) -> int:
-    return max(
-        1, STRIP_BYTES_TARGET // (frame.pixels[0].nbytes + (0 if frame.alpha is None else frame.alpha[0].nbytes))
-    )
+    samples = frame.pixels.shape[2] + (frame.alpha is not None)
+    return max(1, STRIP_BYTES_TARGET // (frame.size[0] * samples * int(frame.pixels.dtype.itemsize)))
 
 
 def _describe(

@@ -2,15 +2,17 @@
 
 import re
 
+GAIN_MAP_DROPPED = "gain map dropped: it describes the brightness before enhancement"
+
 ORIENTATION = re.compile(rb"""(<tiff:Orientation>\s*|\btiff:Orientation\s*=\s*["'])[1-8]""")
 GAIN_MAP = re.compile(
-    rb"""\s+hdrgm:\w+\s*=\s*("[^"]*"|'[^']*')"""
+    rb"""\shdrgm:\w+\s*=\s*("[^"]*"|'[^']*')"""
     rb"""|<hdrgm:(\w+)[^>]*?(/>|>.*?</hdrgm:\2>)""",
     re.DOTALL,
 )
 # The files that follow the image in the same file: a gain map, the film of a motion photo.
 DIRECTORY = re.compile(rb"<(\w+):Directory\b[^>]*>.*?</\1:Directory>", re.DOTALL)
-MOTION = re.compile(rb"""\s+GCamera:(MotionPhoto|MicroVideo)\w*\s*=\s*("[^"]*"|'[^']*')""")
+MOTION = re.compile(rb"""\sGCamera:(MotionPhoto|MicroVideo)\w*\s*=\s*("[^"]*"|'[^']*')""")
 
 
 def upright(packet: bytes) -> bytes:

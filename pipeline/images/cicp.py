@@ -1,0 +1,98 @@
+"""Colour by numbers (ITU-T H.273) as an ICC profile, for formats that can state it in no other way.
+
+Without it a Display-P3 picture from HEIF or AVIF would be taken for sRGB, and look washed out.
+"""
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import Unsupported
+
+UNSPECIFIED = 2
+# H.273 table 2: x, y of red, green, blue; white is D65 for both
+WIDE = {
+    9: ("BT.2020", ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))),
+    12: ("Display P3", ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))),
+}
+D65 = (0.3127, 0.3290)
+D50_XYZ = (0.9642, 1.0, 0.8249)  # ICC.1:2022 section 7.2.16
+BRADFORD = np.array(((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296)))
+
+# H.273 table 3, as the parametric curve of ICC.1:2022 section 10.18, type 3: g, a, b, c, d
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
+BT709_TRANSFERS = frozenset((1, 6, 14, 15))
+HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
+
+
+def profile(primaries: int, transfer: int) -> bytes | None:
+    """An ICC profile for two numbers of H.273; None where they amount to sRGB or say nothing.
+
+    Raises Unsupported for high dynamic range, which no profile turns into a picture for ordinary screens.
+    """
+    if transfer in HIGH_DYNAMIC_RANGE:
+        raise Unsupported(
+            f"its brightness is coded as {HIGH_DYNAMIC_RANGE[transfer]} (high dynamic range), which nightlift does not "
+            "read in photos; convert it to standard range first"
+        )
+    if primaries not in WIDE:
+        return None
+    name, chromaticities = WIDE[primaries]
+    curve = BT709_CURVE if transfer in BT709_TRANSFERS else SRGB_CURVE
+    columns, adaptation = _colorants(chromaticities)
+    parametric = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + _fixed(*curve)
+    tags = {
+        b"desc": _text(name),
+        b"cprt": _text("No copyright"),
+        b"wtpt": b"XYZ " + bytes(4) + _fixed(*D50_XYZ),
+        b"chad": b"sf32" + bytes(4) + _fixed(*adaptation.flatten().tolist()),
+        **{
+            kind + b"XYZ": b"XYZ " + bytes(4) + _fixed(*columns[:, at].tolist())
+            for at, kind in enumerate((b"r", b"g", b"b"))
+        },
+        **{kind + b"TRC": parametric for kind in (b"r", b"g", b"b")},
+    }
+    return _assembled(tags)
+
+
+def _colorants(
+    chromaticities: tuple[tuple[float, float], ...],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """XYZ of the primaries as columns, and the matrix that brought them from D65 to D50 (ICC.1:2022 annex E)."""
+    xyz = np.array([_xyz(*point) for point in chromaticities]).T
+    white = np.array(_xyz(*D65))
+    xyz = xyz * np.linalg.solve(xyz, white)
+    gains = (BRADFORD @ np.array(D50_XYZ)) / (BRADFORD @ white)
+    adaptation = np.linalg.inv(BRADFORD) @ np.diag(gains) @ BRADFORD
+    return adaptation @ xyz, adaptation
+
+
+def _xyz(x: float, y: float) -> tuple[float, float, float]:
+    return x / y, 1.0, (1 - x - y) / y
+
+
+def _fixed(*values: float) -> bytes:
+    """s15Fixed16Number, section 4.6."""
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+def _text(content: str) -> bytes:
+    """multiLocalizedUnicodeType with one record, section 10.15."""
+    packed = content.encode("utf-16-be")
+    return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(packed), 28) + packed
+
+
+def _assembled(tags: dict[bytes, bytes]) -> bytes:
+    """Header (section 7.2), tag table (7.3) and tag data, each at a multiple of four bytes."""
+    table, body = b"", b""
+    start = 128 + 4 + 12 * len(tags)
+    for signature, content in tags.items():
+        table += struct.pack(">4sII", signature, start + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    header = struct.pack(
+        ">I4sI4s4s4s12s4s4sIIIQI12s4s44x", start + len(body), b"", 0x04300000, b"mntr", b"RGB ", b"XYZ ",
+        struct.pack(">6H", 2024, 1, 1, 0, 0, 0), b"acsp", b"", 0, 0, 0, 0, 0, _fixed(*D50_XYZ), b"",
+    )  # fmt: skip
+    return header + struct.pack(">I", len(tags)) + table + body
