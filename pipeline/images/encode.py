@@ -1,5 +1,6 @@
 """A Photo to bytes of an image file: what the format cannot hold is changed openly, with a note for each."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -65,7 +66,9 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     if not target.grey:
         photo = _in_colour(photo, notes)
     try:
-        return WRITERS[name](photo, quality, notes), notes
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks about metadata that pass through as they are
+            return WRITERS[name](photo, quality, notes), notes
     except MediaError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
@@ -83,7 +86,7 @@ def _frames(photo: Photo, target: Format, notes: list[str]) -> list[Frame]:
         notes.append(f"only the first of {len(frames)} {'frames' if photo.animated else 'pages'} kept")
         frames = frames[:1]
     if not target.sixteen_bits and any(frame.pixels.dtype == np.uint16 for frame in frames):
-        notes.append(f"16 bits rounded to 8: {target.name.upper()} has no more")
+        notes.append(f"more than 8 bits rounded to 8: {target.name.upper()} has no more")
         frames = [_in_8_bits(frame) for frame in frames]
     if not target.alpha and any(frame.alpha is not None for frame in frames):
         if any(frame.alpha is not None and not _opaque(frame.alpha) for frame in frames):

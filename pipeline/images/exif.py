@@ -74,8 +74,11 @@ def _byte_order(block: bytes) -> str:
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None or len(block) < 14 or struct.unpack_from(order + "H", block, 2)[0] != 42:
         raise ValueError("no TIFF header")
-    if not 8 <= struct.unpack_from(order + "I", block, 4)[0] <= len(block) - 2:
+    first = struct.unpack_from(order + "I", block, 4)[0]
+    if not 8 <= first <= len(block) - 2:
         raise ValueError("the first directory lies outside")
+    if first + 2 + ENTRY_BYTES * struct.unpack_from(order + "H", block, first)[0] > len(block):
+        raise ValueError("the first directory is cut short")
     return order
 
 

@@ -219,7 +219,8 @@ def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
 
 def _rows_per_strip(frame: Frame) -> int:
     samples = frame.pixels.shape[2] + (frame.alpha is not None)
-    return max(1, STRIP_BYTES_TARGET // (frame.size[0] * samples * int(frame.pixels.dtype.itemsize)))
+    row_bytes = frame.size[0] * samples * int(frame.pixels.dtype.itemsize)
+    return int(max(1, STRIP_BYTES_TARGET // row_bytes))
 
 
 def _describe(
