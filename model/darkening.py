@@ -25,7 +25,7 @@ TINT_STOPS = 0.2  # deviation of each channel's gain: the colour temperature of 
 def darken(photo_BCHW: Tensor, generator: Generator) -> Tensor:
     """Darken each photo of a batch by its own amounts.
 
-    `photo_BCHW`: float sRGB in [0, 1]; 17 x 17 pixels or more. Returns the same shape and range, in steps of 1/255.
+    `photo_BCHW`: float sRGB in [0, 1]. Returns the same shape and range, in steps of 1/255.
     """
     count = photo_BCHW.shape[0]
     whole = _uniform(count, 0, STOPS, generator) * (_uniform(count, 0, 1, generator) > LEFT_LIGHT)

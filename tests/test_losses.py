@@ -1,0 +1,134 @@
+"""The losses: the values of the published ones, and what each of our own rewards.
+
+`golden_losses.json` and `golden.npz` were computed with the original authors' code. They are not part of the project;
+where they are missing, the comparison is skipped.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.losses import (
+    NIGHT,
+    PUBLISHED_DCE_LOSSES,
+    PUBLISHED_PLUS_LOSSES,
+    Enhancement,
+    Recipe,
+    colour_constancy,
+    exposure_control,
+    flat_tone,
+    illumination_smoothness,
+    light_floor,
+    overall_exposure,
+    restoration,
+    spatial_consistency,
+    weighted_losses,
+)
+
+
+def golden(folder: Path, name: str) -> tuple[dict[str, float], Enhancement]:
+    arrays: Any = np.load(folder / "golden.npz")
+    values = json.loads((folder / "golden_losses.json").read_text())["losses"][name]
+    image = torch.from_numpy(arrays[f"{name}.input"]).permute(2, 0, 1)[None] / 255
+    enhanced = torch.from_numpy(arrays[f"{name}.dce.after_8"])[None]
+    maps = torch.from_numpy(arrays[f"{name}.dce.maps"]).float().unflatten(0, (8, 3))[None]
+    return values, Enhancement(image, enhanced, maps, image)
+
+
+@pytest.mark.parametrize("name", ["dicm", "lime", "grey", "noise"])
+def test_published_losses_have_the_published_values(shared: Path, name: str) -> None:
+    values, batch = golden(shared / "reference", name)
+    assert colour_constancy(batch.enhanced).item() == pytest.approx(values["colour"], abs=1e-4)
+    assert spatial_consistency(batch.image, batch.enhanced).item() == pytest.approx(values["spatial"], abs=1e-4)
+    assert exposure_control(batch.enhanced, 0.6).item() == pytest.approx(values["exposure"], abs=1e-4)
+    # the reference summed the maps before they were rounded to float16
+    assert illumination_smoothness(batch.maps).item() == pytest.approx(values["smoothness"], abs=1e-5)
+    total = sum(term.item() for term in weighted_losses(PUBLISHED_DCE_LOSSES, batch).values())
+    assert total == pytest.approx(values["total"], abs=2e-3)  # 200 times the rounding of the maps
+
+
+def test_published_weights() -> None:
+    dce, plus = PUBLISHED_DCE_LOSSES, PUBLISHED_PLUS_LOSSES
+    assert (dce.smoothness, dce.spatial, dce.colour, dce.exposure, dce.exposure_level) == (200, 1, 5, 10, 0.6)
+    assert (plus.smoothness, plus.spatial, plus.colour, plus.exposure, plus.exposure_level) == (1600, 1, 5, 10, 0.6)
+    assert set(weighted_losses(dce, grey_batch(0.3))) == {"spatial", "exposure", "colour", "smoothness"}
+
+
+def grey_batch(level: float) -> Enhancement:
+    grey = torch.full((2, 3, 32, 32), level)
+    return Enhancement(grey, grey.clone().requires_grad_(), torch.zeros(2, 8, 1, 32, 32, requires_grad=True), grey)
+
+
+@pytest.mark.parametrize("recipe", [PUBLISHED_DCE_LOSSES, NIGHT], ids=["published", "night"])
+@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+def test_gradients_are_finite_on_grey_images(recipe: Recipe, level: float) -> None:
+    batch = grey_batch(level)
+    torch.stack(list(weighted_losses(recipe, batch).values())).sum().backward()
+    for tensor in (batch.enhanced, batch.maps):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+
+
+def test_a_term_is_its_loss_times_its_weight_and_none_at_weight_zero() -> None:
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    batch = Enhancement(image, image.sqrt(), torch.zeros(2, 8, 1, 32, 32), image)
+    once = weighted_losses(Recipe(colour=0, restoration=1), batch)
+    twice = weighted_losses(Recipe(colour=0, restoration=2), batch)
+    assert "colour" not in once
+    assert twice["restoration"].item() == pytest.approx(2 * once["restoration"].item())
+
+
+def test_spatial_consistency_sees_only_changed_differences() -> None:
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2)) / 2
+    assert spatial_consistency(image, image).item() == 0
+    # brighter by the same everywhere: only the black beyond the border differs
+    inside = spatial_consistency(image, image + 0.1).item()
+    assert inside == pytest.approx(4 * 8 / 64 * 0.1**2, rel=1e-4)
+    assert spatial_consistency(image, image * 2).item() > inside
+
+
+def test_smoothness_is_a_sum_over_maps_and_a_mean_over_the_batch() -> None:
+    ramp = torch.arange(8.0).expand(1, 1, 1, 8, 8) / 10
+    one = illumination_smoothness(ramp).item()
+    assert one == pytest.approx(2 * 0.1**2, rel=1e-4)
+    assert illumination_smoothness(ramp.expand(3, 8, 1, 8, 8)).item() == pytest.approx(8 * one, rel=1e-4)
+
+
+def test_overall_exposure_leaves_bright_images_alone() -> None:
+    dark, bright = torch.full((1, 3, 8, 8), 0.1), torch.full((1, 3, 8, 8), 0.7)
+    assert overall_exposure(bright, bright, 0.45).item() == 0
+    assert overall_exposure(dark, torch.full_like(dark, 0.45), 0.45).item() == pytest.approx(0, abs=1e-9)
+    assert overall_exposure(dark, dark, 0.45).item() == pytest.approx(0.35**2)
+
+
+def test_light_floor_asks_for_detail_and_not_for_flat_dark() -> None:
+    sky = torch.full((1, 3, 16, 16), 0.03)
+    foliage = checkerboard(0.02, 0.12)
+    assert light_floor(sky, sky, 0.35).item() == pytest.approx(0, abs=1e-3)  # but for rounding
+    assert light_floor(foliage, foliage, 0.35).item() > 0.05
+    assert light_floor(foliage, foliage + 0.35, 0.35).item() == 0
+
+
+def checkerboard(low: float, high: float) -> Tensor:
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    return torch.where((rows + columns) % 2 == 0, low, high).expand(1, 3, 16, 16)
+
+
+def test_flat_tone_punishes_a_tone_that_falls() -> None:
+    levels = torch.linspace(0, 1, 11)
+    wanted = levels.clamp(min=0.45)
+    assert flat_tone(levels, levels, 0.0).item() == pytest.approx(0, abs=1e-9)
+    falling = wanted.clone()
+    falling[8] = falling[9] + 0.05
+    assert flat_tone(levels, falling, 0.45) > flat_tone(levels, wanted, 0.45)
+
+
+def test_restoration_is_zero_for_the_photo_alone() -> None:
+    photo = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    assert restoration(photo, photo).item() == 0
+    assert restoration(photo, photo * 0.5).item() > 0
