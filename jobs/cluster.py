@@ -67,7 +67,7 @@ def cluster_gpus() -> int:
 
 
 def _our_code() -> dict[str, object]:
-    """Sends the packages that run here to the workers, unless this driver is itself a submitted Ray job, which has them."""
+    """Sends the packages that run here to the workers. A submitted Ray job has them in its working directory."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         return {}
     import jobs

@@ -18,7 +18,7 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext
 
 from model import Checkpoint
-from pipeline.photos import Enhance, EncodeAndWrite, PhotoSettings, PhotoSteps, ReadAndDecode
+from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
 
@@ -42,22 +42,23 @@ class PhotoFlow:
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
         """Exactly one outcome for each record, as they come. Needs an initialised Ray."""
         _quiet()
-        dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=self._blocks(records))
+        blocks = _blocks(len(records), self.workers)
+        dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
         graph = self._fused if self.topology == "fused" else self._split
-        for row in graph(dataset).iter_rows():
+        for row in graph(dataset, ActorPoolStrategy(size=min(self.workers, blocks))).iter_rows():
             yield Outcome(**row)
 
-    def _fused(self, records: ray.data.Dataset) -> ray.data.Dataset:
+    def _fused(self, records: ray.data.Dataset, pool: ActorPoolStrategy) -> ray.data.Dataset:
         return records.map_batches(
             FusedWorker,
             fn_constructor_args=(self,),
             batch_size=1,
             num_cpus=1,
             num_gpus=self._gpus_of_a_worker,
-            compute=ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=2),
+            compute=pool,
         )
 
-    def _split(self, records: ray.data.Dataset) -> ray.data.Dataset:
+    def _split(self, records: ray.data.Dataset, pool: ActorPoolStrategy) -> ray.data.Dataset:
         decoded = records.map_batches(DecodeTask(self.storage, self.settings), batch_size=1, num_cpus=1)
         enhanced = decoded.map_batches(
             EnhanceWorker,
@@ -65,18 +66,13 @@ class PhotoFlow:
             batch_size=SPLIT_BATCH,
             num_gpus=self._gpus_of_a_worker,
             num_cpus=0,  # an actor pool that held every CPU would leave none for the tasks around it
-            compute=ActorPoolStrategy(size=self.workers),
+            compute=pool,
         )
         return enhanced.map_batches(EncodeTask(self.storage, self.settings), batch_size=1, num_cpus=1)
 
     @property
     def _gpus_of_a_worker(self) -> int:
         return 1 if self.device.startswith("cuda") else 0
-
-    def _blocks(self, records: Sequence[Record]) -> int:
-        """Small blocks where there is little to do, so that every worker gets some of it."""
-        rows = min(RECORDS_PER_BLOCK, -(-len(records) // (4 * self.workers)))
-        return max(1, -(-len(records) // max(1, rows)))
 
 
 class FusedWorker:
@@ -114,6 +110,12 @@ class EncodeTask:
 
     def __call__(self, batch: Batch) -> Batch:
         return _outcomes([self.encode(work) for work in batch["work"]])
+
+
+def _blocks(records: int, workers: int) -> int:
+    """How many blocks: small ones where there is little to do, so that every worker gets some of it."""
+    rows = min(RECORDS_PER_BLOCK, -(-records // (4 * workers)))
+    return max(1, -(-records // max(1, rows)))
 
 
 def _records(batch: Batch) -> list[Record]:

@@ -10,8 +10,8 @@ import posixpath
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -31,7 +31,7 @@ BRIGHT = "already_bright"
 class PhotoSettings:
     """Everything that decides what comes out for a photo, but the weights."""
 
-    look: Look = Look()
+    look: Look = field(default_factory=Look)
     estimate_size: int | None = 256
     precision: Precision = "auto"
     format: str | None = None

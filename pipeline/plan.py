@@ -10,7 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
 from pipeline.manifest import FOLDER
 from pipeline.records import Outcome, Record
-from pipeline.storage import Listed, Storage, absolute, join, parent
+from pipeline.storage import Listed, Storage, absolute, before_glob, join, parent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,8 @@ def make_plan(
 
     `done`: what `Manifest.done` says; an output that has vanished from the destination is work again.
     """
-    files = [file for file in storage.list_files(absolute(source)) if _is_input(file, destination, selection)]
+    own = _own_outputs(source, destination)
+    files = [file for file in storage.list_files(absolute(source)) if _is_input(file, own, selection)]
     present = _outputs_present(storage, destination, done)
     plan = Plan()
     taken: set[str] = set()
@@ -113,10 +114,17 @@ def make_plan(
     return plan
 
 
-def _is_input(file: Listed, destination: Destination, selection: Selection) -> bool:
-    """Leaves out what nightlift itself wrote: manifests, and a destination that lies inside the source."""
-    inside = not destination.file and file.url.startswith(join(destination.root, ""))
-    return not inside and FOLDER not in file.relative.split("/") and selection(file.relative)
+def _own_outputs(source: str, destination: Destination) -> str | None:
+    """The prefix of the URLs of our own outputs, where the destination lies inside the source."""
+    inside = destination.root.startswith(join(before_glob(absolute(source)), ""))
+    return join(destination.root, "") if inside and not destination.file else None
+
+
+def _is_input(file: Listed, own_outputs: str | None, selection: Selection) -> bool:
+    """Leaves out what nightlift itself wrote: outputs and manifests."""
+    if own_outputs is not None and file.url.startswith(own_outputs):
+        return False
+    return FOLDER not in file.relative.split("/") and selection(file.relative)
 
 
 def _outputs_present(storage: Storage, destination: Destination, done: Mapping[str, tuple[str, str]]) -> set[str]:

@@ -5,9 +5,11 @@ pickled, and reaches the same places from every worker as from the machine that 
 """
 
 import hashlib
+import itertools
 import json
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, U
 
 PART_SUFFIX = ".nightlift-part"  # of a file being written
 LOCAL = "file"
+GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "updated", "mtime")
@@ -89,7 +92,7 @@ class Storage:
         fs.invalidate_cache()
         with storage_errors(url):
             root, found = _find(fs, path)
-        listed = [
+        return [
             Listed(
                 url=_url(fs, name),
                 relative=name.removeprefix(root).lstrip("/"),
@@ -99,7 +102,6 @@ class Storage:
             for name, info in sorted(found.items())
             if info["type"] == "file" and not name.endswith(("/", PART_SUFFIX))
         ]
-        return listed
 
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)
@@ -136,6 +138,12 @@ class Storage:
             fs, path = self.filesystem(url)
             with storage_errors(url):
                 fs.rm_file(path)
+
+
+def before_glob(path: str) -> str:
+    """The folders before the first that is a pattern; all of a path without patterns."""
+    folders = path.split("/")
+    return "/".join(itertools.takewhile(lambda folder: not GLOB.search(folder), folders))
 
 
 def protocol_of(url: str) -> str:
@@ -218,23 +226,14 @@ def _find(fs: Any, path: str) -> tuple[str, dict[str, Any]]:
     try:
         info = fs.info(path)
     except FileNotFoundError:
-        if not any(character in path for character in "*?["):
-            raise
-        root = _before_first_glob(path)
-        found = fs.glob(path, detail=True)
+        found = fs.glob(path, detail=True) if GLOB.search(path) else {}
         if not found:
             raise
-        return root, found
+        return before_glob(path), found
     if info["type"] == "file":
         return str(PurePosixPath(info["name"]).parent), {info["name"]: info}
     root = str(fs._strip_protocol(info["name"])).rstrip("/")
     return root, fs.find(path, detail=True)
-
-
-def _before_first_glob(path: str) -> str:
-    folders = path.split("/")
-    first = next(index for index, folder in enumerate(folders) if any(character in folder for character in "*?["))
-    return "/".join(folders[:first])
 
 
 def _url(fs: Any, name: str) -> str:

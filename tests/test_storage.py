@@ -103,7 +103,7 @@ def test_no_credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_nobody_answers() -> None:
     options = {"endpoint_url": "http://127.0.0.1:9", "key": "k", "secret": "s"}
-    with pytest.raises(Unreachable, match="127.0.0.1:9"):
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         Storage.from_environment(["s3://anything"], options).list_files("s3://anything")
 
 

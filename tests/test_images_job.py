@@ -1,0 +1,212 @@
+"""The photo job from end to end: real Ray, real files, a real S3 server, a real kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+from pipeline.storage import PART_SUFFIX, Storage
+from tests.s3_server import KEY, S3Server
+
+ROOT = Path(__file__).parents[1]
+NIGHT = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
+
+
+def _photos(folder: Path, count: int, size: int = 1) -> Path:
+    """`count` dark photos of several formats in two folders."""
+    for number in range(count):
+        path = folder / ("deep" if number % 2 else "") / f"{number:03d}{('.jpg', '.png', '.webp')[number % 3]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.tile(np.roll(NIGHT, number, 0), (size, size, 1))).save(path)
+    return folder
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of every output, manifests left out."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "_nightlift" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def _rows(folder: Path | str) -> list[dict[str, object]]:
+    table = pq.read_table(f"{folder}/_nightlift/manifest")
+    return sorted(table.to_pylist(), key=lambda row: row["started_at"])
+
+
+def _done(rows: list[dict[str, object]]) -> list[str]:
+    return sorted(Path(str(row["source"])).name for row in rows if row["outcome"] == "done")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_folder_becomes_the_same_tree_enhanced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = _photos(tmp_path / "in", 8), tmp_path / "out"
+    (source / "broken.jpg").write_bytes(b"no photo")
+    (source / "notes.txt").write_text("no photo either")
+    assert main(["images", str(source), str(out)]) == 1
+    assert _tree(out).keys() == _tree(source).keys() - {"broken.jpg", "notes.txt"}
+    assert sorted(row["outcome"] for row in _rows(out)) == ["done"] * 8 + ["failed", "skipped"]
+    for name in _tree(out):
+        with Image.open(source / name) as before, Image.open(out / name) as after:
+            assert (after.size, after.format) == (before.size, before.format)
+            assert np.asarray(after).mean() > 1.5 * np.asarray(before).mean()
+    printed = capsys.readouterr().out
+    assert "8 done, 1 skipped, 1 failed" in printed
+    assert "broken.jpg" in printed
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_rerun_does_only_what_is_new_changed_or_failed(tmp_path: Path) -> None:
+    source, out = _photos(tmp_path / "in", 4), tmp_path / "out"
+    (source / "broken.jpg").write_bytes(b"no photo")
+    job = ["images", str(source), str(out)]
+    assert main(job) == 1
+    first = _tree(out)
+    assert main(job) == 1  # only the failed one is tried again
+    assert len(_rows(out)) == 6
+    Image.fromarray(NIGHT[::2]).save(source / "broken.jpg")  # mended
+    Image.fromarray(NIGHT[::3]).save(source / "000.jpg")  # changed
+    Image.fromarray(NIGHT[::4]).save(source / "new.jpg")
+    (out / "deep" / "001.png").unlink()  # lost
+    assert main(job) == 0
+    assert _done(_rows(out)[6:]) == ["000.jpg", "001.png", "broken.jpg", "new.jpg"]
+    assert {name: content for name, content in _tree(out).items() if name in first and name != "000.jpg"} == {
+        name: content for name, content in first.items() if name != "000.jpg"
+    }
+    before = len(_rows(out))
+    assert main(job) == 0
+    assert len(_rows(out)) == before
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_other_settings_and_fresh_redo(tmp_path: Path) -> None:
+    source, out = _photos(tmp_path / "in", 2), tmp_path / "out"
+    job = ["images", str(source), str(out)]
+    main(job)
+    main([*job, "--strength", "0.5"])
+    main([*job, "--strength", "0.5"])
+    main([*job, "--strength", "0.5", "--fresh"])
+    main([*job, "--variant", "plus"])
+    assert len(_rows(out)) == 2 * 4
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_both_topologies_give_the_same_files(tmp_path: Path) -> None:
+    source = _photos(tmp_path / "in", 6)
+    (source / "broken.jpg").write_bytes(b"no photo")
+    for topology in ("fused", "split"):
+        assert main(["images", str(source), str(tmp_path / topology), "--topology", topology]) == 1
+    assert _tree(tmp_path / "fused") == _tree(tmp_path / "split")
+    assert len(_rows(tmp_path / "split")) == 7
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_format_limit_and_patterns(tmp_path: Path) -> None:
+    source, out = _photos(tmp_path / "in", 9), tmp_path / "out"
+    flags = ["--format", "webp", "--quality", "70", "--include", "*.png", "--include", "*.jpg", "--exclude", "deep/*"]
+    assert main(["images", str(source), str(out), *flags, "--limit", "2"]) == 0
+    assert sorted(_tree(out)) == ["000.webp", "004.webp"]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_bucket_to_bucket_with_resume(bucket: str) -> None:
+    fs = fsspec.filesystem("s3", skip_instance_cache=True)
+    for number in range(4):
+        with fs.open(f"{bucket}/in/{number}é.png", "wb") as file:
+            Image.fromarray(np.roll(NIGHT, number, 0)).save(file, "png")
+    job = ["images", f"{bucket}/in", f"{bucket}/out"]
+    assert main([*job, "--limit", "3"]) == 0
+    assert main(job) == 0
+    assert main(job) == 0
+    fs.invalidate_cache()
+    assert sorted(Path(name).name for name in fs.ls(f"{bucket}/out", detail=False)) == [
+        *(f"{number}é.png" for number in range(4)),
+        "_nightlift",
+    ]
+    parts = fs.ls(f"{bucket}/out/_nightlift/manifest", detail=False)
+    rows = [row for part in parts for row in pq.read_table(part, filesystem=fs).to_pylist()]
+    assert sorted(row["source"] for row in rows) == [f"{bucket}/in/{number}é.png" for number in range(4)]
+
+
+def test_a_wrong_credential_is_one_clear_line(bucket: str, capfd: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    assert main(["images", f"{bucket}/in", f"{bucket}/out"]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if "listing" not in line]
+    assert len(lines) == 1
+    assert "access denied" in lines[0]
+    assert "credentials" in lines[0]
+    assert "wrong-secret" not in lines[0]
+
+
+def test_credentials_by_storage_options(bucket: str, s3: S3Server, monkeypatch, capsys, tmp_path: Path) -> None:
+    for name in s3.environment:
+        monkeypatch.delenv(name)
+    options = f'{{"key": "{KEY}", "secret": "nightlift-tests-secret", "endpoint_url": "{s3.endpoint}"}}'
+    Storage.from_environment([bucket], json.loads(options)).write(f"{bucket}/a.png", b"-")
+    assert main(["images", bucket, str(tmp_path / "out"), "--storage-options", options, "--dry-run"]) == 0
+    assert "1 photos to do" in capsys.readouterr().out
+
+
+def test_dry_run_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = _photos(tmp_path / "in", 9)
+    (source / "notes.txt").write_text("no photo")
+    assert main(["images", str(source), str(tmp_path / "out"), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    for expected in ("9 photos to do", "3 jpeg", "3 png", "3 webp", "not_a_photo: notes.txt", "about"):
+        assert expected in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere", "out"], "nothing is there"),
+        ([".", ".", "--dry-run"], "the same"),
+        ([".", "out", "--iterations", "17"], "--iterations"),
+        ([".", "out", "--format", "docx"], "choose one of"),
+        ([".", "out", "--weights", "missing.pth"], "missing.pth"),
+        ([".", "out", "--storage-options", "{"], "not JSON"),
+        ([".", "out", "--limit", "0"], "--limit"),
+        ([".", "out", "--quality", "101"], "--quality"),
+        ([".", "out", "--include", "*.none"], "no files there"),
+        (["gs://bucket", "out"], "nightlift[gcs]"),
+    ],
+)
+def test_wrong_usage_is_one_clear_line_and_status_2(tmp_path: Path, monkeypatch, capsys, arguments, told) -> None:
+    _photos(tmp_path, 1)
+    monkeypatch.chdir(tmp_path)
+    assert main(["images", *arguments]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("nightlift: ")
+    assert told in error
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_nothing_broken_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    source, out, straight = _photos(tmp_path / "in", 40, size=12), tmp_path / "out", tmp_path / "straight"
+    job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "2"]
+    with (tmp_path / "log").open("wb") as log:
+        driver = subprocess.Popen(job, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while len(_tree(out)) < 8 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    killed = _tree(out)
+    recorded = len(_rows(out))
+    assert 8 <= len(killed) < 40
+    assert recorded >= len([name for name in killed if PART_SUFFIX not in name]) - 2 * 16
+    for command in (job, [*job[:4], str(straight)]):
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode == 0
+    assert _tree(out) == _tree(straight)
+    rows = _rows(out)
+    assert len(rows) == 40
+    assert {row["outcome"] for row in rows} == {"done"}

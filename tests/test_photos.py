@@ -1,0 +1,133 @@
+"""The steps without a cluster: exactly one outcome for each record, whatever happens."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import Architecture, Checkpoint, Look, build
+from pipeline.images import decode
+from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode, mean_luma
+from pipeline.records import Outcome, Record
+from pipeline.storage import Storage
+
+CHECKPOINT = Checkpoint(network=build(Architecture(map_channels=1)), estimate_size=256)
+
+
+def _png(level: int) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (40, 30), (level, level, level)).save(sink, "png")
+    return sink.getvalue()
+
+
+def _record(folder: Path, name: str, content: bytes, destination: str = "") -> Record:
+    path = folder / name
+    path.write_bytes(content)
+    target = str(folder / "out" / (destination or name))
+    return Record(source=str(path), version="1", size_bytes=len(content), destination=target)
+
+
+def _run(record: Record, settings: PhotoSettings = PhotoSettings()) -> Outcome:
+    return PhotoSteps.of(Storage(), settings, CHECKPOINT)(record)
+
+
+def test_a_photo_is_done_and_its_row_says_all(tmp_path: Path) -> None:
+    record = _record(tmp_path, "a.png", _png(20))
+    outcome = _run(record)
+    written = Path(record.destination).read_bytes()
+    assert (outcome.outcome, outcome.code, outcome.message) == ("done", "", "")
+    assert (outcome.width_px, outcome.height_px, outcome.frames) == (40, 30, 1)
+    assert (outcome.bytes_in, outcome.bytes_out) == (record.size_bytes, len(written))
+    assert outcome.luma_before == pytest.approx(20 / 255)
+    assert outcome.luma_after == pytest.approx(mean_luma(decode(written, max_pixels=10_000)))
+    assert all(getattr(outcome, f"seconds_{step}") > 0 for step in ("read", "decode", "enhance", "encode", "write"))
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "empty"), (b"hello, I am text", "not_media"), (_png(20)[:-30], "damaged")],
+)
+def test_a_bad_file_fails_with_its_code_and_name_and_writes_nothing(tmp_path: Path, content: bytes, code: str) -> None:
+    record = _record(tmp_path, "bad.png", content)
+    outcome = _run(record)
+    assert (outcome.outcome, outcome.code) == ("failed", code)
+    assert outcome.message.startswith("bad.png: ")
+    assert not Path(record.destination).exists()
+
+
+def test_a_file_that_vanished_fails(tmp_path: Path) -> None:
+    record = _record(tmp_path, "gone.png", b"-")
+    Path(record.source).unlink()
+    assert _run(record).code == "not_found"
+
+
+def test_too_many_pixels(tmp_path: Path) -> None:
+    outcome = _run(_record(tmp_path, "big.png", _png(20)), PhotoSettings(max_pixels=1000))
+    assert (outcome.outcome, outcome.code) == ("failed", "too_large")
+    assert "--max-pixels" in outcome.message
+
+
+def test_what_nobody_foresaw_is_an_outcome_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.photos.decode", lambda *_, **__: 1 / 0)
+    outcome = _run(_record(tmp_path, "a.png", _png(20)))
+    assert (outcome.outcome, outcome.code) == ("failed", "internal")
+    assert "ZeroDivisionError" in outcome.message
+
+
+def test_a_destination_that_cannot_be_written_is_an_outcome(tmp_path: Path) -> None:
+    record = _record(tmp_path, "a.png", _png(20))
+    (tmp_path / "out").write_bytes(b"a file where a folder should be")
+    assert _run(record).code == "storage"
+
+
+@pytest.mark.parametrize("level", [20, 200])
+def test_skip_bright_leaves_bright_photos_out(tmp_path: Path, level: int) -> None:
+    record = _record(tmp_path, "a.png", _png(level))
+    outcome = _run(record, PhotoSettings(skip_bright="leave"))
+    assert (outcome.outcome, outcome.code) == (("skipped", "already_bright") if level == 200 else ("done", ""))
+    assert Path(record.destination).exists() == (level == 20)
+
+
+def test_skip_bright_copies_byte_for_byte_or_into_the_asked_format(tmp_path: Path) -> None:
+    same = _record(tmp_path, "a.png", _png(200))
+    other = replace(same, destination=str(tmp_path / "out" / "a.bmp"))
+    for record in (same, other):
+        outcome = _run(record, PhotoSettings(skip_bright="copy"))
+        assert (outcome.outcome, outcome.code) == ("skipped", "already_bright")
+        assert outcome.bytes_out > 0
+    assert Path(same.destination).read_bytes() == _png(200)
+    assert (np.asarray(Image.open(other.destination)) == 200).all()
+
+
+def test_a_wrong_extension_is_noted_and_the_name_decides_what_is_written(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(sink, "bmp")
+    record = _record(tmp_path, "a.png", sink.getvalue())
+    assert any("bmp" in note for note in _run(record).notes)
+    with Image.open(record.destination) as written:
+        assert written.format == "PNG"
+
+
+def test_settled_photos_pass_the_later_steps_untouched(tmp_path: Path) -> None:
+    settings = PhotoSettings()
+    broken = ReadAndDecode(Storage(), settings)(_record(tmp_path, "bad.png", b""))
+    whole = ReadAndDecode(Storage(), settings)(_record(tmp_path, "a.png", _png(20)))
+    works = Enhance(CHECKPOINT, settings, "cpu")([broken, whole])
+    outcomes = [EncodeAndWrite(Storage(), settings)(work) for work in works]
+    assert [outcome.outcome for outcome in outcomes] == ["failed", "done"]
+
+
+def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
+    other = Checkpoint(network=build(Architecture()), estimate_size=256)
+    settings = [
+        PhotoSettings(),
+        PhotoSettings(look=Look(strength=0.5)),
+        PhotoSettings(quality=80),
+        PhotoSettings(estimate_size=None),
+        PhotoSettings(skip_bright="copy"),
+    ]
+    assert len({each.fingerprint(CHECKPOINT) for each in settings} | {PhotoSettings().fingerprint(other)}) == 6
+    assert PhotoSettings().fingerprint(CHECKPOINT) == PhotoSettings().fingerprint(CHECKPOINT)
