@@ -2,12 +2,15 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
+
+CONNECT_S = 10.0
 
 log = logging.getLogger("nightlift")
 
@@ -28,17 +31,27 @@ def ray_cluster(workers: int | None) -> Iterator[None]:
     cores = max(workers or 0, os.cpu_count() or 1)
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     try:
+        if address:
+            _check_answers(address)
         with _silenced_stderr():
             if address:
                 ray.init(address=address, runtime_env=_our_code(), **quiet)
             else:
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UsageError(f"RAY_ADDRESS={address}: no cluster answers there ({error})") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        place = f"RAY_ADDRESS={address}: no cluster answers there" if address else "Ray did not start on this machine"
+        raise UsageError(f"{place} ({error})") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError within seconds where nothing listens: Ray itself would try for minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
 
 
 @contextmanager

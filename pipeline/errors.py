@@ -6,6 +6,7 @@
      |    +-- NotFound           not_found        nothing is there
      |    +-- AccessDenied       access_denied    credentials missing, wrong or expired
      |    +-- Unreachable        unreachable      no answer from the endpoint
+     +-- ClusterError            cluster          Ray could not go on
      +-- MediaError              media            a file that cannot be enhanced
           +-- EmptyFile          empty            0 bytes
           +-- NotMedia           not_media        not of any known format, whatever its name says
@@ -42,6 +43,10 @@ class AccessDenied(StorageError):
 
 class Unreachable(StorageError):
     code = "unreachable"
+
+
+class ClusterError(NightliftError):
+    code = "cluster"
 
 
 class MediaError(NightliftError):

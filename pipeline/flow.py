@@ -16,8 +16,11 @@ import numpy as np
 import ray.data
 import torch
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data.exceptions import SystemException
+from ray.exceptions import RayError
 
 from model import Checkpoint
+from pipeline.errors import ClusterError
 from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
@@ -40,13 +43,18 @@ class PhotoFlow:
     topology: Literal["fused", "split"]
 
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
-        """Exactly one outcome for each record, as they come. Needs an initialised Ray."""
+        """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError."""
         _quiet()
         blocks = _blocks(len(records), self.workers)
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
         graph = self._fused if self.topology == "fused" else self._split
-        for row in graph(dataset, ActorPoolStrategy(size=min(self.workers, blocks))).iter_rows():
-            yield Outcome(**row)
+        outcomes = graph(dataset, ActorPoolStrategy(size=min(self.workers, blocks)))
+        try:
+            for row in outcomes.iter_rows():
+                yield Outcome(**row)
+        except (RayError, SystemException) as error:
+            last = str(error).strip().splitlines()[-1]
+            raise ClusterError(f"Ray ended the job ({last}); run the same command again to go on from here") from error
 
     def _fused(self, records: ray.data.Dataset, pool: ActorPoolStrategy) -> ray.data.Dataset:
         return records.map_batches(
@@ -141,4 +149,4 @@ def _quiet() -> None:
     context.target_max_block_size = 1
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":  # its log file keeps everything
-            handler.setLevel(logging.ERROR)
+            handler.setLevel(logging.CRITICAL)

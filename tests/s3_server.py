@@ -28,7 +28,7 @@ class S3Server:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Serves buckets from below `folder` until the block ends."""
-    database, address = f"sqlite3://{folder}/meta.db", f"127.0.0.1:{_free_port()}"
+    database, address = f"sqlite3://{folder}/meta.db", f"127.0.0.1:{free_port()}"
     make = [JUICEFS, "format", "--storage", "file", "--bucket", f"{folder}/store/", database, "media"]
     subprocess.run(make, check=True, capture_output=True)
     options = ["--no-banner", "--multi-buckets", "--keep-etag", "--log", f"{folder}/gateway.log"]
@@ -57,7 +57,7 @@ def _wait_until_live(endpoint: str, server: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the S3 server did not answer within 30 seconds")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

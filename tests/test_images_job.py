@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.storage import PART_SUFFIX, Storage
-from tests.s3_server import KEY, S3Server
+from tests.s3_server import KEY, S3Server, free_port
 
 ROOT = Path(__file__).parents[1]
 NIGHT = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
@@ -187,6 +188,50 @@ def test_wrong_usage_is_one_clear_line_and_status_2(tmp_path: Path, monkeypatch,
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("nightlift: ")
     assert told in error
+
+
+def test_a_cluster_that_does_not_answer_is_one_clear_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    assert main(["images", str(_photos(tmp_path / "in", 1)), str(tmp_path / "out")]) == 2
+    assert "RAY_ADDRESS=127.0.0.1:9" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_joins_a_running_cluster_and_brings_its_code_along(tmp_path: Path) -> None:
+    """Neither the cluster nor the command runs in the checkout."""
+    source, out, port = _photos(tmp_path / "in", 3), tmp_path / "out", free_port()
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": f"127.0.0.1:{port}"}
+    start = ["start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--block"]
+    ray = Path(sys.executable).parent / "ray"
+    with tempfile.TemporaryDirectory(prefix="ray") as short:  # Ray's sockets allow no long path
+        with (tmp_path / "log").open("wb") as log:
+            head = subprocess.Popen(
+                [ray, *start, f"--temp-dir={short}"], env=environment, stdout=log, stderr=log, cwd=short
+            )
+        try:
+            job = [sys.executable, "-c", JOB_FROM_ELSEWHERE, str(ROOT), "images", str(source), str(out)]
+            done = _until_it_joins(job, environment, tmp_path)
+        finally:
+            head.terminate()
+            head.wait(60)
+    assert "joining the Ray cluster" in done.stderr
+    assert _tree(out).keys() == _tree(source).keys()
+
+
+JOB_FROM_ELSEWHERE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from jobs.cli import main; sys.exit(main(sys.argv[2:]))"
+)
+
+
+def _until_it_joins(job: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    for _ in range(20):
+        done = subprocess.run(
+            job, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        if done.returncode == 0:
+            return done
+        time.sleep(2)
+    raise AssertionError(done.stderr)
 
 
 @pytest.mark.slow
