@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import TooLarge
+from pipeline.errors import Damaged, TooLarge
 from pipeline.images import Frame, Photo, decode, encode
 from tests import media
 
@@ -115,8 +115,6 @@ def test_gif_says_when_colours_are_lost() -> None:
 
 
 def test_an_animated_png_that_promises_more_frames_than_it_has_is_damaged() -> None:
-    from pipeline.errors import Damaged
-
     coded, _ = encode(blinking(), "png", quality=None)
     true = media.png_chunk(b"acTL", struct.pack(">II", 4, 3))
     assert true in coded

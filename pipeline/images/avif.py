@@ -4,7 +4,7 @@ import struct
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from pipeline.images import cicp, exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
@@ -43,6 +43,8 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         options["icc_profile"] = metadata.icc
     if metadata.xmp is not None:
         options["xmp"] = metadata.xmp
+    if photo.frames[0].alpha is not None and AvifImagePlugin.get_codec_version("aom"):
+        options["advanced"] = {"alpha:lossless": "1"}  # an option of this one encoder
     first, *others = (image_of(frame) for frame in photo.frames)
     if photo.animated:
         options |= {"save_all": True, "append_images": others}

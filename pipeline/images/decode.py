@@ -10,6 +10,7 @@ from PIL import UnidentifiedImageError
 
 from pipeline.errors import Damaged, EmptyFile, MediaError, TooLarge
 from pipeline.images import avif, bmp, exif, gif, heif, jpeg, png, pnm, tiff, webp, xmp
+from pipeline.images.colour import space_of
 from pipeline.images.formats import format_of_content
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned
@@ -54,7 +55,7 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the decoders' complaints about details that we keep, name or refuse
-            return _upright(READERS[name](data, max_pixels))
+            return _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
     except MediaError:
         raise
     except MemoryError:
@@ -88,3 +89,14 @@ def _upright(photo: Photo) -> Photo:
         frames=[turned(frame, orientation) for frame in photo.frames],
         metadata=replace(metadata, exif=block, xmp=packet, dpi=dpi),
     )
+
+
+def _with_fitting_profile(photo: Photo) -> Photo:
+    """The photo without a profile that its pixels, perhaps converted, do not go by."""
+    icc = photo.metadata.icc
+    fitting = (b"RGB ",) if photo.frames[0].pixels.shape[2] == 3 else (b"GRAY", b"RGB ")
+    if icc is None or space_of(icc) in fitting:
+        return photo
+    space = space_of(icc).decode("latin-1").strip()
+    photo.notes.append(f"ICC profile dropped: it is for {space}, and the pixels are not")
+    return replace(photo, metadata=replace(photo.metadata, icc=None))

@@ -28,6 +28,8 @@ class Field(NamedTuple):
 class Directory:
     fields: dict[int, Field] = field(default_factory=dict)
     nested: dict[int, "Directory"] = field(default_factory=dict)
+    lost: int = 0
+    """Fields of this directory whose values lie outside the file."""
 
 
 def byte_order(data: bytes) -> str:
@@ -55,6 +57,7 @@ def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
         size = TYPE_BYTES.get(kind, 0) * values
         place = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
         if not size or place + size > len(data):
+            found.lost += 1
             continue
         if tag in NESTED:
             if depth < MAX_DEPTH:

@@ -1,10 +1,13 @@
 """JPEG (ITU-T T.81): segments before the scan, read and written back as they are; pixels by Pillow."""
 
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from pipeline.errors import Damaged, Unsupported
 from pipeline.images import exif, xmp
@@ -13,6 +16,7 @@ from pipeline.images.pixels import check_size, frame_of, image_of
 
 DEFAULT_QUALITY = 92  # for sources that were no JPEG
 MAX_PAYLOAD_BYTES = 65533
+MOST_BYTES_A_PIXEL = 6
 MAX_SCANS = 200  # encoders make about ten
 
 # T.81 table B.1
@@ -27,6 +31,9 @@ XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 ICC = b"ICC_PROFILE\x00"
 GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\x00"
 MULTI_PICTURE = b"MPF\x00"  # CIPA DC-007
+
+
+_BLOCK = threading.Lock()
 
 
 class Segment(NamedTuple):
@@ -73,11 +80,28 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     else:
         options["quality"] = DEFAULT_QUALITY if quality is None else quality
     buffer = BytesIO()
-    image_of(photo.frames[0]).save(buffer, "JPEG", **options)
+    image = image_of(photo.frames[0])
+    with _room_for_all(image.size) if coding.progressive else nullcontext():
+        image.save(buffer, "JPEG", **options)
     coded = buffer.getvalue()
     # JFIF requires APP0 to come first; all else follows it
     after_jfif = 4 + struct.unpack_from(">H", coded, 4)[0]
     return coded[:after_jfif] + b"".join(_written(metadata, notes)) + coded[after_jfif:]
+
+
+@contextmanager
+def _room_for_all(size: tuple[int, int]) -> Iterator[None]:
+    """A buffer that a progressive JPEG of any content fits into.
+
+    libjpeg wants to write one whole; Pillow guesses at 2 bytes a pixel, which noise at high quality exceeds.
+    """
+    with _BLOCK:
+        before = ImageFile.MAXBLOCK
+        ImageFile.MAXBLOCK = max(before, size[0] * size[1] * MOST_BYTES_A_PIXEL)
+        try:
+            yield
+        finally:
+            ImageFile.MAXBLOCK = before
 
 
 def _segments(data: bytes) -> list[Segment]:

@@ -1,5 +1,6 @@
 """Pillow's images to frames and back, and turning frames upright."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from pipeline.images.photo import Frame, Samples
 # Pillow's own limit is for the whole process and answers with warnings; ours is a setting of the job, checked by
 # `check_size` in every reader before the first pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# Without a handler of its own, what Pillow logs about broken files would go to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def check_size(size: tuple[int, int], frames: int, max_pixels: int) -> None:

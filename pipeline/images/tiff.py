@@ -4,9 +4,13 @@ Written here because Pillow writes no 16-bit colour, and because the fields of t
 else) then travel as they are.
 """
 
+import contextlib
+import os
 import struct
 import sys
+import threading
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -37,6 +41,8 @@ STRUCTURE = frozenset(
     for tag in range(first, last + 1)
 )  # fmt: skip
 STRIP_BYTES_TARGET = 1 << 18
+STDERR = 2
+_STDERR = threading.Lock()
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
@@ -50,13 +56,16 @@ def read(data: bytes, max_pixels: int) -> Photo:
         first = ifd.read(data)
     if DNG_VERSION in first.fields:
         raise Unsupported("this is a camera raw file (DNG), which nightlift does not read; develop it to TIFF first")
+    if first.lost:
+        notes.append(f"{first.lost} metadata fields dropped: they are broken or lie outside the file")
     direct = direct_layout(first, order)
     if direct is not None:
         check_size(direct.size, 1, max_pixels)
         frames = [read_directly(data, direct)]
         info: dict[Any, Any] = {}
     else:
-        frames, info = _pages(data, max_pixels, notes)
+        with _silent_libtiff():
+            frames, info = _pages(data, max_pixels, notes)
     if len(frames) > 1:
         notes.append(f"metadata of the first page kept for all {len(frames)}")
     if LAYERS in first.fields:
@@ -109,6 +118,23 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         link = len(parts) - 2
         end += len(packed)
     return b"".join(parts)
+
+
+@contextlib.contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """libtiff writes its remarks about broken files to stderr itself, without a name; what matters Pillow raises."""
+    with _STDERR, contextlib.ExitStack() as undo:
+        try:
+            kept = os.dup(STDERR)
+        except OSError:  # there is none to write to
+            yield
+            return
+        undo.callback(os.close, kept)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        undo.callback(os.close, nowhere)
+        os.dup2(nowhere, STDERR)
+        undo.callback(os.dup2, kept, STDERR)
+        yield
 
 
 def _pages(data: bytes, max_pixels: int, notes: list[str]) -> tuple[list[Frame], dict[Any, Any]]:
