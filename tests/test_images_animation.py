@@ -114,6 +114,14 @@ def test_gif_says_when_colours_are_lost() -> None:
     assert np.abs(found.astype(int) - many.frames[0].pixels).mean() < 3
 
 
+def test_gif_says_when_alpha_is_hardened() -> None:
+    soft = Photo(format="png", frames=[Frame(pixels=media.night(48, 32) // 64 * 64, alpha=media.soft_alpha(48, 32))])
+    coded, notes = encode(soft, "gif", quality=None)
+    assert notes == ["alpha became fully on or off: GIF knows nothing between"]
+    alpha = decode(coded, max_pixels=MAX_PX).frames[0].alpha
+    assert alpha is not None and np.array_equal(alpha, np.where(media.soft_alpha(48, 32) < 128, 0, 255))
+
+
 def test_an_animated_png_that_promises_more_frames_than_it_has_is_damaged() -> None:
     coded, _ = encode(blinking(), "png", quality=None)
     true = media.png_chunk(b"acTL", struct.pack(">II", 4, 3))

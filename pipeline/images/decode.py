@@ -73,7 +73,9 @@ def _upright(photo: Photo) -> Photo:
     if metadata.exif is None:
         return photo
     try:
-        block, orientation = exif.upright(metadata.exif)
+        orientation = exif.orientation(metadata.exif)
+        frames = [turned(frame, orientation or 1) for frame in photo.frames]
+        block = exif.upright(metadata.exif, frames[0].size)
     except (ValueError, struct.error) as error:
         photo.notes.append(f"EXIF dropped: it is damaged ({error})")
         return replace(photo, metadata=replace(metadata, exif=None))
@@ -86,7 +88,7 @@ def _upright(photo: Photo) -> Photo:
         dpi = (dpi[1], dpi[0])
     return replace(
         photo,
-        frames=[turned(frame, orientation) for frame in photo.frames],
+        frames=frames,
         metadata=replace(metadata, exif=block, xmp=packet, dpi=dpi),
     )
 

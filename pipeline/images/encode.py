@@ -92,6 +92,8 @@ def _frames(photo: Photo, target: Format, notes: list[str]) -> list[Frame]:
         if any(frame.alpha is not None and not _opaque(frame.alpha) for frame in frames):
             notes.append(f"alpha dropped: {target.name.upper()} has none; the picture is laid over white")
         frames = [_over_white(frame) for frame in frames]
+    if target.name == "gif" and any(frame.alpha is not None and _soft(frame.alpha) for frame in frames):
+        notes.append("alpha became fully on or off: GIF knows nothing between")
     if len(frames) > 1 and photo.animated:
         frames = _alike(frames)
     return frames
@@ -104,6 +106,10 @@ def _in_8_bits(frame: Frame) -> Frame:
 
 def _opaque(alpha: Samples) -> bool:
     return bool(alpha.min() == np.iinfo(alpha.dtype).max)
+
+
+def _soft(alpha: Samples) -> bool:
+    return bool(((alpha > 0) & (alpha < 255)).any())
 
 
 def _over_white(frame: Frame) -> Frame:

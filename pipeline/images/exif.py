@@ -11,8 +11,10 @@ EXIF_IFD = 0x8769
 PREFIX = b"Exif\x00\x00"
 ENTRY_BYTES = 12
 
-# Pairs that trade places when the picture is turned by a quarter: width and height, in pixels and in resolution.
-ACROSS = ((0x0100, 0x0101), (0x011A, 0x011B), (0xA002, 0xA003))
+SHORT, LONG = 3, 4
+
+WIDTHS, HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
+RESOLUTIONS = (0x011A, 0x011B)  # they trade places when the picture is turned by a quarter
 
 
 def without_prefix(data: bytes) -> bytes:
@@ -20,34 +22,42 @@ def without_prefix(data: bytes) -> bytes:
     return data.removeprefix(PREFIX)
 
 
-def upright(block: bytes) -> tuple[bytes, int | None]:
-    """The block for pixels that have been turned upright, and the orientation (1 to 8) they had before.
+def orientation(block: bytes) -> int | None:
+    """How the stored pixels must be turned to be shown: 1 to 8, None where the block does not say.
 
-    Orientation becomes 1; width and height trade places if it was a quarter turn; the thumbnail, which shows
-    the picture as it was, is unlinked. The orientation is None where the block has none. Raises ValueError where
-    the block has no readable first directory.
+    Raises ValueError where the block has no readable first directory.
+    """
+    order = _byte_order(block)
+    at = dict(_entries(block, struct.unpack_from(order + "I", block, 4)[0], order)).get(ORIENTATION)
+    if at is None:
+        return None
+    stated = _number(block, at, order)
+    return stated if 1 <= stated <= 8 else 1
+
+
+def upright(block: bytes, size: tuple[int, int]) -> bytes:
+    """The block for pixels that have been turned upright and are now `size` wide and high.
+
+    Orientation becomes 1; width and height become true; the resolutions trade places if it was a quarter turn; the
+    thumbnail, which shows the picture as it was, is unlinked. Raises ValueError as `orientation` does.
     """
     order = _byte_order(block)
     first = struct.unpack_from(order + "I", block, 4)[0]
-    patched = bytearray(block)
     fields = dict(_entries(block, first, order))
-    orientation = None
+    if EXIF_IFD in fields:
+        fields |= dict(_entries(block, _number(block, fields[EXIF_IFD], order), order))
+    before = orientation(block) or 1
+    patched = bytearray(block)
     if ORIENTATION in fields:
-        at = fields[ORIENTATION]
-        orientation = _short(block, at, order)
-        # type SHORT, one value, left-justified in the four bytes: whatever was there before
-        struct.pack_into(order + "HHIHH", patched, at, ORIENTATION, 3, 1, 1, 0)
-        if not 1 <= orientation <= 8:
-            orientation = 1
-    if orientation is not None and orientation >= 5:
-        if EXIF_IFD in fields:
-            nested = struct.unpack_from(order + "I", block, fields[EXIF_IFD] + 8)[0]
-            fields |= dict(_entries(block, nested, order))
-        for one, other in ACROSS:
-            if one in fields and other in fields:
-                _swap(patched, fields[one], fields[other])
+        _set(patched, fields[ORIENTATION], 1, order)
+    for tags, side in zip((WIDTHS, HEIGHTS), size, strict=True):
+        for tag in tags:
+            if tag in fields:
+                _set(patched, fields[tag], side, order)
+    if before >= 5 and all(tag in fields for tag in RESOLUTIONS):
+        _swap(patched, fields[RESOLUTIONS[0]], fields[RESOLUTIONS[1]])
     _unlink_next(patched, first, order)
-    return bytes(patched), orientation
+    return bytes(patched)
 
 
 def without_orientation(block: bytes) -> bytes:
@@ -91,10 +101,18 @@ def _entries(block: bytes, directory: int, order: str) -> Iterator[tuple[int, in
         yield struct.unpack_from(order + "H", block, at)[0], at
 
 
-def _short(block: bytes, at: int, order: str) -> int:
-    """The number of an entry: SHORT by the standard, LONG and BYTE by some writers."""
-    layout = {1: "B", 3: "H", 4: "I"}.get(struct.unpack_from(order + "H", block, at + 2)[0], "H")
+def _number(block: bytes, at: int, order: str) -> int:
+    """The first value of an entry: SHORT or LONG by the standard, BYTE by some writers."""
+    layout = {1: "B", LONG: "I"}.get(struct.unpack_from(order + "H", block, at + 2)[0], "H")
     return int(struct.unpack_from(order + layout, block, at + 8)[0])
+
+
+def _set(patched: bytearray, at: int, value: int, order: str) -> None:
+    """Make an entry one number, in the type it has where that is a fitting one."""
+    if struct.unpack_from(order + "H", patched, at + 2)[0] == LONG or value > 65535:
+        struct.pack_into(order + "HII", patched, at + 2, LONG, 1, value)
+    else:  # left-justified in its four bytes
+        struct.pack_into(order + "HIHH", patched, at + 2, SHORT, 1, value, 0)
 
 
 def _swap(patched: bytearray, one: int, other: int) -> None:

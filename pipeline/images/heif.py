@@ -33,24 +33,24 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if info.get("depth_images"):
         notes.append("depth image dropped")
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
+    frame = _frame(np.asarray(primary), primary.size, primary.mode)
     nclx = info.get("nclx_profile") or {}
     icc = info.get("icc_profile") or cicp.profile(
         nclx.get("color_primaries", cicp.UNSPECIFIED), nclx.get("transfer_characteristics", cicp.UNSPECIFIED)
     )
     packet = xmp.upright(info["xmp"]) if info.get("xmp") else None
-    metadata = Metadata(exif=_as_shown(block, notes), icc=icc, xmp=packet)
-    frame = _frame(np.asarray(primary), primary.size, primary.mode)
+    metadata = Metadata(exif=_as_shown(block, frame.size, notes), icc=icc, xmp=packet)
     return Photo(format="heif", frames=[frame], metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
 
 
-def _as_shown(block: bytes | None, notes: list[str]) -> bytes | None:
+def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> bytes | None:
     """libheif turns pixels upright by the container's own properties; the EXIF orientation repeats them."""
     if block is None:
         return None
     try:
-        return exif.upright(block)[0]
+        return exif.upright(block, size)
     except ValueError as error:
-        notes.append(f"EXIF dropped: {error}")
+        notes.append(f"EXIF dropped: it is damaged ({error})")
         return None
 
 

@@ -56,7 +56,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     """Any frames as PNG or animated PNG with all metadata; quality has no meaning here."""
     coded = animation(photo) if photo.animated else coded_chunks(photo.frames[0])
-    chunks = [coded[0], *_written(photo.metadata, grey=photo.frames[0].pixels.shape[2] == 1), *coded[1:]]
+    chunks = [coded[0], *_written(photo.metadata), *coded[1:]]
     return SIGNATURE + b"".join(packed(*chunk) for chunk in (*chunks, Chunk(b"IEND", b"")))
 
 
@@ -99,7 +99,7 @@ def _profile(payload: bytes) -> bytes | None:
     return profile if inflater.eof and profile else None
 
 
-def _written(metadata: Metadata, *, grey: bool) -> list[Chunk]:
+def _written(metadata: Metadata) -> list[Chunk]:
     """Chunks between IHDR and the pixels."""
     written: list[Chunk] = []
     if metadata.icc is not None:
