@@ -120,16 +120,28 @@ def cmyk_profile() -> bytes:
     identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
     ramp = bytes(range(256))
     table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + ramp * 4 + bytes(corners) + ramp * 3
-    text = b"desc" + bytes(4) + struct.pack(">I", 5) + b"Inks\x00" + bytes(78)
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
-    rights = b"text" + bytes(4) + b"free\x00"
-    tags = ((b"desc", text), (b"wtpt", white), (b"cprt", rights), (b"A2B0", table))
+    return _profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": table})
+
+
+def grey_profile() -> bytes:
+    """Grey whose tones are linear in light: far brighter than sRGB takes the same numbers for."""
+    return _profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": b"curv" + bytes(8)})
+
+
+def _profile(kind: bytes, space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """Header and tag table of ICC.1 version 2, with the tags that every profile has."""
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"Test\x00" + bytes(78),
+        b"wtpt": b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061),
+        b"cprt": b"text" + bytes(4) + b"free\x00",
+        **tags,
+    }
     start, index, body = 132 + 12 * len(tags), b"", b""
-    for signature, content in tags:
+    for signature, content in tags.items():
         index += struct.pack(">4sII", signature, start + len(body), len(content))
         body += content + bytes(-len(content) % 4)
     header = bytearray(128)
-    struct.pack_into(">I4sI4s4s4s", header, 0, start + len(body), b"", 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    struct.pack_into(">I4sI4s4s4s", header, 0, start + len(body), b"", 0x02100000, kind, space, connection)
     header[36:40] = b"acsp"
     struct.pack_into(">3i", header, 68, 63190, 65536, 54061)
     return bytes(header) + struct.pack(">I", len(tags)) + index + body

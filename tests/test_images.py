@@ -261,6 +261,20 @@ def test_cmyk_becomes_srgb_by_its_profile_and_loses_it() -> None:
         assert (image.mode, image.info.get("icc_profile")) == ("RGB", None)
 
 
+def test_grey_with_its_own_tones_looks_the_same_in_a_format_without_grey() -> None:
+    grey = np.full((8, 8), 55, np.uint8)  # of 255, linear in light: 127 in sRGB
+    photo = read(media.saved(grey, "PNG", icc_profile=media.grey_profile()))
+    assert photo.metadata.icc == media.grey_profile()
+    coded, notes = encode(photo, "webp", quality=None)
+    assert notes == ["grey profile became sRGB"]
+    with opened(coded) as image:
+        assert "icc_profile" not in image.info
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - 127).max() <= 2
+    kept, notes = encode(photo, "jpeg", quality=None)
+    with opened(kept) as image:
+        assert (image.mode, image.info["icc_profile"], notes) == ("L", media.grey_profile(), [])
+
+
 def test_heic_is_read_upright_and_in_16_bits_where_it_has_more_than_8() -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     scene = media.night()

@@ -17,7 +17,7 @@ def animation(photo: Photo) -> list[Chunk]:
     """IHDR, acTL, then fcTL and pixels of every frame. A first frame without duration is the default image."""
     shown = [frame for frame in photo.frames if frame.duration_ms is not None]
     default = [coded_chunks(frame) for frame in photo.frames[: len(photo.frames) - len(shown)]]
-    # frames share one header, so one with alpha gives all of them alpha; readers of a file agree on that already
+    # one header serves all frames: encode.py has made them alike in channels and bits
     chunks = [Chunk(b"acTL", struct.pack(">II", len(shown), 1 if photo.loop is None else photo.loop))]
     header: Chunk | None = None
     number = 0

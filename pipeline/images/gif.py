@@ -72,7 +72,7 @@ def _block(picture: Image.Image, frame: Frame) -> bytes:
         indices = np.asarray(picture).copy()
         indices[frame.alpha < 128] = TRANSPARENT
         palette = picture.getpalette()
-        picture = Image.fromarray(indices, "P")
+        picture = Image.frombytes("P", frame.size, indices.tobytes())
         picture.putpalette(palette or [])
     # hundredths of a second
     delay = min(round((frame.duration_ms or 0) / 10), 65535)

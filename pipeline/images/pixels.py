@@ -46,7 +46,7 @@ def image_of(frame: Frame) -> Image.Image:
     pixels = frame.pixels[..., 0] if frame.pixels.shape[2] == 1 else frame.pixels
     if frame.alpha is None:
         return Image.fromarray(pixels)
-    return Image.fromarray(np.dstack((pixels, frame.alpha)), "LA" if pixels.ndim == 2 else "RGBA")
+    return Image.fromarray(np.dstack((pixels, frame.alpha)))
 
 
 def turned(frame: Frame, orientation: int) -> Frame:

@@ -77,33 +77,19 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     """Any frames as pages of a TIFF, deflated unless the source was not compressed; quality has no meaning here."""
-    metadata = photo.metadata
-    order = "<"
-    first = ifd.Directory()
-    if metadata.exif is not None:
-        try:
-            order, first = ifd.byte_order(metadata.exif), ifd.read(metadata.exif)
-        except ValueError as error:
-            notes.append(f"EXIF dropped: {error}")
-    first.fields = {tag: value for tag, value in first.fields.items() if tag not in STRUCTURE}
-    for tag, kind, content in ((XMP, ifd.BYTE, metadata.xmp), (ICC, ifd.UNDEFINED, metadata.icc)):
-        if content is not None:
-            first.fields[tag] = ifd.Field(kind, len(content), content)
-    if metadata.dpi is not None and X_RESOLUTION not in first.fields:
-        for tag, side in zip((X_RESOLUTION, Y_RESOLUTION), metadata.dpi, strict=True):
-            first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * 10000), 10000))
-        first.fields[RESOLUTION_UNIT] = _short(order, 2)
+    order, first = _metadata_fields(photo.metadata, notes)
+    compressed = not photo.coding.uncompressed
     parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4)]
     end = 8
     link = 1  # the index in `parts` of what must point to the next directory
     for index, frame in enumerate(photo.frames):
-        strips = _strips(frame, order, compressed=not photo.coding.uncompressed)
+        strips = _strips(frame, order, compressed=compressed)
         directory = ifd.Directory()
         if index == 0:
             directory = first
-        elif metadata.icc is not None:
+        elif ICC in first.fields:
             directory.fields[ICC] = first.fields[ICC]
-        _describe(directory, frame, order, strips, end, compressed=not photo.coding.uncompressed)
+        _describe(directory, frame, order, strips, end, compressed=compressed)
         parts += strips
         end += sum(map(len, strips))
         if end & 1:
@@ -227,6 +213,25 @@ def _resolution(first: ifd.Directory, order: str) -> tuple[float, float] | None:
     if scale is None or len(sides) != 2 or not all(sides):
         return None
     return sides[0] * scale, sides[1] * scale
+
+
+def _metadata_fields(metadata: Metadata, notes: list[str]) -> tuple[str, ifd.Directory]:
+    """The fields of the first page that are not about its pixels, and their byte order, which is that of the EXIF."""
+    order, first = "<", ifd.Directory()
+    if metadata.exif is not None:
+        try:
+            order, first = ifd.byte_order(metadata.exif), ifd.read(metadata.exif)
+        except ValueError as error:
+            notes.append(f"EXIF dropped: {error}")
+    first.fields = {tag: value for tag, value in first.fields.items() if tag not in STRUCTURE}
+    for tag, kind, content in ((XMP, ifd.BYTE, metadata.xmp), (ICC, ifd.UNDEFINED, metadata.icc)):
+        if content is not None:
+            first.fields[tag] = ifd.Field(kind, len(content), content)
+    if metadata.dpi is not None and X_RESOLUTION not in first.fields:
+        for tag, side in zip((X_RESOLUTION, Y_RESOLUTION), metadata.dpi, strict=True):
+            first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * 10000), 10000))
+        first.fields[RESOLUTION_UNIT] = _short(order, 2)
+    return order, first
 
 
 def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
