@@ -190,10 +190,12 @@ def test_wrong_usage_is_one_clear_line_and_status_2(tmp_path: Path, monkeypatch,
     assert told in error
 
 
-def test_a_cluster_that_does_not_answer_is_one_clear_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    assert main(["images", str(_photos(tmp_path / "in", 1)), str(tmp_path / "out")]) == 2
-    assert "RAY_ADDRESS=127.0.0.1:9" in capsys.readouterr().err.splitlines()[-1]
+def test_a_cluster_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
+    job = [sys.executable, "-m", "jobs.images", str(_photos(tmp_path / "in", 1)), str(tmp_path / "out")]
+    environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:9"}
+    done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "RAY_ADDRESS=127.0.0.1:9: no cluster answers" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
