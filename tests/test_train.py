@@ -92,6 +92,7 @@ def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([str(tmp_path / "empty"), str(path)]) == 2
     assert "no photo" in capsys.readouterr().err
     assert main([str(photos), str(tmp_path / "weights.pth")]) == 2
+    assert main([str(photos), str(path), *few, "--validation-share", "0.9999999"]) == 2
 
 
 def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
