@@ -10,7 +10,7 @@ from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
 from pipeline.manifest import FOLDER
 from pipeline.records import Outcome, Record
-from pipeline.storage import Listed, Storage, absolute, before_glob, join, parent
+from pipeline.storage import READ_ONLY, Listed, Storage, absolute, before_glob, join, parent, protocol_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +55,8 @@ class Destination:
         url = absolute(destination)
         if url == absolute(source):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
+        if protocol_of(url) in READ_ONLY:
+            raise UsageError(f"{url}: a web server is a source, not a destination; give a folder or a bucket")
         written = format_of(url)
         if destination.endswith("/") or written is None or storage.is_folder(url):
             return cls(root=url, format=format_name)

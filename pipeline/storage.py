@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 import fsspec
@@ -24,8 +23,19 @@ PART_SUFFIX = ".nightlift-part"  # of a file being written
 LOCAL = "file"
 GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
+READ_ONLY = {"http", "https"}
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
-VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "updated", "mtime")
+VERSION_KEYS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "content_md5",
+    "LastModified",
+    "last_modified",
+    "Last-Modified",
+    "updated",
+    "mtime",
+)
 FORWARDED = ("AWS_", "AZURE_STORAGE_", "FSSPEC_")  # environment variables that workers are given, but for
 LOCAL_FILES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")  # these
 
@@ -231,7 +241,7 @@ def _find(fs: Any, path: str) -> tuple[str, dict[str, Any]]:
             raise
         return before_glob(path), found
     if info["type"] == "file":
-        return str(PurePosixPath(info["name"]).parent), {info["name"]: info}
+        return info["name"].rpartition("/")[0], {info["name"]: info}
     root = str(fs._strip_protocol(info["name"])).rstrip("/")
     return root, fs.find(path, detail=True)
 

@@ -117,6 +117,33 @@ def test_format_limit_and_patterns(tmp_path: Path) -> None:
     assert sorted(_tree(out)) == ["000.webp", "004.webp"]
 
 
+ODD_FAILURES = {
+    "heic_corrupted.heic": "damaged",
+    "heic_empty.heic": "empty",
+    "jpeg_12bit.jpg": "unsupported",
+    "pil_broken_data_stream.png": "damaged",
+    "pil_decompression_bomb.gif": "too_large",
+    "pil_truncated_image.png": "damaged",
+    "pngsuite_xc1n0g08.png": "damaged",
+    "pngsuite_xcrn0g04.png": "damaged",
+    "sharp_corrupt-header.jpg": "damaged",
+    "sharp_truncated.jpg": "damaged",
+    "text_named.jpg": "not_media",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_every_odd_file_has_one_honest_outcome(shared: Path, tmp_path: Path) -> None:
+    odd, out = shared / "data" / "dev" / "odd", tmp_path / "out"
+    assert main(["images", str(odd), str(out)]) == 1
+    rows = {Path(str(row["source"])).name: row for row in _rows(out)}
+    assert len(_rows(out)) == len(rows) == len(list(odd.iterdir()))
+    assert {name: row["code"] for name, row in rows.items() if row["outcome"] != "done"} == ODD_FAILURES
+    for row in rows.values():
+        assert Path(str(row["destination"])).exists() == (row["outcome"] == "done")
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_bucket_to_bucket_with_resume(bucket: str) -> None:
     fs = fsspec.filesystem("s3", skip_instance_cache=True)

@@ -86,6 +86,8 @@ def test_places_that_make_no_sense_together(tmp_path: Path) -> None:
         _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.heic")
     with pytest.raises(UsageError, match="extension"):
         _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.png", "webp")
+    with pytest.raises(UsageError, match="web server"):
+        Destination.of(Storage(), str(tmp_path / "in"), "https://example.com/out", None)
     with pytest.raises(NotFound, match="none"):
         _plan(tmp_path / "none", tmp_path / "out")
 

@@ -1,5 +1,8 @@
 import pickle
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -128,6 +131,19 @@ def test_a_profile_reaches_workers_that_lack_it(
 def test_storage_never_shows_its_secrets() -> None:
     storage = Storage.from_environment(["s3://x"], {"key": "k", "secret": "hush"})
     assert "hush" not in repr(storage)
+
+
+def test_a_web_server_is_a_source(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"one")
+    (tmp_path / "b.png").write_bytes(b"two")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        web = f"http://127.0.0.1:{server.server_port}"
+        [one] = Storage().list_files(f"{web}/a.jpg")
+        assert (one.relative, one.size_bytes, Storage().read(one.url)) == ("a.jpg", 3, b"one")
+        assert [file.relative for file in Storage().list_files(f"{web}/*.png")] == ["b.png"]
+        server.shutdown()
 
 
 def test_missing_extra_says_what_to_install() -> None:
