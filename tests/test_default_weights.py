@@ -44,8 +44,8 @@ def test_corners_are_as_bright_as_the_centre(enhancer: Enhancer, level: float) -
 
 
 def test_brighter_greys_stay_brighter(enhancer: Enhancer) -> None:
-    tone = [enhance(enhancer, flat(level, 16)).mean() for level in np.linspace(0.01, 0.99, 99)]
-    assert np.diff(tone).min() > 0
+    greys = [(flat(level, 16) * 65535).round().astype(np.uint16) for level in np.linspace(0.01, 0.99, 99)]
+    assert np.diff([enhanced.mean() for enhanced in enhancer.enhance(greys)]).min() > 0
 
 
 def test_nothing_gets_darker_and_white_stays_white(enhancer: Enhancer) -> None:
