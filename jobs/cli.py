@@ -7,11 +7,12 @@ from typing import Any
 
 import tyro
 
-from jobs import images
+from jobs import images, train
 from pipeline.errors import ClusterError, NightliftError
 
 JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "images": (images.ImagesConfig, images.run),
+    "train": (train.TrainConfig, train.run),
 }
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 

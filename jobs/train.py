@@ -1,4 +1,4 @@
-"""Train a network on a folder of photos: `python -m jobs.train PHOTOS OUT.safetensors`.
+"""The training job: `nightlift train PHOTOS OUT.safetensors`, or `python -m jobs.train` from a checkout.
 
 Any photos do; they need not be dark, and no pairs are needed. In the order data moves: a photo is cropped and
 flipped, a dark copy is made of the crop, both are reduced as inference reduces, the network estimates curve maps on the
@@ -36,7 +36,7 @@ from model.losses import (
     flat_tone,
     weighted_losses,
 )
-from pipeline.errors import NightliftError, NotFound, UsageError
+from pipeline.errors import NotFound, UsageError
 
 PHOTO_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 STEPS = 8  # of the curve, as published
@@ -48,12 +48,12 @@ FLAT_LEVELS = 32  # flat greys shown in one step, most of them dark
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Training:
+class TrainConfig:
     """Train a network on a folder of photos."""
 
-    source: tyro.conf.Positional[Path]
+    src: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="SRC")]]
     """Folder of photos, searched to any depth."""
-    destination: tyro.conf.Positional[Path]
+    dst: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DST")]]
     """The .safetensors file to write."""
     variant: Variant = "dce"
     """`dce`: plain convolutions; `plus`: depthwise separable ones, a fifth of the weights."""
@@ -79,8 +79,8 @@ class Training:
     """Of the first weights and of every draw."""
 
     def __post_init__(self) -> None:
-        if self.destination.suffix != ".safetensors":
-            raise UsageError(f"{self.destination}: the file to write must end in .safetensors")
+        if self.dst.suffix != ".safetensors":
+            raise UsageError(f"{self.dst}: the file to write must end in .safetensors")
         if min(self.epochs, self.batch, self.estimate_size) < 1 or self.size_px < 16 or self.size_px % 16:
             raise UsageError("epochs, batch and estimate-size must be 1 or more, size-px a multiple of 16")
         if not 0 <= self.validation_share < 1:
@@ -95,25 +95,23 @@ class Photo:
     """Of the file."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    try:
-        train(tyro.cli(Training, args=argv))
-    except NightliftError as error:
-        print(f"{error}", file=sys.stderr)
-        return 2
+def run(config: TrainConfig) -> int:
+    """The whole job. Returns the exit status; raises NotFound where there is nothing to train on."""
+    train(config)
+    print(f"weights: {config.dst}")
     return 0
 
 
-def train(settings: Training) -> Checkpoint:
+def train(settings: TrainConfig) -> Checkpoint:
     """Train, print a line for each epoch, write the file. Raises NotFound where there is no photo."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     generator = Generator().manual_seed(settings.seed)
-    photos = load_photos(settings.source, REDUCTION * settings.estimate_size)
+    photos = load_photos(settings.src, REDUCTION * settings.estimate_size)
     trained, held_out = split(photos, settings.validation_share)
     if not trained:
-        raise NotFound(f"{settings.source}: --validation-share {settings.validation_share} leaves no photo to train on")
+        raise NotFound(f"{settings.src}: --validation-share {settings.validation_share} leaves no photo to train on")
     network, recipe = begin(settings)
     optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=WEIGHT_DECAY)
     steps = settings.epochs * math.ceil(len(trained) / settings.batch)
@@ -134,8 +132,8 @@ def train(settings: Training) -> Checkpoint:
             print(f"  validation {line(scores)}", flush=True)
     notes = describe(settings, recipe, trained, scores)
     checkpoint = Checkpoint(network=network, estimate_size=settings.estimate_size, notes=notes)
-    settings.destination.parent.mkdir(parents=True, exist_ok=True)
-    save(checkpoint, settings.destination)
+    settings.dst.parent.mkdir(parents=True, exist_ok=True)
+    save(checkpoint, settings.dst)
     return checkpoint
 
 
@@ -167,7 +165,7 @@ def split(photos: Sequence[Photo], share: float) -> tuple[list[Photo], list[Phot
     return trained, held_out
 
 
-def batches(photos: Sequence[Photo], settings: Training, generator: Generator) -> Iterator[Tensor]:
+def batches(photos: Sequence[Photo], settings: TrainConfig, generator: Generator) -> Iterator[Tensor]:
     """Each photo once, in random order: `photo_BCHW`, crops in [0, 1] at `REDUCTION` times the size of training."""
     side_px = REDUCTION * settings.size_px
     order = torch.randperm(len(photos), generator=generator).tolist()
@@ -189,7 +187,7 @@ def crop(photo: Photo, side_px: int, generator: Generator) -> Tensor:
     return scaled.flip(-1) if flip < 0.5 else scaled
 
 
-def begin(settings: Training) -> tuple[CurveNetwork, Recipe]:
+def begin(settings: TrainConfig) -> tuple[CurveNetwork, Recipe]:
     """A network with first weights, and the losses to train it by."""
     if settings.recipe == "published":
         if settings.variant == "plus":
@@ -215,7 +213,7 @@ def draw_lively_weights(network: CurveNetwork) -> None:
 
 
 def measure(
-    network: CurveNetwork, recipe: Recipe, batch_BCHW: Tensor, settings: Training, generator: Generator
+    network: CurveNetwork, recipe: Recipe, batch_BCHW: Tensor, settings: TrainConfig, generator: Generator
 ) -> dict[str, Tensor]:
     """The weighted losses on one batch of crops."""
     image_BCHW = F.avg_pool2d(darken(batch_BCHW, generator), REDUCTION)
@@ -223,8 +221,7 @@ def measure(
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
         maps_BKMHW = network(image_BCHW.contiguous(memory_format=torch.channels_last)).float()
     enhanced_BCHW = apply_curve(image_BCHW, maps_BKMHW, STEPS)
-    photo_BCHW = F.avg_pool2d(batch_BCHW, REDUCTION)
-    terms = weighted_losses(recipe, Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW, photo_BCHW))
+    terms = weighted_losses(recipe, Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW))
     if recipe.flat:
         levels_N = torch.rand(FLAT_LEVELS, generator=generator).square().sort().values
         flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, 4, 4)
@@ -247,7 +244,9 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def validate(network: CurveNetwork, recipe: Recipe, held_out: Sequence[Photo], settings: Training) -> dict[str, float]:
+def validate(
+    network: CurveNetwork, recipe: Recipe, held_out: Sequence[Photo], settings: TrainConfig
+) -> dict[str, float]:
     """The mean losses on the held-out photos: the same crops and the same darkness in every epoch."""
     generator = Generator().manual_seed(settings.seed)
     measured = [
@@ -265,9 +264,11 @@ def line(terms: dict[str, float]) -> str:
     return f"{sum(terms.values()):.4f} ({', '.join(f'{name} {value:.4f}' for name, value in terms.items())})"
 
 
-def describe(settings: Training, recipe: Recipe, photos: Sequence[Photo], scores: dict[str, float]) -> dict[str, str]:
+def describe(
+    settings: TrainConfig, recipe: Recipe, photos: Sequence[Photo], scores: dict[str, float]
+) -> dict[str, str]:
     """What the weights file says of its own making; places on this machine stay out of it."""
-    knobs = {name: value for name, value in asdict(settings).items() if name not in ("source", "destination")}
+    knobs = {name: value for name, value in asdict(settings).items() if name not in ("src", "dst")}
     data = hashlib.sha256("".join(sorted(photo.sha256 for photo in photos)).encode()).hexdigest()[:16]
     return {
         "training": json.dumps(knobs),
@@ -278,4 +279,6 @@ def describe(settings: Training, recipe: Recipe, photos: Sequence[Photo], scores
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from jobs.cli import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,12 +1,13 @@
-"""What makes an enhanced image good: the published losses, which need no image to compare with, and our own.
+"""What makes an enhanced image good, with no reference image to compare with: the published losses and our own.
 
 The four published ones are of Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image
 Enhancement", CVPR 2020, section 3.3: spatial consistency, exposure control, colour constancy and illumination
-smoothness. Our own know the photo that a dark image was made from, or speak of brightness alone:
+smoothness. Our own:
 
-- restoration: the enhanced image is the photo before it was darkened; so black stays black, and grey no fog
+- relative contrast: neighbouring regions keep their ratio of brightness, so that grey does not become fog
 - overall exposure: a dark photo comes out as bright as photos are; a bright one as bright as it was
 - light floor: a dark region that holds detail becomes visible
+- highlights: what is bright stays as it is, so that lamps and skies do not burn out
 - flat tone: the same for flat greys; and of two of them, the brighter stays the brighter
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width, N grey levels.
@@ -21,9 +22,10 @@ from torch import Tensor
 
 SPATIAL_PX = 4  # side of the regions whose differences are kept, as published
 EXPOSURE_PX = 16  # side of the patches whose brightness is controlled, as published
-DETAIL_PX = 8  # side of the regions that the light floor looks at
+REGION_PX = 8  # side of the regions that the light floor and the highlights look at
+CONTRAST_PX = (4, 12)  # sides of the regions whose ratios are kept
 FULL_DETAIL = 0.25  # contrast (deviation over mean) from which on a region counts fully as one that holds detail
-NOISE = 0.02  # brightness below which contrast is no sign of detail
+NOISE = 0.02  # brightness below which contrast is no sign of detail, and ratios mean little
 TONE_SLOPE = 0.25  # the least that an enhanced grey must rise for a rise of 1
 DISORDER = 0.1  # weight of a rise that is missing, against the square of a miss
 
@@ -39,13 +41,14 @@ class Recipe:
     colour: float = 5.0
     smoothness: float = 200.0
     """Of the sum over all maps: fewer maps need more weight."""
-    restoration: float = 0.0
+    contrast: float = 0.0
     overall: float = 0.0
-    overall_level: float = 0.45
+    overall_level: float = 0.4
     """Mean brightness asked of an image, unless its input is brighter."""
     floor: float = 0.0
-    floor_level: float = 0.35
+    floor_level: float = 0.28
     """Brightness asked of a region that holds detail."""
+    highlights: float = 0.0
     flat: float = 0.0
 
 
@@ -56,9 +59,10 @@ NIGHT = Recipe(
     exposure=0.0,
     colour=0.0,
     smoothness=10.0,
-    restoration=10.0,
-    overall=15.0,
-    floor=8.0,
+    contrast=0.5,
+    overall=8.0,
+    floor=25.0,
+    highlights=30.0,
     flat=10.0,
 )
 
@@ -73,8 +77,6 @@ class Enhancement:
     """`BCHW`, float in [0, 1]."""
     maps: Tensor
     """`BKMHW`, in [-1, 1]."""
-    photo: Tensor
-    """`BCHW`, float in [0, 1]: what `image` was before it was darkened."""
 
 
 def weighted_losses(recipe: Recipe, batch: Enhancement) -> dict[str, Tensor]:
@@ -85,9 +87,10 @@ def weighted_losses(recipe: Recipe, batch: Enhancement) -> dict[str, Tensor]:
         "exposure": (recipe.exposure, lambda: exposure_control(enhanced, recipe.exposure_level)),
         "colour": (recipe.colour, lambda: colour_constancy(enhanced)),
         "smoothness": (recipe.smoothness, lambda: illumination_smoothness(batch.maps)),
-        "restoration": (recipe.restoration, lambda: restoration(batch.photo, enhanced)),
+        "contrast": (recipe.contrast, lambda: relative_contrast(image, enhanced)),
         "overall": (recipe.overall, lambda: overall_exposure(image, enhanced, recipe.overall_level)),
         "floor": (recipe.floor, lambda: light_floor(image, enhanced, recipe.floor_level)),
+        "highlights": (recipe.highlights, lambda: highlights(image, enhanced)),
     }
     return {name: weight * loss() for name, (weight, loss) in every.items() if weight}
 
@@ -120,9 +123,14 @@ def illumination_smoothness(maps_BKMHW: Tensor) -> Tensor:
     return 2 * (down + across)
 
 
-def restoration(photo_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
-    """How far the enhanced image is from the photo that its input was made from."""
-    return (enhanced_BCHW - photo_BCHW).abs().mean()
+def relative_contrast(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
+    """How much the ratios of brightness between neighbouring regions change; a mean over the scales."""
+    scales = []
+    for side_px in CONTRAST_PX:
+        before, after = ((F.avg_pool2d(x.mean(1), side_px) + NOISE).log() for x in (image_BCHW, enhanced_BCHW))
+        gain = after - before
+        scales.append(gain.diff(dim=-1).square().mean() + gain.diff(dim=-2).square().mean())
+    return torch.stack(scales).mean()
 
 
 def overall_exposure(image_BCHW: Tensor, enhanced_BCHW: Tensor, level: float) -> Tensor:
@@ -134,11 +142,17 @@ def overall_exposure(image_BCHW: Tensor, enhanced_BCHW: Tensor, level: float) ->
 def light_floor(image_BCHW: Tensor, enhanced_BCHW: Tensor, level: float) -> Tensor:
     """How far regions that hold detail stay below `level`. A night sky holds none and may stay dark."""
     grey = image_BCHW.mean(1)
-    mean = F.avg_pool2d(grey, DETAIL_PX)
-    variance = (F.avg_pool2d(grey.square(), DETAIL_PX) - mean.square()).clamp(min=0)
+    mean = F.avg_pool2d(grey, REGION_PX)
+    variance = (F.avg_pool2d(grey.square(), REGION_PX) - mean.square()).clamp(min=0)
     contrast = (variance / (mean.square() + NOISE**2)).sqrt()
-    lacking = (level - F.avg_pool2d(enhanced_BCHW.mean(1), DETAIL_PX)).clamp(min=0)
+    lacking = (level - F.avg_pool2d(enhanced_BCHW.mean(1), REGION_PX)).clamp(min=0)
     return ((contrast / FULL_DETAIL).clamp(max=1) * lacking.square()).mean()
+
+
+def highlights(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
+    """How much regions change, weighted by the square of how bright they were."""
+    before, after = (F.avg_pool2d(x.mean(1), REGION_PX) for x in (image_BCHW, enhanced_BCHW))
+    return (before.square() * (after - before).square()).mean()
 
 
 def flat_tone(levels_N: Tensor, enhanced_N: Tensor, level: float) -> Tensor:

@@ -22,10 +22,11 @@ from model.losses import (
     colour_constancy,
     exposure_control,
     flat_tone,
+    highlights,
     illumination_smoothness,
     light_floor,
     overall_exposure,
-    restoration,
+    relative_contrast,
     spatial_consistency,
     weighted_losses,
 )
@@ -37,7 +38,7 @@ def golden(folder: Path, name: str) -> tuple[dict[str, float], Enhancement]:
     image = torch.from_numpy(arrays[f"{name}.input"]).permute(2, 0, 1)[None] / 255
     enhanced = torch.from_numpy(arrays[f"{name}.dce.after_8"])[None]
     maps = torch.from_numpy(arrays[f"{name}.dce.maps"]).float().unflatten(0, (8, 3))[None]
-    return values, Enhancement(image, enhanced, maps, image)
+    return values, Enhancement(image, enhanced, maps)
 
 
 @pytest.mark.parametrize("name", ["dicm", "lime", "grey", "noise"])
@@ -61,7 +62,7 @@ def test_published_weights() -> None:
 
 def grey_batch(level: float) -> Enhancement:
     grey = torch.full((2, 3, 32, 32), level)
-    return Enhancement(grey, grey.clone().requires_grad_(), torch.zeros(2, 8, 1, 32, 32, requires_grad=True), grey)
+    return Enhancement(grey, grey.clone().requires_grad_(), torch.zeros(2, 8, 1, 32, 32, requires_grad=True))
 
 
 @pytest.mark.parametrize("recipe", [PUBLISHED_DCE_LOSSES, NIGHT], ids=["published", "night"])
@@ -76,11 +77,11 @@ def test_gradients_are_finite_on_grey_images(recipe: Recipe, level: float) -> No
 
 def test_a_term_is_its_loss_times_its_weight_and_none_at_weight_zero() -> None:
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    batch = Enhancement(image, image.sqrt(), torch.zeros(2, 8, 1, 32, 32), image)
-    once = weighted_losses(Recipe(colour=0, restoration=1), batch)
-    twice = weighted_losses(Recipe(colour=0, restoration=2), batch)
+    batch = Enhancement(image, image.sqrt(), torch.zeros(2, 8, 1, 32, 32))
+    once = weighted_losses(Recipe(colour=0, highlights=1), batch)
+    twice = weighted_losses(Recipe(colour=0, highlights=2), batch)
     assert "colour" not in once
-    assert twice["restoration"].item() == pytest.approx(2 * once["restoration"].item())
+    assert twice["highlights"].item() == pytest.approx(2 * once["highlights"].item())
 
 
 def test_spatial_consistency_sees_only_changed_differences() -> None:
@@ -128,7 +129,14 @@ def test_flat_tone_punishes_a_tone_that_falls() -> None:
     assert flat_tone(levels, falling, 0.45) > flat_tone(levels, wanted, 0.45)
 
 
-def test_restoration_is_zero_for_the_photo_alone() -> None:
-    photo = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-    assert restoration(photo, photo).item() == 0
-    assert restoration(photo, photo * 0.5).item() > 0
+def test_relative_contrast_allows_one_gain_and_punishes_fog() -> None:
+    image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(3)) / 3 + 0.1
+    brighter, fog = relative_contrast(image, 2 * image).item(), relative_contrast(image, image + 0.3).item()
+    assert relative_contrast(image, image).item() == 0
+    assert brighter < 0.05 * fog
+
+
+def test_highlights_stay_and_shadows_may_change() -> None:
+    dark, bright = torch.full((1, 3, 16, 16), 0.05), torch.full((1, 3, 16, 16), 0.8)
+    assert highlights(bright, bright).item() == 0
+    assert highlights(bright, bright + 0.1).item() > 100 * highlights(dark, dark + 0.1).item()

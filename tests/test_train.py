@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.train import Photo, Training, crop, load_photos, main, split, train
+from jobs.cli import main
+from jobs.train import Photo, TrainConfig, crop, load_photos, split, train
 from model import Enhancer, load
 from model.darkening import darken, tint, to_linear, to_srgb
 from pipeline.errors import NotFound, UsageError
@@ -31,9 +32,9 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def settings(source: Path, destination: Path, **more: object) -> Training:
+def settings(source: Path, destination: Path, **more: object) -> TrainConfig:
     few = {"epochs": 6, "batch": 4, "size_px": 32, "estimate_size": 64, "validation_share": 0.0}
-    return Training(source=source, destination=destination, **few | more)  # type: ignore[arg-type]
+    return TrainConfig(src=source, dst=destination, **few | more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("recipe", ["night", "published"])
@@ -74,7 +75,7 @@ def test_held_out_photos_are_measured_and_not_trained_on(
     checkpoint = train(settings(photos, tmp_path / "weights.safetensors", validation_share=0.5, epochs=1))
     assert "validation" in capsys.readouterr().out
     assert json.loads(checkpoint.notes["photos"])["count"] == len(trained)
-    assert json.loads(checkpoint.notes["validation"])["restoration"] > 0
+    assert json.loads(checkpoint.notes["validation"])["contrast"] > 0
 
 
 def test_an_unreadable_photo_is_named_and_left_out(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,13 +87,13 @@ def test_an_unreadable_photo_is_named_and_left_out(photos: Path, capsys: pytest.
 def test_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "weights.safetensors"
     few = ["--epochs", "1", "--size-px", "32", "--estimate-size", "64"]
-    assert main([str(photos), str(path), *few]) == 0
+    assert main(["train", str(photos), str(path), *few]) == 0
     assert path.is_file()
     (tmp_path / "empty").mkdir()
-    assert main([str(tmp_path / "empty"), str(path)]) == 2
+    assert main(["train", str(tmp_path / "empty"), str(path)]) == 2
     assert "no photo" in capsys.readouterr().err
-    assert main([str(photos), str(tmp_path / "weights.pth")]) == 2
-    assert main([str(photos), str(path), *few, "--validation-share", "0.9999999"]) == 2
+    assert main(["train", str(photos), str(tmp_path / "weights.pth")]) == 2
+    assert main(["train", str(photos), str(path), *few, "--validation-share", "0.9999999"]) == 2
 
 
 def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
