@@ -11,10 +11,10 @@ Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 MAX_ITERATIONS = 16
+TILE_HW = 64, 4096  # pixels that `reduce` averages at once, or a box where that is larger
 
 
 def apply_curve(image_BCHW: Tensor, maps_BKMHW: Tensor, iterations: int) -> Tensor:
@@ -41,43 +41,52 @@ def reduce(image_HWC: Tensor, factor: int) -> Tensor:
     """Average boxes of `factor` x `factor` pixels.
 
     `image_HWC`: any dtype, in its own range. Returns float32 in the same range, of ceil(H / factor) x
-    ceil(W / factor) pixels; boxes that stick out see the border repeated. Works a band of rows at a time, so
-    that no full-size float copy is made.
+    ceil(W / factor) pixels; boxes that stick out see the border repeated. Works a tile at a time, so that no
+    full-size float copy is made, however long and thin the image is.
     """
     if factor == 1:
         return image_HWC.float()
-    width = image_HWC.shape[1]
+    height, width = (factor * max(1, side // factor) for side in TILE_HW)
     bands = []
-    for rows in image_HWC.split(factor * max(1, 64 // factor)):
-        band = rows.float()
-        band = _repeat_last(band, -len(band) % factor, dim=0).unflatten(0, (-1, factor)).mean(1)
-        bands.append(_repeat_last(band, -width % factor, dim=1).unflatten(1, (-1, factor)).mean(2))
+    for rows in image_HWC.split(height):
+        tiles = (_averaged(_averaged(tile.float(), factor, dim=0), factor, dim=1) for tile in rows.split(width, dim=1))
+        bands.append(torch.cat(list(tiles), dim=1))
     return torch.cat(bands)
 
 
-def _repeat_last(x: Tensor, count: int, dim: int) -> Tensor:
-    if count == 0:
-        return x
-    return torch.cat(
-        [x, x.narrow(dim, x.shape[dim] - 1, 1).expand_as(x.narrow(dim, 0, 1)).repeat_interleave(count, dim)], dim
-    )
+def _averaged(x: Tensor, factor: int, dim: int) -> Tensor:
+    """The mean of every `factor` neighbours along `dim`; the last few go on with the very last repeated."""
+    count = x.shape[dim] // factor
+    whole, rest = x.tensor_split([count * factor], dim)
+    means = whole.unflatten(dim, (count, factor)).mean(dim + 1)
+    if not rest.shape[dim]:
+        return means
+    missing = factor - rest.shape[dim]
+    last = (rest.sum(dim, keepdim=True) + missing * rest.narrow(dim, -1, 1)) / factor
+    return torch.cat([means, last], dim)
 
 
 def upsample(maps_BKMHW: Tensor, factor: int, rows: slice, width: int) -> Tensor:
     """Curve maps for the full-size rows `rows`, interpolated bilinearly.
 
-    `rows.start` must be a multiple of `factor`. Returns `maps_BKMHW` with H the length of `rows` and W `width`.
-    The result for a band of rows equals those rows of the whole, so that an image can be worked in bands.
+    Returns `maps_BKMHW` with H the length of `rows` and W `width`. The result for a band of rows equals those
+    rows of the whole, so that an image can be worked in bands. Memory is that of the result, and twice more on
+    the way.
     """
     if factor == 1:
         return maps_BKMHW[..., rows, :]
-    first, end = rows.start // factor, -(-rows.stop // factor)
-    flat = maps_BKMHW.flatten(1, 2)
-    # a neighbour on each side, the border's own where there is none: bilinear interpolation sees no further
-    above = flat[..., max(first - 1, 0) : max(first - 1, 0) + 1, :]
-    below = flat[..., min(end, flat.shape[-2] - 1), None, :]
-    padded = F.pad(torch.cat([above, flat[..., first:end, :], below], dim=-2), (1, 1, 0, 0), mode="replicate")
-    full: Tensor = F.interpolate(padded, scale_factor=factor, mode="bilinear", align_corners=False)
-    height = rows.stop - rows.start
-    band: Tensor = full[..., factor : factor + height, factor : factor + width].unflatten(1, maps_BKMHW.shape[1:3])
-    return band
+    # only the map rows that these rows lie between; and columns first, while there are few rows
+    first = max((2 * rows.start + 1 - factor) // (2 * factor), 0)
+    end = (2 * rows.stop - 1 - factor) // (2 * factor) + 2
+    wide = _interpolated(maps_BKMHW[..., first:end, :], factor, slice(0, width), dim=-1)
+    return _interpolated(wide, factor, slice(rows.start - first * factor, rows.stop - first * factor), dim=-2)
+
+
+def _interpolated(maps: Tensor, factor: int, wanted: slice, dim: int) -> Tensor:
+    """The pixels `wanted` along `dim`: pixel p lies at (p + 1/2) / factor - 1/2, in whole numbers of 1 / (2 factor)."""
+    at = 2 * torch.arange(wanted.start, wanted.stop, device=maps.device) + 1 - factor
+    before = at // (2 * factor)
+    weight = (at - before * 2 * factor).float() / (2 * factor)
+    last = maps.shape[dim] - 1  # beyond the first and the last map pixel, that one itself
+    one, other = (maps.index_select(dim, index.clamp(0, last)) for index in (before, before + 1))
+    return torch.lerp(one, other, weight if dim == -1 else weight[:, None])

@@ -98,7 +98,7 @@ class Enhancer:
         height, width, channels = image.shape
         white = float(np.iinfo(image.dtype).max)
         enhanced = np.empty_like(image)
-        step = max(1, BAND_PX // (width * maps.factor)) * maps.factor
+        step = max(1, BAND_PX // width)
         for top in range(0, height, step):
             rows = slice(top, min(top + step, height))
             x = _tensor(image[rows]).to(self.device).permute(2, 0, 1)[None].float() / white

@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.curves import apply_curve, reduce, reduction_factor, upsample
 
@@ -39,7 +42,7 @@ def test_reduction_factor_is_whole_and_never_exceeds_the_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "factor"), [(70, 91, 7), (64, 64, 8), (1, 1, 5), (3, 200, 16), (130, 3, 2)]
+    ("height", "width", "factor"), [(70, 91, 7), (64, 64, 8), (1, 1, 5), (3, 200, 16), (130, 3, 2), (3, 5000, 16)]
 )
 def test_reduce_averages_boxes_with_the_border_repeated(height: int, width: int, factor: int) -> None:
     image = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
@@ -48,10 +51,36 @@ def test_reduce_averages_boxes_with_the_border_repeated(height: int, width: int,
     assert torch.allclose(reduce(image, factor), F.avg_pool2d(whole, factor)[0].permute(1, 2, 0), atol=1e-3)
 
 
-@pytest.mark.parametrize(("height", "width", "factor"), [(68, 90, 7), (5, 300, 2), (1, 1, 3), (64, 64, 8)])
-def test_bands_of_upsampled_maps_equal_the_whole(height: int, width: int, factor: int) -> None:
+@pytest.mark.parametrize("band", [1, 5, 14])  # rows; not only whole boxes
+@pytest.mark.parametrize(("height", "width", "factor"), [(68, 90, 7), (5, 300, 2), (1, 1, 3), (64, 64, 8), (30, 1, 5)])
+def test_bands_of_upsampled_maps_equal_the_whole(height: int, width: int, factor: int, band: int) -> None:
     maps = torch.rand(1, 8, 3, -(-height // factor), -(-width // factor))
     whole = F.interpolate(maps.flatten(1, 2), scale_factor=factor, mode="bilinear", align_corners=False)
-    tops = range(0, height, 2 * factor)
-    bands = [upsample(maps, factor, slice(top, min(top + 2 * factor, height)), width) for top in tops]
+    bands = [upsample(maps, factor, slice(top, min(top + band, height)), width) for top in range(0, height, band)]
     assert torch.allclose(torch.cat(bands, dim=-2).flatten(1, 2), whole[..., :height, :width], atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(100_000, 1), (1, 100_000), (3, 50_000)])
+def test_thin_images_take_memory_for_their_own_pixels_only(height: int, width: int) -> None:
+    factor, image = 391, torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
+    maps = torch.rand(1, 8, 3, -(-height // factor), -(-width // factor))
+    with LargestTensor() as of_reduce:
+        reduce(image, factor)
+    with LargestTensor() as of_upsample:
+        upsample(maps, factor, slice(0, height), width)
+    assert of_reduce.numel <= image.numel()
+    assert of_upsample.numel <= height * width * 24
+
+
+class LargestTensor(TorchDispatchMode):
+    """Watches the results of all operations for the one with the most elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numel = max(self.numel, result.numel())
+        return result
