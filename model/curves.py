@@ -58,7 +58,7 @@ def _averaged(x: Tensor, factor: int, dim: int) -> Tensor:
     """The mean of every `factor` neighbours along `dim`; the last few go on with the very last repeated."""
     count = x.shape[dim] // factor
     whole, rest = x.tensor_split([count * factor], dim)
-    means = whole.unflatten(dim, (count, factor)).mean(dim + 1)
+    means: Tensor = whole.unflatten(dim, (count, factor)).mean(dim + 1)
     if not rest.shape[dim]:
         return means
     missing = factor - rest.shape[dim]

@@ -4,7 +4,8 @@ The network sees a reduced copy of each image; the image itself is touched once,
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, 
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
+# Pixels of reduced copies that the network sees at once, for about 1.6 kB of memory each. A core is fastest with
+# few that stay in its cache, a GPU with many.
+CPU_BATCH_PX, GPU_BATCH_PX = 1 << 16, 1 << 19
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWx3 RGB or HxWx1 grey
 Precision = Literal["auto", "fp32", "bf16"]
@@ -71,25 +75,23 @@ class Enhancer:
         self.estimate_size = estimate_size
         self.device = torch.device(device)
         self.dtype = _dtype(precision, self.device)
-        self.network = checkpoint.network.to(self.device, self.dtype).requires_grad_(False).eval()
+        self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
+        network = deepcopy(checkpoint.network)  # the caller's stays where and as it is
+        self.network = network.to(self.device, self.dtype).requires_grad_(False).eval()
 
     def enhance(self, images: Sequence[Pixels]) -> list[Pixels]:
         """Enhance images of any sizes; each comes back in its own shape and dtype."""
-        return [self.apply(image, maps) for image, maps in zip(images, self.estimate(images), strict=True)]
+        enhanced: dict[int, Pixels] = {}
+        for batch in self._batches(images):
+            for index, maps in zip(batch, self._estimated([images[index] for index in batch]), strict=True):
+                enhanced[index] = self.apply(images[index], maps)
+        return [enhanced[index] for index in range(len(images))]
 
-    @torch.inference_mode()
     def estimate(self, images: Sequence[Pixels]) -> list[CurveMaps]:
-        """Curve maps for each image. Reduced copies of one size go through the network as one batch."""
-        factors = [reduction_factor(image.shape[0], image.shape[1], self.estimate_size) for image in images]
-        copies = [self._reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
-        same_size: dict[torch.Size, list[int]] = defaultdict(list)
-        for index, copy in enumerate(copies):
-            same_size[copy.shape].append(index)
+        """Curve maps for each image."""
         found: dict[int, CurveMaps] = {}
-        for indices in same_size.values():
-            passes = self._passes(torch.stack([copies[index] for index in indices]))
-            for row, index in enumerate(indices):
-                found[index] = CurveMaps(tuple(maps[row : row + 1] for maps in passes), factors[index])
+        for batch in self._batches(images):
+            found.update(zip(batch, self._estimated([images[index] for index in batch]), strict=True))
         return [found[index] for index in range(len(images))]
 
     @torch.inference_mode()
@@ -109,6 +111,25 @@ class Enhancer:
             levels = (x[0] * white).round_().clamp_(0, white).permute(1, 2, 0)
             enhanced[rows] = levels.to(torch.int32).cpu().numpy()
         return enhanced
+
+    def _batches(self, images: Sequence[Pixels]) -> Iterator[list[int]]:
+        """Places of images whose reduced copies are of one size: at most `batch_px` of copies, or one."""
+        same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, image in enumerate(images):
+            height, width, _ = image.shape
+            factor = reduction_factor(height, width, self.estimate_size)
+            same_size[-(-height // factor), -(-width // factor)].append(index)
+        for (height, width), indices in same_size.items():
+            count = max(1, self.batch_px // (height * width))
+            yield from (indices[at : at + count] for at in range(0, len(indices), count))
+
+    @torch.inference_mode()
+    def _estimated(self, images: Sequence[Pixels]) -> list[CurveMaps]:
+        """Curve maps for images of one batch."""
+        factors = [reduction_factor(image.shape[0], image.shape[1], self.estimate_size) for image in images]
+        copies = [self._reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
+        passes = self._passes(torch.stack(copies))
+        return [CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor) for row, factor in enumerate(factors)]
 
     def _reduced(self, image: Pixels, factor: int) -> Tensor:
         reduced_HWC = reduce(_tensor(image).to(self.device), factor) / float(np.iinfo(image.dtype).max)

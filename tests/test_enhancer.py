@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import Architecture, Checkpoint, Enhancer, Look, apply_curve, build
+from model import Architecture, Checkpoint, Enhancer, Look, apply_curve, build, fingerprint
 
 
 def _checkpoint(**architecture: object) -> Checkpoint:
@@ -43,6 +43,30 @@ def test_a_batch_of_many_sizes_equals_one_by_one() -> None:
     enhancer = Enhancer(_checkpoint(context=True), estimate_size=32)
     for together, photo in zip(enhancer.enhance(photos), photos, strict=True):
         assert np.abs(together.astype(int) - enhancer.enhance([photo])[0]).max() <= 1
+
+
+def test_the_network_sees_a_bounded_batch_however_many_images_there_are() -> None:
+    photos = [_photo(60, 90, channels=(1, 3)[index % 2]) for index in range(9)] + [_photo(90, 90)] * 3
+    enhancer = Enhancer(_checkpoint(), estimate_size=32)
+    enhancer.batch_px = 2000
+    alone = [enhancer.enhance([photo])[0] for photo in photos]
+    seen: list[tuple[int, ...]] = []
+    enhancer.network.register_forward_hook(lambda network, inputs, maps: seen.append(tuple(inputs[0].shape)))
+    together = enhancer.enhance(photos)
+    assert sorted(seen) == [(1, 3, 30, 30), (2, 3, 30, 30)] + [(3, 3, 20, 30)] * 3
+    for one, other in zip(together, alone, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+    seen.clear()
+    assert len(enhancer.estimate(photos)) == 12
+    assert max(batch * height * width for batch, _, height, width in seen) <= 2000
+
+
+def test_the_checkpoint_stays_the_callers() -> None:
+    checkpoint = _checkpoint()
+    before = fingerprint(checkpoint)
+    Enhancer(checkpoint, estimate_size=None, precision="bf16")
+    assert fingerprint(checkpoint) == before
+    assert all(weights.requires_grad for weights in checkpoint.network.parameters())
 
 
 def test_sixteen_bits_are_not_enhanced_as_eight() -> None:
