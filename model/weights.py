@@ -25,6 +25,20 @@ DEFAULT_WEIGHTS: dict[Variant, Path] = {
 }
 
 
+# What readers raise on files of other kinds, empty and cut ones
+BROKEN = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 class WeightsError(ValueError):
     """A weights file that is missing, broken, or not of this family of networks. The message names the file."""
 
@@ -46,10 +60,11 @@ def load(path: Path) -> Checkpoint:
         raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file, or leave --weights out")
     try:
         checkpoint = _load_published(path) if path.suffix == ".pth" else _load_own(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
+    except BROKEN as error:
         if isinstance(error, WeightsError):
             raise
-        raise WeightsError(f"{path}: not weights of a DCE-Net ({error})") from error
+        found = str(error) or type(error).__name__
+        raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error
     checkpoint.network.eval()
     return checkpoint
 
@@ -94,6 +109,8 @@ def _load_own(path: Path) -> Checkpoint:
 
 def _load_published(path: Path) -> Checkpoint:
     published = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(published, Mapping) or not all(isinstance(name, str) for name in published):
+        raise WeightsError(f"{path}: not weights of a DCE-Net (it holds no tensors by name)")
     separable = any("depth_conv" in name for name in published)
     renamed = {_own_name(name): tensor for name, tensor in published.items()}
     network = _fill(PUBLISHED_PLUS if separable else PUBLISHED_DCE, renamed)

@@ -45,6 +45,23 @@ def test_what_is_not_weights_is_refused_by_name(tmp_path: Path) -> None:
             load(path)
 
 
+@pytest.mark.parametrize("content", [["a"], [1], torch.zeros(2), 3, {"e_conv1.weight": 3}, {1: torch.zeros(2)}])
+def test_a_pth_file_of_other_things_is_refused_by_name(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(WeightsError, match=r"other\.pth: not weights"):
+        load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello there", b"PK\x03\x04", b"\x80\x02("])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_an_empty_or_cut_file_is_refused_by_name(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = (tmp_path / "cut").with_suffix(suffix)
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"cut\{suffix}: not weights of a DCE-Net \(.+\)"):
+        load(path)
+
+
 def test_a_pth_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.pth"
     torch.save({"x": _RunsCode(str(tmp_path / "it-ran"))}, path)
