@@ -14,6 +14,7 @@ from pipeline.images import format_of
 from pipeline.photos import PhotoSteps
 from pipeline.plan import Plan
 from pipeline.records import Outcome, Record
+from pipeline.storage import shown
 
 SAMPLES = 5
 START_UP_S = 15.0  # Ray and the workers, before the first photo
@@ -23,7 +24,7 @@ SHOWN = 10
 def dry_run_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
     """Counts, formats, refused files, bytes, and an estimate from doing a few of the photos into a scratch folder."""
     workers = workers or os.cpu_count() or 1
-    formats = Counter(_format_name(record.source) for record in plan.records)
+    formats = Counter(_format_name(shown(record.source)) for record in plan.records)
     lines = [f"{len(plan.records)} photos to do, {plan.bytes_in / 1e6:,.1f} MB"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
     lines.append(f"{plan.done} done before")
@@ -48,8 +49,11 @@ def _estimate(plan: Plan, steps: PhotoSteps, workers: int) -> list[str]:
     lines = [f"  {outcome.code}: {outcome.message}" for outcome in outcomes if outcome.outcome == "failed"]
     if not done:
         return [*lines, "no estimate: none of the photos that were tried could be enhanced"]
-    total_s = seconds / sum(record.size_bytes for record in samples) * plan.bytes_in / workers
-    bytes_out = sum(outcome.bytes_out for outcome in done) / sum(outcome.bytes_in for outcome in done) * plan.bytes_in
+    # by bytes, or by count where the store tells no sizes
+    tried = sum(record.size_bytes for record in samples)
+    share = tried / plan.bytes_in if tried else len(samples) / len(plan.records)
+    total_s = seconds / share / workers
+    bytes_out = sum(outcome.bytes_out for outcome in done) / share
     return [
         f"tried {len(samples)} of them, {len(done)} well:",
         *lines,

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,13 +15,14 @@ from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
 from jobs.dry_run import dry_run_report
 from jobs.progress import Progress
 from model import DEFAULT_WEIGHTS, Checkpoint, Look, Precision, Variant, WeightsError, load
+from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
 from pipeline.manifest import Manifest
 from pipeline.photos import PhotoSettings, PhotoSteps
 from pipeline.plan import Destination, Plan, Selection, make_plan
 from pipeline.records import Outcome
-from pipeline.storage import Storage, parse_options
+from pipeline.storage import Storage, shown
 
 if TYPE_CHECKING:
     from pipeline.flow import PhotoFlow  # imports Ray: at run time only once there is work
@@ -56,9 +57,10 @@ class ImagesConfig:
     weights: Annotated[Path | None, arg(metavar="FILE")] = None
     """Your own network instead of the shipped one: .safetensors, or a published Zero-DCE .pth."""
     estimate_size: int | Literal["auto", "full"] = "auto"
-    """Long side in pixels of the reduced copy that the network sees. auto: what the weights were trained for."""
-    device: str = "auto"
-    """auto, cpu, cuda. auto: GPUs where the cluster has them."""
+    """Long side in pixels of the reduced copy that the network sees. auto: what the weights were trained for;
+    full: no reduction, the published way: minutes and gigabytes for a photo of 12 megapixels."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: GPUs where the cluster has them."""
     precision: Precision = "auto"
     """Of the network: fp32, bf16. auto: bf16 on GPUs that have it."""
 
@@ -100,6 +102,8 @@ class ImagesConfig:
             raise UsageError(f"--quality is {self.quality}; it must be between 1 and 100")
         if isinstance(self.estimate_size, int) and self.estimate_size < 16:
             raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
+        if not 0 <= self.bright_luma <= 1:
+            raise UsageError(f"--bright-luma is {self.bright_luma}; it must be between 0 and 1")
         if self.max_pixels < 1:
             raise UsageError(f"--max-pixels is {self.max_pixels}; it must be 1 or more")
 
@@ -144,16 +148,17 @@ def run(config: ImagesConfig) -> int:
     storage = Storage.from_environment([config.src, config.dst], parse_options(config.storage_options))
     destination = Destination.of(storage, config.src, config.dst, settings.format)
     manifest = Manifest(storage, destination.root, settings.fingerprint(checkpoint), asdict(settings))
-    log.info("listing %s", config.src)
-    done = {} if config.fresh else manifest.done()
-    plan = make_plan(storage, config.src, destination, config.selection, done)
-    if not (plan.records or plan.refused or plan.done):
-        raise UsageError(f"{config.src}: no files there, or none that --include and --exclude let through")
+    log.info("listing %s", shown(config.src))
+    history = manifest.history()
+    if config.fresh:
+        history = replace(history, done={})
+    plan = make_plan(storage, config.src, destination, config.selection, history)
     plan.records = plan.records[: config.limit]
     log.info("%d photos to do, %d done before, %d other files", len(plan.records), plan.done, len(plan.refused))
     if config.dry_run:
         print(dry_run_report(plan, PhotoSteps.of(storage, settings, checkpoint), config.workers))
         return 0
+    unfinished = storage.unfinished(destination.root)
     tally = Tally()
     try:
         tally.add(manifest, plan.refused)
@@ -161,6 +166,7 @@ def run(config: ImagesConfig) -> int:
             with ray_cluster(config.workers):
                 flow = _flow(config, storage, settings, checkpoint)
                 _carry_out(flow, plan, manifest, tally)
+        storage.remove(unfinished)  # of an earlier run: by now nobody is at work on them
     finally:
         manifest.close()
     print(tally.summary(destination.root, manifest.url, plan.done))

@@ -59,10 +59,10 @@ NIGHT = Recipe(
     exposure=0.0,
     colour=0.0,
     smoothness=10.0,
-    contrast=0.5,
-    overall=8.0,
-    floor=25.0,
-    highlights=30.0,
+    contrast=1.0,
+    overall=10.0,
+    floor=15.0,
+    highlights=25.0,
     flat=10.0,
 )
 

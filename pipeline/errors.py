@@ -6,6 +6,7 @@
      |    +-- NotFound           not_found        nothing is there
      |    +-- AccessDenied       access_denied    credentials missing, wrong or expired
      |    +-- Unreachable        unreachable      no answer from the endpoint
+     |    +-- ManifestError      manifest         the manifest could not be read or written
      +-- ClusterError            cluster          Ray could not go on
      +-- MediaError              media            a file that cannot be enhanced
           +-- EmptyFile          empty            0 bytes
@@ -43,6 +44,10 @@ class AccessDenied(StorageError):
 
 class Unreachable(StorageError):
     code = "unreachable"
+
+
+class ManifestError(StorageError):
+    code = "manifest"
 
 
 class ClusterError(NightliftError):

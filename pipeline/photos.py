@@ -8,7 +8,7 @@ comes out as exactly one outcome.
 import hashlib
 import posixpath
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.errors import EmptyFile, NightliftError
+from pipeline.errors import NightliftError
 from pipeline.images import Photo, decode, encode, format_of
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
@@ -24,7 +24,6 @@ from pipeline.storage import Storage
 REVISION = 1  # raise it when a change of code changes the pixels that come out: then everything is work again
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
 LUMA_SAMPLES = 1 << 16  # pixels that the mean luma is taken from
-BRIGHT = "already_bright"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +40,13 @@ class PhotoSettings:
     max_pixels: int = 500_000_000
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Hash of these settings and the weights; two runs with equal ones give equal files."""
-        parts = (REVISION, sorted(asdict(self).items(), key=str), fingerprint(checkpoint))
+        """Hash of the weights and of the settings that decide what a photo becomes.
+
+        Equal ones give equal files on machines of one kind; `precision` "auto" rounds otherwise on a GPU.
+        """
+        unimportant = {"max_pixels"} if self.skip_bright != "no" else {"max_pixels", "bright_luma"}
+        decisive = {name: value for name, value in asdict(self).items() if name not in unimportant}
+        parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -52,11 +56,10 @@ class Development:
 
     record: Record
     outcome: Outcome
-    data: bytes = b""
-    """The source's content."""
     photo: Photo | None = None
-    settled: bool = False
-    """Nothing more is to be done; `outcome` is final."""
+    """None once nothing more is to be done: `outcome` is final."""
+    original: bytes | None = None
+    """The source's content, where the photo is bright enough to be passed on as it is."""
 
 
 class ReadAndDecode:
@@ -70,31 +73,37 @@ class ReadAndDecode:
         work = Development(record, Outcome.of(record))
         with _settling(work):
             with _timed(work, "seconds_read"):
-                work.data = self.storage.read(record.source)
-            work.outcome.bytes_in = len(work.data)
-            if not work.data:
-                raise EmptyFile("the file is empty (0 bytes); nothing to enhance")
+                data = self.storage.read(record.source)
+            work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
-                work.photo = decode(work.data, max_pixels=self.settings.max_pixels)
-            self._describe(work, work.photo)
+                work.photo = decode(data, max_pixels=self.settings.max_pixels)
+            luma = mean_luma(work.photo)
+            self._describe(work, work.photo, luma)
+            if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
+                self._pass_on(work, data, luma)
         return work
 
-    def _describe(self, work: Development, photo: Photo) -> None:
+    def _describe(self, work: Development, photo: Photo, luma: float) -> None:
         height, width = photo.frames[0].pixels.shape[:2]
         work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
         work.outcome.notes += photo.notes
-        named = format_of(work.record.source)
+        named = format_of(work.outcome.source)
         if named is not None and named.name != photo.format:
             work.outcome.notes.append(f"named like {named.name}, but its content is {photo.format}")
-        work.outcome.luma_before = work.outcome.luma_after = luma = mean_luma(photo)
-        if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
-            work.outcome.outcome, work.outcome.code = "skipped", BRIGHT
-            work.outcome.message = f"mean luma {luma:.2f}, at or above --bright-luma {self.settings.bright_luma:g}"
-            work.settled = self.settings.skip_bright == "leave"
+        work.outcome.luma_before = work.outcome.luma_after = luma
+
+    def _pass_on(self, work: Development, data: bytes, luma: float) -> None:
+        """Skip a bright photo: leave it out, or hand it on unchanged."""
+        work.outcome.outcome, work.outcome.code = "skipped", "already_bright"
+        work.outcome.message = f"mean luma {luma:.2f}, at or above --bright-luma {self.settings.bright_luma:g}"
+        if self.settings.skip_bright == "copy":
+            work.original = data
+        else:
+            work.photo = None
 
 
 class Enhance:
-    """Decoded photos -> enhanced photos. Holds the network: one for each worker."""
+    """Decoded photo -> enhanced photo. Holds the network: one for each worker."""
 
     def __init__(self, checkpoint: Checkpoint, settings: PhotoSettings, device: str) -> None:
         self.enhancer = Enhancer(
@@ -105,14 +114,13 @@ class Enhance:
             precision=settings.precision,
         )
 
-    def __call__(self, works: Sequence[Development]) -> list[Development]:
-        """Enhance the photos that are neither settled nor bright."""
-        for work in works:
-            if work.photo is not None and not work.settled and work.outcome.code != BRIGHT:
-                with _settling(work), _timed(work, "seconds_enhance"):
-                    work.photo = self._enhanced(work.photo)
-                    work.outcome.luma_after = mean_luma(work.photo)
-        return list(works)
+    def __call__(self, work: Development) -> Development:
+        """Enhance a photo that is neither settled nor bright; others pass untouched."""
+        if work.photo is not None and work.original is None:
+            with _settling(work), _timed(work, "seconds_enhance"):
+                work.photo = self._enhanced(work.photo)
+                work.outcome.luma_after = mean_luma(work.photo)
+        return work
 
     def _enhanced(self, photo: Photo) -> Photo:
         pixels = self.enhancer.enhance([frame.pixels for frame in photo.frames])
@@ -128,24 +136,22 @@ class EncodeAndWrite:
         self.settings = settings
 
     def __call__(self, work: Development) -> Outcome:
-        if not work.settled and work.photo is not None:
+        if work.photo is not None:
             with _settling(work):
                 with _timed(work, "seconds_encode"):
                     data = self._encoded(work, work.photo)
                 with _timed(work, "seconds_write"):
                     self.storage.write(work.record.destination, data)
                 work.outcome.bytes_out = len(data)
-                if work.outcome.code != BRIGHT:
+                if work.original is None:
                     work.outcome.outcome = "done"
         return work.outcome
 
     def _encoded(self, work: Development, photo: Photo) -> bytes:
         written = format_of(work.record.destination)
-        if work.outcome.code == BRIGHT and written == format_of(work.record.source):
-            return work.data
-        if written is None:
-            raise ValueError(f"{work.record.destination}: not the name of a photo")
-        data, notes = encode(photo, written.name, quality=self.settings.quality)
+        if work.original is not None and written == format_of(work.outcome.source):
+            return work.original
+        data, notes = encode(photo, written.name if written else photo.format, quality=self.settings.quality)
         work.outcome.notes += notes
         return data
 
@@ -165,8 +171,7 @@ class PhotoSteps:
         )
 
     def __call__(self, record: Record) -> Outcome:
-        [work] = self.enhance([self.decode(record)])
-        return self.encode(work)
+        return self.encode(self.enhance(self.decode(record)))
 
 
 def mean_luma(photo: Photo) -> float:
@@ -191,10 +196,10 @@ def _settling(work: Development) -> Iterator[None]:
 
 
 def _fail(work: Development, code: str, message: str) -> None:
-    name = posixpath.basename(work.record.source)
+    source = work.outcome.source
     work.outcome.outcome, work.outcome.code = "failed", code
-    work.outcome.message = message if work.record.source in message else f"{name}: {message}"
-    work.settled, work.photo = True, None
+    work.outcome.message = message if source in message else f"{posixpath.basename(source)}: {message}"
+    work.photo = work.original = None
 
 
 @contextmanager

@@ -1,16 +1,22 @@
-"""What is to be done: list the source, name each output, subtract what the manifest says is done."""
+"""What is to be done: list the source, name each output, subtract what the manifest says is done.
 
+No output ever takes the place of a source, of another photo's output, or of a file near the sources that nightlift
+did not write.
+"""
+
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
-from pipeline.errors import UsageError
-from pipeline.images import FORMATS, format_of
-from pipeline.manifest import FOLDER
-from pipeline.records import Outcome, Record
-from pipeline.storage import READ_ONLY, Listed, Storage, absolute, before_glob, join, parent, protocol_of
+from pipeline.errors import NotFound, UsageError
+from pipeline.images import FORMATS, Format, format_of
+from pipeline.manifest import FOLDER, History
+from pipeline.records import Ending, Outcome, Record
+from pipeline.storage import GLOB, WEB, Listed, Storage, absolute, before_glob, join, parent, protocol_of, real, shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +38,7 @@ class Plan:
     records: list[Record] = field(default_factory=list)
     """Photos to enhance."""
     refused: list[Outcome] = field(default_factory=list)
-    """Files that are not photos by their name, or have no place at the destination: already settled."""
+    """Files that are no photos by their name, cannot be read, or have no place at the destination: settled."""
     done: int = 0
     """Inputs that an earlier run has settled under the same weights and settings."""
 
@@ -53,15 +59,15 @@ class Destination:
     def of(cls, storage: Storage, source: str, destination: str, format_name: str | None) -> "Destination":
         """From what the user typed. Raises UsageError where the two places make no sense together."""
         url = absolute(destination)
-        if url == absolute(source):
+        if protocol_of(url) in WEB:
+            raise UsageError(f"{shown(url)}: a web server is a source, not a destination; give a folder or a bucket")
+        if real(url) == real(absolute(source)):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
-        if protocol_of(url) in READ_ONLY:
-            raise UsageError(f"{url}: a web server is a source, not a destination; give a folder or a bucket")
         written = format_of(url)
         if destination.endswith("/") or written is None or storage.is_folder(url):
             return cls(root=url, format=format_name)
-        if storage.is_folder(absolute(source)):
-            raise UsageError(f"{destination}: the name of a photo, but the source is a folder; give a folder's name")
+        if GLOB.search(source) or storage.is_folder(absolute(source)):
+            raise UsageError(f"{destination}: the name of one photo for many; give a folder's name")
         if format_name not in (None, written.name) or not written.writable:
             raise UsageError(f"{destination}: cannot be written as {format_name or written.name}; change the extension")
         return cls(root=parent(url), file=url, format=format_name)
@@ -78,59 +84,132 @@ class Destination:
         ]
 
 
-def make_plan(
-    storage: Storage,
-    source: str,
-    destination: Destination,
-    selection: Selection,
-    done: Mapping[str, tuple[str, str]],
-) -> Plan:
-    """Raises NotFound and other StorageErrors from the listing, UsageError where an output would replace a source.
+def make_plan(storage: Storage, source: str, destination: Destination, selection: Selection, history: History) -> Plan:
+    """Raises NotFound and other StorageErrors from the listing; UsageError where there is no photo, or where an
+    output would replace a file that is not ours.
 
-    `done`: what `Manifest.done` says; an output that has vanished from the destination is work again.
+    An output that has vanished from the destination is work again.
     """
-    own = _own_outputs(source, destination)
-    files = [file for file in storage.list_files(absolute(source)) if _is_input(file, own, selection)]
-    present = _outputs_present(storage, destination, done)
+    listed = _inputs(storage, source, destination)
+    targets = dict(
+        zip((file.url for file in listed), destination.names([file.relative for file in listed]), strict=True)
+    )
+    owners: dict[str, str] = {}
+    for file in listed:
+        if _photo_format(file) is not None:
+            owners.setdefault(targets[file.url], file.url)
+    present = _present(storage, destination, history)
     plan = Plan()
-    taken: set[str] = set()
-    sources = {file.url for file in files}
-    for file, target in zip(files, destination.names([file.relative for file in files]), strict=True):
-        version, written = done.get(file.url, ("", ""))
-        if version == file.version and (not written or (written == target and written in present)):
+    for file in listed:
+        if not selection(file.relative):
+            continue
+        target = targets[file.url]
+        before = history.done.get(shown(file.url))
+        refusal = _refusal(file, target, owners)
+        if before in ((file.version, ""), (file.version, target)) and (not before[1] or target in present):
             plan.done += 1
-        elif format_of(file.url) is None:
-            extension = posixpath.splitext(file.relative)[1] or "no extension"
-            plan.refused.append(_refusal(file, "not_a_photo", f"{extension}: not a photo that nightlift reads"))
-        elif ".." in file.relative.split("/"):
-            plan.refused.append(_refusal(file, "unsafe_name", "its path climbs out of the source with '..'; rename it"))
-        elif target in taken:
-            plan.refused.append(
-                _refusal(file, "collision", f"its output {target} is another photo's as well; rename it")
-            )
-        elif target in sources:
-            raise UsageError(f"{target}: the output would replace a source; choose another destination")
+        elif refusal is not None:
+            plan.refused.append(refusal)
         else:
-            taken.add(target)
-            plan.records.append(_record(file, target))
+            plan.records.append(
+                Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
+            )
+    _check_there_are_photos(source, listed, selection)
+    _protect_originals(storage, source, destination, listed, plan, history)
     return plan
 
 
-def _own_outputs(source: str, destination: Destination) -> str | None:
-    """The prefix of the URLs of our own outputs, where the destination lies inside the source."""
-    inside = destination.root.startswith(join(before_glob(absolute(source)), ""))
-    return join(destination.root, "") if inside and not destination.file else None
+def _inputs(storage: Storage, source: str, destination: Destination) -> list[Listed]:
+    """All files of the source, less what nightlift itself wrote: manifests, and a destination inside the source."""
+    if protocol_of(source) in WEB and not GLOB.search(source) and format_of(urlsplit(source).path) is None:
+        raise UsageError(f"{shown(source)}: from a web server give one photo, or a glob over an index page")
+    inside = not destination.file and _is_inside(destination.root, _root_of(source))
+    own = join(destination.root, "") if inside else None
+    return [
+        file
+        for file in storage.list_files(absolute(source))
+        if FOLDER not in file.relative.split("/") and not (own and file.url.startswith(own))
+    ]
 
 
-def _is_input(file: Listed, own_outputs: str | None, selection: Selection) -> bool:
-    """Leaves out what nightlift itself wrote: outputs and manifests."""
-    if own_outputs is not None and file.url.startswith(own_outputs):
-        return False
-    return FOLDER not in file.relative.split("/") and selection(file.relative)
+def _present(storage: Storage, destination: Destination, history: History) -> set[str]:
+    """Which outputs are still there."""
+    if not history.done:
+        return set()
+    if destination.file:
+        return {destination.file} if storage.exists(destination.file) else set()
+    return {file.url for file in storage.list_files(destination.root)}
 
 
-def _outputs_present(storage: Storage, destination: Destination, done: Mapping[str, tuple[str, str]]) -> set[str]:
-    return {file.url for file in storage.list_files(destination.root)} if done else set()
+def _protect_originals(
+    storage: Storage,
+    source: str,
+    destination: Destination,
+    listed: Sequence[Listed],
+    plan: Plan,
+    history: History,
+) -> None:
+    """Raises UsageError where a photo that nightlift did not write would be replaced: near the sources, it may be
+    somebody's only copy."""
+    sources = {real(file.url) for file in listed}
+    for record in plan.records:
+        if real(record.destination) in sources:
+            raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
+    root, below = real(_root_of(source)), real(destination.root)
+    if root != below and not _is_inside(root, below) and not _is_inside(below, root):
+        return
+    if storage.is_folder(join(destination.root, FOLDER)) and _is_inside(below, root):
+        return  # our own folder, inside the source
+    try:
+        there = {file.url for file in storage.list_files(destination.file or destination.root)}
+    except NotFound:
+        return
+    foreign = there - history.written
+    for record in plan.records:
+        if record.destination in foreign:
+            raise UsageError(
+                f"{record.destination}: is there already, and nightlift has no record of writing it; "
+                "move it away or choose a destination outside of the source"
+            )
+
+
+def _check_there_are_photos(source: str, listed: Sequence[Listed], selection: Selection) -> None:
+    chosen = [file for file in listed if selection(file.relative)]
+    if not chosen:
+        raise UsageError(f"{shown(source)}: no files there, or none that --include and --exclude let through")
+    if not any(_photo_format(file) or file.problem for file in chosen):
+        kinds = Counter(posixpath.splitext(file.relative)[1].lower() or "no extension" for file in chosen)
+        found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+        raise UsageError(f"{shown(source)}: no photos there that nightlift reads, by their names ({found})")
+
+
+def _refusal(file: Listed, target: str, owners: Mapping[str, str]) -> Outcome | None:
+    """The outcome of a file that cannot be enhanced, as far as its name and place tell."""
+    name = posixpath.basename(shown(file.url))
+    extension = posixpath.splitext(file.relative)[1] or "no extension"
+    problems = (
+        ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
+        ("unreadable", file.problem, bool(file.problem)),
+        ("not_a_photo", f"{extension}: not a photo that nightlift reads", _photo_format(file) is None),
+        ("unsafe_name", "its path climbs out of the source with '..'; rename it", ".." in file.relative.split("/")),
+        ("collision", f"its output {target} is another photo's as well; rename it", owners.get(target) != file.url),
+    )
+    for code, reason, applies in problems:
+        if applies:
+            settled: Ending = "skipped" if code == "not_a_photo" else "failed"
+            return Outcome(
+                source=_text(shown(file.url)),
+                version=file.version,
+                destination="",
+                outcome=settled,
+                code=code,
+                message=f"{_text(name)}: {reason}",
+            )
+    return None
+
+
+def _photo_format(file: Listed) -> Format | None:
+    return format_of(shown(file.url))
 
 
 def _renamed(relative: str, format_name: str | None) -> str:
@@ -142,16 +221,25 @@ def _renamed(relative: str, format_name: str | None) -> str:
     return relative if wanted == own else posixpath.splitext(relative)[0] + wanted.extensions[0]
 
 
-def _record(file: Listed, target: str) -> Record:
-    return Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
+def _root_of(source: str) -> str:
+    return before_glob(absolute(source))
 
 
-def _refusal(file: Listed, code: str, reason: str) -> Outcome:
-    name = posixpath.basename(file.url)
-    outcome = Outcome.of(_record(file, ""))
-    return replace(
-        outcome, outcome="skipped" if code == "not_a_photo" else "failed", code=code, message=f"{name}: {reason}"
-    )
+def _is_inside(place: str, folder: str) -> bool:
+    return place.startswith(join(folder, ""))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(name: str) -> str:
+    """A name that is not UTF-8, with its bytes spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _matches(relative: str, pattern: str) -> bool:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from pipeline.storage import shown
+
 Ending = Literal["done", "skipped", "failed"]
 
 
@@ -14,7 +16,7 @@ class Record:
     """One input: a reference, never its content."""
 
     source: str
-    """URL or absolute path."""
+    """URL or absolute path, as it is read."""
     version: str
     """Identifies the content: the store's ETag or time of last change, and size."""
     size_bytes: int
@@ -27,6 +29,7 @@ class Outcome:
     """What happened to one input: one row of the manifest. Filled in on the way through the flow."""
 
     source: str
+    """URL or absolute path; without the query of a web address, which may be a signature."""
     version: str
     destination: str
     outcome: Ending = "failed"
@@ -58,7 +61,7 @@ class Outcome:
 
     @classmethod
     def of(cls, record: Record) -> "Outcome":
-        return cls(source=record.source, version=record.version, destination=record.destination)
+        return cls(source=shown(record.source), version=record.version, destination=record.destination)
 
     def row(self) -> dict[str, Any]:
         return asdict(self)

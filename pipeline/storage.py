@@ -1,43 +1,34 @@
-"""Places: URLs, credentials, listing, whole-or-nothing writes, over fsspec.
+"""Places: URLs, listing, whole-or-nothing writes, over fsspec.
 
 A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://`). A `Storage` is small, can be
-pickled, and reaches the same places from every worker as from the machine that made it.
+pickled, and reaches the same places from every worker as from the machine that made it. `credentials.py` says how.
 """
 
 import hashlib
 import itertools
-import json
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 
+from pipeline.credentials import forwarded_environment, worker_options
 from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
 
 PART_SUFFIX = ".nightlift-part"  # of a file being written
 LOCAL = "file"
 GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
-READ_ONLY = {"http", "https"}
+WEB = {"http", "https"}  # sources only
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
-VERSION_KEYS = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "content_md5",
-    "LastModified",
-    "last_modified",
-    "Last-Modified",
-    "updated",
-    "mtime",
-)
-FORWARDED = ("AWS_", "AZURE_STORAGE_", "FSSPEC_")  # environment variables that workers are given, but for
-LOCAL_FILES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")  # these
+VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +38,11 @@ class Listed:
     url: str
     relative: str
     """Path below the root of the listing, `/` between folders."""
-    size_bytes: int
-    version: str
+    size_bytes: int = 0
+    version: str = ""
     """Changes whenever the content does: the store's ETag, or else the time of the last change, and the size."""
+    problem: str = ""
+    """Why it cannot be an input: a folder that must not be read, a link to a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +56,9 @@ class Storage:
 
     @classmethod
     def from_environment(cls, urls: list[str], options: Mapping[str, Any]) -> "Storage":
-        """For these places, by `options` (fsspec's, for all remote places or keyed by protocol) and the environment.
-
-        AWS keys and endpoint are looked up here, in the environment or a profile, so that workers on machines
-        without the profile get them. Credentials that renew themselves (an instance's role) stay each worker's own.
-        """
+        """For these places, by `options` (fsspec's, for all remote places or keyed by protocol) and the environment."""
         protocols = {protocol_of(url) for url in urls} - {LOCAL}
-        keyed = bool(protocols & options.keys())
-        by_protocol = {protocol: dict(options.get(protocol, {}) if keyed else options) for protocol in protocols}
-        if "s3" in by_protocol:
-            by_protocol["s3"] = _with_aws_session(by_protocol["s3"])
-        environment = {
-            name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and name not in LOCAL_FILES
-        }
-        return cls(by_protocol, environment)
+        return cls(worker_options(protocols, options), forwarded_environment())
 
     def filesystem(self, url: str) -> tuple[Any, str]:
         """fsspec's file system for `url` and the path in it. Raises UsageError."""
@@ -88,9 +70,9 @@ class Storage:
         except ImportError as error:
             extra = EXTRAS.get(protocol)
             remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
-            raise UsageError(f"{url}: {protocol}:// needs a package that is not installed: {remedy}") from error
-        except ValueError as error:
-            raise UsageError(f"{url}: cannot be reached: {error}") from error
+            raise UsageError(f"{shown(url)}: {protocol}:// needs a package that is not installed: {remedy}") from error
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{shown(url)}: cannot be reached: {error}") from error
         return fs, str(fs._strip_protocol(url))
 
     def list_files(self, url: str) -> list[Listed]:
@@ -100,23 +82,35 @@ class Storage:
         """
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
+        unreadable: list[OSError] = []
         with storage_errors(url):
-            root, found = _find(fs, path)
-        return [
-            Listed(
-                url=_url(fs, name),
-                relative=name.removeprefix(root).lstrip("/"),
-                size_bytes=int(info.get("size") or 0),
-                version=_version(info),
-            )
-            for name, info in sorted(found.items())
-            if info["type"] == "file" and not name.endswith(("/", PART_SUFFIX))
+            root, found = _find(fs, path, unreadable)
+        listed = [
+            _listed(f"{protocol_of(url)}://{name}" if "://" in url and "://" not in name else name, root, name, info)
+            for name, info in found.items()
+            if not name.endswith(("/", PART_SUFFIX))
         ]
+        listed += [_unreadable(error, root) for error in unreadable]
+        return sorted(listed, key=lambda file: file.relative)
+
+    def unfinished(self, folder: str) -> list[str]:
+        """What killed writes left below a local folder."""
+        if protocol_of(folder) in WHOLE_PUT | WEB:
+            return []
+        fs, path = self.filesystem(folder)
+        with storage_errors(folder):
+            return [name for name in fs.find(path) if name.endswith(PART_SUFFIX)] if fs.isdir(path) else []
 
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)
         with storage_errors(url):
             return bool(fs.isdir(path))
+
+    def exists(self, url: str) -> bool:
+        fs, path = self.filesystem(url)
+        fs.invalidate_cache()
+        with storage_errors(url):
+            return bool(fs.exists(path))
 
     def read(self, url: str) -> bytes:
         """The whole content. Raises NotFound, AccessDenied, Unreachable, StorageError."""
@@ -125,35 +119,34 @@ class Storage:
             return bytes(fs.cat_file(path))
 
     def write(self, url: str, data: bytes) -> None:
-        """Write `data` so that the file is seen whole or not at all, whatever happens in between.
-
-        The name of the unfinished file is fixed by the file's own: a later attempt replaces what a killed one left.
-        """
+        """Write `data` so that the file is seen whole or not at all, whatever happens in between."""
         fs, path = self.filesystem(url)
         with storage_errors(url):
             if protocol_of(url) in WHOLE_PUT:
                 fs.pipe_file(path, data)
                 return
             folder, name = posixpath.split(path)
-            part = posixpath.join(folder, f".{hashlib.sha256(name.encode()).hexdigest()[:16]}{PART_SUFFIX}")
             fs.makedirs(folder, exist_ok=True)
-            fs.pipe_file(part, data)
-            if protocol_of(url) == LOCAL:
-                os.replace(part, path)  # noqa: PTH105 (these are fsspec's paths)
-            else:
-                fs.mv(part, path)
+            # a name of this write's own: a worker that outlived its job may be writing the same file
+            digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+            part = posixpath.join(folder, f".{digest}-{secrets.token_hex(4)}{PART_SUFFIX}")
+            try:
+                fs.pipe_file(part, data)
+                if protocol_of(url) == LOCAL:
+                    os.replace(part, path)  # noqa: PTH105 (these are fsspec's paths)
+                else:
+                    fs.mv(part, path)
+            except BaseException:
+                with suppress(OSError):
+                    fs.rm_file(part)
+                raise
 
-    def remove(self, urls: list[str]) -> None:
+    def remove(self, urls: Iterable[str]) -> None:
+        """Remove files; those that are gone already do not matter."""
         for url in urls:
             fs, path = self.filesystem(url)
-            with storage_errors(url):
+            with storage_errors(url), suppress(FileNotFoundError):
                 fs.rm_file(path)
-
-
-def before_glob(path: str) -> str:
-    """The folders before the first that is a pattern; all of a path without patterns."""
-    folders = path.split("/")
-    return "/".join(itertools.takewhile(lambda folder: not GLOB.search(folder), folders))
 
 
 def protocol_of(url: str) -> str:
@@ -174,38 +167,49 @@ def absolute(url: str) -> str:
     """A local path made absolute; a URL as it is, without a trailing slash."""
     if protocol_of(url) == LOCAL:
         return os.path.abspath(os.path.expanduser(url.removeprefix("file://")))  # noqa: PTH100, PTH111 (keeps globs)
-    return url.rstrip("/")
+    return url if protocol_of(url) in WEB else url.rstrip("/")
 
 
-def parse_options(text: str) -> dict[str, Any]:
-    """`--storage-options`: a JSON object. Raises UsageError."""
-    try:
-        options = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise UsageError(f"--storage-options is not JSON ({error}); write it like '{{\"anon\": true}}'") from error
-    if not isinstance(options, dict):
-        raise UsageError("--storage-options must be a JSON object, like '{\"anon\": true}'")
-    return options
+def real(url: str) -> str:
+    """The same with links resolved, for telling whether two local places are one."""
+    return os.path.realpath(url) if protocol_of(url) == LOCAL else url
+
+
+def shown(url: str) -> str:
+    """As it may be shown and recorded: a web address without its query, which may be a signature."""
+    return urlsplit(url)._replace(query="", fragment="").geturl() if protocol_of(url) in WEB else url
+
+
+def before_glob(path: str) -> str:
+    """The folders before the first that is a pattern; all of a path without patterns."""
+    folders = path.split("/")
+    return "/".join(itertools.takewhile(lambda folder: not GLOB.search(folder), folders))
 
 
 @contextmanager
 def storage_errors(url: str) -> Iterator[None]:
     """Turn what file systems and their clients raise into our own errors, which name the place."""
+    place = shown(url)
+
+    def reason(error: BaseException) -> str:
+        text = " ".join(str(error).split()) or type(error).__name__
+        return text.replace(url, place).replace(urlsplit(url).query or "\0", "...") if place != url else text
+
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFound(f"{url}: nothing is there") from error
+        raise NotFound(f"{place}: nothing is there") from error
     except PermissionError as error:
-        raise AccessDenied(f"{url}: access denied ({_reason(error)}); check the credentials") from error
+        raise AccessDenied(f"{place}: access denied ({reason(error)}); check the credentials") from error
     except (ConnectionError, TimeoutError) as error:
-        raise Unreachable(f"{url}: no answer from the endpoint ({_reason(error)})") from error
+        raise Unreachable(f"{place}: no answer from the endpoint ({reason(error)})") from error
     except OSError as error:
-        raise StorageError(f"{url}: {_reason(error)}") from error
+        raise StorageError(f"{place}: {reason(error)}") from error
     except Exception as error:
         known = _client_error(error)
         if known is None:
             raise
-        raise known(f"{url}: {_reason(error)}") from error
+        raise known(f"{place}: {reason(error)}") from error
 
 
 def _client_error(error: Exception) -> type[StorageError] | None:
@@ -227,56 +231,55 @@ def _client_error(error: Exception) -> type[StorageError] | None:
     return None
 
 
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _find(fs: Any, path: str) -> tuple[str, dict[str, Any]]:
+def _find(fs: Any, path: str, unreadable: list[OSError]) -> tuple[str, dict[str, Any]]:
     """The root that relative paths count from, and name -> info of every file."""
     try:
         info = fs.info(path)
     except FileNotFoundError:
-        found = fs.glob(path, detail=True) if GLOB.search(path) else {}
-        if not found:
+        matches = fs.glob(path, detail=True) if GLOB.search(path) else {}
+        if not matches:
             raise
+        found: dict[str, Any] = {}
+        for name, match in matches.items():
+            if match["type"] == "directory":
+                found |= _below(fs, name, unreadable)
+            else:
+                found[name] = fs.info(name) if _protocol(fs) in WEB else match  # an index page tells no sizes
         return before_glob(path), found
-    if info["type"] == "file":
-        return info["name"].rpartition("/")[0], {info["name"]: info}
-    root = str(fs._strip_protocol(info["name"])).rstrip("/")
-    return root, fs.find(path, detail=True)
+    if info["type"] != "directory":
+        return shown(info["name"]).rpartition("/")[0], {info["name"]: info}
+    return str(fs._strip_protocol(info["name"])).rstrip("/"), _below(fs, path, unreadable)
 
 
-def _url(fs: Any, name: str) -> str:
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    return name if protocol == LOCAL or "://" in name else f"{protocol}://{name}"
-
-
-def _version(info: Mapping[str, Any]) -> str:
-    for key in VERSION_KEYS:
-        if info.get(key):
-            return f"{str(info[key]).strip(chr(34))}-{info.get('size')}"
-    return str(info.get("size"))
-
-
-def _with_aws_session(options: dict[str, Any]) -> dict[str, Any]:
-    """Add the keys, endpoint and region that the AWS session of this machine would use."""
-    import botocore.session  # comes with s3fs; slow to import, needed for s3:// alone
-
-    if options.get("anon") or options.get("profile"):
-        return options
-    session = botocore.session.get_session()
-    with storage_errors("s3://"):
-        credentials = session.get_credentials()
-        client = session.create_client("s3", region_name=session.get_config_variable("region") or "us-east-1")
+def _below(fs: Any, folder: str, unreadable: list[OSError]) -> dict[str, Any]:
+    """Every file below a folder; local folders that must not be read are told, and links to folders not followed."""
+    if _protocol(fs) != LOCAL:
+        return dict(fs.find(folder, detail=True))
     found: dict[str, Any] = {}
-    if "key" not in options and credentials is not None and credentials.method in STATIC_CREDENTIALS:
-        found = {"key": credentials.access_key, "secret": credentials.secret_key, "token": credentials.token}
-    endpoint = client.meta.endpoint_url
-    if "amazonaws.com" not in endpoint:
-        found["endpoint_url"] = endpoint
-    elif session.get_config_variable("region"):
-        found["client_kwargs"] = {"region_name": client.meta.region_name}
-    return {**found, **options}
+    for place, folders, files in os.walk(folder, onerror=unreadable.append):
+        links = [name for name in folders if os.path.islink(posixpath.join(place, name))]  # noqa: PTH114
+        found |= {posixpath.join(place, name): {} for name in [*files, *links]}
+    return found
 
 
-STATIC_CREDENTIALS = {"env", "shared-credentials-file", "config-file", "boto-config", "explicit"}
+def _protocol(fs: Any) -> str:
+    return fs.protocol if isinstance(fs.protocol, str) else str(fs.protocol[0])
+
+
+def _listed(url: str, root: str, name: str, info: Mapping[str, Any]) -> Listed:
+    relative = shown(name).removeprefix(root).lstrip("/")
+    size, version = info.get("size"), next((str(info[key]) for key in VERSION_KEYS if info.get(key)), "")
+    if protocol_of(url) == LOCAL:
+        try:
+            status = os.stat(name)  # noqa: PTH116 (of what a link points to)
+        except OSError as error:
+            return Listed(url=url, relative=relative, problem=f"cannot be read ({error.strerror})")
+        if not stat.S_ISREG(status.st_mode):
+            return Listed(url=url, relative=relative, problem="is a link to a folder, or no regular file; not followed")
+        size, version = status.st_size, str(status.st_mtime_ns)
+    return Listed(url=url, relative=relative, size_bytes=int(size or 0), version=f"{version.strip(chr(34))}-{size}")
+
+
+def _unreadable(error: OSError, root: str) -> Listed:
+    name = os.fspath(error.filename)
+    return Listed(url=name, relative=name.removeprefix(root).lstrip("/"), problem=f"cannot be read ({error.strerror})")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -16,6 +17,9 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from pipeline.flow import FusedWorker, PhotoFlow
+from pipeline.photos import Development, ReadAndDecode
+from pipeline.records import Record
 from pipeline.storage import PART_SUFFIX, Storage
 from tests.s3_server import KEY, S3Server, free_port
 
@@ -107,6 +111,36 @@ def test_both_topologies_give_the_same_files(tmp_path: Path) -> None:
         assert main(["images", str(source), str(tmp_path / topology), "--topology", topology]) == 1
     assert _tree(tmp_path / "fused") == _tree(tmp_path / "split")
     assert len(_rows(tmp_path / "split")) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("topology", ["fused", "split"])
+def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Path, monkeypatch, topology: str) -> None:
+    source, out = _photos(tmp_path / "in", 24), tmp_path / "out"
+    for name in ("poison.png", "deep/poison.png"):
+        Image.fromarray(NIGHT).save(source / name)
+
+    class Deadly(ReadAndDecode):
+        def __call__(self, record: Record) -> Development:
+            if record.source.endswith("poison.png"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(record)
+
+    class DeadlyWorker(FusedWorker):
+        def __init__(self, flow: PhotoFlow, attempts: object) -> None:
+            super().__init__(flow, attempts)
+            self.steps = replace(self.steps, decode=Deadly(flow.storage, flow.settings))
+
+    monkeypatch.setattr("pipeline.flow.FusedWorker", DeadlyWorker)
+    monkeypatch.setattr("pipeline.flow.ReadAndDecode", Deadly)
+    assert main(["images", str(source), str(out), "--topology", topology]) == 1
+    rows = _rows(out)
+    assert len(rows) == 26
+    failed = [row for row in rows if row["outcome"] == "failed"]
+    assert [(row["code"], row["attempts"]) for row in failed] == [("worker_died", 2)] * 2
+    assert all("poison.png" in str(row["message"]) for row in failed)
+    assert _tree(out).keys() == _tree(source).keys() - {"poison.png", "deep/poison.png"}
 
 
 @pytest.mark.usefixtures("ray_session")

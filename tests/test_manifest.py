@@ -1,10 +1,11 @@
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import StorageError
+from pipeline.errors import ManifestError, StorageError
 from pipeline.manifest import MERGE_PARTS, Manifest
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
 from pipeline.storage import Storage
@@ -45,9 +46,14 @@ def test_other_tools_read_the_folder_and_find_the_settings(tmp_path: Path) -> No
     assert b'"iterations": 8' in pq.read_schema(part).metadata[b"nightlift"]
 
 
-def test_the_first_rows_are_on_storage_before_the_run_ends(tmp_path: Path) -> None:
-    _manifest(tmp_path).append([_done("/a.jpg")])
-    assert _manifest(tmp_path).done() == {"/a.jpg": ("v1", "/out/a.jpg")}
+def test_rows_are_on_storage_within_moments_while_the_run_goes_on(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([_done("/a.jpg")])
+    deadline = time.monotonic() + 30
+    while not _manifest(tmp_path).history().done and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _manifest(tmp_path).history().done == {"/a.jpg": ("v1", "/out/a.jpg")}
+    manifest.close()
 
 
 def test_done_is_what_the_newest_row_says_under_the_same_fingerprint(tmp_path: Path) -> None:
@@ -57,25 +63,58 @@ def test_done_is_what_the_newest_row_says_under_the_same_fingerprint(tmp_path: P
     second = _manifest(tmp_path)
     second.append([replace(_done("/b.jpg"), outcome="failed", code="damaged"), _done("/c.jpg", "v2")])
     second.close()
-    assert _manifest(tmp_path).done() == {"/a.jpg": ("v1", "/out/a.jpg"), "/c.jpg": ("v2", "/out/c.jpg")}
-    assert _manifest(tmp_path, "f2").done() == {}
+    assert _manifest(tmp_path).history().done == {"/a.jpg": ("v1", "/out/a.jpg"), "/c.jpg": ("v2", "/out/c.jpg")}
+    assert _manifest(tmp_path, "f2").history().done == {}
+
+
+def test_history_knows_every_file_that_any_run_wrote(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([_done("/a.jpg"), replace(_done("/b.txt"), outcome="skipped", bytes_out=0)])
+    manifest.close()
+    assert _manifest(tmp_path, "f2").history().written == {"/out/a.jpg"}
+
+
+def test_an_output_that_another_source_replaced_is_work_again(tmp_path: Path) -> None:
+    for source in ("/one/a.jpg", "/two/a.jpg"):
+        manifest = _manifest(tmp_path)
+        manifest.run = f"{source}-run"
+        manifest.append([replace(_done(source), destination="/out/a.jpg")])
+        manifest.close()
+    assert _manifest(tmp_path).history().done == {"/two/a.jpg": ("v1", "/out/a.jpg")}
+
+
+def test_rows_wait_for_storage_that_fails_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = _manifest(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(Storage, "write", _fail)
+        manifest.append([_done("/a.jpg")])
+        with pytest.raises(ManifestError, match="1 rows"):
+            manifest.close()
+    manifest.close()
+    assert _manifest(tmp_path).history().done.keys() == {"/a.jpg"}
+
+
+def _fail(*_: object) -> None:
+    raise StorageError("the disk is full")
 
 
 def test_a_skipped_row_without_output_is_done_too(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path)
     manifest.append([replace(_done("/a.txt"), outcome="skipped", code="not_a_photo", bytes_out=0)])
-    assert manifest.done() == {"/a.txt": ("v1", "")}
+    manifest.close()
+    assert manifest.history().done == {"/a.txt": ("v1", "")}
 
 
 def test_many_parts_are_merged_and_no_row_is_lost(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path)
     for number in range(3 * MERGE_PARTS + 5):
         manifest.append([_done(f"/{number}.jpg")])
-        manifest.flush()
+        with manifest._lock:
+            manifest._flush()
         assert len(_parts(tmp_path)) <= 2 * MERGE_PARTS
     manifest.close()
     assert len(_parts(tmp_path)) == 1
-    assert len(manifest.done()) == 3 * MERGE_PARTS + 5
+    assert len(manifest.history().done) == 3 * MERGE_PARTS + 5
 
 
 def test_a_broken_part_is_named(tmp_path: Path) -> None:
@@ -84,5 +123,5 @@ def test_a_broken_part_is_named(tmp_path: Path) -> None:
     manifest.close()
     [part] = _parts(tmp_path)
     part.write_bytes(b"PAR1 not really")
-    with pytest.raises(StorageError, match=part.name):
-        manifest.done()
+    with pytest.raises(ManifestError, match=part.name):
+        manifest.history()

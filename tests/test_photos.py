@@ -115,7 +115,7 @@ def test_settled_photos_pass_the_later_steps_untouched(tmp_path: Path) -> None:
     settings = PhotoSettings()
     broken = ReadAndDecode(Storage(), settings)(_record(tmp_path, "bad.png", b""))
     whole = ReadAndDecode(Storage(), settings)(_record(tmp_path, "a.png", _png(20)))
-    works = Enhance(CHECKPOINT, settings, "cpu")([broken, whole])
+    works = [Enhance(CHECKPOINT, settings, "cpu")(work) for work in (broken, whole)]
     outcomes = [EncodeAndWrite(Storage(), settings)(work) for work in works]
     assert [outcome.outcome for outcome in outcomes] == ["failed", "done"]
 

@@ -1,12 +1,14 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import NotFound, UsageError
+from pipeline.manifest import History
 from pipeline.plan import Destination, Plan, Selection, make_plan
 from pipeline.storage import Storage
 
-NOTHING_DONE: dict[str, tuple[str, str]] = {}
+NO_HISTORY = History()
 
 
 def _fill(folder: Path, *names: str) -> Path:
@@ -18,7 +20,7 @@ def _fill(folder: Path, *names: str) -> Path:
 
 def _plan(source: Path, destination: Path, format_name: str | None = None, **more: object) -> Plan:
     target = Destination.of(Storage(), str(source), str(destination), format_name)
-    return make_plan(Storage(), str(source), target, Selection(**more), NOTHING_DONE)  # type: ignore[arg-type]
+    return make_plan(Storage(), str(source), target, Selection(**more), NO_HISTORY)  # type: ignore[arg-type]
 
 
 def _outputs(plan: Plan, root: Path) -> list[str]:
@@ -80,8 +82,9 @@ def test_places_that_make_no_sense_together(tmp_path: Path) -> None:
         _plan(tmp_path / "in", tmp_path / "in")
     with pytest.raises(UsageError, match="replace a source"):
         _plan(tmp_path / "in" / "*.jpg", tmp_path / "in")
-    with pytest.raises(UsageError, match="folder"):
-        _plan(tmp_path / "in", tmp_path / "out.jpg")
+    for many in (tmp_path / "in", tmp_path / "in" / "*.jpg"):
+        with pytest.raises(UsageError, match="one photo for many"):
+            _plan(many, tmp_path / "out.jpg")
     with pytest.raises(UsageError, match="extension"):
         _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.heic")
     with pytest.raises(UsageError, match="extension"):
@@ -97,6 +100,68 @@ def test_done_is_subtracted_while_source_and_output_are_as_they_were(tmp_path: P
     versions = {file.url: file.version for file in Storage().list_files(str(source))}
     done = {url: (version, url.replace("/in/", "/out/")) for url, version in versions.items()}
     done[f"{source}/b.jpg"] = ("older", f"{out}/b.jpg")
-    plan = make_plan(Storage(), str(source), Destination(root=str(out)), Selection(), done)
+    plan = make_plan(Storage(), str(source), Destination(root=str(out)), Selection(), History(done))
     assert plan.done == 1
     assert _outputs(plan, out) == ["b.jpg", "c.jpg"]  # b has changed; c's output has vanished
+
+
+def _listing_done(source: Path, out: Path, format_name: str) -> History:
+    plan = make_plan(Storage(), str(source), Destination(root=str(out), format=format_name), Selection(), NO_HISTORY)
+    for record in plan.records:
+        _fill(out, Path(record.destination).name)
+    return History({record.source: (record.version, record.destination) for record in plan.records})
+
+
+def test_a_collision_is_remembered_by_the_next_run(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in", "a.png", "a.webp", "a.png.webp"), tmp_path / "out"
+    history = _listing_done(source, out, "webp")
+    plan = make_plan(Storage(), str(source), Destination(root=str(out), format="webp"), Selection(), history)
+    assert (plan.records, [outcome.code for outcome in plan.refused], plan.done) == ([], ["collision"], 2)
+
+
+def test_names_do_not_depend_on_the_selection(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "IMG.heic", "IMG.jpg")
+    assert _outputs(_plan(source, tmp_path / "out", include=("*.heic",)), tmp_path / "out") == ["IMG.heic.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "format_name"),
+    [("w/*.jpg", "w", "png"), ("w/2024", "w", None), ("w", "w/sub", None), ("w", "link", None)],
+)
+def test_no_original_near_the_sources_is_replaced(
+    tmp_path: Path, source: str, destination: str, format_name: str | None
+) -> None:
+    _fill(tmp_path / "w", "a.jpg", "a.png", "2024/a.jpg", "sub/a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    with pytest.raises(UsageError, match=r"replace a source|no record|the same"):
+        _plan(tmp_path / source, tmp_path / destination, format_name)
+
+
+def test_a_destination_inside_the_source_goes_on_in_the_next_run(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "w", "a.jpg", "bright/a.jpg", "bright/_nightlift/manifest/1.parquet")
+    assert _outputs(_plan(source, source / "bright"), source) == ["bright/a.jpg"]
+
+
+def test_names_that_are_no_text_are_refused_with_their_bytes_spelled_out(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.jpg")
+    Path(os.fsdecode(os.fsencode(source / "caf") + b"\xe9.jpg")).write_bytes(b"-")
+    plan = _plan(source, tmp_path / "out")
+    assert [(outcome.code, outcome.source) for outcome in plan.refused] == [("bad_name", f"{source}/caf\\xe9.jpg")]
+    assert len(plan.records) == 1
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.jpg")
+    (source / "dangling.jpg").symlink_to(tmp_path / "none")
+    [refused] = _plan(source, tmp_path / "out").refused
+    assert (refused.outcome, refused.code) == ("failed", "unreadable")
+
+
+def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"2 \.cr2"):
+        _plan(_fill(tmp_path / "in", "a.CR2", "b.cr2"), tmp_path / "out")
+
+
+def test_a_web_folder_is_told() -> None:
+    with pytest.raises(UsageError, match="one photo, or a glob"):
+        make_plan(Storage(), "https://example.com/photos/", Destination(root="/out"), Selection(), NO_HISTORY)

@@ -1,3 +1,5 @@
+import json
+import os
 import pickle
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -6,8 +8,9 @@ from threading import Thread
 
 import pytest
 
+from pipeline.credentials import parse_options
 from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
-from pipeline.storage import PART_SUFFIX, Storage, absolute, join, parent, parse_options
+from pipeline.storage import PART_SUFFIX, Storage, absolute, join, parent, shown
 from tests.s3_server import KEY, SECRET, S3Server
 
 AWKWARD_NAMES = ["a.jpg", "deep/er/b.jpg", "name with space é夜.bmp", "100%.png", "a#b.png", "q?x=1.png", "plus+.png"]
@@ -66,10 +69,58 @@ def test_a_failed_write_leaves_the_old_file_and_is_replaced_by_the_next(
         broken.setattr("os.replace", _refuse)
         storage.write(url, b"new")
     assert storage.read(url) == b"old"
-    assert [file.relative for file in storage.list_files(str(tmp_path))] == ["a.jpg"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.jpg"]
     storage.write(url, b"new")
     assert storage.read(url) == b"new"
-    assert not [file for file in tmp_path.iterdir() if file.name.endswith(PART_SUFFIX)]
+
+
+def test_what_a_killed_write_leaves_is_no_file_and_can_be_found(tmp_path: Path) -> None:
+    left = tmp_path / "deep" / f".0-0{PART_SUFFIX}"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    assert Storage().list_files(str(tmp_path)) == []
+    assert Storage().unfinished(str(tmp_path)) == [str(left)]
+    Storage().remove([str(left), str(left)])
+    assert Storage().unfinished(str(tmp_path)) == Storage().unfinished(str(tmp_path / "none")) == []
+
+
+def test_links_to_files_are_files_and_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "real.jpg").write_bytes(b"1234")
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "link.jpg").symlink_to(tmp_path / "real.jpg")
+    (source / "loop").symlink_to(source)
+    (source / "dangling.jpg").symlink_to(tmp_path / "none.jpg")
+    listed = {file.relative: file for file in Storage().list_files(str(source))}
+    assert (listed["link.jpg"].size_bytes, listed["link.jpg"].problem) == (4, "")
+    assert "not followed" in listed["loop"].problem
+    assert "cannot be read" in listed["dangling.jpg"].problem
+    assert len(listed) == 3
+
+
+def test_a_folder_that_must_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open" / "a.jpg").write_bytes(b"-")
+    scandir = os.scandir
+
+    def guarded(path: str) -> object:  # tests may run as root, whom no mode keeps out
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", guarded)
+    listed = {file.relative: file.problem for file in Storage().list_files(str(tmp_path))}
+    assert listed.keys() == {"open/a.jpg", "closed"}
+    assert "Permission denied" in listed["closed"]
+
+
+def test_a_glob_of_folders_is_all_below_them(place: str) -> None:
+    storage = _storage(place)
+    for name in ("2023/1.jpg", "2024-a/2.jpg", "2024-b/deep/3.jpg"):
+        storage.write(join(place, name), b"-")
+    found = [file.relative for file in storage.list_files(join(place, "2024-*"))]
+    assert found == ["2024-a/2.jpg", "2024-b/deep/3.jpg"]
 
 
 def _refuse(*_: object) -> None:
@@ -128,6 +179,38 @@ def test_a_profile_reaches_workers_that_lack_it(
     assert [file.relative for file in pickle.loads(travelling).list_files(bucket)] == ["a.jpg"]
 
 
+def test_a_profile_by_storage_options(
+    s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a program that prints the keys, as single sign-on tools do."""
+    keys = json.dumps({"Version": 1, "AccessKeyId": KEY, "SecretAccessKey": SECRET})
+    config = tmp_path / "config"
+    config.write_text(f"[profile night]\ncredential_process = echo '{keys}'\nendpoint_url = {s3.endpoint}\n")
+    for name in s3.environment:
+        monkeypatch.delenv(name)
+    with monkeypatch.context() as driver:
+        driver.setenv("AWS_CONFIG_FILE", str(config))
+        travelling = pickle.dumps(Storage.from_environment([bucket], {"profile": "night"}))
+        with pytest.raises(AccessDenied, match="nobody"):
+            Storage.from_environment([bucket], {"profile": "nobody"})
+    pickle.loads(travelling).write(join(bucket, "a"), b"-")
+
+
+def test_urls_keep_the_protocol_that_was_typed(s3: S3Server, bucket: str) -> None:
+    other = bucket.replace("s3://", "s3a://")
+    storage = Storage.from_environment([other], {})
+    storage.write(join(other, "deep/a.jpg"), b"-")
+    assert [file.url for file in storage.list_files(other)] == [join(other, "deep/a.jpg")]
+
+
+def test_a_signature_is_neither_shown_nor_in_an_error() -> None:
+    url = "http://127.0.0.1:9/a.jpg?signature=hush"
+    assert shown(url) == "http://127.0.0.1:9/a.jpg"
+    with pytest.raises(StorageError) as told:
+        Storage().read(url)
+    assert "hush" not in str(told.value)
+
+
 def test_storage_never_shows_its_secrets() -> None:
     storage = Storage.from_environment(["s3://x"], {"key": "k", "secret": "hush"})
     assert "hush" not in repr(storage)
@@ -159,3 +242,5 @@ def test_places() -> None:
     for wrong in ("{", "[]"):
         with pytest.raises(UsageError, match="storage-options"):
             parse_options(wrong)
+    with pytest.raises(UsageError, match="s3 must hold"):
+        Storage.from_environment(["s3://b"], {"s3": 5})
