@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Generator, Tensor, nn
 
 from model import Architecture, Checkpoint, CurveNetwork, Variant, apply_curve, build, save
@@ -36,9 +36,11 @@ from model.losses import (
     flat_tone,
     weighted_losses,
 )
-from pipeline.errors import NotFound, UsageError
+from pipeline.errors import MediaError, NotFound, UsageError
+from pipeline.images import decode, format_of
+from pipeline.images.photo import to_8_bits
 
-PHOTO_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+MAX_PIXELS = 500_000_000  # of a photo; larger ones are left out
 STEPS = 8  # of the curve, as published
 REDUCTION = 2  # a crop is darkened at this many times the size that the network sees
 GRADIENT_NORM = 0.1  # the most that a step may pull, as published
@@ -59,7 +61,7 @@ class TrainConfig:
     """`dce`: plain convolutions; `plus`: depthwise separable ones, a fifth of the weights."""
     recipe: Literal["night", "published"] = "night"
     """`night`: the layout and losses of the default weights; `published`: those of the papers."""
-    epochs: int = 36
+    epochs: int = 20
     """Times that every photo is seen."""
     batch: int = 8
     """Photos in one step."""
@@ -138,23 +140,24 @@ def train(settings: TrainConfig) -> Checkpoint:
 
 
 def load_photos(folder: Path, long_side_px: int) -> list[Photo]:
-    """Every photo below `folder` that Pillow can read, in its upright orientation, scaled down to `long_side_px`.
+    """Every photo below `folder`, of any format that the photo job reads, upright, scaled down to `long_side_px`.
 
     A file that cannot be read is named on stderr and left out. Raises NotFound where none is left.
     """
     photos = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES):
+    for path in sorted(path for path in folder.rglob("*") if format_of(path.name)):
+        content = path.read_bytes()
         try:
-            with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            print(f"{path}: left out, it cannot be read ({error})", file=sys.stderr)
+            pixels_HWC = to_8_bits(decode(content, max_pixels=MAX_PIXELS).frames[0].pixels)
+        except MediaError as error:
+            print(f"{path}: left out, {error}", file=sys.stderr)
             continue
-        upright.thumbnail((long_side_px, long_side_px))
-        pixels_CHW = torch.from_numpy(np.array(upright)).permute(2, 0, 1)
-        photos.append(Photo(pixels_CHW, hashlib.sha256(path.read_bytes()).hexdigest()))
+        small = Image.fromarray(np.broadcast_to(pixels_HWC, (*pixels_HWC.shape[:2], 3)))
+        small.thumbnail((long_side_px, long_side_px))
+        pixels_CHW = torch.from_numpy(np.array(small)).permute(2, 0, 1)
+        photos.append(Photo(pixels_CHW, hashlib.sha256(content).hexdigest()))
     if not photos:
-        raise NotFound(f"{folder}: no photo to train on; looked for {', '.join(sorted(PHOTO_SUFFIXES))}")
+        raise NotFound(f"{folder}: no photo to train on; give a folder of photos")
     return photos
 
 
