@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.errors import Damaged, EmptyFile, MediaError, NotMedia, TooLarge, Unsupported
 from pipeline.images import FORMATS, Frame, Photo, decode, encode
@@ -78,7 +79,7 @@ def test_any_broken_bytes_give_a_photo_or_a_media_error(name: str, capfd: pytest
         except MediaError as error:
             assert str(error).isprintable()
             continue
-        assert photo.pixels_px <= MAX_PX
+        assert sum(frame.size[0] * frame.size[1] for frame in photo.frames) <= MAX_PX
         encode(photo, FORMATS[photo.format].written_as, quality=None)
     assert silent(capfd)
 
@@ -158,12 +159,27 @@ def test_broken_metadata_fail_no_png() -> None:
     assert photo.notes == ["ICC profile dropped: it is damaged"]
 
 
+def test_floating_point_is_refused_with_a_way_out() -> None:
+    coded = media.saved(Image.fromarray(media.night()[..., 0].astype(np.float32)), "TIFF")
+    with pytest.raises(Unsupported, match="convert them to 8 or 16 bits"):
+        decode(coded, max_pixels=MAX_PX)
+
+
 def test_12_bit_jpeg_says_what_it_is() -> None:
     coded = bytearray(media.jpeg(media.night()))
     at = coded.index(b"\xff\xc0")
     coded[at + 1], coded[at + 4] = 0xC1, 12
     with pytest.raises(Unsupported, match="JPEG of 12 bits"):
         decode(bytes(coded), max_pixels=MAX_PX)
+
+
+@pytest.mark.parametrize("stray", [b"\x00", b"junk", b"\xff\x00", b"\x00\xff\xff"])
+def test_stray_bytes_between_the_segments_of_a_jpeg_are_skipped(stray: bytes) -> None:
+    coded = media.jpeg(media.night(), comment=b"by the harbour")
+    photo = decode(media.with_segments(coded, stray), max_pixels=MAX_PX)
+    whole = decode(coded, max_pixels=MAX_PX)
+    assert np.array_equal(photo.frames[0].pixels, whole.frames[0].pixels)
+    assert photo.metadata == whole.metadata
 
 
 def test_camera_raw_in_disguise_is_not_taken_for_its_thumbnail() -> None:

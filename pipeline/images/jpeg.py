@@ -108,11 +108,12 @@ def _segments(data: bytes) -> list[Segment]:
     """All segments up to the first scan, whose header is the last of them."""
     found: list[Segment] = []
     at = len(SOI)
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            raise Damaged(f"between its segments, at byte {at}, lies something else; copy the file again")
+    while True:
+        at = data.find(b"\xff", at)  # other bytes between segments are skipped, as decoders do
+        if at < 0 or at + 4 > len(data):
+            break
         marker = data[at + 1]
-        if marker == 0xFF or marker in STANDALONE:  # fill byte, T.81 B.1.1.2
+        if marker in (0x00, 0xFF) or marker in STANDALONE:  # stuffing; a fill byte, T.81 B.1.1.2
             at += 1 if marker == 0xFF else 2
             continue
         length = struct.unpack_from(">H", data, at + 2)[0]

@@ -44,7 +44,7 @@ class Metadata:
     jpeg_segments: tuple[tuple[int, bytes], ...] = ()
     """Marker and payload of the other application segments: IPTC in APP13, extended XMP and the like."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
-    """Type and payload of the other chunks that stay true: text, time, and colour other than ICC."""
+    """Type and payload of the other chunks that stay true: text, time, the shape of pixels, colour other than ICC."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +82,6 @@ class Photo:
     def animated(self) -> bool:
         """Whether the frames follow each other in time."""
         return len(self.frames) > 1 and self.frames[-1].duration_ms is not None
-
-    @property
-    def pixels_px(self) -> int:
-        """Pixels of all frames together."""
-        return sum(frame.pixels.shape[0] * frame.pixels.shape[1] for frame in self.frames)
 
 
 def full_range(samples: Samples, white: int) -> Samples:
