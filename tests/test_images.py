@@ -205,12 +205,6 @@ def test_16_bit_pnm_goes_round() -> None:
         assert np.array_equal(read(coded).frames[0].pixels, samples)
 
 
-def test_floating_point_is_refused_with_a_way_out() -> None:
-    coded = media.saved(Image.fromarray(media.night()[..., 0].astype(np.float32)), "TIFF")
-    with pytest.raises(Unsupported, match="convert them to 8 or 16 bits"):
-        read(coded)
-
-
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("quality", [35, 90])
@@ -244,35 +238,6 @@ def test_lossless_webp_stays_lossless() -> None:
     assert np.array_equal(np.asarray(opened(rewritten(media.saved(scene, "WEBP", lossless=True)))), scene)
     assert b"VP8 " in rewritten(media.saved(scene, "WEBP", quality=80))
     assert b"VP8 " in rewritten(media.saved(scene, "WEBP", lossless=True), quality=80)
-
-
-def test_cmyk_becomes_srgb_by_its_profile_and_loses_it() -> None:
-    inks = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
-    plain, managed = (
-        read(media.jpeg(inks, quality=95, icc_profile=profile)) for profile in (b"", media.cmyk_profile())
-    )
-    assert plain.frames[0].pixels[4, 4].tolist() == pytest.approx([0, 255, 255], abs=4)
-    # the profile says cyan is Lab(65, -35, -45): in sRGB about (0, 174, 239)
-    assert managed.frames[0].pixels[4, 4].tolist() == pytest.approx([0, 174, 239], abs=14)
-    assert plain.notes == ["CMYK converted to sRGB without a profile"]
-    assert managed.notes == ["CMYK converted to sRGB", "ICC profile dropped: it is for CMYK, and the pixels are not"]
-    coded, _ = encode(managed, "jpeg", quality=None)
-    with opened(coded) as image:
-        assert (image.mode, image.info.get("icc_profile")) == ("RGB", None)
-
-
-def test_grey_with_its_own_tones_looks_the_same_in_a_format_without_grey() -> None:
-    grey = np.full((8, 8), 55, np.uint8)  # of 255, linear in light: 127 in sRGB
-    photo = read(media.saved(grey, "PNG", icc_profile=media.grey_profile()))
-    assert photo.metadata.icc == media.grey_profile()
-    coded, notes = encode(photo, "webp", quality=None)
-    assert notes == ["grey profile became sRGB"]
-    with opened(coded) as image:
-        assert "icc_profile" not in image.info
-        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - 127).max() <= 2
-    kept, notes = encode(photo, "jpeg", quality=None)
-    with opened(kept) as image:
-        assert (image.mode, image.info["icc_profile"], notes) == ("L", media.grey_profile(), [])
 
 
 def test_heic_is_read_upright_and_in_16_bits_where_it_has_more_than_8() -> None:

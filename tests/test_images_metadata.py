@@ -7,7 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from pipeline.images import Photo, decode, encode
 from pipeline.images.cicp import profile
@@ -180,6 +180,23 @@ def test_png_text_time_and_colour_chunks_stay() -> None:
         assert media.png_chunk(kind, payload) in written
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_shape_of_pixels_stays_with_the_picture(orientation: int) -> None:
+    chunks = (b"pHYs", struct.pack(">IIB", 2, 1, 0)), (b"eXIf", media.exif_block(orientation))
+    coded = media.with_chunks(media.saved(media.night(), "PNG"), *(media.png_chunk(*chunk) for chunk in chunks))
+    _, written = round_trip(coded)
+    shape = (2, 1) if orientation == 1 else (1, 2)
+    assert media.png_chunk(b"pHYs", struct.pack(">IIB", *shape, 0)) in written
+    assert written.count(b"pHYs") == 1
+
+
+def test_a_background_chosen_for_the_dark_picture_is_dropped_and_said() -> None:
+    coded = media.with_chunks(media.saved(media.night(), "PNG"), media.png_chunk(b"bKGD", bytes(6)))
+    photo, written = round_trip(coded)
+    assert photo.notes == ["background colour dropped: it was chosen for the picture before enhancement"]
+    assert b"bKGD" not in written
+
+
 def test_gain_map_and_motion_photo_leave_no_false_claim() -> None:
     extra = ' hdrgm:Version="1.0" GCamera:MotionPhoto="1" xmlns:GCamera="http://ns.google.com/photos/1.0/camera/"'
     packet = media.xmp_packet(extra=extra)
@@ -238,16 +255,3 @@ def test_what_a_format_has_no_place_for_is_said() -> None:
         "XMP dropped: BMP has no place for it",
         "comment dropped: BMP has no place for it",
     ]
-
-
-def test_wide_colour_by_numbers_becomes_a_profile_that_colour_management_reads() -> None:
-    icc = profile(12, 13)
-    assert icc is not None
-    source = ImageCms.ImageCmsProfile(BytesIO(icc))
-    assert ImageCms.getProfileDescription(source).strip() == "Display P3"
-    colours = Image.new("RGB", (1, 1), (200, 150, 100))
-    seen = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"))
-    assert seen is not None
-    # CSS Color 4: color(display-p3 0.784 0.588 0.392) in sRGB
-    assert np.allclose(seen.getpixel((0, 0)), (209, 147, 91), atol=1)
-    assert profile(1, 13) is None

@@ -83,13 +83,13 @@ def _upright(photo: Photo) -> Photo:
         return replace(photo, metadata=replace(metadata, exif=block))
     # XMP repeats the orientation for some programs; where EXIF has none, none is applied by viewers
     packet = metadata.xmp if metadata.xmp is None else xmp.upright(metadata.xmp)
-    dpi = metadata.dpi
-    if dpi is not None and orientation >= 5:
-        dpi = (dpi[1], dpi[0])
+    dpi, chunks = metadata.dpi, metadata.png_chunks
+    if orientation >= 5:
+        dpi, chunks = dpi and (dpi[1], dpi[0]), png.turned(chunks)
     return replace(
         photo,
         frames=frames,
-        metadata=replace(metadata, exif=block, xmp=packet, dpi=dpi),
+        metadata=replace(metadata, exif=block, xmp=packet, dpi=dpi, png_chunks=chunks),
     )
 
 

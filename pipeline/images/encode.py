@@ -39,7 +39,7 @@ NAMES = {
     "dpi": "resolution",
     "comment": "comment",
     "jpeg_segments": "other JPEG metadata",
-    "png_chunks": "PNG text and colour chunks",
+    "png_chunks": "other PNG metadata",
 }
 
 
@@ -64,7 +64,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
             f"it is {longest} pixels long, and {name.upper()} ends at {target.max_side_px}; write it as PNG or TIFF"
         )
     if not target.grey:
-        photo = _in_colour(photo, notes)
+        photo = _in_colour(photo, target, notes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks about metadata that pass through as they are
@@ -143,13 +143,14 @@ def _metadata(metadata: Metadata, target: str, notes: list[str]) -> Metadata:
     return replace(metadata, **{part: getattr(empty, part) for part in missing})
 
 
-def _in_colour(photo: Photo, notes: list[str]) -> Photo:
+def _in_colour(photo: Photo, target: Format, notes: list[str]) -> Photo:
     """Grey as RGB; a grey profile would not fit that, so its tones become those of sRGB."""
     icc = photo.metadata.icc
     levels = None
     if icc is not None and colour.space_of(icc) == b"GRAY":
         levels = colour.grey_to_srgb(icc)
-        notes.append("grey profile became sRGB")
+        damaged = f"grey profile dropped: it is damaged, and {target.name.upper()} has no grey"
+        notes.append(damaged if levels is None else "grey profile became sRGB")
         photo = replace(photo, metadata=replace(photo.metadata, icc=None))
     frames = []
     for frame in photo.frames:

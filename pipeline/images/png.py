@@ -2,11 +2,12 @@
 
 import struct
 import zlib
+from collections.abc import Iterable
 from io import BytesIO
 
 from PIL import Image
 
-from pipeline.images import exif
+from pipeline.images import cicp, exif
 from pipeline.images.apng import animation
 from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import check_size, frame_of
@@ -17,7 +18,8 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 INCH_M = 0.0254
 MAX_PROFILE_BYTES = 1 << 26  # decompressed: no profile comes near, a bomb goes beyond
 
-# Chunks that stay true of other pixels of the same size and colour space (sections 11.3.2 to 11.3.6)
+# Chunks that stay true of other pixels of the same size and colour space (sections 11.3.2 to 11.3.6). sBIT, hIST and
+# sPLT do not: they say which levels the source uses, and enhancement uses others.
 KEPT = frozenset((b"sRGB", b"cICP", b"gAMA", b"cHRM", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt", b"tIME"))
 PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
 
@@ -79,13 +81,18 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
                 notes.append("ICC profile dropped: it is damaged")
         elif kind == b"pHYs" and len(payload) == 9 and payload[8] == 1:
             dpi = (struct.unpack_from(">I", payload)[0] * INCH_M, struct.unpack_from(">I", payload, 4)[0] * INCH_M)
+        elif kind == b"pHYs" and len(payload) == 9:
+            others.append((kind, payload))  # no unit: the shape of a pixel alone
+        elif kind == b"bKGD":
+            notes.append("background colour dropped: it was chosen for the picture before enhancement")
         elif kind == b"acTL" and len(payload) == 8:
             loop = struct.unpack_from(">I", payload, 4)[0]
         elif kind == b"caBX":
             notes.append("content credentials dropped: they vouch for the picture before enhancement")
         elif kind in KEPT:
             others.append((kind, payload))
-    return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, png_chunks=tuple(others)), loop
+    numbers = _profile_by_numbers(others)  # refuses high dynamic range, whatever profile comes with it
+    return Metadata(exif=block, icc=icc or numbers, xmp=packet, dpi=dpi, png_chunks=tuple(others)), loop
 
 
 def _profile(payload: bytes) -> bytes | None:
@@ -99,10 +106,23 @@ def _profile(payload: bytes) -> bytes | None:
     return profile if inflater.eof and profile else None
 
 
+def _profile_by_numbers(chunks: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """cICP, section 11.3.2.6, for formats that can state it in no other way. Raises Unsupported."""
+    numbers = next((payload for kind, payload in chunks if kind == b"cICP" and len(payload) == 4), None)
+    return None if numbers is None else cicp.profile(numbers[0], numbers[1])
+
+
+def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """The further chunks of a picture whose rows became columns: pixels that are not square lie down."""
+    return tuple(
+        (kind, payload[4:8] + payload[:4] + payload[8:] if kind == b"pHYs" else payload) for kind, payload in chunks
+    )
+
+
 def _written(metadata: Metadata) -> list[Chunk]:
     """Chunks between IHDR and the pixels."""
     written: list[Chunk] = []
-    if metadata.icc is not None:
+    if metadata.icc is not None and metadata.icc != _profile_by_numbers(metadata.png_chunks):
         written.append(Chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
     if metadata.dpi is not None:
         x, y = (round(side / INCH_M) for side in metadata.dpi)
