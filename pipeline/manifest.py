@@ -1,6 +1,6 @@
 """What happened to every input: Parquet parts under `_nightlift/manifest/` at the destination.
 
-Rows are appended as they come and are on storage within a second or so. The newest row of a source counts. An
+Rows are appended as they come and are on storage within moments. The newest row of a source counts. An
 input is done when that row ended well under the same fingerprint (weights and settings), for the same version of the
 source; anything else is work.
 """
@@ -28,7 +28,7 @@ log = logging.getLogger("nightlift")
 
 FOLDER = "_nightlift"
 MERGE_PARTS = 16  # parts of one level become one part of the next
-FLUSH_S = 1.0  # rows wait at most this long, or on slow storage
+FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
 FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
 READ_ATTEMPTS = 5  # another run may merge parts away while they are read
 
