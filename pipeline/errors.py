@@ -17,6 +17,18 @@
           +-- MissingExtra       missing_extra    an optional package is not installed
 
 A message says which file, what was found, and what to do.
+
+Codes of rows that no error of ours stands behind:
+
+    already_bright    skipped   --skip-bright
+    not_a_photo       skipped   the name is no photo's
+    unreadable        failed    a folder or link that could not be read when the source was listed
+    bad_name          failed    a name that is not UTF-8
+    unsafe_name       failed    a path that climbs out of the source with '..'
+    collision         failed    its output is another photo's as well
+    worker_died       failed    workers died at it, of a crash or for want of memory
+    out_of_memory     failed    a step found too little memory
+    internal          failed    an error that nobody foresaw: please report it
 """
 
 from typing import ClassVar
