@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import tyro
@@ -32,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if list(arguments) == ["--version"]:
+        print(f"nightlift {version('nightlift')}")
+        return 0
     config = tyro.extras.subcommand_cli_from_dict(
         {name: config_type for name, (config_type, _) in JOBS.items()},
         prog="nightlift",
-        description="Lifts night photos and night footage into visible light, in bulk, on Ray.",
+        description="Lifts night photos into visible light, in bulk, on Ray.",
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff,),
     )

@@ -43,12 +43,12 @@ class ImagesConfig:
     src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
     """Photos: a folder (with all below it), a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
     dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
-    """Where enhanced photos go: a folder or bucket URL; the name of a photo where SRC is one photo."""
+    """Where enhanced photos and `_nightlift/` (the manifest) go: a folder or bucket URL; a file for one photo."""
 
     iterations: int = 8
-    """Steps of the light-enhancement curve, 0 to 16: fewer is darker, more is brighter."""
+    """Steps of the light-enhancement curve, 0 to 16: fewer is darker, many more than 8 bring up noise."""
     strength: float = 1.0
-    """Scale of the curve maps, 0 (no change) to 2."""
+    """Scale of the curve maps, 0 (no change) to 2; far above 1 brings up noise."""
     passes: int = 1
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
 
@@ -65,7 +65,7 @@ class ImagesConfig:
     """Of the network: fp32, bf16. auto: bf16 on GPUs that have it."""
 
     format: Annotated[str | None, arg(metavar="NAME")] = None
-    """Write every photo in this format (jpeg, png, webp, tiff, bmp, gif, avif). By default each keeps its own."""
+    """Write every photo in this format (jpeg, png, webp, tiff, bmp, gif, avif, pnm). By default each keeps its own."""
     quality: Annotated[int | None, arg(metavar="INT")] = None
     """1 to 100, of JPEG, WebP and AVIF. By default a JPEG's own."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
@@ -154,11 +154,15 @@ def run(config: ImagesConfig) -> int:
         history = replace(history, done={})
     plan = make_plan(storage, config.src, destination, config.selection, history)
     plan.records = plan.records[: config.limit]
-    log.info("%d photos to do, %d done before, %d other files", len(plan.records), plan.done, len(plan.refused))
+    log.info(
+        "to do: %d, done before: %d, refused by name or place: %d", len(plan.records), plan.done, len(plan.refused)
+    )
     if config.dry_run:
         print(dry_run_report(plan, PhotoSteps.of(storage, settings, checkpoint), config.workers))
         return 0
     unfinished = storage.unfinished(destination.root)
+    if plan.records or plan.refused:
+        manifest.begin()
     tally = Tally()
     try:
         tally.add(manifest, plan.refused)
@@ -169,7 +173,7 @@ def run(config: ImagesConfig) -> int:
         storage.remove(unfinished)  # of an earlier run: by now nobody is at work on them
     finally:
         manifest.close()
-    print(tally.summary(destination.root, manifest.url, plan.done))
+    print(tally.summary(destination.file or destination.root, manifest.url, plan.done))
     return 1 if tally.count["failed"] else 0
 
 

@@ -83,8 +83,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.dst.suffix != ".safetensors":
             raise UsageError(f"{self.dst}: the file to write must end in .safetensors")
-        if min(self.epochs, self.batch, self.estimate_size) < 1 or self.size_px < 16 or self.size_px % 16:
-            raise UsageError("epochs, batch and estimate-size must be 1 or more, size-px a multiple of 16")
+        for flag, value in (("epochs", self.epochs), ("batch", self.batch), ("estimate-size", self.estimate_size)):
+            if value < 1:
+                raise UsageError(f"--{flag} is {value}; it must be 1 or more")
+        if self.size_px < 16 or self.size_px % 16:
+            raise UsageError(f"--size-px is {self.size_px}; it must be a multiple of 16")
         if not 0 <= self.validation_share < 1:
             raise UsageError(f"validation-share is {self.validation_share}; it must be at least 0 and below 1")
 
@@ -144,6 +147,8 @@ def load_photos(folder: Path, long_side_px: int) -> list[Photo]:
 
     A file that cannot be read is named on stderr and left out. Raises NotFound where none is left.
     """
+    if not folder.is_dir():
+        raise NotFound(f"{folder}: no such folder")
     photos = []
     for path in sorted(path for path in folder.rglob("*") if format_of(path.name)):
         content = path.read_bytes()

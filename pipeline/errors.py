@@ -22,6 +22,7 @@ Codes of rows that no error of ours stands behind:
 
     already_bright    skipped   --skip-bright
     not_a_photo       skipped   the name is no photo's
+    not_followed      skipped   a link to a folder, a pipe, a device
     unreadable        failed    a folder or link that could not be read when the source was listed
     bad_name          failed    a name that is not UTF-8
     unsafe_name       failed    a path that climbs out of the source with '..'

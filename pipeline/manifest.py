@@ -47,7 +47,7 @@ class Manifest:
     """The manifest of one destination folder, and the rows that this run adds to it.
 
     `root`: URL of the destination folder. `fingerprint`: of this run's weights and settings, as hashed.
-    `settings`: the same in readable form, kept in each part's metadata.
+    `settings`: the same in readable form, kept as JSON in `_nightlift/runs/`.
     """
 
     def __init__(self, storage: Storage, root: str, fingerprint: str, settings: Mapping[str, Any]) -> None:
@@ -55,7 +55,8 @@ class Manifest:
         self.fingerprint = fingerprint
         self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(2)}"
         self._storage = storage
-        self._schema = OUTCOME_SCHEMA.with_metadata({"nightlift": json.dumps(settings, default=str)})
+        self._settings = {"run": self.run, "fingerprint": fingerprint, **settings}
+        self._root = root
         self._pending: list[dict[str, Any]] = []
         self._levels: list[list[str]] = [[]]
         self._written = 0
@@ -96,6 +97,11 @@ class Manifest:
                     done[source] = (row["version"], written)
         return History(done, frozenset(source_of))
 
+    def begin(self) -> None:
+        """Record the run. Raises StorageError where the destination cannot be written: before any work is done."""
+        record = json.dumps(self._settings, default=str, indent=1)
+        self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
+
     def append(self, outcomes: Iterable[Outcome]) -> None:
         """Add rows. A thread writes them within `FLUSH_S`, until `close`."""
         rows = [replace(row, fingerprint=self.fingerprint, run=self.run).row() for row in outcomes]
@@ -132,7 +138,7 @@ class Manifest:
 
     def _flush(self) -> None:
         if self._pending:
-            self._write(pa.Table.from_pylist(self._pending, schema=self._schema), level=0)
+            self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
             self._pending.clear()
 
     def _write(self, table: pa.Table, level: int) -> None:

@@ -58,6 +58,9 @@ class Destination:
     @classmethod
     def of(cls, storage: Storage, source: str, destination: str, format_name: str | None) -> "Destination":
         """From what the user typed. Raises UsageError where the two places make no sense together."""
+        for name, place in (("SRC", source), ("DST", destination)):
+            if not place.strip():
+                raise UsageError(f"{name} is empty; give a folder, a file or a URL")
         url = absolute(destination)
         if protocol_of(url) in WEB:
             raise UsageError(f"{shown(url)}: a web server is a source, not a destination; give a folder or a bucket")
@@ -65,6 +68,8 @@ class Destination:
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
         written = format_of(url)
         if destination.endswith("/") or written is None or storage.is_folder(url):
+            if storage.exists(url) and not storage.is_folder(url):
+                raise UsageError(f"{url}: is a file; give a folder")
             return cls(root=url, format=format_name)
         if GLOB.search(source) or storage.is_folder(absolute(source)):
             raise UsageError(f"{destination}: the name of one photo for many; give a folder's name")
@@ -149,17 +154,17 @@ def _protect_originals(
     plan: Plan,
     history: History,
 ) -> None:
-    """Raises UsageError where a photo that nightlift did not write would be replaced: near the sources, it may be
-    somebody's only copy."""
+    """Raises UsageError where a photo that nightlift did not write would be replaced: near the sources, or named
+    alone, it may be somebody's only copy."""
     sources = {real(file.url) for file in listed}
     for record in plan.records:
         if real(record.destination) in sources:
             raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
     root, below = real(_root_of(source)), real(destination.root)
-    if root != below and not _is_inside(root, below) and not _is_inside(below, root):
+    apart = root != below and not _is_inside(root, below) and not _is_inside(below, root)
+    ours = _is_inside(below, root) and storage.is_folder(join(destination.root, FOLDER))
+    if not destination.file and (apart or ours):
         return
-    if storage.is_folder(join(destination.root, FOLDER)) and _is_inside(below, root):
-        return  # our own folder, inside the source
     try:
         there = {file.url for file in storage.list_files(destination.file or destination.root)}
     except NotFound:
@@ -169,7 +174,7 @@ def _protect_originals(
         if record.destination in foreign:
             raise UsageError(
                 f"{record.destination}: is there already, and nightlift has no record of writing it; "
-                "move it away or choose a destination outside of the source"
+                "move it away or choose another destination"
             )
 
 
@@ -177,7 +182,7 @@ def _check_there_are_photos(source: str, listed: Sequence[Listed], selection: Se
     chosen = [file for file in listed if selection(file.relative)]
     if not chosen:
         raise UsageError(f"{shown(source)}: no files there, or none that --include and --exclude let through")
-    if not any(_photo_format(file) or file.problem for file in chosen):
+    if not any(_photo_format(file) or file.code for file in chosen):
         kinds = Counter(posixpath.splitext(file.relative)[1].lower() or "no extension" for file in chosen)
         found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
         raise UsageError(f"{shown(source)}: no photos there that nightlift reads, by their names ({found})")
@@ -189,14 +194,14 @@ def _refusal(file: Listed, target: str, owners: Mapping[str, str]) -> Outcome | 
     extension = posixpath.splitext(file.relative)[1] or "no extension"
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
-        ("unreadable", file.problem, bool(file.problem)),
+        (file.code, file.problem, bool(file.code)),
         ("not_a_photo", f"{extension}: not a photo that nightlift reads", _photo_format(file) is None),
         ("unsafe_name", "its path climbs out of the source with '..'; rename it", ".." in file.relative.split("/")),
         ("collision", f"its output {target} is another photo's as well; rename it", owners.get(target) != file.url),
     )
     for code, reason, applies in problems:
         if applies:
-            settled: Ending = "skipped" if code == "not_a_photo" else "failed"
+            settled: Ending = "skipped" if code in ("not_a_photo", "not_followed") else "failed"
             return Outcome(
                 source=_text(shown(file.url)),
                 version=file.version,

@@ -4,6 +4,7 @@ A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://
 pickled, and reaches the same places from every worker as from the machine that made it. `credentials.py` says how.
 """
 
+import errno
 import hashlib
 import itertools
 import os
@@ -28,6 +29,10 @@ GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
 WEB = {"http", "https"}  # sources only
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
+REMEDIES = {
+    AccessDenied: "; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options",
+    Unreachable: "; check the endpoint and the network",
+}
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
 
 
@@ -41,8 +46,10 @@ class Listed:
     size_bytes: int = 0
     version: str = ""
     """Changes whenever the content does: the store's ETag, or else the time of the last change, and the size."""
+    code: str = ""
+    """Why it cannot be an input: `unreadable`, or `not_followed`."""
     problem: str = ""
-    """Why it cannot be an input: a folder that must not be read, a link to a folder."""
+    """The same in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,9 @@ class Storage:
             remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
             raise UsageError(f"{shown(url)}: {protocol}:// needs a package that is not installed: {remedy}") from error
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{shown(url)}: cannot be reached: {error}") from error
+            raise UsageError(
+                f"{shown(url)}: cannot be reached ({error}); use a path, s3://, gs://, az://, https://"
+            ) from error
         return fs, str(fs._strip_protocol(url))
 
     def list_files(self, url: str) -> list[Listed]:
@@ -82,7 +91,7 @@ class Storage:
         """
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        unreadable: list[OSError] = []
+        unreadable: dict[str, OSError] = {}
         with storage_errors(url):
             root, found = _find(fs, path, unreadable)
         listed = [
@@ -90,7 +99,7 @@ class Storage:
             for name, info in found.items()
             if not name.endswith(("/", PART_SUFFIX))
         ]
-        listed += [_unreadable(error, root) for error in unreadable]
+        listed += [_unreadable(error, name, name.removeprefix(root).lstrip("/")) for name, error in unreadable.items()]
         return sorted(listed, key=lambda file: file.relative)
 
     def unfinished(self, folder: str) -> list[str]:
@@ -123,7 +132,10 @@ class Storage:
         fs, path = self.filesystem(url)
         with storage_errors(url):
             if protocol_of(url) in WHOLE_PUT:
-                fs.pipe_file(path, data)
+                try:
+                    fs.pipe_file(path, data)
+                except FileNotFoundError as error:
+                    raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
                 return
             folder, name = posixpath.split(path)
             fs.makedirs(folder, exist_ok=True)
@@ -200,16 +212,19 @@ def storage_errors(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise NotFound(f"{place}: nothing is there") from error
     except PermissionError as error:
-        raise AccessDenied(f"{place}: access denied ({reason(error)}); check the credentials") from error
+        raise AccessDenied(f"{place}: access denied ({reason(error)}); check the credentials or permissions") from error
     except (ConnectionError, TimeoutError) as error:
-        raise Unreachable(f"{place}: no answer from the endpoint ({reason(error)})") from error
+        raise Unreachable(f"{place}: no answer ({reason(error)}); check the endpoint and the network") from error
     except OSError as error:
-        raise StorageError(f"{place}: {reason(error)}") from error
+        remedy = "; free some space and run again" if error.errno == errno.ENOSPC else ""
+        raise StorageError(f"{place}: {reason(error)}{remedy}") from error
+    except TypeError as error:
+        raise UsageError(f"{place}: cannot be reached with these --storage-options ({reason(error)})") from error
     except Exception as error:
         known = _client_error(error)
         if known is None:
             raise
-        raise known(f"{place}: {reason(error)}") from error
+        raise known(f"{place}: {reason(error)}{REMEDIES.get(known, '')}") from error
 
 
 def _client_error(error: Exception) -> type[StorageError] | None:
@@ -231,7 +246,7 @@ def _client_error(error: Exception) -> type[StorageError] | None:
     return None
 
 
-def _find(fs: Any, path: str, unreadable: list[OSError]) -> tuple[str, dict[str, Any]]:
+def _find(fs: Any, path: str, unreadable: dict[str, OSError]) -> tuple[str, dict[str, Any]]:
     """The root that relative paths count from, and name -> info of every file."""
     try:
         info = fs.info(path)
@@ -251,12 +266,12 @@ def _find(fs: Any, path: str, unreadable: list[OSError]) -> tuple[str, dict[str,
     return str(fs._strip_protocol(info["name"])).rstrip("/"), _below(fs, path, unreadable)
 
 
-def _below(fs: Any, folder: str, unreadable: list[OSError]) -> dict[str, Any]:
+def _below(fs: Any, folder: str, unreadable: dict[str, OSError]) -> dict[str, Any]:
     """Every file below a folder; local folders that must not be read are told, and links to folders not followed."""
     if _protocol(fs) != LOCAL:
         return dict(fs.find(folder, detail=True))
     found: dict[str, Any] = {}
-    for place, folders, files in os.walk(folder, onerror=unreadable.append):
+    for place, folders, files in os.walk(folder, onerror=lambda error: unreadable.update({error.filename: error})):
         links = [name for name in folders if os.path.islink(posixpath.join(place, name))]  # noqa: PTH114
         found |= {posixpath.join(place, name): {} for name in [*files, *links]}
     return found
@@ -273,13 +288,14 @@ def _listed(url: str, root: str, name: str, info: Mapping[str, Any]) -> Listed:
         try:
             status = os.stat(name)  # noqa: PTH116 (of what a link points to)
         except OSError as error:
-            return Listed(url=url, relative=relative, problem=f"cannot be read ({error.strerror})")
+            return _unreadable(error, url, relative)
         if not stat.S_ISREG(status.st_mode):
-            return Listed(url=url, relative=relative, problem="is a link to a folder, or no regular file; not followed")
+            kind = "a link to a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            return Listed(url=url, relative=relative, code="not_followed", problem=f"{kind}, which is not followed")
         size, version = status.st_size, str(status.st_mtime_ns)
     return Listed(url=url, relative=relative, size_bytes=int(size or 0), version=f"{version.strip(chr(34))}-{size}")
 
 
-def _unreadable(error: OSError, root: str) -> Listed:
-    name = os.fspath(error.filename)
-    return Listed(url=name, relative=name.removeprefix(root).lstrip("/"), problem=f"cannot be read ({error.strerror})")
+def _unreadable(error: OSError, url: str, relative: str) -> Listed:
+    problem = f"cannot be read ({error.strerror}); check its permissions, or what it links to"
+    return Listed(url=url, relative=relative, code="unreadable", problem=problem)

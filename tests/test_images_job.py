@@ -217,6 +217,16 @@ def test_credentials_by_storage_options(bucket: str, s3: S3Server, monkeypatch, 
     assert "1 photos to do" in capsys.readouterr().out
 
 
+def test_options_that_do_not_fit_and_buckets_that_do_not_exist(
+    bucket: str, s3: S3Server, tmp_path: Path, capsys
+) -> None:
+    source = str(_photos(tmp_path / "in", 1))
+    assert main(["images", bucket, "out", "--storage-options", '{"nonsense": 1}']) == 2
+    assert "--storage-options" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["images", source, "s3://no-such-bucket/out"]) == 2
+    assert "no such bucket" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_dry_run_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = _photos(tmp_path / "in", 9)
     (source / "notes.txt").write_text("no photo")
@@ -240,10 +250,17 @@ def test_dry_run_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.Capture
         ([".", "out", "--quality", "101"], "--quality"),
         ([".", "out", "--include", "*.none"], "no files there"),
         (["gs://bucket", "out"], "nightlift[gcs]"),
+        (["", "out"], "SRC is empty"),
+        ([".", " "], "DST is empty"),
+        ([".", "afile"], "is a file"),
+        (["000.jpg", "taken.jpg"], "no record of writing it"),
+        ([".", "/proc/none/out"], "/proc/none"),
     ],
 )
 def test_wrong_usage_is_one_clear_line_and_status_2(tmp_path: Path, monkeypatch, capsys, arguments, told) -> None:
     _photos(tmp_path, 1)
+    (tmp_path / "afile").write_bytes(b"-")
+    (tmp_path / "taken.jpg").write_bytes((tmp_path / "000.jpg").read_bytes())
     monkeypatch.chdir(tmp_path)
     assert main(["images", *arguments]) == 2
     error = capsys.readouterr().err.splitlines()[-1]

@@ -1,3 +1,4 @@
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -37,13 +38,21 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert rows[0]["notes"] == ["palette became RGB"]
 
 
-def test_other_tools_read_the_folder_and_find_the_settings(tmp_path: Path) -> None:
+def test_other_tools_read_the_folder(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path)
     manifest.append([_done("/a.jpg")])
     manifest.close()
     assert pq.read_table(tmp_path / "_nightlift" / "manifest").num_rows == 1
-    [part] = _parts(tmp_path)
-    assert b'"iterations": 8' in pq.read_schema(part).metadata[b"nightlift"]
+
+
+def test_a_run_begins_with_a_record_of_its_settings_or_not_at_all(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.begin()
+    [record] = (tmp_path / "_nightlift" / "runs").iterdir()
+    assert json.loads(record.read_text()) == {"run": manifest.run, "fingerprint": "f1", "iterations": 8}
+    (tmp_path / "file").write_bytes(b"-")
+    with pytest.raises(StorageError, match="file"):
+        _manifest(tmp_path / "file").begin()
 
 
 def test_rows_are_on_storage_within_moments_while_the_run_goes_on(tmp_path: Path) -> None:

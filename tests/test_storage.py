@@ -92,9 +92,8 @@ def test_links_to_files_are_files_and_what_cannot_be_read_is_told(tmp_path: Path
     (source / "loop").symlink_to(source)
     (source / "dangling.jpg").symlink_to(tmp_path / "none.jpg")
     listed = {file.relative: file for file in Storage().list_files(str(source))}
-    assert (listed["link.jpg"].size_bytes, listed["link.jpg"].problem) == (4, "")
-    assert "not followed" in listed["loop"].problem
-    assert "cannot be read" in listed["dangling.jpg"].problem
+    assert (listed["link.jpg"].size_bytes, listed["link.jpg"].code) == (4, "")
+    assert (listed["loop"].code, listed["dangling.jpg"].code) == ("not_followed", "unreadable")
     assert len(listed) == 3
 
 

@@ -25,11 +25,11 @@ def split(data: bytes) -> list[Chunk]:
         if kind == b"IEND":
             break
         if len(payload) < length or at + 12 + length > len(data):
-            raise Damaged(f"it ends inside a chunk {kind!r}; copy the file again")
+            raise Damaged(f"it ends inside a chunk {kind.decode('latin-1')!a}; copy the file again")
         if zlib.crc32(payload, zlib.crc32(kind)) == struct.unpack_from(">I", data, at + 8 + length)[0]:
             found.append(Chunk(kind, payload))
         elif not kind[0] & 32:  # critical
-            raise Damaged(f"the checksum of its chunk {kind!r} is wrong; copy the file again")
+            raise Damaged(f"the checksum of its chunk {kind.decode('latin-1')!a} is wrong; copy the file again")
         at += 12 + length
     if not found or found[0].type != b"IHDR" or len(found[0].payload) != 13:
         raise Damaged("its header is missing or broken; copy the file again")
