@@ -12,6 +12,7 @@ from PIL import Image
 from pipeline.errors import Damaged, EmptyFile, MediaError, NotMedia, TooLarge, Unsupported
 from pipeline.images import FORMATS, Frame, Photo, decode, encode
 from tests import media
+from tests.odd_files import ODD_ERRORS
 
 MAX_PX = 1_000_000
 
@@ -186,22 +187,6 @@ def test_camera_raw_in_disguise_is_not_taken_for_its_thumbnail() -> None:
     coded = media.saved(media.night(), "TIFF", tiffinfo={50706: b"\x01\x04\x00\x00"})
     with pytest.raises(Unsupported, match="DNG"):
         decode(coded, max_pixels=MAX_PX)
-
-
-# What becomes of each of the odd images that developers keep beside the checkout
-ODD_ERRORS = {
-    "heic_corrupted.heic": "damaged",
-    "heic_empty.heic": "empty",
-    "jpeg_12bit.jpg": "unsupported",
-    "pil_broken_data_stream.png": "damaged",
-    "pil_decompression_bomb.gif": "too_large",
-    "pil_truncated_image.png": "damaged",
-    "pngsuite_xc1n0g08.png": "damaged",
-    "pngsuite_xcrn0g04.png": "damaged",
-    "sharp_corrupt-header.jpg": "damaged",
-    "sharp_truncated.jpg": "damaged",
-    "text_named.jpg": "not_media",
-}
 
 
 @pytest.mark.slow

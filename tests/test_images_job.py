@@ -21,6 +21,7 @@ from pipeline.flow import FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
 from pipeline.records import Record
 from pipeline.storage import PART_SUFFIX, Storage
+from tests.odd_files import ODD_ERRORS
 from tests.s3_server import KEY, S3Server, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -151,21 +152,6 @@ def test_format_limit_and_patterns(tmp_path: Path) -> None:
     assert sorted(_tree(out)) == ["000.webp", "004.webp"]
 
 
-ODD_FAILURES = {
-    "heic_corrupted.heic": "damaged",
-    "heic_empty.heic": "empty",
-    "jpeg_12bit.jpg": "unsupported",
-    "pil_broken_data_stream.png": "damaged",
-    "pil_decompression_bomb.gif": "too_large",
-    "pil_truncated_image.png": "damaged",
-    "pngsuite_xc1n0g08.png": "damaged",
-    "pngsuite_xcrn0g04.png": "damaged",
-    "sharp_corrupt-header.jpg": "damaged",
-    "sharp_truncated.jpg": "damaged",
-    "text_named.jpg": "not_media",
-}
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_every_odd_file_has_one_honest_outcome(shared: Path, tmp_path: Path) -> None:
@@ -173,7 +159,7 @@ def test_every_odd_file_has_one_honest_outcome(shared: Path, tmp_path: Path) -> 
     assert main(["images", str(odd), str(out)]) == 1
     rows = {Path(str(row["source"])).name: row for row in _rows(out)}
     assert len(_rows(out)) == len(rows) == len(list(odd.iterdir()))
-    assert {name: row["code"] for name, row in rows.items() if row["outcome"] != "done"} == ODD_FAILURES
+    assert {name: row["code"] for name, row in rows.items() if row["outcome"] != "done"} == ODD_ERRORS
     for row in rows.values():
         assert Path(str(row["destination"])).exists() == (row["outcome"] == "done")
 
