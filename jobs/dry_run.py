@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from pipeline.images import format_of
-from pipeline.photos import PhotoSteps
+from pipeline.photos import Development, PhotoSteps
 from pipeline.plan import Plan
 from pipeline.records import Outcome, Record
 from pipeline.storage import shown
@@ -68,7 +68,7 @@ def _tried(samples: Sequence[Record], steps: PhotoSteps) -> list[Outcome]:
             str(Path(folder) / f"{index}{Path(record.destination).suffix}") for index, record in enumerate(samples)
         ]
         return [
-            steps(replace(record, destination=destination))
+            steps(Development.of(replace(record, destination=destination))).outcome
             for record, destination in zip(samples, scratch, strict=True)
         ]
 

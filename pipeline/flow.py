@@ -9,9 +9,8 @@ cost of carrying pixels between processes. Both call the same steps and give the
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -107,78 +106,67 @@ class Attempts:
         del self._begun[source]
 
 
+class Watched:
+    """One step, or all of them, not begun again on a photo at which workers died `ATTEMPTS` times."""
+
+    def __init__(self, step: Callable[[Development], Development], attempts: Handle) -> None:
+        self.step = step
+        self.attempts = attempts
+
+    def __call__(self, work: Development) -> Development:
+        source = work.record.source
+        count = ray.get(self.attempts.begin.remote(source))
+        done = self.step(work) if count <= ATTEMPTS else _lost(work.record)
+        done.outcome.attempts = max(done.outcome.attempts, min(count, ATTEMPTS))
+        self.attempts.finish.remote(source)
+        return done
+
+
 class FusedWorker:
     """All steps, one photo after the other, on one core."""
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         torch.set_num_threads(1)  # several threads on shared cores are many times slower
-        self.steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
-        self.attempts = attempts
+        steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
+        self.develop = Watched(steps, attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _outcomes([self._developed(record) for record in _records(batch)])
-
-    def _developed(self, record: Record) -> Outcome:
-        with _attempt(self.attempts, record) as count:
-            return _counted(self.steps(record), count) if count <= ATTEMPTS else _lost(record)
+        return _outcomes([self.develop(work) for work in _works(batch)])
 
 
 class DecodeTask:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        self.decode = ReadAndDecode(flow.storage, flow.settings)
-        self.attempts = attempts
+        self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _objects([self._decoded(record) for record in _records(batch)])
-
-    def _decoded(self, record: Record) -> Development:
-        with _attempt(self.attempts, record) as count:
-            return self.decode(record) if count <= ATTEMPTS else Development(record, _lost(record))
+        return _objects([self.decode(work) for work in _works(batch)])
 
 
 class EnhanceWorker:
     """The network alone, on a GPU where there is one."""
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        self.enhance = Enhance(flow.checkpoint, flow.settings, flow.device)
-        self.attempts = attempts
+        self.enhance = Watched(Enhance(flow.checkpoint, flow.settings, flow.device), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _objects([self._enhanced(work) for work in batch["work"]])
-
-    def _enhanced(self, work: Development) -> Development:
-        with _attempt(self.attempts, work.record) as count:
-            return self.enhance(work) if count <= ATTEMPTS else Development(work.record, _lost(work.record))
+        return _objects([self.enhance(work) for work in batch["work"]])
 
 
 class EncodeTask:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        self.encode = EncodeAndWrite(flow.storage, flow.settings)
-        self.attempts = attempts
+        self.encode = Watched(EncodeAndWrite(flow.storage, flow.settings), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _outcomes([self._encoded(work) for work in batch["work"]])
-
-    def _encoded(self, work: Development) -> Outcome:
-        with _attempt(self.attempts, work.record) as count:
-            return _counted(self.encode(work), count) if count <= ATTEMPTS else _lost(work.record)
+        return _outcomes([self.encode(work) for work in batch["work"]])
 
 
-@contextmanager
-def _attempt(attempts: Handle, record: Record) -> Iterator[int]:
-    """The number of this attempt at a photo; counted as long as the body has not come to its end."""
-    yield ray.get(attempts.begin.remote(record.source))
-    attempts.finish.remote(record.source)
-
-
-def _counted(outcome: Outcome, count: int) -> Outcome:
-    return replace(outcome, attempts=max(outcome.attempts, count))
-
-
-def _lost(record: Record) -> Outcome:
-    lost = Outcome.of(record)
-    message = f"{lost.source}: {ATTEMPTS} workers died at it, of a crash or for want of memory; leave it out"
-    return replace(lost, code="worker_died", message=message, attempts=ATTEMPTS)
+def _lost(record: Record) -> Development:
+    lost = Development.of(record)
+    lost.outcome.code = "worker_died"
+    lost.outcome.message = (
+        f"{lost.outcome.source}: {ATTEMPTS} workers died at it, of a crash or for want of memory; leave it out"
+    )
+    return lost
 
 
 def _blocks(records: int, workers: int) -> int:
@@ -187,19 +175,21 @@ def _blocks(records: int, workers: int) -> int:
     return max(1, -(-records // max(1, rows)))
 
 
-def _records(batch: Batch) -> list[Record]:
+def _works(batch: Batch) -> list[Development]:
+    """The photos that a batch of records refers to."""
     columns = [batch[name].tolist() for name in Record.__slots__]
-    return [Record(**dict(zip(Record.__slots__, row, strict=True))) for row in zip(*columns, strict=True)]
+    rows = (dict(zip(Record.__slots__, row, strict=True)) for row in zip(*columns, strict=True))
+    return [Development.of(Record(**row)) for row in rows]
 
 
-def _objects(works: Sequence[Any]) -> Batch:
+def _objects(works: Sequence[Development]) -> Batch:
     column = np.empty(len(works), dtype=object)
     column[:] = works
     return {"work": column}
 
 
-def _outcomes(outcomes: Sequence[Outcome]) -> Batch:
-    rows = [outcome.row() for outcome in outcomes]
+def _outcomes(works: Sequence[Development]) -> Batch:
+    rows = [work.outcome.row() for work in works]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 

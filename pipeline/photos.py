@@ -61,19 +61,22 @@ class Development:
     original: bytes | None = None
     """The source's content, where the photo is bright enough to be passed on as it is."""
 
+    @classmethod
+    def of(cls, record: Record) -> "Development":
+        return cls(record, Outcome.of(record))
+
 
 class ReadAndDecode:
-    """Record -> decoded photo. Settles what cannot be read or decoded, and what is bright already."""
+    """Reference -> decoded photo. Settles what cannot be read or decoded, and what is bright already."""
 
     def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
         self.storage = storage
         self.settings = settings
 
-    def __call__(self, record: Record) -> Development:
-        work = Development(record, Outcome.of(record))
+    def __call__(self, work: Development) -> Development:
         with _settling(work):
             with _timed(work, "seconds_read"):
-                data = self.storage.read(record.source)
+                data = self.storage.read(work.record.source)
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
                 work.photo = decode(data, max_pixels=self.settings.max_pixels)
@@ -129,13 +132,13 @@ class Enhance:
 
 
 class EncodeAndWrite:
-    """Enhanced photo -> file at the destination -> outcome."""
+    """Enhanced photo -> file at the destination, and its final outcome."""
 
     def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
         self.storage = storage
         self.settings = settings
 
-    def __call__(self, work: Development) -> Outcome:
+    def __call__(self, work: Development) -> Development:
         if work.photo is not None:
             with _settling(work):
                 with _timed(work, "seconds_encode"):
@@ -145,7 +148,7 @@ class EncodeAndWrite:
                 work.outcome.bytes_out = len(data)
                 if work.original is None:
                     work.outcome.outcome = "done"
-        return work.outcome
+        return work
 
     def _encoded(self, work: Development, photo: Photo) -> bytes:
         written = format_of(work.record.destination)
@@ -158,7 +161,7 @@ class EncodeAndWrite:
 
 @dataclass(frozen=True, slots=True)
 class PhotoSteps:
-    """All steps joined, for one process: record in, outcome out."""
+    """All steps joined, for one process."""
 
     decode: ReadAndDecode
     enhance: Enhance
@@ -170,8 +173,8 @@ class PhotoSteps:
             ReadAndDecode(storage, settings), Enhance(checkpoint, settings, device), EncodeAndWrite(storage, settings)
         )
 
-    def __call__(self, record: Record) -> Outcome:
-        return self.encode(self.enhance(self.decode(record)))
+    def __call__(self, work: Development) -> Development:
+        return self.encode(self.enhance(self.decode(work)))
 
 
 def mean_luma(photo: Photo) -> float:

@@ -19,7 +19,6 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.flow import FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
-from pipeline.records import Record
 from pipeline.storage import PART_SUFFIX, Storage
 from tests.odd_files import ODD_ERRORS
 from tests.s3_server import KEY, S3Server, free_port
@@ -123,15 +122,15 @@ def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Pat
         Image.fromarray(NIGHT).save(source / name)
 
     class Deadly(ReadAndDecode):
-        def __call__(self, record: Record) -> Development:
-            if record.source.endswith("poison.png"):
+        def __call__(self, work: Development) -> Development:
+            if work.record.source.endswith("poison.png"):
                 os.kill(os.getpid(), signal.SIGKILL)
-            return super().__call__(record)
+            return super().__call__(work)
 
     class DeadlyWorker(FusedWorker):
         def __init__(self, flow: PhotoFlow, attempts: object) -> None:
             super().__init__(flow, attempts)
-            self.steps = replace(self.steps, decode=Deadly(flow.storage, flow.settings))
+            self.develop.step = replace(self.develop.step, decode=Deadly(flow.storage, flow.settings))
 
     monkeypatch.setattr("pipeline.flow.FusedWorker", DeadlyWorker)
     monkeypatch.setattr("pipeline.flow.ReadAndDecode", Deadly)

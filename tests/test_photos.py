@@ -10,7 +10,7 @@ from PIL import Image
 
 from model import Architecture, Checkpoint, Look, build
 from pipeline.images import decode
-from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode, mean_luma
+from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode, mean_luma
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
 
@@ -31,7 +31,7 @@ def _record(folder: Path, name: str, content: bytes, destination: str = "") -> R
 
 
 def _run(record: Record, settings: PhotoSettings = PhotoSettings()) -> Outcome:
-    return PhotoSteps.of(Storage(), settings, CHECKPOINT)(record)
+    return PhotoSteps.of(Storage(), settings, CHECKPOINT)(Development.of(record)).outcome
 
 
 def test_a_photo_is_done_and_its_row_says_all(tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_a_wrong_extension_is_noted_and_the_name_decides_what_is_written(tmp_pat
 
 def test_settled_photos_pass_the_later_steps_untouched(tmp_path: Path) -> None:
     settings = PhotoSettings()
-    broken = ReadAndDecode(Storage(), settings)(_record(tmp_path, "bad.png", b""))
-    whole = ReadAndDecode(Storage(), settings)(_record(tmp_path, "a.png", _png(20)))
-    works = [Enhance(CHECKPOINT, settings, "cpu")(work) for work in (broken, whole)]
-    outcomes = [EncodeAndWrite(Storage(), settings)(work) for work in works]
-    assert [outcome.outcome for outcome in outcomes] == ["failed", "done"]
+    records = (_record(tmp_path, "bad.png", b""), _record(tmp_path, "a.png", _png(20)))
+    works = [ReadAndDecode(Storage(), settings)(Development.of(record)) for record in records]
+    works = [Enhance(CHECKPOINT, settings, "cpu")(work) for work in works]
+    works = [EncodeAndWrite(Storage(), settings)(work) for work in works]
+    assert [work.outcome.outcome for work in works] == ["failed", "done"]
 
 
 def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
