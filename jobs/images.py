@@ -194,9 +194,9 @@ def _flow(config: ImagesConfig, storage: Storage, settings: PhotoSettings, check
 
     gpus = cluster_gpus()
     device = ("cuda" if gpus else "cpu") if config.device == "auto" else config.device
-    if device.startswith("cuda") and not gpus:
+    on_gpu = device == "cuda"
+    if on_gpu and not gpus:
         raise UsageError(f"--device {config.device}: the cluster has no GPU; leave --device out to run on CPUs")
-    on_gpu = device.startswith("cuda")
     topology = ("split" if on_gpu else "fused") if config.topology == "auto" else config.topology
     return PhotoFlow(
         storage=storage,

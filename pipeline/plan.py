@@ -67,8 +67,9 @@ class Destination:
         if real(url) == real(absolute(source)):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
         written = format_of(url)
-        if destination.endswith("/") or written is None or storage.is_folder(url):
-            if storage.exists(url) and not storage.is_folder(url):
+        is_folder = storage.is_folder(url)
+        if destination.endswith("/") or written is None or is_folder:
+            if not is_folder and storage.exists(url):
                 raise UsageError(f"{url}: is a file; give a folder")
             return cls(root=url, format=format_name)
         if GLOB.search(source) or storage.is_folder(absolute(source)):
@@ -105,21 +106,19 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
             owners.setdefault(targets[file.url], file.url)
     present = _present(storage, destination, history)
     plan = Plan()
-    for file in listed:
-        if not selection(file.relative):
-            continue
+    chosen = [file for file in listed if selection(file.relative)]
+    for file in chosen:
         target = targets[file.url]
         before = history.done.get(shown(file.url))
-        refusal = _refusal(file, target, owners)
         if before in ((file.version, ""), (file.version, target)) and (not before[1] or target in present):
             plan.done += 1
-        elif refusal is not None:
+        elif (refusal := _refusal(file, target, owners)) is not None:
             plan.refused.append(refusal)
         else:
             plan.records.append(
                 Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
             )
-    _check_there_are_photos(source, listed, selection)
+    _check_there_are_photos(source, chosen)
     _protect_originals(storage, source, destination, listed, plan, history)
     return plan
 
@@ -178,8 +177,7 @@ def _protect_originals(
             )
 
 
-def _check_there_are_photos(source: str, listed: Sequence[Listed], selection: Selection) -> None:
-    chosen = [file for file in listed if selection(file.relative)]
+def _check_there_are_photos(source: str, chosen: Sequence[Listed]) -> None:
     if not chosen:
         raise UsageError(f"{shown(source)}: no files there, or none that --include and --exclude let through")
     if not any(_photo_format(file) or file.code for file in chosen):

@@ -29,7 +29,7 @@ GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
 WEB = {"http", "https"}  # sources only
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
-REMEDIES = {
+REMEDIES: dict[type[StorageError], str] = {
     AccessDenied: "; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options",
     Unreachable: "; check the endpoint and the network",
 }
@@ -214,7 +214,7 @@ def storage_errors(url: str) -> Iterator[None]:
     except PermissionError as error:
         raise AccessDenied(f"{place}: access denied ({reason(error)}); check the credentials or permissions") from error
     except (ConnectionError, TimeoutError) as error:
-        raise Unreachable(f"{place}: no answer ({reason(error)}); check the endpoint and the network") from error
+        raise Unreachable(f"{place}: no answer ({reason(error)}){REMEDIES[Unreachable]}") from error
     except OSError as error:
         remedy = "; free some space and run again" if error.errno == errno.ENOSPC else ""
         raise StorageError(f"{place}: {reason(error)}{remedy}") from error

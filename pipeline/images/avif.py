@@ -7,8 +7,8 @@ from typing import Any
 from PIL import AvifImagePlugin, Image
 
 from pipeline.images import cicp, exif
-from pipeline.images.photo import Coding, Frame, Metadata, Photo
-from pipeline.images.pixels import check_size, frame_of, image_of
+from pipeline.images.photo import Coding, Metadata, Photo
+from pipeline.images.pixels import check_size, frame_at, image_of
 
 DEFAULT_QUALITY = 85
 
@@ -19,7 +19,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     with Image.open(BytesIO(data), formats=("AVIF",)) as image:
         count = int(getattr(image, "n_frames", 1))
         check_size(image.size, count, max_pixels)
-        frames = [_frame(image, index, count, notes) for index in range(count)]
+        frames = [frame_at(image, index, count, notes) for index in range(count)]
         info = image.info
     bits = _bits(data)
     if bits > 8:
@@ -54,12 +54,6 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     buffer = BytesIO()
     first.save(buffer, "AVIF", **options)
     return buffer.getvalue()
-
-
-def _frame(image: Image.Image, index: int, count: int, notes: list[str]) -> Frame:
-    image.seek(index)
-    image.load()  # only then is the duration known
-    return frame_of(image, notes, duration_ms=image.info["duration"] if count > 1 else None)
 
 
 def _profile(data: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from pipeline.errors import Damaged, Unsupported
 from pipeline.images import exif, xmp
 from pipeline.images.photo import Coding, Metadata, Photo
-from pipeline.images.pixels import check_size, frame_of, image_of
+from pipeline.images.pixels import add_note, check_size, frame_of, image_of
 
 DEFAULT_QUALITY = 92  # for sources that were no JPEG
 MAX_PAYLOAD_BYTES = 65533
@@ -159,28 +159,23 @@ def _metadata(segments: list[Segment], notes: list[str]) -> Metadata:
         elif marker == APP2 and payload.startswith(ICC) and len(payload) > len(ICC) + 2:
             profile[payload[len(ICC)]] = payload[len(ICC) + 2 :]
         elif marker == APP2 and payload.startswith(GAIN_MAP):
-            _noted(notes, xmp.GAIN_MAP_DROPPED)
+            add_note(notes, xmp.GAIN_MAP_DROPPED)
         elif marker == APP2 and payload.startswith(MULTI_PICTURE):
             notes.append(f"only the primary image of {_picture_count(payload)} kept")
         elif marker == APP11 and payload.startswith(b"JP"):
-            _noted(notes, "content credentials dropped: they vouch for the picture before enhancement")
+            add_note(notes, "content credentials dropped: they vouch for the picture before enhancement")
         elif marker == COM and comment is None:
             comment = payload
         elif marker == COM or (APP0 < marker <= 0xEF and marker != APP14):
             others.append((marker, payload))
     if packet is not None:
         if xmp.has_gain_map(packet):
-            _noted(notes, xmp.GAIN_MAP_DROPPED)
+            add_note(notes, xmp.GAIN_MAP_DROPPED)
         if xmp.has_motion_photo(packet):
             notes.append("the film of a motion photo dropped")
         packet = xmp.alone(packet)
     icc = b"".join(profile[index] for index in sorted(profile)) or None
     return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, comment=comment, jpeg_segments=tuple(others))
-
-
-def _noted(notes: list[str], note: str) -> None:
-    if note not in notes:
-        notes.append(note)
 
 
 def _picture_count(payload: bytes) -> int | str:

@@ -41,6 +41,13 @@ def frame_of(
     return Frame(pixels=samples.reshape(*samples.shape[:2], -1), duration_ms=duration_ms)
 
 
+def frame_at(image: Image.Image, index: int, count: int, notes: list[str]) -> Frame:
+    """Frame `index` of `count` of an open AVIF or WebP image."""
+    image.seek(index)
+    image.load()  # only then is the duration known
+    return frame_of(image, notes, duration_ms=image.info["duration"] if count > 1 else None)
+
+
 def image_of(frame: Frame) -> Image.Image:
     """A uint8 frame as a Pillow image of mode L, LA, RGB or RGBA."""
     pixels = frame.pixels[..., 0] if frame.pixels.shape[2] == 1 else frame.pixels
@@ -75,14 +82,14 @@ def _plain(image: Image.Image, notes: list[str], icc: bytes | None) -> Image.Ima
     if mode in ("L", "LA", "RGB", "RGBA") or mode.startswith("I;16"):
         return image
     if mode == "1":
-        _note(notes, "1 bit became 8")
+        add_note(notes, "1 bit became 8")
         return image.convert("L")
     if mode in ("P", "PA"):
-        _note(notes, "palette became RGB")
+        add_note(notes, "palette became RGB")
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     if mode in ("CMYK", "LAB"):
         converted, note = colour.srgb(image, icc)
-        _note(notes, note)
+        add_note(notes, note)
         return converted
     if mode == "I":
         return _integers(image, notes)
@@ -97,10 +104,11 @@ def _integers(image: Image.Image, notes: list[str]) -> Image.Image:
     samples: Any = np.asarray(image)
     if samples.min() < 0 or samples.max() > 65535:
         raise Unsupported("its integers go beyond 0 to 65535; convert them to 8 or 16 bits first")
-    _note(notes, "32-bit integers became 16 bits")
+    add_note(notes, "32-bit integers became 16 bits")
     return Image.fromarray(samples.astype(np.uint16))
 
 
-def _note(notes: list[str], note: str) -> None:
+def add_note(notes: list[str], note: str) -> None:
+    """Add a note that several frames or segments may give cause for: once."""
     if note not in notes:
         notes.append(note)

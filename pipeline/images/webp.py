@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.errors import Damaged
 from pipeline.images import exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
-from pipeline.images.pixels import check_size, frame_of, image_of
+from pipeline.images.pixels import check_size, frame_at, image_of
 
 DEFAULT_QUALITY = 90
 
@@ -27,7 +27,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     with Image.open(BytesIO(data), formats=("WEBP",)) as image:
         count = int(getattr(image, "n_frames", 1))
         check_size(image.size, count, max_pixels)
-        frames = [_frame(image, index, count, notes) for index in range(count)]
+        frames = [frame_at(image, index, count, notes) for index in range(count)]
         info = image.info
         metadata = Metadata(
             exif=exif.without_prefix(info["exif"]) if info.get("exif") else None,
@@ -64,12 +64,6 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         chunks.append(_packed(b"XMP ", metadata.xmp))
     body = b"WEBP" + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def _frame(image: Image.Image, index: int, count: int, notes: list[str]) -> Frame:
-    image.seek(index)
-    image.load()  # only then is the duration known
-    return frame_of(image, notes, duration_ms=image.info["duration"] if count > 1 else None)
 
 
 def _coded(frame: Frame, lossless: bool, quality: int | None) -> bytes:
