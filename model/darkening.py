@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 STOPS = 6.0  # the most that the whole photo loses, in halvings of its light
 SHADE_STOPS = 5.0  # the most that a shaded part loses
+SLIGHT_STOPS = 2.0  # the most that the lighter of two exposures loses
+LEFT_EXPOSURE = 0.5  # share of lighter exposures that lose nothing
 LEFT_LIGHT = 0.25  # share of photos whose whole is not darkened
 SHADED = 0.6  # share of photos of which a part is darkened
 SHADED_WHOLE = 0.3  # how much of the whole's loss a photo keeps that also has a shaded part
@@ -32,6 +34,14 @@ def darken(photo_BCHW: Tensor, generator: Generator) -> Tensor:
     shaded = _uniform(count, 0, 1, generator) < SHADED
     shade = _uniform(count, 0, SHADE_STOPS, generator) * _shade_mask(photo_BCHW, generator)
     stops = torch.where(shaded, SHADED_WHOLE * whole + shade, whole)
+    light = _add_noise(to_linear(photo_BCHW) * 2**-stops, generator)
+    return (to_srgb(light) * 255).round() / 255
+
+
+def underexpose(photo_BCHW: Tensor, generator: Generator) -> Tensor:
+    """Take a little light from the whole of each photo, or none: another exposure of what `darken` makes darker."""
+    count = photo_BCHW.shape[0]
+    stops = _uniform(count, 0, SLIGHT_STOPS, generator) * (_uniform(count, 0, 1, generator) > LEFT_EXPOSURE)
     light = _add_noise(to_linear(photo_BCHW) * 2**-stops, generator)
     return (to_srgb(light) * 255).round() / 255
 

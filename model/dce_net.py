@@ -5,9 +5,10 @@ Enhancement", CVPR 2020; Li et al., "Learning to Enhance Low-Light Image via Zer
 Estimation", TPAMI 2021): seven convolutions of 32 features, the last three of which also see an earlier
 layer. `DCENet` uses plain convolutions, `DCENetPlus` depthwise separable ones.
 
-Beyond the published layout, an `Architecture` may ask for four things, all recorded in a checkpoint:
+Beyond the published layout, an `Architecture` may ask for five things, all recorded in a checkpoint:
 replicate padding (no dark borders), encoded input (dark values spread apart), global context (the network
-knows how dark the whole photo is) and one map for all three channels (grey stays grey by construction).
+knows how dark the whole photo is), dilated convolutions (it sees how dark the surroundings are, at no cost) and
+one map for all three channels (grey stays grey by construction).
 
 Tensor suffixes: B batch, C colour channels, F features, K maps, M channels of a map (3 or 1), H height, W width.
 """
@@ -40,6 +41,8 @@ class Architecture:
     """Feed `2 (x + 1e-4)^0.4 - 1` in place of x."""
     context: bool = False
     """Add a projection of the third layer's global mean and deviation to the fourth layer."""
+    dilations: tuple[int, ...] = (1,) * 7
+    """Distance in pixels between the taps of each convolution."""
 
     def __post_init__(self) -> None:
         if self.variant not in ("dce", "plus"):
@@ -50,6 +53,8 @@ class Architecture:
             raise ValueError(
                 f"{self.maps} maps of {self.map_channels} channels; need 1 or more maps of 1 or 3 channels"
             )
+        if len(self.dilations) != 7 or min(self.dilations) < 1:
+            raise ValueError(f"dilations are {self.dilations}; need seven numbers of 1 or more")
 
 
 PUBLISHED_DCE = Architecture()
@@ -83,17 +88,18 @@ class CurveNetwork(nn.Module):
         super().__init__()
         self.architecture = architecture
         wide = 2 * FEATURES
-        self.conv1 = self._convolution(3, FEATURES)
-        self.conv2 = self._convolution(FEATURES, FEATURES)
-        self.conv3 = self._convolution(FEATURES, FEATURES)
-        self.conv4 = self._convolution(FEATURES, FEATURES)
-        self.conv5 = self._convolution(wide, FEATURES)
-        self.conv6 = self._convolution(wide, FEATURES)
-        self.conv7 = self._convolution(wide, architecture.maps * architecture.map_channels)
+        dilations = architecture.dilations
+        self.conv1 = self._convolution(3, FEATURES, dilations[0])
+        self.conv2 = self._convolution(FEATURES, FEATURES, dilations[1])
+        self.conv3 = self._convolution(FEATURES, FEATURES, dilations[2])
+        self.conv4 = self._convolution(FEATURES, FEATURES, dilations[3])
+        self.conv5 = self._convolution(wide, FEATURES, dilations[4])
+        self.conv6 = self._convolution(wide, FEATURES, dilations[5])
+        self.conv7 = self._convolution(wide, architecture.maps * architecture.map_channels, dilations[6])
         self.context = GlobalContext() if architecture.context else None
         self.apply(_draw_initial_weights)
 
-    def _convolution(self, inputs: int, outputs: int) -> nn.Module:
+    def _convolution(self, inputs: int, outputs: int, dilation: int) -> nn.Module:
         raise NotImplementedError
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
@@ -113,15 +119,17 @@ class CurveNetwork(nn.Module):
 class DCENet(CurveNetwork):
     """Plain 3x3 convolutions; 79,416 weights as published, 24 maps (eight for each channel)."""
 
-    def _convolution(self, inputs: int, outputs: int) -> nn.Module:
-        return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=self.architecture.padding)
+    def _convolution(self, inputs: int, outputs: int, dilation: int) -> nn.Module:
+        padding = self.architecture.padding
+        return nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation, padding_mode=padding)
 
 
 class DCENetPlus(CurveNetwork):
     """Depthwise separable convolutions; 10,561 weights as published, 3 maps (one for each channel)."""
 
-    def _convolution(self, inputs: int, outputs: int) -> nn.Module:
-        depth = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, padding_mode=self.architecture.padding)
+    def _convolution(self, inputs: int, outputs: int, dilation: int) -> nn.Module:
+        padding = self.architecture.padding
+        depth = nn.Conv2d(inputs, inputs, 3, padding=dilation, dilation=dilation, groups=inputs, padding_mode=padding)
         return nn.Sequential(depth, nn.Conv2d(inputs, outputs, 1))
 
 

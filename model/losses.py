@@ -9,6 +9,7 @@ smoothness. Our own:
 - light floor: a dark region that holds detail becomes visible
 - highlights: what is bright stays as it is, so that lamps and skies do not burn out
 - flat tone: the same for flat greys; and of two of them, the brighter stays the brighter
+- exposure consistency: two exposures of one scene come out alike
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width, N grey levels.
 """
@@ -24,6 +25,7 @@ SPATIAL_PX = 4  # side of the regions whose differences are kept, as published
 EXPOSURE_PX = 16  # side of the patches whose brightness is controlled, as published
 REGION_PX = 8  # side of the regions that the light floor and the highlights look at
 CONTRAST_PX = (4, 12)  # sides of the regions whose ratios are kept
+CONSISTENCY_PX = 4  # side of the regions that two exposures are compared by: noise is not to be learnt
 FULL_DETAIL = 0.25  # contrast (deviation over mean) from which on a region counts fully as one that holds detail
 NOISE = 0.02  # brightness below which contrast is no sign of detail, and ratios mean little
 TONE_SLOPE = 0.25  # the least that an enhanced grey must rise for a rise of 1
@@ -31,7 +33,7 @@ DISORDER = 0.1  # weight of a rise that is missing, against the square of a miss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class LossWeights:
     """The weight of each loss, and the brightness asked for. The defaults are the published ones for `dce`."""
 
     spatial: float = 1.0
@@ -50,21 +52,7 @@ class Recipe:
     """Brightness asked of a region that holds detail."""
     highlights: float = 0.0
     flat: float = 0.0
-
-
-PUBLISHED_DCE_LOSSES = Recipe()
-PUBLISHED_PLUS_LOSSES = Recipe(smoothness=1600.0)
-NIGHT = Recipe(
-    spatial=0.0,
-    exposure=0.0,
-    colour=0.0,
-    smoothness=10.0,
-    contrast=1.0,
-    overall=10.0,
-    floor=15.0,
-    highlights=25.0,
-    flat=10.0,
-)
+    consistency: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +67,18 @@ class Enhancement:
     """`BKMHW`, in [-1, 1]."""
 
 
-def weighted_losses(recipe: Recipe, batch: Enhancement) -> dict[str, Tensor]:
+def weighted_losses(weights: LossWeights, batch: Enhancement) -> dict[str, Tensor]:
     """The losses of one batch of images, each times its weight; those of weight 0 are left out."""
     image, enhanced = batch.image, batch.enhanced
     every: dict[str, tuple[float, Callable[[], Tensor]]] = {
-        "spatial": (recipe.spatial, lambda: spatial_consistency(image, enhanced)),
-        "exposure": (recipe.exposure, lambda: exposure_control(enhanced, recipe.exposure_level)),
-        "colour": (recipe.colour, lambda: colour_constancy(enhanced)),
-        "smoothness": (recipe.smoothness, lambda: illumination_smoothness(batch.maps)),
-        "contrast": (recipe.contrast, lambda: relative_contrast(image, enhanced)),
-        "overall": (recipe.overall, lambda: overall_exposure(image, enhanced, recipe.overall_level)),
-        "floor": (recipe.floor, lambda: light_floor(image, enhanced, recipe.floor_level)),
-        "highlights": (recipe.highlights, lambda: highlights(image, enhanced)),
+        "spatial": (weights.spatial, lambda: spatial_consistency(image, enhanced)),
+        "exposure": (weights.exposure, lambda: exposure_control(enhanced, weights.exposure_level)),
+        "colour": (weights.colour, lambda: colour_constancy(enhanced)),
+        "smoothness": (weights.smoothness, lambda: illumination_smoothness(batch.maps)),
+        "contrast": (weights.contrast, lambda: relative_contrast(image, enhanced)),
+        "overall": (weights.overall, lambda: overall_exposure(image, enhanced, weights.overall_level)),
+        "floor": (weights.floor, lambda: light_floor(image, enhanced, weights.floor_level)),
+        "highlights": (weights.highlights, lambda: highlights(image, enhanced)),
     }
     return {name: weight * loss() for name, (weight, loss) in every.items() if weight}
 
@@ -163,3 +151,9 @@ def flat_tone(levels_N: Tensor, enhanced_N: Tensor, level: float) -> Tensor:
     misses = (enhanced_N - levels_N.clamp(min=level)).square().mean()
     disorder = (TONE_SLOPE * levels_N.diff() - enhanced_N.diff()).clamp(min=0).sum()
     return misses + DISORDER * disorder
+
+
+def exposure_consistency(enhanced_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
+    """How far the regions of two enhanced exposures of one scene are apart; only the first is pulled."""
+    first, second = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (enhanced_BCHW, other_BCHW.detach()))
+    return (first - second).abs().mean()

@@ -102,7 +102,8 @@ def _load_own(path: Path) -> Checkpoint:
                 f"{path}: a safetensors file that nightlift did not write (its metadata lacks format {FORMAT})"
             )
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    architecture = Architecture(**json.loads(metadata.pop("architecture")))
+    layout = json.loads(metadata.pop("architecture"))
+    architecture = Architecture(**layout | {"dilations": tuple(layout.get("dilations", PUBLISHED_DCE.dilations))})
     estimate_size = json.loads(metadata.pop("estimate_size"))
     return Checkpoint(network=_fill(architecture, tensors), estimate_size=estimate_size, notes=metadata)
 

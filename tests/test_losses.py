@@ -14,11 +14,8 @@ import torch
 from torch import Tensor
 
 from model.losses import (
-    NIGHT,
-    PUBLISHED_DCE_LOSSES,
-    PUBLISHED_PLUS_LOSSES,
     Enhancement,
-    Recipe,
+    LossWeights,
     colour_constancy,
     exposure_control,
     flat_tone,
@@ -30,6 +27,7 @@ from model.losses import (
     spatial_consistency,
     weighted_losses,
 )
+from model.recipes import NIGHT, PUBLISHED
 
 
 def golden(folder: Path, name: str) -> tuple[dict[str, float], Enhancement]:
@@ -49,12 +47,12 @@ def test_published_losses_have_the_published_values(shared: Path, name: str) -> 
     assert exposure_control(batch.enhanced, 0.6).item() == pytest.approx(values["exposure"], abs=1e-4)
     # the reference summed the maps before they were rounded to float16
     assert illumination_smoothness(batch.maps).item() == pytest.approx(values["smoothness"], abs=1e-5)
-    total = sum(term.item() for term in weighted_losses(PUBLISHED_DCE_LOSSES, batch).values())
+    total = sum(term.item() for term in weighted_losses(PUBLISHED.losses["dce"], batch).values())
     assert total == pytest.approx(values["total"], abs=2e-3)  # 200 times the rounding of the maps
 
 
 def test_published_weights() -> None:
-    dce, plus = PUBLISHED_DCE_LOSSES, PUBLISHED_PLUS_LOSSES
+    dce, plus = PUBLISHED.losses["dce"], PUBLISHED.losses["plus"]
     assert (dce.smoothness, dce.spatial, dce.colour, dce.exposure, dce.exposure_level) == (200, 1, 5, 10, 0.6)
     assert (plus.smoothness, plus.spatial, plus.colour, plus.exposure, plus.exposure_level) == (1600, 1, 5, 10, 0.6)
     assert set(weighted_losses(dce, grey_batch(0.3))) == {"spatial", "exposure", "colour", "smoothness"}
@@ -65,11 +63,11 @@ def grey_batch(level: float) -> Enhancement:
     return Enhancement(grey, grey.clone().requires_grad_(), torch.zeros(2, 8, 1, 32, 32, requires_grad=True))
 
 
-@pytest.mark.parametrize("recipe", [PUBLISHED_DCE_LOSSES, NIGHT], ids=["published", "night"])
+@pytest.mark.parametrize("weights", [PUBLISHED.losses["dce"], NIGHT.losses["dce"]], ids=["published", "night"])
 @pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
-def test_gradients_are_finite_on_grey_images(recipe: Recipe, level: float) -> None:
+def test_gradients_are_finite_on_grey_images(weights: LossWeights, level: float) -> None:
     batch = grey_batch(level)
-    torch.stack(list(weighted_losses(recipe, batch).values())).sum().backward()
+    torch.stack(list(weighted_losses(weights, batch).values())).sum().backward()
     for tensor in (batch.enhanced, batch.maps):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
@@ -78,8 +76,8 @@ def test_gradients_are_finite_on_grey_images(recipe: Recipe, level: float) -> No
 def test_a_term_is_its_loss_times_its_weight_and_none_at_weight_zero() -> None:
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     batch = Enhancement(image, image.sqrt(), torch.zeros(2, 8, 1, 32, 32))
-    once = weighted_losses(Recipe(colour=0, highlights=1), batch)
-    twice = weighted_losses(Recipe(colour=0, highlights=2), batch)
+    once = weighted_losses(LossWeights(colour=0, highlights=1), batch)
+    twice = weighted_losses(LossWeights(colour=0, highlights=2), batch)
     assert "colour" not in once
     assert twice["highlights"].item() == pytest.approx(2 * once["highlights"].item())
 

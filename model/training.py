@@ -1,0 +1,142 @@
+"""Zero-reference training, a step at a time: photos become examples, examples become losses, losses a better network.
+
+In the order data moves: a photo is cropped and flipped, given light of another colour, and shown in two exposures, a
+lighter one and a darker one; both are reduced as inference reduces, the network estimates curve maps on each, the
+curve is applied, and the losses say how good the results are. Every draw of an example comes from a seed of its own,
+so that it does not matter which worker prepares it, or beside which others.
+
+Tensor suffixes: B batch, C colour channels, H height, W width, N grey levels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from model.curves import apply_curve
+from model.darkening import darken, tint, underexpose
+from model.dce_net import CurveNetwork, Variant, build
+from model.losses import Enhancement, LossWeights, exposure_consistency, flat_tone, weighted_losses
+from model.recipes import Recipe
+
+STEPS = 8  # of the curve, as published
+GRADIENT_NORM = 0.1  # the most that a step may pull, as published
+WEIGHT_DECAY = 1e-4  # as published
+WARM_UP_STEPS = 50
+FLAT_LEVELS = 32  # flat greys shown in one step, most of them dark
+
+Examples = dict[str, Tensor]
+"""`image`: `BCHW`, what the network is to see. For an augmented recipe the darker exposures of all photos stand first,
+then the lighter ones in the same order, and `flat`: `N`, rising grey levels."""
+
+
+class Objective(nn.Module):
+    """A network under its losses: examples in, weighted losses out, in one forward pass, which is what DDP wraps."""
+
+    def __init__(self, network: CurveNetwork, weights: LossWeights, *, autocast: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.weights = weights
+        self.autocast = autocast
+        """dtype of the convolutions; None: float32."""
+
+    def forward(self, examples: Examples) -> dict[str, Tensor]:
+        """Each loss, times its weight, as a scalar; losses of weight 0 are left out."""
+        image_BCHW = examples["image"]
+        # channels last is the faster layout under bf16
+        with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
+            maps_BKMHW = self.network(image_BCHW.contiguous(memory_format=torch.channels_last)).float()
+        enhanced_BCHW = apply_curve(image_BCHW, maps_BKMHW, STEPS)
+        terms = weighted_losses(self.weights, Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW))
+        if self.weights.consistency:
+            darker, lighter = enhanced_BCHW.chunk(2)
+            terms["consistency"] = self.weights.consistency * exposure_consistency(darker, lighter)
+        if self.weights.flat:
+            levels_N = examples["flat"]
+            flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, 4, 4)
+            enhanced_N = apply_curve(flat_N3HW, self.network(flat_N3HW), STEPS)[:, 0, 0, 0]
+            terms["flat"] = self.weights.flat * flat_tone(levels_N, enhanced_N, self.weights.overall_level)
+        return terms
+
+
+def prepare(photos: Sequence[Tensor], seeds: Sequence[int], recipe: Recipe) -> Examples:
+    """Examples of one step. `photos`: `CHW`, uint8 sRGB, of any sizes; `seeds`: one for each."""
+    darker, lighter = zip(
+        *(_exposures(photo, seed, recipe) for photo, seed in zip(photos, seeds, strict=True)), strict=True
+    )
+    if not recipe.augmented:
+        return {"image": torch.stack(lighter)}
+    levels_N = torch.rand(FLAT_LEVELS, generator=Generator().manual_seed(seeds[0])).square().sort().values
+    return {"image": torch.stack([*darker, *lighter]), "flat": levels_N}
+
+
+def _exposures(photo_CHW: Tensor, seed: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """The darker and the lighter exposure of one photo, each `CHW` at the size that the network sees."""
+    generator = Generator().manual_seed(seed)
+    cropped_BCHW = crop(photo_CHW, recipe.reduction * recipe.size_px, generator)[None]
+    if not recipe.augmented:
+        exposed = reduced = F.avg_pool2d(cropped_BCHW, recipe.reduction)[0]
+        return exposed, reduced
+    tinted = tint(cropped_BCHW, generator)
+    darker, lighter = darken(tinted, generator), underexpose(tinted, generator)
+    return F.avg_pool2d(darker, recipe.reduction)[0], F.avg_pool2d(lighter, recipe.reduction)[0]
+
+
+def crop(photo_CHW: Tensor, side_px: int, generator: Generator) -> Tensor:
+    """A random square, `side_px` or more wide where the photo is, scaled to `side_px` and flipped at times.
+
+    `photo_CHW`: uint8. Returns `CHW`, float in [0, 1].
+    """
+    height, width = photo_CHW.shape[1:]
+    longest = min(height, width)
+    shortest = min(side_px, longest)
+    side, top, left, flip = torch.rand(4, generator=generator).tolist()
+    square = shortest + round(side * (longest - shortest))
+    top, left = round(top * (height - square)), round(left * (width - square))
+    pixels_1CHW = photo_CHW[None, :, top : top + square, left : left + square].float() / 255
+    scaled = F.interpolate(pixels_1CHW, (side_px, side_px), mode="bilinear", antialias=True)[0].clamp(0, 1)
+    return scaled.flip(-1) if flip < 0.5 else scaled
+
+
+def first_network(recipe: Recipe, variant: Variant, seed: int) -> CurveNetwork:
+    """A network with first weights, drawn by `seed`."""
+    torch.manual_seed(seed)
+    network = build(recipe.architectures[variant])
+    if recipe.first_weights == "lively":
+        _draw_lively_weights(network)
+    return network
+
+
+def _draw_lively_weights(network: CurveNetwork) -> None:
+    """Weights that keep the size of the features from layer to layer (He et al., ICCV 2015).
+
+    The published N(0, 0.02) shrinks them about fourfold a layer, which costs the first hundreds of steps.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    for weight in (parameter for parameter in network.conv7.parameters() if parameter.dim() == 4):
+        weight.data.mul_(0.1)  # the first maps are near zero
+
+
+def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), recipe.learning_rate, weight_decay=WEIGHT_DECAY)
+
+
+def learning_rate_factor(recipe: Recipe, step: int, steps: int) -> float:
+    """Of step `step` of `steps`, counted from 0: 1, or a short rise from 0 and a cosine down to 0."""
+    if recipe.schedule == "constant":
+        return 1.0
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+
+def descend(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
+    """One step against the gradient. Returns the norm that the gradient had before it was clipped."""
+    optimizer.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
+    optimizer.step()
+    return float(norm)
