@@ -51,6 +51,8 @@ class ImagesConfig:
     """Scale of the curve maps, 0 (no change) to 2; far above 1 brings up noise."""
     passes: int = 1
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
+    denoise: float = 0.0
+    """Smooths the noise that the curve amplified, 0 (off) to 2: 0.5 keeps more detail, 1 suits very dark photos."""
 
     variant: Variant = "dce"
     """The network: dce, or plus (smaller, faster)."""
@@ -126,7 +128,7 @@ class ImagesConfig:
         sizes = {"auto": checkpoint.estimate_size, "full": None}
         size = self.estimate_size if isinstance(self.estimate_size, int) else sizes[self.estimate_size]
         try:
-            look = Look(iterations=self.iterations, passes=self.passes, strength=self.strength)
+            look = Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
         except ValueError as error:
             raise UsageError(f"--{error}") from error
         return PhotoSettings(

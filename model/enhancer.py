@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
+from model.denoise import HALO_PX, denoise, local_gain
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
+DENOISED_BAND_PX = 1 << 17  # likewise, where every band also takes HALO_PX rows above and below it
 # Pixels of reduced copies that the network sees at once, for about 1.6 kB of memory each. A core is fastest with
 # few that stay in its cache, a GPU with many.
 CPU_BATCH_PX, GPU_BATCH_PX = 1 << 16, 1 << 19
@@ -36,6 +38,8 @@ class Look:
     """Times the whole estimate-and-apply is done, each on the result of the one before."""
     strength: float = 1.0
     """Scale of the curve maps: 0 leaves the image as it is, 1 is the network's own estimate, up to 2."""
+    denoise: float = 0.0
+    """How much noise to expect and smooth where the curve amplified it: 0 none, 1 a level of 8 bits, up to 2."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.iterations <= MAX_ITERATIONS:
@@ -44,6 +48,8 @@ class Look:
             raise ValueError(f"passes is {self.passes}; it must be between 1 and 4")
         if not 0 <= self.strength <= 2:
             raise ValueError(f"strength is {self.strength}; it must be between 0 and 2")
+        if not 0 <= self.denoise <= 2:
+            raise ValueError(f"denoise is {self.denoise}; it must be between 0 and 2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +102,31 @@ class Enhancer:
 
     @torch.inference_mode()
     def apply(self, image: Pixels, maps: CurveMaps) -> Pixels:
-        """Apply curve maps to an image at full size, in bands of rows; dtype and shape stay."""
-        height, width, channels = image.shape
+        """Apply curve maps to an image at full size, and denoise it, in bands of rows; dtype and shape stay."""
+        height, width, _ = image.shape
         white = float(np.iinfo(image.dtype).max)
+        halo = HALO_PX if self.look.denoise else 0
+        step = max(1, 2 * halo, (DENOISED_BAND_PX if halo else BAND_PX) // width)
         enhanced = np.empty_like(image)
-        step = max(1, BAND_PX // width)
         for top in range(0, height, step):
             rows = slice(top, min(top + step, height))
-            x = _tensor(image[rows]).to(self.device).permute(2, 0, 1)[None].float() / white
-            for maps_1KMHW in maps.passes:
-                x = apply_curve(x, upsample(maps_1KMHW, maps.factor, rows, width), self.look.iterations)
-            if x.shape[1] != channels:  # a grey image under one map for each channel
-                x = x.mean(dim=1, keepdim=True)
-            levels = (x[0] * white).round_().clamp_(0, white).permute(1, 2, 0)
-            enhanced[rows] = levels.to(torch.int32).cpu().numpy()
+            seen = slice(max(0, top - halo), min(rows.stop + halo, height))
+            x = _tensor(image[seen]).to(self.device).permute(2, 0, 1)[None].contiguous().float() / white
+            x = self._lifted(x, [upsample(maps_1KMHW, maps.factor, seen, width) for maps_1KMHW in maps.passes])
+            x = x[0, :, top - seen.start : rows.stop - seen.start]
+            enhanced[rows] = (x * white).round_().clamp_(0, white).permute(1, 2, 0).to(torch.int32).cpu().numpy()
         return enhanced
+
+    def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor]) -> Tensor:
+        """The look, but for estimating it: curves and denoising. `passes`: maps of the image's own size."""
+        x = image_BCHW
+        for maps_BKMHW in passes:
+            x = apply_curve(x, maps_BKMHW, self.look.iterations)
+        if x.shape[1] != image_BCHW.shape[1]:  # a grey image under one map for each channel
+            x = x.mean(dim=1, keepdim=True)
+        if self.look.denoise:
+            x = denoise(x, local_gain(image_BCHW, passes, self.look.iterations), self.look.denoise)
+        return x
 
     def _batches(self, images: Sequence[Pixels]) -> Iterator[list[int]]:
         """Places of images whose reduced copies are of one size: at most `batch_px` of copies, or one."""

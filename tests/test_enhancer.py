@@ -92,6 +92,52 @@ def test_two_passes_are_the_enhancement_of_the_enhanced() -> None:
     assert np.abs(twice.astype(int) - by_hand).max() <= 4  # of 65535: the hand-made one is rounded in between
 
 
+def _night(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    """Coarse dark patches with noise of one level of 8 bits."""
+    random = np.random.default_rng(4)
+    patches = random.uniform(0.03, 0.2, (height // 16 + 1, width // 16 + 1, channels)).repeat(16, 0).repeat(16, 1)
+    noisy = patches[:height, :width] + random.normal(0, 0.004, (height, width, channels))
+    return (noisy.clip(0, 1) * np.iinfo(dtype).max).round().astype(dtype)
+
+
+def _brightening(**architecture: object) -> Checkpoint:
+    """A network that lifts every photo alike: its last layer is all bias."""
+    checkpoint = _checkpoint(**architecture)
+    *_, weight, bias = checkpoint.network.parameters()
+    weight.data.zero_()
+    bias.data.fill_(-0.4)
+    return checkpoint
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("channels", "map_channels"), [(3, 1), (3, 3), (1, 1), (1, 3)])
+def test_denoising_smooths_what_was_lifted(dtype: type, channels: int, map_channels: int) -> None:
+    checkpoint, photo = _brightening(map_channels=map_channels), _night(64, 96, channels, dtype)
+    results = [Enhancer(checkpoint, Look(denoise=amount), estimate_size=32).enhance([photo])[0] for amount in (0, 1)]
+    assert {(each.shape, each.dtype) for each in results} == {(photo.shape, photo.dtype)}
+    inside = [each.reshape(4, 16, 6, 16, channels)[:, 5:11, :, 5:11].std(axis=(1, 3)).mean() for each in results]
+    assert inside[1] < 0.5 * inside[0]
+    assert results[1].mean() == pytest.approx(results[0].mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_denoising_changes_nothing_where_the_curve_does_nothing(dtype: type) -> None:
+    photo = _night(64, 96, dtype=dtype)
+    [enhanced] = Enhancer(_checkpoint(), Look(strength=0, denoise=2), estimate_size=32).enhance([photo])
+    assert (enhanced == photo).all()
+
+
+@pytest.mark.parametrize("size", [(200, 130), (17, 400), (400, 7)])
+def test_denoised_bands_equal_the_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = _night(*size, dtype=np.uint16)
+    enhancer = Enhancer(_brightening(), Look(denoise=1, passes=2, strength=0.5), estimate_size=32)
+    [maps] = enhancer.estimate([photo])
+    whole = enhancer.apply(photo, maps)
+    monkeypatch.setattr("model.enhancer.DENOISED_BAND_PX", 1)
+    assert (enhancer.apply(photo, maps) == whole).all()
+    assert (whole != Enhancer(_brightening(), Look(passes=2, strength=0.5), estimate_size=32).apply(photo, maps)).any()
+
+
 def test_bf16_is_close_to_fp32() -> None:
     photo = _photo(64, 64)
     [fine] = Enhancer(_checkpoint(), estimate_size=None, precision="fp32").enhance([photo])
@@ -99,7 +145,9 @@ def test_bf16_is_close_to_fp32() -> None:
     assert np.abs(fine.astype(int) - coarse).max() <= 4
 
 
-@pytest.mark.parametrize("wrong", [{"iterations": 17}, {"iterations": -1}, {"passes": 0}, {"strength": 3.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"iterations": 17}, {"iterations": -1}, {"passes": 0}, {"strength": 3.0}, {"denoise": -0.1}]
+)
 def test_looks_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Look(**wrong)  # type: ignore[arg-type]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jobs.images import ImagesConfig
 from model import Architecture, Checkpoint, Look, build
+from pipeline.errors import UsageError
 from pipeline.images import decode
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode, mean_luma
 from pipeline.records import Outcome, Record
@@ -120,14 +122,32 @@ def test_settled_photos_pass_the_later_steps_untouched(tmp_path: Path) -> None:
     assert [work.outcome.outcome for work in works] == ["failed", "done"]
 
 
+def test_denoise_leaves_alpha_as_it_is(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).integers(0, 60, (30, 40, 4), dtype=np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(sink, "png")
+    record = _record(tmp_path, "a.png", sink.getvalue())
+    assert _run(record, PhotoSettings(look=Look(denoise=2))).outcome == "done"
+    with Image.open(record.destination) as written:
+        assert (np.asarray(written)[..., 3] == pixels[..., 3]).all()
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 2.5, float("nan")])
+def test_a_denoise_out_of_range_is_wrong_usage(wrong: float) -> None:
+    with pytest.raises(UsageError, match=f"--denoise is {wrong}; it must be between 0 and 2"):
+        ImagesConfig(src=".", dst="out", denoise=wrong).settings(CHECKPOINT)
+
+
 def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
     other = Checkpoint(network=build(Architecture()), estimate_size=256)
     settings = [
         PhotoSettings(),
         PhotoSettings(look=Look(strength=0.5)),
+        PhotoSettings(look=Look(denoise=0.5)),
+        PhotoSettings(look=Look(denoise=1.0)),
         PhotoSettings(quality=80),
         PhotoSettings(estimate_size=None),
         PhotoSettings(skip_bright="copy"),
     ]
-    assert len({each.fingerprint(CHECKPOINT) for each in settings} | {PhotoSettings().fingerprint(other)}) == 6
+    assert len({each.fingerprint(CHECKPOINT) for each in settings} | {PhotoSettings().fingerprint(other)}) == 8
     assert PhotoSettings().fingerprint(CHECKPOINT) == PhotoSettings().fingerprint(CHECKPOINT)
