@@ -1,0 +1,249 @@
+"""The evaluation job: `nightlift evaluate SRC OUT`, or `python -m jobs.evaluate SRC OUT` from a checkout."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import arg
+
+from jobs.cluster import cluster_cpus, ray_cluster
+from jobs.progress import Progress
+from jobs.score_tables import line, scores_csv, summary_csv, table, without_score
+from model import DEFAULT_WEIGHTS, Checkpoint, Look, WeightsError, load
+from pipeline.contact_sheet import SheetRow, coded, contact_sheet
+from pipeline.credentials import parse_options
+from pipeline.errors import UsageError
+from pipeline.evaluation import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
+from pipeline.plan import Selection
+from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, shown
+
+log = logging.getLogger("nightlift")
+
+SCORES, SUMMARY, SHEET = "nightlift_scores.csv", "nightlift_summary.csv", "nightlift_sheet.jpg"
+SHOWN_PROBLEMS = 10
+SHEET_WIDTH_PX = 2400  # about: a column is at most 480 pixels wide and at least 200
+MOST_SHEET_ROWS = 40
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """Score photos as they are and as networks enhance them: several networks side by side.
+
+    Prints a table of means; writes the scores of each photo, the means and a contact sheet to OUT. No enhanced photo is
+    written. Exit status: 0 all scored, 1 some photos left out (each is named), 2 wrong usage or nothing to read.
+    """
+
+    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
+    """Photos: a folder (with all below it), a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
+    out: tyro.conf.Positional[Annotated[str, arg(metavar="OUT")]]
+    """Folder or bucket URL for nightlift_scores.csv, nightlift_summary.csv and nightlift_sheet.jpg."""
+
+    ref: Annotated[str | None, arg(metavar="REF")] = None
+    """What the photos should look like: the same paths below another folder; extensions may differ. Adds PSNR, SSIM and
+    MAE. Needs nightlift[evaluate]."""
+    weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
+    """Networks to compare: dce, plus, .safetensors files, published .pth files. none: score the photos as they are."""
+
+    iterations: int = 8
+    """Steps of the light-enhancement curve, 0 to 16."""
+    strength: float = 1.0
+    """Scale of the curve maps, 0 to 2."""
+    passes: int = 1
+    """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
+    denoise: float = 0.0
+    """How much noise to smooth where the curve amplified it, 0 to 2."""
+    estimate_size: int | Literal["auto", "full"] = "auto"
+    """Long side in pixels of the reduced copy that networks see. auto: what each was trained for, which is full size
+    for published ones."""
+    max_pixels: int = 500_000_000
+    """Leave out photos with more pixels than this."""
+
+    sheet_rows: int = 6
+    """Photos on the contact sheet, spread evenly over all; 0 for no sheet."""
+    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
+    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """No paths below SRC that match this pattern; may be given several times."""
+    limit: Annotated[int | None, arg(metavar="INT")] = None
+    """Score at most this many photos."""
+    workers: Annotated[int | None, arg(metavar="INT")] = None
+    """Photos worked at once. By default as many as the cluster has CPU cores."""
+    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
+    """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
+
+    def __post_init__(self) -> None:
+        for flag, value, least in (("limit", self.limit, 1), ("workers", self.workers, 1)):
+            if value is not None and value < least:
+                raise UsageError(f"--{flag} is {value}; it must be {least} or more")
+        if not 0 <= self.sheet_rows <= MOST_SHEET_ROWS:
+            raise UsageError(f"--sheet-rows is {self.sheet_rows}; it must be between 0 and {MOST_SHEET_ROWS}")
+        if isinstance(self.estimate_size, int) and self.estimate_size < 16:
+            raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels is {self.max_pixels}; it must be 1 or more")
+        for name, place in (("SRC", self.src), ("OUT", self.out), ("--ref", self.ref)):
+            if place is not None and not place.strip():
+                raise UsageError(f"{name} is empty; give a folder, a file or a URL")
+        if protocol_of(self.out) in WEB:
+            raise UsageError(
+                f"{shown(self.out)}: a web server is a source, not a destination; give a folder or a bucket"
+            )
+        for place in (self.src, self.ref):
+            if place and real(absolute(place)) == real(absolute(self.out)):
+                raise UsageError(f"{self.out}: OUT is where the photos are; its contact sheet would be taken for one")
+
+    @property
+    def look(self) -> Look:
+        try:
+            return Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
+        except ValueError as error:
+            raise UsageError(f"--{error}") from error
+
+
+def run(config: EvaluateConfig) -> int:
+    """The whole job. Returns the exit status; raises NightliftError for what stops it before the first photo."""
+    if config.ref and find_spec("skimage") is None:
+        raise UsageError('--ref needs scikit-image, for SSIM: pip install "nightlift[evaluate]"')
+    networks = named_networks(config.weights)
+    places = [config.src, config.out, *([config.ref] if config.ref else [])]
+    storage = Storage.from_environment(places, parse_options(config.storage_options))
+    out = absolute(config.out)
+    if storage.exists(out) and not storage.is_folder(out):
+        raise UsageError(f"{out}: is a file; give a folder")
+    found = find_pairs(
+        storage,
+        config.src,
+        config.ref,
+        Selection(include=config.include, exclude=config.exclude),
+        outside=out,
+    )
+    pairs = found.pairs[: config.limit]
+    if found.ignored:
+        log.info("no photos by their names: %d files, such as %s", len(found.ignored), found.ignored[0])
+    if not pairs and not found.problems:
+        raise UsageError(f"{shown(config.src)}: no photos there that nightlift reads, or none that were let through")
+    evaluation = Evaluation(
+        storage=storage,
+        networks=networks,
+        look=config.look,
+        estimate_size=config.estimate_size,
+        max_pixels=config.max_pixels,
+    )
+    judgements = list(found.problems)
+    if pairs:
+        with ray_cluster(config.workers):
+            judgements += _judged(evaluation, pairs, config)
+    judgements.sort(key=lambda judgement: judgement.name)
+    written = _write(storage, out, judgements)
+    _report(judgements, written)
+    return 1 if any(judgement.problem for judgement in judgements) else 0
+
+
+def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
+    """Networks by the name they have in the table: a file's own without its extension, all of it where two are alike.
+
+    Raises UsageError.
+    """
+    if list(weights) == ["none"]:
+        return {}
+    shipped = {str(name): path for name, path in DEFAULT_WEIGHTS.items()}
+    paths = [shipped.get(name) or Path(name) for name in dict.fromkeys(weights)]
+    stems = [path.stem for path in paths]
+    networks: dict[str, Checkpoint] = {}
+    for path in paths:
+        unique = stems.count(path.stem) == 1 and path.stem not in (INPUT, REFERENCE)
+        try:
+            networks[path.stem if unique else str(path)] = load(path)
+        except WeightsError as error:
+            known = "; --weights takes dce, plus, none, or files" if not path.suffix else ""
+            raise UsageError(f"{error}{known}") from error
+    return networks
+
+
+def _judged(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfig) -> Iterator[Judgement]:
+    """One judgement for each pair, as they come: a Ray task for each, twice as many as workers under way."""
+    import ray
+
+    rows = min(config.sheet_rows, len(pairs))
+    on_sheet = {index * len(pairs) // rows for index in range(rows)}
+    judge = ray.remote(num_cpus=1, max_retries=1)(_judge)
+    shared = ray.put(evaluation)
+    todo = iter(enumerate(pairs))
+    workers = config.workers or cluster_cpus()
+    log.info("scoring %d photos with %d workers", len(pairs), workers)
+    progress = Progress(len(pairs), "photo")
+    under_way: dict[ray.ObjectRef[Judgement], Pair] = {}
+    try:
+        while True:
+            for index, pair in islice(todo, max(0, workers - len(under_way))):
+                under_way[judge.remote(shared, pair, index in on_sheet)] = pair
+            if not under_way:
+                return
+            ready, _ = ray.wait(list(under_way))
+            pair = under_way.pop(ready[0])
+            try:
+                judgement = ray.get(ready[0])
+            except ray.exceptions.RayError as error:
+                reason = (
+                    f"{pair.name}: two workers died at it, of a crash or for want of memory ({type(error).__name__})"
+                )
+                judgement = Judgement(name=pair.name, problem=reason)
+            progress.advance(failed=bool(judgement.problem))
+            yield judgement
+    finally:
+        progress.close()
+
+
+def _judge(evaluation: Evaluation, pair: Pair, with_pictures: bool) -> Judgement:
+    return evaluation(pair, with_pictures=with_pictures)
+
+
+def _write(storage: Storage, out: str, judgements: Sequence[Judgement]) -> list[str]:
+    """The files at OUT; returns where they are."""
+    files = {SCORES: scores_csv(judgements), SUMMARY: summary_csv(judgements)}
+    pictured = [judgement for judgement in judgements if judgement.pictures]
+    if pictured:
+        files[SHEET] = _sheet(pictured)
+    for name, content in files.items():
+        storage.write(join(out, name), content)
+    return [join(out, name) for name in files]
+
+
+def _sheet(judgements: Sequence[Judgement]) -> bytes:
+    versions = list(dict.fromkeys(version for judgement in judgements for version in judgement.pictures))
+    side = max(200, min(480, SHEET_WIDTH_PX // len(versions)))
+    rows = [
+        SheetRow(
+            caption=judgement.name,
+            pictures=[judgement.pictures.get(version) for version in versions],
+            notes=[line(judgement.scores[version]) if version in judgement.scores else "" for version in versions],
+        )
+        for judgement in judgements
+    ]
+    return coded(contact_sheet(versions, rows, cell_px=(side, side)), SHEET)
+
+
+def _report(judgements: Sequence[Judgement], written: Sequence[str]) -> None:
+    """What a person sees at the end: the table, what was left out, and where the rest is."""
+    problems = [judgement.problem for judgement in judgements if judgement.problem]
+    if len(problems) < len(judgements):
+        print(table(judgements))
+    for sentence in without_score(judgements):
+        print(sentence)
+    if problems:
+        print(f"{len(problems)} photos left out:", *problems[:SHOWN_PROBLEMS], sep="\n  ")
+    if len(problems) > SHOWN_PROBLEMS:
+        print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more: see {SCORES}")
+    print(*written, sep="\n")
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

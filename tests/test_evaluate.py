@@ -1,0 +1,161 @@
+"""The evaluation job: right numbers for every photo, several networks side by side, and nothing left out in silence."""
+
+import csv
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs import evaluate
+from jobs.evaluate import EvaluateConfig, named_networks, run
+from model import DEFAULT_WEIGHTS, Enhancer, Look, load
+from model.metrics import against_reference, statistics
+from pipeline.errors import NotFound, UsageError
+from pipeline.evaluation import Evaluation, find_pairs
+from pipeline.plan import Selection
+from pipeline.storage import Storage
+from tests.media import jpeg, night, saved
+
+
+def light(seed: int) -> np.ndarray:
+    return (night(120, 100, seed=seed).astype(float) ** 0.6 * 9).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Photos and references: `a` and `sub/b` are pairs."""
+    dark, bright = tmp_path / "dark", tmp_path / "bright"
+    for folder in (dark, bright):
+        (folder / "sub").mkdir(parents=True)
+    for name, seed in (("a", 1), ("sub/b", 2)):
+        (dark / f"{name}.png").write_bytes(saved(night(120, 100, seed=seed), "PNG"))
+        (bright / f"{name}.bmp").write_bytes(saved(light(seed), "BMP"))
+    return dark, bright
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_networks_side_by_side(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dark, bright = folders
+    out = tmp_path / "out"
+    assert run(EvaluateConfig(src=str(dark), out=str(out), ref=str(bright))) == 0
+    scores = rows(out / "nightlift_scores.csv")
+    assert [(row["photo"], row["version"]) for row in scores] == [
+        (photo, version) for photo in ("a.png", "sub/b.png") for version in ("input", "dce", "plus", "reference")
+    ]
+    checkpoint = load(DEFAULT_WEIGHTS["dce"])
+    [enhanced] = Enhancer(checkpoint, estimate_size=checkpoint.estimate_size).enhance([night(120, 100, seed=1)])
+    expected = {**against_reference(enhanced, light(1)), **statistics(enhanced)}
+    assert {name: float(scores[1][name]) for name in expected} == pytest.approx(expected)
+    assert scores[3]["psnr"] == ""
+    summary = {row["version"]: row for row in rows(out / "nightlift_summary.csv")}
+    both = [float(row["psnr"]) for row in scores if row["version"] == "dce"]
+    assert float(summary["dce"]["psnr"]) == pytest.approx(sum(both) / 2)
+    assert summary["dce"]["photos"] == "2"
+    with Image.open(out / "nightlift_sheet.jpg") as sheet:
+        assert sheet.width > 4 * 200
+    printed = capsys.readouterr().out
+    assert printed.startswith("mean of 2 photos")
+    assert f"{sum(both) / 2:.2f}" in printed
+    assert str(out / "nightlift_sheet.jpg") in printed
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_bad_files_are_named_and_left_out(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dark, bright = folders
+    (dark / "broken.jpg").write_bytes(jpeg(night())[:200])
+    (dark / "lonely.png").write_bytes(saved(night(), "PNG"))
+    (dark / "other_size.png").write_bytes(saved(night(40, 30), "PNG"))
+    (bright / "broken.jpg").write_bytes(jpeg(night()))
+    (bright / "other_size.png").write_bytes(saved(night(41, 30), "PNG"))
+    (dark / "notes.txt").write_text("no photo")
+    out = tmp_path / "out"
+    assert run(EvaluateConfig(src=str(dark), out=str(out), ref=str(bright), weights=("none",))) == 1
+    problems = {row["photo"]: row["problem"] for row in rows(out / "nightlift_scores.csv") if row["problem"]}
+    assert problems.keys() == {"broken.jpg", "lonely.png", "other_size.png"}
+    assert "copy the file again" in problems["broken.jpg"]
+    assert "no reference" in problems["lonely.png"]
+    assert "40x30 and 41x30" in problems["other_size.png"]
+    printed = capsys.readouterr().out
+    assert "3 photos left out" in printed
+    assert "mean of 2 photos" in printed
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_without_references_in_a_bucket(bucket: str) -> None:
+    fs, _ = Storage.from_environment([bucket], {}).filesystem(bucket)
+    fs.pipe_file(f"{bucket}/in/a.jpg", jpeg(night()))
+    assert run(EvaluateConfig(src=f"{bucket}/in", out=f"{bucket}/in/scores", weights=("plus",))) == 0
+    assert run(EvaluateConfig(src=f"{bucket}/in", out=f"{bucket}/in/scores", weights=("plus",))) == 0  # not the sheet
+    scores = fs.cat_file(f"{bucket}/in/scores/nightlift_scores.csv").decode().splitlines()
+    assert scores[0].startswith("photo,version,niqe,brisque,luma")
+    assert [line.split(",")[:3] for line in scores[1:]] == [["a.jpg", "input", ""], ["a.jpg", "plus", ""]]
+    assert Image.open(BytesIO(fs.cat_file(f"{bucket}/in/scores/nightlift_sheet.jpg"))).format == "JPEG"
+
+
+def test_pairing(folders: tuple[Path, Path]) -> None:
+    dark, bright = folders
+    (bright / "a.png").write_bytes(b"")  # the same name goes before another extension
+    pairs = find_pairs(Storage(), str(dark), str(bright), Selection()).pairs
+    assert [pair.reference for pair in pairs] == [str(bright / "a.png"), str(bright / "sub" / "b.bmp")]
+    (bright / "sub" / "b.jpg").write_bytes(b"")
+    assert [found.name for found in find_pairs(Storage(), str(dark), str(bright), Selection()).problems] == [
+        "sub/b.png"
+    ]
+    [one] = find_pairs(Storage(), str(dark / "a.png"), str(bright / "sub" / "b.bmp"), Selection()).pairs
+    assert one.reference == str(bright / "sub" / "b.bmp")
+    with pytest.raises(NotFound):
+        find_pairs(Storage(), str(dark), str(bright / "nowhere"), Selection())
+
+
+def test_look_and_estimate_size_reach_the_networks(folders: tuple[Path, Path]) -> None:
+    [pair] = find_pairs(Storage(), str(folders[0]), None, Selection(include=("a.png",))).pairs
+    networks = {"dce": load(DEFAULT_WEIGHTS["dce"])}
+    found = [
+        Evaluation(storage=Storage(), networks=networks, look=look, estimate_size=size)(pair).scores["dce"]["luma"]
+        for look, size in ((Look(), "auto"), (Look(iterations=4), "auto"), (Look(), 32))
+    ]
+    assert len(set(found)) == 3
+    assert found[1] < found[0]
+
+
+def test_names_of_networks(tmp_path: Path) -> None:
+    (tmp_path / "plus.safetensors").write_bytes(DEFAULT_WEIGHTS["plus"].read_bytes())
+    (tmp_path / "mine.safetensors").write_bytes(DEFAULT_WEIGHTS["plus"].read_bytes())
+    paths = [str(tmp_path / "plus.safetensors"), str(tmp_path / "mine.safetensors")]
+    assert list(named_networks(["dce", *paths])) == ["dce", "plus", "mine"]
+    assert list(named_networks(["plus", paths[0]])) == [str(DEFAULT_WEIGHTS["plus"]), paths[0]]
+    assert named_networks(["none"]) == {}
+    with pytest.raises(UsageError, match="no such weights file"):
+        named_networks(["dec"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"limit": 0}, "--limit is 0"),
+        ({"sheet_rows": 1000}, "--sheet-rows"),
+        ({"estimate_size": 3}, "--estimate-size"),
+        ({"out": "photos/"}, "OUT is where the photos are"),
+        ({"ref": "scores"}, "OUT is where the photos are"),
+        ({"out": "https://example.org/x"}, "web server"),
+    ],
+)
+def test_wrong_usage_is_told_at_once(flags: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        EvaluateConfig(**{"src": "photos", "out": "scores", **flags})
+
+
+def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(evaluate, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"nightlift\[evaluate\]"):
+        run(EvaluateConfig(src=str(tmp_path), out=str(tmp_path / "out"), ref=str(tmp_path)))
+    with pytest.raises(UsageError, match="no photos"):  # not needed without references
+        run(EvaluateConfig(src=str(tmp_path), out=str(tmp_path / "out")))
