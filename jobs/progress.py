@@ -12,12 +12,13 @@ LOG_EVERY_S = 10.0
 
 
 class Progress:
-    """Counts finished inputs towards `total`, with rate, failures and time left."""
+    """Counts finished inputs towards `total`, with rate, failures and time left. `done`: before this run."""
 
-    def __init__(self, total: int, unit: str) -> None:
+    def __init__(self, total: int, unit: str, *, done: int = 0) -> None:
         self._terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
+            initial=done,
             unit=unit,
             file=sys.stderr if self._terminal else _Nowhere(),
             dynamic_ncols=True,
@@ -31,6 +32,29 @@ class Progress:
         if self._failed:
             self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
         self._bar.update()
+        self._log_now_and_then()
+
+    def advance_to(self, done: int) -> None:
+        """So many are finished by now, none of them failed."""
+        self._bar.update(max(0, done - self._bar.n))
+        self._log_now_and_then()
+
+    def say(self, line: str) -> None:
+        """A line of text: over the bar on a terminal, with the time left in a log."""
+        if self._terminal:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            self._logged_at = time.monotonic()
+            log.info("%s  [%s left]", line, self.time_left)
+
+    @property
+    def time_left(self) -> str:
+        """Like `12:34`; `?` before anything is known of the rate."""
+        numbers = self._bar.format_dict
+        rate = numbers["rate"] or (self._bar.n - self._bar.initial) / max(numbers["elapsed"], 1e-3)
+        return str(tqdm.format_interval((self._bar.total - self._bar.n) / rate)) if rate > 0 else "?"
+
+    def _log_now_and_then(self) -> None:
         if not self._terminal and time.monotonic() - self._logged_at >= LOG_EVERY_S:
             self._logged_at = time.monotonic()
             log.info("%s", self._bar)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from model.dce_net import PUBLISHED_DCE, PUBLISHED_PLUS, Architecture, CurveNetwork, Variant, build
@@ -71,6 +71,13 @@ def load(path: Path) -> Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write `checkpoint` as safetensors; the file appears whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(to_bytes(checkpoint))
+    part.replace(path)
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """The content of the safetensors file of `checkpoint`."""
     metadata = {
         "format": FORMAT,
         "architecture": json.dumps(asdict(checkpoint.network.architecture)),
@@ -80,9 +87,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     tensors = {
         name: tensor.detach().float().cpu().contiguous() for name, tensor in checkpoint.network.state_dict().items()
     }
-    part = path.with_name(f".{path.name}.part")
-    save_file(tensors, part, metadata)
-    part.replace(path)
+    return serialize(tensors, metadata)
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

@@ -8,6 +8,7 @@
      |    +-- Unreachable        unreachable      no answer from the endpoint
      |    +-- ManifestError      manifest         the manifest could not be read or written
      +-- ClusterError            cluster          Ray could not go on
+     +-- Diverged                diverged         training came to a loss that is not a number
      +-- MediaError              media            a file that cannot be enhanced
           +-- EmptyFile          empty            0 bytes
           +-- NotMedia           not_media        not of any known format, whatever its name says
@@ -21,7 +22,7 @@ A message says which file, what was found, and what to do.
 Codes of rows that no error of ours stands behind:
 
     already_bright    skipped   --skip-bright
-    not_a_photo       skipped   the name is no photo's
+    not_a_photo       skipped   the name is no photo's; in training, no video's either
     not_followed      skipped   a link to a folder, a pipe, a device
     unreadable        failed    a folder or link that could not be read when the source was listed
     bad_name          failed    a name that is not UTF-8
@@ -65,6 +66,10 @@ class ManifestError(StorageError):
 
 class ClusterError(NightliftError):
     code = "cluster"
+
+
+class Diverged(NightliftError):
+    code = "diverged"
 
 
 class MediaError(NightliftError):

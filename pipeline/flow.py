@@ -2,18 +2,22 @@
 
     fused   records -> [read, decode, enhance, encode, write] -> outcomes         one pool of CPU actors
     split   records -> [read, decode] -> [enhance] -> [encode, write] -> outcomes  tasks, GPU actors, tasks
+    training   records -> [read, decode, make small] -> blocks of pictures, kept   tasks
 
 Fused passes references and no pixels: on CPUs nothing else pays. Split keeps a GPU fed by many decoding CPUs, at the
-cost of carrying pixels between processes. Both call the same steps and give the same files.
+cost of carrying pixels between processes. Both call the same steps and give the same files. What training sees stays in
+Ray's object store, where every worker of the training finds every picture.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import ray.data
 import torch
 from ray.data import ActorPoolStrategy, DataContext
@@ -25,13 +29,17 @@ from pipeline.errors import ClusterError
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
+from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
 
 RECORDS_PER_BLOCK = 16  # a block is what a worker takes at a time
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
+PICTURES_BLOCK_BYTES = 16 << 20  # a block of pictures: what a training worker fetches at a time
 ATTEMPTS = 2  # at a photo whose worker dies; then it is named, and the job goes on without it
 
 Batch = dict[str, Any]
 Handle = Any  # of the `Attempts` actor
+BlockRef = Any  # ray.ObjectRef of a pa.Table by PICTURES_SCHEMA
+Work = TypeVar("Work", Development, Reading)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,14 +63,10 @@ class PhotoFlow:
         blocks = _blocks(len(records), self.workers)
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
         graph = self._fused if self.topology == "fused" else self._split
-        attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
-        outcomes = graph(dataset, ActorPoolStrategy(size=min(self.workers, blocks)), attempts)
-        try:
+        outcomes = graph(dataset, ActorPoolStrategy(size=min(self.workers, blocks)), _new_attempts())
+        with _ray_errors():
             for row in outcomes.iter_rows():
                 yield Outcome(**row)
-        except (RayError, SystemException) as error:
-            last = str(error).strip().splitlines()[-1]
-            raise ClusterError(f"Ray ended the job ({last}); run the same command again to go on from here") from error
 
     def _fused(self, records: ray.data.Dataset, pool: ActorPoolStrategy, attempts: Handle) -> ray.data.Dataset:
         return records.map_batches(
@@ -91,6 +95,30 @@ class PhotoFlow:
         return 1 if self.device.startswith("cuda") else 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPhotoFlow:
+    """What the graph needs to read what a network is trained on."""
+
+    read: ReadPictures
+    cpus: int
+
+    def run(self, records: Sequence[Record]) -> Iterator[tuple[BlockRef, pa.Table]]:
+        """Blocks of read files as they come: a reference to keep, and the same without the pixels.
+
+        One row for each record, in any order. The pixels stay in the object store as long as the reference lives; Ray
+        moves them to disk where memory is short. Needs an initialised Ray. Raises ClusterError.
+        """
+        _configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES)
+        blocks = _blocks(len(records), self.cpus)
+        dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
+        pictures = dataset.map_batches(PicturesTask(self.read, _new_attempts()), batch_size=1, num_cpus=1)
+        describe = ray.remote(num_cpus=0)(_without_pixels)
+        with _ray_errors():
+            for bundle in pictures.iter_internal_ref_bundles():
+                for reference in bundle.block_refs:
+                    yield reference, ray.get(describe.remote(reference))
+
+
 class Attempts:
     """Which photos workers have begun and not finished: where a worker died, its photo is begun again."""
 
@@ -106,17 +134,17 @@ class Attempts:
         del self._begun[source]
 
 
-class Watched:
+class Watched(Generic[Work]):
     """One step, or all of them, not begun again on a photo at which workers died `ATTEMPTS` times."""
 
-    def __init__(self, step: Callable[[Development], Development], attempts: Handle) -> None:
-        self.step = step
+    def __init__(self, step: Callable[[Work], Work], attempts: Handle) -> None:
+        self.step: Callable[[Work], Work] = step
         self.attempts = attempts
 
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: Work) -> Work:
         source = work.record.source
         count = ray.get(self.attempts.begin.remote(source))
-        done = self.step(work) if count <= ATTEMPTS else _lost(work.record)
+        done = self.step(work) if count <= ATTEMPTS else _lost(type(work).of(work.record))
         done.outcome.attempts = max(done.outcome.attempts, min(count, ATTEMPTS))
         self.attempts.finish.remote(source)
         return done
@@ -128,7 +156,7 @@ class FusedWorker:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         torch.set_num_threads(1)  # several threads on shared cores are many times slower
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
-        self.develop = Watched(steps, attempts)
+        self.develop: Watched[Development] = Watched(steps, attempts)
 
     def __call__(self, batch: Batch) -> Batch:
         return _outcomes([self.develop(work) for work in _works(batch)])
@@ -160,8 +188,23 @@ class EncodeTask:
         return _outcomes([self.encode(work) for work in batch["work"]])
 
 
-def _lost(record: Record) -> Development:
-    lost = Development.of(record)
+class PicturesTask:
+    """Reads photos and videos into small pictures."""
+
+    def __init__(self, read: ReadPictures, attempts: Handle) -> None:
+        self.read = Watched(read, attempts)
+
+    def __call__(self, batch: Batch) -> pa.Table:
+        rows = [self.read(Reading.of(record)).row() for record in _records(batch)]
+        return pa.Table.from_pylist(rows, schema=PICTURES_SCHEMA)
+
+
+def _without_pixels(block: pa.Table) -> pa.Table:
+    """Only this travels to the driver."""
+    return block.drop_columns(["pictures"])
+
+
+def _lost(lost: Work) -> Work:
     lost.outcome.code = "worker_died"
     lost.outcome.message = (
         f"{lost.outcome.source}: {ATTEMPTS} workers died at it, of a crash or for want of memory; leave it out"
@@ -175,11 +218,14 @@ def _blocks(records: int, workers: int) -> int:
     return max(1, -(-records // max(1, rows)))
 
 
+def _records(batch: Batch) -> list[Record]:
+    columns = [batch[name].tolist() for name in Record.__slots__]
+    return [Record(**dict(zip(Record.__slots__, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
 def _works(batch: Batch) -> list[Development]:
     """The photos that a batch of records refers to."""
-    columns = [batch[name].tolist() for name in Record.__slots__]
-    rows = (dict(zip(Record.__slots__, row, strict=True)) for row in zip(*columns, strict=True))
-    return [Development.of(Record(**row)) for row in rows]
+    return [Development.of(record) for record in _records(batch)]
 
 
 def _objects(works: Sequence[Development]) -> Batch:
@@ -193,10 +239,24 @@ def _outcomes(works: Sequence[Development]) -> Batch:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _configure_ray_data() -> None:
+def _new_attempts() -> Handle:
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+
+
+@contextmanager
+def _ray_errors() -> Iterator[None]:
+    try:
+        yield
+    except (RayError, SystemException) as error:
+        last = str(error).strip().splitlines()[-1]
+        raise ClusterError(f"Ray ended the job ({last}); run the same command again to go on from here") from error
+
+
+def _configure_ray_data(block_bytes: int = 1) -> None:
+    """`block_bytes`: outcomes are gathered to so much before they are handed on; by default each goes by itself."""
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the job draws its own, from the outcomes
-    context.target_max_block_size = 1  # hand each outcome on as soon as it is there
+    context.target_max_block_size = block_bytes
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":  # its log file keeps everything
             handler.setLevel(logging.CRITICAL)

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import fsspec
@@ -126,6 +126,15 @@ class Storage:
         fs, path = self.filesystem(url)
         with storage_errors(url):
             return bytes(fs.cat_file(path))
+
+    @contextmanager
+    def open(self, url: str) -> Iterator[BinaryIO]:
+        """A seekable file to read from, of which only what is asked for is fetched. Raises as `read` does."""
+        fs, path = self.filesystem(url)
+        with storage_errors(url):
+            file = fs.open(path, "rb")
+        with file:
+            yield file
 
     def write(self, url: str, data: bytes) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between."""

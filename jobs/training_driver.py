@@ -1,0 +1,327 @@
+"""The driver's side of a training: reads the pictures, starts Ray Train, and shows what the workers report."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+from ray.exceptions import RayError
+from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from jobs.cluster import cluster_cpus, cluster_gpus
+from jobs.progress import Progress
+from jobs.training_record import TrainingRecord
+from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun, read_state, state_url
+from jobs.training_worker import train_worker
+from pipeline.errors import ClusterError, Diverged, NightliftError, NotFound, UsageError
+from pipeline.flow import TrainingPhotoFlow
+from pipeline.manifest import Manifest
+from pipeline.records import Outcome
+from pipeline.storage import Storage, join
+from pipeline.training_photos import ReadPictures, TrainingFiles, is_held_out
+
+if TYPE_CHECKING:
+    from jobs.train import Beginning, TrainConfig
+
+log = logging.getLogger("nightlift")
+
+SHEETS = 5  # by default
+SHOWN_FAILURES = 10
+GPU_THREADS = 8  # that keep one GPU fed
+WORKER_DEATHS = 3  # after which a training ends; it can be gone on with
+LOOK_EVERY_S = 0.5  # at the board
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a processor in /proc/cpuinfo
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who works at a training."""
+
+    device: str
+    workers: int
+    threads: int
+    """Processors of each worker."""
+
+    @property
+    def scaling(self) -> ScalingConfig:
+        on_gpu = self.device == "cuda"
+        each = {"CPU": self.threads, **({"GPU": 1} if on_gpu else {})}
+        return ScalingConfig(num_workers=self.workers, use_gpu=on_gpu, resources_per_worker=each)
+
+
+class Driver:
+    """One run of the job, from the first file read to the last epoch shown."""
+
+    def __init__(
+        self,
+        config: "TrainConfig",
+        storage: Storage,
+        root: str,
+        files: TrainingFiles,
+        beginning: "Beginning",
+        state: State | None,
+    ) -> None:
+        self.config = config
+        self.storage = storage
+        self.root = root
+        self.files = files
+        self.beginning = beginning
+        self.state = state
+        self.recipe = beginning.recipe
+
+    def train(self) -> None:
+        """Raises Diverged, ClusterError, UsageError, StorageError."""
+        crew = choose_crew(self.config, self.recipe.batch)
+        pictures, photos = self._read()
+        if self.state is None:
+            self._clear()
+        elif self.state.photos != photos:
+            raise UsageError(
+                f"{self.root}: the photos that can be read are not those that its training has begun with; bring them "
+                "back, choose another OUT, or start over with --fresh"
+            )
+        board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board).remote()
+        run = self._run(pictures, photos, crew, board)
+        self._announce(run, crew)
+        self._follow(run, crew)
+
+    def _read(self) -> tuple[Pictures, str]:
+        """All pictures, and the fingerprint of the files they are from. Each file gets its row in the manifest."""
+        read = ReadPictures(self.storage, self.recipe.photo_px, self.config.frames_per_video)
+        settings = {"photo_px": read.photo_px, "frames_per_video": read.frames_per_video}
+        digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+        manifest = Manifest(self.storage, self.root, digest, settings)
+        manifest.begin()
+        blocks, found, failures = list[Any](), list[Picture](), list[str]()
+        log.info("reading %d files", len(self.files.records))
+        progress = Progress(len(self.files.records), "file")
+        try:
+            manifest.append(self.files.refused)
+            for block, table in TrainingPhotoFlow(read=read, cpus=cluster_cpus()).run(self.files.records):
+                rows = table.to_pylist()
+                outcomes = [Outcome(**{name: row[name] for name in Outcome.__slots__}) for row in rows]
+                manifest.append(outcomes)
+                found += [picture for number, row in enumerate(rows) for picture in _pictures(row, len(blocks), number)]
+                blocks.append(block)
+                for outcome in outcomes:
+                    progress.advance(failed=outcome.outcome == "failed")
+                    if outcome.outcome == "failed":
+                        failures.append(f"  {outcome.code}: {outcome.message}")
+        finally:
+            progress.close()
+            manifest.close()
+        self._tell_failures(failures, manifest.url)
+        found.sort(key=lambda picture: (picture.digest, picture.frame))
+        share = self.config.validation_share
+        pictures = Pictures(
+            blocks=blocks,
+            trained=[picture for picture in found if not is_held_out(picture.digest, share)],
+            held_out=[picture for picture in found if is_held_out(picture.digest, share)],
+        )
+        if not pictures.trained:
+            reason = f"--validation-share {share} leaves none" if found else "none of the files could be read"
+            raise NotFound(f"no photo to train on: {reason}")
+        digests = "".join(picture.identity for picture in found)
+        return pictures, hashlib.sha256(digests.encode()).hexdigest()[:16]
+
+    def _tell_failures(self, failures: list[str], manifest: str) -> None:
+        if failures:
+            log.warning("%d files could not be read and are left out:", len(failures))
+            for failure in failures[:SHOWN_FAILURES]:
+                log.warning("%s", failure)
+            if len(failures) > SHOWN_FAILURES:
+                log.warning("  ... and %d more: see %s", len(failures) - SHOWN_FAILURES, manifest)
+        if self.files.refused:
+            log.info("%d files are no photos or videos: see %s", len(self.files.refused), manifest)
+
+    def _clear(self) -> None:
+        """Remove what another training has left here."""
+        for folder in ("sheets", "tensorboard"):
+            try:
+                self.storage.remove(file.url for file in self.storage.list_files(join(self.root, folder)))
+            except NotFound:
+                continue
+        names = ("weights.safetensors", "losses.parquet", "losses.png")
+        self.storage.remove([state_url(self.root), *(join(self.root, name) for name in names)])
+
+    def _run(self, pictures: Pictures, photos: str, crew: Crew, board: Any) -> TrainingRun:
+        beginning = self.beginning
+        notes = {
+            "settings": json.dumps(dict(beginning.settings)),
+            "losses": json.dumps(asdict(beginning.losses)),
+            "photos": json.dumps(
+                {"count": len(pictures.trained), "held_out": len(pictures.held_out), "fingerprint": photos}
+            ),
+        }
+        return TrainingRun(
+            storage=self.storage,
+            root=self.root,
+            settings=beginning.settings,
+            photos=photos,
+            recipe=self.recipe,
+            losses=beginning.losses,
+            network=beginning.network,
+            pictures=pictures,
+            seed=self.config.seed,
+            precision=self.state.precision if self.state is not None else choose_precision(self.config, crew),
+            threads=crew.threads,
+            sheet_every=self.config.sheet_every or -(-self.recipe.epochs // SHEETS),
+            notes=notes,
+            board=board,
+        )
+
+    def _announce(self, run: TrainingRun, crew: Crew) -> None:
+        log.info(
+            "training on %d photos and frames, %d held out: %s, recipe %s, %d epochs of %d steps",
+            len(run.pictures.trained),
+            len(run.pictures.held_out),
+            run.network.architecture.variant,
+            self.config.recipe,
+            run.recipe.epochs,
+            run.steps_per_epoch,
+        )
+        workers = f"{crew.workers} worker{'s' if crew.workers > 1 else ''} on {crew.device}"
+        log.info("%s, %s%s", workers, run.precision, f", from epoch {self.state.epoch + 1}" if self.state else "")
+
+    def _follow(self, run: TrainingRun, crew: Crew) -> None:
+        """Train, and show each epoch as it comes."""
+        done = self.state.epoch if self.state is not None else 0
+        record = TrainingRecord(self.storage, self.root)
+        progress = Progress(run.recipe.epochs * run.steps_per_epoch, "step", done=done * run.steps_per_epoch)
+        fitting = Fitting(run, crew)
+        try:
+            while not fitting.over(LOOK_EVERY_S):
+                history, steps, _ = ray.get(run.board.read.remote())
+                progress.advance_to(max(steps, len(history) * run.steps_per_epoch))
+                for row in history[done:]:
+                    progress.say(epoch_line(row, run.recipe.epochs))
+                done = max(done, len(history))
+                record.update(history)
+            _, _, trouble = ray.get(run.board.read.remote())
+        except RayError as error:
+            raise _ended(error) from error
+        finally:
+            progress.close()
+        state = read_state(self.storage, self.root)
+        history = state.history if state is not None else []
+        for row in history[done:]:
+            log.info("%s", epoch_line(row, run.recipe.epochs))
+        record.update(history, last=True)
+        if trouble is not None:
+            kept = f"the weights of epoch {len(history)} stay" if history else "no epoch was finished"
+            raise Diverged(f"{trouble}; {kept}; try a lower --learning-rate, or leave those photos out, with --fresh")
+        if fitting.error is not None:
+            raise fitting.error
+
+
+class Fitting:
+    """Ray Train at work, in a thread of its own, so that this one can look on and be interrupted."""
+
+    def __init__(self, run: TrainingRun, crew: Crew) -> None:
+        self.error: Exception | None = None
+        """Why it ended before its time: a NightliftError, or what nobody foresaw."""
+        self._over = threading.Event()
+        threading.Thread(target=self._fit, args=(run, crew), name="training", daemon=True).start()
+
+    def over(self, wait_s: float) -> bool:
+        return self._over.wait(wait_s)
+
+    def _fit(self, run: TrainingRun, crew: Crew) -> None:
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a dead worker is noticed at once
+        folder = tempfile.mkdtemp(prefix="nightlift-train-")  # Ray Train wants one; what lasts is in the state
+        try:
+            TorchTrainer(
+                train_worker,
+                train_loop_config={"run": run},
+                scaling_config=crew.scaling,
+                run_config=RunConfig(  # type: ignore[call-arg]
+                    name="training",
+                    storage_path=folder,
+                    failure_config=FailureConfig(max_failures=WORKER_DEATHS),
+                    logging_config=LoggingConfig(log_level="ERROR"),
+                ),
+            ).fit()
+        except Exception as error:
+            self.error = _ended(error)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._over.set()
+
+
+def choose_crew(config: "TrainConfig", batch: int) -> Crew:
+    """By what the cluster has. Raises UsageError where it has too little."""
+    gpus = cluster_gpus()
+    device = ("cuda" if gpus else "cpu") if config.device == "auto" else config.device
+    if device == "cuda" and not gpus:
+        raise UsageError(f"--device {config.device}: the cluster has no GPU; leave --device out to train on CPUs")
+    most = gpus if device == "cuda" else 1
+    workers = config.workers or max(count for count in range(1, most + 1) if batch % count == 0)
+    if device == "cuda" and workers > gpus:
+        raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    room = [threads for threads in range(1, max(nodes) + 1) if sum(cpus // threads for cpus in nodes) >= workers]
+    if not room:
+        raise UsageError(f"--workers is {workers}; the cluster has room for {sum(nodes)}")
+    return Crew(device, workers, min(room[-1], GPU_THREADS) if device == "cuda" else room[-1])
+
+
+def choose_precision(config: "TrainConfig", crew: Crew) -> str:
+    """`fp32` or `bf16`, by what a machine of the workers' kind is good at."""
+    if config.precision != "auto":
+        return config.precision
+    gpus = 1 if crew.device == "cuda" else 0
+    fast = ray.get(ray.remote(num_cpus=1, num_gpus=gpus)(has_fast_bf16).remote(crew.device))
+    return "bf16" if fast else "fp32"
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Whether this machine's GPU, or its processor, computes in bf16."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return bool(BF16_FLAGS & set(flags.split()))
+
+
+def epoch_line(row: Row, epochs: int) -> str:
+    """One epoch in words: `epoch 3/20  12 s  training 0.4321 (...)  validation 0.4501`."""
+    parts = {name.removeprefix("training_"): row[name] for name in row if name.startswith("training_")}
+    each = ", ".join(f"{name} {value:.4f}" for name, value in parts.items() if name != "total")
+    line = f"epoch {row['epoch']:.0f}/{epochs}  {row['seconds']:.0f} s  training {parts['total']:.4f} ({each})"
+    return f"{line}  validation {row['validation_total']:.4f}" if "validation_total" in row else line
+
+
+def _pictures(row: Mapping[str, Any], block: int, number: int) -> list[Picture]:
+    """The pictures of one read file, which is row `number` of its block."""
+    name = row["source"].rpartition("/")[2]
+    return [
+        Picture(digest=row["digest"], frame=frame, name=name, block=block, row=number)
+        for frame in range(row["frames"] if row["outcome"] == "done" else 0)
+    ]
+
+
+def _ended(error: Exception) -> Exception:
+    """What to tell of an error that ended Ray Train: our own where there is one behind it."""
+    failures = getattr(error, "worker_failures", {}).values()
+    causes = [getattr(failure, "_base_exc", failure) for failure in failures]
+    own = next((cause for cause in causes if isinstance(cause, NightliftError)), None)
+    if own is not None:
+        return own
+    if not isinstance(error, TrainingFailedError | RayError):
+        return error
+    lines = [line.strip() for line in str(causes[0] if causes else error).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    return ClusterError(f"Ray ended the training ({last}); run the same command again to go on from the last epoch")

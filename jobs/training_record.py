@@ -1,0 +1,119 @@
+"""The record of a training, made on the driver out of its history: a table, a drawing, files for TensorBoard."""
+
+import io
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.training_run import Row
+from pipeline.errors import NotFound
+from pipeline.storage import Storage, join
+
+WRITE_SHARE = 0.1  # of the time that writing the record may take, but for the last time
+COLUMNS = 3  # of the drawing
+TRAINING_COLOUR, VALIDATION_COLOUR, OTHER_COLOUR = "#3b6fb6", "#d9822b", "#6b6b70"
+
+
+class TrainingRecord:
+    """Keeps `losses.parquet`, `losses.png` and `tensorboard/` at `root` up to date with a history."""
+
+    def __init__(self, storage: Storage, root: str) -> None:
+        self._storage = storage
+        self._root = root
+        self._rows = 0
+        self._free_at = 0.0
+        self._tensorboard = _TensorBoard.where_installed(storage, join(root, "tensorboard"))
+
+    def update(self, history: Sequence[Row], *, last: bool = False) -> None:
+        """Write what is new, unless it would take too much of the time. Raises StorageError."""
+        if len(history) <= self._rows or (not last and time.monotonic() < self._free_at):
+            return
+        started = time.monotonic()
+        self._storage.write(join(self._root, "losses.parquet"), parquet(history))
+        self._storage.write(join(self._root, "losses.png"), drawing(history))
+        if self._tensorboard is not None:
+            self._tensorboard.add(history[self._rows :])
+        self._rows = len(history)
+        self._free_at = time.monotonic() + (time.monotonic() - started) / WRITE_SHARE
+
+
+def parquet(history: Sequence[Row]) -> bytes:
+    """One row for each epoch."""
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{**row, "epoch": int(row["epoch"])} for row in history]), sink)
+    return sink.getvalue()
+
+
+def drawing(history: Sequence[Row]) -> bytes:
+    """A PNG with one small drawing for each loss, total first; then gradient norm and learning rate."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second: only where there is something to draw
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    names = [name.removeprefix("training_") for name in history[-1] if name.startswith("training_")]
+    panels = [(name, f"training_{name}", f"validation_{name}") for name in names]
+    panels += [("gradient norm", "gradient_norm", ""), ("learning rate", "learning_rate", "")]
+    lines = -(-len(panels) // COLUMNS)
+    figure = Figure(figsize=(4 * COLUMNS, 2.6 * lines + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = [row["epoch"] for row in history]
+    grid = figure.subplots(lines, COLUMNS, squeeze=False)
+    for axes, (title, training, validation) in zip(grid.flat, panels, strict=False):
+        marker = "o" if len(history) < 10 else ""
+        colour = TRAINING_COLOUR if validation else OTHER_COLOUR
+        axes.plot(epochs, [row[training] for row in history], color=colour, marker=marker, markersize=3)
+        if validation in history[-1]:
+            values = [row[validation] for row in history]
+            axes.plot(epochs, values, color=VALIDATION_COLOUR, marker=marker, markersize=3)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(bottom=0)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.remove()
+    words = "training (blue), validation (orange)" if "validation_total" in history[-1] else "training"
+    figure.suptitle(f"{words}: weighted losses by epoch", fontsize=11)
+    sink = io.BytesIO()
+    figure.savefig(sink, dpi=110)
+    return sink.getvalue()
+
+
+class _TensorBoard:
+    """Event files, written to a temporary folder and copied: TensorBoard's own writer knows no buckets.
+
+    A training that goes on writes its whole history again, in place of what the run before has written.
+    """
+
+    def __init__(self, writer_class: Any, storage: Storage, root: str) -> None:
+        self._storage = storage
+        self._root = root
+        self._folder = tempfile.TemporaryDirectory(prefix="nightlift-")
+        self._writer = writer_class(self._folder.name)
+        with suppress(NotFound):
+            storage.remove(file.url for file in storage.list_files(root) if ".tfevents." in file.url)
+
+    @classmethod
+    def where_installed(cls, storage: Storage, root: str) -> "_TensorBoard | None":
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+        return cls(SummaryWriter, storage, root)
+
+    def add(self, history: Sequence[Row]) -> None:
+        for row in history:
+            for name, value in row.items():
+                part, _, loss = name.partition("_")
+                tag = f"{loss}/{part}" if part in ("training", "validation") else name
+                self._writer.add_scalar(tag, value, int(row["epoch"]))
+        self._writer.flush()
+        for file in Path(self._folder.name).iterdir():
+            self._storage.write(join(self._root, file.name), file.read_bytes())

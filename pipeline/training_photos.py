@@ -1,0 +1,219 @@
+"""What a network is trained on: which files, and the step that makes small upright pictures of each. No Ray here.
+
+A photo gives one picture, a video several. Whatever happens to a file, it comes out as one outcome.
+"""
+
+import hashlib
+import io
+import os
+import posixpath
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from pipeline.errors import NightliftError, NotFound, UsageError
+from pipeline.images import decode, format_of
+from pipeline.images.photo import to_8_bits
+from pipeline.manifest import FOLDER
+from pipeline.plan import Selection
+from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
+from pipeline.storage import Listed, Storage, absolute, join, shown
+from pipeline.video import is_video, sample
+
+DIGEST_ENDS_BYTES = 1 << 20  # of a video, at each end
+MAX_PIXELS = 500_000_000  # of a photo, all its frames together; larger ones are left out
+
+Pixels = npt.NDArray[np.uint8]  # CxHxW, three channels of sRGB
+
+PICTURES_SCHEMA = OUTCOME_SCHEMA.append(pa.field("digest", pa.string())).append(
+    pa.field(
+        "pictures",
+        pa.list_(
+            pa.struct([("pixels", pa.large_binary()), ("height_px", pa.int64()), ("width_px", pa.int64())]),
+        ),
+    )
+)
+"""Columns of a block of read files: the outcome of each, the digest of its content, and its pictures (uint8 CHW)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingFiles:
+    """What was found at the sources."""
+
+    records: Sequence[Record]
+    """Photos and videos, by their names."""
+    refused: Sequence[Outcome]
+    """Files that are neither, or cannot be read: settled."""
+    digest: str
+    """Of all relative paths and sizes, to tell whether two listings are of the same files."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """A file on its way to becoming pictures."""
+
+    record: Record
+    outcome: Outcome
+    digest: str = ""
+    """Identifies the content, wherever it lies: of a photo its sha256, of a video that of its size and its ends."""
+    pictures: list[Pixels] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, record: Record) -> "Reading":
+        return cls(record, Outcome.of(record))
+
+    def row(self) -> dict[str, Any]:
+        """By PICTURES_SCHEMA."""
+        pictures = [
+            {"pixels": pixels.tobytes(), "height_px": pixels.shape[1], "width_px": pixels.shape[2]}
+            for pixels in self.pictures
+        ]
+        return {**self.outcome.row(), "digest": self.digest, "pictures": pictures}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPictures:
+    """Reference -> pictures, at most `photo_px` long; of a video `frames_per_video` of them, evenly spread."""
+
+    storage: Storage
+    photo_px: int
+    frames_per_video: int
+
+    def __call__(self, reading: Reading) -> Reading:
+        with _settling(reading):
+            if is_video(reading.outcome.source):
+                self._read_video(reading)
+            else:
+                self._read_photo(reading)
+            reading.outcome.frames = len(reading.pictures)
+            reading.outcome.outcome = "done"
+        return reading
+
+    def _read_photo(self, reading: Reading) -> None:
+        started = time.perf_counter()
+        content = self.storage.read(reading.record.source)
+        reading.outcome.seconds_read = time.perf_counter() - started
+        reading.outcome.bytes_in = len(content)
+        photo = decode(content, max_pixels=MAX_PIXELS)
+        reading.outcome.seconds_decode = time.perf_counter() - started - reading.outcome.seconds_read
+        reading.digest = hashlib.sha256(content).hexdigest()
+        reading.outcome.notes += photo.notes
+        self._keep(reading, [to_8_bits(photo.frames[0].pixels)])
+
+    def _read_video(self, reading: Reading) -> None:
+        started = time.perf_counter()
+        with self.storage.open(reading.record.source) as file:
+            frames = sample(file, self.frames_per_video)
+            reading.digest = _digest_of_video(file)
+        reading.outcome.seconds_decode = time.perf_counter() - started
+        if len(frames) < self.frames_per_video:
+            reading.outcome.notes.append(f"{len(frames)} of {self.frames_per_video} frames: too short, or damaged")
+        self._keep(reading, frames)
+
+    def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]]) -> None:
+        reading.outcome.height_px, reading.outcome.width_px = frames[0].shape[:2]
+        reading.pictures = [small(frame, self.photo_px) for frame in frames]
+
+
+def training_files(
+    storage: Storage, sources: Sequence[str], destination: str, selection: Selection, limit: int | None
+) -> TrainingFiles:
+    """Files at all sources, each once, without what nightlift wrote. Raises UsageError, NotFound, StorageError."""
+    listed: dict[str, Listed] = {}
+    for source in sources:
+        if not source.strip():
+            raise UsageError("SRC is empty; give a folder, a file or a URL")
+        for file in storage.list_files(absolute(source)):
+            own = FOLDER in file.relative.split("/") or file.url.startswith(join(destination, ""))
+            if not own and selection(file.relative):
+                listed.setdefault(file.url, file)
+    refused = {url: outcome for url, file in listed.items() if (outcome := _refusal(file)) is not None}
+    chosen = [file for url, file in listed.items() if url not in refused][:limit]
+    if not chosen:
+        found = f"{len(listed)} files, none of them a photo or video by its name" if listed else "no files there"
+        raise NotFound(f"{', '.join(shown(source) for source in sources)}: no photo to train on ({found})")
+    records = [
+        Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination="") for file in chosen
+    ]
+    names = sorted((_text(file.relative), file.size_bytes) for file in chosen)
+    return TrainingFiles(
+        records=records,
+        refused=list(refused.values()),
+        digest=hashlib.sha256(repr(names).encode()).hexdigest()[:16],
+    )
+
+
+def is_held_out(digest: str, share: float) -> bool:
+    """Whether a file is for validation. Its content decides, so that no two runs mix the parts up."""
+    return int(digest[:8], 16) < share * 2**32
+
+
+def small(frame: npt.NDArray[np.uint8], long_side_px: int) -> Pixels:
+    """`frame`: HxWx3 RGB or HxWx1 grey. Returns CxHxW with three channels, scaled down to `long_side_px` or less."""
+    image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3))))
+    image.thumbnail((long_side_px, long_side_px))
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _refusal(file: Listed) -> Outcome | None:
+    """The outcome of a file that is not to be read, as far as its name and place tell."""
+    name = shown(file.url)
+    if _text(name) != name:
+        code, problem = "bad_name", "its name is not UTF-8; rename it"
+    elif file.code:
+        code, problem = file.code, file.problem
+    elif format_of(name) is None and not is_video(name):
+        kind = posixpath.splitext(file.relative)[1] or "no extension"
+        code, problem = "not_a_photo", f"{kind}: neither a photo nor a video that nightlift reads"
+    else:
+        return None
+    return Outcome(
+        source=_text(name),
+        version=file.version,
+        destination="",
+        outcome="skipped" if code in ("not_a_photo", "not_followed") else "failed",
+        code=code,
+        message=f"{_text(posixpath.basename(name))}: {problem}",
+    )
+
+
+def _text(name: str) -> str:
+    """A name that is not UTF-8, with its bytes spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _digest_of_video(file: BinaryIO) -> str:
+    """Without reading all of it: a video in a bucket may be gigabytes."""
+    size = file.seek(0, io.SEEK_END)
+    digest = hashlib.sha256(str(size).encode())
+    for place in (0, max(0, size - DIGEST_ENDS_BYTES)):
+        file.seek(place)
+        digest.update(file.read(DIGEST_ENDS_BYTES))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _settling(reading: Reading) -> Iterator[None]:
+    """End a file's way with a failed outcome for whatever goes wrong: one bad file never ends a training."""
+    try:
+        yield
+    except NightliftError as error:
+        _fail(reading, error.code, str(error))
+    except MemoryError:
+        _fail(reading, "out_of_memory", "not enough memory for this file; leave it out")
+    except Exception as error:
+        _fail(reading, "internal", f"{type(error).__name__}: {error}")
+
+
+def _fail(reading: Reading, code: str, message: str) -> None:
+    source = reading.outcome.source
+    reading.outcome.outcome, reading.outcome.code = "failed", code
+    reading.outcome.message = message if source in message else f"{posixpath.basename(source)}: {message}"
+    reading.pictures = []
