@@ -28,6 +28,14 @@ def night(width: int = 96, height: int = 64, *, seed: int = 0) -> Samples:
     return (scene + rng.normal(0, 1.5, scene.shape)).clip(0, 255).round().astype(np.uint8)
 
 
+def landscape(width: int = 120, height: int = 90, *, seed: int = 0) -> Samples:
+    """A light sky over darker, textured ground, HxWx3 uint8: what a network is trained on."""
+    rng = np.random.default_rng(seed)
+    y = np.linspace(0, 1, height)[:, None, None]
+    scene = np.where(y < rng.uniform(0.3, 0.6), 190 + 50 * y, 90 + 30 * rng.standard_normal((height, width, 3)))
+    return (scene * rng.uniform(0.8, 1.05, 3)).clip(0, 255).astype(np.uint8)
+
+
 def night_16(width: int = 40, height: int = 30, *, seed: int = 0) -> Samples:
     """The same with 16 bits, HxWx3 uint16, all of them in use."""
     fine = np.random.default_rng(seed).integers(0, 257, (height, width, 3))
