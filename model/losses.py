@@ -10,6 +10,8 @@ smoothness. Our own:
 - highlights: what is bright stays as it is, so that lamps and skies do not burn out
 - flat tone: the same for flat greys; and of two of them, the brighter stays the brighter
 - exposure consistency: two exposures of one scene come out alike
+- restraint: a photo that is exposed well stays as it is
+- black point: what the camera did not see stays black, so that a night sky does not become noise
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width, N grey levels.
 """
@@ -25,9 +27,12 @@ SPATIAL_PX = 4  # side of the regions whose differences are kept, as published
 EXPOSURE_PX = 16  # side of the patches whose brightness is controlled, as published
 REGION_PX = 8  # side of the regions that the light floor and the highlights look at
 CONTRAST_PX = (4, 12)  # sides of the regions whose ratios are kept
+BLACK_PX = 4  # side of the regions that may be black
 CONSISTENCY_PX = 4  # side of the regions that two exposures are compared by: noise is not to be learnt
 FULL_DETAIL = 0.25  # contrast (deviation over mean) from which on a region counts fully as one that holds detail
 NOISE = 0.02  # brightness below which contrast is no sign of detail, and ratios mean little
+BLACK = 0.01  # brightness about which a camera's noise hides the scene
+DIM, LIT = 0.25, 0.4  # mean brightness up to which a photo is not exposed well, and from which on it is
 TONE_SLOPE = 0.25  # the least that an enhanced grey must rise for a rise of 1
 DISORDER = 0.1  # weight of a rise that is missing, against the square of a miss
 
@@ -53,6 +58,8 @@ class LossWeights:
     highlights: float = 0.0
     flat: float = 0.0
     consistency: float = 0.0
+    restraint: float = 0.0
+    black: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ def weighted_losses(weights: LossWeights, batch: Enhancement) -> dict[str, Tenso
         "overall": (weights.overall, lambda: overall_exposure(image, enhanced, weights.overall_level)),
         "floor": (weights.floor, lambda: light_floor(image, enhanced, weights.floor_level)),
         "highlights": (weights.highlights, lambda: highlights(image, enhanced)),
+        "black": (weights.black, lambda: black_point(image, enhanced)),
     }
     return {name: weight * loss() for name, (weight, loss) in every.items() if weight}
 
@@ -143,17 +151,38 @@ def highlights(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
     return (before.square() * (after - before).square()).mean()
 
 
+def black_point(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
+    """How bright regions become that were black: there is nothing in them but noise."""
+    before, after = (F.avg_pool2d(x.mean(1), BLACK_PX) for x in (image_BCHW, enhanced_BCHW))
+    return ((1 - seen(before)) * after.square()).mean()
+
+
+def seen(grey: Tensor) -> Tensor:
+    """How sure it is that a brightness in [0, 1] shows the scene and not noise: 0 for black, else near 1."""
+    return 1 - (-(grey / BLACK).square()).exp()
+
+
 def flat_tone(levels_N: Tensor, enhanced_N: Tensor, level: float) -> Tensor:
     """How far flat greys come out from `level`, or from themselves where above it; and how far out of order.
 
     `levels_N`: rising, in [0, 1]. `enhanced_N`: what became of each.
     """
-    misses = (enhanced_N - levels_N.clamp(min=level)).square().mean()
+    misses = (enhanced_N - levels_N.clamp(min=level) * seen(levels_N)).square().mean()
     disorder = (TONE_SLOPE * levels_N.diff() - enhanced_N.diff()).clamp(min=0).sum()
     return misses + DISORDER * disorder
 
 
-def exposure_consistency(enhanced_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
-    """How far the regions of two enhanced exposures of one scene are apart; only the first is pulled."""
-    first, second = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (enhanced_BCHW, other_BCHW.detach()))
-    return (first - second).abs().mean()
+def exposure_consistency(image_BCHW: Tensor, enhanced_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
+    """How far the regions of two enhanced exposures of one scene are apart; only the first is pulled.
+
+    `image_BCHW`: the first exposure before it was enhanced; its black regions do not count.
+    """
+    before, first, second = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (image_BCHW, enhanced_BCHW, other_BCHW.detach()))
+    return (seen(before.mean(1, keepdim=True)) * (first - second).abs()).mean()
+
+
+def restraint(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
+    """How much the regions of photos change that are exposed well."""
+    before, after = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (image_BCHW, enhanced_BCHW))
+    lit_B111 = ((image_BCHW.mean(dim=(1, 2, 3), keepdim=True) - DIM) / (LIT - DIM)).clamp(0, 1)
+    return (lit_B111 * (after - before).abs()).mean()

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,31 @@ def test_maps_have_the_size_of_the_image(variant: str, map_channels: int) -> Non
     assert maps.abs().max() < 1
 
 
+@pytest.mark.parametrize(("dilations", "reach_px"), [((1,) * 7, 7), ((1, 2, 4, 8, 1, 1, 1), 18)])
+def test_dilated_convolutions_see_further_and_keep_the_size(dilations: tuple[int, ...], reach_px: int) -> None:
+    network = build(Architecture(dilations=dilations, padding="replicate"))
+    for weights in network.parameters():
+        torch.nn.init.constant_(weights, 0.001 if weights.dim() == 4 else 0.1)
+    image = torch.rand(1, 3, 41, 41, requires_grad=True)
+    maps = network(image)
+    assert maps.shape[-2:] == image.shape[-2:]
+    maps[..., 20, 20].sum().backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1, 2)).nonzero()
+    assert (seen.min(), seen.max()) == (20 - reach_px, 20 + reach_px)
+
+
 def test_gradient_of_a_flat_image_is_finite() -> None:
     network = build(Architecture(context=True, encoded=True, padding="replicate"))
     network(torch.zeros(1, 3, 16, 16)).sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
-@pytest.mark.parametrize("wrong", [{"variant": "x"}, {"padding": "reflect"}, {"maps": 0}, {"map_channels": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{"variant": "x"}, {"padding": "reflect"}, {"maps": 0}, {"map_channels": 2}, {"dilations": (1, 2)}]
+)
 def test_an_architecture_that_does_not_exist_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+    with pytest.raises(ValueError, match=re.escape(str(next(iter(wrong.values()))))):
         Architecture(**wrong)  # type: ignore[arg-type]
 
 

@@ -16,7 +16,9 @@ from torch import Tensor
 from model.losses import (
     Enhancement,
     LossWeights,
+    black_point,
     colour_constancy,
+    exposure_consistency,
     exposure_control,
     flat_tone,
     highlights,
@@ -24,6 +26,7 @@ from model.losses import (
     light_floor,
     overall_exposure,
     relative_contrast,
+    restraint,
     spatial_consistency,
     weighted_losses,
 )
@@ -138,3 +141,28 @@ def test_highlights_stay_and_shadows_may_change() -> None:
     dark, bright = torch.full((1, 3, 16, 16), 0.05), torch.full((1, 3, 16, 16), 0.8)
     assert highlights(bright, bright).item() == 0
     assert highlights(bright, bright + 0.1).item() > 100 * highlights(dark, dark + 0.1).item()
+
+
+def test_exposure_consistency_pulls_the_first_exposure_alone_and_not_its_black_parts() -> None:
+    first = torch.full((1, 3, 8, 8), 0.3, requires_grad=True)
+    second = torch.full((1, 3, 8, 8), 0.4, requires_grad=True)
+    seen, black = torch.full((1, 3, 8, 8), 0.1), torch.zeros(1, 3, 8, 8)
+    assert exposure_consistency(black, first, second).item() == 0
+    loss = exposure_consistency(seen, first, second)
+    assert loss.item() == pytest.approx(0.1, rel=1e-4)
+    loss.backward()
+    assert first.grad is not None
+    assert second.grad is None
+
+
+def test_restraint_holds_well_exposed_photos_and_no_dim_ones() -> None:
+    dim, lit = torch.full((1, 3, 8, 8), 0.2), torch.full((1, 3, 8, 8), 0.5)
+    assert restraint(dim, dim + 0.2).item() == 0
+    assert restraint(lit, lit).item() == 0
+    assert restraint(lit, lit + 0.2).item() == pytest.approx(0.2, rel=1e-4)
+
+
+def test_black_point_holds_black_and_nothing_that_was_seen() -> None:
+    black, dark = torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.05)
+    assert black_point(black, black + 0.2).item() == pytest.approx(0.04, rel=1e-4)
+    assert black_point(dark, dark + 0.3).item() < 1e-6
