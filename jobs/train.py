@@ -184,6 +184,7 @@ class Beginning:
 
 def run(config: TrainConfig) -> int:
     """The whole job. Returns the exit status; raises NightliftError for what stops it."""
+    from jobs.training_record import TrainingRecord, recorded
     from jobs.training_run import read_state
 
     root = _root(config)
@@ -195,6 +196,8 @@ def run(config: TrainConfig) -> int:
     if state is not None:
         _check_same(beginning.settings, state, root)
         if state.epoch >= beginning.recipe.epochs:
+            if recorded(storage, root) < state.epoch:  # the run that finished it was killed at its last moment
+                TrainingRecord(storage, root).update(state.history, last=True)
             print(f"this training is finished: {state.epoch} epochs; --fresh starts over\n{_results(root)}")
             return 0
     with ray_cluster(config.workers):

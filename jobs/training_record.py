@@ -16,8 +16,12 @@ from pipeline.errors import NotFound
 from pipeline.storage import Storage, join
 
 WRITE_SHARE = 0.1  # of the time that writing the record may take, but for the last time
-COLUMNS = 3  # of the drawing
+COLUMNS = 4  # of the drawing
+FEW_EPOCHS = 10  # below which each is a dot
 TRAINING_COLOUR, VALIDATION_COLOUR, OTHER_COLOUR = "#3b6fb6", "#d9822b", "#6b6b70"
+
+
+PARQUET = "losses.parquet"
 
 
 class TrainingRecord:
@@ -35,12 +39,20 @@ class TrainingRecord:
         if len(history) <= self._rows or (not last and time.monotonic() < self._free_at):
             return
         started = time.monotonic()
-        self._storage.write(join(self._root, "losses.parquet"), parquet(history))
         self._storage.write(join(self._root, "losses.png"), drawing(history))
         if self._tensorboard is not None:
             self._tensorboard.add(history[self._rows :])
+        self._storage.write(join(self._root, PARQUET), parquet(history))
         self._rows = len(history)
         self._free_at = time.monotonic() + (time.monotonic() - started) / WRITE_SHARE
+
+
+def recorded(storage: Storage, root: str) -> int:
+    """Epochs in the record at `root`: what is written last counts."""
+    try:
+        return int(pq.read_metadata(io.BytesIO(storage.read(join(root, PARQUET)))).num_rows)
+    except (NotFound, pa.ArrowException):
+        return 0
 
 
 def parquet(history: Sequence[Row]) -> bytes:
@@ -60,17 +72,17 @@ def drawing(history: Sequence[Row]) -> bytes:
     panels = [(name, f"training_{name}", f"validation_{name}") for name in names]
     panels += [("gradient norm", "gradient_norm", ""), ("learning rate", "learning_rate", "")]
     lines = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(4 * COLUMNS, 2.6 * lines + 0.5), layout="constrained")
+    figure = Figure(figsize=(3.4 * COLUMNS, 2.5 * lines + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     epochs = [row["epoch"] for row in history]
+    look = {"marker": "o" if len(history) < FEW_EPOCHS else "", "markersize": 3}
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for axes, (title, training, validation) in zip(grid.flat, panels, strict=False):
-        marker = "o" if len(history) < 10 else ""
         colour = TRAINING_COLOUR if validation else OTHER_COLOUR
-        axes.plot(epochs, [row[training] for row in history], color=colour, marker=marker, markersize=3)
+        axes.plot(epochs, [row[training] for row in history], color=colour, label="training", **look)
         if validation in history[-1]:
             values = [row[validation] for row in history]
-            axes.plot(epochs, values, color=VALIDATION_COLOUR, marker=marker, markersize=3)
+            axes.plot(epochs, values, color=VALIDATION_COLOUR, linestyle="--", label="validation", **look)
         axes.set_title(title, fontsize=10, loc="left")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)
@@ -79,8 +91,8 @@ def drawing(history: Sequence[Row]) -> bytes:
         axes.set_ylim(bottom=0)
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
-    words = "training (blue), validation (orange)" if "validation_total" in history[-1] else "training"
-    figure.suptitle(f"{words}: weighted losses by epoch", fontsize=11)
+    figure.suptitle("weighted losses by epoch", fontsize=11, x=0.01, ha="left")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="upper right", ncols=2, fontsize=9, frameon=False)
     sink = io.BytesIO()
     figure.savefig(sink, dpi=110)
     return sink.getvalue()
