@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 STOPS = 6.0  # the most that the whole photo loses, in halvings of its light
-SHADE_STOPS = 5.0  # the most that a shaded part loses
+SHADE_STOPS = 6.0  # the most that a shaded part loses
 SLIGHT_STOPS = 2.0  # the most that the lighter of two exposures loses
 LEFT_EXPOSURE = 0.5  # share of lighter exposures that lose nothing
-LEFT_LIGHT = 0.25  # share of photos whose whole is not darkened
+LEFT_LIGHT = 0.15  # share of photos whose whole is not darkened
 SHADED = 0.6  # share of photos of which a part is darkened
-SHADED_WHOLE = 0.3  # how much of the whole's loss a photo keeps that also has a shaded part
+SHADED_WHOLE = 0.1  # how much of the whole's loss a photo keeps that also has a shaded part
 SHADE_KNOTS = 4  # the mask is drawn on a grid of 4 x 4 points
 NEIGHBOURHOOD_PX = 17  # what is dark around a pixel is where shade tends to fall
 SHOT_VARIANCE = 4e-4  # of linear light 1, at most

@@ -6,7 +6,6 @@ smoothness. Our own:
 
 - relative contrast: neighbouring regions keep their ratio of brightness, so that grey does not become fog
 - overall exposure: a dark photo comes out as bright as photos are; a bright one as bright as it was
-- light floor: a dark region that holds detail becomes visible
 - highlights: what is bright stays as it is, so that lamps and skies do not burn out
 - flat tone: the same for flat greys; and of two of them, the brighter stays the brighter
 - exposure consistency: two exposures of one scene come out alike
@@ -16,7 +15,7 @@ smoothness. Our own:
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width, N grey levels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +24,11 @@ from torch import Tensor
 
 SPATIAL_PX = 4  # side of the regions whose differences are kept, as published
 EXPOSURE_PX = 16  # side of the patches whose brightness is controlled, as published
-REGION_PX = 8  # side of the regions that the light floor and the highlights look at
+REGION_PX = 8  # side of the regions that the highlights are looked for in
 CONTRAST_PX = (4, 12)  # sides of the regions whose ratios are kept
 BLACK_PX = 4  # side of the regions that may be black
 CONSISTENCY_PX = 4  # side of the regions that two exposures are compared by: noise is not to be learnt
-FULL_DETAIL = 0.25  # contrast (deviation over mean) from which on a region counts fully as one that holds detail
-NOISE = 0.02  # brightness below which contrast is no sign of detail, and ratios mean little
+NOISE = 0.02  # brightness below which ratios mean little
 BLACK = 0.01  # brightness about which a camera's noise hides the scene
 DIM, LIT = 0.25, 0.4  # mean brightness up to which a photo is not exposed well, and from which on it is
 TONE_SLOPE = 0.25  # the least that an enhanced grey must rise for a rise of 1
@@ -52,9 +50,6 @@ class LossWeights:
     overall: float = 0.0
     overall_level: float = 0.4
     """Mean brightness asked of an image, unless its input is brighter."""
-    floor: float = 0.0
-    floor_level: float = 0.28
-    """Brightness asked of a region that holds detail."""
     highlights: float = 0.0
     flat: float = 0.0
     consistency: float = 0.0
@@ -73,21 +68,34 @@ class Enhancement:
     maps: Tensor
     """`BKMHW`, in [-1, 1]."""
 
+    def halves(self) -> tuple["Enhancement", "Enhancement"]:
+        """The first and the second half of the batch."""
+        parts = zip(self.image.chunk(2), self.enhanced.chunk(2), self.maps.chunk(2), strict=True)
+        first, second = (Enhancement(*part) for part in parts)
+        return first, second
 
-def weighted_losses(weights: LossWeights, batch: Enhancement) -> dict[str, Tensor]:
-    """The losses of one batch of images, each times its weight; those of weight 0 are left out."""
+
+def weighted_losses(weights: LossWeights, batch: Enhancement, darker: Enhancement | None = None) -> dict[str, Tensor]:
+    """The losses of one batch of images, each times its weight; those of weight 0 are left out.
+
+    `darker`: other exposures of the same scenes, in the same order: they are to come out like `batch`, which is judged
+    by its looks.
+    """
     image, enhanced = batch.image, batch.enhanced
+    both = [batch] if darker is None else [batch, darker]
     every: dict[str, tuple[float, Callable[[], Tensor]]] = {
         "spatial": (weights.spatial, lambda: spatial_consistency(image, enhanced)),
         "exposure": (weights.exposure, lambda: exposure_control(enhanced, weights.exposure_level)),
         "colour": (weights.colour, lambda: colour_constancy(enhanced)),
-        "smoothness": (weights.smoothness, lambda: illumination_smoothness(batch.maps)),
+        "smoothness": (weights.smoothness, lambda: _mean(illumination_smoothness(part.maps) for part in both)),
         "contrast": (weights.contrast, lambda: relative_contrast(image, enhanced)),
         "overall": (weights.overall, lambda: overall_exposure(image, enhanced, weights.overall_level)),
-        "floor": (weights.floor, lambda: light_floor(image, enhanced, weights.floor_level)),
         "highlights": (weights.highlights, lambda: highlights(image, enhanced)),
-        "black": (weights.black, lambda: black_point(image, enhanced)),
+        "restraint": (weights.restraint, lambda: restraint(image, enhanced)),
+        "black": (weights.black, lambda: _mean(black_point(part.image, part.enhanced) for part in both)),
     }
+    if darker is not None:
+        every["consistency"] = (weights.consistency, lambda: exposure_consistency(darker, batch))
     return {name: weight * loss() for name, (weight, loss) in every.items() if weight}
 
 
@@ -135,16 +143,6 @@ def overall_exposure(image_BCHW: Tensor, enhanced_BCHW: Tensor, level: float) ->
     return (enhanced_BCHW.mean(dim=(1, 2, 3)) - target_B).square().mean()
 
 
-def light_floor(image_BCHW: Tensor, enhanced_BCHW: Tensor, level: float) -> Tensor:
-    """How far regions that hold detail stay below `level`. A night sky holds none and may stay dark."""
-    grey = image_BCHW.mean(1)
-    mean = F.avg_pool2d(grey, REGION_PX)
-    variance = (F.avg_pool2d(grey.square(), REGION_PX) - mean.square()).clamp(min=0)
-    contrast = (variance / (mean.square() + NOISE**2)).sqrt()
-    lacking = (level - F.avg_pool2d(enhanced_BCHW.mean(1), REGION_PX)).clamp(min=0)
-    return ((contrast / FULL_DETAIL).clamp(max=1) * lacking.square()).mean()
-
-
 def highlights(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
     """How much regions change, weighted by the square of how bright they were."""
     before, after = (F.avg_pool2d(x.mean(1), REGION_PX) for x in (image_BCHW, enhanced_BCHW))
@@ -172,13 +170,12 @@ def flat_tone(levels_N: Tensor, enhanced_N: Tensor, level: float) -> Tensor:
     return misses + DISORDER * disorder
 
 
-def exposure_consistency(image_BCHW: Tensor, enhanced_BCHW: Tensor, other_BCHW: Tensor) -> Tensor:
-    """How far the regions of two enhanced exposures of one scene are apart; only the first is pulled.
-
-    `image_BCHW`: the first exposure before it was enhanced; its black regions do not count.
-    """
-    before, first, second = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (image_BCHW, enhanced_BCHW, other_BCHW.detach()))
-    return (seen(before.mean(1, keepdim=True)) * (first - second).abs()).mean()
+def exposure_consistency(darker: Enhancement, lighter: Enhancement) -> Tensor:
+    """How far the regions of two enhanced exposures are apart. Only the darker is pulled, and not where it is black."""
+    before, first, second = (
+        F.avg_pool2d(x, CONSISTENCY_PX) for x in (darker.image, darker.enhanced, lighter.enhanced.detach())
+    )
+    return (seen(before.mean(1, keepdim=True)) * (first - second).square()).mean()
 
 
 def restraint(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
@@ -186,3 +183,7 @@ def restraint(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
     before, after = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (image_BCHW, enhanced_BCHW))
     lit_B111 = ((image_BCHW.mean(dim=(1, 2, 3), keepdim=True) - DIM) / (LIT - DIM)).clamp(0, 1)
     return (lit_B111 * (after - before).abs()).mean()
+
+
+def _mean(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).mean()

@@ -46,12 +46,14 @@ _NIGHT_LOSSES = LossWeights(
     exposure=0.0,
     colour=0.0,
     smoothness=10.0,
-    contrast=1.0,
+    contrast=2.0,
     overall=10.0,
-    floor=15.0,
+    overall_level=0.42,
     highlights=25.0,
     flat=10.0,
-    consistency=10.0,
+    consistency=50.0,
+    restraint=5.0,
+    black=10.0,
 )
 
 NIGHT = Recipe(
@@ -62,7 +64,7 @@ NIGHT = Recipe(
             padding="replicate",
             encoded=True,
             context=True,
-            dilations=(1, 2, 4, 8, 4, 2, 1),
+            dilations=(1, 2, 4, 8, 16, 8, 1),
         )
         for variant in ("dce", "plus")
     },
@@ -70,9 +72,9 @@ NIGHT = Recipe(
     first_weights="lively",
     augmented=True,
     reduction=2,
-    size_px=96,
-    estimate_size=256,
-    epochs=20,
+    size_px=64,
+    estimate_size=128,
+    epochs=50,
     batch=8,
     learning_rate=2e-3,
     schedule="cosine",

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from model.curves import apply_curve
 from model.darkening import darken, tint, underexpose
 from model.dce_net import CurveNetwork, Variant, build
-from model.losses import Enhancement, LossWeights, exposure_consistency, flat_tone, restraint, weighted_losses
+from model.losses import Enhancement, LossWeights, flat_tone, weighted_losses
 from model.recipes import Recipe
 
 STEPS = 8  # of the curve, as published
@@ -49,13 +49,12 @@ class Objective(nn.Module):
         with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
             maps_BKMHW = self.network(image_BCHW.contiguous(memory_format=torch.channels_last)).float()
         enhanced_BCHW = apply_curve(image_BCHW, maps_BKMHW, STEPS)
-        terms = weighted_losses(self.weights, Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW))
+        batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW)
         if self.weights.consistency:
-            darker, lighter = enhanced_BCHW.chunk(2)
-            unlike = exposure_consistency(image_BCHW.chunk(2)[0], darker, lighter)
-            terms["consistency"] = self.weights.consistency * unlike
-        if self.weights.restraint:
-            terms["restraint"] = self.weights.restraint * restraint(image_BCHW.chunk(2)[1], enhanced_BCHW.chunk(2)[1])
+            darker, lighter = batch.halves()
+            terms = weighted_losses(self.weights, lighter, darker)
+        else:
+            terms = weighted_losses(self.weights, batch)
         if self.weights.flat:
             levels_N = examples["flat"]
             flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, 4, 4)
