@@ -21,7 +21,7 @@ class Recipe:
     first_weights: Literal["published", "lively"]
     """`published`: N(0, 0.02); `lively`: drawn so that features keep their size from layer to layer."""
     augmented: bool
-    """Give each photo other light (`model.darkening`), and show it in two exposures."""
+    """Show crops of each photo in two exposures (`model.darkening`); otherwise the whole photo as it is."""
     reduction: int
     """A crop is prepared at this many times the size that the network sees."""
     size_px: int

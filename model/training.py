@@ -65,25 +65,26 @@ class Objective(nn.Module):
 
 def prepare(photos: Sequence[Tensor], seeds: Sequence[int], recipe: Recipe) -> Examples:
     """Examples of one step. `photos`: `CHW`, uint8 sRGB, of any sizes; `seeds`: one for each."""
-    darker, lighter = zip(
-        *(_exposures(photo, seed, recipe) for photo, seed in zip(photos, seeds, strict=True)), strict=True
-    )
     if not recipe.augmented:
-        return {"image": torch.stack(lighter)}
+        return {"image": torch.stack([squeeze(photo, recipe.size_px) for photo in photos])}
+    pairs = [_exposures(photo, seed, recipe) for photo, seed in zip(photos, seeds, strict=True)]
+    darker, lighter = zip(*pairs, strict=True)
     levels_N = torch.rand(FLAT_LEVELS, generator=Generator().manual_seed(seeds[0])).square().sort().values
     return {"image": torch.stack([*darker, *lighter]), "flat": levels_N}
 
 
 def _exposures(photo_CHW: Tensor, seed: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """The darker and the lighter exposure of one photo, each `CHW` at the size that the network sees."""
+    """A darker and a lighter exposure of one photo, each `CHW` at the size that the network sees."""
     generator = Generator().manual_seed(seed)
-    cropped_BCHW = crop(photo_CHW, recipe.reduction * recipe.size_px, generator)[None]
-    if not recipe.augmented:
-        exposed = reduced = F.avg_pool2d(cropped_BCHW, recipe.reduction)[0]
-        return exposed, reduced
-    tinted = tint(cropped_BCHW, generator)
-    darker, lighter = darken(tinted, generator), underexpose(tinted, generator)
+    tinted_BCHW = tint(crop(photo_CHW, recipe.reduction * recipe.size_px, generator)[None], generator)
+    darker, lighter = darken(tinted_BCHW, generator), underexpose(tinted_BCHW, generator)
     return F.avg_pool2d(darker, recipe.reduction)[0], F.avg_pool2d(lighter, recipe.reduction)[0]
+
+
+def squeeze(photo_CHW: Tensor, side_px: int) -> Tensor:
+    """The whole photo as a square, as in the published training. `photo_CHW`: uint8. Returns float in [0, 1]."""
+    square_BCHW = F.interpolate(photo_CHW[None].float() / 255, (side_px, side_px), mode="bilinear", antialias=True)
+    return square_BCHW[0].clamp(0, 1)
 
 
 def crop(photo_CHW: Tensor, side_px: int, generator: Generator) -> Tensor:
