@@ -41,13 +41,16 @@ class Objective(nn.Module):
         self.weights = weights
         self.autocast = autocast
         """dtype of the convolutions; None: float32."""
+        # Channels last is the faster one under bf16. Depthwise convolutions do without: in it, oneDNN (torch 2.13) gets
+        # the gradient of dilated ones wrong.
+        separable = network.architecture.variant == "plus"
+        self.layout = torch.contiguous_format if separable else torch.channels_last
 
     def forward(self, examples: Examples) -> dict[str, Tensor]:
         """Each loss, times its weight, as a scalar; losses of weight 0 are left out."""
         image_BCHW = examples["image"]
-        # channels last is the faster layout under bf16
         with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
-            maps_BKMHW = self.network(image_BCHW.contiguous(memory_format=torch.channels_last)).float()
+            maps_BKMHW = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
         enhanced_BCHW = apply_curve(image_BCHW, maps_BKMHW, STEPS)
         batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW)
         if self.weights.consistency:

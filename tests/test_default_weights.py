@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 def enhancer(request: pytest.FixtureRequest) -> Enhancer:
     variant: Variant = request.param
     checkpoint = load(DEFAULT_WEIGHTS[variant])
-    assert checkpoint.estimate_size == 256
+    assert checkpoint.estimate_size == 128
     return Enhancer(checkpoint, estimate_size=checkpoint.estimate_size)
 
 

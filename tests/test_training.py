@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import load
+from model import Variant, load
 from model.losses import LossWeights
 from model.recipes import NIGHT, PUBLISHED, RECIPES, Recipe
 from model.training import (
@@ -126,3 +126,17 @@ def test_five_steps_from_the_published_weights_are_the_published_ones(shared: Pa
             assert term.item() == pytest.approx(expected[names[name]], rel=1e-3)
         assert loss.item() == pytest.approx(expected["total"], rel=1e-3)
         assert norm == pytest.approx(expected["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("variant", ["dce", "plus"])
+def test_bf16_gradients_point_where_float32_gradients_do(variant: Variant) -> None:
+    network = first_network(NIGHT, variant, 0)
+    examples = prepare(PHOTOS, [1, 2, 3, 4], NIGHT)
+    gradients = []
+    for autocast in (None, torch.bfloat16):
+        network.zero_grad()
+        terms = Objective(network, NIGHT.losses[variant], autocast=autocast)(examples)
+        torch.stack(list(terms.values())).sum().backward()
+        gradients.append([p.grad.flatten().clone() for p in network.parameters() if p.grad is not None])
+    for exact, rounded in zip(*gradients, strict=True):
+        assert torch.cosine_similarity(exact, rounded, dim=0) > 0.9
