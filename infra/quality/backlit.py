@@ -1,0 +1,172 @@
+"""Local light, in numbers: photos of which a part lies in shade, made by code, and how well the shade is undone.
+
+    python infra/quality/backlit.py PHOTOS [--weights dce plus FILE ...]
+
+In linear light a smooth mask takes 3 to 5 stops from a third to a half of each photo, with the noise of a sensor,
+stored in 8 bits; the rest is untouched. The result is measured against the untouched photo:
+
+    dark     PSNR where the mask is above 0.9
+    whole    PSNR of the whole photo
+    curve    PSNR of the whole photo under the best single tone curve, solved with the untouched photo in hand: its
+             eight steps are free, and the same for every pixel
+    isotonic the same for any curve that rises, the bound of what one curve can do
+    bright   change of the mean where the mask is below 0.05
+    halo     mean distance of the blurred brightness from the untouched photo's along the edge of the mask
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from model import DEFAULT_WEIGHTS, Enhancer, apply_curve, load
+from model.darkening import to_linear, to_srgb
+
+Floats = npt.NDArray[np.float64]
+LONG_SIDE_PX = 560
+STOPS = 3.0, 5.0
+SHARE = 1 / 3, 1 / 2
+EDGE = 0.01, 0.05  # width of the mask's edge, as a share of the photo's long side
+SHOT_VARIANCE, READ_VARIANCE = 2e-4, 1e-6  # of linear light
+MEAN = 0.2, 0.7  # brightness of the photos that serve
+BLUR_PX = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+    shaded: npt.NDArray[np.uint8]
+    photo: Floats
+    """The untouched photo, HxWx3 in [0, 1]."""
+    mask: Floats
+    """HxW in (0, 1): how much of the shade falls on each pixel."""
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    """One for each photo below `folder` that is neither dark nor bright. The same photos give the same cases."""
+    for number, path in enumerate(sorted(folder.iterdir())):
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+            continue
+        with Image.open(path) as image:
+            image.thumbnail((LONG_SIDE_PX, LONG_SIDE_PX))
+            photo = np.asarray(image.convert("RGB")) / 255
+        if not MEAN[0] < photo.mean() < MEAN[1]:
+            continue
+        rng = np.random.default_rng(number)
+        mask = shade(*photo.shape[:2], rng)
+        light = to_linear(torch.from_numpy(photo)).numpy() * 2 ** (-rng.uniform(*STOPS) * mask)[..., None]
+        noise = np.sqrt(mask[..., None] * (SHOT_VARIANCE * light + READ_VARIANCE)) * rng.standard_normal(light.shape)
+        shaded = (to_srgb(torch.from_numpy(light + noise)) * 255).round().byte().numpy()
+        yield Case(path.name, shaded, photo, mask)
+
+
+def shade(height: int, width: int, rng: np.random.Generator) -> Floats:
+    """A smooth mask: clouds, a half plane, or an ellipse."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    kind = rng.integers(3)
+    if kind == 0:
+        knots = torch.from_numpy(rng.standard_normal((1, 1, 5, 5)))
+        field = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)[0, 0].numpy() / 6
+    elif kind == 1:
+        angle = rng.uniform(0, 2 * np.pi)
+        field = np.cos(angle) * x + np.sin(angle) * y
+    else:
+        centre = rng.uniform(0.3, 0.7, 2) * (height, width) / max(height, width)
+        field = -np.hypot((y - centre[0]) * rng.uniform(0.7, 1.4), x - centre[1])
+    edge = np.quantile(field, 1 - rng.uniform(*SHARE))
+    steepness = 2.5 / rng.uniform(*EDGE)
+    return 1 / (1 + np.exp(-np.clip((field - edge) * steepness, -50, 50)))
+
+
+def score(case: Case, enhanced: Floats) -> dict[str, float]:
+    """`enhanced`: HxWx3 in [0, 1]."""
+    miss = enhanced - case.photo
+    along = (case.mask > 0.02) & (case.mask < 0.98)
+    return {
+        "dark": psnr(miss[case.mask > 0.9]),
+        "whole": psnr(miss),
+        "bright": abs(float(miss[case.mask < 0.05].mean())),
+        "halo": float(np.abs(blurred(miss.mean(2)))[along].mean()),
+    }
+
+
+def psnr(miss: Floats) -> float:
+    return float(10 * np.log10(1 / max((miss**2).mean(), 1e-12)))
+
+
+def blurred(grey: Floats) -> Floats:
+    padded = F.pad(torch.from_numpy(grey)[None, None], [BLUR_PX // 2] * 4, mode="replicate")
+    return F.avg_pool2d(padded, BLUR_PX, 1)[0, 0].numpy()
+
+
+def best_curve(case: Case) -> Floats:
+    """The photo under eight steps of the curve that are the same for every pixel, fitted to the untouched photo."""
+    levels = torch.arange(256, dtype=torch.float64).view(1, 1, 1, 256) / 255
+    shaded = torch.from_numpy(case.shaded.astype(np.int64)).flatten()
+    wanted = torch.from_numpy(case.photo).flatten()
+    count = torch.bincount(shaded, minlength=256).double()
+    total = torch.bincount(shaded, weights=wanted, minlength=256)
+    best, table = np.inf, levels.flatten()
+    for start in (-1.0, -0.3, 0.1):
+        free = torch.full((8,), start, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([free], max_iter=100, line_search_fn="strong_wolfe")
+
+        def curve(free: torch.Tensor = free) -> torch.Tensor:
+            return apply_curve(levels, torch.tanh(free).view(1, 8, 1, 1, 1), 8).flatten()
+
+        def miss(optimizer: torch.optim.Optimizer = optimizer, curve=curve) -> torch.Tensor:  # type: ignore[no-untyped-def]
+            optimizer.zero_grad()
+            loss: torch.Tensor = (count * curve().square() - 2 * total * curve()).sum() / count.sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(miss)
+        if (found := miss().item()) < best:
+            best, table = found, curve().detach()
+    return table.numpy()[case.shaded]
+
+
+def best_rising_curve(case: Case) -> Floats:
+    """The photo under the best of all curves that rise: isotonic regression by pooling neighbours that violate it."""
+    count = np.bincount(case.shaded.ravel(), minlength=256)
+    total = np.bincount(case.shaded.ravel(), weights=case.photo.ravel(), minlength=256)
+    pools: list[tuple[float, int, list[int]]] = []
+    for level in np.flatnonzero(count):
+        pool = (float(total[level]), int(count[level]), [int(level)])
+        while pools and pools[-1][0] / pools[-1][1] >= pool[0] / pool[1]:
+            before = pools.pop()
+            pool = (before[0] + pool[0], before[1] + pool[1], before[2] + pool[2])
+        pools.append(pool)
+    table = np.zeros(256)
+    for sum_, number, levels in pools:
+        table[levels] = sum_ / number
+    return table[case.shaded]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--weights", nargs="+", default=["dce", "plus"], help="dce, plus, or files")
+    options = parser.parse_args()
+    every = list(cases(options.photos))
+    print(f"{len(every)} photos")
+    bounds = {
+        "curve": np.mean([psnr(best_curve(case) - case.photo) for case in every]),
+        "isotonic": np.mean([psnr(best_rising_curve(case) - case.photo) for case in every]),
+    }
+    print("whole photo:", {name: round(float(bound), 2) for name, bound in bounds.items()})
+    for name in options.weights:
+        checkpoint = load(DEFAULT_WEIGHTS.get(name, Path(name)))
+        enhancer = Enhancer(checkpoint, estimate_size=checkpoint.estimate_size)
+        scores = [score(case, enhancer.enhance([case.shaded])[0] / 255) for case in every]
+        print(f"{name}:", {key: round(float(np.mean([one[key] for one in scores])), 3) for key in scores[0]})
+
+
+if __name__ == "__main__":
+    main()
