@@ -87,8 +87,8 @@ class TrainConfig:
     """Of the first weights and of every draw."""
 
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """Processes that share each step, by default one for each GPU, or one with all cores. The result does not
-    depend on it, but for rounding."""
+    """Processes that share each step: by default one for each GPU, or else for each core, as far as they divide the
+    batch. The result does not depend on it, but for rounding."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: GPUs where the cluster has them."""
     precision: Precision = "auto"
@@ -100,6 +100,8 @@ class TrainConfig:
     """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """No paths below SRC that match this pattern; may be given several times."""
+    max_pixels: int = 500_000_000
+    """Leave out photos with more pixels than this (all frames of an animation together)."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
     """Train on at most this many files."""
     fresh: bool = False
@@ -110,7 +112,16 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if len(self.places) < 2:
             raise UsageError("give what to train on and where results go: nightlift train SRC... OUT")
-        positive = ("epochs", "batch", "learning_rate", "frames_per_video", "workers", "sheet_every", "limit")
+        positive = (
+            "epochs",
+            "batch",
+            "learning_rate",
+            "frames_per_video",
+            "workers",
+            "sheet_every",
+            "max_pixels",
+            "limit",
+        )
         for name in positive:
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -97,8 +97,8 @@ class Driver:
 
     def _read(self) -> tuple[Pictures, str]:
         """All pictures, and the fingerprint of the files they are from. Each file gets its row in the manifest."""
-        read = ReadPictures(self.storage, self.recipe.photo_px, self.config.frames_per_video)
-        settings = {"photo_px": read.photo_px, "frames_per_video": read.frames_per_video}
+        read = ReadPictures(self.storage, self.recipe.photo_px, self.config.frames_per_video, self.config.max_pixels)
+        settings = {name: getattr(read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
         digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
         manifest = Manifest(self.storage, self.root, digest, settings)
         manifest.begin()
@@ -264,7 +264,8 @@ def choose_crew(config: "TrainConfig", batch: int) -> Crew:
     device = ("cuda" if gpus else "cpu") if config.device == "auto" else config.device
     if device == "cuda" and not gpus:
         raise UsageError(f"--device {config.device}: the cluster has no GPU; leave --device out to train on CPUs")
-    most = gpus if device == "cuda" else 1
+    most = gpus if device == "cuda" else cluster_cpus()
+    # several workers of few threads: examples are made by one thread, and threads that share cores wait for each other
     workers = config.workers or max(count for count in range(1, most + 1) if batch % count == 0)
     if device == "cuda" and workers > gpus:
         raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")

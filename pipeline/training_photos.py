@@ -28,7 +28,6 @@ from pipeline.storage import Listed, Storage, absolute, join, shown
 from pipeline.video import is_video, sample
 
 DIGEST_ENDS_BYTES = 1 << 20  # of a video, at each end
-MAX_PIXELS = 500_000_000  # of a photo, all its frames together; larger ones are left out
 
 Pixels = npt.NDArray[np.uint8]  # CxHxW, three channels of sRGB
 
@@ -85,6 +84,8 @@ class ReadPictures:
     storage: Storage
     photo_px: int
     frames_per_video: int
+    max_pixels: int = 500_000_000
+    """Of a photo, all its frames together; larger ones are left out."""
 
     def __call__(self, reading: Reading) -> Reading:
         with _settling(reading):
@@ -101,7 +102,7 @@ class ReadPictures:
         content = self.storage.read(reading.record.source)
         reading.outcome.seconds_read = time.perf_counter() - started
         reading.outcome.bytes_in = len(content)
-        photo = decode(content, max_pixels=MAX_PIXELS)
+        photo = decode(content, max_pixels=self.max_pixels)
         reading.outcome.seconds_decode = time.perf_counter() - started - reading.outcome.seconds_read
         reading.digest = hashlib.sha256(content).hexdigest()
         reading.outcome.notes += photo.notes
@@ -114,7 +115,7 @@ class ReadPictures:
             reading.digest = _digest_of_video(file)
         reading.outcome.seconds_decode = time.perf_counter() - started
         if len(frames) < self.frames_per_video:
-            reading.outcome.notes.append(f"{len(frames)} of {self.frames_per_video} frames: too short, or damaged")
+            reading.outcome.notes.append(f"only {len(frames)} of {self.frames_per_video} frames could be taken")
         self._keep(reading, frames)
 
     def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]]) -> None:
