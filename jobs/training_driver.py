@@ -8,18 +8,17 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import ray
-import torch
 from ray.exceptions import RayError
-from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, LoggingConfig, RunConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from jobs.cluster import cluster_cpus, cluster_gpus
+from jobs.cluster import cluster_cpus
 from jobs.progress import Progress
+from jobs.training_crew import Crew, choose_crew, choose_precision
 from jobs.training_record import TrainingRecord
 from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun, read_state, state_url
 from jobs.training_worker import train_worker
@@ -37,26 +36,8 @@ log = logging.getLogger("nightlift")
 
 SHEETS = 5  # by default
 SHOWN_FAILURES = 10
-GPU_THREADS = 8  # that keep one GPU fed
 WORKER_DEATHS = 3  # after which a training ends; it can be gone on with
 LOOK_EVERY_S = 0.5  # at the board
-BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a processor in /proc/cpuinfo
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """Who works at a training."""
-
-    device: str
-    workers: int
-    threads: int
-    """Processors of each worker."""
-
-    @property
-    def scaling(self) -> ScalingConfig:
-        on_gpu = self.device == "cuda"
-        each = {"CPU": self.threads, **({"GPU": 1} if on_gpu else {})}
-        return ScalingConfig(num_workers=self.workers, use_gpu=on_gpu, resources_per_worker=each)
 
 
 class Driver:
@@ -81,7 +62,7 @@ class Driver:
 
     def train(self) -> None:
         """Raises Diverged, ClusterError, UsageError, StorageError."""
-        crew = choose_crew(self.config, self.recipe.batch)
+        crew = choose_crew(self.config.device, self.config.workers, self.recipe.batch)
         pictures, photos = self._read()
         if self.state is None:
             self._clear()
@@ -173,7 +154,9 @@ class Driver:
             network=beginning.network,
             pictures=pictures,
             seed=self.config.seed,
-            precision=self.state.precision if self.state is not None else choose_precision(self.config, crew),
+            precision=self.state.precision
+            if self.state is not None
+            else choose_precision(self.config.precision, crew.device),
             threads=crew.threads,
             sheet_every=self.config.sheet_every or -(-self.recipe.epochs // SHEETS),
             notes=notes,
@@ -256,45 +239,6 @@ class Fitting:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             self._over.set()
-
-
-def choose_crew(config: "TrainConfig", batch: int) -> Crew:
-    """By what the cluster has. Raises UsageError where it has too little."""
-    gpus = cluster_gpus()
-    device = ("cuda" if gpus else "cpu") if config.device == "auto" else config.device
-    if device == "cuda" and not gpus:
-        raise UsageError(f"--device {config.device}: the cluster has no GPU; leave --device out to train on CPUs")
-    most = gpus if device == "cuda" else cluster_cpus()
-    # several workers of few threads: examples are made by one thread, and threads that share cores wait for each other
-    workers = config.workers or max(count for count in range(1, most + 1) if batch % count == 0)
-    if device == "cuda" and workers > gpus:
-        raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")
-    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    room = [threads for threads in range(1, max(nodes) + 1) if sum(cpus // threads for cpus in nodes) >= workers]
-    if not room:
-        raise UsageError(f"--workers is {workers}; the cluster has room for {sum(nodes)}")
-    return Crew(device, workers, min(room[-1], GPU_THREADS) if device == "cuda" else room[-1])
-
-
-def choose_precision(config: "TrainConfig", crew: Crew) -> str:
-    """`fp32` or `bf16`, by what a machine of the workers' kind is good at."""
-    if config.precision != "auto":
-        return config.precision
-    gpus = 1 if crew.device == "cuda" else 0
-    fast = ray.get(ray.remote(num_cpus=1, num_gpus=gpus)(has_fast_bf16).remote(crew.device))
-    return "bf16" if fast else "fp32"
-
-
-def has_fast_bf16(device: str) -> bool:
-    """Whether this machine's GPU, or its processor, computes in bf16."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return bool(BF16_FLAGS & set(flags.split()))
 
 
 def epoch_line(row: Row, epochs: int) -> str:

@@ -1,0 +1,70 @@
+"""Who works at a training: how many workers, on what, in which precision, by what the cluster has."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import torch
+from ray.train import ScalingConfig
+
+from jobs.cluster import cluster_cpus, cluster_gpus
+from model import Precision
+from pipeline.errors import UsageError
+
+GPU_THREADS = 8  # that keep one GPU fed
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a processor in /proc/cpuinfo
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who works at a training."""
+
+    device: str
+    workers: int
+    threads: int
+    """Processors of each worker."""
+
+    @property
+    def scaling(self) -> ScalingConfig:
+        on_gpu = self.device == "cuda"
+        each = {"CPU": self.threads, **({"GPU": 1} if on_gpu else {})}
+        return ScalingConfig(num_workers=self.workers, use_gpu=on_gpu, resources_per_worker=each)
+
+
+def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Crew:
+    """`asked_device`: auto, cpu or cuda. By what the cluster has. Raises UsageError where it has too little."""
+    gpus = cluster_gpus()
+    device = ("cuda" if gpus else "cpu") if asked_device == "auto" else asked_device
+    if device == "cuda" and not gpus:
+        raise UsageError(f"--device {asked_device}: the cluster has no GPU; leave --device out to train on CPUs")
+    most = gpus if device == "cuda" else cluster_cpus()
+    # several workers of few threads: examples are made by one thread, and threads that share cores wait for each other
+    workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
+    if device == "cuda" and workers > gpus:
+        raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    room = [threads for threads in range(1, max(nodes) + 1) if sum(cpus // threads for cpus in nodes) >= workers]
+    if not room:
+        raise UsageError(f"--workers is {workers}; the cluster has room for {sum(nodes)}")
+    return Crew(device, workers, min(room[-1], GPU_THREADS) if device == "cuda" else room[-1])
+
+
+def choose_precision(asked: Precision, device: str) -> str:
+    """`fp32` or `bf16`, by what a machine of the workers' kind is good at."""
+    if asked != "auto":
+        return asked
+    gpus = 1 if device == "cuda" else 0
+    fast = ray.get(ray.remote(num_cpus=1, num_gpus=gpus)(has_fast_bf16).remote(device))
+    return "bf16" if fast else "fp32"
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Whether this machine's GPU, or its processor, computes in bf16."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return bool(BF16_FLAGS & set(flags.split()))
