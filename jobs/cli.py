@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from jobs import evaluate, export, images, train
-from pipeline.errors import ClusterError, ManifestError, NightliftError
+from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError
 
 JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "images": (images.ImagesConfig, images.run),
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except NightliftError as error:
         print(f"nightlift: {error}", file=sys.stderr)
-        return 1 if isinstance(error, ClusterError | ManifestError) else 2
+        return 1 if isinstance(error, ClusterError | Diverged | ManifestError) else 2
     except KeyboardInterrupt:
         print("nightlift: stopped; run the same command again to go on from here", file=sys.stderr)
         return INTERRUPTED
