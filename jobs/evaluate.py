@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -18,7 +19,7 @@ from jobs.score_tables import line, scores_csv, summary_csv, table, without_scor
 from model import DEFAULT_WEIGHTS, Checkpoint, Look, WeightsError, load
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
-from pipeline.errors import UsageError
+from pipeline.errors import ClusterError, UsageError
 from pipeline.evaluation import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
 from pipeline.plan import Selection
 from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, shown
@@ -27,6 +28,7 @@ log = logging.getLogger("nightlift")
 
 SCORES, SUMMARY, SHEET = "nightlift_scores.csv", "nightlift_summary.csv", "nightlift_sheet.jpg"
 SHOWN_PROBLEMS = 10
+SHOWN_NAMES = 3  # of what is left aside
 SHEET_WIDTH_PX = 2400  # about: a column is at most 480 pixels wide and at least 200
 MOST_SHEET_ROWS = 40
 
@@ -36,7 +38,8 @@ class EvaluateConfig:
     """Score photos as they are and as networks enhance them: several networks side by side.
 
     Prints a table of means; writes the scores of each photo, the means and a contact sheet to OUT. No enhanced photo is
-    written. Exit status: 0 all scored, 1 some photos left out (each is named), 2 wrong usage or nothing to read.
+    written. Broken off, it writes the scores it has. Exit status: 0 all scored, 1 some photos left out (each is named)
+    or Ray could not go on, 2 wrong usage or nothing to read.
     """
 
     src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
@@ -107,7 +110,10 @@ class EvaluateConfig:
 
 
 def run(config: EvaluateConfig) -> int:
-    """The whole job. Returns the exit status; raises NightliftError for what stops it before the first photo."""
+    """The whole job. Returns the exit status; raises NightliftError for what stops it.
+
+    What stops it after the first photo is raised once the scores there are have been written.
+    """
     if config.ref and find_spec("skimage") is None:
         raise UsageError('--ref needs scikit-image, for SSIM: pip install "nightlift[evaluate]"')
     networks = named_networks(config.weights)
@@ -126,6 +132,9 @@ def run(config: EvaluateConfig) -> int:
     pairs = found.pairs[: config.limit]
     if found.ignored:
         log.info("no photos by their names: %d files, such as %s", len(found.ignored), found.ignored[0])
+    if found.unused:
+        first = ", ".join(found.unused[:SHOWN_NAMES])
+        log.info("references without a photo, left aside: %d, such as %s", len(found.unused), first)
     if not pairs and not found.problems:
         raise UsageError(f"{shown(config.src)}: no photos there that nightlift reads, or none that were let through")
     evaluation = Evaluation(
@@ -135,13 +144,17 @@ def run(config: EvaluateConfig) -> int:
         estimate_size=config.estimate_size,
         max_pixels=config.max_pixels,
     )
+    _prove_writable(storage, out)
     judgements = list(found.problems)
     if pairs:
-        with ray_cluster(config.workers):
-            judgements += _judged(evaluation, pairs, config)
+        with ray_cluster(config.workers), _rescued(storage, out, judgements):
+            for judgement in _judged(evaluation, pairs, config):
+                judgements.append(judgement)
     judgements.sort(key=lambda judgement: judgement.name)
-    written = _write(storage, out, judgements)
-    _report(judgements, written)
+    _report(judgements, _write_scores(storage, out, judgements))
+    if pictured := [judgement for judgement in judgements if judgement.pictures]:
+        storage.write(join(out, SHEET), _sheet(pictured))
+        print(join(out, SHEET))
     return 1 if any(judgement.problem for judgement in judgements) else 0
 
 
@@ -167,7 +180,10 @@ def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
 
 
 def _judged(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfig) -> Iterator[Judgement]:
-    """One judgement for each pair, as they come: a Ray task for each, twice as many as workers under way."""
+    """One judgement for each pair, as they come: a Ray task for each, as many under way as there are workers.
+
+    Raises ClusterError.
+    """
     import ray
 
     rows = min(config.sheet_rows, len(pairs))
@@ -181,11 +197,14 @@ def _judged(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfi
     under_way: dict[ray.ObjectRef[Judgement], Pair] = {}
     try:
         while True:
-            for index, pair in islice(todo, max(0, workers - len(under_way))):
-                under_way[judge.remote(shared, pair, index in on_sheet)] = pair
-            if not under_way:
-                return
-            ready, _ = ray.wait(list(under_way))
+            try:
+                for index, pair in islice(todo, max(0, workers - len(under_way))):
+                    under_way[judge.remote(shared, pair, index in on_sheet)] = pair
+                if not under_way:
+                    return
+                ready, _ = ray.wait(list(under_way))
+            except ray.exceptions.RayError as error:
+                raise ClusterError(f"Ray ended the job ({type(error).__name__}: {error})") from error
             pair = under_way.pop(ready[0])
             try:
                 judgement = ray.get(ready[0])
@@ -204,12 +223,28 @@ def _judge(evaluation: Evaluation, pair: Pair, with_pictures: bool) -> Judgement
     return evaluation(pair, with_pictures=with_pictures)
 
 
-def _write(storage: Storage, out: str, judgements: Sequence[Judgement]) -> list[str]:
-    """The files at OUT; returns where they are."""
+def _prove_writable(storage: Storage, out: str) -> None:
+    """Hours of scores are to go there. Scores of an earlier run stay until there are new ones. Raises StorageError."""
+    url = join(out, SCORES)
+    storage.write(url, storage.read(url) if storage.exists(url) else scores_csv([]))
+
+
+@contextmanager
+def _rescued(storage: Storage, out: str, judgements: Sequence[Judgement]) -> Iterator[None]:
+    """Where the body is broken off, by whatever it is, the judgements that it added are written first."""
+    before = len(judgements)
+    try:
+        yield
+    except BaseException:
+        if added := len(judgements) - before:
+            _write_scores(storage, out, judgements)
+            log.warning("broken off after %d photos: their scores are in %s", added, join(out, SCORES))
+        raise
+
+
+def _write_scores(storage: Storage, out: str, judgements: Sequence[Judgement]) -> list[str]:
+    """Both CSV files at OUT; returns where they are."""
     files = {SCORES: scores_csv(judgements), SUMMARY: summary_csv(judgements)}
-    pictured = [judgement for judgement in judgements if judgement.pictures]
-    if pictured:
-        files[SHEET] = _sheet(pictured)
     for name, content in files.items():
         storage.write(join(out, name), content)
     return [join(out, name) for name in files]

@@ -58,31 +58,31 @@ class Pairs:
     """Photos that cannot be read, or have no reference."""
     ignored: list[str] = field(default_factory=list)
     """Files that are no photos, by their names."""
+    unused: list[str] = field(default_factory=list)
+    """References of which there is no photo at the source, let through or not."""
 
 
 def find_pairs(
     storage: Storage, source: str, reference: str | None, selection: Selection, *, outside: str = ""
 ) -> Pairs:
-    """The photos at `source` that `selection` lets through, less those below the folder `outside`.
+    """The photos at `source` that `selection` lets through; nothing below the folder `outside` is a photo or reference.
 
     A photo's reference has the same path below `reference`; another extension will do. One photo and one reference
     are a pair whatever their names. Raises NotFound and other StorageErrors.
     """
     found = Pairs()
-    listed = [
-        file
-        for file in storage.list_files(absolute(source))
-        if selection(file.relative) and not (outside and file.url.startswith(join(outside, "")))
-    ]
+    there = _listed(storage, source, outside)
     photos = []
-    for file in listed:
+    for file in there:
+        if not selection(file.relative):
+            continue
         if file.code:
             found.problems.append(Judgement(name=file.relative, problem=f"{shown(file.url)}: {file.problem}"))
         elif format_of(shown(file.url)) is None:
             found.ignored.append(file.relative)
         else:
             photos.append(file)
-    references = _References(storage.list_files(absolute(reference))) if reference else None
+    references = _References(_listed(storage, reference, outside)) if reference else None
     for file in photos:
         if references is None:
             found.pairs.append(Pair(name=file.relative, photo=file.url))
@@ -91,7 +91,15 @@ def find_pairs(
         else:
             problem = f"{file.relative}: no reference of this name, or several, in {shown(reference or '')}"
             found.problems.append(Judgement(name=file.relative, problem=problem))
+    if references is not None:
+        found.unused = references.unused(there, found.pairs)
     return found
+
+
+def _listed(storage: Storage, place: str, outside: str) -> list[Listed]:
+    return [
+        file for file in storage.list_files(absolute(place)) if not (outside and file.url.startswith(join(outside, "")))
+    ]
 
 
 class _References:
@@ -112,6 +120,16 @@ class _References:
         if alone and len(self._exact) == 1:
             candidates = list(self._exact.values())
         return candidates[0] if len(candidates) == 1 else None
+
+    def unused(self, photos: list[Listed], pairs: list[Pair]) -> list[str]:
+        """References that are in no pair and have no photo's name, whatever the extension: paths below their folder."""
+        stems = {posixpath.splitext(photo.relative)[0] for photo in photos}
+        paired = {pair.reference for pair in pairs}
+        return [
+            relative
+            for relative, url in self._exact.items()
+            if url not in paired and posixpath.splitext(relative)[0] not in stems
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,19 +1,23 @@
 """The evaluation job: right numbers for every photo, several networks side by side, and nothing left out in silence."""
 
 import csv
+import logging
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from PIL import Image
 
 from jobs import evaluate
 from jobs.evaluate import EvaluateConfig, named_networks, run
 from model import DEFAULT_WEIGHTS, Enhancer, Look, load
 from model.metrics import against_reference, statistics
-from pipeline.errors import NotFound, UsageError
-from pipeline.evaluation import Evaluation, find_pairs
+from pipeline.errors import ClusterError, NotFound, StorageError, UsageError
+from pipeline.evaluation import Evaluation, Judgement, find_pairs
 from pipeline.plan import Selection
 from pipeline.storage import Storage
 from tests.media import jpeg, night, saved
@@ -21,6 +25,10 @@ from tests.media import jpeg, night, saved
 
 def light(seed: int) -> np.ndarray:
     return (night(120, 100, seed=seed).astype(float) ** 0.6 * 9).clip(0, 255).astype(np.uint8)
+
+
+def no_ray(workers: int | None) -> None:
+    raise UsageError("Ray starts")
 
 
 @pytest.fixture
@@ -98,6 +106,94 @@ def test_without_references_in_a_bucket(bucket: str) -> None:
     assert scores[0].startswith("photo,version,niqe,brisque,luma")
     assert [line.split(",")[:3] for line in scores[1:]] == [["a.jpg", "input", ""], ["a.jpg", "plus", ""]]
     assert Image.open(BytesIO(fs.cat_file(f"{bucket}/in/scores/nightlift_sheet.jpg"))).format == "JPEG"
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), ClusterError("gone"), RuntimeError("unforeseen")])
+def test_broken_off_it_writes_the_scores_there_are(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: BaseException
+) -> None:
+    judged = evaluate._judged
+
+    def one_then_over(*arguments: Any) -> Iterator[Judgement]:
+        yield next(judged(*arguments))
+        raise interruption
+
+    monkeypatch.setattr(evaluate, "_judged", one_then_over)
+    with pytest.raises(type(interruption)) as raised:
+        run(EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "out"), weights=("none",)))
+    assert raised.value is interruption
+    [score] = rows(tmp_path / "out" / "nightlift_scores.csv")
+    assert score["version"] == "input"
+    assert [row["photos"] for row in rows(tmp_path / "out" / "nightlift_summary.csv")] == ["1"]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_cluster_that_is_gone_is_told(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait, calls = ray.wait, []
+
+    def once(tasks: list[Any]) -> Any:
+        calls.append(tasks)
+        if len(calls) > 1:
+            raise ray.exceptions.RaySystemError("the raylet died")
+        return wait(tasks)
+
+    monkeypatch.setattr(ray, "wait", once)
+    with pytest.raises(ClusterError, match="the raylet died"):
+        run(EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "out"), weights=("none",), workers=1))
+    assert [row["photo"] for row in rows(tmp_path / "out" / "nightlift_scores.csv")] == ["a.png"]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_sheet_that_fails_costs_no_scores(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise OSError("no font")
+
+    monkeypatch.setattr(evaluate, "contact_sheet", fails)
+    with pytest.raises(OSError, match="no font"):
+        run(EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "out"), weights=("none",)))
+    assert [row["photo"] for row in rows(tmp_path / "out" / "nightlift_scores.csv")] == ["a.png", "sub/b.png"]
+    assert (tmp_path / "out" / "nightlift_summary.csv").exists()
+    assert capsys.readouterr().out.startswith("mean of 2 photos")
+
+
+def test_out_is_proven_writable_before_ray_starts(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "ray_cluster", no_ray)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="file"):
+        run(EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "file" / "out")))
+    config, scores = EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "out")), tmp_path / "out" / evaluate.SCORES
+    with pytest.raises(UsageError, match="Ray starts"):
+        run(config)
+    assert scores.read_text() == "photo,version,problem\n"
+    scores.write_text("of an earlier run")
+    with pytest.raises(UsageError, match="Ray starts"):
+        run(config)
+    assert scores.read_text() == "of an earlier run"
+
+
+def test_references_without_a_photo_are_told(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dark, bright = folders
+    for name in ("a.png", "c.png", "sub/d.jpg", "scores/nightlift_sheet.jpg", "notes.txt"):
+        (bright / name).parent.mkdir(exist_ok=True)
+        (bright / name).write_bytes(b"")
+    out = str(bright / "scores")
+    some = Selection(include=("a.*",))
+    assert find_pairs(Storage(), str(dark), str(bright), some, outside=out).unused == ["c.png", "sub/d.jpg"]
+    one = find_pairs(Storage(), str(dark / "a.png"), str(bright / "c.png"), Selection())
+    assert (len(one.pairs), one.unused) == (1, [])
+    monkeypatch.setattr(evaluate, "ray_cluster", no_ray)
+    with caplog.at_level(logging.INFO, "nightlift"), pytest.raises(UsageError, match="Ray starts"):
+        run(EvaluateConfig(src=str(dark), out=out, ref=str(bright), weights=("none",)))
+    assert "references without a photo, left aside: 2, such as c.png, sub/d.jpg" in caplog.text
 
 
 def test_pairing(folders: tuple[Path, Path]) -> None:
