@@ -3,7 +3,8 @@
     python infra/quality/backlit.py PHOTOS [--weights dce plus FILE ...]
 
 In linear light a smooth mask takes 3 to 5 stops from a third to a half of each photo, with the noise of a sensor,
-stored in 8 bits; the rest is untouched. The result is measured against the untouched photo:
+stored in 8 bits; the rest is untouched. PHOTOS is a folder, with all below it. The result is measured against the
+untouched photo:
 
     dark     PSNR where the mask is above 0.9
     whole    PSNR of the whole photo
@@ -17,6 +18,8 @@ stored in 8 bits; the rest is untouched. The result is measured against the unto
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,7 @@ from model import DEFAULT_WEIGHTS, Enhancer, apply_curve, load
 from model.darkening import to_linear, to_srgb
 
 Floats = npt.NDArray[np.float64]
+Region = npt.NDArray[np.bool_]  # HxW
 LONG_SIDE_PX = 560
 STOPS = 3.0, 5.0
 SHARE = 1 / 3, 1 / 2
@@ -47,23 +51,41 @@ class Case:
     mask: Floats
     """HxW in (0, 1): how much of the shade falls on each pixel."""
 
+    @property
+    def dark(self) -> Region:
+        return self.mask > 0.9
+
+    @property
+    def bright(self) -> Region:
+        return self.mask < 0.05
+
+    @property
+    def edge(self) -> Region:
+        return (self.mask > 0.02) & (self.mask < 0.98)
+
 
 def cases(folder: Path) -> Iterator[Case]:
-    """One for each photo below `folder` that is neither dark nor bright. The same photos give the same cases."""
-    for number, path in enumerate(sorted(folder.iterdir())):
-        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+    """One for each photo below `folder` that is neither dark nor bright, where its mask leaves something to measure.
+
+    The same photos give the same cases, whatever their names and whatever lies beside them.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp") or not path.is_file():
             continue
-        with Image.open(path) as image:
+        content = path.read_bytes()
+        with Image.open(BytesIO(content)) as image:
             image.thumbnail((LONG_SIDE_PX, LONG_SIDE_PX))
             photo = np.asarray(image.convert("RGB")) / 255
         if not MEAN[0] < photo.mean() < MEAN[1]:
             continue
-        rng = np.random.default_rng(number)
+        rng = np.random.default_rng(int.from_bytes(sha256(content).digest()))
         mask = shade(*photo.shape[:2], rng)
         light = to_linear(torch.from_numpy(photo)).numpy() * 2 ** (-rng.uniform(*STOPS) * mask)[..., None]
         noise = np.sqrt(mask[..., None] * (SHOT_VARIANCE * light + READ_VARIANCE)) * rng.standard_normal(light.shape)
         shaded = (to_srgb(torch.from_numpy(light + noise)) * 255).round().byte().numpy()
-        yield Case(path.name, shaded, photo, mask)
+        case = Case(str(path.relative_to(folder)), shaded, photo, mask)
+        if case.dark.any() and case.bright.any() and case.edge.any():
+            yield case
 
 
 def shade(height: int, width: int, rng: np.random.Generator) -> Floats:
@@ -87,12 +109,11 @@ def shade(height: int, width: int, rng: np.random.Generator) -> Floats:
 def score(case: Case, enhanced: Floats) -> dict[str, float]:
     """`enhanced`: HxWx3 in [0, 1]."""
     miss = enhanced - case.photo
-    along = (case.mask > 0.02) & (case.mask < 0.98)
     return {
-        "dark": psnr(miss[case.mask > 0.9]),
+        "dark": psnr(miss[case.dark]),
         "whole": psnr(miss),
-        "bright": abs(float(miss[case.mask < 0.05].mean())),
-        "halo": float(np.abs(blurred(miss.mean(2)))[along].mean()),
+        "bright": abs(float(miss[case.bright].mean())),
+        "halo": float(np.abs(blurred(miss.mean(2)))[case.edge].mean()),
     }
 
 
@@ -155,6 +176,8 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", default=["dce", "plus"], help="dce, plus, or files")
     options = parser.parse_args()
     every = list(cases(options.photos))
+    if not every:
+        parser.error(f"{options.photos}: no photos there that serve")
     print(f"{len(every)} photos")
     bounds = {
         "curve": np.mean([psnr(best_curve(case) - case.photo) for case in every]),
