@@ -31,6 +31,7 @@ MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
     10: Colorspace.BT2020,
 }
 HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+STEP_BACK_S = 0.25
 SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
 
 
@@ -55,7 +56,7 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
         for part in range(count):
             target = start + length * (2 * part + 1) // (2 * count)
             try:
-                frame = _frame_at(container, stream, target, last)
+                frame = _frame_at(container, stream, target, last, start)
                 if frame is not None:
                     frames.append(_shown(frame, stream, reformatter))
                     last = frame.pts or 0
@@ -98,13 +99,29 @@ def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
     return start, last - start + 1
 
 
-def _frame_at(container: InputContainer, stream: VideoStream, target: int, last: int) -> VideoFrame | None:
-    """The keyframe before `target`, or, where that is not after `last`, the frame at `target`; None at the end."""
-    container.seek(target, stream=stream)
-    for number, frame in enumerate(container.decode(stream)):
-        if frame.pts is not None and frame.pts > last and (number == 0 or frame.pts >= target):
-            return frame
-    return None
+def _frame_at(container: InputContainer, stream: VideoStream, target: int, last: int, start: int) -> VideoFrame | None:
+    """The keyframe before `target`, or, where that is not after `last`, the frame at `target`; None at the end.
+
+    A container without an index (MPEG-TS) is entered at any packet, and its decoder waits for the next keyframe, which
+    may be behind `target` or not there at all: then it is entered earlier, by steps that grow, down to its beginning.
+    """
+    step = max(int(STEP_BACK_S / stream.time_base), 1) if stream.time_base else 1
+    entry = target
+    while True:
+        at_start = entry < start
+        container.seek(start - step if at_start else entry, backward=not at_start, stream=stream)
+        late = True
+        for number, frame in enumerate(container.decode(stream)):
+            if frame.pts is None:
+                continue
+            late = late and frame.pts > target
+            if late and not at_start:
+                break
+            if frame.pts > last and (number == 0 or frame.pts >= target):
+                return frame
+        if at_start or not late:
+            return None
+        entry, step = target - step, 4 * step
 
 
 def _shown(frame: VideoFrame, stream: VideoStream, reformatter: VideoReformatter) -> Pixels:
