@@ -19,7 +19,7 @@ from pipeline.errors import NightliftError
 from pipeline.images import decode, format_of
 from pipeline.images.photo import to_8_bits
 from pipeline.plan import Selection
-from pipeline.storage import Listed, Storage, absolute, join, shown
+from pipeline.storage import Listed, Storage, absolute, join, real, shown
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 INPUT, REFERENCE = "input", "reference"  # rows of the table beside those of the networks
@@ -65,13 +65,17 @@ class Pairs:
 def find_pairs(
     storage: Storage, source: str, reference: str | None, selection: Selection, *, outside: str = ""
 ) -> Pairs:
-    """The photos at `source` that `selection` lets through; nothing below the folder `outside` is a photo or reference.
+    """The photos at `source` that `selection` lets through, less those below the folder `outside`.
 
     A photo's reference has the same path below `reference`; another extension will do. One photo and one reference
     are a pair whatever their names. Raises NotFound and other StorageErrors.
     """
     found = Pairs()
-    there = _listed(storage, source, outside)
+    there = [
+        file
+        for file in storage.list_files(absolute(source))
+        if not (outside and file.url.startswith(join(outside, "")))
+    ]
     photos = []
     for file in there:
         if not selection(file.relative):
@@ -82,7 +86,7 @@ def find_pairs(
             found.ignored.append(file.relative)
         else:
             photos.append(file)
-    references = _References(_listed(storage, reference, outside)) if reference else None
+    references = _References(storage.list_files(absolute(reference))) if reference else None
     for file in photos:
         if references is None:
             found.pairs.append(Pair(name=file.relative, photo=file.url))
@@ -91,15 +95,10 @@ def find_pairs(
         else:
             problem = f"{file.relative}: no reference of this name, or several, in {shown(reference or '')}"
             found.problems.append(Judgement(name=file.relative, problem=problem))
-    if references is not None:
-        found.unused = references.unused(there, found.pairs)
+    if reference and references is not None:
+        own = join(outside, "") if outside and real(outside).startswith(join(real(absolute(reference)), "")) else None
+        found.unused = references.unused(there, found.pairs, own)
     return found
-
-
-def _listed(storage: Storage, place: str, outside: str) -> list[Listed]:
-    return [
-        file for file in storage.list_files(absolute(place)) if not (outside and file.url.startswith(join(outside, "")))
-    ]
 
 
 class _References:
@@ -121,14 +120,17 @@ class _References:
             candidates = list(self._exact.values())
         return candidates[0] if len(candidates) == 1 else None
 
-    def unused(self, photos: list[Listed], pairs: list[Pair]) -> list[str]:
-        """References that are in no pair and have no photo's name, whatever the extension: paths below their folder."""
+    def unused(self, photos: list[Listed], pairs: list[Pair], own: str | None) -> list[str]:
+        """References that are in no pair and have no photo's name, whatever the extension: paths below their folder.
+
+        What starts with `own` is an evaluation's output.
+        """
         stems = {posixpath.splitext(photo.relative)[0] for photo in photos}
         paired = {pair.reference for pair in pairs}
         return [
             relative
             for relative, url in self._exact.items()
-            if url not in paired and posixpath.splitext(relative)[0] not in stems
+            if url not in paired and not (own and url.startswith(own)) and posixpath.splitext(relative)[0] not in stems
         ]
 
 

@@ -188,6 +188,8 @@ def test_references_without_a_photo_are_told(
     out = str(bright / "scores")
     some = Selection(include=("a.*",))
     assert find_pairs(Storage(), str(dark), str(bright), some, outside=out).unused == ["c.png", "sub/d.jpg"]
+    around = find_pairs(Storage(), str(dark), str(bright), some, outside=str(bright.parent / "bright"))
+    assert "c.png" in around.unused  # references may lie below OUT
     one = find_pairs(Storage(), str(dark / "a.png"), str(bright / "c.png"), Selection())
     assert (len(one.pairs), one.unused) == (1, [])
     monkeypatch.setattr(evaluate, "ray_cluster", no_ray)
