@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nightlift: {error}", file=sys.stderr)
         return 1 if isinstance(error, ClusterError | Diverged | ManifestError) else 2
     except KeyboardInterrupt:
-        print("nightlift: stopped; run the same command again to go on from here", file=sys.stderr)
+        without = ", without --fresh," if "--fresh" in (sys.argv[1:] if arguments is None else arguments) else ""
+        print(f"nightlift: stopped; run the same command again{without} to go on from here", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -22,6 +22,7 @@ from model.recipes import RECIPES, Recipe, RecipeName
 from model.training import first_network
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
+from pipeline.manifest import FOLDER
 from pipeline.plan import Selection
 from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, shown
 from pipeline.training_photos import TrainingFiles, training_files
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightlift")
 
 DIFFERENCES_SHOWN = 6
+RESULTS = ("weights.safetensors", "losses.parquet", "losses.png")
 
 
 def _recipe_help(name: str) -> str:
@@ -126,8 +128,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
-        if self.size_px is not None and (self.size_px < 16 or self.size_px % 16):
-            raise UsageError(f"--size-px is {self.size_px}; it must be a multiple of 16")
+        if self.size_px is not None and (self.size_px < 32 or self.size_px % 16):
+            raise UsageError(f"--size-px is {self.size_px}; it must be a multiple of 16, 32 or more")
         if isinstance(self.estimate_size, int) and self.estimate_size < 16:
             raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
         if not 0 <= self.validation_share < 1:
@@ -204,6 +206,8 @@ def run(config: TrainConfig) -> int:
     files = training_files(storage, config.sources, root, config.selection, config.limit)
     beginning = Beginning.of(config, files)
     state = None if config.fresh else read_state(storage, root)
+    if state is None and not config.fresh:
+        _check_nothing_is_lost(storage, root)
     if state is not None:
         _check_same(beginning.settings, state, root)
         if state.epoch >= beginning.recipe.epochs:
@@ -227,9 +231,30 @@ def _root(config: TrainConfig) -> str:
         raise UsageError(f"{shown(root)}: a web server is a source, not a destination; give a folder or a bucket")
     if root.endswith((".safetensors", ".pth")):
         raise UsageError(f"{config.out}: OUT is a folder, in which weights.safetensors and more will lie")
-    if any(real(absolute(source)) == real(root) for source in config.sources):
-        raise UsageError(f"{config.out}: source and destination are the same; give another folder for the results")
+    for source in config.sources:
+        if real(absolute(source)) == real(root):
+            raise UsageError(f"{config.out}: source and destination are the same; give another folder for the results")
+        if _is_inside(absolute(source), root):
+            raise UsageError(f"{shown(source)}: lies inside OUT ({config.out}); give another folder for the results")
+    if config.fresh and config.init_from is not None and _is_inside(str(config.init_from.absolute()), root):
+        raise UsageError(f"{config.init_from}: lies inside OUT, which --fresh clears; give another OUT")
     return root
+
+
+def _is_inside(place: str, folder: str) -> bool:
+    return real(place).startswith(join(real(folder), ""))
+
+
+def _check_nothing_is_lost(storage: Storage, root: str) -> None:
+    """Raises UsageError where results in `root` would be replaced that no training of ours has left there."""
+    if storage.is_folder(join(root, FOLDER)):
+        return
+    for name in RESULTS:
+        if storage.exists(join(root, name)):
+            raise UsageError(
+                f"{join(root, name)}: is there already, and nightlift has no record of writing it; move it away, "
+                "choose another OUT, or start over with --fresh"
+            )
 
 
 def _loaded(path: Path) -> Checkpoint:

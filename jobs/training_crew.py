@@ -1,5 +1,6 @@
 """Who works at a training: how many workers, on what, in which precision, by what the cluster has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,27 @@ def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Cre
     workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
     if device == "cuda" and workers > gpus:
         raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")
-    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    room = [threads for threads in range(1, max(nodes) + 1) if sum(cpus // threads for cpus in nodes) >= workers]
-    if not room:
-        raise UsageError(f"--workers is {workers}; the cluster has room for {sum(nodes)}")
-    return Crew(device, workers, min(room[-1], GPU_THREADS) if device == "cuda" else room[-1])
+    nodes = [
+        (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    threads = most_threads(nodes, workers, on_gpu=device == "cuda")
+    if not threads:
+        raise UsageError(f"--workers is {workers}; the cluster has not the processors for so many")
+    return Crew(device, workers, threads)
+
+
+def most_threads(nodes: Sequence[tuple[int, int]], workers: int, *, on_gpu: bool) -> int:
+    """The most processors that each of `workers` can have, given the processors and GPUs of each node; 0: none.
+
+    A worker on a GPU has its processors beside it, and has no use for more than a few.
+    """
+    most = max((cpus for cpus, _ in nodes), default=0)
+    for threads in range(min(most, GPU_THREADS) if on_gpu else most, 0, -1):
+        if sum(min(cpus // threads, gpus) if on_gpu else cpus // threads for cpus, gpus in nodes) >= workers:
+            return threads
+    return 0
 
 
 def choose_precision(asked: Precision, device: str) -> str:

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ from ray.train.torch import TorchTrainer
 
 from jobs.cluster import cluster_cpus
 from jobs.progress import Progress
+from jobs.train import RESULTS
 from jobs.training_crew import Crew, choose_crew, choose_precision
 from jobs.training_record import TrainingRecord
 from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun, read_state, state_url
 from jobs.training_worker import train_worker
-from pipeline.errors import ClusterError, Diverged, NightliftError, NotFound, UsageError
+from pipeline.errors import ClusterError, Diverged, NightliftError, NotFound, StorageError, UsageError
 from pipeline.flow import TrainingPhotoFlow
 from pipeline.manifest import Manifest
 from pipeline.records import Outcome
@@ -63,21 +65,22 @@ class Driver:
     def train(self) -> None:
         """Raises Diverged, ClusterError, UsageError, StorageError."""
         crew = choose_crew(self.config.device, self.config.workers, self.recipe.batch)
-        pictures, photos = self._read()
+        found, blocks = self._read()
         if self.state is None:
             self._clear()
-        elif self.state.photos != photos:
-            raise UsageError(
-                f"{self.root}: the photos that can be read are not those that its training has begun with; bring them "
-                "back, choose another OUT, or start over with --fresh"
-            )
+        else:
+            found = self._begun_with(found, self.state.photos)
+        pictures = self._split(found, blocks)
         board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board).remote()
-        run = self._run(pictures, photos, crew, board)
+        run = self._run(pictures, crew, board)
         self._announce(run, crew)
-        self._follow(run, crew)
+        try:
+            self._follow(run, crew)
+        except StorageError as error:
+            raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error
 
-    def _read(self) -> tuple[Pictures, str]:
-        """All pictures, and the fingerprint of the files they are from. Each file gets its row in the manifest."""
+    def _read(self) -> tuple[list[Picture], list[Any]]:
+        """All pictures, in an order of their own, and their blocks. Each file gets its row in the manifest."""
         read = ReadPictures(self.storage, self.recipe.photo_px, self.config.frames_per_video, self.config.max_pixels)
         settings = {name: getattr(read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
         digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
@@ -102,7 +105,24 @@ class Driver:
             progress.close()
             manifest.close()
         self._tell_failures(failures, manifest.url)
-        found.sort(key=lambda picture: (picture.digest, picture.frame))
+        return sorted(found, key=lambda picture: (picture.digest, picture.frame)), blocks
+
+    def _begun_with(self, found: Sequence[Picture], identities: Sequence[str]) -> list[Picture]:
+        """The pictures that the training at hand has begun with. Raises UsageError where some are missing."""
+        wanted = set(identities)
+        kept = [picture for picture in found if picture.identity in wanted]
+        missing = len(wanted) - len({picture.identity for picture in kept})
+        if missing:
+            raise UsageError(
+                f"{self.root}: {missing} of the {len(wanted)} pictures that its training has begun with cannot be read "
+                "now; bring them back and run the same command again, or start over with --fresh"
+            )
+        if len(kept) < len(found):
+            log.info("%d pictures that its training has not begun with are left out", len(found) - len(kept))
+        return kept
+
+    def _split(self, found: Sequence[Picture], blocks: Sequence[Any]) -> Pictures:
+        """Into those to train on and those held out. Raises NotFound."""
         share = self.config.validation_share
         pictures = Pictures(
             blocks=blocks,
@@ -112,8 +132,7 @@ class Driver:
         if not pictures.trained:
             reason = f"--validation-share {share} leaves none" if found else "none of the files could be read"
             raise NotFound(f"no photo to train on: {reason}")
-        digests = "".join(picture.identity for picture in found)
-        return pictures, hashlib.sha256(digests.encode()).hexdigest()[:16]
+        return pictures
 
     def _tell_failures(self, failures: list[str], manifest: str) -> None:
         if failures:
@@ -126,22 +145,21 @@ class Driver:
             log.info("%d files are no photos or videos: see %s", len(self.files.refused), manifest)
 
     def _clear(self) -> None:
-        """Remove what another training has left here."""
-        for folder in ("sheets", "tensorboard"):
-            try:
-                self.storage.remove(file.url for file in self.storage.list_files(join(self.root, folder)))
-            except NotFound:
-                continue
-        names = ("weights.safetensors", "losses.parquet", "losses.png")
-        self.storage.remove([state_url(self.root), *(join(self.root, name) for name in names)])
+        """Remove what another training has left here, and nothing else."""
+        for folder, name in (("sheets", "epoch-*.png"), ("tensorboard", "*.tfevents.*")):
+            with suppress(NotFound):
+                self.storage.remove(file.url for file in self.storage.list_files(join(self.root, folder, name)))
+        self.storage.remove([state_url(self.root), *(join(self.root, name) for name in RESULTS)])
 
-    def _run(self, pictures: Pictures, photos: str, crew: Crew, board: Any) -> TrainingRun:
+    def _run(self, pictures: Pictures, crew: Crew, board: Any) -> TrainingRun:
         beginning = self.beginning
+        photos = sorted({picture.identity for part in (pictures.trained, pictures.held_out) for picture in part})
+        fingerprint = hashlib.sha256("".join(photos).encode()).hexdigest()[:16]
         notes = {
             "settings": json.dumps(dict(beginning.settings)),
             "losses": json.dumps(asdict(beginning.losses)),
             "photos": json.dumps(
-                {"count": len(pictures.trained), "held_out": len(pictures.held_out), "fingerprint": photos}
+                {"count": len(pictures.trained), "held_out": len(pictures.held_out), "fingerprint": fingerprint}
             ),
         }
         return TrainingRun(
@@ -189,7 +207,10 @@ class Driver:
                 for row in history[done:]:
                     progress.say(epoch_line(row, run.recipe.epochs))
                 done = max(done, len(history))
-                record.update(history)
+                try:
+                    record.update(history)
+                except StorageError as error:  # the record is made of the history: the next round makes it again
+                    log.warning("%s", error)
             _, _, trouble = ray.get(run.board.read.remote())
         except RayError as error:
             raise _ended(error) from error

@@ -64,8 +64,8 @@ class State:
     settings: Mapping[str, Any]
     """What decides the result, by which a run tells whether it may go on."""
     precision: str
-    photos: str
-    """Fingerprint of the pictures' files."""
+    photos: Sequence[str]
+    """Identities of all its pictures."""
     history: list[Row]
     network: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
@@ -83,12 +83,13 @@ class TrainingRun:
     root: str
     """URL of the folder that results go to."""
     settings: Mapping[str, Any]
-    photos: str
+    photos: Sequence[str]
+    """Identities of all pictures."""
     recipe: Recipe
     losses: LossWeights
-    network: CurveNetwork
+    network: CurveNetwork = field(repr=False)
     """With its first weights."""
-    pictures: Pictures
+    pictures: Pictures = field(repr=False)
     seed: int
     precision: str
     """`fp32` or `bf16`."""

@@ -24,6 +24,7 @@ from torch import nn
 from jobs.training_results import write_sheet, write_weights
 from jobs.training_run import Picture, Row, State, TrainingRun, read_state, write_state
 from model.training import Examples, Objective, descend, learning_rate_factor, optimizer_of, prepare
+from pipeline.errors import ClusterError
 
 SHOW_EVERY_S = 1.0  # how often the driver is told of steps
 NAMES_SHOWN = 8
@@ -70,7 +71,7 @@ class Worker:
     def of(cls, run: TrainingRun) -> "Worker":
         """Made with first weights, or with those of the last epoch that was finished."""
         context = ray_train.get_context()
-        state = read_state(run.storage, run.root)
+        state = _agreed_state(run, context.get_world_rank(), context.get_world_size())
         autocast = torch.bfloat16 if run.precision == "bf16" else None
         plain = Objective(run.network, run.losses, autocast=autocast)
         if state is not None:
@@ -227,6 +228,20 @@ class Worker:
         if self.rank == 0 and time.monotonic() - self._shown_at >= SHOW_EVERY_S:
             self._shown_at = time.monotonic()
             self.run.board.show_steps.remote(steps)
+
+
+def _agreed_state(run: TrainingRun, rank: int, world: int) -> State | None:
+    """What the first worker finds in storage, for all of them: each for itself might find another epoch.
+
+    Raises ClusterError where another training has begun to write there.
+    """
+    shared = [read_state(run.storage, run.root) if rank == 0 else None]
+    if world > 1:
+        dist.broadcast_object_list(shared, src=0, device=get_device())
+    state = shared[0]
+    if state is not None and (dict(state.settings), list(state.photos)) != (dict(run.settings), list(run.photos)):
+        raise ClusterError(f"{run.root}: another training writes there; give each an OUT of its own")
+    return state
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ class Recipe:
     @property
     def photo_px(self) -> int:
         """Long side in pixels to which photos are scaled before they are cropped."""
-        return self.reduction * (self.estimate_size or 2 * self.size_px)
+        return self.reduction * max(self.estimate_size or 2 * self.size_px, self.size_px)
 
 
 _NIGHT_LOSSES = LossWeights(

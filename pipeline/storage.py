@@ -129,7 +129,7 @@ class Storage:
 
     @contextmanager
     def open(self, url: str) -> Iterator[BinaryIO]:
-        """A seekable file to read from, of which only what is asked for is fetched. Raises as `read` does."""
+        """A seekable file to read from, of which only what is asked for is fetched. Opening raises as `read` does."""
         fs, path = self.filesystem(url)
         with storage_errors(url):
             file = fs.open(path, "rb")

@@ -24,7 +24,7 @@ from pipeline.images.photo import to_8_bits
 from pipeline.manifest import FOLDER
 from pipeline.plan import Selection
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
-from pipeline.storage import Listed, Storage, absolute, join, shown
+from pipeline.storage import Listed, Storage, absolute, join, real, shown
 from pipeline.video import is_video, sample
 
 DIGEST_ENDS_BYTES = 1 << 20  # of a video, at each end
@@ -132,7 +132,7 @@ def training_files(
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
         for file in storage.list_files(absolute(source)):
-            own = FOLDER in file.relative.split("/") or file.url.startswith(join(destination, ""))
+            own = FOLDER in file.relative.split("/") or real(file.url).startswith(join(real(destination), ""))
             if not own and selection(file.relative):
                 listed.setdefault(file.url, file)
     refused = {url: outcome for url, file in listed.items() if (outcome := _refusal(file)) is not None}
@@ -215,6 +215,7 @@ def _settling(reading: Reading) -> Iterator[None]:
 
 def _fail(reading: Reading, code: str, message: str) -> None:
     source = reading.outcome.source
+    message = message.replace(reading.record.source, source)  # which may be signed
     reading.outcome.outcome, reading.outcome.code = "failed", code
     reading.outcome.message = message if source in message else f"{posixpath.basename(source)}: {message}"
     reading.pictures = []

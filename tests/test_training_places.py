@@ -1,0 +1,88 @@
+"""Where a training reads and writes: nothing that is not its own is lost, and nothing of its own is trained on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+from jobs.training_driver import Driver
+from jobs.training_run import Picture
+from pipeline.errors import StorageError, UsageError
+from pipeline.plan import Selection
+from pipeline.records import Record
+from pipeline.storage import Storage
+from pipeline.training_photos import Reading, ReadPictures, training_files
+from tests.media import landscape
+
+FEW = ["--epochs", "1", "--batch", "2", "--size-px", "32", "--estimate-size", "32", "--precision", "fp32"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for seed in range(3):
+        Image.fromarray(landscape(seed=seed)).save(folder / f"{seed}.png")
+    return folder
+
+
+def test_results_that_are_not_ours_are_refused_and_fresh_clears_own_names_alone(
+    ray_session: None, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "sheets").mkdir(parents=True)
+    (out / "weights.safetensors").write_bytes(b"somebody's only copy")
+    (out / "sheets" / "plan.pdf").write_bytes(b"not ours")
+    assert main(["train", str(photos), str(out), *FEW]) == 2
+    assert "no record of writing it" in capsys.readouterr().err
+    assert (out / "weights.safetensors").read_bytes() == b"somebody's only copy"
+    assert main(["train", str(photos), str(out), *FEW, "--fresh"]) == 0
+    assert (out / "sheets" / "plan.pdf").exists()
+    assert main(["train", str(photos), str(out), *FEW, "--fresh", "--seed", "1"]) == 0
+    assert (out / "sheets" / "plan.pdf").exists()
+    inside = ["--init-from", str(out / "weights.safetensors")]
+    assert main(["train", str(photos), str(out), *FEW, "--fresh", *inside]) == 2
+    assert "which --fresh clears" in capsys.readouterr().err
+    assert (out / "weights.safetensors").exists()
+
+
+def test_a_source_inside_the_destination_is_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(photos), str(photos.parent), *FEW]) == 2
+    assert "lies inside OUT" in capsys.readouterr().err
+
+
+def test_own_results_are_no_training_photos_even_through_a_link(photos: Path, tmp_path: Path) -> None:
+    run = photos / "run" / "sheets"
+    run.mkdir(parents=True)
+    Image.fromarray(landscape(seed=9)).save(run / "epoch-0001.png")
+    link = tmp_path / "link"
+    link.symlink_to(photos)
+    files = training_files(Storage(), [str(link)], str(photos / "run"), Selection(), None)
+    assert len(files.records) == 3
+
+
+def test_going_on_needs_the_pictures_that_were_there_and_no_others() -> None:
+    driver = Driver.__new__(Driver)
+    driver.root = "out"
+    first = Picture(digest="aa", frame=0, name="a.jpg", block=0, row=0)
+    second = replace(first, digest="bb", name="b.jpg")
+    assert driver._begun_with([first, second], ["aa:0"]) == [first]
+    with pytest.raises(UsageError, match="1 of the 2 pictures"):
+        driver._begun_with([first], ["aa:0", "bb:0"])
+
+
+def test_a_signed_address_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    signed = "https://host/clip.mp4?X-Amz-Signature=SECRET"
+
+    def refuse(self: Storage, url: str) -> bytes:
+        raise StorageError(f"{url}: 403")
+
+    monkeypatch.setattr(Storage, "read", refuse)
+    monkeypatch.setattr(Storage, "open", refuse)
+    for name in ("clip.mp4", "photo.jpg"):
+        record = Record(source=signed.replace("clip.mp4", name), version="", size_bytes=1, destination="")
+        outcome = ReadPictures(Storage(), 64, 1)(Reading.of(record)).outcome
+        assert outcome.outcome == "failed"
+        assert "SECRET" not in outcome.message
