@@ -6,7 +6,6 @@ comes out as exactly one outcome.
 """
 
 import hashlib
-import posixpath
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +15,14 @@ from typing import Literal
 import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.errors import NightliftError
 from pipeline.images import Photo, decode, encode, format_of
-from pipeline.records import Outcome, Record
+from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 
 REVISION = 1  # raise it when a change of code changes the pixels that come out: then everything is work again
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
 LUMA_SAMPLES = 1 << 16  # pixels that the mean luma is taken from
+OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers or lower --max-pixels"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,22 +186,11 @@ def mean_luma(photo: Photo) -> float:
 
 @contextmanager
 def _settling(work: Development) -> Iterator[None]:
-    """End a photo's way with a failed outcome for whatever goes wrong: one bad file never ends a job."""
-    try:
+    """As `settling`; a photo that failed is let go."""
+    with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
         yield
-    except NightliftError as error:
-        _fail(work, error.code, str(error))
-    except MemoryError:
-        _fail(work, "out_of_memory", "not enough memory for this photo; use fewer --workers or lower --max-pixels")
-    except Exception as error:
-        _fail(work, "internal", f"{type(error).__name__}: {error}")
-
-
-def _fail(work: Development, code: str, message: str) -> None:
-    source = work.outcome.source
-    work.outcome.outcome, work.outcome.code = "failed", code
-    work.outcome.message = message if source in message else f"{posixpath.basename(source)}: {message}"
-    work.photo = work.original = None
+    if work.outcome.outcome == "failed" and work.outcome.code:
+        work.photo = work.original = None
 
 
 @contextmanager

@@ -4,7 +4,6 @@ No output ever takes the place of a source, of another photo's output, or of a f
 did not write.
 """
 
-import os
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import NotFound, UsageError
 from pipeline.images import FORMATS, Format, format_of
 from pipeline.manifest import FOLDER, History
-from pipeline.records import Ending, Outcome, Record
+from pipeline.records import Ending, Outcome, Record, spelled_out
 from pipeline.storage import GLOB, WEB, Listed, Storage, absolute, before_glob, join, parent, protocol_of, real, shown
 
 
@@ -201,12 +200,12 @@ def _refusal(file: Listed, target: str, owners: Mapping[str, str]) -> Outcome | 
         if applies:
             settled: Ending = "skipped" if code in ("not_a_photo", "not_followed") else "failed"
             return Outcome(
-                source=_text(shown(file.url)),
+                source=spelled_out(shown(file.url)),
                 version=file.version,
                 destination="",
                 outcome=settled,
                 code=code,
-                message=f"{_text(name)}: {reason}",
+                message=f"{spelled_out(name)}: {reason}",
             )
     return None
 
@@ -238,11 +237,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _text(name: str) -> str:
-    """A name that is not UTF-8, with its bytes spelled out."""
-    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _matches(relative: str, pattern: str) -> bool:

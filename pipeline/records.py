@@ -1,11 +1,16 @@
 """The columns that travel: the only schema. A `Record` goes into a flow, an `Outcome` comes out."""
 
+import os
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from pipeline.errors import NightliftError
 from pipeline.storage import shown
 
 Ending = Literal["done", "skipped", "failed"]
@@ -77,3 +82,30 @@ _ARROW: dict[Any, pa.DataType] = {
     Ending: pa.string(),
 }
 OUTCOME_SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in fields(Outcome)])
+
+
+@contextmanager
+def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterator[None]:
+    """End a file's way with a failed outcome for whatever goes wrong: one bad file never ends a job.
+
+    `out_of_memory`: what to tell where memory ran out.
+    """
+    try:
+        yield
+    except NightliftError as error:
+        _fail(record, outcome, error.code, str(error))
+    except MemoryError:
+        _fail(record, outcome, "out_of_memory", out_of_memory)
+    except Exception as error:
+        _fail(record, outcome, "internal", f"{type(error).__name__}: {error}")
+
+
+def spelled_out(name: str) -> str:
+    """A name that is not UTF-8, with its bytes spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _fail(record: Record, outcome: Outcome, code: str, message: str) -> None:
+    message = message.replace(record.source, outcome.source)  # which may be signed
+    outcome.outcome, outcome.code = "failed", code
+    outcome.message = message if outcome.source in message else f"{posixpath.basename(outcome.source)}: {message}"

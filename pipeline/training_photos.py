@@ -5,11 +5,9 @@ A photo gives one picture, a video several. Whatever happens to a file, it comes
 
 import hashlib
 import io
-import os
 import posixpath
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -18,12 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.errors import NightliftError, NotFound, UsageError
+from pipeline.errors import NotFound, UsageError
 from pipeline.images import decode, format_of
 from pipeline.images.photo import to_8_bits
 from pipeline.manifest import FOLDER
 from pipeline.plan import Selection
-from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
+from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling, spelled_out
 from pipeline.storage import Listed, Storage, absolute, join, real, shown
 from pipeline.video import is_video, sample
 
@@ -88,13 +86,15 @@ class ReadPictures:
     """Of a photo, all its frames together; larger ones are left out."""
 
     def __call__(self, reading: Reading) -> Reading:
-        with _settling(reading):
+        with settling(reading.record, reading.outcome, out_of_memory="not enough memory for this file; leave it out"):
             if is_video(reading.outcome.source):
                 self._read_video(reading)
             else:
                 self._read_photo(reading)
             reading.outcome.frames = len(reading.pictures)
             reading.outcome.outcome = "done"
+        if reading.outcome.code:
+            reading.pictures = []
         return reading
 
     def _read_photo(self, reading: Reading) -> None:
@@ -128,11 +128,12 @@ def training_files(
 ) -> TrainingFiles:
     """Files at all sources, each once, without what nightlift wrote. Raises UsageError, NotFound, StorageError."""
     listed: dict[str, Listed] = {}
+    ours = join(real(destination), "")
     for source in sources:
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
         for file in storage.list_files(absolute(source)):
-            own = FOLDER in file.relative.split("/") or real(file.url).startswith(join(real(destination), ""))
+            own = FOLDER in file.relative.split("/") or real(file.url).startswith(ours)
             if not own and selection(file.relative):
                 listed.setdefault(file.url, file)
     refused = {url: outcome for url, file in listed.items() if (outcome := _refusal(file)) is not None}
@@ -143,7 +144,7 @@ def training_files(
     records = [
         Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination="") for file in chosen
     ]
-    names = sorted((_text(file.relative), file.size_bytes) for file in chosen)
+    names = sorted((spelled_out(file.relative), file.size_bytes) for file in chosen)
     return TrainingFiles(
         records=records,
         refused=list(refused.values()),
@@ -166,7 +167,7 @@ def small(frame: npt.NDArray[np.uint8], long_side_px: int) -> Pixels:
 def _refusal(file: Listed) -> Outcome | None:
     """The outcome of a file that is not to be read, as far as its name and place tell."""
     name = shown(file.url)
-    if _text(name) != name:
+    if spelled_out(name) != name:
         code, problem = "bad_name", "its name is not UTF-8; rename it"
     elif file.code:
         code, problem = file.code, file.problem
@@ -176,18 +177,13 @@ def _refusal(file: Listed) -> Outcome | None:
     else:
         return None
     return Outcome(
-        source=_text(name),
+        source=spelled_out(name),
         version=file.version,
         destination="",
         outcome="skipped" if code in ("not_a_photo", "not_followed") else "failed",
         code=code,
-        message=f"{_text(posixpath.basename(name))}: {problem}",
+        message=f"{spelled_out(posixpath.basename(name))}: {problem}",
     )
-
-
-def _text(name: str) -> str:
-    """A name that is not UTF-8, with its bytes spelled out."""
-    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _digest_of_video(file: BinaryIO) -> str:
@@ -198,24 +194,3 @@ def _digest_of_video(file: BinaryIO) -> str:
         file.seek(place)
         digest.update(file.read(DIGEST_ENDS_BYTES))
     return digest.hexdigest()
-
-
-@contextmanager
-def _settling(reading: Reading) -> Iterator[None]:
-    """End a file's way with a failed outcome for whatever goes wrong: one bad file never ends a training."""
-    try:
-        yield
-    except NightliftError as error:
-        _fail(reading, error.code, str(error))
-    except MemoryError:
-        _fail(reading, "out_of_memory", "not enough memory for this file; leave it out")
-    except Exception as error:
-        _fail(reading, "internal", f"{type(error).__name__}: {error}")
-
-
-def _fail(reading: Reading, code: str, message: str) -> None:
-    source = reading.outcome.source
-    message = message.replace(reading.record.source, source)  # which may be signed
-    reading.outcome.outcome, reading.outcome.code = "failed", code
-    reading.outcome.message = message if source in message else f"{posixpath.basename(source)}: {message}"
-    reading.pictures = []
