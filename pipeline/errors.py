@@ -15,6 +15,7 @@
           +-- Damaged            damaged          truncated or corrupt
           +-- TooLarge           too_large        more pixels than --max-pixels
           +-- Unsupported        unsupported      a known format, a feature of it that we cannot handle
+          |    +-- NoVideo       no_video         no video in it: audio alone, a cover picture, data
           +-- MissingExtra       missing_extra    an optional package is not installed
 
 A message says which file, what was found, and what to do.
@@ -94,6 +95,10 @@ class TooLarge(MediaError):
 
 class Unsupported(MediaError):
     code = "unsupported"
+
+
+class NoVideo(Unsupported):
+    code = "no_video"
 
 
 class MissingExtra(MediaError):

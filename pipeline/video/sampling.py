@@ -1,8 +1,6 @@
 """Still frames out of a video, evenly spread, as a player would show them. Reads around them, not through the file."""
 
 import posixpath
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import av
@@ -10,27 +8,18 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
-from pipeline.errors import Damaged, EmptyFile, NotMedia, Unsupported
+from pipeline.errors import Damaged, Unsupported
+from pipeline.video.color import HDR, INTERPOLATION, matrix
+from pipeline.video.opening import opened, reason
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 
 EXTENSIONS = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905
 )
-HD_PX = 720  # height from which a video that names no matrix has that of BT.709, as players assume
-MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
-HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 STEP_BACK_S = 0.25
 SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
 
@@ -47,7 +36,7 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
     its middle, or, where that was taken already, the frame at the middle. A part that cannot be decoded gives none.
     Raises EmptyFile, NotMedia, Unsupported (no video in it, PQ or HLG), Damaged (no frame at all).
     """
-    with _opened(file) as (container, stream):
+    with opened(file) as (container, stream):
         reformatter = VideoReformatter()
         frames: list[Pixels] = []
         problem: Exception | None = None
@@ -63,29 +52,8 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
             except av.FFmpegError as error:
                 problem = error
         if not frames:
-            raise Damaged(f"no frame of this video can be decoded ({_reason(problem)}); try to play it, or convert it")
+            raise Damaged(f"no frame of this video can be decoded ({reason(problem)}); try to play it, or convert it")
         return frames
-
-
-@contextmanager
-def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
-    if not file.read(1):
-        raise EmptyFile("the file is empty")
-    file.seek(0)
-    try:
-        container = av.open(file, "r")
-    except av.FFmpegError as error:
-        raise NotMedia(f"not a video, or cut short ({_reason(error)})") from error
-    with container:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not streams or streams[0].codec_context is None:
-            raise Unsupported("there is no video in it, or none that can be decoded")
-        streams[0].codec_context.thread_count = 1  # several files are read at once
-        yield container, streams[0]
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
@@ -126,24 +94,20 @@ def _frame_at(container: InputContainer, stream: VideoStream, target: int, last:
 
 def _shown(frame: VideoFrame, stream: VideoStream, reformatter: VideoReformatter) -> Pixels:
     """The frame as RGB: matrix and range as the stream says, pixels made square, upright."""
-    transfer = HDR.get(frame.color_trc)  # type: ignore[call-overload]
+    transfer = HDR.get(frame.color_trc)
     if transfer:
         raise Unsupported(f"{transfer} video (HDR) is not read; convert it to SDR")
     aspect = float(stream.sample_aspect_ratio or 1)
-    assumed = Colorspace.ITU709 if frame.height >= HD_PX else Colorspace.ITU601
     rgb = reformatter.reformat(
         frame,
         width=round(frame.width * aspect) if SQUAREST <= aspect <= WIDEST else frame.width,
         format="rgb24",
-        src_colorspace=MATRICES.get(int(frame.colorspace), assumed),
+        src_colorspace=matrix(frame.colorspace, frame.height),
         src_color_range=frame.color_range or ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
-        interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND,
+        interpolation=INTERPOLATION,
         threads=1,
     )
     pixels: npt.NDArray[Any] = rgb.to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
-
-def _reason(error: Exception | None) -> str:
-    return getattr(error, "strerror", None) or str(error or "it ends before its first frame")

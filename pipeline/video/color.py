@@ -1,0 +1,122 @@
+"""Frames to RGB and back: matrix, range and depth as the stream says.
+
+A frame of 8 bits becomes uint8 RGB, one of more bits uint16 RGB that spans all 16. Curves are made for SDR signals. An
+HDR signal (HLG, PQ) is therefore handed to them through a table in which diffuse white is 1 and what is darker goes with
+light to the power of 1 / 2.2, as SDR does; what is brighter than diffuse white they do not touch. As a curve keeps 1
+where it is, the two parts meet. See `transfer.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from pipeline.video.transfer import HDR, for_curves, from_curves, to_sdr
+
+Pixels = npt.NDArray[Any]  # HxWx3 RGB, uint8 or uint16
+Hdr = Literal["keep", "sdr"]
+
+HD_PX = 720  # height from which a video that names no matrix has that of BT.709, as players assume
+UNSPECIFIED = 2  # in tables 2 to 4 of ITU-T H.273
+MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+INTERPOLATION = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
+LUMA_SAMPLES = 1 << 16  # pixels that a mean luma is taken from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Colours:
+    """How a stream codes colour: numbers of ITU-T H.273."""
+
+    matrix: int = UNSPECIFIED
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    range: int = 0
+    """1 limited, 2 full, 0 not said: limited."""
+
+    @property
+    def hdr(self) -> str | None:
+        """`HLG`, `PQ` or None."""
+        return HDR.get(self.transfer)
+
+
+SDR = Colours(matrix=1, primaries=1, transfer=1, range=1)
+
+
+def matrix(number: int, height_px: int) -> Colorspace:
+    """swscale's matrix for one of H.273; where the stream names none, the one that players assume."""
+    return MATRICES.get(int(number), Colorspace.ITU709 if height_px >= HD_PX else Colorspace.ITU601)
+
+
+class Conversion:
+    """Decoded frames -> RGB that curves act on -> frames to encode. Holds what is reused from frame to frame.
+
+    `source`: how the stream codes colour. `written`: how the output does. `pixel_format`: of the output.
+    `size`: width and height of every output frame, whatever the size of a decoded one. `hdr`: what becomes of HDR.
+    """
+
+    def __init__(
+        self, source: Colours, written: Colours, *, pixel_format: str, size: tuple[int, int], hdr: Hdr, deep: bool
+    ) -> None:
+        self.source, self.written, self.pixel_format, self.hdr, self.deep = source, written, pixel_format, hdr, deep
+        self.width, self.height = size
+        self._decoder, self._encoder = VideoReformatter(), VideoReformatter()
+
+    def rgb(self, frame: VideoFrame) -> Pixels:
+        """The frame as coded RGB; in SDR already where HDR becomes that."""
+        converted = self._decoder.reformat(
+            frame,
+            width=self.width,
+            height=self.height,
+            format="rgb48le" if self.deep else "rgb24",
+            src_colorspace=matrix(self.source.matrix, self.height),
+            src_color_range=ColorRange.JPEG if self.source.range == 2 else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        pixels: Pixels = converted.to_ndarray()
+        return to_sdr(pixels, self.source.transfer) if self.source.hdr and self.hdr == "sdr" else pixels
+
+    def for_curves(self, rgb: Pixels) -> Pixels:
+        """The signal that curves act on."""
+        return for_curves(rgb, self.written.transfer) if self.written.hdr else rgb
+
+    def from_curves(self, enhanced: Pixels, rgb: Pixels) -> Pixels:
+        """Coded RGB again. `rgb`: the frame before the curves, whose highlights stay."""
+        return from_curves(enhanced, rgb, self.written.transfer) if self.written.hdr else enhanced
+
+    def frame(self, rgb: Pixels, decoded: VideoFrame) -> VideoFrame:
+        """A frame to encode. `decoded`: the one it was made from, whose alpha it keeps if it can hold any."""
+        frame = VideoFrame.from_ndarray(rgb, "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
+        frame = self._encoder.reformat(
+            frame,
+            format=self.pixel_format,
+            dst_colorspace=matrix(self.written.matrix, self.height),
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.JPEG if self.written.range == 2 else ColorRange.MPEG,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        if self.pixel_format.startswith("yuva") and decoded.format.name == self.pixel_format:
+            frame.planes[3].update(decoded.planes[3])
+        frame.color_range, frame.colorspace = self.written.range, self.written.matrix
+        frame.color_trc, frame.color_primaries = self.written.transfer, self.written.primaries
+        return frame
+
+
+def mean_luma(rgb: Pixels) -> float:
+    """Mean BT.601 luma in [0, 1], from a regular sample of the pixels."""
+    step = max(1, int((rgb.shape[0] * rgb.shape[1] / LUMA_SAMPLES) ** 0.5))
+    return float(rgb[::step, ::step].reshape(-1, 3).mean(axis=0) @ LUMA / np.iinfo(rgb.dtype).max)

@@ -1,0 +1,74 @@
+"""Media files opened for reading: the video stream chosen, nothing but the file itself touched."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NoReturn
+
+import av
+from av.codec.context import CodecContext
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from pipeline.errors import EmptyFile, NotMedia, NoVideo
+
+# What a name like these promises is no movie: lists of other files, which they would open, and pictures.
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave alpha out
+NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files past `io_open`
+
+
+@contextmanager
+def opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its video: the first stream that is no cover picture. Decodes on one thread.
+
+    `file`: seekable. Raises EmptyFile, NotMedia (of no known format, cut short, or a playlist), NoVideo.
+    """
+    with opened_container(file) as container:
+        streams = [stream for stream in container.streams.video if not is_cover(stream)]
+        if not streams or streams[0].codec_context is None:
+            raise NoVideo("there is no video in it, or none that can be decoded")
+        streams[0].codec_context.thread_count = 1  # several files are read at once
+        yield container, streams[0]
+
+
+@contextmanager
+def opened_container(file: BinaryIO) -> Iterator[InputContainer]:
+    """Any container, whatever is in it. Metadata that is no UTF-8 is read with its bytes spelled out."""
+    if not file.read(1):
+        raise EmptyFile("the file is empty")
+    file.seek(0)
+    try:
+        container = av.open(
+            file, "r", container_options=NO_PROTOCOL, metadata_errors="backslashreplace", io_open=_refused
+        )
+    except (av.FFmpegError, NotMedia) as error:
+        raise NotMedia(f"not a video, or cut short ({reason(error)})") from error
+    with container:
+        if PLAYLISTS & set(container.format.name.split(",")):
+            raise NotMedia(f"a list of other files ({container.format.name}), which is not followed")
+        yield container
+
+
+def decoder(stream: VideoStream) -> VideoCodecContext:
+    """What decodes the stream's packets: one that gives its alpha, if it has any."""
+    name = ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return stream.codec_context
+    context: VideoCodecContext = CodecContext.create(name, "r")
+    context.extradata = stream.codec_context.extradata
+    return context
+
+
+def is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def reason(error: Exception | None) -> str:
+    """What FFmpeg found, in words."""
+    return getattr(error, "strerror", None) or str(error or "it ends before its first frame")
+
+
+def _refused(url: str, flags: int, options: dict[str, Any]) -> NoReturn:
+    raise NotMedia(f"it names another file, {url}, which is not opened")

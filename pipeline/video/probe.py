@@ -1,0 +1,212 @@
+"""What a video file holds: its frames' times and keyframes, its shape and colours. One pass over its packets."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.sidedata.sidedata import Type
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import Damaged
+from pipeline.video.color import UNSPECIFIED, Colours
+from pipeline.video.opening import decoder, opened, reason
+
+INTERLACED = range(2, 6)  # FFmpeg's field orders, but for progressive and unknown
+FRAMES_SEEN = 8  # that are decoded in search for interlaced ones
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoInfo:
+    """One video stream, and the file around it. Frames are numbered by rank: their place in the order of pts."""
+
+    container: str
+    """FFmpeg's names of the container format, separated by commas."""
+    stream: int
+    """Index of the video stream."""
+    codec: str
+    """FFmpeg's name of the coding: `h264`, `hevc`, `vp9`, ..."""
+    width_px: int
+    height_px: int
+    pixel_format: str
+    depth: int
+    """Bits of a sample."""
+    colours: Colours
+    time_base: Fraction
+    """Seconds in one unit of pts."""
+    frame_rate: Fraction
+    """Frames in a second, on average."""
+    pts: tuple[int, ...] = field(repr=False)
+    """Of every frame, ascending."""
+    keyframes: tuple[int, ...] = field(repr=False)
+    """Pts of those that a decoder can start at, ascending."""
+    last_duration: int
+    """How long the last frame is shown, in units of the time base."""
+    reorder: int
+    """How many frames a decoder holds back to put them in order."""
+    timed: bool
+    """Whether each frame has a time of its own. If not, the n-th that comes out takes the n-th of `pts`."""
+    sample_aspect: Fraction | None
+    display_matrix: tuple[int, ...] | None
+    """Nine numbers as in the container (ISO/IEC 14496-12, tkhd); None where there is none."""
+    interlaced: bool
+    alpha: bool
+    cut_off: int = 0
+    """Packets at the beginning that belong to a keyframe before it, which is not in the file."""
+    mastering: dict[str, str] = field(default_factory=dict)
+    """HDR10's static metadata in the words of x265: `master-display`, `max-cll`."""
+
+    @property
+    def frames(self) -> int:
+        return len(self.pts)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width_px, self.height_px
+
+
+def probe(file: BinaryIO) -> VideoInfo:
+    """`file`: seekable. Raises EmptyFile, NotMedia, NoVideo, Damaged (not one frame can be decoded)."""
+    with opened(file) as (container, stream):
+        packets, context = _Packets(stream.codec_context.name), decoder(stream)
+        shown: list[VideoFrame] = []
+        try:
+            for packet in container.demux(stream):
+                packets.add(packet)
+                if len(shown) < FRAMES_SEEN:
+                    shown += _decoded(packet, packets, context)
+        except av.FFmpegError as error:
+            packets.problem = error  # what came before it is what there is
+        if not shown:
+            raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); try to play it, or convert it")
+        return _info(container.format.name, stream, packets, shown)
+
+
+class _Packets:
+    """What is kept of the packets: times."""
+
+    def __init__(self, codec: str) -> None:
+        self.codec = codec
+        self.pts: list[int | None] = []  # in the order of decoding
+        self.dts: list[int | None] = []
+        self.keyframes: list[int | None] = []
+        self.durations: dict[int | None, int] = {}
+        self.problem: Exception | None = None
+
+    def add(self, packet: "Packet[Any]") -> None:
+        """Packets that show nothing do not count: outside of the edit list, or hidden frames of VP8."""
+        if not packet.size or packet.is_discard:
+            return
+        if self.codec in ("vp8", "libvpx") and not memoryview(packet)[0] & 0x10:  # show_frame, RFC 6386, 9.1
+            return
+        self.pts.append(packet.pts)
+        self.dts.append(packet.dts)
+        if packet.is_keyframe:
+            self.keyframes.append(packet.pts)
+        if packet.duration:
+            self.durations[packet.pts] = packet.duration
+
+
+def _decoded(packet: "Packet[Any]", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
+    try:
+        return list(context.decode(packet))
+    except av.FFmpegError as error:
+        packets.problem = error
+        return []
+
+
+def _info(container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
+    first, context = shown[0], stream.codec_context
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+    time_base = stream.time_base or 1 / rate
+    pts, reorder, timed = _in_order(packets, first.pts)
+    cut_off = len([at for at in packets.pts if at is not None and at < pts[0]]) if timed else 0
+    keyframes = sorted({at for at in packets.keyframes if at is not None and at >= pts[0]}) if timed else []
+    step = max(1, round(1 / rate / time_base))
+    return VideoInfo(
+        container=container,
+        stream=stream.index,
+        codec=context.codec.canonical_name,
+        width_px=first.width,
+        height_px=first.height,
+        pixel_format=first.format.name,
+        depth=max(component.bits for component in first.format.components),
+        colours=_colours(first, context),
+        time_base=time_base,
+        frame_rate=rate,
+        pts=tuple(pts),
+        keyframes=tuple(keyframes),
+        last_duration=packets.durations.get(pts[-1], step),
+        reorder=reorder,
+        timed=timed,
+        sample_aspect=stream.sample_aspect_ratio,
+        display_matrix=_display_matrix(first),
+        interlaced=context.field_order in INTERLACED or any(frame.interlaced_frame for frame in shown),
+        alpha=any(component.is_alpha for component in first.format.components),
+        cut_off=cut_off,
+        mastering=_mastering(first),
+    )
+
+
+def _in_order(packets: _Packets, first: int | None) -> tuple[list[int], int, bool]:
+    """Times of all frames, the reordering, and whether the times are the frames' own."""
+    known = [at for at in packets.pts if at is not None]
+    timed = len(known) == len(packets.pts) == len(set(known)) and first is not None
+    if timed:
+        order = np.argsort(np.argsort(known))
+        reorder = int((np.arange(len(order)) - order).max(initial=0))
+        return sorted(at for at in known if at >= (first or 0)), reorder, True
+    times = [pts if dts is None else dts for pts, dts in zip(packets.pts, packets.dts, strict=True)]
+    start = next((at for at in times if at is not None), 0)
+    ascending = itertools.accumulate(
+        (at if at is not None else start for at in times), lambda last, at: max(at, last + 1)
+    )
+    return list(ascending), 0, False
+
+
+def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
+    """As the frame says, or else the container."""
+    full = frame.format.name.startswith("yuvj") or frame.format.is_rgb
+
+    def said(name: str) -> int:
+        number = int(getattr(frame, name))
+        return int(getattr(container, name)) if number == UNSPECIFIED else number
+
+    return Colours(
+        matrix=said("colorspace"),
+        primaries=said("color_primaries"),
+        transfer=said("color_trc"),
+        range=2 if full else int(frame.color_range or container.color_range),
+    )
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    return None if found is None else tuple(np.frombuffer(bytes(found), np.int32).tolist())
+
+
+def _mastering(frame: VideoFrame) -> dict[str, str]:
+    """The structures AVMasteringDisplayMetadata and AVContentLightMetadata of libavutil."""
+    words: dict[str, str] = {}
+    display = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    if display is not None:
+        numbers = np.frombuffer(bytes(display), np.int32)
+        if numbers[20] and numbers[21]:  # has primaries, has luminance
+            ratios = [Fraction(int(a), int(b) or 1) for a, b in numbers[:20].reshape(10, 2)]
+            red, green, blue, white = (_chromaticity(ratios[at : at + 2]) for at in (0, 2, 4, 6))
+            low, high = (round(ratio * 10_000) for ratio in ratios[8:])
+            words["master-display"] = f"G{green}B{blue}R{red}WP{white}L({high},{low})"
+    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    if light is not None:
+        words["max-cll"] = ",".join(str(level) for level in np.frombuffer(bytes(light), np.uint32)[:2])
+    return words
+
+
+def _chromaticity(pair: Iterable[Fraction]) -> str:
+    return "({},{})".format(*(round(ratio * 50_000) for ratio in pair))
