@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -22,7 +23,7 @@ from pipeline.video.decode import Shot
 
 TINY_PX = 24, 16  # width and height of the copies that scenes are told apart by
 NOISE = 1.5  # levels of 8 bits that such a copy may change by between two frames of one scene
-ALIKE = 0.5  # correlation below which two frames are of different scenes
+ALIKE = 0.6  # correlation below which two frames are of different scenes
 
 Tiny = npt.NDArray[np.float32]  # HxWx3, mean 0 in each channel
 
@@ -48,8 +49,10 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    shot: Shot
+class _Place:
+    """Where a frame is in time, and what was estimated for it, if anything."""
+
+    rank: int
     scene: int
     maps: CurveMaps | None
 
@@ -61,38 +64,40 @@ def smoothed(
 
     `shots`: these and `window.context` more on either side, as far as there are any. `estimate`: the network.
     """
-    held: deque[_Held] = deque()
-    scenes, scene, due = _Scenes(), 0, wanted.start
-    waiting: deque[_Held] = deque()
+    scenes, scene = _Scenes(), 0
+    places: deque[_Place] = deque()
+    waiting: deque[tuple[Shot, _Place]] = deque()
     for shot in shots:
         begins = scenes.begins(shot)
         scene += begins
-        maps = estimate(shot) if begins or shot.rank % window.every == 0 else None
-        one = _Held(shot, scene, maps)
-        held.append(one)
+        place = _Place(shot.rank, scene, estimate(shot) if begins or shot.rank % window.every == 0 else None)
+        places.append(place)
         if shot.rank in wanted:
-            waiting.append(one)
-        while waiting and waiting[0].shot.rank + window.reach <= shot.rank:
-            yield waiting[0].shot, _mean(waiting.popleft(), held, window)
-        while held and held[0].shot.rank + 2 * window.reach < shot.rank:
-            held.popleft()
-    for one in waiting:
-        yield one.shot, _mean(one, held, window)
+            waiting.append((shot, place))
+        while waiting and waiting[0][0].rank + window.reach <= shot.rank:
+            ready, place = waiting.popleft()
+            yield ready, _mean(place, places, window)
+        while places[0].rank + 2 * window.reach < shot.rank:
+            places.popleft()
+    for ready, place in waiting:
+        yield ready, _mean(place, places, window)
 
 
-def _mean(one: _Held, held: Iterable[_Held], window: Window) -> CurveMaps:
+def _mean(place: _Place, places: Iterable[_Place], window: Window) -> CurveMaps:
     """The weighted mean of the maps around one frame."""
     samples = [
-        (window.reach + 1 - abs(other.shot.rank - one.shot.rank), other.maps)
-        for other in held
-        if other.maps is not None
-        and other.scene == one.scene
-        and abs(other.shot.rank - one.shot.rank) <= window.reach
+        (window.reach + 1 - abs(other.rank - place.rank), other.maps)
+        for other in places
+        if other.maps is not None and other.scene == place.scene and abs(other.rank - place.rank) <= window.reach
     ]
     total = sum(weight for weight, _ in samples)
-    passes = zip(*(maps.passes for _, maps in samples), strict=True)
-    mean = tuple(sum(maps * weight for (weight, _), maps in zip(samples, each, strict=True)) / total for each in passes)
-    return CurveMaps(mean, samples[0][1].factor)
+    means = []
+    for maps in zip(*(maps.passes for _, maps in samples), strict=True):
+        mean = torch.zeros_like(maps[0])
+        for (weight, _), each in zip(samples, maps, strict=True):
+            mean.add_(each, alpha=weight / total)
+        means.append(mean)
+    return CurveMaps(tuple(means), samples[0][1].factor)
 
 
 class _Scenes:

@@ -1,0 +1,196 @@
+"""Encoded segments joined with everything else of their source, nothing encoded again.
+
+The frames' times are those of the source. Times of decoding are made anew over the whole video: the n-th packet takes
+the time of the frame that is shown `reorder` places before it, which rises from packet to packet, across the joins too,
+and is never behind the packet's own time.
+"""
+
+import heapq
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Discard, Stream
+
+from pipeline.errors import Damaged
+from pipeline.video.encode import Encoding, tag
+from pipeline.video.kept import STRUCTURE, lost
+from pipeline.video.opening import opened_container
+from pipeline.video.probe import VideoInfo
+
+Opening = Callable[[], AbstractContextManager[BinaryIO]]
+ISO = ("mp4", "mov", "3gp")  # muxers of ISO/IEC 14496-12 and its relatives
+ISO_KEYS = set(  # of metadata that they have a box for; all others need the open list of QuickTime
+    "title artist album_artist composer album date comment genre copyright grouping lyrics description synopsis show "
+    "episode_id network keywords location location-eng creation_time timecode".split()  # noqa: SIM905
+)
+LARGEST_SCALE = 1 << 31
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """The video that is to be joined."""
+
+    info: VideoInfo
+    encoding: Encoding
+    segments: list[Opening]
+    """What opens the segment files, in order."""
+    pts: list[int]
+    """Of every frame in them, ascending."""
+    reorder: int
+    """By how many places a packet may come before its turn."""
+
+
+def join(source: BinaryIO, picture: Picture, target: str, muxer: str) -> list[str]:
+    """Write the finished file to the local path `target`, with all else that is in `source`.
+
+    Returns what the container could not hold, in sentences. Raises Damaged where the segments hold other frames than
+    `picture.pts`.
+    """
+    with opened_container(source) as original:
+        with av.open(target, "w", format=muxer, container_options=_options(original, picture.info, muxer)) as output:
+            video, copies, notes = _streams(original, output, picture)
+            output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
+            output.set_chapters(original.chapters())
+            for packet in _in_time(_pictures(picture, video), _copied(original, copies)):
+                output.mux_one(packet)
+        with av.open(target, "r", metadata_errors="backslashreplace") as written:
+            return notes + lost(original, written, picture.info.stream, video.index)
+
+
+def _options(original: InputContainer, info: VideoInfo, muxer: str) -> dict[str, str]:
+    if muxer == "mpegts":
+        return {"mpegts_copyts": "1"}  # else it begins anew
+    if muxer not in ISO:
+        return {}
+    options = {}
+    if not ISO_KEYS | STRUCTURE >= original.metadata.keys():
+        options["movflags"] = "use_metadata_tags"
+    if info.time_base.denominator < LARGEST_SCALE:
+        options["video_track_timescale"] = str(info.time_base.denominator)
+    # where a stream starts is told in units of this: they must divide those of all streams
+    scale = math.lcm(*(stream.time_base.denominator for stream in original.streams if stream.time_base))
+    options["movie_timescale"] = str(scale if scale < LARGEST_SCALE else info.time_base.denominator)
+    return options
+
+
+def _streams(
+    original: InputContainer, output: OutputContainer, picture: Picture
+) -> tuple[Stream, dict[int, Stream], list[str]]:
+    """The video, the copies by index of their originals, and what cannot be copied. In the order of the source."""
+    video, copies, notes = None, {}, []
+    chapters = bool(original.chapters())
+    for stream in original.streams:
+        if stream.index == picture.info.stream:
+            with picture.segments[0]() as file, opened_container(file) as segment:
+                copy = video = _video(output, segment.streams.video[0], picture)
+        elif chapters and stream.type == "data" and stream.discard == Discard.all:
+            continue  # QuickTime's text track of the chapters, which is written anew
+        elif _holds(output.format.name, stream):
+            copy = copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
+            if stream.type == "video":
+                is_picture = stream.disposition & stream.disposition.attached_pic
+                notes += [] if is_picture else [f"video stream {stream.index} is copied as it is; one video is enhanced"]
+        else:
+            notes.append(f"{_named(stream)} is left out: {output.format.name} cannot hold it")
+            continue
+        copy.metadata.update({key: value for key, value in stream.metadata.items() if key not in STRUCTURE})
+        copy.disposition = stream.disposition
+    assert video is not None
+    return video, copies, notes
+
+
+def _video(output: OutputContainer, template: Stream, picture: Picture) -> Stream:
+    info, encoding = picture.info, picture.encoding
+    stream: Any = output.add_stream_from_template(template, opaque=True)
+    stream.time_base = info.time_base
+    context = stream.codec_context
+    context.framerate = info.frame_rate
+    if info.sample_aspect:
+        context.sample_aspect_ratio = info.sample_aspect
+    if template.codec_context.name == "hevc" and output.format.name in ISO:
+        context.codec_tag = "hvc1"  # which Apple's players insist on
+    tag(context, encoding.colours)
+    stream.set_display_matrix(info.display_matrix)
+    return stream
+
+
+def _holds(muxer: str, stream: Stream) -> bool:
+    """Whether a container takes a copy of the stream: tried out."""
+    try:
+        with av.open(BytesIO(), "w", format=muxer) as trial:
+            trial.add_stream_from_template(stream, opaque=True).disposition = stream.disposition
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _named(stream: Stream) -> str:
+    name = stream.codec_context.name if stream.codec_context else stream.name
+    return f"{stream.type} stream {stream.index} ({', '.join(filter(None, (name, stream.language)))})"
+
+
+def _pictures(picture: Picture, video: Stream) -> Iterator[Packet]:
+    """The packets of all segments, one segment after the other."""
+    info, pts, places = picture.info, picture.pts, 0
+    header = None
+    for opening in picture.segments:
+        with opening() as file, opened_container(file) as container:
+            stream = container.streams.video[0]
+            header = header or stream.codec_context.extradata
+            if stream.codec_context.extradata != header:
+                raise Damaged("its segments were encoded by different encoders and cannot be joined; run it again")
+            for packet in container.demux(stream):
+                if not packet.size:
+                    continue
+                at = round(packet.pts * packet.time_base / info.time_base)
+                rank = bisect_left(pts, at)
+                if places == len(pts) or rank == len(pts) or pts[rank] != at:
+                    raise Damaged(f"a segment holds a frame at {at} that is not its own; run it again")
+                packet.time_base, packet.pts = info.time_base, at
+                packet.dts = _decoded_at(places, pts, picture.reorder)
+                packet.duration = (pts[rank + 1] if rank + 1 < len(pts) else at + info.last_duration) - at
+                packet.stream = video
+                places += 1
+                yield packet
+    if places != len(pts):
+        raise Damaged(f"its segments hold {places} frames, not {len(pts)}; run it again")
+
+
+def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
+    """Before the first frame is shown, steps of the first frame's length back in time."""
+    if place >= reorder:
+        return pts[place - reorder]
+    step = pts[1] - pts[0] if len(pts) > 1 else 1
+    return pts[0] - (reorder - place) * step
+
+
+def _copied(original: InputContainer, copies: dict[int, Stream]) -> Iterator[Packet]:
+    """The packets of the streams that are copied; the others are not even read where the container allows."""
+    for stream in original.streams:
+        if stream.index not in copies:
+            stream.discard = Discard.all
+    wanted = [stream for stream in original.streams if stream.index in copies and stream.type != "attachment"]
+    for packet in original.demux(wanted) if wanted else ():
+        if packet.size:
+            packet.stream = copies[packet.stream_index]
+            packet.dts = packet.pts if packet.dts is None else packet.dts
+            yield packet
+
+
+def _in_time(*streams: Iterable[Packet]) -> Iterator[Packet]:
+    """Packets of streams that are each in the order of time, in the order of time."""
+
+    def time(packet: Packet) -> Fraction:
+        return (packet.dts or 0) * Fraction(packet.time_base)
+
+    return heapq.merge(*streams, key=time)
