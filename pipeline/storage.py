@@ -12,7 +12,7 @@ import posixpath
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -138,11 +138,18 @@ class Storage:
 
     def write(self, url: str, data: bytes) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between."""
+        self._put(url, lambda fs, path: fs.pipe_file(path, data))
+
+    def put_file(self, url: str, path: str) -> None:
+        """As `write`, with the content of the local file `path`, which is not held in memory."""
+        self._put(url, lambda fs, target: fs.put_file(path, target))
+
+    def _put(self, url: str, put: Callable[[Any, str], None]) -> None:
         fs, path = self.filesystem(url)
         with storage_errors(url):
             if protocol_of(url) in WHOLE_PUT:
                 try:
-                    fs.pipe_file(path, data)
+                    put(fs, path)
                 except FileNotFoundError as error:
                     raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
                 return
@@ -152,7 +159,7 @@ class Storage:
             digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
             part = posixpath.join(folder, f".{digest}-{secrets.token_hex(4)}{PART_SUFFIX}")
             try:
-                fs.pipe_file(part, data)
+                put(fs, part)
                 if protocol_of(url) == LOCAL:
                     os.replace(part, path)  # noqa: PTH105 (these are fsspec's paths)
                 else:

@@ -59,7 +59,7 @@ def _from(file: BinaryIO, info: VideoInfo, entry: int | None, threads: int) -> I
         stream = container.streams[info.stream]
         context = decoder(stream)
         context.thread_count = threads
-        packets: "Iterator[Packet[Any]]" = container.demux(stream)
+        packets: Iterator[Packet[Any]] = container.demux(stream)
         if entry is not None:
             container.seek(entry, stream=stream)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)

@@ -9,12 +9,13 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 import av
+import numpy as np
 from av.codec import Codec, codecs_available
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from pipeline.errors import Unsupported, UsageError
-from pipeline.video.color import SDR, UNSPECIFIED, Colours, Hdr
+from pipeline.video.color import SDR, Colours, Hdr
 from pipeline.video.probe import VideoInfo
 
 CONTAINERS = {  # extension -> FFmpeg's muxer
@@ -159,7 +160,11 @@ class Encoder:
 
     def __init__(self, file: BinaryIO, encoding: Encoding, *, threads: int) -> None:
         self.encoding = encoding
-        self.output = av.open(file, "w", format=encoding.segment_format)
+        self.order: list[int] = []  # pts of the packets as they came
+        self.start: int | None = None
+        self.output = av.open(
+            file, "w", format=encoding.segment_format, container_options={"avoid_negative_ts": "disabled"}
+        )
         self.stream: Any = self.output.add_stream(encoding.codec, rate=encoding.frame_rate, options=encoding.options)
         context = self.stream.codec_context
         context.width, context.height, context.pix_fmt = encoding.width_px, encoding.height_px, encoding.pixel_format
@@ -176,13 +181,24 @@ class Encoder:
             ) from error
 
     def encode(self, frame: VideoFrame, pts: int) -> None:
-        """Frames in the order of pts; `pts` in units of the encoding's time base."""
-        frame.pts, frame.time_base = pts, self.encoding.time_base
-        self.output.mux(self.stream.encode(frame))
+        """Frames in the order of pts; `pts` in units of the encoding's time base. In the file, the first has pts 0."""
+        self.start = pts if self.start is None else self.start
+        frame.pts, frame.time_base = pts - self.start, self.encoding.time_base
+        self._mux(self.stream.encode(frame))
 
     def close(self) -> None:
-        self.output.mux(self.stream.encode())
+        self._mux(self.stream.encode())
         self.output.close()
+
+    @property
+    def reorder(self) -> int:
+        """By how many places, at most, a packet comes before its turn in the order of pts."""
+        ranks = np.argsort(np.argsort(self.order))
+        return int((np.arange(len(ranks)) - ranks).max(initial=0))
+
+    def _mux(self, packets: list[Any]) -> None:
+        self.order += [packet.pts + self.start for packet in packets]
+        self.output.mux(packets)
 
 
 @contextmanager

@@ -3,13 +3,24 @@
 from collections import Counter
 
 from av.container import InputContainer
-from av.stream import Stream
 from av.video.stream import VideoStream
 
 # written by muxers for themselves
 STRUCTURE = set(
-    "major_brand minor_version compatible_brands encoder ENCODER duration DURATION vendor_id "
-    "number_of_frames NUMBER_OF_FRAMES BPS _STATISTICS_TAGS".split()  # noqa: SIM905
+    [
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "encoder",
+        "ENCODER",
+        "duration",
+        "DURATION",
+        "vendor_id",
+        "number_of_frames",
+        "NUMBER_OF_FRAMES",
+        "BPS",
+        "_STATISTICS_TAGS",
+    ]
 )
 TAGS = {"color_range": "range", "colorspace": "matrix", "color_primaries": "primaries", "color_trc": "transfer"}
 
@@ -34,16 +45,21 @@ def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """Keys whose value is nowhere: containers spell keys in their own ways."""
     kept = set(after.values())
     return sorted(
-        key for key, value in before.items() if key not in STRUCTURE and value not in kept and key.lower() not in
-        {other.lower() for other in after}
+        key
+        for key, value in before.items()
+        if key not in STRUCTURE and value not in kept and key.lower() not in {other.lower() for other in after}
     )
 
 
 def _lost_of_streams(original: InputContainer, written: InputContainer) -> list[str]:
     """Only what a person wrote there: titles and languages."""
+
     def told(container: InputContainer) -> Counter[tuple[str, str]]:
         return Counter(
-            (key, stream.metadata[key]) for stream in container.streams for key in ("language", "title")
+            (key, stream.metadata[key])
+            for stream in container.streams
+            for key in ("language", "title")
             if stream.metadata.get(key, "und") != "und"
         )
+
     return sorted({key for key, _ in told(original) - told(written)})

@@ -29,8 +29,29 @@ from pipeline.video.probe import VideoInfo
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
 ISO = ("mp4", "mov", "3gp")  # muxers of ISO/IEC 14496-12 and its relatives
 ISO_KEYS = set(  # of metadata that they have a box for; all others need the open list of QuickTime
-    "title artist album_artist composer album date comment genre copyright grouping lyrics description synopsis show "
-    "episode_id network keywords location location-eng creation_time timecode".split()  # noqa: SIM905
+    [
+        "title",
+        "artist",
+        "album_artist",
+        "composer",
+        "album",
+        "date",
+        "comment",
+        "genre",
+        "copyright",
+        "grouping",
+        "lyrics",
+        "description",
+        "synopsis",
+        "show",
+        "episode_id",
+        "network",
+        "keywords",
+        "location",
+        "location-eng",
+        "creation_time",
+        "timecode",
+    ]
 )
 LARGEST_SCALE = 1 << 31
 
@@ -72,7 +93,7 @@ def _options(original: InputContainer, info: VideoInfo, muxer: str) -> dict[str,
     if muxer not in ISO:
         return {}
     options = {}
-    if not ISO_KEYS | STRUCTURE >= original.metadata.keys():
+    if not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
         options["movflags"] = "use_metadata_tags"
     if info.time_base.denominator < LARGEST_SCALE:
         options["video_track_timescale"] = str(info.time_base.denominator)
@@ -98,7 +119,9 @@ def _streams(
             copy = copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
             if stream.type == "video":
                 is_picture = stream.disposition & stream.disposition.attached_pic
-                notes += [] if is_picture else [f"video stream {stream.index} is copied as it is; one video is enhanced"]
+                notes += (
+                    [] if is_picture else [f"video stream {stream.index} is copied as it is; one video is enhanced"]
+                )
         else:
             notes.append(f"{_named(stream)} is left out: {output.format.name} cannot hold it")
             continue
@@ -149,10 +172,11 @@ def _pictures(picture: Picture, video: Stream) -> Iterator[Packet]:
             header = header or stream.codec_context.extradata
             if stream.codec_context.extradata != header:
                 raise Damaged("its segments were encoded by different encoders and cannot be joined; run it again")
+            start = pts[min(places, len(pts) - 1)]
             for packet in container.demux(stream):
                 if not packet.size:
                     continue
-                at = round(packet.pts * packet.time_base / info.time_base)
+                at = start + round(packet.pts * packet.time_base / info.time_base)
                 rank = bisect_left(pts, at)
                 if places == len(pts) or rank == len(pts) or pts[rank] != at:
                     raise Damaged(f"a segment holds a frame at {at} that is not its own; run it again")

@@ -110,4 +110,3 @@ def _shown(frame: VideoFrame, stream: VideoStream, reformatter: VideoReformatter
     )
     pixels: npt.NDArray[Any] = rgb.to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-

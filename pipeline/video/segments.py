@@ -30,4 +30,6 @@ def cut(info: VideoInfo, frames_per_segment: int) -> list[Segment]:
         if rank - starts[-1] >= frames_per_segment:
             starts.append(rank)
     ends = [*starts[1:], info.frames]
-    return [Segment(index=index, first=first, end=end) for index, (first, end) in enumerate(zip(starts, ends, strict=True))]
+    return [
+        Segment(index=index, first=first, end=end) for index, (first, end) in enumerate(zip(starts, ends, strict=True))
+    ]

@@ -1,0 +1,338 @@
+"""The steps a video goes through: inspect, enhance each segment, join. Plain callables; no Ray here.
+
+Segments of one video are enhanced apart, anywhere, in any order. Each becomes a file at an address that the caller
+chooses, with a small file beside it that says what is in it; where both are there already, the work is done.
+"""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
+from pipeline.errors import Damaged, NotFound, TooLarge
+from pipeline.records import Outcome, Record, settling
+from pipeline.storage import Storage
+from pipeline.storage import join as join_url
+from pipeline.video.color import Conversion, Hdr, Pixels, mean_luma
+from pipeline.video.decode import Shot, decoded
+from pipeline.video.encode import EncodeSettings, Encoding, choose, encoder, muxer_of
+from pipeline.video.filters import Filters, filtered
+from pipeline.video.mux import Picture, join
+from pipeline.video.probe import VideoInfo, probe
+from pipeline.video.segments import Segment, cut
+from pipeline.video.smoothing import Window, smoothed
+
+REVISION = 1  # raise it when a change of code changes the frames that come out: then everything is work again
+OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers or lower --max-pixels"
+RESULT_SUFFIX = ".json"  # of the file beside a segment that says what is in it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoSettings:
+    """Everything that decides what comes out for a video, but the weights."""
+
+    look: Look = field(default_factory=Look)
+    estimate_size: int | None = 256
+    precision: Precision = "auto"
+    window: Window = field(default_factory=Window)
+    temporal_denoise: float = 0.0
+    hdr: Hdr = "keep"
+    on_damage: Literal["keep", "fail"] = "keep"
+    encode: EncodeSettings = field(default_factory=EncodeSettings)
+    frames_per_segment: int = 240
+    max_pixels: int = 100_000_000
+    """Of one frame."""
+
+    def fingerprint(self, checkpoint: Checkpoint) -> str:
+        """Hash of the weights and of the settings that decide what a video becomes.
+
+        How it is cut into segments is none of them: enhanced frames are the same, files differ in where keyframes are.
+        """
+        decisive = {
+            name: value for name, value in asdict(self).items() if name not in ("max_pixels", "frames_per_segment")
+        }
+        parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentResult:
+    """What is in an enhanced segment."""
+
+    identity: str
+    """Of source, settings, weights and place: a segment of the same identity is the same."""
+    pts: list[int]
+    """Of the frames that it holds, ascending."""
+    missing: int
+    """Frames that could not be decoded."""
+    corrupt: int
+    """Frames that were decoded with visible damage."""
+    reorder: int
+    """By how many places a packet may come before its turn."""
+    luma_before: float
+    """Mean over its frames of their mean luma; likewise after."""
+    luma_after: float
+    seconds: dict[str, float]
+    """By column of the outcome: `seconds_decode`, `seconds_enhance`, `seconds_encode`, `seconds_write`."""
+    reused: bool = False
+    """Whether it was there already."""
+
+    @property
+    def frames(self) -> int:
+        return len(self.pts)
+
+
+class Inspect:
+    """Reference -> what the video holds, and its segments.
+
+    Raises as `probe` does, TooLarge, Unsupported (nothing to encode it with), and what `Storage` raises.
+    """
+
+    def __init__(self, storage: Storage, settings: VideoSettings) -> None:
+        self.storage, self.settings = storage, settings
+
+    def __call__(self, record: Record) -> tuple[VideoInfo, list[Segment]]:
+        with self.storage.open(record.source) as file:
+            info = probe(file)
+        if info.width_px * info.height_px > self.settings.max_pixels:
+            raise TooLarge(f"{info.width_px}x{info.height_px} pixels; raise --max-pixels above their product")
+        _encoding(record, info, self.settings)
+        return info, cut(info, self.settings.frames_per_segment)
+
+
+class EnhanceSegment:
+    """Segment of a video -> enhanced and encoded file. Holds the network: one for each worker."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        settings: VideoSettings,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        *,
+        threads: int = 1,
+    ) -> None:
+        self.storage, self.settings, self.threads = storage, settings, threads
+        self.fingerprint = settings.fingerprint(checkpoint)
+        self.enhancer = Enhancer(
+            checkpoint,
+            settings.look,
+            estimate_size=settings.estimate_size,
+            device=device,
+            precision=settings.precision,
+        )
+
+    def __call__(
+        self, record: Record, info: VideoInfo, segment: Segment, url: str, on_frame: Callable[[], None] = lambda: None
+    ) -> SegmentResult:
+        """Write the segment to `url`, and beside it what is in it; or find it there. `on_frame`: called for each frame.
+
+        Raises Damaged (frames are broken or missing, and damage is not kept) and what `Storage` raises.
+        """
+        identity = hashlib.sha256(repr((self.fingerprint, record.source, record.version, segment)).encode()).hexdigest()
+        found = self._found(url, identity)
+        if found is not None:
+            return found
+        clock, lumas, corrupt = _Clock(), [], 0
+        encoding = _encoding(record, info, self.settings)
+        with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
+            path = Path(folder, "segment")
+            with path.open("wb") as file, encoder(file, encoding, threads=self.threads) as output:
+                for shot, before, after, frame in self._enhanced(source, info, segment, encoding, clock):
+                    corrupt += shot.frame.is_corrupt
+                    lumas.append((mean_luma(before), mean_luma(after)))
+                    with clock("seconds_encode"):
+                        output.encode(frame, shot.pts)
+                    on_frame()
+            with clock("seconds_write"):
+                self.storage.put_file(url, str(path))
+        missing = segment.frames - len(lumas)
+        if self.settings.on_damage == "fail" and (missing or corrupt):
+            raise Damaged(f"{missing} frames cannot be decoded, {corrupt} are broken; --on-damage keep leaves them so")
+        before_luma, after_luma = np.mean(lumas, axis=0).tolist() if lumas else (0.0, 0.0)
+        result = SegmentResult(
+            identity=identity,
+            pts=sorted(output.order),
+            missing=missing,
+            corrupt=corrupt,
+            reorder=output.reorder,
+            luma_before=before_luma,
+            luma_after=after_luma,
+            seconds=dict(clock.seconds),
+        )
+        self.storage.write(url + RESULT_SUFFIX, json.dumps(asdict(result)).encode())
+        return result
+
+    def _enhanced(
+        self, source: BinaryIO, info: VideoInfo, segment: Segment, encoding: Encoding, clock: "_Clock"
+    ) -> Iterator[tuple[Shot, Pixels, Pixels, VideoFrame]]:
+        """Each frame of the segment: decoded, as RGB before and after the curves, and to encode."""
+        conversion = Conversion(
+            info.colours,
+            encoding.colours,
+            pixel_format=encoding.pixel_format,
+            size=info.size,
+            hdr=self.settings.hdr,
+            deep=info.depth > 8 or info.colours.hdr is not None,
+        )
+        window, filters = self.settings.window, _filters(info, self.settings)
+        seen = range(max(0, segment.first - window.context), min(info.frames, segment.end + window.context))
+        first, end = max(0, seen.start - filters.margin), min(info.frames, seen.stop + filters.margin)
+
+        def estimate(shot: Shot) -> CurveMaps:  # one at a time: a batch may be rounded otherwise
+            with clock("seconds_enhance"):
+                return self.enhancer.estimate([conversion.for_curves(conversion.rgb(shot.frame))])[0]
+
+        shots = filtered(decoded(source, info, first, end, threads=self.threads), info, filters)
+        shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
+        for shot, maps in smoothed(shots, estimate, window, range(segment.first, segment.end)):
+            with clock("seconds_enhance"):
+                rgb = conversion.rgb(shot.frame)
+                enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
+                frame = conversion.frame(enhanced, shot.frame)
+            yield shot, rgb, enhanced, frame
+
+    def _found(self, url: str, identity: str) -> SegmentResult | None:
+        """What an earlier run left at `url`, if it is the same."""
+        try:
+            result = SegmentResult(**json.loads(self.storage.read(url + RESULT_SUFFIX)))
+        except (NotFound, ValueError, TypeError):
+            return None
+        return replace(result, reused=True) if result.identity == identity and self.storage.exists(url) else None
+
+
+class JoinSegments:
+    """Enhanced segments -> file at the destination, with all else that is in the source, and the outcome."""
+
+    def __init__(self, storage: Storage, settings: VideoSettings) -> None:
+        self.storage, self.settings = storage, settings
+
+    def __call__(
+        self, record: Record, info: VideoInfo, urls: Sequence[str], results: Sequence[SegmentResult]
+    ) -> Outcome:
+        """`urls` and `results`: of the segments, in order."""
+        outcome = Outcome.of(record)
+        with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+            encoding = _encoding(record, info, self.settings)
+            held = [(url, result) for url, result in zip(urls, results, strict=True) if result.pts]
+            _describe(outcome, record, info, [result for _, result in held], self.settings)
+            outcome.notes += _notes(info, results, self.settings) + encoding.notes
+            if not held:
+                raise Damaged("not one frame can be decoded; try to play it, or convert it")
+            picture = Picture(
+                info=info,
+                encoding=encoding,
+                segments=[partial(self.storage.open, url) for url, _ in held],
+                pts=[pts for _, result in held for pts in result.pts],
+                reorder=max(result.reorder for _, result in held),
+            )
+            start = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
+                path = Path(folder, "joined")
+                outcome.notes += join(source, picture, str(path), muxer_of(record.destination))
+                self.storage.put_file(record.destination, str(path))
+                outcome.bytes_out = path.stat().st_size
+            outcome.seconds_write += time.perf_counter() - start
+            outcome.outcome = "done"
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSteps:
+    """All steps joined, for one process."""
+
+    inspect: Inspect
+    enhance: EnhanceSegment
+    join: JoinSegments
+
+    @classmethod
+    def of(cls, storage: Storage, settings: VideoSettings, checkpoint: Checkpoint, device: str = "cpu") -> "VideoSteps":
+        return cls(
+            Inspect(storage, settings),
+            EnhanceSegment(storage, settings, checkpoint, device),
+            JoinSegments(storage, settings),
+        )
+
+    def __call__(self, record: Record, folder: str) -> Outcome:
+        """`folder`: where the segments go. They stay there."""
+        outcome = Outcome.of(record)
+        with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+            info, segments = self.inspect(record)
+            urls = [join_url(folder, f"{segment.index:05}") for segment in segments]
+            results = [self.enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
+            return self.join(record, info, urls, results)
+        return outcome
+
+
+class _Clock:
+    """Seconds spent, by column of the outcome."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, column: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[column] += time.perf_counter() - start
+
+    def through(self, column: str, shots: Iterator[Shot]) -> Iterator[Shot]:
+        """The same shots; the time it takes to get them counts."""
+        while True:
+            with self(column):
+                shot = next(shots, None)
+            if shot is None:
+                return
+            yield shot
+
+
+def _encoding(record: Record, info: VideoInfo, settings: VideoSettings) -> Encoding:
+    return choose(info, settings.encode, muxer_of(record.destination), settings.hdr)
+
+
+def _filters(info: VideoInfo, settings: VideoSettings) -> Filters:
+    return Filters(deinterlace=info.interlaced, denoise=settings.temporal_denoise)
+
+
+def _describe(
+    outcome: Outcome, record: Record, info: VideoInfo, results: Sequence[SegmentResult], settings: VideoSettings
+) -> None:
+    """All columns that the segments tell."""
+    outcome.bytes_in, outcome.width_px, outcome.height_px = record.size_bytes, info.width_px, info.height_px
+    outcome.frames = sum(result.frames for result in results)
+    for result in results:
+        for column, seconds in result.seconds.items():
+            setattr(outcome, column, getattr(outcome, column) + seconds)
+    if outcome.frames:
+        outcome.luma_before = sum(result.luma_before * result.frames for result in results) / outcome.frames
+        outcome.luma_after = sum(result.luma_after * result.frames for result in results) / outcome.frames
+
+
+def _notes(info: VideoInfo, results: Sequence[SegmentResult], settings: VideoSettings) -> list[str]:
+    """What is not as it was in the source, but for the encoding and the container."""
+    notes = []
+    if info.cut_off:
+        notes.append(f"it begins with {info.cut_off} frames that need a keyframe which is not there; they are left out")
+    missing, corrupt = sum(result.missing for result in results), sum(result.corrupt for result in results)
+    if missing:
+        notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")
+    if corrupt:
+        notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
+    if not info.timed:
+        notes.append("its frames have no times of their own; they are evenly spaced")
+    if info.interlaced:
+        notes.append("interlaced: deinterlaced, one frame for each")
+    return notes
