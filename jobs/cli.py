@@ -8,11 +8,13 @@ from typing import Any
 
 import tyro
 
-from jobs import evaluate, export, images, train
+from jobs import enhance, evaluate, export, images, train, videos
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError
 
 JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "images": (images.ImagesConfig, images.run),
+    "videos": (videos.VideosConfig, videos.run),
+    "enhance": (enhance.EnhanceConfig, enhance.run),
     "train": (train.TrainConfig, train.run),
     "evaluate": (evaluate.EvaluateConfig, evaluate.run),
     "export": (export.ExportConfig, export.run),
@@ -46,7 +48,7 @@ def _run(arguments: Sequence[str]) -> int:
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    run = next(run for config_type, run in JOBS.values() if isinstance(config, config_type))
+    run = next(run for config_type, run in JOBS.values() if type(config) is config_type)
     return run(config)
 
 

@@ -1,11 +1,12 @@
 """`--dry-run`: what a run would do, and about how long it would take."""
 
 import os
+import posixpath
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,19 +14,46 @@ import torch
 from pipeline.images import format_of
 from pipeline.photos import Development, PhotoSteps
 from pipeline.plan import Plan
-from pipeline.records import Outcome, Record
+from pipeline.records import Outcome, Record, settling
 from pipeline.storage import shown
+from pipeline.video import Segment
+from pipeline.videos import OUT_OF_MEMORY, VideoSteps
 
 SAMPLES = 5
-START_UP_S = 15.0  # Ray and the workers, before the first photo
+FRAMES_TRIED = 24  # of each sample video
+START_UP_S = 15.0  # Ray and the workers, before the first file
 SHOWN = 10
 
 
-def dry_run_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
+def photo_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
     """Counts, formats, refused files, bytes, and an estimate from doing a few of the photos into a scratch folder."""
-    workers = workers or os.cpu_count() or 1
     formats = Counter(_format_name(shown(record.source)) for record in plan.records)
-    lines = [f"{len(plan.records)} photos to do, {plan.bytes_in / 1e6:,.1f} MB"]
+    return _report(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), workers)
+
+
+def video_report(plan: Plan, steps: VideoSteps, workers: int | None) -> str:
+    """Counts, containers, refused files, bytes, and an estimate from doing the beginning of a few of the videos."""
+    containers = Counter(posixpath.splitext(shown(record.source))[1].lower() for record in plan.records)
+    return _report(plan, "video", containers, lambda samples: _videos_tried(samples, steps), workers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What came of one sample, scaled to the whole file."""
+
+    seconds: float = 0.0
+    bytes_out: float = 0.0
+    problem: str = ""
+
+
+def _report(
+    plan: Plan,
+    noun: str,
+    formats: Counter[str],
+    tried: Callable[[Sequence[Record]], list[_Trial]],
+    workers: int | None,
+) -> str:
+    lines = [f"{len(plan.records)} {noun}s to do, {plan.bytes_in / 1e6:,.1f} MB"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
     lines.append(f"{plan.done} done before")
     lines.append(f"{len(plan.refused)} files that would not be enhanced")
@@ -33,44 +61,63 @@ def dry_run_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
     if len(plan.refused) > SHOWN:
         lines.append(f"  ... and {len(plan.refused) - SHOWN} more")
     if plan.records:
-        lines += _estimate(plan, steps, workers)
+        lines += _estimate(plan, noun, tried, workers or os.cpu_count() or 1)
     lines.append("nothing was written")
     return "\n".join(lines)
 
 
-def _estimate(plan: Plan, steps: PhotoSteps, workers: int) -> list[str]:
-    """Time a few photos, spread over the range of sizes, and scale their seconds by bytes."""
+def _estimate(plan: Plan, noun: str, tried: Callable[[Sequence[Record]], list[_Trial]], workers: int) -> list[str]:
+    """Time a few files, spread over the range of sizes, and scale their seconds by bytes."""
     torch.set_num_threads(1)
     samples = _spread(sorted(plan.records, key=lambda record: record.size_bytes))
-    start = time.monotonic()
-    outcomes = _tried(samples, steps)
-    seconds = time.monotonic() - start
-    done = [outcome for outcome in outcomes if outcome.outcome == "done"]
-    lines = [f"  {outcome.code}: {outcome.message}" for outcome in outcomes if outcome.outcome == "failed"]
-    if not done:
-        return [*lines, "no estimate: none of the photos that were tried could be enhanced"]
+    trials = tried(samples)
+    well = [trial for trial in trials if not trial.problem]
+    lines = [f"  {trial.problem}" for trial in trials if trial.problem]
+    if not well:
+        return [*lines, f"no estimate: none of the {noun}s that were tried could be enhanced"]
     # by bytes, or by count where the store tells no sizes
-    tried = sum(record.size_bytes for record in samples)
-    share = tried / plan.bytes_in if tried else len(samples) / len(plan.records)
-    total_s = seconds / share / workers
-    bytes_out = sum(outcome.bytes_out for outcome in done) / share
+    size = sum(record.size_bytes for record in samples)
+    share = size / plan.bytes_in if size else len(samples) / len(plan.records)
+    total_s = sum(trial.seconds for trial in trials) / share / workers
     return [
-        f"tried {len(samples)} of them, {len(done)} well:",
+        f"tried {len(samples)} of them, {len(well)} well:",
         *lines,
         f"about {_duration(total_s + START_UP_S)} with {workers} workers like this machine's cores",
-        f"about {bytes_out / 1e6:,.1f} MB at the destination",
+        f"about {sum(trial.bytes_out for trial in well) / share / 1e6:,.1f} MB at the destination",
     ]
 
 
-def _tried(samples: Sequence[Record], steps: PhotoSteps) -> list[Outcome]:
+def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
+    trials = []
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
-        scratch = [
-            str(Path(folder) / f"{index}{Path(record.destination).suffix}") for index, record in enumerate(samples)
-        ]
-        return [
-            steps(Development.of(replace(record, destination=destination))).outcome
-            for record, destination in zip(samples, scratch, strict=True)
-        ]
+        for index, record in enumerate(samples):
+            scratch = str(Path(folder) / f"{index}{Path(record.destination).suffix}")
+            start = time.monotonic()
+            outcome = steps(Development.of(replace(record, destination=scratch))).outcome
+            problem = f"{outcome.code}: {outcome.message}" if outcome.outcome == "failed" else ""
+            trials.append(_Trial(time.monotonic() - start, outcome.bytes_out, problem))
+    return trials
+
+
+def _videos_tried(samples: Sequence[Record], steps: VideoSteps) -> list[_Trial]:
+    """The first frames of each."""
+    trials = []
+    with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
+        for index, record in enumerate(samples):
+            start = time.monotonic()
+            outcome = Outcome.of(record)
+            with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+                info, _ = steps.inspect(record)
+                inspected = time.monotonic()
+                beginning = Segment(index=0, first=0, end=min(info.frames, FRAMES_TRIED))
+                path = Path(folder) / str(index)
+                steps.enhance(record, info, beginning, str(path))
+                scale = info.frames / beginning.frames
+                seconds = inspected - start + scale * (time.monotonic() - inspected)
+                trials.append(_Trial(seconds, scale * path.stat().st_size))
+                continue
+            trials.append(_Trial(time.monotonic() - start, problem=f"{outcome.code}: {outcome.message}"))
+    return trials
 
 
 def _spread(records: Sequence[Record]) -> list[Record]:

@@ -34,8 +34,10 @@ class Progress:
         self._bar.update()
         self._log_now_and_then()
 
-    def advance_to(self, done: int) -> None:
-        """So many are finished by now, none of them failed."""
+    def advance_to(self, done: int, total: int | None = None) -> None:
+        """So many are finished by now, none of them failed. `total`: where it has changed."""
+        if total is not None:
+            self._bar.total = total
         self._bar.update(max(0, done - self._bar.n))
         self._log_now_and_then()
 

@@ -24,6 +24,7 @@ Codes of rows that no error of ours stands behind:
 
     already_bright    skipped   --skip-bright
     not_a_photo       skipped   the name is no photo's; in training, no video's either
+    not_a_video       skipped   the name is no video's
     not_followed      skipped   a link to a folder, a pipe, a device
     unreadable        failed    a folder or link that could not be read when the source was listed
     bad_name          failed    a name that is not UTF-8

@@ -1,4 +1,5 @@
-"""The Ray Data graphs: the place to start reading. Each joins the steps of `photos.py` in the order data moves.
+"""The Ray Data graphs: the place to start reading. Each joins the steps of `photos.py` in the order data moves. That of
+videos has a file of its own, `video_flow.py`.
 
     fused   records -> [read, decode, enhance, encode, write] -> outcomes         one pool of CPU actors
     split   records -> [read, decode] -> [enhance] -> [encode, write] -> outcomes  tasks, GPU actors, tasks
@@ -59,12 +60,12 @@ class PhotoFlow:
         Ray repeats a block whose worker died (a crash in a codec, want of memory, a lost node) until it is done; a
         photo at which workers died `ATTEMPTS` times is left out of that, as failed with the code `worker_died`.
         """
-        _configure_ray_data()
-        blocks = _blocks(len(records), self.workers)
+        configure_ray_data()
+        blocks = blocks_of(len(records), self.workers)
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
         graph = self._fused if self.topology == "fused" else self._split
         outcomes = graph(dataset, ActorPoolStrategy(size=min(self.workers, blocks)), _new_attempts())
-        with _ray_errors():
+        with ray_errors():
             for row in outcomes.iter_rows():
                 yield Outcome(**row)
 
@@ -108,12 +109,12 @@ class TrainingPhotoFlow:
         One row for each record, in any order. The pixels stay in the object store as long as the reference lives; Ray
         moves them to disk where memory is short. Needs an initialised Ray. Raises ClusterError.
         """
-        _configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES)
-        blocks = _blocks(len(records), self.cpus)
+        configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES)
+        blocks = blocks_of(len(records), self.cpus)
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
         pictures = dataset.map_batches(PicturesTask(self.read, _new_attempts()), batch_size=1, num_cpus=1)
         describe = ray.remote(num_cpus=0)(_without_pixels)
-        with _ray_errors():
+        with ray_errors():
             for bundle in pictures.iter_internal_ref_bundles():
                 for reference in bundle.block_refs:
                     yield reference, ray.get(describe.remote(reference))
@@ -195,7 +196,7 @@ class PicturesTask:
         self.read = Watched(read, attempts)
 
     def __call__(self, batch: Batch) -> pa.Table:
-        rows = [self.read(Reading.of(record)).row() for record in _records(batch)]
+        rows = [self.read(Reading.of(record)).row() for record in records_of(batch)]
         return pa.Table.from_pylist(rows, schema=PICTURES_SCHEMA)
 
 
@@ -205,27 +206,31 @@ def _without_pixels(block: pa.Table) -> pa.Table:
 
 
 def _lost(lost: Work) -> Work:
-    lost.outcome.code = "worker_died"
-    lost.outcome.message = (
-        f"{lost.outcome.source}: {ATTEMPTS} workers died at it, of a crash or for want of memory; leave it out"
-    )
+    worker_died(lost.outcome)
     return lost
 
 
-def _blocks(records: int, workers: int) -> int:
+def worker_died(outcome: Outcome) -> Outcome:
+    """The outcome of a file that has had its `ATTEMPTS`."""
+    outcome.code, outcome.attempts = "worker_died", ATTEMPTS
+    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, of a crash or for want of memory; leave it out"
+    return outcome
+
+
+def blocks_of(records: int, workers: int) -> int:
     """How many blocks: small ones where there is little to do, so that every worker gets some of it."""
     rows = min(RECORDS_PER_BLOCK, -(-records // (4 * workers)))
     return max(1, -(-records // max(1, rows)))
 
 
-def _records(batch: Batch) -> list[Record]:
+def records_of(batch: Batch) -> list[Record]:
     columns = [batch[name].tolist() for name in Record.__slots__]
     return [Record(**dict(zip(Record.__slots__, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def _works(batch: Batch) -> list[Development]:
     """The photos that a batch of records refers to."""
-    return [Development.of(record) for record in _records(batch)]
+    return [Development.of(record) for record in records_of(batch)]
 
 
 def _objects(works: Sequence[Development]) -> Batch:
@@ -244,7 +249,7 @@ def _new_attempts() -> Handle:
 
 
 @contextmanager
-def _ray_errors() -> Iterator[None]:
+def ray_errors() -> Iterator[None]:
     try:
         yield
     except (RayError, SystemException) as error:
@@ -252,7 +257,7 @@ def _ray_errors() -> Iterator[None]:
         raise ClusterError(f"Ray ended the job ({last}); run the same command again to go on from here") from error
 
 
-def _configure_ray_data(block_bytes: int = 1) -> None:
+def configure_ray_data(block_bytes: int = 1) -> None:
     """`block_bytes`: outcomes are gathered to so much before they are handed on; by default each goes by itself."""
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the job draws its own, from the outcomes

@@ -1,7 +1,7 @@
 """What is to be done: list the source, name each output, subtract what the manifest says is done.
 
-No output ever takes the place of a source, of another photo's output, or of a file near the sources that nightlift
-did not write.
+No output ever takes the place of a source, of another file's output, or of a file near the sources that nightlift did
+not write.
 """
 
 import posixpath
@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.errors import NotFound, UsageError
-from pipeline.images import FORMATS, Format, format_of
+from pipeline.kinds import Kind
 from pipeline.manifest import FOLDER, History
 from pipeline.records import Ending, Outcome, Record, spelled_out
 from pipeline.storage import GLOB, WEB, Listed, Storage, absolute, before_glob, join, parent, protocol_of, real, shown
@@ -35,11 +35,15 @@ class Plan:
     """What one run has before it."""
 
     records: list[Record] = field(default_factory=list)
-    """Photos to enhance."""
+    """Files to enhance."""
     refused: list[Outcome] = field(default_factory=list)
-    """Files that are no photos by their name, cannot be read, or have no place at the destination: settled."""
+    """Files of another kind by their name, that cannot be read, or have no place at the destination: settled."""
     done: int = 0
     """Inputs that an earlier run has settled under the same weights and settings."""
+    found: Counter[str] = field(default_factory=Counter)
+    """How many files of each extension were listed and let through."""
+    ours: int = 0
+    """How many of them are of the wanted kind, or cannot be told."""
 
     @property
     def bytes_in(self) -> int:
@@ -50,12 +54,14 @@ class Plan:
 class Destination:
     """Where outputs go: `root` holds them and the manifest; `file` is set where the user named a single file."""
 
+    kind: Kind
     root: str
     file: str = ""
     format: str | None = None
+    """A photo's format or a video's container that was asked for; None: each keeps its own."""
 
     @classmethod
-    def of(cls, storage: Storage, source: str, destination: str, format_name: str | None) -> "Destination":
+    def of(cls, storage: Storage, source: str, destination: str, kind: Kind, format_name: str | None) -> "Destination":
         """From what the user typed. Raises UsageError where the two places make no sense together."""
         for name, place in (("SRC", source), ("DST", destination)):
             if not place.strip():
@@ -65,23 +71,21 @@ class Destination:
             raise UsageError(f"{shown(url)}: a web server is a source, not a destination; give a folder or a bucket")
         if real(url) == real(absolute(source)):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
-        written = format_of(url)
         is_folder = storage.is_folder(url)
-        if destination.endswith("/") or written is None or is_folder:
+        if destination.endswith("/") or not kind.names_an_output(url) or is_folder:
             if not is_folder and storage.exists(url):
                 raise UsageError(f"{url}: is a file; give a folder")
-            return cls(root=url, format=format_name)
+            return cls(kind=kind, root=url, format=format_name)
         if GLOB.search(source) or storage.is_folder(absolute(source)):
-            raise UsageError(f"{destination}: the name of one photo for many; give a folder's name")
-        if format_name not in (None, written.name) or not written.writable:
-            raise UsageError(f"{destination}: cannot be written as {format_name or written.name}; change the extension")
-        return cls(root=parent(url), file=url, format=format_name)
+            raise UsageError(f"{destination}: the name of one {kind.noun} for many; give a folder's name")
+        kind.check_writable(url, format_name)
+        return cls(kind=kind, root=parent(url), file=url, format=format_name)
 
     def names(self, relatives: Sequence[str]) -> list[str]:
         """The URL of each output. Names that would meet once their extension has changed keep the old one too."""
         if self.file:
             return [self.file for _ in relatives]
-        natural = [_renamed(relative, self.format) for relative in relatives]
+        natural = [self.kind.renamed(relative, self.format) for relative in relatives]
         count = Counter(natural)
         return [
             join(self.root, name if name == relative or count[name] == 1 else relative + posixpath.splitext(name)[1])
@@ -90,42 +94,45 @@ class Destination:
 
 
 def make_plan(storage: Storage, source: str, destination: Destination, selection: Selection, history: History) -> Plan:
-    """Raises NotFound and other StorageErrors from the listing; UsageError where there is no photo, or where an
-    output would replace a file that is not ours.
+    """Raises NotFound and other StorageErrors from the listing; UsageError where an output would replace a file that is
+    not ours.
 
     An output that has vanished from the destination is work again.
     """
-    listed = _inputs(storage, source, destination)
+    listed, kind = _inputs(storage, source, destination), destination.kind
     targets = dict(
         zip((file.url for file in listed), destination.names([file.relative for file in listed]), strict=True)
     )
     owners: dict[str, str] = {}
     for file in listed:
-        if _photo_format(file) is not None:
+        if kind.accepts(shown(file.url)):
             owners.setdefault(targets[file.url], file.url)
     present = _present(storage, destination, history)
     plan = Plan()
-    chosen = [file for file in listed if selection(file.relative)]
-    for file in chosen:
+    for file in listed:
+        if not selection(file.relative):
+            continue
+        plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
+        plan.ours += bool(file.code) or kind.accepts(shown(file.url))
         target = targets[file.url]
         before = history.done.get(shown(file.url))
         if before in ((file.version, ""), (file.version, target)) and (not before[1] or target in present):
             plan.done += 1
-        elif (refusal := _refusal(file, target, owners)) is not None:
+        elif (refusal := _refusal(file, target, owners, kind)) is not None:
             plan.refused.append(refusal)
         else:
             plan.records.append(
                 Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
             )
-    _check_there_are_photos(source, chosen)
     _protect_originals(storage, source, destination, listed, plan, history)
     return plan
 
 
 def _inputs(storage: Storage, source: str, destination: Destination) -> list[Listed]:
     """All files of the source, less what nightlift itself wrote: manifests, and a destination inside the source."""
-    if protocol_of(source) in WEB and not GLOB.search(source) and format_of(urlsplit(source).path) is None:
-        raise UsageError(f"{shown(source)}: from a web server give one photo, or a glob over an index page")
+    if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
+        noun = destination.kind.noun
+        raise UsageError(f"{shown(source)}: from a web server give one {noun}, or a glob over an index page")
     inside = not destination.file and _is_inside(destination.root, _root_of(source))
     own = join(destination.root, "") if inside else None
     return [
@@ -152,7 +159,7 @@ def _protect_originals(
     plan: Plan,
     history: History,
 ) -> None:
-    """Raises UsageError where a photo that nightlift did not write would be replaced: near the sources, or named
+    """Raises UsageError where a file that nightlift did not write would be replaced: near the sources, or named
     alone, it may be somebody's only copy."""
     sources = {real(file.url) for file in listed}
     for record in plan.records:
@@ -176,29 +183,34 @@ def _protect_originals(
             )
 
 
-def _check_there_are_photos(source: str, chosen: Sequence[Listed]) -> None:
-    if not chosen:
+def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
+    """Raises UsageError where the source has nothing for any of the plans. `nouns`: what was looked for."""
+    found = max((plan.found for plan in plans), key=Counter.total)
+    if not found:
         raise UsageError(f"{shown(source)}: no files there, or none that --include and --exclude let through")
-    if not any(_photo_format(file) or file.code for file in chosen):
-        kinds = Counter(posixpath.splitext(file.relative)[1].lower() or "no extension" for file in chosen)
-        found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
-        raise UsageError(f"{shown(source)}: no photos there that nightlift reads, by their names ({found})")
+    if not any(plan.ours for plan in plans):
+        kinds = ", ".join(f"{count} {extension}" for extension, count in found.most_common(5))
+        raise UsageError(f"{shown(source)}: no {nouns} there that nightlift reads, by their names ({kinds})")
 
 
-def _refusal(file: Listed, target: str, owners: Mapping[str, str]) -> Outcome | None:
+def _refusal(file: Listed, target: str, owners: Mapping[str, str], kind: Kind) -> Outcome | None:
     """The outcome of a file that cannot be enhanced, as far as its name and place tell."""
     name = posixpath.basename(shown(file.url))
     extension = posixpath.splitext(file.relative)[1] or "no extension"
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
         (file.code, file.problem, bool(file.code)),
-        ("not_a_photo", f"{extension}: not a photo that nightlift reads", _photo_format(file) is None),
+        (kind.refusal, f"{extension}: not a {kind.noun} that nightlift reads", not kind.accepts(shown(file.url))),
         ("unsafe_name", "its path climbs out of the source with '..'; rename it", ".." in file.relative.split("/")),
-        ("collision", f"its output {target} is another photo's as well; rename it", owners.get(target) != file.url),
+        (
+            "collision",
+            f"its output {target} is another {kind.noun}'s as well; rename it",
+            owners.get(target) != file.url,
+        ),
     )
     for code, reason, applies in problems:
         if applies:
-            settled: Ending = "skipped" if code in ("not_a_photo", "not_followed") else "failed"
+            settled: Ending = "skipped" if code in (kind.refusal, "not_followed") else "failed"
             return Outcome(
                 source=spelled_out(shown(file.url)),
                 version=file.version,
@@ -208,19 +220,6 @@ def _refusal(file: Listed, target: str, owners: Mapping[str, str]) -> Outcome | 
                 message=f"{spelled_out(name)}: {reason}",
             )
     return None
-
-
-def _photo_format(file: Listed) -> Format | None:
-    return format_of(shown(file.url))
-
-
-def _renamed(relative: str, format_name: str | None) -> str:
-    """The path with the extension of the format that will be written; unchanged where that is its own."""
-    own = format_of(relative)
-    if own is None:
-        return relative
-    wanted = FORMATS[format_name or own.written_as]
-    return relative if wanted == own else posixpath.splitext(relative)[0] + wanted.extensions[0]
 
 
 def _root_of(source: str) -> str:

@@ -1,0 +1,238 @@
+"""What the jobs over many files share: flags, the way from a listing to outcomes, and what is told of them."""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+from tyro.conf import arg
+
+from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
+from model import DEFAULT_WEIGHTS, Checkpoint, Look, Precision, Variant, WeightsError, load
+from pipeline.credentials import parse_options
+from pipeline.errors import UsageError
+from pipeline.kinds import Kind
+from pipeline.manifest import Manifest
+from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
+from pipeline.records import Outcome
+from pipeline.storage import Storage, shown
+
+log = logging.getLogger("nightlift")
+
+SHOWN_FAILURES = 10
+
+
+@dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
+class BulkConfig:
+    """The flags that jobs over many files share."""
+
+    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
+    """What to enhance: a folder (with all below it), a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
+    dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
+    """Where enhanced files and `_nightlift/` (the manifest) go: a folder or bucket URL; a file for one file."""
+
+    iterations: int = 8
+    """Steps of the light-enhancement curve, 0 to 16: fewer is darker, many more than 8 bring up noise."""
+    strength: float = 1.0
+    """Scale of the curve maps, 0 (no change) to 2; far above 1 brings up noise."""
+    passes: int = 1
+    """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
+    denoise: float = 0.0
+    """Smooths the noise that the curve amplified, 0 (off) to 2: 0.5 keeps more detail, 1 suits very dark photos."""
+
+    variant: Variant = "dce"
+    """The network: dce, or plus (smaller, faster)."""
+    weights: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Your own network instead of the shipped one: .safetensors, or a published Zero-DCE .pth."""
+    estimate_size: int | Literal["auto", "full"] = "auto"
+    """Long side in pixels of the reduced copy that the network sees. auto: what the weights were trained for;
+    full: no reduction, the published way: minutes and gigabytes for a photo of 12 megapixels."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: GPUs where the cluster has them."""
+    precision: Precision = "auto"
+    """Of the network: fp32, bf16. auto: bf16 on GPUs that have it."""
+
+    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
+    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """No paths below SRC that match this pattern; may be given several times."""
+    limit: Annotated[int | None, arg(metavar="INT")] = None
+    """Do at most this many files in this run."""
+
+    fresh: bool = False
+    """Do everything again, whatever the manifest says."""
+    dry_run: bool = False
+    """List what would be done, with an estimate of the time, and write nothing."""
+    workers: Annotated[int | None, arg(metavar="INT")] = None
+    """How much is worked at once: CPU cores, or GPUs. By default all that the cluster has."""
+    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
+    """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} is {value}; it must be 1 or more")
+        if isinstance(self.estimate_size, int) and self.estimate_size < 16:
+            raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(include=self.include, exclude=self.exclude)
+
+    @property
+    def look(self) -> Look:
+        """Raises UsageError."""
+        try:
+            return Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
+        except ValueError as error:
+            raise UsageError(f"--{error}") from error
+
+    def estimated_at(self, checkpoint: Checkpoint) -> int | None:
+        """Long side in pixels; None for full size."""
+        sizes = {"auto": checkpoint.estimate_size, "full": None}
+        return self.estimate_size if isinstance(self.estimate_size, int) else sizes[self.estimate_size]
+
+    def checkpoint(self) -> Checkpoint:
+        """Raises UsageError."""
+        try:
+            return load(self.weights or DEFAULT_WEIGHTS[self.variant])
+        except WeightsError as error:
+            raise UsageError(str(error)) from error
+
+    def device_and_workers(self) -> tuple[str, int]:
+        """By what the cluster has. Needs an initialised Ray; raises UsageError."""
+        gpus = cluster_gpus()
+        device = ("cuda" if gpus else "cpu") if self.device == "auto" else self.device
+        if device == "cuda" and not gpus:
+            raise UsageError(f"--device {self.device}: the cluster has no GPU; leave --device out to run on CPUs")
+        return device, self.workers or (gpus if device == "cuda" else cluster_cpus())
+
+
+class BulkJob(ABC):
+    """Files of one kind at one place, and what is to become of them.
+
+    `settings`: a dataclass with all that decides an output but the weights. `wanted`: the format asked for.
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, config: BulkConfig, settings: Any, checkpoint: Checkpoint, wanted: str | None) -> None:
+        self.config, self.settings, self.checkpoint = config, settings, checkpoint
+        self.storage = Storage.from_environment([config.src, config.dst], parse_options(config.storage_options))
+        self.destination = Destination.of(self.storage, config.src, config.dst, self.kind, wanted)
+        self.manifest = Manifest(
+            self.storage, self.destination.root, settings.fingerprint(checkpoint), asdict(settings)
+        )
+        self.tally = Tally()
+
+    @abstractmethod
+    def enhanced(self, plan: Plan) -> Iterator[Outcome]:
+        """Do the work, on Ray, which is there. Announces itself and shows its progress."""
+
+    @abstractmethod
+    def dry_run(self, plan: Plan) -> str:
+        """What would be done."""
+
+    def plan(self) -> Plan:
+        """Raises what `make_plan` raises."""
+        history = self.manifest.history()
+        if self.config.fresh:
+            history = replace(history, done={})
+        plan = make_plan(self.storage, self.config.src, self.destination, self.config.selection, history)
+        plan.records = plan.records[: self.config.limit]
+        return plan
+
+    def carry_out(self, plan: Plan) -> None:
+        """Everything that is planned; each file gets its row in the manifest."""
+        if not plan.records and not plan.refused:
+            return
+        self.manifest.begin()
+        try:
+            self.tally.add(self.manifest, plan.refused)
+            if plan.records:
+                for outcome in self.enhanced(plan):
+                    self.tally.add(self.manifest, [outcome])
+        finally:
+            self.manifest.close()
+
+
+def run_jobs(jobs: Sequence[BulkJob]) -> int:
+    """List, plan, enhance, record. Returns the exit status; raises NightliftError for what stops it before work begins.
+
+    `jobs`: over the same source and destination, each for a kind of its own.
+    """
+    config, storage, root = jobs[0].config, jobs[0].storage, jobs[0].destination.root
+    log.info("listing %s", shown(config.src))
+    plans = [job.plan() for job in jobs]
+    check_found(config.src, plans, " or ".join(f"{job.kind.noun}s" for job in jobs))
+    if len(jobs) > 1:
+        _refuse_once(jobs, plans)
+    for job, plan in zip(jobs, plans, strict=True):
+        log.info(
+            "%ss to do: %d, done before: %d, refused by name or place: %d",
+            job.kind.noun,
+            len(plan.records),
+            plan.done,
+            len(plan.refused),
+        )
+    if config.dry_run:
+        print("\n".join(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours))
+        return 0
+    unfinished = storage.unfinished(root)
+    if any(plan.records for plan in plans):
+        with ray_cluster(config.workers):
+            for job, plan in zip(jobs, plans, strict=True):
+                job.carry_out(plan)
+    else:
+        for job, plan in zip(jobs, plans, strict=True):
+            job.carry_out(plan)
+    storage.remove(unfinished)  # of an earlier run: by now nobody is at work on them
+    for job, plan in zip(jobs, plans, strict=True):
+        if plan.ours:
+            print(job.tally.summary(job.kind.noun, plan.done))
+    print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}")
+    return 1 if any(job.tally.count["failed"] for job in jobs) else 0
+
+
+def _refuse_once(jobs: Sequence[BulkJob], plans: Sequence[Plan]) -> None:
+    """A file of one job's kind is no refusal for another, and one of no kind is refused by the first alone."""
+    for number, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
+        others = [other.kind for other in jobs if other is not job]
+        plan.refused = [
+            row
+            for row in plan.refused
+            if not any(kind.accepts(row.source) for kind in others) and (number == 0 or job.kind.accepts(row.source))
+        ]
+
+
+class Tally:
+    """Counts outcomes on their way into the manifest, and remembers what to tell at the end."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+        self._failures: list[str] = []
+        self._started = time.monotonic()
+
+    def add(self, manifest: Manifest, outcomes: list[Outcome]) -> None:
+        manifest.append(outcomes)
+        for outcome in outcomes:
+            self.count[outcome.outcome] += 1
+            if outcome.outcome == "failed" and len(self._failures) < SHOWN_FAILURES:
+                self._failures.append(f"  {outcome.code}: {outcome.message}")
+
+    def summary(self, noun: str, done_before: int) -> str:
+        seconds = time.monotonic() - self._started
+        lines = [
+            f"{noun}s: {self.count['done']} done, {self.count['skipped']} skipped, {self.count['failed']} failed, "
+            f"{done_before} done before, in {seconds:.0f} s",
+            *self._failures,
+        ]
+        if self.count["failed"] > len(self._failures):
+            lines.append(f"  ... and {self.count['failed'] - len(self._failures)} more: see the manifest")
+        return "\n".join(lines)

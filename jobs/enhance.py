@@ -1,0 +1,31 @@
+"""Photos and videos together: `nightlift enhance SRC DST`, or `python -m jobs.enhance SRC DST` from a checkout."""
+
+import sys
+from dataclasses import dataclass
+
+from jobs.bulk import run_jobs
+from jobs.images import ImagesConfig, PhotoJob
+from jobs.videos import VideoJob, VideosConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhanceConfig(ImagesConfig, VideosConfig):
+    """Enhance photos and videos of one place: each goes its way, into one tree, with one manifest.
+
+    Run it again to do only what is new, changed or failed. Exit status: 0 all done, 1 some inputs failed,
+    2 wrong usage or nothing to read.
+    """
+
+
+def run(config: EnhanceConfig) -> int:
+    """The whole job. Returns the exit status; raises NightliftError for what stops it before work begins."""
+    checkpoint = config.checkpoint()
+    jobs = (PhotoJob, VideoJob)
+    named = [job for job in jobs if job.kind.names_an_output(config.dst)]  # one file for one file
+    return run_jobs([job.of(config, checkpoint) for job in named or jobs])
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["enhance", *sys.argv[1:]]))

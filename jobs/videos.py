@@ -1,0 +1,166 @@
+"""The video job: `nightlift videos SRC DST`, or `python -m jobs.videos SRC DST` from a checkout."""
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from jobs.bulk import BulkConfig, BulkJob, run_jobs
+from jobs.cluster import cluster_cpus
+from jobs.dry_run import video_report
+from jobs.progress import Progress
+from model import Checkpoint
+from pipeline.errors import UsageError
+from pipeline.kinds import VIDEOS
+from pipeline.manifest import FOLDER
+from pipeline.plan import Plan
+from pipeline.records import Outcome
+from pipeline.storage import join
+from pipeline.video.encode import CONTAINERS, EncodeSettings
+from pipeline.video.smoothing import Window
+from pipeline.videos import VideoSettings, VideoSteps
+
+if TYPE_CHECKING:
+    from pipeline.video_flow import VideoFlow  # imports Ray: at run time only once there is work
+
+log = logging.getLogger("nightlift")
+
+LOOK_EVERY_S = 0.5  # at the ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideosConfig(BulkConfig):
+    """Enhance videos: the same clips come out, as long, with all their sound, subtitles and metadata, without flicker.
+
+    Run it again to do only what is new, changed or failed; a run that was killed goes on at the segment. Exit status:
+    0 all done, 1 some inputs failed, 2 wrong usage or nothing to read.
+    """
+
+    codec: Annotated[str | None, arg(metavar="NAME")] = None
+    """Encoder: libx264, libx265, libsvtav1, libvpx-vp9, h264_nvenc, ... By default that of the source's own coding."""
+    crf: Annotated[int | None, arg(metavar="INT")] = None
+    """Quality of the encoder, lower is better and larger. By default 20 for libx264, 22 for libx265."""
+    preset: Annotated[str | None, arg(metavar="NAME")] = None
+    """Speed of the encoder against size, in its own words: ultrafast ... veryslow; a number for AV1 and VP9."""
+    pixel_format: Annotated[str | None, arg(metavar="NAME")] = None
+    """yuv420p, yuv420p10le, ... By default the source's, or the nearest that the encoder takes."""
+    container: Annotated[str | None, arg(metavar="NAME")] = None
+    """Write every video into this container (mp4, mkv, mov, webm, ts). By default each keeps its own."""
+    hdr: Literal["keep", "sdr"] = "keep"
+    """HLG and PQ: keep them as they are tagged, or make SDR of them."""
+    on_damage: Literal["keep", "fail"] = "keep"
+    """Of a damaged video: keep what can be decoded and say what is missing, or give it up."""
+    estimate_every: int = 1
+    """Estimate the curve maps of every n-th frame alone, and interpolate between: faster."""
+    smoothing: int = 8
+    """Frames on either side that the curve maps of a frame are smoothed over; 0: each frame for itself."""
+    temporal_denoise: float = 0.0
+    """Averages noise over neighbouring frames before the enhancement, 0 (off) to 2."""
+    segment_frames: int = 240
+    """Frames of a segment, at the least: a video is cut at keyframes and its segments are worked side by side."""
+    max_frame_pixels: int = 100_000_000
+    """Refuse videos whose frames have more pixels than this."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("estimate_every", 1), ("smoothing", 0), ("segment_frames", 1), ("max_frame_pixels", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {least} or more")
+        if not 0 <= self.temporal_denoise <= 2:
+            raise UsageError(f"--temporal-denoise is {self.temporal_denoise}; it must be between 0 and 2")
+
+    @property
+    def extension(self) -> str | None:
+        """Of the container that was asked for. Raises UsageError for one that is not written."""
+        if self.container is None:
+            return None
+        extension = f".{self.container.lower().removeprefix('.')}"
+        if extension not in CONTAINERS:
+            raise UsageError(f"--container {self.container}: is not written; choose one of {', '.join(CONTAINERS)}")
+        return extension
+
+    def video_settings(self, checkpoint: Checkpoint) -> VideoSettings:
+        """Raises UsageError."""
+        return VideoSettings(
+            look=self.look,
+            estimate_size=self.estimated_at(checkpoint),
+            precision=self.precision,
+            window=Window(radius=self.smoothing, every=self.estimate_every),
+            temporal_denoise=self.temporal_denoise,
+            hdr=self.hdr,
+            on_damage=self.on_damage,
+            encode=EncodeSettings(codec=self.codec, crf=self.crf, preset=self.preset, pixel_format=self.pixel_format),
+            frames_per_segment=self.segment_frames,
+            max_pixels=self.max_frame_pixels,
+        )
+
+
+def run(config: VideosConfig) -> int:
+    """The whole job. Returns the exit status; raises NightliftError for what stops it before the first video."""
+    return run_jobs([VideoJob.of(config, config.checkpoint())])
+
+
+class VideoJob(BulkJob):
+    kind = VIDEOS
+    config: VideosConfig
+    settings: VideoSettings
+
+    @classmethod
+    def of(cls, config: VideosConfig, checkpoint: Checkpoint) -> "VideoJob":
+        """Raises UsageError."""
+        return cls(config, config.video_settings(checkpoint), checkpoint, config.extension)
+
+    def enhanced(self, plan: Plan) -> Iterator[Outcome]:
+        flow = self._flow()
+        log.info("enhancing %d videos with %d workers (%s)", len(plan.records), flow.workers, flow.device)
+        with _shown_progress(flow):
+            yield from flow.run(plan.records)
+
+    def dry_run(self, plan: Plan) -> str:
+        return video_report(plan, VideoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)
+
+    def _flow(self) -> "VideoFlow":
+        """Choose device and workers by what the cluster has."""
+        from pipeline.video_flow import VideoFlow, new_ledger
+
+        device, workers = self.config.device_and_workers()
+        return VideoFlow(
+            storage=self.storage,
+            settings=self.settings,
+            checkpoint=self.checkpoint,
+            device=device,
+            workers=workers,
+            threads=max(1, cluster_cpus() // workers),
+            folder=join(self.destination.root, FOLDER, "segments"),
+            ledger=new_ledger(),
+        )
+
+
+@contextmanager
+def _shown_progress(flow: "VideoFlow") -> Iterator[None]:
+    """Frames done of those that are known of, while the body runs. More become known as videos are opened."""
+    progress, over = Progress(0, "frame"), threading.Event()
+
+    def look_on() -> None:
+        while not over.wait(LOOK_EVERY_S):
+            progress.advance_to(*flow.progress())
+
+    watcher = threading.Thread(target=look_on, name="progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        progress.close()
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["videos", *sys.argv[1:]]))

@@ -1,0 +1,218 @@
+"""The Ray Data graph of videos, which are cut into segments that any worker can take.
+
+    records -> [inspect] -> segments -> [enhance; with the last segment of a video: join] -> outcomes
+
+What travels are references; decoded frames never leave the worker that enhances them. Segments lie at the destination
+until they are joined: so nothing asks for a shared disk, and a run that was killed goes on at the segment.
+"""
+
+import hashlib
+import pickle
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+import torch
+from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+from model import Checkpoint
+from pipeline.flow import ATTEMPTS, Batch, blocks_of, configure_ray_data, ray_errors, records_of, worker_died
+from pipeline.records import Outcome, Record, settling
+from pipeline.storage import Storage, join
+from pipeline.video import Segment, VideoInfo
+from pipeline.video_ledger import WHOLE, Ledger
+from pipeline.videos import (
+    OUT_OF_MEMORY,
+    RESULT_SUFFIX,
+    EnhanceSegment,
+    Inspect,
+    JoinSegments,
+    VideoSettings,
+)
+
+INSPECTIONS = 4  # at once: they wait for storage more than they work
+TELL_EVERY_S = 1.0  # how often a worker tells of frames
+INFOS_KEPT = 4  # by a worker
+
+Handle = Any  # of the `Ledger` actor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoFlow:
+    """What the graph needs to enhance videos."""
+
+    storage: Storage
+    settings: VideoSettings
+    checkpoint: Checkpoint
+    device: str
+    workers: int
+    threads: int
+    """That each worker decodes and encodes with."""
+    folder: str
+    """URL of the folder that segments lie in until they are joined."""
+    ledger: Handle
+    """Made by `new_ledger`."""
+
+    def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
+        """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
+
+        A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`.
+        """
+        configure_ray_data()
+        blocks = blocks_of(len(records), INSPECTIONS)
+        dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
+        segments = dataset.map_batches(
+            InspectTask(self), batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=INSPECTIONS)
+        )
+        outcomes = segments.map_batches(
+            SegmentWorker,
+            fn_constructor_args=(self,),
+            batch_size=1,
+            num_cpus=1,
+            num_gpus=1 if self.device.startswith("cuda") else 0,
+            compute=ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=1),
+        )
+        with ray_errors():
+            for row in outcomes.iter_rows():
+                if row["work"].outcome is not None:
+                    yield row["work"].outcome
+
+    def progress(self) -> tuple[int, int]:
+        """Frames that are finished, and that are known of by now."""
+        done, found = ray.get(self.ledger.progress.remote())
+        return done, found
+
+    def segment_url(self, record: Record, segment: Segment) -> str:
+        video = hashlib.sha256(f"{record.source}\n{record.version}".encode()).hexdigest()[:16]
+        return join(self.folder, video, f"{segment.index:05d}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoWork:
+    """What travels: a segment to enhance, or what became of a video."""
+
+    record: Record
+    segment: Segment | None = None
+    outcome: Outcome | None = None
+
+
+class InspectTask:
+    """Videos into segments."""
+
+    def __init__(self, flow: VideoFlow) -> None:
+        self.ledger = flow.ledger
+        self.inspect = Inspect(flow.storage, flow.settings)
+
+    def __call__(self, batch: Batch) -> Iterator[Batch]:
+        for record in records_of(batch):
+            yield from (_row(work) for work in self._works(record))
+
+    def _works(self, record: Record) -> list[VideoWork]:
+        outcome = Outcome.of(record)
+        outcome.attempts = ray.get(self.ledger.begin.remote(record.source, WHOLE))
+        if outcome.attempts > ATTEMPTS:
+            return [VideoWork(record=record, outcome=worker_died(outcome))]
+        with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+            info, segments = self.inspect(record)
+            ray.get(self.ledger.open.remote(record.source, _packed(info), segments))
+            return [VideoWork(record=record, segment=segment) for segment in segments]
+        return [VideoWork(record=record, outcome=outcome)]
+
+
+class SegmentWorker:
+    """Enhances segments, and joins those of a video with the last of them."""
+
+    def __init__(self, flow: VideoFlow) -> None:
+        torch.set_num_threads(1)  # several threads on shared cores are many times slower
+        self.flow = flow
+        self.ledger = flow.ledger
+        self.enhance = EnhanceSegment(flow.storage, flow.settings, flow.checkpoint, flow.device, threads=flow.threads)
+        self.join = JoinSegments(flow.storage, flow.settings)
+        self.info = lru_cache(INFOS_KEPT)(self._info)
+
+    def __call__(self, batch: Batch) -> Batch:
+        (work,) = batch["work"]
+        return _row(work if work.segment is None else VideoWork(record=work.record, outcome=self._outcome(work)))
+
+    def _outcome(self, work: VideoWork) -> Outcome | None:
+        """Of the video, if it is this segment's to tell."""
+        record, segment = work.record, work.segment
+        assert segment is not None
+        attempt = ray.get(self.ledger.begin.remote(record.source, segment.index))
+        settled, outcome = ray.get(self.ledger.settled.remote(record.source, segment.index))
+        if settled:
+            return outcome  # type: ignore[no-any-return]
+        outcome = Outcome.of(record)
+        if attempt > ATTEMPTS:
+            worker_died(outcome)
+        else:
+            with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+                joined = self._joined(record, segment)
+                if joined is None:
+                    return None
+                outcome = joined
+        outcome.attempts = min(attempt, ATTEMPTS)
+        return outcome if self._settle(record, segment, outcome) else None
+
+    def _joined(self, record: Record, segment: Segment) -> Outcome | None:
+        """Enhance the segment; None while others are missing."""
+        info = self.info(record.source)
+        told = Telling(self.ledger, record.source, segment.index)
+        result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=told.frame)
+        told.all(segment.frames)
+        whole = ray.get(self.ledger.finish.remote(record.source, segment.index, result))
+        if whole is None:
+            return None
+        segments, results = whole
+        return self.join(record, info, [self.flow.segment_url(record, each) for each in segments], results)
+
+    def _settle(self, record: Record, segment: Segment, outcome: Outcome) -> bool:
+        """Whether this is the video's outcome: the first one is. Then its segments have served."""
+        first, segments = ray.get(self.ledger.settle.remote(record.source, segment.index, outcome))
+        if first:
+            urls = [self.flow.segment_url(record, each) for each in segments]
+            self.flow.storage.remove(name for url in urls for name in (url + RESULT_SUFFIX, url))
+        return bool(first)
+
+    def _info(self, source: str) -> VideoInfo:
+        info: VideoInfo = pickle.loads(zlib.decompress(ray.get(self.ledger.info.remote(source))))
+        return info
+
+
+class Telling:
+    """Tells the ledger of frames, now and then."""
+
+    def __init__(self, ledger: Handle, source: str, index: int) -> None:
+        self.ledger, self.place = ledger, (source, index)
+        self.frames = 0
+        self._told_at = time.monotonic()
+
+    def frame(self) -> None:
+        self.frames += 1
+        if time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self.all(self.frames)
+
+    def all(self, frames: int) -> None:
+        self._told_at = time.monotonic()
+        self.ledger.count.remote(*self.place, frames)
+
+
+def new_ledger() -> Handle:
+    """It must live as long as the job: without it, Ray ends the job, and the next run goes on."""
+    return ray.remote(num_cpus=0)(Ledger).remote()
+
+
+def _packed(info: VideoInfo) -> bytes:
+    return zlib.compress(pickle.dumps(info))  # times of frames at a steady rate become very small
+
+
+def _row(work: VideoWork) -> Batch:
+    column = np.empty(1, dtype=object)
+    column[0] = work
+    return {"work": column}
