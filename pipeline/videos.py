@@ -30,6 +30,7 @@ from pipeline.video.encode import EncodeSettings, Encoding, choose, encoder, mux
 from pipeline.video.filters import Filters, filtered
 from pipeline.video.mux import Picture, join
 from pipeline.video.probe import VideoInfo, probe
+from pipeline.video.scenes import Copy
 from pipeline.video.segments import Segment, cut
 from pipeline.video.smoothing import Window, smoothed
 
@@ -190,13 +191,11 @@ class EnhanceSegment:
         seen = range(max(0, segment.first - window.context), min(info.frames, segment.end + window.context))
         first, end = max(0, seen.start - filters.margin), min(info.frames, seen.stop + filters.margin)
 
-        def estimate(shot: Shot) -> CurveMaps:  # one at a time: a batch may be rounded otherwise
-            with clock("seconds_enhance"):
-                return self.enhancer.estimate([conversion.for_curves(conversion.rgb(shot.frame))])[0]
-
         shots = filtered(decoded(source, info, first, end, threads=self.threads), info, filters)
         shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
-        for shot, maps in smoothed(shots, estimate, window, range(segment.first, segment.end)):
+        for shot, maps in smoothed(
+            shots, _Estimator(self.enhancer, conversion, clock), window, range(segment.first, segment.end)
+        ):
             with clock("seconds_enhance"):
                 rgb = conversion.rgb(shot.frame)
                 enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
@@ -297,6 +296,27 @@ class _Clock:
             if shot is None:
                 return
             yield shot
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    """What is known of single frames, as `smoothed` asks for it."""
+
+    enhancer: Enhancer
+    conversion: Conversion
+    clock: _Clock
+
+    def estimate(self, shot: Shot) -> CurveMaps:  # one at a time: a batch may be rounded otherwise
+        with self.clock("seconds_enhance"):
+            return self.enhancer.estimate([self.conversion.for_curves(self.conversion.rgb(shot.frame))])[0]
+
+    def copy(self, shot: Shot) -> Copy:
+        with self.clock("seconds_enhance"):
+            return self.conversion.small(shot.frame)
+
+    def luma(self, copy: Copy, maps: CurveMaps) -> float:
+        with self.clock("seconds_enhance"):
+            return self.enhancer.luma(copy, maps)
 
 
 def _encoding(record: Record, info: VideoInfo, settings: VideoSettings) -> Encoding:

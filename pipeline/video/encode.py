@@ -166,7 +166,7 @@ class Encoder:
             file, "w", format=encoding.segment_format, container_options={"avoid_negative_ts": "disabled"}
         )
         self.stream: Any = self.output.add_stream(encoding.codec, rate=encoding.frame_rate, options=encoding.options)
-        context = self.stream.codec_context
+        context: Any = self.stream.codec_context
         context.width, context.height, context.pix_fmt = encoding.width_px, encoding.height_px, encoding.pixel_format
         context.time_base, context.thread_count = encoding.time_base, threads
         if encoding.sample_aspect:

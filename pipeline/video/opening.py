@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import av
 from av.codec.context import CodecContext
@@ -56,9 +56,9 @@ def decoder(stream: VideoStream) -> VideoCodecContext:
     name = ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name)
     if name is None or stream.metadata.get("alpha_mode") != "1":
         return stream.codec_context
-    context: VideoCodecContext = CodecContext.create(name, "r")
+    context: Any = CodecContext.create(name, "r")
     context.extradata = stream.codec_context.extradata
-    return context
+    return cast(VideoCodecContext, context)
 
 
 def is_cover(stream: VideoStream) -> bool:
