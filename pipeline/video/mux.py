@@ -19,9 +19,10 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
+from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
-from pipeline.video.encode import Encoding, tag
+from pipeline.video.encode import IDENTITY, Encoding, tag
 from pipeline.video.kept import STRUCTURE, lost
 from pipeline.video.opening import opened_container
 from pipeline.video.probe import VideoInfo
@@ -41,8 +42,8 @@ class Picture:
 
     info: VideoInfo
     encoding: Encoding
-    segments: list[Opening]
-    """What opens the segment files, in order."""
+    segments: list[tuple[Opening, str]]
+    """What opens the segment files, and by what each is told, in order."""
     pts: list[int]
     """Of every frame in them, ascending."""
     reorder: int
@@ -92,7 +93,7 @@ def _streams(
     chapters = bool(original.chapters())
     for stream in original.streams:
         if stream.index == picture.info.stream:
-            with picture.segments[0]() as file, opened_container(file) as segment:
+            with picture.segments[0][0]() as file, opened_container(file) as segment:
                 copy: Stream = _video(output, segment.streams.video[0], picture)
             video = copy
         elif chapters and stream.type == "data" and stream.discard == Discard.all:
@@ -144,18 +145,21 @@ def _named(stream: Stream) -> str:
     return f"{stream.type} stream {stream.index} ({', '.join(filter(None, (name, stream.language)))})"
 
 
-def _pictures(picture: Picture, video: Stream) -> "Iterator[Packet[Any]]":
+def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
     """The packets of all segments, one segment after the other."""
     info, pts, places = picture.info, picture.pts, 0
     header = None
-    for opening in picture.segments:
+    for opening, identity in picture.segments:
         with opening() as file, opened_container(file) as container:
-            stream = container.streams.video[0]
-            header = header or stream.codec_context.extradata
-            if stream.codec_context.extradata != header:
+            kept = {key.lower(): value for key, value in container.metadata.items()}
+            if kept.get(IDENTITY) != identity:
+                raise Damaged("a segment's file is another's; run it again")
+            coded: VideoStream = container.streams.video[0]
+            header = header or coded.codec_context.extradata
+            if coded.codec_context.extradata != header:
                 raise Damaged("its segments were encoded by different encoders and cannot be joined; run it again")
             start = pts[min(places, len(pts) - 1)]
-            for packet in container.demux(stream):
+            for packet in container.demux(coded):
                 if not packet.size:
                     continue
                 at = start + round((packet.pts or 0) * packet.time_base / info.time_base)

@@ -54,7 +54,8 @@ def opened_container(file: BinaryIO) -> Iterator[InputContainer]:
 def decoder(stream: VideoStream) -> VideoCodecContext:
     """What decodes the stream's packets: one that gives its alpha, if it has any."""
     name = ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name)
-    if name is None or stream.metadata.get("alpha_mode") != "1":
+    told = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or told.get("alpha_mode") != "1":
         return stream.codec_context
     context: Any = CodecContext.create(name, "r")
     context.extradata = stream.codec_context.extradata
