@@ -12,10 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
-from model.denoise import HALO_PX, denoise, local_gain
+from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
@@ -59,6 +60,10 @@ class CurveMaps:
     passes: tuple[Tensor, ...]
     factor: int
     """How many pixels of the image one pixel of the maps covers, along each side."""
+
+    def scaled(self, gain: float) -> "CurveMaps":
+        """Maps of `gain` times the strength."""
+        return CurveMaps(tuple((maps * gain).clamp_(-1, 1) for maps in self.passes), self.factor)
 
 
 class Enhancer:
@@ -116,6 +121,19 @@ class Enhancer:
             x = x[0, :, top - seen.start : rows.stop - seen.start]
             enhanced[rows] = (x * white).round_().clamp_(0, white).permute(1, 2, 0).to(torch.int32).cpu().numpy()
         return enhanced
+
+    @torch.inference_mode()
+    def luma(self, image: Pixels, maps: CurveMaps) -> float:
+        """About the mean BT.601 luma in [0, 1] of the enhanced image, told from a small copy of it.
+
+        `image`: a copy, HxWx3. `maps`: of the image itself; they are averaged down, or repeated, to the copy's size.
+        """
+        white = float(np.iinfo(image.dtype).max)
+        x = _tensor(image).to(self.device).permute(2, 0, 1)[None].float() / white
+        for maps_1KMHW in maps.passes:
+            small = F.adaptive_avg_pool2d(maps_1KMHW.flatten(1, 2), image.shape[:2])
+            x = apply_curve(x, small.unflatten(1, maps_1KMHW.shape[1:3]), self.look.iterations)
+        return float(x.mean(dim=(0, 2, 3)) @ x.new_tensor(LUMA_RGB))
 
     def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor]) -> Tensor:
         """The look, but for estimating it: curves and denoising. `passes`: maps of the image's own size."""

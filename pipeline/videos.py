@@ -8,30 +8,26 @@ import hashlib
 import json
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
-from av.video.frame import VideoFrame
 
-from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
+from model import Checkpoint, Enhancer, Look, Precision, fingerprint
 from pipeline.errors import Damaged, NotFound, TooLarge
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 from pipeline.storage import join as join_url
-from pipeline.video.color import Conversion, Hdr, Pixels, mean_luma
-from pipeline.video.decode import Shot, decoded
+from pipeline.video.color import Hdr, mean_luma
 from pipeline.video.encode import EncodeSettings, Encoding, choose, encoder, muxer_of
-from pipeline.video.filters import Filters, filtered
+from pipeline.video.enhance import Clock, Enhancement
 from pipeline.video.mux import Picture, join
 from pipeline.video.probe import VideoInfo, probe
 from pipeline.video.segments import Segment, cut
-from pipeline.video.smoothing import Window, smoothed
+from pipeline.video.smoothing import Window
 
 REVISION = 1  # raise it when a change of code changes the frames that come out: then everything is work again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers or lower --max-pixels"
@@ -125,12 +121,19 @@ class EnhanceSegment:
     ) -> None:
         self.storage, self.settings, self.threads = storage, settings, threads
         self.fingerprint = settings.fingerprint(checkpoint)
-        self.enhancer = Enhancer(
+        enhancer = Enhancer(
             checkpoint,
             settings.look,
             estimate_size=settings.estimate_size,
             device=device,
             precision=settings.precision,
+        )
+        self.enhancement = Enhancement(
+            enhancer=enhancer,
+            window=settings.window,
+            temporal_denoise=settings.temporal_denoise,
+            hdr=settings.hdr,
+            threads=threads,
         )
 
     def __call__(
@@ -144,16 +147,16 @@ class EnhanceSegment:
         found = self._found(url, identity)
         if found is not None:
             return found
-        clock, lumas, corrupt = _Clock(), [], 0
+        clock, lumas, corrupt = Clock(), [], 0
         encoding = _encoding(record, info, self.settings)
         with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
             path = Path(folder, "segment")
-            with path.open("wb") as file, encoder(file, encoding, threads=self.threads) as output:
-                for shot, before, after, frame in self._enhanced(source, info, segment, encoding, clock):
-                    corrupt += shot.frame.is_corrupt
-                    lumas.append((mean_luma(before), mean_luma(after)))
+            with path.open("wb") as file, encoder(file, encoding, identity, threads=self.threads) as output:
+                for each in self.enhancement.frames(source, info, segment, encoding, clock):
+                    corrupt += each.shot.frame.is_corrupt
+                    lumas.append((mean_luma(each.before), mean_luma(each.after)))
                     with clock("seconds_encode"):
-                        output.encode(frame, shot.pts)
+                        output.encode(each.frame, each.shot.pts)
                     on_frame()
             with clock("seconds_write"):
                 self.storage.put_file(url, str(path))
@@ -173,35 +176,6 @@ class EnhanceSegment:
         )
         self.storage.write(url + RESULT_SUFFIX, json.dumps(asdict(result)).encode())
         return result
-
-    def _enhanced(
-        self, source: BinaryIO, info: VideoInfo, segment: Segment, encoding: Encoding, clock: "_Clock"
-    ) -> Iterator[tuple[Shot, Pixels, Pixels, VideoFrame]]:
-        """Each frame of the segment: decoded, as RGB before and after the curves, and to encode."""
-        conversion = Conversion(
-            info.colours,
-            encoding.colours,
-            pixel_format=encoding.pixel_format,
-            size=info.size,
-            hdr=self.settings.hdr,
-            deep=info.depth > 8 or info.colours.hdr is not None,
-        )
-        window, filters = self.settings.window, _filters(info, self.settings)
-        seen = range(max(0, segment.first - window.context), min(info.frames, segment.end + window.context))
-        first, end = max(0, seen.start - filters.margin), min(info.frames, seen.stop + filters.margin)
-
-        def estimate(shot: Shot) -> CurveMaps:  # one at a time: a batch may be rounded otherwise
-            with clock("seconds_enhance"):
-                return self.enhancer.estimate([conversion.for_curves(conversion.rgb(shot.frame))])[0]
-
-        shots = filtered(decoded(source, info, first, end, threads=self.threads), info, filters)
-        shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
-        for shot, maps in smoothed(shots, estimate, window, range(segment.first, segment.end)):
-            with clock("seconds_enhance"):
-                rgb = conversion.rgb(shot.frame)
-                enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
-                frame = conversion.frame(enhanced, shot.frame)
-            yield shot, rgb, enhanced, frame
 
     def _found(self, url: str, identity: str) -> SegmentResult | None:
         """What an earlier run left at `url`, if it is the same."""
@@ -233,7 +207,7 @@ class JoinSegments:
             picture = Picture(
                 info=info,
                 encoding=encoding,
-                segments=[partial(self.storage.open, url) for url, _ in held],
+                segments=[(partial(self.storage.open, url), result.identity) for url, result in held],
                 pts=[pts for _, result in held for pts in result.pts],
                 reorder=max(result.reorder for _, result in held),
             )
@@ -275,36 +249,8 @@ class VideoSteps:
         return outcome
 
 
-class _Clock:
-    """Seconds spent, by column of the outcome."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, column: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[column] += time.perf_counter() - start
-
-    def through(self, column: str, shots: Iterator[Shot]) -> Iterator[Shot]:
-        """The same shots; the time it takes to get them counts."""
-        while True:
-            with self(column):
-                shot = next(shots, None)
-            if shot is None:
-                return
-            yield shot
-
-
 def _encoding(record: Record, info: VideoInfo, settings: VideoSettings) -> Encoding:
     return choose(info, settings.encode, muxer_of(record.destination), settings.hdr)
-
-
-def _filters(info: VideoInfo, settings: VideoSettings) -> Filters:
-    return Filters(deinterlace=info.interlaced, denoise=settings.temporal_denoise)
 
 
 def _describe(

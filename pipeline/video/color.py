@@ -1,9 +1,9 @@
 """Frames to RGB and back: matrix, range and depth as the stream says.
 
-A frame of 8 bits becomes uint8 RGB, one of more bits uint16 RGB that spans all 16. Curves are made for SDR signals. An
-HDR signal (HLG, PQ) is therefore handed to them through a table in which diffuse white is 1 and what is darker goes with
-light to the power of 1 / 2.2, as SDR does; what is brighter than diffuse white they do not touch. As a curve keeps 1
-where it is, the two parts meet. See `transfer.py`.
+A frame of 8 bits becomes uint8 RGB, one of more bits uint16 RGB that spans all 16. Curves are made for SDR signals: an
+HDR signal (HLG, PQ) is handed to them through a table in which diffuse white is 1 and what is darker goes with light to
+the power of 1 / 2.2, as SDR does; what is brighter than diffuse white they do not touch. As a curve keeps 1 where it
+is, the two parts meet. See `transfer.py`.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
     10: Colorspace.BT2020,
 }
 INTERPOLATION = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+SMALL_PX = 96, 64  # width and height of small copies
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
 LUMA_SAMPLES = 1 << 16  # pixels that a mean luma is taken from
 
@@ -71,23 +72,33 @@ class Conversion:
     ) -> None:
         self.source, self.written, self.pixel_format, self.hdr, self.deep = source, written, pixel_format, hdr, deep
         self.width, self.height = size
-        self._decoder, self._encoder = VideoReformatter(), VideoReformatter()
+        self._decoder, self._copier, self._encoder = (VideoReformatter() for _ in range(3))
 
     def rgb(self, frame: VideoFrame) -> Pixels:
         """The frame as coded RGB; in SDR already where HDR becomes that."""
-        converted = self._decoder.reformat(
+        return self._converted(self._decoder, frame, self.width, self.height, INTERPOLATION)
+
+    def _converted(
+        self, reformatter: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
+    ) -> Pixels:
+        converted = reformatter.reformat(
             frame,
-            width=self.width,
-            height=self.height,
+            width=width,
+            height=height,
             format="rgb48le" if self.deep else "rgb24",
             src_colorspace=matrix(self.source.matrix, self.height),
             src_color_range=ColorRange.JPEG if self.source.range == 2 else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
-            interpolation=INTERPOLATION,
+            interpolation=interpolation,
             threads=1,
         )
         pixels: Pixels = converted.to_ndarray()
         return to_sdr(pixels, self.source.transfer) if self.source.hdr and self.hdr == "sdr" else pixels
+
+    def small(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """A small copy of the frame, SMALL_PX, as the signal that curves act on, 8 bits."""
+        copy = self.for_curves(self._converted(self._copier, frame, *SMALL_PX, Interpolation.AREA))
+        return copy if copy.dtype == np.uint8 else (copy >> 8).astype(np.uint8)
 
     def for_curves(self, rgb: Pixels) -> Pixels:
         """The signal that curves act on."""
@@ -110,7 +121,9 @@ class Conversion:
             threads=1,
         )
         if self.pixel_format.startswith("yuva") and decoded.format.name == self.pixel_format:
-            frame.planes[3].update(decoded.planes[3])
+            rows, alpha = (np.frombuffer(memoryview(each.planes[3]), np.uint8) for each in (frame, decoded))
+            into, out_of = (x.reshape(self.height, -1) for x in (rows, alpha))
+            into[:, : self.width] = out_of[:, : self.width]
         frame.color_range, frame.colorspace = self.written.range, self.written.matrix
         frame.color_trc, frame.color_primaries = self.written.transfer, self.written.primaries
         return frame

@@ -56,7 +56,7 @@ def _from(file: BinaryIO, info: VideoInfo, entry: int | None, threads: int) -> I
     """All frames from a keyframe on, as far as they can be decoded; none where it cannot be found."""
     file.seek(0)
     with opened(file) as (container, _):
-        stream = container.streams[info.stream]
+        stream = next(stream for stream in container.streams.video if stream.index == info.stream)
         context = decoder(stream)
         context.thread_count = threads
         packets: Iterator[Packet[Any]] = container.demux(stream)

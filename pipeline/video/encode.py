@@ -47,7 +47,17 @@ DEFAULTS: dict[str, tuple[int | None, str | None]] = {  # CRF and preset
     "libsvtav1": (28, "8"),
     "libvpx-vp9": (28, "4"),
 }
+PRESETS = (  # from the fastest to the slowest, in the words of x264 and x265
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
+)
+NUMBERED = {  # the same in the numbers of other encoders
+    "libsvtav1": ("preset", (12, 11, 10, 9, 8, 7, 6, 4, 2, 1)),
+    "libvpx": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
+    "libvpx-vp9": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
+}
 QUALITY_OPTION = {"nvenc": "cq", "qsv": "global_quality", "amf": "qp_i"}
+IDENTITY = "comment"  # metadata of a segment file
 CODINGS = {"av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"}
 OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # FFmpeg does not tell
 
@@ -61,7 +71,7 @@ class EncodeSettings:
     crf: int | None = None
     """Quality: lower is better and larger."""
     preset: str | None = None
-    """Speed against size, in the words of the encoder: `veryfast`, `slow`; a number for AV1 and VP9."""
+    """Speed against size, in x264's words, from `ultrafast` to `veryslow`, or in the encoder's own."""
     pixel_format: str | None = None
     """FFmpeg's name: `yuv420p`, `yuv420p10le`, ..."""
 
@@ -158,15 +168,16 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
 class Encoder:
     """Encodes frames into a segment file. Counts how far packets lie from the order of pts."""
 
-    def __init__(self, file: BinaryIO, encoding: Encoding, *, threads: int) -> None:
+    def __init__(self, file: BinaryIO, encoding: Encoding, identity: str, *, threads: int) -> None:
         self.encoding = encoding
         self.order: list[int] = []  # pts of the packets as they came
         self.start: int | None = None
         self.output = av.open(
             file, "w", format=encoding.segment_format, container_options={"avoid_negative_ts": "disabled"}
         )
+        self.output.metadata[IDENTITY] = identity
         self.stream: Any = self.output.add_stream(encoding.codec, rate=encoding.frame_rate, options=encoding.options)
-        context = self.stream.codec_context
+        context: Any = self.stream.codec_context
         context.width, context.height, context.pix_fmt = encoding.width_px, encoding.height_px, encoding.pixel_format
         context.time_base, context.thread_count = encoding.time_base, threads
         if encoding.sample_aspect:
@@ -202,9 +213,9 @@ class Encoder:
 
 
 @contextmanager
-def encoder(file: BinaryIO, encoding: Encoding, *, threads: int = 1) -> Iterator[Encoder]:
-    """An encoder that is finished at the end of the block; the file stays open."""
-    one = Encoder(file, encoding, threads=threads)
+def encoder(file: BinaryIO, encoding: Encoding, identity: str, *, threads: int = 1) -> Iterator[Encoder]:
+    """An encoder, finished at the end of the block; the file stays open. `identity`: what the file is told by."""
+    one = Encoder(file, encoding, identity, threads=threads)
     yield one
     one.close()
 
@@ -261,7 +272,8 @@ def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Col
     if crf is not None:
         options[QUALITY_OPTION[family] if family else "crf"] = str(crf)
     if preset is not None:
-        options["cpu-used" if codec.startswith("libvpx") else "preset"] = preset
+        name, numbers = NUMBERED.get(codec, ("preset", ()))
+        options[name] = str(numbers[PRESETS.index(preset)]) if numbers and preset in PRESETS else preset
     if codec == "libx264":
         options["x264-params"] = "open-gop=0:stitchable=1"
     elif codec == "libx265":  # info=0: its banner names the machine, and all segments must have one header

@@ -6,23 +6,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 # written by muxers for themselves
-STRUCTURE = set(
-    [
-        "major_brand",
-        "minor_version",
-        "compatible_brands",
-        "encoder",
-        "ENCODER",
-        "duration",
-        "DURATION",
-        "vendor_id",
-        "number_of_frames",
-        "NUMBER_OF_FRAMES",
-        "BPS",
-        "_STATISTICS_TAGS",
-    ]
+STRUCTURE = frozenset(
+    "major_brand minor_version compatible_brands encoder ENCODER duration DURATION vendor_id "  # noqa: SIM905
+    "number_of_frames NUMBER_OF_FRAMES BPS _STATISTICS_TAGS".split()
 )
-TAGS = {"color_range": "range", "colorspace": "matrix", "color_primaries": "primaries", "color_trc": "transfer"}
 
 
 def lost(original: InputContainer, written: InputContainer, video: int, new_video: int) -> list[str]:

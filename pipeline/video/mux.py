@@ -13,45 +13,25 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
+from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
-from pipeline.video.encode import Encoding, tag
+from pipeline.video.encode import IDENTITY, Encoding, tag
 from pipeline.video.kept import STRUCTURE, lost
 from pipeline.video.opening import opened_container
 from pipeline.video.probe import VideoInfo
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
 ISO = ("mp4", "mov", "3gp")  # muxers of ISO/IEC 14496-12 and its relatives
-ISO_KEYS = set(  # of metadata that they have a box for; all others need the open list of QuickTime
-    [
-        "title",
-        "artist",
-        "album_artist",
-        "composer",
-        "album",
-        "date",
-        "comment",
-        "genre",
-        "copyright",
-        "grouping",
-        "lyrics",
-        "description",
-        "synopsis",
-        "show",
-        "episode_id",
-        "network",
-        "keywords",
-        "location",
-        "location-eng",
-        "creation_time",
-        "timecode",
-    ]
+ISO_KEYS = frozenset(  # of metadata that they have a box for; all others need the open list of QuickTime
+    "title artist album_artist composer album date comment genre copyright grouping lyrics description "  # noqa: SIM905
+    "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
 )
 LARGEST_SCALE = 1 << 31
 
@@ -62,8 +42,8 @@ class Picture:
 
     info: VideoInfo
     encoding: Encoding
-    segments: list[Opening]
-    """What opens the segment files, in order."""
+    segments: list[tuple[Opening, str]]
+    """What opens the segment files, and by what each is told, in order."""
     pts: list[int]
     """Of every frame in them, ascending."""
     reorder: int
@@ -107,12 +87,15 @@ def _streams(
     original: InputContainer, output: OutputContainer, picture: Picture
 ) -> tuple[Stream, dict[int, Stream], list[str]]:
     """The video, the copies by index of their originals, and what cannot be copied. In the order of the source."""
-    video, copies, notes = None, {}, []
+    video: Stream | None = None
+    copies: dict[int, Stream] = {}
+    notes: list[str] = []
     chapters = bool(original.chapters())
     for stream in original.streams:
         if stream.index == picture.info.stream:
-            with picture.segments[0]() as file, opened_container(file) as segment:
-                copy = video = _video(output, segment.streams.video[0], picture)
+            with picture.segments[0][0]() as file, opened_container(file) as segment:
+                copy: Stream = _video(output, segment.streams.video[0], picture)
+            video = copy
         elif chapters and stream.type == "data" and stream.discard == Discard.all:
             continue  # QuickTime's text track of the chapters, which is written anew
         elif _holds(output.format.name, stream):
@@ -143,7 +126,7 @@ def _video(output: OutputContainer, template: Stream, picture: Picture) -> Strea
         context.codec_tag = "hvc1"  # which Apple's players insist on
     tag(context, encoding.colours)
     stream.set_display_matrix(info.display_matrix)
-    return stream
+    return cast(Stream, stream)
 
 
 def _holds(muxer: str, stream: Stream) -> bool:
@@ -162,21 +145,24 @@ def _named(stream: Stream) -> str:
     return f"{stream.type} stream {stream.index} ({', '.join(filter(None, (name, stream.language)))})"
 
 
-def _pictures(picture: Picture, video: Stream) -> Iterator[Packet]:
+def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
     """The packets of all segments, one segment after the other."""
     info, pts, places = picture.info, picture.pts, 0
     header = None
-    for opening in picture.segments:
+    for opening, identity in picture.segments:
         with opening() as file, opened_container(file) as container:
-            stream = container.streams.video[0]
-            header = header or stream.codec_context.extradata
-            if stream.codec_context.extradata != header:
+            kept = {key.lower(): value for key, value in container.metadata.items()}
+            if kept.get(IDENTITY) != identity:
+                raise Damaged("a segment's file is another's; run it again")
+            coded: VideoStream = container.streams.video[0]
+            header = header or coded.codec_context.extradata
+            if coded.codec_context.extradata != header:
                 raise Damaged("its segments were encoded by different encoders and cannot be joined; run it again")
             start = pts[min(places, len(pts) - 1)]
-            for packet in container.demux(stream):
+            for packet in container.demux(coded):
                 if not packet.size:
                     continue
-                at = start + round(packet.pts * packet.time_base / info.time_base)
+                at = start + round((packet.pts or 0) * packet.time_base / info.time_base)
                 rank = bisect_left(pts, at)
                 if places == len(pts) or rank == len(pts) or pts[rank] != at:
                     raise Damaged(f"a segment holds a frame at {at} that is not its own; run it again")
@@ -198,7 +184,7 @@ def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
     return pts[0] - (reorder - place) * step
 
 
-def _copied(original: InputContainer, copies: dict[int, Stream]) -> Iterator[Packet]:
+def _copied(original: InputContainer, copies: dict[int, Stream]) -> "Iterator[Packet[Any]]":
     """The packets of the streams that are copied; the others are not even read where the container allows."""
     for stream in original.streams:
         if stream.index not in copies:
@@ -211,10 +197,10 @@ def _copied(original: InputContainer, copies: dict[int, Stream]) -> Iterator[Pac
             yield packet
 
 
-def _in_time(*streams: Iterable[Packet]) -> Iterator[Packet]:
+def _in_time(*streams: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
     """Packets of streams that are each in the order of time, in the order of time."""
 
-    def time(packet: Packet) -> Fraction:
+    def time(packet: "Packet[Any]") -> Fraction:
         return (packet.dts or 0) * Fraction(packet.time_base)
 
     return heapq.merge(*streams, key=time)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import av
 from av.codec.context import CodecContext
@@ -54,11 +54,12 @@ def opened_container(file: BinaryIO) -> Iterator[InputContainer]:
 def decoder(stream: VideoStream) -> VideoCodecContext:
     """What decodes the stream's packets: one that gives its alpha, if it has any."""
     name = ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name)
-    if name is None or stream.metadata.get("alpha_mode") != "1":
+    told = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or told.get("alpha_mode") != "1":
         return stream.codec_context
-    context: VideoCodecContext = CodecContext.create(name, "r")
+    context: Any = CodecContext.create(name, "r")
     context.extradata = stream.codec_context.extradata
-    return context
+    return cast(VideoCodecContext, context)
 
 
 def is_cover(stream: VideoStream) -> bool:

@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 from av.packet import Packet
-from av.sidedata.sidedata import Type
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -187,25 +186,31 @@ def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    found = frame.side_data.get(Type.DISPLAYMATRIX)
-    return None if found is None else tuple(np.frombuffer(bytes(found), np.int32).tolist())
+    found = _side(frame, "DISPLAYMATRIX")
+    return None if found is None else tuple(np.frombuffer(found, np.int32).tolist())
 
 
 def _mastering(frame: VideoFrame) -> dict[str, str]:
     """The structures AVMasteringDisplayMetadata and AVContentLightMetadata of libavutil."""
     words: dict[str, str] = {}
-    display = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    display = _side(frame, "MASTERING_DISPLAY_METADATA")
     if display is not None:
-        numbers = np.frombuffer(bytes(display), np.int32)
+        numbers = np.frombuffer(display, np.int32)
         if numbers[20] and numbers[21]:  # has primaries, has luminance
             ratios = [Fraction(int(a), int(b) or 1) for a, b in numbers[:20].reshape(10, 2)]
             red, green, blue, white = (_chromaticity(ratios[at : at + 2]) for at in (0, 2, 4, 6))
             low, high = (round(ratio * 10_000) for ratio in ratios[8:])
             words["master-display"] = f"G{green}B{blue}R{red}WP{white}L({high},{low})"
-    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    light = _side(frame, "CONTENT_LIGHT_LEVEL")
     if light is not None:
-        words["max-cll"] = ",".join(str(level) for level in np.frombuffer(bytes(light), np.uint32)[:2])
+        words["max-cll"] = ",".join(str(level) for level in np.frombuffer(light, np.uint32)[:2])
     return words
+
+
+def _side(frame: VideoFrame, kind: str) -> bytes | None:
+    """Side data of a frame, by its name in FFmpeg."""
+    sides: Any = frame.side_data  # a mapping that goes through its values
+    return next((bytes(data) for data in sides if data.type.name == kind), None)
 
 
 def _chromaticity(pair: Iterable[Fraction]) -> str:

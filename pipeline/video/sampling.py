@@ -12,8 +12,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.video.color import HDR, INTERPOLATION, matrix
+from pipeline.video.color import INTERPOLATION, matrix
 from pipeline.video.opening import opened, reason
+from pipeline.video.transfer import HDR
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 

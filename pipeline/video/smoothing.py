@@ -1,134 +1,189 @@
 """Curve maps smoothed over time: no flicker, nothing that trails across a cut, no warming up.
 
-The maps of a frame are the weighted mean of the maps around it: weights fall linearly with the distance in frames and
-are 0 beyond `radius`; frames of another scene do not count, and the weights of those that are left add up to 1. As the
-window is finite, a segment that also sees CONTEXT frames before and after it gets the very same maps as the whole video.
-All is a function of ranks and of the frames in the window, and sums are taken in the order of ranks.
+Two filters, one after the other. Both are weighted means over frames on either side, with weights that fall linearly
+with the distance; frames of another scene do not count, and the weights of those that are left add up to 1.
+
+1. The maps of a frame are the mean of the maps around it.
+2. With these, the mean luma of each frame is told from a small copy; where it differs from that of the frames around it
+   (the camera's own exposure, lamps on mains), all maps of the frame are scaled so that most of the difference goes.
+
+Both windows are finite: a segment that also sees `Window.context` frames before and after it gets the very same maps as
+the whole video. All is a function of ranks and of the frames in the window; sums are taken in the order of ranks.
 
 Estimating every n-th frame alone is the same filter with fewer samples; a scene's first frame is always one of them.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import exp, log
+from typing import Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from model import CurveMaps
 from pipeline.video.decode import Shot
+from pipeline.video.scenes import Copy, Scenes
 
-TINY_PX = 24, 16  # width and height of the copies that scenes are told apart by
-NOISE = 1.5  # levels of 8 bits that such a copy may change by between two frames of one scene
-ALIKE = 0.6  # correlation below which two frames are of different scenes
-
-Tiny = npt.NDArray[np.float32]  # HxWx3, mean 0 in each channel
+LARGEST_STEP = 0.1  # changes of luma larger than this share of it are the scene's own, and are damped by no more
+GAINS = 0.6, 1.6  # of maps
+LEAST_STEP = 1e-6  # of luma
+DARK = 1e-3  # luma that is divided by at least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """The filter over time."""
+    """The two filters over time."""
 
     radius: int = 8
-    """Frames on either side that count; at least `every`."""
+    """Frames on either side whose maps count; at least `every` - 1."""
     every: int = 1
     """Estimate the frames whose rank is a multiple of this."""
+    light_radius: int = 16
+    """Frames on either side whose luma counts."""
+    steadiness: float = 0.8
+    """Share of a quick change of luma that is taken away: 0 none, up to 1."""
+
+    def __post_init__(self) -> None:
+        if self.radius < 0 or self.light_radius < 0 or self.every < 1:
+            raise ValueError("a radius is 0 frames or more, and at least every frame is estimated")
+        if not 0 <= self.steadiness <= 1:
+            raise ValueError(f"steadiness is {self.steadiness}; it must be between 0 and 1")
 
     @property
     def reach(self) -> int:
-        """Frames on either side that count in fact: there must be one that was estimated."""
+        """Frames on either side whose maps count in fact: there must be one that was estimated."""
         return max(self.radius, self.every - 1)
+
+    @property
+    def light_reach(self) -> int:
+        return self.light_radius if self.steadiness else 0
 
     @property
     def context(self) -> int:
         """Frames that a segment must see before and after its own. The first of them is only compared with."""
-        return self.reach + 1
+        return self.reach + self.light_reach + 1
+
+
+class Estimator(Protocol):
+    """What is known of single frames."""
+
+    def estimate(self, shot: Shot) -> CurveMaps:
+        """The network's maps for a frame."""
+        ...
+
+    def copy(self, shot: Shot) -> Copy:
+        """A small copy of a frame."""
+        ...
+
+    def luma(self, copy: Copy, maps: CurveMaps) -> float:
+        """Mean luma of the copy under these maps."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a frame is in time, and what was estimated for it, if anything."""
+    """A frame in time, without its pixels."""
 
     rank: int
     scene: int
+    copy: Copy
     maps: CurveMaps | None
+    """Estimated, or None where the frame is none of those; then smoothed."""
+    luma: float = 0.0
+    """Under these maps."""
+
+
+class _Timed(Protocol):
+    @property
+    def rank(self) -> int: ...
+    @property
+    def scene(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Timed)
 
 
 def smoothed(
-    shots: Iterable[Shot], estimate: Callable[[Shot], CurveMaps], window: Window, wanted: range
+    shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range
 ) -> Iterator[tuple[Shot, CurveMaps]]:
     """The shots whose rank is in `wanted`, each with its smoothed maps, in order.
 
-    `shots`: these and `window.context` more on either side, as far as there are any. `estimate`: the network.
+    `shots`: these and `window.context` more on either side, as far as there are any. Of frames, only the next
+    `window.context` are held.
     """
-    scenes, scene = _Scenes(), 0
-    places: deque[_Place] = deque()
-    waiting: deque[tuple[Shot, _Place]] = deque()
-    for shot in shots:
-        begins = scenes.begins(shot)
-        scene += begins
-        place = _Place(shot.rank, scene, estimate(shot) if begins or shot.rank % window.every == 0 else None)
-        places.append(place)
-        if shot.rank in wanted:
-            waiting.append((shot, place))
-        while waiting and waiting[0][0].rank + window.reach <= shot.rank:
-            ready, place = waiting.popleft()
-            yield ready, _mean(place, places, window)
-        while places[0].rank + 2 * window.reach < shot.rank:
-            places.popleft()
-    for ready, place in waiting:
-        yield ready, _mean(place, places, window)
+    kept: dict[int, Shot] = {}
+
+    def places() -> Iterator[_Place]:
+        scenes = Scenes()
+        for shot in shots:
+            if shot.rank in wanted:
+                kept[shot.rank] = shot
+            copy = estimator.copy(shot)
+            sampled = scenes.begins(shot.rank, copy) or shot.rank % window.every == 0
+            yield _Place(shot.rank, scenes.number, copy, estimator.estimate(shot) if sampled else None)
+
+    around = range(wanted.start - window.light_reach, wanted.stop + window.light_reach)
+    means = (_mean(*each, window, estimator) for each in _windows(places(), window.reach, around))
+    for place, near in _windows(means, window.light_reach, wanted):
+        yield kept.pop(place.rank), _steadied(place, near, window, estimator)
 
 
-def _mean(place: _Place, places: Iterable[_Place], window: Window) -> CurveMaps:
-    """The weighted mean of the maps around one frame."""
-    samples = [
-        (window.reach + 1 - abs(other.rank - place.rank), other.maps)
-        for other in places
-        if other.maps is not None and other.scene == place.scene and abs(other.rank - place.rank) <= window.reach
-    ]
+def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T, list[T]]]:
+    """Each place in `wanted` with those of its scene that are at most `reach` away, itself among them."""
+    held: deque[T] = deque()
+    waiting: deque[T] = deque()
+
+    def ready(up_to: float) -> Iterator[tuple[T, list[T]]]:
+        while waiting and waiting[0].rank + reach <= up_to:
+            one = waiting.popleft()
+            yield one, [other for other in held if other.scene == one.scene and abs(other.rank - one.rank) <= reach]
+
+    for place in places:
+        held.append(place)
+        if place.rank in wanted:
+            waiting.append(place)
+        yield from ready(place.rank)
+        while held[0].rank + 2 * reach < place.rank:
+            held.popleft()
+    yield from ready(float("inf"))
+
+
+def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> _Place:
+    """The place with the weighted mean of the maps around it."""
+    samples = [(window.reach + 1 - abs(other.rank - place.rank), other.maps) for other in near if other.maps]
     total = sum(weight for weight, _ in samples)
-    means = []
-    for maps in zip(*(maps.passes for _, maps in samples), strict=True):
-        mean = torch.zeros_like(maps[0])
-        for (weight, _), each in zip(samples, maps, strict=True):
-            mean.add_(each, alpha=weight / total)
-        means.append(mean)
-    return CurveMaps(tuple(means), samples[0][1].factor)
+    passes = []
+    for each in zip(*(maps.passes for _, maps in samples), strict=True):
+        mean = torch.zeros_like(each[0])
+        for (weight, _), maps in zip(samples, each, strict=True):
+            mean.add_(maps, alpha=weight / total)
+        passes.append(mean)
+    maps = CurveMaps(tuple(passes), samples[0][1].factor)
+    luma = estimator.luma(place.copy, maps) if window.light_reach else 0.0
+    return _Place(place.rank, place.scene, place.copy, maps, luma)
 
 
-class _Scenes:
-    """Tells where a scene begins, from two neighbouring frames alone.
-
-    Two frames are compared as tiny copies by their correlation, which a change of exposure does not touch. NOISE is
-    added to both as if it were common to them, so that dark, empty frames are alike.
-    """
-
-    def __init__(self) -> None:
-        self.reformatter = VideoReformatter()
-        self.rank = -1
-        self.tiny: Tiny | None = None
-
-    def begins(self, shot: Shot) -> bool:
-        """Whether a scene begins with this frame: also after frames that are missing."""
-        before, tiny = self.tiny, self._tiny(shot.frame)
-        follows = shot.rank == self.rank + 1
-        self.rank, self.tiny = shot.rank, tiny
-        return before is None or not follows or _correlation(before, tiny) < ALIKE
-
-    def _tiny(self, frame: VideoFrame) -> Tiny:
-        width, height = TINY_PX
-        small = self.reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
-        )
-        pixels = small.to_ndarray().astype(np.float32)
-        return pixels - pixels.mean(axis=(0, 1))
+def _steadied(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> CurveMaps:
+    """The maps of a place, scaled so that its luma comes near that of the frames around it."""
+    assert place.maps is not None
+    if not window.light_reach:
+        return place.maps
+    weights = [window.light_reach + 1 - abs(other.rank - place.rank) for other in near]
+    around = sum(weight * other.luma for weight, other in zip(weights, near, strict=True)) / sum(weights)
+    change = window.steadiness * log(max(around, DARK) / max(place.luma, DARK))
+    wanted = place.luma * exp(min(max(change, -LARGEST_STEP), LARGEST_STEP))
+    return place.maps.scaled(_gain(place, place.maps, wanted, estimator))
 
 
-def _correlation(one: Tiny, other: Tiny) -> float:
-    common = NOISE**2
-    a, b, both = (float(np.mean(x * y)) + common for x, y in ((one, one), (other, other), (one, other)))
-    return both / (a * b) ** 0.5
+def _gain(place: _Place, maps: CurveMaps, wanted: float, estimator: Estimator) -> float:
+    """What to scale the maps by so that the luma is `wanted`: three steps of the secant method."""
+    before, luma_before, gain = 1.0, place.luma, 1.05 if wanted > place.luma else 0.95
+    for _ in range(3):
+        luma = estimator.luma(place.copy, maps.scaled(gain))
+        if abs(luma - luma_before) < LEAST_STEP:  # arrived, or the maps do nothing here
+            return before
+        slope = (gain - before) / (luma - luma_before)
+        before, luma_before = gain, luma
+        gain = min(max(gain + (wanted - luma) * slope, GAINS[0]), GAINS[1])
+    return gain

@@ -1,0 +1,336 @@
+"""The steps of a video without a cluster: what comes out of a file that goes in."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from model import Architecture, Checkpoint, Look, build
+from pipeline.records import Outcome, Record
+from pipeline.storage import Storage
+from pipeline.video.encode import EncodeSettings
+from pipeline.video.smoothing import Window
+from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings, VideoSteps
+from tests.clips import Sound, clip, packets, pictures, rgb, street, streets, times
+
+WINDOW = Window(radius=2, light_radius=3)
+SETTINGS = VideoSettings(
+    estimate_size=32, window=WINDOW, frames_per_segment=10, encode=EncodeSettings(preset="ultrafast")
+)
+QUARTER_TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads on a busy machine wait for each other far longer than these small frames take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _checkpoint() -> Checkpoint:
+    """A network with weights that are large enough to do something."""
+    torch.manual_seed(0)
+    network = build(Architecture(map_channels=1))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, -0.02, 0.08)
+    return Checkpoint(network=network, estimate_size=32)
+
+
+CHECKPOINT = _checkpoint()
+
+
+def _record(folder: Path, name: str, content: bytes, destination: str = "") -> Record:
+    path = folder / name
+    path.write_bytes(content)
+    target = str(folder / "out" / (destination or name))
+    return Record(source=str(path), version="1", size_bytes=len(content), destination=target)
+
+
+def _run(record: Record, settings: VideoSettings = SETTINGS) -> Outcome:
+    folder = str(Path(record.destination).parents[1] / "segments" / Path(record.destination).name)
+    return VideoSteps.of(Storage(), settings, CHECKPOINT)(record, folder)
+
+
+def _done(record: Record, settings: VideoSettings = SETTINGS) -> tuple[Outcome, Path]:
+    outcome = _run(record, settings)
+    assert outcome.outcome == "done", outcome.message
+    return outcome, Path(record.destination)
+
+
+UNEVEN = [0, 512, 700, 1500, 1501, 4000, *range(5000, 5000 + 30 * 511, 511)]
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "params", "pts"),
+    [
+        ("mp4", "libx264", "bframes=3:b-pyramid=normal", None),
+        ("mp4", "libx264", "open-gop=1:bframes=3", None),
+        ("mp4", "libx264", "bframes=3", UNEVEN),
+        ("mp4", "libx264", "bframes=0", [at + 44469 for at in UNEVEN]),
+        ("mov", "libx265", "open-gop=1:bframes=3", None),
+        ("matroska", "libx264", "open-gop=1:bframes=3", None),
+        ("matroska", "libx265", "bframes=3", UNEVEN),
+        ("mpegts", "libx264", "open-gop=1:bframes=3", None),
+        ("mpegts", "mpeg2video", "", None),
+        ("webm", "libvpx-vp9", "", UNEVEN),
+    ],
+)
+def test_every_frame_keeps_its_time(
+    tmp_path: Path, container: str, codec: str, params: str, pts: list[int] | None
+) -> None:
+    base = Fraction(1, {"matroska": 1000, "webm": 1000, "mpegts": 25}.get(container, 12800))
+    content = clip(streets(36), container, codec, params=params, pts=pts and pts[:36], time_base=base)
+    name = {"mp4": "a.mp4", "mov": "a.mov", "matroska": "a.mkv", "mpegts": "a.ts", "webm": "a.webm"}[container]
+    record = _record(tmp_path, name, content)
+    assert len(Inspect(Storage(), SETTINGS)(record)[1]) >= 3
+    outcome, written = _done(record)
+    assert outcome.frames == len(times(content)) == 36
+    assert times(written) == times(content)
+    assert not any("frames" in note for note in outcome.notes)
+    with av.open(str(written)) as opened:
+        dts = [packet.dts for packet in opened.demux(video=0) if packet.dts is not None]
+    assert dts == sorted(set(dts))
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "subtitles"), [("a.mp4", "mp4", "mov_text"), ("a.mkv", "matroska", "srt")]
+)
+def test_sound_subtitles_chapters_languages_and_metadata_are_kept(
+    tmp_path: Path, name: str, container: str, subtitles: str
+) -> None:
+    extras = Sound(
+        ("eng", "ger"),
+        seconds=1.5,
+        chapters=True,
+        metadata={"title": "Alley", "location": "+52.0000+013.0000/", "creation_time": "2024-11-23T21:04:17.000000Z"},
+        attachment=b"a font" if container == "matroska" else None,
+    )
+    content = clip(streets(36), container, extras=extras, time_base=Fraction(1, 1000))
+    outcome, written = _done(_record(tmp_path, name, content))
+    assert outcome.notes == []
+    assert packets(written, "audio") == packets(content, "audio")
+    assert len(packets(written, "audio")) == 2
+    with av.open(str(written)) as after, av.open(str(tmp_path / name)) as before:
+        assert [stream.type for stream in after.streams] == [stream.type for stream in before.streams]
+        assert [stream.disposition for stream in after.streams] == [stream.disposition for stream in before.streams]
+        assert [stream.language for stream in after.streams] == [stream.language for stream in before.streams]
+        assert [chapter["metadata"] for chapter in after.chapters()] == [{"title": "Dusk"}, {"title": "Night"}]
+        kept = {key.lower(): value for key, value in after.metadata.items()}
+        for key in ("title", "location", "creation_time"):
+            assert kept[key] == before.metadata.get(key, before.metadata.get(key.upper()))
+        if container == "matroska":
+            assert after.streams[-1].data == b"a font"  # type: ignore[attr-defined]
+
+
+def test_open_metadata_of_phones_is_kept(tmp_path: Path) -> None:
+    words = {"com.apple.quicktime.location.ISO6709": "+52.0+013.0/", "com.apple.quicktime.make": "Apple", "title": "T"}
+    content = clip(streets(4), "mov", extras=Sound(metadata=words, options={"movflags": "use_metadata_tags"}))
+    outcome, written = _done(_record(tmp_path, "a.mov", content))
+    assert outcome.notes == []
+    with av.open(str(written)) as after:
+        assert words.items() <= after.metadata.items()
+
+
+def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
+    content = clip(streets(4), "matroska", extras=Sound(attachment=b"a font"), time_base=Fraction(1, 1000))
+    outcome, written = _done(_record(tmp_path, "a.mkv", content, "a.mp4"))
+    assert any(note.startswith("attachment stream 2") for note in outcome.notes)
+    assert packets(written, "audio") == packets(content, "audio")
+
+
+def test_shape_and_colours_are_kept(tmp_path: Path) -> None:
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 1, "color_range": 2}
+    content = clip(streets(4), sample_aspect_ratio=Fraction(4, 3), display_matrix=QUARTER_TURN, **tags)
+    _, written = _done(_record(tmp_path, "a.mp4", content))
+    frame, before = next(pictures(written)), next(pictures(content))
+    assert {name: getattr(frame, name) for name in tags} == tags
+    assert frame.rotation == before.rotation != 0
+    with av.open(str(written)) as after:
+        assert after.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.parametrize(("transfer", "codec"), [(1, "libx265"), (18, "libx265"), (16, "libx265"), (1, "libx264")])
+def test_ten_bits_stay_ten_bits(tmp_path: Path, transfer: int, codec: str) -> None:
+    frames = [frame.astype(np.uint16) * 257 for frame in streets(6)]
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer, "color_range": 1}
+    content = clip(frames, "mp4", codec, pixel_format="yuv420p10le", **tags)
+    outcome, written = _done(_record(tmp_path, "a.mp4", content))
+    assert outcome.notes == []
+    frame = next(pictures(written))
+    assert frame.format.name == "yuv420p10le"
+    assert {name: getattr(frame, name) for name in tags} == tags
+
+
+def test_hdr_to_sdr_changes_pixels_and_tags_alike(tmp_path: Path) -> None:
+    frames = [frame.astype(np.uint16) * 257 for frame in streets(6)]
+    content = clip(frames, "mp4", "libx265", pixel_format="yuv420p10le", colorspace=9, color_primaries=9, color_trc=18)
+    outcome, written = _done(_record(tmp_path, "a.mp4", content), replace(SETTINGS, hdr="sdr"))
+    assert "HLG is written as SDR" in outcome.notes
+    frame = next(pictures(written))
+    assert frame.format.name == "yuv420p"
+    assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "pixel_format", "expected"),
+    [
+        (97, 65, "yuv444p", "yuv444p"),
+        (97, 65, "yuv420p", "yuv444p"),
+        (96, 64, "yuv422p", "yuv422p"),
+    ],
+)
+def test_odd_sizes_and_other_chroma(tmp_path: Path, width: int, height: int, pixel_format: str, expected: str) -> None:
+    codec = "libx264" if (width % 2, pixel_format) != (1, "yuv420p") else "mpeg4"
+    content = clip(streets(4, width=width, height=height), "mp4", codec, pixel_format=pixel_format)
+    _, written = _done(_record(tmp_path, "a.mp4", content))
+    frame = next(pictures(written))
+    assert (frame.width, frame.height, frame.format.name) == (width, height, expected)
+
+
+def test_interlaced_is_deinterlaced_and_said_so(tmp_path: Path) -> None:
+    content = clip(streets(24), params="tff=1", gop=12)
+    outcome, written = _done(_record(tmp_path, "a.mp4", content))
+    assert "interlaced: deinterlaced, one frame for each" in outcome.notes
+    assert times(written) == times(content)
+    assert not any(frame.interlaced_frame for frame in pictures(written))
+
+
+def test_transparent_webm_keeps_its_alpha(tmp_path: Path) -> None:
+    file = tmp_path / "a.webm"
+    with av.open(str(file), "w") as output:
+        stream: Any = output.add_stream("libvpx-vp9", rate=25, options={"auto-alt-ref": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuva420p"
+        stream.metadata["alpha_mode"] = "1"
+        for number in range(6):
+            pixels = np.dstack([street(number), np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))])
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgba").reformat(format="yuva420p")))
+        output.mux(stream.encode())
+    outcome, written = _done(_record(tmp_path, "b.webm", file.read_bytes()))
+    assert outcome.notes == []
+    decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
+    with av.open(str(written)) as container:
+        frames = [frame for packet in container.demux(video=0) if packet.size for frame in decoder.decode(packet)]
+    assert len(frames) == 6
+    alpha = np.frombuffer(memoryview(frames[0].planes[3]), np.uint8).reshape(64, -1)[:, :96]
+    assert np.abs(alpha[32].astype(int) - np.linspace(0, 255, 96)).max() < 12
+
+
+def test_the_first_frame_is_as_bright_as_when_it_is_enhanced_alone(tmp_path: Path) -> None:
+    _, written = _done(_record(tmp_path, "a.mp4", clip(streets(30))))
+    _, alone = _done(_record(tmp_path, "b.mp4", clip([street(0)])))
+    before, together, apart = street(0).mean(), rgb(written)[0].mean(), rgb(alone)[0].mean()
+    assert abs(apart - before) > 3
+    assert together == pytest.approx(apart, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "empty"),
+        (b"no video at all\n" * 40, "not_media"),
+        (b"ffconcat version 1.0\nfile a.mp4\n", "not_media"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.mp4\n#EXT-X-ENDLIST\n", "not_media"),
+        (clip(streets(4))[:900], "not_media"),
+    ],
+    ids=["empty", "text", "concat", "hls", "without its index"],
+)
+def test_what_is_no_video_fails_by_name(
+    tmp_path: Path, content: bytes, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").write_bytes(clip(streets(2)))  # what the playlists name
+    record = _record(tmp_path, "bad.mp4", content)
+    outcome = _run(record)
+    assert (outcome.outcome, outcome.code) == ("failed", code)
+    assert outcome.message.startswith("bad.mp4: ")
+    assert not Path(record.destination).exists()
+
+
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "s.mp4"), "w") as output:
+        extras = Sound()
+        extras.fill(output, extras.streams(output))
+    assert _run(_record(tmp_path, "b.mp4", (tmp_path / "s.mp4").read_bytes())).code == "no_video"
+
+
+def test_a_cut_file_gives_what_can_be_decoded_or_fails_as_asked(tmp_path: Path) -> None:
+    whole = clip(streets(40), "matroska", time_base=Fraction(1, 1000))
+    record = _record(tmp_path, "a.mkv", whole[: len(whole) * 2 // 3])
+    outcome, written = _done(record)
+    assert 15 < outcome.frames < 40
+    assert times(written) == times(whole)[: outcome.frames]
+
+
+def test_broken_packets_are_told(tmp_path: Path) -> None:
+    whole = bytearray(clip(streets(40), "matroska", time_base=Fraction(1, 1000)))
+    with av.open(str(tmp_path / "w.mkv"), "w", format="matroska") as _:
+        pass
+    at = len(whole) // 2
+    whole[at : at + 300] = bytes(range(1, 256)) + bytes(45)
+    record = _record(tmp_path, "a.mkv", bytes(whole))
+    outcome = _run(record)
+    assert outcome.outcome == "done"
+    assert any(note.startswith("damaged") for note in outcome.notes) or outcome.frames < 40
+    strict = _run(record, replace(SETTINGS, on_damage="fail"))
+    assert (strict.outcome, strict.code) == ("failed", "damaged")
+
+
+def test_a_segment_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+    record = _record(tmp_path, "a.mp4", clip(streets(30)))
+    storage, url = Storage(), str(tmp_path / "segments" / "0")
+    info, segments = Inspect(storage, SETTINGS)(record)
+    enhance = EnhanceSegment(storage, SETTINGS, CHECKPOINT)
+    first, again = (enhance(record, info, segments[0], url) for _ in range(2))
+    assert (first.reused, again.reused) == (False, True)
+    assert replace(again, reused=False) == first
+    assert not enhance(replace(record, version="2"), info, segments[0], url).reused
+    other = EnhanceSegment(storage, replace(SETTINGS, look=Look(strength=0.5)), CHECKPOINT)
+    assert not other(replace(record, version="2"), info, segments[0], url).reused
+
+
+def test_segments_of_another_cut_are_not_joined(tmp_path: Path) -> None:
+    record = _record(tmp_path, "a.mp4", clip(streets(30)))
+    info, segments = Inspect(Storage(), SETTINGS)(record)
+    urls = [str(tmp_path / "segments" / str(segment.index)) for segment in segments]
+    enhance = EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)
+    results = [enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
+    outcome = JoinSegments(Storage(), SETTINGS)(record, info, urls[::-1], results)
+    assert (outcome.outcome, outcome.code) == ("failed", "damaged")
+    assert not Path(record.destination).exists()
+
+
+def test_too_many_pixels(tmp_path: Path) -> None:
+    outcome = _run(_record(tmp_path, "a.mp4", clip(streets(2))), replace(SETTINGS, max_pixels=1000))
+    assert outcome.code == "too_large"
+
+
+def test_frames_are_counted_as_they_are_done(tmp_path: Path) -> None:
+    record = _record(tmp_path, "a.mp4", clip(streets(12)))
+    info, (segment, *_) = Inspect(Storage(), SETTINGS)(record)
+    seen: list[int] = []
+    EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)(
+        record, info, segment, str(tmp_path / "s"), lambda: seen.append(len(seen))
+    )
+    assert len(seen) == segment.frames
+
+
+def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
+    settings = [
+        SETTINGS,
+        replace(SETTINGS, look=Look(strength=0.5)),
+        replace(SETTINGS, window=Window(radius=3)),
+        replace(SETTINGS, temporal_denoise=1.0),
+        replace(SETTINGS, encode=EncodeSettings(crf=30)),
+        replace(SETTINGS, hdr="sdr"),
+        replace(SETTINGS, on_damage="fail"),
+    ]
+    assert len({each.fingerprint(CHECKPOINT) for each in settings}) == 7
+    assert replace(SETTINGS, frames_per_segment=5).fingerprint(CHECKPOINT) == SETTINGS.fingerprint(CHECKPOINT)
