@@ -66,13 +66,17 @@ class Objective(nn.Module):
         return terms
 
 
-def prepare(photos: Sequence[Tensor], seeds: Sequence[int], recipe: Recipe) -> Examples:
-    """Examples of one step. `photos`: `CHW`, uint8 sRGB, of any sizes; `seeds`: one for each."""
+def prepare(photos: Sequence[Tensor], seeds: Sequence[int], levels_seed: int, recipe: Recipe) -> Examples:
+    """Examples of one step, or of a worker's part of it.
+
+    `photos`: `CHW`, uint8 sRGB, of any sizes; `seeds`: one for each. `levels_seed`: of the grey levels, which all parts
+    of a step share.
+    """
     if not recipe.augmented:
         return {"image": torch.stack([squeeze(photo, recipe.size_px) for photo in photos])}
     pairs = [_exposures(photo, seed, recipe) for photo, seed in zip(photos, seeds, strict=True)]
     darker, lighter = zip(*pairs, strict=True)
-    levels_N = torch.rand(FLAT_LEVELS, generator=Generator().manual_seed(seeds[0])).square().sort().values
+    levels_N = torch.rand(FLAT_LEVELS, generator=Generator().manual_seed(levels_seed)).square().sort().values
     return {"image": torch.stack([*darker, *lighter]), "flat": levels_N}
 
 
