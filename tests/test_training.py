@@ -106,13 +106,14 @@ def test_losses_of_weight_zero_are_left_out() -> None:
     assert objective(prepare(PHOTOS, [1, 2, 3, 4], 9, PUBLISHED)).keys() == {"spatial", "colour", "smoothness"}
 
 
-def test_learning_rates() -> None:
-    assert {learning_rate_factor(PUBLISHED, step, 400) for step in range(400)} == {1.0}
-    factors = [learning_rate_factor(NIGHT, step, 400) for step in range(400)]
-    assert factors[0] < 0.05
-    assert factors[-1] < 0.001
+@pytest.mark.parametrize(("steps", "rise"), [(5, 0), (40, 4), (400, 40), (4000, 50)])
+def test_learning_rates(steps: int, rise: int) -> None:
+    assert {learning_rate_factor(PUBLISHED, step, steps) for step in range(steps)} == {1.0}
+    factors = [learning_rate_factor(NIGHT, step, steps) for step in range(steps)]
+    assert factors[0] == pytest.approx(1 / max(1, rise))
+    assert factors[-1] < 0.1
     assert max(factors) > 0.9
-    assert factors.index(max(factors)) == pytest.approx(50, abs=2)
+    assert factors.index(max(factors)) == pytest.approx(rise, abs=1)
 
 
 def test_five_steps_from_the_published_weights_are_the_published_ones(shared: Path) -> None:
