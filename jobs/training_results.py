@@ -8,9 +8,8 @@ import torch
 from torch import Generator
 
 from jobs.training_run import Picture, Row, TrainingRun
-from model import Checkpoint, Enhancer
+from model import Checkpoint, Enhancer, to_bytes
 from model.darkening import darken
-from model.weights import to_bytes
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.storage import join
 

@@ -1,4 +1,4 @@
-"""Network weights on disk: load, save, fingerprint.
+"""Network weights on disk: load, to_bytes, fingerprint.
 
 Our own files are safetensors whose metadata says all that inference must know. The original authors' `.pth`
 files load too (without executing code): they hold the published layout and no metadata.
@@ -67,13 +67,6 @@ def load(path: Path) -> Checkpoint:
         raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error
     checkpoint.network.eval()
     return checkpoint
-
-
-def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` as safetensors; the file appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(to_bytes(checkpoint))
-    part.replace(path)
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
