@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from tyro.conf import arg
@@ -16,7 +16,7 @@ from tyro.conf import arg
 from jobs.cluster import cluster_cpus, ray_cluster
 from jobs.progress import Progress
 from jobs.score_tables import line, scores_csv, summary_csv, table, without_score
-from model import DEFAULT_WEIGHTS, Checkpoint, Look, WeightsError, load
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Look, WeightsError, load
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
@@ -61,7 +61,7 @@ class EvaluateConfig:
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
     denoise: float = 0.0
     """How much noise to smooth where the curve amplified it, 0 to 2."""
-    estimate_size: int | Literal["auto", "full"] = "auto"
+    estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that networks see. auto: what each was trained for, which is full size
     for published ones."""
     max_pixels: int = 500_000_000

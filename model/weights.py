@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +25,8 @@ DEFAULT_WEIGHTS: dict[Variant, Path] = {
     "plus": Path(__file__).parent / "weights" / "plus.safetensors",
 }
 
+EstimateSize = int | Literal["auto", "full"]
+"""Long side in pixels of the reduced copy, as users ask for it. auto: what the network was trained for."""
 
 # What readers raise on files of other kinds, empty and cut ones
 BROKEN = (
@@ -52,6 +55,12 @@ class Checkpoint:
     """Long side in pixels of the reduced copy it was trained for; None: full size."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Further metadata: what it was trained on, by which settings, with which scores."""
+
+    def estimate_size_for(self, asked: EstimateSize) -> int | None:
+        """In pixels; None: full size."""
+        if asked == "auto":
+            return self.estimate_size
+        return None if asked == "full" else asked
 
 
 def load(path: Path) -> Checkpoint:

@@ -18,6 +18,11 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert fingerprint(again) == fingerprint(checkpoint)
 
 
+def test_the_estimate_size_that_is_asked_for() -> None:
+    checkpoint = Checkpoint(network=build(Architecture()), estimate_size=256)
+    assert [checkpoint.estimate_size_for(asked) for asked in ("auto", "full", 64)] == [256, None, 64]  # type: ignore[arg-type]
+
+
 def test_fingerprint_tells_weights_and_their_use_apart() -> None:
     checkpoint = Checkpoint(network=build(Architecture()), estimate_size=256)
     other = Checkpoint(network=build(Architecture()), estimate_size=256)
