@@ -27,6 +27,7 @@ from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, sh
 log = logging.getLogger("nightlift")
 
 SCORES, SUMMARY, SHEET = "nightlift_scores.csv", "nightlift_summary.csv", "nightlift_sheet.jpg"
+NONE = "none"  # of --weights: no network, for the photos as they are
 SHOWN_PROBLEMS = 10
 SHOWN_NAMES = 3  # of what is left aside
 SHEET_WIDTH_PX = 2400  # about: a column is at most 480 pixels wide and at least 200
@@ -51,7 +52,8 @@ class EvaluateConfig:
     """What the photos should look like: the same paths below another folder; extensions may differ. Adds PSNR, SSIM and
     MAE. Needs nightlift[evaluate]."""
     weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
-    """Networks to compare: dce, plus, .safetensors files, published .pth files. none: score the photos as they are."""
+    """Networks to compare: dce, plus, .safetensors files, published .pth files. none: no network. The photos as they are
+    are scored in any case."""
 
     iterations: int = 8
     """Steps of the light-enhancement curve, 0 to 16."""
@@ -163,10 +165,8 @@ def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
 
     Raises UsageError.
     """
-    if list(weights) == ["none"]:
-        return {}
     shipped = {str(name): path for name, path in DEFAULT_WEIGHTS.items()}
-    paths = [shipped.get(name) or Path(name) for name in dict.fromkeys(weights)]
+    paths = [shipped.get(name) or Path(name) for name in dict.fromkeys(weights) if name != NONE]
     stems = [path.stem for path in paths]
     networks: dict[str, Checkpoint] = {}
     for path in paths:
