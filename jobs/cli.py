@@ -17,6 +17,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "evaluate": (evaluate.EvaluateConfig, evaluate.run),
     "export": (export.ExportConfig, export.run),
 }
+GO_ON = ("images", "train")  # where they were, when they are run again; the others start over
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 
@@ -24,14 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all done, 1 some inputs failed, 2 usage or nothing to read."""
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        return _run(given)
     except NightliftError as error:
         print(f"nightlift: {error}", file=sys.stderr)
         return 1 if isinstance(error, ClusterError | Diverged | ManifestError) else 2
     except KeyboardInterrupt:
-        without = ", without --fresh," if "--fresh" in (sys.argv[1:] if arguments is None else arguments) else ""
-        print(f"nightlift: stopped; run the same command again{without} to go on from here", file=sys.stderr)
+        without = ", without --fresh," if "--fresh" in given else ""
+        goes_on = given[:1] and given[0] in GO_ON
+        outcome = "go on from here" if goes_on else "start over"
+        print(f"nightlift: stopped; run the same command again{without} to {outcome}", file=sys.stderr)
         return INTERRUPTED
 
 

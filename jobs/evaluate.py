@@ -52,8 +52,8 @@ class EvaluateConfig:
     """What the photos should look like: the same paths below another folder; extensions may differ. Adds PSNR, SSIM and
     MAE. Needs nightlift[evaluate]."""
     weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
-    """Networks to compare: dce, plus, .safetensors files, published .pth files. none: no network. The photos as they are
-    are scored in any case."""
+    """Networks to compare: dce, plus, .safetensors files, published .pth files; or none: photos as they are, which are
+    scored in any case."""
 
     iterations: int = 8
     """Steps of the light-enhancement curve, 0 to 16."""
