@@ -255,6 +255,16 @@ def test_a_file_that_kills_its_worker_is_named_and_costs_no_other(sources: Path)
     assert lost == {"2.png": "worker_died", "broken.jpg": "not_media"}
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_blocks_of_pictures_are_small(tmp_path: Path) -> None:
+    """For one picture its whole block is fetched."""
+    for seed in range(6):
+        Image.fromarray(landscape(720, 540, seed=seed)).save(tmp_path / f"{seed}.png")
+    files = training_files(Storage(), [str(tmp_path)], "/nowhere", Selection(), None)
+    flow = TrainingPhotoFlow(read=ReadPictures(Storage(), 720, 1), cpus=1)
+    assert [table.num_rows for _, table in flow.run(files.records)] == [1] * 6  # each takes more than a megabyte
+
+
 def test_held_out_files_are_a_share_of_all() -> None:
     digests = [f"{number * 2654435761 % 2**32:08x}" for number in range(2000)]
     assert sum(is_held_out(digest, 0.05) for digest in digests) == pytest.approx(100, abs=20)
