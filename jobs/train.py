@@ -25,7 +25,7 @@ from pipeline.errors import UsageError
 from pipeline.manifest import FOLDER
 from pipeline.plan import Selection
 from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, shown
-from pipeline.training_photos import TrainingFiles, training_files
+from pipeline.training_files import TrainingFiles, training_files
 
 if TYPE_CHECKING:
     from jobs.training_run import State  # imports Ray: at run time only once there is work
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightlift")
 
 DIFFERENCES_SHOWN = 6
+NAMES_SHOWN = 3
 RESULTS = ("weights.safetensors", "losses.parquet", "losses.png")
 
 
@@ -105,7 +106,7 @@ class TrainConfig:
     max_pixels: int = 500_000_000
     """Leave out photos with more pixels than this (all frames of an animation together)."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
-    """Train on at most this many files."""
+    """Train on at most this many files, taken from all sources in turn: the first of each, the second of each, ..."""
     fresh: bool = False
     """Start over, whatever is in OUT."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
@@ -204,6 +205,13 @@ def run(config: TrainConfig) -> int:
     storage = Storage.from_environment([*config.sources, root], parse_options(config.storage_options))
     log.info("listing %s", ", ".join(shown(source) for source in config.sources))
     files = training_files(storage, config.sources, root, config.selection, config.limit)
+    if files.results:
+        more = f" and {len(files.results) - NAMES_SHOWN} more" if len(files.results) > NAMES_SHOWN else ""
+        log.info(
+            "left out, as nightlift wrote into them: %s%s; name such a folder to train on it",
+            ", ".join(files.results[:NAMES_SHOWN]),
+            more,
+        )
     beginning = Beginning.of(config, files)
     state = None if config.fresh else read_state(storage, root)
     if state is None and not config.fresh:

@@ -29,7 +29,8 @@ from pipeline.flow import TrainingPhotoFlow
 from pipeline.manifest import Manifest
 from pipeline.records import Outcome
 from pipeline.storage import Storage, join
-from pipeline.training_photos import ReadPictures, TrainingFiles, is_held_out
+from pipeline.training_files import TrainingFiles
+from pipeline.training_photos import ReadPictures, is_held_out
 
 if TYPE_CHECKING:
     from jobs.train import Beginning, TrainConfig

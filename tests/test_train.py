@@ -27,7 +27,8 @@ from pipeline.errors import UsageError
 from pipeline.flow import TrainingPhotoFlow
 from pipeline.plan import Selection
 from pipeline.storage import Storage
-from pipeline.training_photos import Reading, ReadPictures, is_held_out, training_files
+from pipeline.training_files import training_files
+from pipeline.training_photos import Reading, ReadPictures, is_held_out
 from tests.media import landscape
 
 ROOT = Path(__file__).parents[1]
