@@ -19,8 +19,8 @@ from ray.train.torch import TorchTrainer
 
 from jobs.cluster import cluster_cpus
 from jobs.progress import Progress
-from jobs.train import RESULTS
 from jobs.training_crew import Crew, choose_crew, choose_precision
+from jobs.training_places import RESULTS
 from jobs.training_record import TrainingRecord
 from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun, read_state, state_url
 from jobs.training_worker import train_worker
@@ -168,6 +168,7 @@ class Driver:
             root=self.root,
             settings=beginning.settings,
             photos=photos,
+            files=self.files.names,
             recipe=self.recipe,
             losses=beginning.losses,
             network=beginning.network,
@@ -192,8 +193,11 @@ class Driver:
             run.recipe.epochs,
             run.steps_per_epoch,
         )
+        if not run.pictures.held_out:
+            log.info("no photo is held out, so there is no validation; --validation-share says how many are")
         workers = f"{crew.workers} worker{'s' if crew.workers > 1 else ''} on {crew.device}"
-        log.info("%s, %s%s", workers, run.precision, f", from epoch {self.state.epoch + 1}" if self.state else "")
+        start = f", from epoch {self.state.epoch + 1}" if self.state else ""
+        log.info("starting %s (some seconds), %s%s", workers, run.precision, start)
 
     def _follow(self, run: TrainingRun, crew: Crew) -> None:
         """Train, and show each epoch as it comes."""

@@ -199,6 +199,7 @@ class Worker:
                 settings=run.settings,
                 precision=run.precision,
                 photos=run.photos,
+                files=run.files,
                 history=self.history,
                 network=run.network.state_dict(),
                 optimizer=self.optimizer.state_dict(),

@@ -149,7 +149,9 @@ def test_a_finished_training_says_so_and_other_settings_are_refused(
     for words in ("seed is 3, was 0", "variant is plus, was dce", "--fresh"):
         assert words in told
     assert main(["train", str(sources), str(undisturbed), *SMALL, "--exclude", "1.png"]) == 2
-    assert "files is 11" in capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr().err.splitlines()[-1]
+    for words in ("1 gone (1.png)", f"--init-from {undisturbed / 'weights.safetensors'}"):
+        assert words in told
     assert before == {name: (undisturbed / name).stat().st_mtime_ns for name in _files(undisturbed)}
 
 
@@ -278,6 +280,8 @@ def test_held_out_files_are_a_share_of_all() -> None:
         (["in"], "SRC... OUT"),
         (["in", "out.safetensors"], "OUT is a folder"),
         (["in", "in"], "the same"),
+        (["in", "in/notes.txt"], "is a file"),
+        (["in", "in/notes.txt/out"], "in/notes.txt"),
         (["nowhere", "out"], "nothing is there"),
         (["empty", "out"], "no photo to train on"),
         (["in", "out", "--include", "*.txt"], "none of them a photo"),
