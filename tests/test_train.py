@@ -150,7 +150,7 @@ def test_a_finished_training_says_so_and_other_settings_are_refused(
         assert words in told
     assert main(["train", str(sources), str(undisturbed), *SMALL, "--exclude", "1.png"]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    for words in ("1 gone (1.png)", f"--init-from {undisturbed / 'weights.safetensors'}"):
+    for words in ("1 gone (deeper/1.png)", f"--init-from {undisturbed / 'weights.safetensors'}"):
         assert words in told
     assert before == {name: (undisturbed / name).stat().st_mtime_ns for name in _files(undisturbed)}
 
