@@ -16,6 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.images import decode
+from pipeline.images.colour import tagged_to_srgb
 from pipeline.images.photo import to_8_bits
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling
 from pipeline.storage import Storage
@@ -90,7 +91,7 @@ class ReadPictures:
         reading.outcome.seconds_decode = time.perf_counter() - started - reading.outcome.seconds_read
         reading.digest = hashlib.sha256(content).hexdigest()
         reading.outcome.notes += photo.notes
-        self._keep(reading, [to_8_bits(photo.frames[0].pixels)])
+        self._keep(reading, [to_8_bits(photo.frames[0].pixels)], photo.metadata.icc)
 
     def _read_video(self, reading: Reading) -> None:
         started = time.perf_counter()
@@ -102,9 +103,9 @@ class ReadPictures:
             reading.outcome.notes.append(f"only {len(frames)} of {self.frames_per_video} frames could be taken")
         self._keep(reading, frames)
 
-    def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]], icc: bytes | None = None) -> None:
         reading.outcome.height_px, reading.outcome.width_px = frames[0].shape[:2]
-        reading.pictures = [small(frame, self.photo_px) for frame in frames]
+        reading.pictures = [small(frame, self.photo_px, icc) for frame in frames]
 
 
 def is_held_out(digest: str, share: float) -> bool:
@@ -112,10 +113,14 @@ def is_held_out(digest: str, share: float) -> bool:
     return int(digest[:8], 16) < share * 2**32
 
 
-def small(frame: npt.NDArray[np.uint8], long_side_px: int) -> Pixels:
-    """`frame`: HxWx3 RGB or HxWx1 grey. Returns CxHxW with three channels, scaled down to `long_side_px` or less."""
-    image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3))))
+def small(frame: npt.NDArray[np.uint8], long_side_px: int, icc: bytes | None = None) -> Pixels:
+    """`frame`: HxWx3 RGB or HxWx1 grey, in the space of the profile `icc`; None: sRGB.
+
+    Returns CxHxW with three channels of sRGB, scaled down to `long_side_px` or less.
+    """
+    image = Image.fromarray(frame if frame.shape[2] == 3 else frame[..., 0])
     image.thumbnail((long_side_px, long_side_px))
+    image = image.convert("RGB") if icc is None else tagged_to_srgb(image, icc)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
