@@ -14,7 +14,7 @@ from tyro.conf import arg
 from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
 from jobs.dry_run import dry_run_report
 from jobs.progress import Progress
-from model import DEFAULT_WEIGHTS, Checkpoint, Look, Precision, Variant, WeightsError, load
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Look, Precision, Variant, WeightsError, load
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
@@ -58,7 +58,7 @@ class ImagesConfig:
     """The network: dce, or plus (smaller, faster)."""
     weights: Annotated[Path | None, arg(metavar="FILE")] = None
     """Your own network instead of the shipped one: .safetensors, or a published Zero-DCE .pth."""
-    estimate_size: int | Literal["auto", "full"] = "auto"
+    estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that the network sees. auto: what the weights were trained for;
     full: no reduction, the published way: minutes and gigabytes for a photo of 12 megapixels."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -125,15 +125,13 @@ class ImagesConfig:
         return found.name
 
     def settings(self, checkpoint: Checkpoint) -> PhotoSettings:
-        sizes = {"auto": checkpoint.estimate_size, "full": None}
-        size = self.estimate_size if isinstance(self.estimate_size, int) else sizes[self.estimate_size]
         try:
             look = Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
         except ValueError as error:
             raise UsageError(f"--{error}") from error
         return PhotoSettings(
             look=look,
-            estimate_size=size,
+            estimate_size=checkpoint.estimate_size_for(self.estimate_size),
             precision=self.precision,
             format=self.format_name,
             quality=self.quality,
