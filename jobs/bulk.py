@@ -13,7 +13,7 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
-from model import DEFAULT_WEIGHTS, Checkpoint, Look, Precision, Variant, WeightsError, load
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Look, Precision, Variant, WeightsError, load
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.kinds import Kind
@@ -49,7 +49,7 @@ class BulkConfig:
     """The network: dce, or plus (smaller, faster)."""
     weights: Annotated[Path | None, arg(metavar="FILE")] = None
     """Your own network instead of the shipped one: .safetensors, or a published Zero-DCE .pth."""
-    estimate_size: int | Literal["auto", "full"] = "auto"
+    estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that the network sees. auto: what the weights were trained for;
     full: no reduction, the published way: minutes and gigabytes for a photo of 12 megapixels."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -92,11 +92,6 @@ class BulkConfig:
             return Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
         except ValueError as error:
             raise UsageError(f"--{error}") from error
-
-    def estimated_at(self, checkpoint: Checkpoint) -> int | None:
-        """Long side in pixels; None for full size."""
-        sizes = {"auto": checkpoint.estimate_size, "full": None}
-        return self.estimate_size if isinstance(self.estimate_size, int) else sizes[self.estimate_size]
 
     def checkpoint(self) -> Checkpoint:
         """Raises UsageError."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from tyro.conf import arg
@@ -16,7 +16,7 @@ from tyro.conf import arg
 from jobs.cluster import cluster_cpus, ray_cluster
 from jobs.progress import Progress
 from jobs.score_tables import line, scores_csv, summary_csv, table, without_score
-from model import DEFAULT_WEIGHTS, Checkpoint, Look, WeightsError, load
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Look, WeightsError, load
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
@@ -27,6 +27,7 @@ from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, sh
 log = logging.getLogger("nightlift")
 
 SCORES, SUMMARY, SHEET = "nightlift_scores.csv", "nightlift_summary.csv", "nightlift_sheet.jpg"
+NONE = "none"  # of --weights: no network, for the photos as they are
 SHOWN_PROBLEMS = 10
 SHOWN_NAMES = 3  # of what is left aside
 SHEET_WIDTH_PX = 2400  # about: a column is at most 480 pixels wide and at least 200
@@ -51,7 +52,8 @@ class EvaluateConfig:
     """What the photos should look like: the same paths below another folder; extensions may differ. Adds PSNR, SSIM and
     MAE. Needs nightlift[evaluate]."""
     weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
-    """Networks to compare: dce, plus, .safetensors files, published .pth files. none: score the photos as they are."""
+    """Networks to compare: dce, plus, .safetensors files, published .pth files; or none: photos as they are, which are
+    scored in any case."""
 
     iterations: int = 8
     """Steps of the light-enhancement curve, 0 to 16."""
@@ -61,7 +63,7 @@ class EvaluateConfig:
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
     denoise: float = 0.0
     """How much noise to smooth where the curve amplified it, 0 to 2."""
-    estimate_size: int | Literal["auto", "full"] = "auto"
+    estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that networks see. auto: what each was trained for, which is full size
     for published ones."""
     max_pixels: int = 500_000_000
@@ -163,10 +165,8 @@ def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
 
     Raises UsageError.
     """
-    if list(weights) == ["none"]:
-        return {}
     shipped = {str(name): path for name, path in DEFAULT_WEIGHTS.items()}
-    paths = [shipped.get(name) or Path(name) for name in dict.fromkeys(weights)]
+    paths = [shipped.get(name) or Path(name) for name in dict.fromkeys(weights) if name != NONE]
     stems = [path.stem for path in paths]
     networks: dict[str, Checkpoint] = {}
     for path in paths:

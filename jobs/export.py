@@ -3,12 +3,12 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from tyro.conf import arg
 
-from model import DEFAULT_WEIGHTS, Variant, WeightsError, load
+from model import DEFAULT_WEIGHTS, EstimateSize, Variant, WeightsError, load
 from model.curves import MAX_ITERATIONS
 from model.export import ExportError, largest_difference, missing_packages, to_onnx
 from pipeline.credentials import parse_options
@@ -32,7 +32,7 @@ class ExportConfig:
     """Your own network instead: .safetensors, or a published Zero-DCE .pth."""
     iterations: int = 8
     """Steps of the light-enhancement curve, 0 to 16: part of the graph."""
-    estimate_size: int | Literal["auto", "full"] = "auto"
+    estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that the network sees: part of the graph. auto: what the weights were
     trained for; full: no reduction, the published way."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
@@ -57,8 +57,7 @@ def run(config: ExportConfig) -> int:
         checkpoint = load(config.weights or DEFAULT_WEIGHTS[config.variant])
     except WeightsError as error:
         raise UsageError(str(error)) from error
-    sizes = {"auto": checkpoint.estimate_size, "full": None}
-    size = config.estimate_size if isinstance(config.estimate_size, int) else sizes[config.estimate_size]
+    size = checkpoint.estimate_size_for(config.estimate_size)
     storage = Storage.from_environment([config.dst], parse_options(config.storage_options))
     try:
         onnx = to_onnx(checkpoint, estimate_size=size, iterations=config.iterations)

@@ -69,7 +69,7 @@ class ImagesConfig(BulkConfig):
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
         return PhotoSettings(
             look=self.look,
-            estimate_size=self.estimated_at(checkpoint),
+            estimate_size=checkpoint.estimate_size_for(self.estimate_size),
             precision=self.precision,
             format=self.format_name,
             quality=self.quality,

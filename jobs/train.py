@@ -10,30 +10,24 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import arg
 
 from jobs.cluster import ray_cluster
+from jobs.training_places import check_is_no_file, check_nothing_is_lost, check_same, checked_root, few
 from model import Checkpoint, CurveNetwork, Precision, Variant, WeightsError, fingerprint, load
 from model.losses import LossWeights
 from model.recipes import RECIPES, Recipe, RecipeName
 from model.training import first_network
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
-from pipeline.manifest import FOLDER
 from pipeline.plan import Selection
-from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, shown
-from pipeline.training_photos import TrainingFiles, training_files
-
-if TYPE_CHECKING:
-    from jobs.training_run import State  # imports Ray: at run time only once there is work
+from pipeline.storage import Storage, join, shown
+from pipeline.training_files import TrainingFiles, training_files
 
 log = logging.getLogger("nightlift")
-
-DIFFERENCES_SHOWN = 6
-RESULTS = ("weights.safetensors", "losses.parquet", "losses.png")
 
 
 def _recipe_help(name: str) -> str:
@@ -105,7 +99,7 @@ class TrainConfig:
     max_pixels: int = 500_000_000
     """Leave out photos with more pixels than this (all frames of an animation together)."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
-    """Train on at most this many files."""
+    """Train on at most this many files, taken from all sources in turn: the first of each, the second of each, ..."""
     fresh: bool = False
     """Start over, whatever is in OUT."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
@@ -200,16 +194,19 @@ def run(config: TrainConfig) -> int:
     from jobs.training_record import TrainingRecord, recorded
     from jobs.training_run import read_state
 
-    root = _root(config)
+    root = checked_root(config)
     storage = Storage.from_environment([*config.sources, root], parse_options(config.storage_options))
+    check_is_no_file(storage, root)
     log.info("listing %s", ", ".join(shown(source) for source in config.sources))
     files = training_files(storage, config.sources, root, config.selection, config.limit)
+    if files.results:
+        log.info("left out, as nightlift wrote into them: %s; name a folder to train on it", few(files.results))
     beginning = Beginning.of(config, files)
     state = None if config.fresh else read_state(storage, root)
     if state is None and not config.fresh:
-        _check_nothing_is_lost(storage, root)
+        check_nothing_is_lost(storage, root)
     if state is not None:
-        _check_same(beginning.settings, state, root)
+        check_same(beginning.settings, files, state, root)
         if state.epoch >= beginning.recipe.epochs:
             if recorded(storage, root) < state.epoch:  # the run that finished it was killed at its last moment
                 TrainingRecord(storage, root).update(state.history, last=True)
@@ -223,61 +220,11 @@ def run(config: TrainConfig) -> int:
     return 0
 
 
-def _root(config: TrainConfig) -> str:
-    if not config.out.strip():
-        raise UsageError("OUT is empty; give a folder or a bucket")
-    root = absolute(config.out)
-    if protocol_of(root) in WEB:
-        raise UsageError(f"{shown(root)}: a web server is a source, not a destination; give a folder or a bucket")
-    if root.endswith((".safetensors", ".pth")):
-        raise UsageError(f"{config.out}: OUT is a folder, in which weights.safetensors and more will lie")
-    for source in config.sources:
-        if real(absolute(source)) == real(root):
-            raise UsageError(f"{config.out}: source and destination are the same; give another folder for the results")
-        if _is_inside(absolute(source), root):
-            raise UsageError(f"{shown(source)}: lies inside OUT ({config.out}); give another folder for the results")
-    if config.fresh and config.init_from is not None and _is_inside(str(config.init_from.absolute()), root):
-        raise UsageError(f"{config.init_from}: lies inside OUT, which --fresh clears; give another OUT")
-    return root
-
-
-def _is_inside(place: str, folder: str) -> bool:
-    return real(place).startswith(join(real(folder), ""))
-
-
-def _check_nothing_is_lost(storage: Storage, root: str) -> None:
-    """Raises UsageError where results in `root` would be replaced that no training of ours has left there."""
-    if storage.is_folder(join(root, FOLDER)):
-        return
-    for name in RESULTS:
-        if storage.exists(join(root, name)):
-            raise UsageError(
-                f"{join(root, name)}: is there already, and nightlift has no record of writing it; move it away, "
-                "choose another OUT, or start over with --fresh"
-            )
-
-
 def _loaded(path: Path) -> Checkpoint:
     try:
         return load(path)
     except WeightsError as error:
         raise UsageError(str(error)) from error
-
-
-def _check_same(settings: Mapping[str, Any], state: "State", root: str) -> None:
-    """Raises UsageError that names what differs from the training in `root`."""
-    names = list(dict.fromkeys([*settings, *state.settings]))
-    differences = [
-        f"{name} is {settings.get(name)}, was {state.settings.get(name)}"
-        for name in names
-        if settings.get(name) != state.settings.get(name)
-    ]
-    if differences:
-        more = f", and {len(differences) - DIFFERENCES_SHOWN} more" if len(differences) > DIFFERENCES_SHOWN else ""
-        raise UsageError(
-            f"{root}: holds another training, {state.epoch} epochs long ({'; '.join(differences[:DIFFERENCES_SHOWN])}"
-            f"{more}); choose another OUT, or start over with --fresh"
-        )
 
 
 def _results(root: str) -> str:

@@ -26,6 +26,10 @@ class Crew:
     """Processors of each worker."""
 
     @property
+    def words(self) -> str:
+        return f"{self.workers} worker{'s' if self.workers > 1 else ''} on {self.device}"
+
+    @property
     def scaling(self) -> ScalingConfig:
         on_gpu = self.device == "cuda"
         each = {"CPU": self.threads, **({"GPU": 1} if on_gpu else {})}

@@ -3,10 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
-from ray.train import FailureConfig, LoggingConfig, RunConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
 
 from jobs.cluster import cluster_cpus
 from jobs.progress import Progress
-from jobs.train import RESULTS
 from jobs.training_crew import Crew, choose_crew, choose_precision
+from jobs.training_fitting import Fitting, ended
+from jobs.training_places import RESULTS
 from jobs.training_record import TrainingRecord
 from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun, read_state, state_url
-from jobs.training_worker import train_worker
-from pipeline.errors import ClusterError, Diverged, NightliftError, NotFound, StorageError, UsageError
+from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
 from pipeline.flow import TrainingPhotoFlow
 from pipeline.manifest import Manifest
 from pipeline.records import Outcome
 from pipeline.storage import Storage, join
-from pipeline.training_photos import ReadPictures, TrainingFiles, is_held_out
+from pipeline.training_files import TrainingFiles
+from pipeline.training_photos import ReadPictures, is_held_out
 
 if TYPE_CHECKING:
     from jobs.train import Beginning, TrainConfig
@@ -38,7 +33,6 @@ log = logging.getLogger("nightlift")
 
 SHEETS = 5  # by default
 SHOWN_FAILURES = 10
-WORKER_DEATHS = 3  # after which a training ends; it can be gone on with
 LOOK_EVERY_S = 0.5  # at the board
 
 
@@ -64,7 +58,7 @@ class Driver:
 
     def train(self) -> None:
         """Raises Diverged, ClusterError, UsageError, StorageError."""
-        crew = choose_crew(self.config.device, self.config.workers, self.recipe.batch)
+        crew = self._choose_crew()
         found, blocks = self._read()
         if self.state is None:
             self._clear()
@@ -78,6 +72,9 @@ class Driver:
             self._follow(run, crew)
         except StorageError as error:
             raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error
+
+    def _choose_crew(self) -> Crew:
+        return choose_crew(self.config.device, self.config.workers, self.recipe.batch)
 
     def _read(self) -> tuple[list[Picture], list[Any]]:
         """All pictures, in an order of their own, and their blocks. Each file gets its row in the manifest."""
@@ -167,6 +164,7 @@ class Driver:
             root=self.root,
             settings=beginning.settings,
             photos=photos,
+            files=self.files.names,
             recipe=self.recipe,
             losses=beginning.losses,
             network=beginning.network,
@@ -191,15 +189,17 @@ class Driver:
             run.recipe.epochs,
             run.steps_per_epoch,
         )
-        workers = f"{crew.workers} worker{'s' if crew.workers > 1 else ''} on {crew.device}"
-        log.info("%s, %s%s", workers, run.precision, f", from epoch {self.state.epoch + 1}" if self.state else "")
+        if not run.pictures.held_out:
+            log.info("no photo is held out, so there is no validation; --validation-share says how many are")
+        start = f", from epoch {self.state.epoch + 1}" if self.state else ""
+        log.info("starting %s (some seconds), %s%s", crew.words, run.precision, start)
 
     def _follow(self, run: TrainingRun, crew: Crew) -> None:
         """Train, and show each epoch as it comes."""
         done = self.state.epoch if self.state is not None else 0
         record = TrainingRecord(self.storage, self.root)
         progress = Progress(run.recipe.epochs * run.steps_per_epoch, "step", done=done * run.steps_per_epoch)
-        fitting = Fitting(run, crew)
+        fitting = Fitting(run, crew, self._choose_crew)
         try:
             while not fitting.over(LOOK_EVERY_S):
                 history, steps, _ = ray.get(run.board.read.remote())
@@ -213,7 +213,7 @@ class Driver:
                     log.warning("%s", error)
             _, _, trouble = ray.get(run.board.read.remote())
         except RayError as error:
-            raise _ended(error) from error
+            raise ended(error) from error
         finally:
             progress.close()
         state = read_state(self.storage, self.root)
@@ -226,40 +226,6 @@ class Driver:
             raise Diverged(f"{trouble}; {kept}; try a lower --learning-rate, or leave those photos out, with --fresh")
         if fitting.error is not None:
             raise fitting.error
-
-
-class Fitting:
-    """Ray Train at work, in a thread of its own, so that this one can look on and be interrupted."""
-
-    def __init__(self, run: TrainingRun, crew: Crew) -> None:
-        self.error: Exception | None = None
-        """Why it ended before its time: a NightliftError, or what nobody foresaw."""
-        self._over = threading.Event()
-        threading.Thread(target=self._fit, args=(run, crew), name="training", daemon=True).start()
-
-    def over(self, wait_s: float) -> bool:
-        return self._over.wait(wait_s)
-
-    def _fit(self, run: TrainingRun, crew: Crew) -> None:
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a dead worker is noticed at once
-        folder = tempfile.mkdtemp(prefix="nightlift-train-")  # Ray Train wants one; what lasts is in the state
-        try:
-            TorchTrainer(
-                train_worker,
-                train_loop_config={"run": run},
-                scaling_config=crew.scaling,
-                run_config=RunConfig(  # type: ignore[call-arg]
-                    name="training",
-                    storage_path=folder,
-                    failure_config=FailureConfig(max_failures=WORKER_DEATHS),
-                    logging_config=LoggingConfig(log_level="ERROR"),
-                ),
-            ).fit()
-        except Exception as error:
-            self.error = _ended(error)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            self._over.set()
 
 
 def epoch_line(row: Row, epochs: int) -> str:
@@ -277,17 +243,3 @@ def _pictures(row: Mapping[str, Any], block: int, number: int) -> list[Picture]:
         Picture(digest=row["digest"], frame=frame, name=name, block=block, row=number)
         for frame in range(row["frames"] if row["outcome"] == "done" else 0)
     ]
-
-
-def _ended(error: Exception) -> Exception:
-    """What to tell of an error that ended Ray Train: our own where there is one behind it."""
-    failures = getattr(error, "worker_failures", {}).values()
-    causes = [getattr(failure, "_base_exc", failure) for failure in failures]
-    own = next((cause for cause in causes if isinstance(cause, NightliftError)), None)
-    if own is not None:
-        return own
-    if not isinstance(error, TrainingFailedError | RayError):
-        return error
-    lines = [line.strip() for line in str(causes[0] if causes else error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
-    return ClusterError(f"Ray ended the training ({last}); run the same command again to go on from the last epoch")

@@ -4,12 +4,13 @@ import io
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
 
 from jobs.training_run import Row
 from pipeline.errors import NotFound
@@ -19,9 +20,8 @@ WRITE_SHARE = 0.1  # of the time that writing the record may take, but for the l
 COLUMNS = 4  # of the drawing
 FEW_EPOCHS = 10  # below which each is a dot
 TRAINING_COLOUR, VALIDATION_COLOUR, OTHER_COLOUR = "#3b6fb6", "#d9822b", "#6b6b70"
-
-
 PARQUET = "losses.parquet"
+EVENTS = "events.out.tfevents.nightlift"  # TensorBoard knows its files by the middle of their names
 
 
 class TrainingRecord:
@@ -32,7 +32,6 @@ class TrainingRecord:
         self._root = root
         self._rows = 0
         self._free_at = 0.0
-        self._tensorboard = _TensorBoard.where_installed(storage, join(root, "tensorboard"))
 
     def update(self, history: Sequence[Row], *, last: bool = False) -> None:
         """Write what is new, unless it would take too much of the time. Raises StorageError."""
@@ -40,8 +39,7 @@ class TrainingRecord:
             return
         started = time.monotonic()
         self._storage.write(join(self._root, "losses.png"), drawing(history))
-        if self._tensorboard is not None:
-            self._tensorboard.add(history[self._rows :])
+        self._storage.write(join(self._root, "tensorboard", EVENTS), events(history))
         self._storage.write(join(self._root, PARQUET), parquet(history))
         self._rows = len(history)
         self._free_at = time.monotonic() + (time.monotonic() - started) / WRITE_SHARE
@@ -98,34 +96,23 @@ def drawing(history: Sequence[Row]) -> bytes:
     return sink.getvalue()
 
 
-class _TensorBoard:
-    """Event files, written to a temporary folder and copied: TensorBoard's own writer knows no buckets.
-
-    A training that goes on writes its whole history again, in place of what the run before has written.
-    """
-
-    def __init__(self, writer_class: Any, storage: Storage, root: str) -> None:
-        self._storage = storage
-        self._root = root
-        self._folder = tempfile.TemporaryDirectory(prefix="nightlift-")
-        self._writer = writer_class(self._folder.name)
-        with suppress(NotFound):
-            storage.remove(file.url for file in storage.list_files(root) if ".tfevents." in file.url)
-
-    @classmethod
-    def where_installed(cls, storage: Storage, root: str) -> "_TensorBoard | None":
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return None
-        return cls(SummaryWriter, storage, root)
-
-    def add(self, history: Sequence[Row]) -> None:
+def events(history: Sequence[Row]) -> bytes:
+    """The content of a TensorBoard event file: every number of every epoch, at the time that the epoch ended."""
+    clock = time.time() - sum(row["seconds"] for row in history)
+    with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
+        path = Path(folder, "events")
+        writer = RecordWriter(str(path))
+        writer.write(Event(wall_time=clock, file_version="brain.Event:2").SerializeToString())
         for row in history:
-            for name, value in row.items():
-                part, _, loss = name.partition("_")
-                tag = f"{loss}/{part}" if part in ("training", "validation") else name
-                self._writer.add_scalar(tag, value, int(row["epoch"]))
-        self._writer.flush()
-        for file in Path(self._folder.name).iterdir():
-            self._storage.write(join(self._root, file.name), file.read_bytes())
+            clock += row["seconds"]
+            values = [Summary.Value(tag=_tag(name), simple_value=value) for name, value in row.items()]
+            event = Event(wall_time=clock, step=int(row["epoch"]), summary=Summary(value=values))
+            writer.write(event.SerializeToString())
+        writer.close()
+        return path.read_bytes()
+
+
+def _tag(name: str) -> str:
+    """Curves of one loss are drawn together: `flat/training` and `flat/validation`."""
+    part, _, loss = name.partition("_")
+    return f"{loss}/{part}" if part in ("training", "validation") else name

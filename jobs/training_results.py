@@ -7,18 +7,16 @@ import numpy as np
 import torch
 from torch import Generator
 
+from jobs.training_places import WEIGHTS
 from jobs.training_run import Picture, Row, TrainingRun
-from model import Checkpoint, Enhancer
+from model import Checkpoint, Enhancer, to_bytes
 from model.darkening import darken
-from model.weights import to_bytes
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.storage import join
 
 SHEET_ROWS = 8
 SHEET_CELL_PX = (320, 320)
 DIGITS = 6  # of scores in the weights file
-
-WEIGHTS = "weights.safetensors"
 
 
 def write_weights(run: TrainingRun, history: Sequence[Row]) -> None:

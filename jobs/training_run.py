@@ -69,6 +69,8 @@ class State:
     history: list[Row]
     network: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    files: Sequence[tuple[str, int]] = ()
+    """Relative path and size of each file that it began with."""
 
     @property
     def epoch(self) -> int:
@@ -85,6 +87,8 @@ class TrainingRun:
     settings: Mapping[str, Any]
     photos: Sequence[str]
     """Identities of all pictures."""
+    files: Sequence[tuple[str, int]]
+    """Relative path and size of each file that was listed."""
     recipe: Recipe
     losses: LossWeights
     network: CurveNetwork = field(repr=False)

@@ -99,9 +99,9 @@ class Worker:
         steps = self.run.steps_per_epoch
         tally = Tally()
         rate = norms = 0.0
-        for step, (batch, examples) in enumerate(self._examples(self._parts(epoch), epoch)):
+        for step, batch, examples in self._examples(enumerate(self._parts(epoch)), epoch):
             rate = self._set_rate((epoch - 1) * steps + step)
-            terms = self.objective(self._agreed(examples))
+            terms = self.objective(self._moved(examples))
             losses = torch.stack(list(terms.values()))
             values = dict(zip(terms, losses.tolist(), strict=True))
             norm = descend(self.objective, self.optimizer, losses.sum())
@@ -132,12 +132,15 @@ class Worker:
             yield [pictures[int(order[index % len(pictures)])] for index in mine]
 
     def _examples(
-        self, batches: Iterable[Sequence[Picture]], epoch: int
-    ) -> Iterator[tuple[Sequence[Picture], Examples]]:
-        def prepared(batch: Sequence[Picture]) -> tuple[Sequence[Picture], Examples]:
+        self, batches: Iterable[tuple[int, Sequence[Picture]]], epoch: int
+    ) -> Iterator[tuple[int, Sequence[Picture], Examples]]:
+        """Of this worker's part of each step, given with the number of the step."""
+
+        def prepared(numbered: tuple[int, Sequence[Picture]]) -> tuple[int, Sequence[Picture], Examples]:
+            step, batch = numbered
             photos = [torch.from_numpy(self.run.pictures.pixels(picture).copy()) for picture in batch]
             seeds = [self._seed(epoch, picture.identity) for picture in batch]
-            return batch, prepare(photos, seeds, self.run.recipe)
+            return step, batch, prepare(photos, seeds, self._seed(epoch, f"levels {step}"), self.run.recipe)
 
         # a processor that trains has no time to spare; a GPU must not wait
         return ahead(batches, prepared, threads=0 if self.device.type == "cpu" else self.run.threads)
@@ -146,12 +149,8 @@ class Worker:
         digest = hashlib.sha256(f"{self.run.seed}:{epoch}:{what}".encode()).digest()
         return int.from_bytes(digest[:8]) >> 1  # as much as torch takes
 
-    def _agreed(self, examples: Examples) -> Examples:
-        """On this device, and with the same grey levels for all workers."""
-        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in examples.items()}
-        if self.world > 1 and "flat" in moved:
-            dist.broadcast(moved["flat"], src=0)
-        return moved
+    def _moved(self, examples: Examples) -> Examples:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in examples.items()}
 
     def _set_rate(self, step: int) -> float:
         recipe = self.run.recipe
@@ -165,11 +164,10 @@ class Worker:
     def _validate(self) -> Row:
         """Means over the held-out pictures: the same examples in every epoch, whole batches to each worker."""
         held_out, batch = self.run.pictures.held_out, self.run.recipe.batch
-        batches = [held_out[first : first + batch] for first in range(0, len(held_out), batch)]
+        batches = list(enumerate(held_out[first : first + batch] for first in range(0, len(held_out), batch)))
         tally = Tally()
-        for mine, examples in self._examples(batches[self.rank :: self.world], 0):
-            moved = {name: tensor.to(self.device) for name, tensor in examples.items()}
-            tally.add({name: term.item() for name, term in self.plain(moved).items()}, len(mine))
+        for _, mine, examples in self._examples(batches[self.rank :: self.world], 0):
+            tally.add({name: term.item() for name, term in self.plain(self._moved(examples)).items()}, len(mine))
         return self._mean(tally, among=bool(held_out))
 
     def _mean(self, tally: "Tally", *, among: bool = True) -> Row:
@@ -201,6 +199,7 @@ class Worker:
                 settings=run.settings,
                 precision=run.precision,
                 photos=run.photos,
+                files=run.files,
                 history=self.history,
                 network=run.network.state_dict(),
                 optimizer=self.optimizer.state_dict(),

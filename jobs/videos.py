@@ -88,7 +88,7 @@ class VideosConfig(BulkConfig):
         """Raises UsageError."""
         return VideoSettings(
             look=self.look,
-            estimate_size=self.estimated_at(checkpoint),
+            estimate_size=checkpoint.estimate_size_for(self.estimate_size),
             precision=self.precision,
             window=Window(radius=self.smoothing, every=self.estimate_every),
             temporal_denoise=self.temporal_denoise,

@@ -3,7 +3,7 @@
 from model.curves import apply_curve
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
 from model.enhancer import CurveMaps, Enhancer, Look, Precision
-from model.weights import DEFAULT_WEIGHTS, Checkpoint, WeightsError, fingerprint, load, save
+from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
 
 __all__ = [
     "DEFAULT_WEIGHTS",
@@ -14,6 +14,7 @@ __all__ = [
     "DCENet",
     "DCENetPlus",
     "Enhancer",
+    "EstimateSize",
     "Look",
     "Precision",
     "Variant",
@@ -22,5 +23,5 @@ __all__ = [
     "build",
     "fingerprint",
     "load",
-    "save",
+    "to_bytes",
 ]

@@ -1,24 +1,32 @@
 """Make a dark photo out of a light one, as a camera at night would have taken it.
 
-Light is taken away in linear light: from the whole photo, and from parts of it (a subject against the sun, a
-room behind a lamp) by a smooth mask. What is left gets the noise of a sensor and is stored in 8 bits.
+Light is taken away in linear light, in one of two ways: from the whole photo, or deeply from a part of it (a subject
+against the sun, the near side of a wall, a room beside a lamp) by a smooth mask. What is left gets the noise of a
+sensor and is stored in 8 bits.
+
+How much shade is shown decides what is learnt: a network that has seen slight shade as often as deep shade takes
+every dark thing for a dark thing, and leaves the deep shade dark.
 
 Tensor suffixes: B batch, C colour channels, H height, W width.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 STOPS = 6.0  # the most that the whole photo loses, in halvings of its light
-SHADE_STOPS = 6.0  # the most that a shaded part loses
+SHADE_STOPS = 2.5, 5.5  # what a shaded part loses
+BESIDES_STOPS = 1.0  # the most that the whole of a shaded photo loses besides
 SLIGHT_STOPS = 2.0  # the most that the lighter of two exposures loses
-LEFT_EXPOSURE = 0.5  # share of lighter exposures that lose nothing
-LEFT_LIGHT = 0.15  # share of photos whose whole is not darkened
-SHADED = 0.6  # share of photos of which a part is darkened
-SHADED_WHOLE = 0.1  # how much of the whole's loss a photo keeps that also has a shaded part
-SHADE_KNOTS = 4  # the mask is drawn on a grid of 4 x 4 points
-NEIGHBOURHOOD_PX = 17  # what is dark around a pixel is where shade tends to fall
+SHADED, LEFT_LIGHT = 0.5, 0.1  # share of photos of which a part is darkened, and of those that lose nothing
+UNDEREXPOSED = 0.25  # share of lighter exposures that lose anything
+SHADE_SHARE = 0.2, 0.6  # of the photo's area
+SHADE_EDGE = 0.02, 0.5  # width of the mask's edge, in deviations of its field: about 1 to 25 % of the photo's side
+CLOUD_KNOTS = 3, 5  # a cloud is drawn on a grid of so many points a side
+FOLLOWING = 0.2  # share of the masks that prefer what is dark already: that is what stands in shade
+NEIGHBOURHOOD_PX = 17  # around a pixel, for what is dark already
 SHOT_VARIANCE = 4e-4  # of linear light 1, at most
 READ_VARIANCE = 4e-6  # of linear light, at most
 TINT_STOPS = 0.2  # deviation of each channel's gain: the colour temperature of the light
@@ -30,20 +38,19 @@ def darken(photo_BCHW: Tensor, generator: Generator) -> Tensor:
     `photo_BCHW`: float sRGB in [0, 1]. Returns the same shape and range, in steps of 1/255.
     """
     count = photo_BCHW.shape[0]
-    whole = _uniform(count, 0, STOPS, generator) * (_uniform(count, 0, 1, generator) > LEFT_LIGHT)
-    shaded = _uniform(count, 0, 1, generator) < SHADED
-    shade = _uniform(count, 0, SHADE_STOPS, generator) * _shade_mask(photo_BCHW, generator)
-    stops = torch.where(shaded, SHADED_WHOLE * whole + shade, whole)
-    light = _add_noise(to_linear(photo_BCHW) * 2**-stops, generator)
-    return (to_srgb(light) * 255).round() / 255
+    kind = _uniform(count, 0, 1, generator)
+    whole = _uniform(count, 0, STOPS, generator)
+    shade = _uniform(count, *SHADE_STOPS, generator) * _shade_mask(photo_BCHW, generator)
+    besides = BESIDES_STOPS * _uniform(count, 0, 1, generator).square()
+    stops = torch.where(kind < SHADED, shade + besides, torch.where(kind < 1 - LEFT_LIGHT, whole, 0.0))
+    return _exposed(photo_BCHW, stops, generator)
 
 
 def underexpose(photo_BCHW: Tensor, generator: Generator) -> Tensor:
     """Take a little light from the whole of each photo, or none: another exposure of what `darken` makes darker."""
     count = photo_BCHW.shape[0]
-    stops = _uniform(count, 0, SLIGHT_STOPS, generator) * (_uniform(count, 0, 1, generator) > LEFT_EXPOSURE)
-    light = _add_noise(to_linear(photo_BCHW) * 2**-stops, generator)
-    return (to_srgb(light) * 255).round() / 255
+    stops = _uniform(count, 0, SLIGHT_STOPS, generator) * (_uniform(count, 0, 1, generator) < UNDEREXPOSED)
+    return _exposed(photo_BCHW, stops, generator)
 
 
 def tint(photo_BCHW: Tensor, generator: Generator) -> Tensor:
@@ -64,16 +71,60 @@ def to_srgb(light: Tensor) -> Tensor:
 
 
 def _shade_mask(photo_BCHW: Tensor, generator: Generator) -> Tensor:
-    """A smooth mask in (0, 1), of one channel, that prefers what is dark already: that is what stands in shade."""
-    count, _, height, width = photo_BCHW.shape
-    knots = torch.randn(count, 1, SHADE_KNOTS, SHADE_KNOTS, generator=generator)
-    field = F.interpolate(knots, size=(height, width), mode="bicubic", align_corners=False)
-    grey = photo_BCHW.mean(1, keepdim=True)
-    around = F.avg_pool2d(grey, NEIGHBOURHOOD_PX, 1, NEIGHBOURHOOD_PX // 2, count_include_pad=False)
-    around = (around - around.mean((2, 3), keepdim=True)) / (around.std((2, 3), keepdim=True) + 0.05)
-    field = field - _uniform(count, 0, 2.5, generator) * around
-    steepness, shift = _uniform(count, 1, 5, generator), _uniform(count, -1, 1, generator)
-    return torch.sigmoid(steepness * field + shift)
+    """Smooth masks in (0, 1), of one channel: clouds, half planes, ellipses."""
+    return torch.stack([_shade_of_one(photo_CHW, generator) for photo_CHW in photo_BCHW])
+
+
+def _shade_of_one(photo_CHW: Tensor, generator: Generator) -> Tensor:
+    height, width = photo_CHW.shape[1:]
+    kind, following, weight, share, edge = torch.rand(5, generator=generator).tolist()
+    shape = (_cloud, _half_plane, _ellipse)[int(3 * kind)]
+    field_HW = _standardised(shape(height, width, generator))
+    if following < FOLLOWING:
+        field_HW = field_HW - 2 * weight * _standardised(_surroundings(photo_CHW))
+    low, high = SHADE_SHARE
+    threshold = field_HW.quantile(1 - (low + (high - low) * share))
+    narrow, wide = SHADE_EDGE
+    return torch.sigmoid((field_HW - threshold) / (narrow * (wide / narrow) ** edge))[None]
+
+
+def _cloud(height: int, width: int, generator: Generator) -> Tensor:
+    few, many = CLOUD_KNOTS
+    side = int(torch.randint(few, many + 1, (1,), generator=generator))
+    knots = torch.randn(1, 1, side, side, generator=generator)
+    return F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)[0, 0]
+
+
+def _half_plane(height: int, width: int, generator: Generator) -> Tensor:
+    y, x = _grid(height, width)
+    angle = 2 * math.pi * float(torch.rand(1, generator=generator))
+    return math.cos(angle) * x + math.sin(angle) * y
+
+
+def _ellipse(height: int, width: int, generator: Generator) -> Tensor:
+    y, x = _grid(height, width)
+    centre_y, centre_x, ratio = torch.rand(3, generator=generator).tolist()
+    return -torch.hypot((y - 1.2 * centre_y + 0.6) * (0.7 + 0.7 * ratio), x - 1.2 * centre_x + 0.6)
+
+
+def _grid(height: int, width: int) -> tuple[Tensor, ...]:
+    """Row and column of each pixel, from -1 to 1."""
+    return torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+
+
+def _surroundings(photo_CHW: Tensor) -> Tensor:
+    """How bright it is around each pixel."""
+    grey_1HW = photo_CHW.mean(0, keepdim=True)
+    return F.avg_pool2d(grey_1HW, NEIGHBOURHOOD_PX, 1, NEIGHBOURHOOD_PX // 2, count_include_pad=False)[0]
+
+
+def _standardised(field_HW: Tensor) -> Tensor:
+    return (field_HW - field_HW.mean()) / (field_HW.std() + 1e-3)
+
+
+def _exposed(photo_BCHW: Tensor, stops: Tensor, generator: Generator) -> Tensor:
+    """What a camera records of the photo with `stops` less light, in 8 bits."""
+    return (to_srgb(_add_noise(to_linear(photo_BCHW) * 2**-stops, generator)) * 255).round() / 255
 
 
 def _add_noise(light_BCHW: Tensor, generator: Generator) -> Tensor:

@@ -30,7 +30,7 @@ BLACK_PX = 4  # side of the regions that may be black
 CONSISTENCY_PX = 4  # side of the regions that two exposures are compared by: noise is not to be learnt
 NOISE = 0.02  # brightness below which ratios mean little
 BLACK = 0.01  # brightness about which a camera's noise hides the scene
-DIM, LIT = 0.25, 0.4  # mean brightness up to which a photo is not exposed well, and from which on it is
+DIM, LIT = 0.15, 0.3  # mean brightness up to which a photo is not exposed well, and from which on it is
 TONE_SLOPE = 0.25  # the least that an enhanced grey must rise for a rise of 1
 DISORDER = 0.1  # weight of a rise that is missing, against the square of a miss
 
@@ -89,7 +89,10 @@ def weighted_losses(weights: LossWeights, batch: Enhancement, darker: Enhancemen
         "colour": (weights.colour, lambda: colour_constancy(enhanced)),
         "smoothness": (weights.smoothness, lambda: _mean(illumination_smoothness(part.maps) for part in both)),
         "contrast": (weights.contrast, lambda: relative_contrast(image, enhanced)),
-        "overall": (weights.overall, lambda: overall_exposure(image, enhanced, weights.overall_level)),
+        "overall": (
+            weights.overall,
+            lambda: _mean(overall_exposure(part.image, part.enhanced, weights.overall_level) for part in both),
+        ),
         "highlights": (weights.highlights, lambda: highlights(image, enhanced)),
         "restraint": (weights.restraint, lambda: restraint(image, enhanced)),
         "black": (weights.black, lambda: _mean(black_point(part.image, part.enhanced) for part in both)),

@@ -46,13 +46,13 @@ _NIGHT_LOSSES = LossWeights(
     exposure=0.0,
     colour=0.0,
     smoothness=10.0,
-    contrast=2.0,
+    contrast=8.0,
     overall=10.0,
     overall_level=0.42,
     highlights=25.0,
     flat=10.0,
-    consistency=50.0,
-    restraint=5.0,
+    consistency=80.0,
+    restraint=20.0,
     black=10.0,
 )
 

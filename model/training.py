@@ -24,7 +24,7 @@ from model.recipes import Recipe
 STEPS = 8  # of the curve, as published
 GRADIENT_NORM = 0.1  # the most that a step may pull, as published
 WEIGHT_DECAY = 1e-4  # as published
-WARM_UP_STEPS = 50
+WARM_UP_STEPS = 50  # at most a tenth of a training
 FLAT_LEVELS = 32  # flat greys shown in one step, most of them dark
 
 Examples = dict[str, Tensor]
@@ -66,13 +66,17 @@ class Objective(nn.Module):
         return terms
 
 
-def prepare(photos: Sequence[Tensor], seeds: Sequence[int], recipe: Recipe) -> Examples:
-    """Examples of one step. `photos`: `CHW`, uint8 sRGB, of any sizes; `seeds`: one for each."""
+def prepare(photos: Sequence[Tensor], seeds: Sequence[int], levels_seed: int, recipe: Recipe) -> Examples:
+    """Examples of one step, or of a worker's part of it.
+
+    `photos`: `CHW`, uint8 sRGB, of any sizes; `seeds`: one for each. `levels_seed`: of the grey levels, which all parts
+    of a step share.
+    """
     if not recipe.augmented:
         return {"image": torch.stack([squeeze(photo, recipe.size_px) for photo in photos])}
     pairs = [_exposures(photo, seed, recipe) for photo, seed in zip(photos, seeds, strict=True)]
     darker, lighter = zip(*pairs, strict=True)
-    levels_N = torch.rand(FLAT_LEVELS, generator=Generator().manual_seed(seeds[0])).square().sort().values
+    levels_N = torch.rand(FLAT_LEVELS, generator=Generator().manual_seed(levels_seed)).square().sort().values
     return {"image": torch.stack([*darker, *lighter]), "flat": levels_N}
 
 
@@ -136,7 +140,8 @@ def learning_rate_factor(recipe: Recipe, step: int, steps: int) -> float:
     """Of step `step` of `steps`, counted from 0: 1, or a short rise from 0 and a cosine down to 0."""
     if recipe.schedule == "constant":
         return 1.0
-    return min(1.0, (step + 1) / WARM_UP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+    rise = min(WARM_UP_STEPS, steps / 10)
+    return min(1.0, (step + 1) / rise) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def descend(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Network weights on disk: load, save, fingerprint.
+"""Network weights on disk: load, to_bytes, fingerprint.
 
 Our own files are safetensors whose metadata says all that inference must know. The original authors' `.pth`
 files load too (without executing code): they hold the published layout and no metadata.
@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +25,8 @@ DEFAULT_WEIGHTS: dict[Variant, Path] = {
     "plus": Path(__file__).parent / "weights" / "plus.safetensors",
 }
 
+EstimateSize = int | Literal["auto", "full"]
+"""Long side in pixels of the reduced copy, as users ask for it. auto: what the network was trained for."""
 
 # What readers raise on files of other kinds, empty and cut ones
 BROKEN = (
@@ -53,6 +56,12 @@ class Checkpoint:
     notes: Mapping[str, str] = field(default_factory=dict)
     """Further metadata: what it was trained on, by which settings, with which scores."""
 
+    def estimate_size_for(self, asked: EstimateSize) -> int | None:
+        """In pixels; None: full size."""
+        if asked == "auto":
+            return self.estimate_size
+        return None if asked == "full" else asked
+
 
 def load(path: Path) -> Checkpoint:
     """Read a `.safetensors` file of ours or a published `.pth` file. Raises WeightsError."""
@@ -67,13 +76,6 @@ def load(path: Path) -> Checkpoint:
         raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error
     checkpoint.network.eval()
     return checkpoint
-
-
-def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` as safetensors; the file appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(to_bytes(checkpoint))
-    part.replace(path)
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:

@@ -7,13 +7,12 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model import Checkpoint, Enhancer, Look
+from model import Checkpoint, Enhancer, EstimateSize, Look
 from model.metrics import Scores, against_reference, statistics, without_reference
 from pipeline.errors import NightliftError
 from pipeline.images import decode, format_of
@@ -142,7 +141,7 @@ class Evaluation:
     networks: Mapping[str, Checkpoint]
     """By the name they have in the table."""
     look: Look
-    estimate_size: int | Literal["auto", "full"] = "auto"
+    estimate_size: EstimateSize = "auto"
     """As `nightlift images` has it."""
     max_pixels: int = 500_000_000
     thumbnail_px: tuple[int, int] = (480, 480)
@@ -180,8 +179,7 @@ class Evaluation:
         """The photo as it is, as each network enhances it, and as it should be."""
         yield INPUT, photo
         for name, checkpoint in self.networks.items():
-            sizes = {"auto": checkpoint.estimate_size, "full": None}
-            size = self.estimate_size if isinstance(self.estimate_size, int) else sizes[self.estimate_size]
+            size = checkpoint.estimate_size_for(self.estimate_size)
             yield name, Enhancer(checkpoint, self.look, estimate_size=size).enhance([photo])[0]
         if reference is not None:
             yield REFERENCE, reference

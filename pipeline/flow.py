@@ -34,7 +34,7 @@ from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
 
 RECORDS_PER_BLOCK = 16  # a block is what a worker takes at a time
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
-PICTURES_BLOCK_BYTES = 16 << 20  # a block of pictures: what a training worker fetches at a time
+PICTURES_BLOCK_BYTES = 1 << 20  # a block of pictures: what is fetched for one of them, from elsewhere or from disk
 ATTEMPTS = 2  # at a photo whose worker dies; then it is named, and the job goes on without it
 
 Batch = dict[str, Any]

@@ -1,11 +1,10 @@
-"""What a network is trained on: which files, and the step that makes small upright pictures of each. No Ray here.
+"""What a network is trained on: the step that makes small upright pictures of each file. No Ray here.
 
 A photo gives one picture, a video several. Whatever happens to a file, it comes out as one outcome.
 """
 
 import hashlib
 import io
-import posixpath
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,13 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.errors import NotFound, UsageError
-from pipeline.images import decode, format_of
+from pipeline.images import decode
+from pipeline.images.colour import tagged_to_srgb
 from pipeline.images.photo import to_8_bits
-from pipeline.manifest import FOLDER
-from pipeline.plan import Selection
-from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling, spelled_out
-from pipeline.storage import Listed, Storage, absolute, join, real, shown
+from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling
+from pipeline.storage import Storage
 from pipeline.video import is_video, sample
 
 DIGEST_ENDS_BYTES = 1 << 20  # of a video, at each end
@@ -38,18 +35,6 @@ PICTURES_SCHEMA = OUTCOME_SCHEMA.append(pa.field("digest", pa.string())).append(
     )
 )
 """Columns of a block of read files: the outcome of each, the digest of its content, and its pictures (uint8 CHW)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingFiles:
-    """What was found at the sources."""
-
-    records: Sequence[Record]
-    """Photos and videos, by their names."""
-    refused: Sequence[Outcome]
-    """Files that are neither, or cannot be read: settled."""
-    digest: str
-    """Of all relative paths and sizes, to tell whether two listings are of the same files."""
 
 
 @dataclass(slots=True)
@@ -106,7 +91,7 @@ class ReadPictures:
         reading.outcome.seconds_decode = time.perf_counter() - started - reading.outcome.seconds_read
         reading.digest = hashlib.sha256(content).hexdigest()
         reading.outcome.notes += photo.notes
-        self._keep(reading, [to_8_bits(photo.frames[0].pixels)])
+        self._keep(reading, [to_8_bits(photo.frames[0].pixels)], photo.metadata.icc)
 
     def _read_video(self, reading: Reading) -> None:
         started = time.perf_counter()
@@ -118,38 +103,9 @@ class ReadPictures:
             reading.outcome.notes.append(f"only {len(frames)} of {self.frames_per_video} frames could be taken")
         self._keep(reading, frames)
 
-    def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]], icc: bytes | None = None) -> None:
         reading.outcome.height_px, reading.outcome.width_px = frames[0].shape[:2]
-        reading.pictures = [small(frame, self.photo_px) for frame in frames]
-
-
-def training_files(
-    storage: Storage, sources: Sequence[str], destination: str, selection: Selection, limit: int | None
-) -> TrainingFiles:
-    """Files at all sources, each once, without what nightlift wrote. Raises UsageError, NotFound, StorageError."""
-    listed: dict[str, Listed] = {}
-    ours = join(real(destination), "")
-    for source in sources:
-        if not source.strip():
-            raise UsageError("SRC is empty; give a folder, a file or a URL")
-        for file in storage.list_files(absolute(source)):
-            own = FOLDER in file.relative.split("/") or real(file.url).startswith(ours)
-            if not own and selection(file.relative):
-                listed.setdefault(file.url, file)
-    refused = {url: outcome for url, file in listed.items() if (outcome := _refusal(file)) is not None}
-    chosen = [file for url, file in listed.items() if url not in refused][:limit]
-    if not chosen:
-        found = f"{len(listed)} files, none of them a photo or video by its name" if listed else "no files there"
-        raise NotFound(f"{', '.join(shown(source) for source in sources)}: no photo to train on ({found})")
-    records = [
-        Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination="") for file in chosen
-    ]
-    names = sorted((spelled_out(file.relative), file.size_bytes) for file in chosen)
-    return TrainingFiles(
-        records=records,
-        refused=list(refused.values()),
-        digest=hashlib.sha256(repr(names).encode()).hexdigest()[:16],
-    )
+        reading.pictures = [small(frame, self.photo_px, icc) for frame in frames]
 
 
 def is_held_out(digest: str, share: float) -> bool:
@@ -157,33 +113,15 @@ def is_held_out(digest: str, share: float) -> bool:
     return int(digest[:8], 16) < share * 2**32
 
 
-def small(frame: npt.NDArray[np.uint8], long_side_px: int) -> Pixels:
-    """`frame`: HxWx3 RGB or HxWx1 grey. Returns CxHxW with three channels, scaled down to `long_side_px` or less."""
-    image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3))))
+def small(frame: npt.NDArray[np.uint8], long_side_px: int, icc: bytes | None = None) -> Pixels:
+    """`frame`: HxWx3 RGB or HxWx1 grey, in the space of the profile `icc`; None: sRGB.
+
+    Returns CxHxW with three channels of sRGB, scaled down to `long_side_px` or less.
+    """
+    image = Image.fromarray(frame if frame.shape[2] == 3 else frame[..., 0])
     image.thumbnail((long_side_px, long_side_px))
+    image = image.convert("RGB") if icc is None else tagged_to_srgb(image, icc)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-def _refusal(file: Listed) -> Outcome | None:
-    """The outcome of a file that is not to be read, as far as its name and place tell."""
-    name = shown(file.url)
-    if spelled_out(name) != name:
-        code, problem = "bad_name", "its name is not UTF-8; rename it"
-    elif file.code:
-        code, problem = file.code, file.problem
-    elif format_of(name) is None and not is_video(name):
-        kind = posixpath.splitext(file.relative)[1] or "no extension"
-        code, problem = "not_a_photo", f"{kind}: neither a photo nor a video that nightlift reads"
-    else:
-        return None
-    return Outcome(
-        source=spelled_out(name),
-        version=file.version,
-        destination="",
-        outcome="skipped" if code in ("not_a_photo", "not_followed") else "failed",
-        code=code,
-        message=f"{spelled_out(posixpath.basename(name))}: {problem}",
-    )
 
 
 def _digest_of_video(file: BinaryIO) -> str:

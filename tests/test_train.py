@@ -27,7 +27,8 @@ from pipeline.errors import UsageError
 from pipeline.flow import TrainingPhotoFlow
 from pipeline.plan import Selection
 from pipeline.storage import Storage
-from pipeline.training_photos import Reading, ReadPictures, is_held_out, training_files
+from pipeline.training_files import training_files
+from pipeline.training_photos import Reading, ReadPictures, is_held_out
 from tests.media import landscape
 
 ROOT = Path(__file__).parents[1]
@@ -148,7 +149,9 @@ def test_a_finished_training_says_so_and_other_settings_are_refused(
     for words in ("seed is 3, was 0", "variant is plus, was dce", "--fresh"):
         assert words in told
     assert main(["train", str(sources), str(undisturbed), *SMALL, "--exclude", "1.png"]) == 2
-    assert "files is 11" in capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr().err.splitlines()[-1]
+    for words in ("1 gone (deeper/1.png)", f"--init-from {undisturbed / 'weights.safetensors'}"):
+        assert words in told
     assert before == {name: (undisturbed / name).stat().st_mtime_ns for name in _files(undisturbed)}
 
 
@@ -255,6 +258,16 @@ def test_a_file_that_kills_its_worker_is_named_and_costs_no_other(sources: Path)
     assert lost == {"2.png": "worker_died", "broken.jpg": "not_media"}
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_blocks_of_pictures_are_small(tmp_path: Path) -> None:
+    """For one picture its whole block is fetched."""
+    for seed in range(6):
+        Image.fromarray(landscape(720, 540, seed=seed)).save(tmp_path / f"{seed}.png")
+    files = training_files(Storage(), [str(tmp_path)], "/nowhere", Selection(), None)
+    flow = TrainingPhotoFlow(read=ReadPictures(Storage(), 720, 1), cpus=1)
+    assert [table.num_rows for _, table in flow.run(files.records)] == [1] * 6  # each takes more than a megabyte
+
+
 def test_held_out_files_are_a_share_of_all() -> None:
     digests = [f"{number * 2654435761 % 2**32:08x}" for number in range(2000)]
     assert sum(is_held_out(digest, 0.05) for digest in digests) == pytest.approx(100, abs=20)
@@ -267,6 +280,8 @@ def test_held_out_files_are_a_share_of_all() -> None:
         (["in"], "SRC... OUT"),
         (["in", "out.safetensors"], "OUT is a folder"),
         (["in", "in"], "the same"),
+        (["in", "in/notes.txt"], "is a file"),
+        (["in", "in/notes.txt/out"], "in/notes.txt"),
         (["nowhere", "out"], "nothing is there"),
         (["empty", "out"], "no photo to train on"),
         (["in", "out", "--include", "*.txt"], "none of them a photo"),

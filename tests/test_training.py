@@ -36,10 +36,10 @@ def test_crops_are_square_and_in_range_for_any_photo(size: tuple[int, int]) -> N
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 def test_an_example_depends_on_its_photo_and_seed_and_not_on_its_neighbours(recipe: Recipe) -> None:
-    whole = prepare(PHOTOS, [1, 2, 3, 4], recipe)["image"]
-    again = prepare(PHOTOS, [1, 2, 3, 4], recipe)["image"]
-    part = prepare(PHOTOS[2:], [3, 4], recipe)["image"]
-    other = prepare(PHOTOS, [1, 2, 3, 5], recipe)["image"]
+    whole = prepare(PHOTOS, [1, 2, 3, 4], 9, recipe)["image"]
+    again = prepare(PHOTOS, [1, 2, 3, 4], 9, recipe)["image"]
+    part = prepare(PHOTOS[2:], [3, 4], 9, recipe)["image"]
+    other = prepare(PHOTOS, [1, 2, 3, 5], 9, recipe)["image"]
     exposures = 2 if recipe.augmented else 1
     assert whole.shape == (4 * exposures, 3, recipe.size_px, recipe.size_px)
     assert torch.equal(whole, again)
@@ -49,8 +49,14 @@ def test_an_example_depends_on_its_photo_and_seed_and_not_on_its_neighbours(reci
         assert drawn_again == (not recipe.augmented)  # the published training draws nothing
 
 
+def test_parts_of_a_step_share_their_grey_levels() -> None:
+    first, second = prepare(PHOTOS[:2], [1, 2], 9, NIGHT)["flat"], prepare(PHOTOS[2:], [3, 4], 9, NIGHT)["flat"]
+    assert torch.equal(first, second)
+    assert not torch.equal(first, prepare(PHOTOS[:2], [1, 2], 8, NIGHT)["flat"])
+
+
 def test_darker_exposures_stand_first_and_grey_levels_rise() -> None:
-    examples = prepare(PHOTOS * 4, range(16), NIGHT)
+    examples = prepare(PHOTOS * 4, range(16), 9, NIGHT)
     darker, lighter = examples["image"].chunk(2)
     assert darker.mean() < lighter.mean()
     assert (examples["flat"].diff() >= 0).all()
@@ -72,7 +78,7 @@ def test_training_reduces_the_loss(recipe: Recipe) -> None:
     network = first_network(recipe, "dce", 0)
     objective = Objective(network, recipe.losses["dce"])
     optimizer = optimizer_of(network, recipe)
-    examples = prepare(PHOTOS, [1, 2, 3, 4], recipe)
+    examples = prepare(PHOTOS, [1, 2, 3, 4], 9, recipe)
     losses = []
     for _ in range(40):
         terms = objective(examples)
@@ -84,7 +90,7 @@ def test_training_reduces_the_loss(recipe: Recipe) -> None:
 def test_the_mean_over_parts_is_the_loss_of_the_whole() -> None:
     """What DDP relies on: averaged over equal parts of a batch, losses and gradients are those of the batch."""
     objective = Objective(first_network(NIGHT, "dce", 0), NIGHT.losses["dce"])
-    examples = prepare(PHOTOS, [1, 2, 3, 4], NIGHT)
+    examples = prepare(PHOTOS, [1, 2, 3, 4], 9, NIGHT)
     darker, lighter = examples["image"].chunk(2)
     halves = [
         {"image": torch.cat([darker[part], lighter[part]]), "flat": examples["flat"]}
@@ -97,16 +103,17 @@ def test_the_mean_over_parts_is_the_loss_of_the_whole() -> None:
 
 def test_losses_of_weight_zero_are_left_out() -> None:
     objective = Objective(first_network(PUBLISHED, "dce", 0), LossWeights(exposure=0.0))
-    assert objective(prepare(PHOTOS, [1, 2, 3, 4], PUBLISHED)).keys() == {"spatial", "colour", "smoothness"}
+    assert objective(prepare(PHOTOS, [1, 2, 3, 4], 9, PUBLISHED)).keys() == {"spatial", "colour", "smoothness"}
 
 
-def test_learning_rates() -> None:
-    assert {learning_rate_factor(PUBLISHED, step, 400) for step in range(400)} == {1.0}
-    factors = [learning_rate_factor(NIGHT, step, 400) for step in range(400)]
-    assert factors[0] < 0.05
-    assert factors[-1] < 0.001
+@pytest.mark.parametrize(("steps", "rise"), [(5, 0), (40, 4), (400, 40), (4000, 50)])
+def test_learning_rates(steps: int, rise: int) -> None:
+    assert {learning_rate_factor(PUBLISHED, step, steps) for step in range(steps)} == {1.0}
+    factors = [learning_rate_factor(NIGHT, step, steps) for step in range(steps)]
+    assert factors[0] == pytest.approx(1 / max(1, rise))
+    assert factors[-1] < 0.1
     assert max(factors) > 0.9
-    assert factors.index(max(factors)) == pytest.approx(50, abs=2)
+    assert factors.index(max(factors)) == pytest.approx(rise, abs=1)
 
 
 def test_five_steps_from_the_published_weights_are_the_published_ones(shared: Path) -> None:
@@ -131,7 +138,7 @@ def test_five_steps_from_the_published_weights_are_the_published_ones(shared: Pa
 @pytest.mark.parametrize("variant", ["dce", "plus"])
 def test_bf16_gradients_point_where_float32_gradients_do(variant: Variant) -> None:
     network = first_network(NIGHT, variant, 0)
-    examples = prepare(PHOTOS, [1, 2, 3, 4], NIGHT)
+    examples = prepare(PHOTOS, [1, 2, 3, 4], 9, NIGHT)
     gradients = []
     for autocast in (None, torch.bfloat16):
         network.zero_grad()

@@ -8,12 +8,14 @@ from PIL import Image
 
 from jobs.cli import main
 from jobs.training_driver import Driver
-from jobs.training_run import Picture
-from pipeline.errors import StorageError, UsageError
+from jobs.training_places import check_same
+from jobs.training_run import Picture, State
+from pipeline.errors import NotFound, StorageError, UsageError
 from pipeline.plan import Selection
 from pipeline.records import Record
 from pipeline.storage import Storage
-from pipeline.training_photos import Reading, ReadPictures, training_files
+from pipeline.training_files import TrainingFiles, training_files
+from pipeline.training_photos import Reading, ReadPictures
 from tests.media import landscape
 
 FEW = ["--epochs", "1", "--batch", "2", "--size-px", "32", "--estimate-size", "32", "--precision", "fp32"]
@@ -61,6 +63,65 @@ def test_own_results_are_no_training_photos_even_through_a_link(photos: Path, tm
     link.symlink_to(photos)
     files = training_files(Storage(), [str(link)], str(photos / "run"), Selection(), None)
     assert len(files.records) == 3
+
+
+def _enhanced(folder: Path) -> Path:
+    """A destination of the photo job."""
+    (folder / "_nightlift" / "manifest").mkdir(parents=True)
+    (folder / "_nightlift" / "manifest" / "part.parquet").write_bytes(b"rows")
+    Image.fromarray(landscape(seed=9)).save(folder / "enhanced.png")
+    return folder
+
+
+def _found(*sources: Path | str, limit: int | None = None) -> tuple[list[str], list[str]]:
+    files = training_files(Storage(), [str(source) for source in sources], "/nowhere", Selection(), limit)
+    return sorted(Path(record.source).name for record in files.records), [Path(name).name for name in files.results]
+
+
+def test_enhanced_photos_below_a_source_are_left_out_unless_they_are_named(photos: Path) -> None:
+    bright = _enhanced(photos / "bright")
+    assert _found(photos) == (["0.png", "1.png", "2.png"], ["bright"])
+    assert _found(f"{photos}/*/*.png", photos / "0.png") == (["0.png"], ["bright"])
+    assert _found(bright) == (["enhanced.png"], [])
+    assert _found(f"{bright}/*.png") == (["enhanced.png"], [])
+    assert _found(photos, bright) == (["0.png", "1.png", "2.png", "enhanced.png"], [])
+    with pytest.raises(NotFound, match=r"no files there; .*bright: nightlift's own results"):
+        _found(f"{photos}/*/*.png")
+
+
+def test_a_limit_takes_from_all_sources_in_turn(photos: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    for name in ("a.png", "b.png", "c.txt"):
+        (more / name).write_bytes(b"x")
+    assert _found(photos, more, limit=3)[0] == ["0.png", "1.png", "a.png"]
+    assert _found(more, photos, limit=3)[0] == ["0.png", "a.png", "b.png"]
+    assert _found(more, photos, photos, limit=4)[0] == ["0.png", "1.png", "a.png", "b.png"]
+
+
+def test_other_files_than_it_began_with_are_told_by_name(tmp_path: Path) -> None:
+    begun = [("a.jpg", 1), ("b.jpg", 2), ("c.jpg", 3), ("c.jpg", 4)]
+    state = State(
+        settings={"seed": 0, "files": "4 (x)"},
+        precision="",
+        photos=[],
+        history=[],
+        network={},
+        optimizer={},
+        files=begun,
+    )
+    names = [("b.jpg", 20), *((f"{number}.jpg", 1) for number in range(5)), ("c.jpg", 3)]
+    now = TrainingFiles(records=[], refused=[], names=names, results=[])
+    check_same({"seed": 0, "files": "4 (x)"}, now, state, "/out")
+    with pytest.raises(UsageError) as told:
+        check_same({"seed": 0, "files": "7 (y)"}, now, state, "/out")
+    for words in (
+        "2 gone (a.jpg, c.jpg), 5 new (0.jpg, 1.jpg, 2.jpg and 2 more), 1 changed (b.jpg)",
+        "--init-from /out/weights.safetensors",
+    ):
+        assert words in str(told.value)
+    with pytest.raises(UsageError, match="seed is 1, was 0; files is 7"):
+        check_same({"seed": 1, "files": "7 (y)"}, now, state, "s3://bucket/out")
 
 
 def test_going_on_needs_the_pictures_that_were_there_and_no_others() -> None:

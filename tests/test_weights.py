@@ -5,18 +5,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model import DEFAULT_WEIGHTS, Architecture, Checkpoint, WeightsError, build, fingerprint, load, save
+from model import DEFAULT_WEIGHTS, Architecture, Checkpoint, WeightsError, build, fingerprint, load, to_bytes
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     architecture = Architecture(variant="plus", maps=1, map_channels=1, context=True, encoded=True, padding="replicate")
     checkpoint = Checkpoint(network=build(architecture), estimate_size=256, notes={"epochs": "3"})
-    save(checkpoint, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes(to_bytes(checkpoint))
     again = load(tmp_path / "w.safetensors")
     assert again.network.architecture == architecture
     assert (again.estimate_size, again.notes) == (256, {"epochs": "3"})
     assert fingerprint(again) == fingerprint(checkpoint)
-    assert [file.name for file in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_the_estimate_size_that_is_asked_for() -> None:
+    checkpoint = Checkpoint(network=build(Architecture()), estimate_size=256)
+    assert [checkpoint.estimate_size_for(asked) for asked in ("auto", "full", 64)] == [256, None, 64]  # type: ignore[arg-type]
 
 
 def test_fingerprint_tells_weights_and_their_use_apart() -> None:

@@ -1,0 +1,53 @@
+"""The command line as a whole: what it says when it is stopped or mistyped."""
+
+import pytest
+
+from jobs import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["images", "in", "out", "--fresh"], "run the same command again, without --fresh, to go on from here"),
+        (["train", "in", "out"], "run the same command again to go on from here"),
+        (["evaluate", "in", "out"], "run the same command again to start over"),
+        (["export", "out.onnx"], "run the same command again to start over"),
+    ],
+)
+def test_stopped_it_says_what_the_same_command_will_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    def stopped(config: object) -> int:
+        raise KeyboardInterrupt
+
+    jobs = {name: (config_type, stopped) for name, (config_type, _) in cli.JOBS.items()}
+    monkeypatch.setattr(cli, "JOBS", jobs)
+    assert cli.main(arguments) == 130
+    assert capsys.readouterr().err == f"nightlift: stopped; {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--epochs", "two"], "--epochs: 'two' is not a whole number"),
+        (["--learning-rate", "fast"], "--learning-rate: 'fast' is not a number"),
+        (["--estimate-size", "small"], "--estimate-size: 'small' is not a whole number or full"),
+    ],
+)
+def test_a_slip_is_told_in_one_sentence(capsys: pytest.CaptureFixture[str], flags: list[str], told: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["train", "in", "out", *flags])
+    shown = capsys.readouterr().err
+    assert f"Error parsing {told} " in shown
+    assert "Got errors" not in shown
+
+
+def test_numbers_and_words_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    monkeypatch.setitem(cli.JOBS, "train", (cli.JOBS["train"][0], lambda config: taken.append(config) or 0))
+    for size in ("full", "64"):
+        cli.main(["train", "in", "out", "--estimate-size", size, "--epochs", "3", "--learning-rate", "1e-3"])
+    assert [(config.estimate_size, config.epochs, config.learning_rate) for config in taken] == [
+        ("full", 3, 0.001),
+        (64, 3, 0.001),
+    ]
