@@ -1,0 +1,184 @@
+"""The video job from end to end: real Ray, real clips, a real S3 server, real kills."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+from pipeline.storage import Storage
+from pipeline.video import Segment, VideoInfo
+from pipeline.video_flow import SegmentWorker, VideoFlow
+from pipeline.videos import EnhanceSegment, SegmentResult
+from tests.clips import Sound, clip, packets, rgb, streets, times
+
+ROOT = Path(__file__).parents[1]
+FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
+
+
+def _clips(folder: Path, **frames: int) -> Path:
+    """A clip for each name, with a keyframe at every tenth frame, and sound."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, (name, count) in enumerate(frames.items()):
+        (folder / f"{name}.mp4").write_bytes(clip(streets(count, seed=seed), extras=Sound(seconds=count / 25)))
+    return folder
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of every output, manifests left out."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "_nightlift" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def _rows(folder: Path | str) -> list[dict[str, object]]:
+    table = pq.read_table(f"{folder}/_nightlift/manifest")
+    return sorted(table.to_pylist(), key=lambda row: row["started_at"])
+
+
+def _segments(folder: Path) -> list[Path]:
+    return [path for path in (folder / "_nightlift" / "segments").rglob("*") if path.is_file()]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_folder_becomes_the_same_clips_enhanced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = _clips(tmp_path / "in", one=35, two=12), tmp_path / "out"
+    (source / "empty.mkv").write_bytes(b"")
+    (source / "broken.mp4").write_bytes(b"no video at all")
+    (source / "notes.txt").write_text("no video either")
+    assert main(["videos", str(source), str(out), *FAST]) == 1
+    assert sorted(_tree(out)) == ["one.mp4", "two.mp4"]
+    assert not _segments(out)
+    rows = {Path(str(row["source"])).name: row for row in _rows(out)}
+    assert len(rows) == len(_rows(out)) == 5
+    codes = {name: row["code"] for name, row in rows.items() if row["outcome"] != "done"}
+    assert codes == {"empty.mkv": "empty", "broken.mp4": "not_media", "notes.txt": "not_a_video"}
+    assert (rows["one.mp4"]["frames"], rows["two.mp4"]["frames"]) == (35, 12)
+    for name in _tree(out):
+        assert times(out / name) == times(source / name)
+        assert packets(out / name, "audio") == packets(source / name, "audio")
+        assert np.mean(rgb(out / name)) > 1.5 * np.mean(rgb(source / name))
+        assert rows[name]["luma_after"] > 1.5 * rows[name]["luma_before"]  # type: ignore[operator]
+    assert "videos: 2 done, 1 skipped, 2 failed" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_rerun_does_only_what_is_new_or_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = _clips(tmp_path / "in", one=12), tmp_path / "out"
+    assert main(["videos", str(source), str(out), *FAST]) == 0
+    first = _tree(out)
+    _clips(tmp_path / "in", one=12, two=11)
+    os.utime(source / "one.mp4", ns=(1, 1))  # as if it had been written anew
+    assert main(["videos", str(source), str(out), *FAST]) == 0
+    assert _tree(out)["one.mp4"] == first["one.mp4"]
+    assert len(_rows(out)) == 3
+    assert main(["videos", str(source), str(out), *FAST]) == 0
+    assert len(_rows(out)) == 3
+    assert main(["videos", str(source), str(out), *FAST, "--crf", "40"]) == 0
+    assert len(_tree(out)["one.mp4"]) < len(first["one.mp4"])
+    assert "2 done before" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_one_video_and_another_container(tmp_path: Path) -> None:
+    source, out = _clips(tmp_path / "in", one=11), tmp_path / "out"
+    assert main(["videos", str(source / "one.mp4"), str(out / "light.mkv"), *FAST]) == 0
+    assert main(["videos", str(source), str(out), "--container", "mkv", *FAST]) == 0
+    assert sorted(_tree(out)) == ["light.mkv", "one.mkv"]
+    assert main(["videos", str(source), str(out), "--container", "gif"]) == 2
+    assert main(["videos", str(source / "one.mp4"), str(out / "light.gif2.wmv"), *FAST]) == 2
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_photos_and_videos_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = _clips(tmp_path / "in", one=11), tmp_path / "out"
+    night = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(night).save(source / "photo.png")
+    (source / "notes.txt").write_text("neither")
+    job = ["enhance", str(source), str(out), *FAST]
+    assert main([*job, "--dry-run"]) == 0
+    assert not out.exists()
+    assert main(job) == 0
+    assert sorted(_tree(out)) == ["one.mp4", "photo.png"]
+    assert sorted(str(row["code"]) for row in _rows(out)) == ["", "", "not_a_photo"]
+    assert main(job) == 0
+    printed = capsys.readouterr().out
+    assert "1 photos to do" in printed
+    assert "1 videos to do" in printed
+    assert "photos: 0 done, 1 skipped, 0 failed, 1 done before" in printed
+    assert "videos: 0 done, 0 skipped, 0 failed, 1 done before" in printed
+    assert main(["enhance", str(source / "photo.png"), str(out / "light.png"), *FAST]) == 0
+    assert main(["enhance", str(source / "one.mp4"), str(out / "light.mp4"), *FAST]) == 0
+    assert {"light.png", "light.mp4"} <= _tree(out).keys()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_from_bucket_to_bucket(tmp_path: Path, bucket: str) -> None:
+    source = _clips(tmp_path / "in", one=25)
+    fs = fsspec.filesystem("s3", skip_instance_cache=True)
+    fs.put(str(source / "one.mp4"), f"{bucket}/in/deep/one.mp4")
+    assert main(["videos", f"{bucket}/in", f"{bucket}/out", *FAST]) == 0
+    assert main(["videos", str(source), str(tmp_path / "out"), *FAST]) == 0
+    storage = Storage.from_environment([bucket], {})
+    assert storage.read(f"{bucket}/out/deep/one.mp4") == (tmp_path / "out" / "one.mp4").read_bytes()
+    names = [file.relative for file in storage.list_files(f"{bucket}/out")]
+    assert not [name for name in names if "segments" in name]
+
+
+class Deadly(EnhanceSegment):
+    """Dies at the second segment of `poison.mp4`."""
+
+    def __call__(
+        self, record: object, info: VideoInfo, segment: Segment, url: str, on_frame: Callable[[], None] = lambda: None
+    ) -> SegmentResult:
+        if record.source.endswith("poison.mp4") and segment.index == 1:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(record, info, segment, url, on_frame)  # type: ignore[arg-type]
+
+
+class DeadlyWorker(SegmentWorker):
+    def __init__(self, flow: VideoFlow) -> None:
+        super().__init__(flow)
+        self.enhance = Deadly(flow.storage, flow.settings, flow.checkpoint, flow.device)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_video_that_kills_its_worker_is_named_and_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = _clips(tmp_path / "in", one=25, poison=35, two=25), tmp_path / "out"
+    monkeypatch.setattr("pipeline.video_flow.SegmentWorker", DeadlyWorker)
+    assert main(["videos", str(source), str(out), *FAST]) == 1
+    assert sorted(_tree(out)) == ["one.mp4", "two.mp4"]
+    rows = _rows(out)
+    assert len(rows) == 3
+    assert [(row["code"], row["attempts"]) for row in rows if row["outcome"] == "failed"] == [("worker_died", 2)]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_at_the_segment_and_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    source, out, straight = _clips(tmp_path / "in", one=200), tmp_path / "out", tmp_path / "straight"
+    job = [sys.executable, "-m", "jobs.videos", str(source), str(out), "--workers", "2", *FAST]
+    with (tmp_path / "log").open("wb") as log:
+        driver = subprocess.Popen(job, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 240
+        while len(_segments(out)) < 8 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    before = {path: path.stat().st_mtime_ns for path in _segments(out) if path.suffix == ".json"}
+    assert len(before) >= 3
+    assert not _tree(out)
+    for command in (job, [*job[:4], str(straight), *job[5:]]):
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=500, check=False).returncode == 0
+    assert _tree(out) == _tree(straight)
+    assert not _segments(out)
+    assert [row["outcome"] for row in _rows(out)] == ["done"]
