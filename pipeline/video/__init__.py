@@ -1,5 +1,15 @@
-"""Video files in.
+"""Video files in, video files out.
 
+opening.py    a file opened for reading, and nothing but that file
+probe.py      what it holds: times, keyframes, shape, colours
+segments.py   cut at keyframes
+decode.py     frames of a segment, entered at any keyframe
+filters.py    deinterlacing, denoising over time
+color.py      frames <-> RGB; transfer.py: HLG and PQ
+scenes.py     where scenes begin; smoothing.py: curve maps over time
+enhance.py    the frames of a segment, enhanced
+encode.py     encoders and their settings; segment files
+mux.py        segments joined with all other streams; kept.py: what got lost
 sampling.py   still frames, evenly spread over a video
 """
 
