@@ -243,3 +243,22 @@ def test_places() -> None:
             parse_options(wrong)
     with pytest.raises(UsageError, match="s3 must hold"):
         Storage.from_environment(["s3://b"], {"s3": 5})
+
+
+def test_a_local_file_is_put_whole_or_not_at_all(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "far" / "target"
+    source.write_bytes(b"frames" * 1000)
+    Storage().put_file(str(target), str(source))
+    assert target.read_bytes() == source.read_bytes()
+    with pytest.raises(NotFound):
+        Storage().put_file(str(target), str(tmp_path / "gone"))
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_local_file_is_put_into_a_bucket(bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"frames" * 1000)
+    storage = Storage.from_environment([bucket], {})
+    storage.put_file(f"{bucket}/a/b", str(source))
+    assert storage.read(f"{bucket}/a/b") == source.read_bytes()

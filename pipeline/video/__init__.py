@@ -1,9 +1,16 @@
-"""Video files in and out: what they hold, segments of them, frames, colours, smoothed maps, encoders, joins.
+"""Video files in, video files out.
 
-probe.py      what a file holds         decode.py     frames of a segment
-segments.py   cuts at keyframes         color.py      frames to RGB and back (transfer.py: HDR)
-smoothing.py  curve maps over time      encode.py     encoders, segment files
-mux.py        segments to a whole       sampling.py   still frames, evenly spread over a video
+opening.py    a file opened for reading, and nothing but that file
+probe.py      what it holds: times, keyframes, shape, colours
+segments.py   cut at keyframes
+decode.py     frames of a segment, entered at any keyframe
+filters.py    deinterlacing, denoising over time
+color.py      frames <-> RGB; transfer.py: HLG and PQ
+scenes.py     where scenes begin; smoothing.py: curve maps over time
+enhance.py    the frames of a segment, enhanced
+encode.py     encoders and their settings; segment files
+mux.py        segments joined with all other streams; kept.py: what got lost
+sampling.py   still frames, evenly spread over a video
 """
 
 from pipeline.video.probe import VideoInfo, probe

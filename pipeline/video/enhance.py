@@ -1,4 +1,4 @@
-"""The frames of a segment, enhanced: decoded, filtered, estimated, smoothed over time, lifted. A few frames at a time."""
+"""The frames of a segment, enhanced: decoded, filtered, estimated, smoothed over time, lifted. Few are held at once."""
 
 import time
 from collections import defaultdict

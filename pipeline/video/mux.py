@@ -75,12 +75,16 @@ def _options(original: InputContainer, info: VideoInfo, muxer: str) -> dict[str,
     options = {}
     if not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
         options["movflags"] = "use_metadata_tags"
-    if info.time_base.denominator < LARGEST_SCALE:
-        options["video_track_timescale"] = str(info.time_base.denominator)
-    # where a stream starts is told in units of this: they must divide those of all streams
-    scale = math.lcm(*(stream.time_base.denominator for stream in original.streams if stream.time_base))
-    options["movie_timescale"] = str(scale if scale < LARGEST_SCALE else info.time_base.denominator)
+    # units of all video tracks, and of where any track starts: they must divide those of the source's
+    options["video_track_timescale"] = str(_scale(info, original.streams.video))
+    options["movie_timescale"] = str(_scale(info, original.streams))
     return options
+
+
+def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
+    """Units in a second that hold times of these streams, or, if that cannot be, of the video."""
+    scale = math.lcm(*(stream.time_base.denominator for stream in streams if stream.time_base))
+    return scale if scale < LARGEST_SCALE else info.time_base.denominator
 
 
 def _streams(

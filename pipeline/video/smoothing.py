@@ -41,7 +41,7 @@ class Window:
     """Estimate the frames whose rank is a multiple of this."""
     light_radius: int = 16
     """Frames on either side whose luma counts."""
-    steadiness: float = 0.8
+    steadiness: float = 0.9
     """Share of a quick change of luma that is taken away: 0 none, up to 1."""
 
     def __post_init__(self) -> None:

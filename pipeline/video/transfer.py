@@ -45,11 +45,13 @@ def tables(transfer: int) -> Tables:
     """`transfer`: a key of HDR."""
     codes = np.arange(TOP + 1) / TOP
     scene = _hlg_light(codes) / _hlg_light(np.array(0.75)) if HDR[transfer] == "HLG" else _pq_cd(codes) / WHITE_CD
+    white = int(np.searchsorted(scene, 1))
     signal = np.minimum(scene, 1) ** (1 / SDR_GAMMA)
+    below = slice(0, white + 1)
     return Tables(
         to_curves=np.round(signal * TOP).astype(np.uint16),
-        from_curves=np.round(np.interp(codes, signal, codes) * TOP).astype(np.uint16),
-        white=int(np.searchsorted(scene, 1)),
+        from_curves=np.round(np.interp(codes, signal[below], codes[below]) * TOP).astype(np.uint16),
+        white=white,
         to_sdr=_rolled_off(_display_cd(transfer, codes)).astype(np.float32),
     )
 

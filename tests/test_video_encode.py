@@ -1,0 +1,107 @@
+"""Which encoder a source gets, and how it is set."""
+
+from fractions import Fraction
+
+import pytest
+
+from pipeline.errors import Unsupported, UsageError
+from pipeline.video.color import Colours
+from pipeline.video.encode import EncodeSettings, available_encoders, choose, muxer_of, written_name
+from pipeline.video.probe import VideoInfo
+
+
+def info(codec: str, pixel_format: str = "yuv420p", depth: int = 8, size: tuple[int, int] = (96, 64)) -> VideoInfo:
+    return VideoInfo(
+        container="mp4",
+        stream=0,
+        codec=codec,
+        width_px=size[0],
+        height_px=size[1],
+        pixel_format=pixel_format,
+        depth=depth,
+        colours=Colours(),
+        time_base=Fraction(1, 1000),
+        frame_rate=Fraction(25),
+        pts=(0, 40),
+        keyframes=(0,),
+        last_duration=40,
+        reorder=0,
+        timed=True,
+        sample_aspect=None,
+        display_matrix=None,
+        interlaced=False,
+        alpha=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "depth", "muxer", "expected"),
+    [
+        ("h264", "yuv420p", 8, "mp4", ("libx264", "yuv420p")),
+        ("h264", "yuvj420p", 8, "mp4", ("libx264", "yuv420p")),
+        ("h264", "yuv420p10le", 10, "mp4", ("libx264", "yuv420p10le")),
+        ("hevc", "yuv420p10le", 10, "mov", ("libx265", "yuv420p10le")),
+        ("hevc", "yuv422p12le", 12, "mov", ("libx265", "yuv422p12le")),
+        ("vp9", "yuv420p", 8, "webm", ("libvpx-vp9", "yuv420p")),
+        ("vp9", "yuva420p", 8, "webm", ("libvpx-vp9", "yuva420p")),
+        ("vp9", "yuv420p10le", 10, "webm", ("libsvtav1", "yuv420p10le")),
+        ("vp8", "yuv420p", 8, "webm", ("libvpx-vp9", "yuv420p")),
+        ("av1", "yuv420p10le", 10, "matroska", ("libsvtav1", "yuv420p10le")),
+        ("h264", "yuv420p", 8, "webm", ("libvpx-vp9", "yuv420p")),
+        ("mpeg2video", "yuv422p", 8, "mpegts", ("libx264", "yuv422p")),
+        ("av1", "yuv420p", 8, "mpegts", ("libx264", "yuv420p")),
+        ("mpeg4", "yuv420p", 8, "mp4", ("libx264", "yuv420p")),
+        ("prores", "yuv422p10le", 10, "mov", ("prores_ks", "yuv422p10le")),
+        ("mjpeg", "yuvj444p", 8, "mov", ("libx264", "yuv444p")),
+        ("png", "rgb24", 8, "mov", ("libx264", "yuv444p")),
+        ("v210", "yuv422p10le", 10, "mov", ("libx265", "yuv422p10le")),
+    ],
+)
+def test_the_source_decides(codec: str, pixel_format: str, depth: int, muxer: str, expected: tuple[str, str]) -> None:
+    encoding = choose(info(codec, pixel_format, depth), EncodeSettings(), muxer, "keep")
+    assert (encoding.codec, encoding.pixel_format) == expected
+
+
+def test_flags_decide_over_the_source() -> None:
+    settings = EncodeSettings(codec="libx265", crf=30, preset="slow", pixel_format="yuv420p10le")
+    encoding = choose(info("h264"), settings, "mp4", "keep")
+    assert (encoding.codec, encoding.pixel_format) == ("libx265", "yuv420p10le")
+    assert (encoding.options["crf"], encoding.options["preset"]) == ("30", "slow")
+
+
+def test_a_preset_is_one_word_for_all_encoders() -> None:
+    settings = EncodeSettings(preset="veryfast")
+    options = [choose(info(codec), settings, "matroska", "keep").options for codec in ("h264", "vp9", "av1")]
+    assert [each.get("preset", each.get("cpu-used")) for each in options] == ["veryfast", "6", "10"]
+
+
+def test_encoders_that_are_not_there_are_refused_with_those_that_are() -> None:
+    assert {"libx264", "libx265", "libsvtav1", "libvpx-vp9"} <= set(available_encoders())
+    with pytest.raises(UsageError, match=r"no encoder h265_magic; there are: .*libx264"):
+        EncodeSettings(codec="h265_magic")
+
+
+def test_what_a_container_cannot_hold_is_refused() -> None:
+    with pytest.raises(Unsupported, match="webm cannot hold"):
+        choose(info("h264"), EncodeSettings(codec="libx264"), "webm", "keep")
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "expected"),
+    [
+        ("a/b.mp4", None, "a/b.mp4"),
+        ("b.MOV", None, "b.MOV"),
+        ("b.avi", None, "b.mp4"),
+        ("b.wmv", None, "b.mkv"),
+        ("b.vob", None, "b.mkv"),
+        ("b.mp4", ".mkv", "b.mkv"),
+    ],
+)
+def test_names(name: str, container: str | None, expected: str) -> None:
+    assert written_name(name, container) == expected
+
+
+def test_muxers() -> None:
+    assert [muxer_of(name) for name in ("a.mp4", "a.MKV", "a.m2ts")] == ["mp4", "matroska", "mpegts"]
+    with pytest.raises(UsageError, match=r"\.avi is not written"):
+        muxer_of("a.avi")
