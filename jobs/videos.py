@@ -58,7 +58,8 @@ class VideosConfig(BulkConfig):
     estimate_every: int = 1
     """Estimate the curve maps of every n-th frame alone, and interpolate between: faster."""
     smoothing: int = 8
-    """Frames on either side that the curve maps of a frame are smoothed over; 0: each frame for itself."""
+    """Frames on either side that the curve maps of a frame are smoothed over; 0: each frame for itself, with all the
+    flicker of the source and more."""
     temporal_denoise: float = 0.0
     """Averages noise over neighbouring frames before the enhancement, 0 (off) to 2."""
     segment_frames: int = 240
@@ -84,13 +85,19 @@ class VideosConfig(BulkConfig):
             raise UsageError(f"--container {self.container}: is not written; choose one of {', '.join(CONTAINERS)}")
         return extension
 
+    @property
+    def window(self) -> Window:
+        if not self.smoothing:
+            return Window(radius=0, every=self.estimate_every, steadiness=0)
+        return Window(radius=self.smoothing, every=self.estimate_every)
+
     def video_settings(self, checkpoint: Checkpoint) -> VideoSettings:
         """Raises UsageError."""
         return VideoSettings(
             look=self.look,
             estimate_size=checkpoint.estimate_size_for(self.estimate_size),
             precision=self.precision,
-            window=Window(radius=self.smoothing, every=self.estimate_every),
+            window=self.window,
             temporal_denoise=self.temporal_denoise,
             hdr=self.hdr,
             on_damage=self.on_damage,
