@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +15,7 @@ from jobs.cluster import cluster_cpus
 from jobs.dry_run import video_report
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import UsageError
+from pipeline.errors import NotFound, UsageError
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
 from pipeline.plan import Plan
@@ -127,6 +127,12 @@ class VideoJob(BulkJob):
         log.info("enhancing %d videos with %d workers (%s)", len(plan.records), flow.workers, flow.device)
         with _shown_progress(flow):
             yield from flow.run(plan.records)
+        self._clear(flow.folder)
+
+    def _clear(self, folder: str) -> None:
+        """Remove segments that nobody will join: of videos that failed or have changed since."""
+        with suppress(NotFound):
+            self.storage.remove(file.url for file in self.storage.list_files(folder))
 
     def dry_run(self, plan: Plan) -> str:
         return video_report(plan, VideoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)
