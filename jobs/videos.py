@@ -15,7 +15,7 @@ from jobs.cluster import cluster_cpus
 from jobs.dry_run import video_report
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import NotFound, UsageError
+from pipeline.errors import ClusterError, NotFound, UsageError
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
 from pipeline.plan import Plan
@@ -160,8 +160,9 @@ def _shown_progress(flow: "VideoFlow") -> Iterator[None]:
     progress, over = Progress(0, "frame"), threading.Event()
 
     def look_on() -> None:
-        while not over.wait(LOOK_EVERY_S):
-            progress.advance_to(*flow.progress())
+        with suppress(ClusterError):  # the flow itself will tell of it
+            while not over.wait(LOOK_EVERY_S):
+                progress.advance_to(*flow.progress())
 
     watcher = threading.Thread(target=look_on, name="progress", daemon=True)
     watcher.start()

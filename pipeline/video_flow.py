@@ -84,8 +84,9 @@ class VideoFlow:
                     yield row["work"].outcome
 
     def progress(self) -> tuple[int, int]:
-        """Frames that are finished, and that are known of by now."""
-        done, found = ray.get(self.ledger.progress.remote())
+        """Frames that are finished, and that are known of by now. Raises ClusterError."""
+        with ray_errors():
+            done, found = ray.get(self.ledger.progress.remote())
         return done, found
 
     def segment_url(self, record: Record, segment: Segment) -> str:
