@@ -17,15 +17,16 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 STOPS = 6.0  # the most that the whole photo loses, in halvings of its light
-SHADE_STOPS = 2.5, 5.5  # what a shaded part loses
+DEEP = 0.6  # power of the draw of it: below 1, great losses are drawn more often than small ones
+SHADE_STOPS = 3.0, 5.5  # what a shaded part loses
 BESIDES_STOPS = 1.0  # the most that the whole of a shaded photo loses besides
 SLIGHT_STOPS = 2.0  # the most that the lighter of two exposures loses
-SHADED, LEFT_LIGHT = 0.5, 0.1  # share of photos of which a part is darkened, and of those that lose nothing
+SHADED, LEFT_LIGHT = 0.6, 0.08  # share of photos of which a part is darkened, and of those that lose nothing
 UNDEREXPOSED = 0.25  # share of lighter exposures that lose anything
 SHADE_SHARE = 0.2, 0.6  # of the photo's area
 SHADE_EDGE = 0.02, 0.5  # width of the mask's edge, in deviations of its field: about 1 to 25 % of the photo's side
 CLOUD_KNOTS = 3, 5  # a cloud is drawn on a grid of so many points a side
-FOLLOWING = 0.2  # share of the masks that prefer what is dark already: that is what stands in shade
+FOLLOWING = 0.15  # share of the masks that prefer what is dark already: that is what stands in shade
 NEIGHBOURHOOD_PX = 17  # around a pixel, for what is dark already
 SHOT_VARIANCE = 4e-4  # of linear light 1, at most
 READ_VARIANCE = 4e-6  # of linear light, at most
@@ -39,7 +40,7 @@ def darken(photo_BCHW: Tensor, generator: Generator) -> Tensor:
     """
     count = photo_BCHW.shape[0]
     kind = _uniform(count, 0, 1, generator)
-    whole = _uniform(count, 0, STOPS, generator)
+    whole = STOPS * _uniform(count, 0, 1, generator) ** DEEP
     shade = _uniform(count, *SHADE_STOPS, generator) * _shade_mask(photo_BCHW, generator)
     besides = BESIDES_STOPS * _uniform(count, 0, 1, generator).square()
     stops = torch.where(kind < SHADED, shade + besides, torch.where(kind < 1 - LEFT_LIGHT, whole, 0.0))

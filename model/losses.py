@@ -6,6 +6,7 @@ smoothness. Our own:
 
 - relative contrast: neighbouring regions keep their ratio of brightness, so that grey does not become fog
 - overall exposure: a dark photo comes out as bright as photos are; a bright one as bright as it was
+- dark exposure: one in which nothing is lit comes out as bright as photos are on average
 - highlights: what is bright stays as it is, so that lamps and skies do not burn out
 - flat tone: the same for flat greys; and of two of them, the brighter stays the brighter
 - exposure consistency: two exposures of one scene come out alike
@@ -30,6 +31,7 @@ BLACK_PX = 4  # side of the regions that may be black
 CONSISTENCY_PX = 4  # side of the regions that two exposures are compared by: noise is not to be learnt
 NOISE = 0.02  # brightness below which ratios mean little
 BLACK = 0.01  # brightness about which a camera's noise hides the scene
+UNLIT, LAMP = 0.3, 0.5  # brightness of the brightest region up to which nothing is lit, and from which on something is
 DIM, LIT = 0.15, 0.3  # mean brightness up to which a photo is not exposed well, and from which on it is
 TONE_SLOPE = 0.25  # the least that an enhanced grey must rise for a rise of 1
 DISORDER = 0.1  # weight of a rise that is missing, against the square of a miss
@@ -53,6 +55,7 @@ class LossWeights:
     highlights: float = 0.0
     flat: float = 0.0
     consistency: float = 0.0
+    dark: float = 0.0
     restraint: float = 0.0
     black: float = 0.0
 
@@ -89,16 +92,14 @@ def weighted_losses(weights: LossWeights, batch: Enhancement, darker: Enhancemen
         "colour": (weights.colour, lambda: colour_constancy(enhanced)),
         "smoothness": (weights.smoothness, lambda: _mean(illumination_smoothness(part.maps) for part in both)),
         "contrast": (weights.contrast, lambda: relative_contrast(image, enhanced)),
-        "overall": (
-            weights.overall,
-            lambda: _mean(overall_exposure(part.image, part.enhanced, weights.overall_level) for part in both),
-        ),
+        "overall": (weights.overall, lambda: overall_exposure(image, enhanced, weights.overall_level)),
         "highlights": (weights.highlights, lambda: highlights(image, enhanced)),
         "restraint": (weights.restraint, lambda: restraint(image, enhanced)),
         "black": (weights.black, lambda: _mean(black_point(part.image, part.enhanced) for part in both)),
     }
     if darker is not None:
         every["consistency"] = (weights.consistency, lambda: exposure_consistency(darker, batch))
+        every["dark"] = (weights.dark, lambda: dark_exposure(darker.image, darker.enhanced, weights.overall_level))
     return {name: weight * loss() for name, (weight, loss) in every.items() if weight}
 
 
@@ -146,6 +147,16 @@ def overall_exposure(image_BCHW: Tensor, enhanced_BCHW: Tensor, level: float) ->
     return (enhanced_BCHW.mean(dim=(1, 2, 3)) - target_B).square().mean()
 
 
+def dark_exposure(image_BCHW: Tensor, enhanced_BCHW: Tensor, level: float) -> Tensor:
+    """How far the mean of each image in which nothing is lit is from `level`.
+
+    What such a photo lost is not to be told from the photo: this says what to believe in doubt.
+    """
+    brightest_B = F.avg_pool2d(image_BCHW.mean(1), REGION_PX).amax(dim=(1, 2))
+    unlit_B = 1 - ((brightest_B - UNLIT) / (LAMP - UNLIT)).clamp(0, 1)
+    return (unlit_B * (enhanced_BCHW.mean(dim=(1, 2, 3)) - level).square()).mean()
+
+
 def highlights(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
     """How much regions change, weighted by the square of how bright they were."""
     before, after = (F.avg_pool2d(x.mean(1), REGION_PX) for x in (image_BCHW, enhanced_BCHW))
@@ -184,8 +195,12 @@ def exposure_consistency(darker: Enhancement, lighter: Enhancement) -> Tensor:
 def restraint(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
     """How much the regions of photos change that are exposed well."""
     before, after = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (image_BCHW, enhanced_BCHW))
-    lit_B111 = ((image_BCHW.mean(dim=(1, 2, 3), keepdim=True) - DIM) / (LIT - DIM)).clamp(0, 1)
-    return (lit_B111 * (after - before).abs()).mean()
+    return (_lit(image_BCHW) * (after - before).abs().mean(dim=(1, 2, 3))).mean()
+
+
+def _lit(image_BCHW: Tensor) -> Tensor:
+    """How well each image is exposed, by its mean: `B`, in [0, 1]."""
+    return ((image_BCHW.mean(dim=(1, 2, 3)) - DIM) / (LIT - DIM)).clamp(0, 1)
 
 
 def _mean(losses: Iterable[Tensor]) -> Tensor:

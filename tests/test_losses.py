@@ -17,6 +17,7 @@ from model.losses import (
     LossWeights,
     black_point,
     colour_constancy,
+    dark_exposure,
     exposure_consistency,
     exposure_control,
     flat_tone,
@@ -104,6 +105,14 @@ def test_overall_exposure_leaves_bright_images_alone() -> None:
     assert overall_exposure(bright, bright, 0.45).item() == 0
     assert overall_exposure(dark, torch.full_like(dark, 0.45), 0.45).item() == pytest.approx(0, abs=1e-9)
     assert overall_exposure(dark, dark, 0.45).item() == pytest.approx(0.35**2)
+
+
+def test_dark_exposure_asks_only_where_nothing_is_lit() -> None:
+    dark, lamp = torch.full((1, 3, 16, 16), 0.1), torch.full((1, 3, 16, 16), 0.1)
+    lamp[..., :8, :8] = 0.9
+    assert dark_exposure(dark, dark, 0.45).item() == pytest.approx(0.35**2)
+    assert dark_exposure(dark, torch.full_like(dark, 0.45), 0.45).item() == pytest.approx(0, abs=1e-9)
+    assert dark_exposure(lamp, lamp, 0.45).item() == 0
 
 
 def test_flat_tone_punishes_a_tone_that_falls() -> None:

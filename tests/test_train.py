@@ -219,7 +219,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_weights(
     sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    flags = [*SMALL, "--include", "[0-3].png", "--validation-share", "0", "--learning-rate", "1e30"]
+    flags = [*SMALL, "--include", "[0-3].png", "--validation-share", "0", "--learning-rate", "1e30", "--workers", "1"]
     started = time.monotonic()
     assert main(["train", str(sources), str(out), *flags, "--recipe", "published"]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
