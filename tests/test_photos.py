@@ -135,7 +135,7 @@ def test_denoise_leaves_alpha_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [-1.0, 2.5, float("nan")])
 def test_a_denoise_out_of_range_is_wrong_usage(wrong: float) -> None:
     with pytest.raises(UsageError, match=f"--denoise is {wrong}; it must be between 0 and 2"):
-        ImagesConfig(src=".", dst="out", denoise=wrong).settings(CHECKPOINT)
+        ImagesConfig(src=".", dst="out", denoise=wrong).photo_settings(CHECKPOINT)
 
 
 def test_fingerprint_changes_with_all_that_decides_the_output() -> None:

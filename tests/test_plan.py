@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import NotFound, UsageError
+from pipeline.kinds import PHOTOS, VIDEOS, Kind
 from pipeline.manifest import History
-from pipeline.plan import Destination, Plan, Selection, make_plan
+from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
 from pipeline.storage import Storage
 
 NO_HISTORY = History()
@@ -18,9 +19,11 @@ def _fill(folder: Path, *names: str) -> Path:
     return folder
 
 
-def _plan(source: Path, destination: Path, format_name: str | None = None, **more: object) -> Plan:
-    target = Destination.of(Storage(), str(source), str(destination), format_name)
-    return make_plan(Storage(), str(source), target, Selection(**more), NO_HISTORY)  # type: ignore[arg-type]
+def _plan(source: Path, destination: Path, format_name: str | None = None, kind: Kind = PHOTOS, **more: object) -> Plan:
+    target = Destination.of(Storage(), str(source), str(destination), kind, format_name)
+    plan = make_plan(Storage(), str(source), target, Selection(**more), NO_HISTORY)  # type: ignore[arg-type]
+    check_found(str(source), [plan], f"{kind.noun}s")
+    return plan
 
 
 def _outputs(plan: Plan, root: Path) -> list[str]:
@@ -90,7 +93,7 @@ def test_places_that_make_no_sense_together(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="extension"):
         _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.png", "webp")
     with pytest.raises(UsageError, match="web server"):
-        Destination.of(Storage(), str(tmp_path / "in"), "https://example.com/out", None)
+        Destination.of(Storage(), str(tmp_path / "in"), "https://example.com/out", PHOTOS, None)
     with pytest.raises(NotFound, match="none"):
         _plan(tmp_path / "none", tmp_path / "out")
 
@@ -100,13 +103,13 @@ def test_done_is_subtracted_while_source_and_output_are_as_they_were(tmp_path: P
     versions = {file.url: file.version for file in Storage().list_files(str(source))}
     done = {url: (version, url.replace("/in/", "/out/")) for url, version in versions.items()}
     done[f"{source}/b.jpg"] = ("older", f"{out}/b.jpg")
-    plan = make_plan(Storage(), str(source), Destination(root=str(out)), Selection(), History(done))
+    plan = make_plan(Storage(), str(source), Destination(kind=PHOTOS, root=str(out)), Selection(), History(done))
     assert plan.done == 1
     assert _outputs(plan, out) == ["b.jpg", "c.jpg"]  # b has changed; c's output has vanished
 
 
 def _listing_done(source: Path, out: Path, format_name: str) -> History:
-    plan = make_plan(Storage(), str(source), Destination(root=str(out), format=format_name), Selection(), NO_HISTORY)
+    plan = make_plan(Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format=format_name), Selection(), NO_HISTORY)
     for record in plan.records:
         _fill(out, Path(record.destination).name)
     return History({record.source: (record.version, record.destination) for record in plan.records})
@@ -115,7 +118,7 @@ def _listing_done(source: Path, out: Path, format_name: str) -> History:
 def test_a_collision_is_remembered_by_the_next_run(tmp_path: Path) -> None:
     source, out = _fill(tmp_path / "in", "a.png", "a.webp", "a.png.webp"), tmp_path / "out"
     history = _listing_done(source, out, "webp")
-    plan = make_plan(Storage(), str(source), Destination(root=str(out), format="webp"), Selection(), history)
+    plan = make_plan(Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format="webp"), Selection(), history)
     assert (plan.records, [outcome.code for outcome in plan.refused], plan.done) == ([], ["collision"], 2)
 
 
@@ -164,4 +167,23 @@ def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
 
 def test_a_web_folder_is_told() -> None:
     with pytest.raises(UsageError, match="one photo, or a glob"):
-        make_plan(Storage(), "https://example.com/photos/", Destination(root="/out"), Selection(), NO_HISTORY)
+        make_plan(Storage(), "https://example.com/photos/", Destination(kind=PHOTOS, root="/out"), Selection(), NO_HISTORY)
+
+
+def test_videos_keep_their_container_where_it_is_written(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.mp4", "deep/b.MOV", "c.avi", "d.wmv", "e.mpg", "e.mp4", "photo.jpg")
+    plan = _plan(source, tmp_path / "out", kind=VIDEOS)
+    names = ["a.mp4", "c.mp4", "d.mkv", "deep/b.MOV", "e.mp4", "e.mpg.mp4"]
+    assert sorted(_outputs(plan, tmp_path / "out")) == names
+    assert [(outcome.outcome, outcome.code) for outcome in plan.refused] == [("skipped", "not_a_video")]
+    assert sorted(_outputs(_plan(source, tmp_path / "out", ".mkv", VIDEOS), tmp_path / "out"))[0] == "a.mkv"
+
+
+def test_one_video_and_its_new_name(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "a.mp4")
+    assert _outputs(_plan(source / "a.mp4", tmp_path / "b.mkv", kind=VIDEOS), tmp_path) == ["b.mkv"]
+    for name in ("b.avi", "b.wmv"):
+        with pytest.raises(UsageError, match="not written"):
+            _plan(source / "a.mp4", tmp_path / name, kind=VIDEOS)
+    with pytest.raises(UsageError, match="one video for many"):
+        _plan(source, tmp_path / "b.mp4", kind=VIDEOS)
