@@ -68,7 +68,7 @@ class VideoFlow:
         blocks = blocks_of(len(records), INSPECTIONS)
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
         segments = dataset.map_batches(
-            InspectTask(self), batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=INSPECTIONS)
+            InspectTask(self), batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=min(INSPECTIONS, blocks))
         )
         outcomes = segments.map_batches(
             SegmentWorker,
