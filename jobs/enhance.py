@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jobs.bulk import run_jobs
 from jobs.images import ImagesConfig, PhotoJob
 from jobs.videos import VideoJob, VideosConfig
+from pipeline.storage import WEB, protocol_of, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ def run(config: EnhanceConfig) -> int:
     checkpoint = config.checkpoint()
     jobs = (PhotoJob, VideoJob)
     named = [job for job in jobs if job.kind.names_an_output(config.dst)]  # one file for one file
+    if protocol_of(config.src) in WEB and not named:  # one file, or a glob that names its kind
+        named = [job for job in jobs if job.kind.accepts(shown(config.src))]
     return run_jobs([job.of(config, checkpoint) for job in named or jobs])
 
 

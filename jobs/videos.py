@@ -15,12 +15,12 @@ from jobs.cluster import cluster_cpus
 from jobs.dry_run import video_report
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import ClusterError, NotFound, UsageError
+from pipeline.errors import ClusterError, UsageError, is_of_the_file
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
 from pipeline.plan import Plan
 from pipeline.records import Outcome
-from pipeline.storage import join
+from pipeline.storage import join, shown
 from pipeline.video.encode import CONTAINERS, EncodeSettings
 from pipeline.video.smoothing import Window
 from pipeline.videos import VideoSettings, VideoSteps
@@ -46,7 +46,8 @@ class VideosConfig(BulkConfig):
     crf: Annotated[int | None, arg(metavar="INT")] = None
     """Quality of the encoder, lower is better and larger. By default 20 for libx264, 22 for libx265."""
     preset: Annotated[str | None, arg(metavar="NAME")] = None
-    """Speed of the encoder against size, in its own words: ultrafast ... veryslow; a number for AV1 and VP9."""
+    """Speed of the encoder against size, in the words of x264 whatever the encoder: ultrafast, superfast, veryfast,
+    faster, fast, medium, slow, slower, veryslow."""
     pixel_format: Annotated[str | None, arg(metavar="NAME")] = None
     """yuv420p, yuv420p10le, ... By default the source's, or the nearest that the encoder takes."""
     container: Annotated[str | None, arg(metavar="NAME")] = None
@@ -125,14 +126,15 @@ class VideoJob(BulkJob):
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
         flow = self._flow()
         log.info("enhancing %d videos with %d workers (%s)", len(plan.records), flow.workers, flow.device)
+        failed = set()
         with _shown_progress(flow):
-            yield from flow.run(plan.records)
-        self._clear(flow.folder)
-
-    def _clear(self, folder: str) -> None:
-        """Remove segments that nobody will join: of videos that failed or have changed since."""
-        with suppress(NotFound):
-            self.storage.remove(file.url for file in self.storage.list_files(folder))
+            for outcome in flow.run(plan.records):
+                if outcome.outcome == "failed" and is_of_the_file(outcome.code):
+                    failed.add(outcome.source)
+                yield outcome
+        for record in plan.records:  # segments of other failures stay: the next run goes on with them
+            if shown(record.source) in failed:
+                flow.clear(record)
 
     def dry_run(self, plan: Plan) -> str:
         return video_report(plan, VideoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)

@@ -104,3 +104,11 @@ class NoVideo(Unsupported):
 
 class MissingExtra(MediaError):
     code = "missing_extra"
+
+
+def is_of_the_file(code: str) -> bool:
+    """Whether a failure lies in the file itself, so that trying it again would bring nothing new."""
+    kinds = [MediaError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return code in {kind.code for kind in kinds}

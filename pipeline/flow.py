@@ -22,7 +22,7 @@ import pyarrow as pa
 import ray.data
 import torch
 from ray.data import ActorPoolStrategy, DataContext
-from ray.data.exceptions import SystemException
+from ray.data.exceptions import ExecutionTimeoutError, SystemException
 from ray.exceptions import RayError
 
 from model import Checkpoint
@@ -252,7 +252,7 @@ def _new_attempts() -> Handle:
 def ray_errors() -> Iterator[None]:
     try:
         yield
-    except (RayError, SystemException) as error:
+    except (ExecutionTimeoutError, RayError, SystemException) as error:
         last = str(error).strip().splitlines()[-1]
         raise ClusterError(f"Ray ended the job ({last}); run the same command again to go on from here") from error
 

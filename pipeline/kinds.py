@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
+from pipeline.manifest import OTHER_KIND
 from pipeline.video import is_video
 from pipeline.video.encode import CONTAINERS, written_name
 
@@ -18,7 +19,7 @@ class Kind(ABC):
     @property
     def refusal(self) -> str:
         """The code of a file that is not of this kind."""
-        return f"not_a_{self.noun}"
+        return OTHER_KIND + self.noun
 
     @abstractmethod
     def accepts(self, name: str) -> bool:

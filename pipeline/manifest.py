@@ -30,6 +30,7 @@ FOLDER = "_nightlift"
 MERGE_PARTS = 16  # parts of one level become one part of the next
 FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
 FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
+OTHER_KIND = "not_a_"  # begins the codes of files that are not of the kind that a job enhances
 READ_ATTEMPTS = 5  # another run may merge parts away while they are read
 
 
@@ -82,7 +83,17 @@ class Manifest:
 
     def history(self) -> History:
         """What is done under this fingerprint, and what any run has written."""
-        wanted = ["source", "version", "destination", "outcome", "bytes_out", "fingerprint", "run", "started_at"]
+        wanted = [
+            "source",
+            "version",
+            "destination",
+            "outcome",
+            "code",
+            "bytes_out",
+            "fingerprint",
+            "run",
+            "started_at",
+        ]
         done: dict[str, tuple[str, str]] = {}
         source_of: dict[str, str] = {}
         for batch in self.read(wanted).to_batches():
@@ -91,6 +102,8 @@ class Manifest:
                 if written and source_of.setdefault(written, source) != source:
                     done.pop(source_of[written], None)  # another source's output took its place
                     source_of[written] = source
+                if row["fingerprint"] != self.fingerprint and row["code"].startswith(OTHER_KIND):
+                    continue  # the job of another kind of media came by
                 if row["outcome"] == "failed" or row["fingerprint"] != self.fingerprint:
                     done.pop(source, None)
                 else:

@@ -11,6 +11,7 @@ import pickle
 import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,17 +20,18 @@ import numpy as np
 import ray
 import ray.data
 import torch
-from ray.data import ActorPoolStrategy, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from model import Checkpoint
+from pipeline.errors import StorageError
 from pipeline.flow import ATTEMPTS, Batch, blocks_of, configure_ray_data, ray_errors, records_of, worker_died
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage import Storage, join
+from pipeline.storage import Storage, join, shown
 from pipeline.video import Segment, VideoInfo
 from pipeline.video_ledger import WHOLE, Ledger
 from pipeline.videos import (
     OUT_OF_MEMORY,
-    RESULT_SUFFIX,
     EnhanceSegment,
     Inspect,
     JoinSegments,
@@ -38,6 +40,7 @@ from pipeline.videos import (
 
 INSPECTIONS = 4  # at once: they wait for storage more than they work
 TELL_EVERY_S = 1.0  # how often a worker tells of frames
+ANSWER_S = 10.0  # the ledger answers at once, or not at all
 INFOS_KEPT = 4  # by a worker
 
 Handle = Any  # of the `Ledger` actor
@@ -65,6 +68,7 @@ class VideoFlow:
         A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`.
         """
         configure_ray_data()
+        DataContext.get_current().execution_no_progress_timeout_s = -1  # one segment may take long
         blocks = blocks_of(len(records), INSPECTIONS)
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
         segments = dataset.map_batches(
@@ -86,12 +90,20 @@ class VideoFlow:
     def progress(self) -> tuple[int, int]:
         """Frames that are finished, and that are known of by now. Raises ClusterError."""
         with ray_errors():
-            done, found = ray.get(self.ledger.progress.remote())
+            done, found = ray.get(self.ledger.progress.remote(), timeout=ANSWER_S)
         return done, found
 
     def segment_url(self, record: Record, segment: Segment) -> str:
-        video = hashlib.sha256(f"{record.source}\n{record.version}".encode()).hexdigest()[:16]
-        return join(self.folder, video, f"{segment.index:05d}")
+        return join(self._folder_of(record), f"{segment.index:05d}")
+
+    def clear(self, record: Record) -> None:
+        """Remove the segments of one video; what cannot be removed stays."""
+        with suppress(StorageError):
+            self.storage.remove(file.url for file in self.storage.list_files(self._folder_of(record)))
+
+    def _folder_of(self, record: Record) -> str:
+        video = hashlib.sha256(f"{shown(record.source)}\n{record.version}".encode()).hexdigest()[:16]
+        return join(self.folder, video)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,11 +131,13 @@ class InspectTask:
         outcome.attempts = ray.get(self.ledger.begin.remote(record.source, WHOLE))
         if outcome.attempts > ATTEMPTS:
             return [VideoWork(record=record, outcome=worker_died(outcome))]
+        segments: list[Segment] = []
         with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
             info, segments = self.inspect(record)
-            ray.get(self.ledger.open.remote(record.source, _packed(info), segments))
-            return [VideoWork(record=record, segment=segment) for segment in segments]
-        return [VideoWork(record=record, outcome=outcome)]
+        if not segments:
+            return [VideoWork(record=record, outcome=outcome)]
+        ray.get(self.ledger.open.remote(record.source, _packed(info), segments))
+        return [VideoWork(record=record, segment=segment) for segment in segments]
 
 
 class SegmentWorker:
@@ -174,11 +188,10 @@ class SegmentWorker:
         return self.join(record, info, [self.flow.segment_url(record, each) for each in segments], results)
 
     def _settle(self, record: Record, segment: Segment, outcome: Outcome) -> bool:
-        """Whether this is the video's outcome: the first one is. Then its segments have served."""
-        first, segments = ray.get(self.ledger.settle.remote(record.source, segment.index, outcome))
-        if first:
-            urls = [self.flow.segment_url(record, each) for each in segments]
-            self.flow.storage.remove(name for url in urls for name in (url + RESULT_SUFFIX, url))
+        """Whether this is the video's outcome: the first one is. Segments that have served are removed."""
+        first = ray.get(self.ledger.settle.remote(record.source, segment.index, outcome))
+        if first and outcome.outcome == "done":
+            self.flow.clear(record)
         return bool(first)
 
     def _info(self, source: str) -> VideoInfo:
@@ -206,7 +219,8 @@ class Telling:
 
 def new_ledger() -> Handle:
     """It must live as long as the job: without it, Ray ends the job, and the next run goes on."""
-    return ray.remote(num_cpus=0)(Ledger).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(num_cpus=0)(Ledger).options(scheduling_strategy=here).remote()
 
 
 def _packed(info: VideoInfo) -> bytes:

@@ -63,9 +63,9 @@ class Ledger:
     ) -> tuple[list[Segment], list[SegmentResult]] | None:
         """All segments and their results, for the one that completes them."""
         entry = self._videos[source]
-        self._begun[source, index] = 0
         entry.results[index] = result
         if len(entry.results) < len(entry.segments) or entry.settler not in (None, index):
+            self._begun[source, index] = 0  # the join is an attempt, too
             return None
         entry.settler = index
         return entry.segments, [entry.results[segment.index] for segment in entry.segments]
@@ -75,10 +75,10 @@ class Ledger:
         entry = self._videos[source]
         return entry.outcome is not None, entry.outcome if entry.settler == index else None
 
-    def settle(self, source: str, index: int, outcome: Outcome) -> tuple[bool, list[Segment]]:
-        """Whether this becomes the video's outcome, and all its segments."""
+    def settle(self, source: str, index: int, outcome: Outcome) -> bool:
+        """Whether this becomes the video's outcome."""
         entry = self._videos[source]
         if entry.outcome is None and entry.settler in (None, index):
             entry.settler, entry.outcome = index, outcome
             entry.info, entry.results = b"", {}
-        return entry.settler == index, entry.segments
+        return entry.settler == index

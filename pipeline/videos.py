@@ -30,7 +30,7 @@ from pipeline.video.segments import Segment, cut
 from pipeline.video.smoothing import Window
 
 REVISION = 1  # raise it when a change of code changes the frames that come out: then everything is work again
-OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers or lower --max-pixels"
+OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers or lower --max-frame-pixels"
 RESULT_SUFFIX = ".json"  # of the file beside a segment that says what is in it
 
 
@@ -102,7 +102,7 @@ class Inspect:
         with self.storage.open(record.source) as file:
             info = probe(file)
         if info.width_px * info.height_px > self.settings.max_pixels:
-            raise TooLarge(f"{info.width_px}x{info.height_px} pixels; raise --max-pixels above their product")
+            raise TooLarge(f"{info.width_px}x{info.height_px} pixels; raise --max-frame-pixels above their product")
         _encoding(record, info, self.settings)
         return info, cut(info, self.settings.frames_per_segment)
 

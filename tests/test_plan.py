@@ -109,7 +109,9 @@ def test_done_is_subtracted_while_source_and_output_are_as_they_were(tmp_path: P
 
 
 def _listing_done(source: Path, out: Path, format_name: str) -> History:
-    plan = make_plan(Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format=format_name), Selection(), NO_HISTORY)
+    plan = make_plan(
+        Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format=format_name), Selection(), NO_HISTORY
+    )
     for record in plan.records:
         _fill(out, Path(record.destination).name)
     return History({record.source: (record.version, record.destination) for record in plan.records})
@@ -118,7 +120,9 @@ def _listing_done(source: Path, out: Path, format_name: str) -> History:
 def test_a_collision_is_remembered_by_the_next_run(tmp_path: Path) -> None:
     source, out = _fill(tmp_path / "in", "a.png", "a.webp", "a.png.webp"), tmp_path / "out"
     history = _listing_done(source, out, "webp")
-    plan = make_plan(Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format="webp"), Selection(), history)
+    plan = make_plan(
+        Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format="webp"), Selection(), history
+    )
     assert (plan.records, [outcome.code for outcome in plan.refused], plan.done) == ([], ["collision"], 2)
 
 
@@ -167,7 +171,9 @@ def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
 
 def test_a_web_folder_is_told() -> None:
     with pytest.raises(UsageError, match="one photo, or a glob"):
-        make_plan(Storage(), "https://example.com/photos/", Destination(kind=PHOTOS, root="/out"), Selection(), NO_HISTORY)
+        make_plan(
+            Storage(), "https://example.com/photos/", Destination(kind=PHOTOS, root="/out"), Selection(), NO_HISTORY
+        )
 
 
 def test_videos_keep_their_container_where_it_is_written(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_photos_and_videos_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "1 photos to do" in printed
     assert "1 videos to do" in printed
-    assert "photos: 0 done, 1 skipped, 0 failed, 1 done before" in printed
+    assert "photos: 0 done, 0 skipped, 0 failed, 2 done before" in printed
     assert "videos: 0 done, 0 skipped, 0 failed, 1 done before" in printed
     assert main(["enhance", str(source / "photo.png"), str(out / "light.png"), *FAST]) == 0
     assert main(["enhance", str(source / "one.mp4"), str(out / "light.mp4"), *FAST]) == 0
