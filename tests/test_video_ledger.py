@@ -1,0 +1,75 @@
+"""One outcome for each video, whatever dies at whatever moment and whatever Ray repeats."""
+
+from pipeline.records import Outcome
+from pipeline.video import Segment
+from pipeline.video_ledger import WHOLE, Ledger
+from pipeline.videos import SegmentResult
+
+SEGMENTS = [Segment(index=0, first=0, end=10), Segment(index=1, first=10, end=25)]
+
+
+def _result(segment: Segment) -> SegmentResult:
+    return SegmentResult(
+        identity="",
+        pts=list(range(segment.first, segment.end)),
+        missing=0,
+        corrupt=0,
+        reorder=0,
+        luma_before=0.1,
+        luma_after=0.4,
+        seconds={},
+    )
+
+
+def _ledger() -> Ledger:
+    ledger = Ledger()
+    assert ledger.begin("a", WHOLE) == 1
+    ledger.open("a", b"info", SEGMENTS)
+    return ledger
+
+
+def _outcome(ending: str = "done") -> Outcome:
+    return Outcome(source="a", version="1", destination="b", outcome=ending)  # type: ignore[arg-type]
+
+
+def test_the_last_segment_gets_all_results_in_order() -> None:
+    ledger = _ledger()
+    assert ledger.finish("a", 1, _result(SEGMENTS[1])) is None
+    whole = ledger.finish("a", 0, _result(SEGMENTS[0]))
+    assert whole is not None
+    assert [len(result.pts) for result in whole[1]] == [10, 15]
+
+
+def test_a_join_whose_worker_died_is_begun_again_by_the_same_segment_alone() -> None:
+    ledger = _ledger()
+    ledger.begin("a", 0)
+    ledger.finish("a", 0, _result(SEGMENTS[0]))
+    assert ledger.begin("a", 1) == 1
+    assert ledger.finish("a", 1, _result(SEGMENTS[1])) is not None
+    assert ledger.begin("a", 1) == 2  # an attempt that counts: it would go on for ever
+    assert ledger.finish("a", 1, _result(SEGMENTS[1])) is not None
+    assert ledger.finish("a", 0, _result(SEGMENTS[0])) is None
+
+
+def test_the_first_outcome_stays_and_is_told_again_by_its_own_segment() -> None:
+    ledger = _ledger()
+    assert ledger.settled("a", 0) == (False, None)
+    assert ledger.settle("a", 1, _outcome("failed"))
+    assert not ledger.settle("a", 0, _outcome())
+    settled, outcome = ledger.settled("a", 1)
+    assert settled
+    assert outcome is not None
+    assert outcome.outcome == "failed"
+    assert ledger.settled("a", 0) == (True, None)
+    assert ledger.finish("a", 0, _result(SEGMENTS[0])) is None  # a sibling that was still at work
+
+
+def test_frames_are_counted_once_whatever_is_repeated() -> None:
+    ledger = _ledger()
+    ledger.open("a", b"info", SEGMENTS)  # inspected again
+    ledger.count("a", 0, 4)
+    ledger.count("a", 0, 10)
+    ledger.count("a", 1, 3)
+    ledger.count("a", 1, 1)  # begun again
+    assert ledger.progress() == (11, 25)
+    assert ledger.begin("a", WHOLE) == 1
