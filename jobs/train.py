@@ -200,7 +200,10 @@ def run(config: TrainConfig) -> int:
     log.info("listing %s", ", ".join(shown(source) for source in config.sources))
     files = training_files(storage, config.sources, root, config.selection, config.limit)
     if files.results:
-        log.info("left out, as nightlift wrote into them: %s; name a folder to train on it", few(files.results))
+        count, folders = sum(files.results.values()), few(list(files.results))
+        log.info(
+            "left out, as nightlift wrote them: %d files in %s; name a folder to train on all of it", count, folders
+        )
     beginning = Beginning.of(config, files)
     state = None if config.fresh else read_state(storage, root)
     if state is None and not config.fresh:

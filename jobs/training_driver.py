@@ -58,7 +58,7 @@ class Driver:
 
     def train(self) -> None:
         """Raises Diverged, ClusterError, UsageError, StorageError."""
-        crew = self._choose_crew()
+        crew = self._choose_crew(self.config.device)
         found, blocks = self._read()
         if self.state is None:
             self._clear()
@@ -73,8 +73,8 @@ class Driver:
         except StorageError as error:
             raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error
 
-    def _choose_crew(self) -> Crew:
-        return choose_crew(self.config.device, self.config.workers, self.recipe.batch)
+    def _choose_crew(self, device: str) -> Crew:
+        return choose_crew(device, self.config.workers, self.recipe.batch)
 
     def _read(self) -> tuple[list[Picture], list[Any]]:
         """All pictures, in an order of their own, and their blocks. Each file gets its row in the manifest."""
@@ -199,7 +199,8 @@ class Driver:
         done = self.state.epoch if self.state is not None else 0
         record = TrainingRecord(self.storage, self.root)
         progress = Progress(run.recipe.epochs * run.steps_per_epoch, "step", done=done * run.steps_per_epoch)
-        fitting = Fitting(run, crew, self._choose_crew)
+        # on the device that it began on, whose precision it has, whatever --device auto would say now
+        fitting = Fitting(run, crew, lambda: self._choose_crew(crew.device))
         try:
             while not fitting.over(LOOK_EVERY_S):
                 history, steps, _ = ray.get(run.board.read.remote())

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
+import ray
 from ray.exceptions import RayError
 from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # public under no other name
 
 from jobs.training_crew import Crew
 from jobs.training_run import TrainingRun
@@ -20,7 +22,7 @@ from pipeline.errors import ClusterError, NightliftError, UsageError
 log = logging.getLogger("nightlift")
 
 WORKER_DEATHS = 3  # after which a training ends; it can be gone on with
-STARTS = 10  # of all workers: Ray Train waits a minute for each to have room
+STARTS = 10  # of all workers without an epoch gained: Ray Train waits a minute for each to have room
 
 
 class Fitting:
@@ -39,24 +41,30 @@ class Fitting:
 
     def _fit(self, run: TrainingRun, crew: Crew) -> None:
         try:
-            self._train_somehow(run, crew)
+            self._train_to_the_end(run, crew)
         except Exception as error:
             self.error = ended(error)
         finally:
             self._over.set()
 
-    def _train_somehow(self, run: TrainingRun, crew: Crew) -> None:
+    def _train_to_the_end(self, run: TrainingRun, crew: Crew) -> None:
         """To the last epoch, by fewer workers where a node was lost. Raises ClusterError, TrainingFailedError."""
-        for _ in range(STARTS):
+        starts = epochs = 0
+        while True:
             try:
                 return _train(replace(run, threads=crew.threads), crew)
             except ControllerError as error:
-                failure = type(error.controller_failure).__name__
+                if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+                    raise
+                done = _epochs_done(run)
+                starts, epochs = 1 if done > epochs else starts + 1, max(done, epochs)
+                if starts == STARTS:
+                    raise ClusterError(
+                        f"{crew.words} could not be started ({_last_line(error.controller_failure)}); run the same "
+                        "command again, with fewer --workers where the cluster has too few processors, to go on from "
+                        "the last epoch"
+                    ) from error
                 crew = self._next_crew(crew)
-        raise ClusterError(
-            f"{crew.words} could not be started ({failure}); run the same command again, with fewer --workers where "
-            "the cluster has too few processors, to go on from the last epoch"
-        )
 
     def _next_crew(self, crew: Crew) -> Crew:
         try:
@@ -68,8 +76,13 @@ class Fitting:
         return found
 
 
+def _epochs_done(run: TrainingRun) -> int:
+    history, _, _ = ray.get(run.board.read.remote())
+    return len(history)
+
+
 def _train(run: TrainingRun, crew: Crew) -> None:
-    """Raises TrainingFailedError: a ControllerError where the workers could not be started."""
+    """Raises TrainingFailedError: a ControllerError where the workers could not be started, or Ray Train failed."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a dead worker is noticed at once
     folder = tempfile.mkdtemp(prefix="nightlift-train-")  # Ray Train wants one; what lasts is in the state
     try:
@@ -92,13 +105,18 @@ def _train(run: TrainingRun, crew: Crew) -> None:
 
 def ended(error: Exception) -> Exception:
     """What to tell of an error that ended Ray Train: our own where there is one behind it."""
-    failures = getattr(error, "worker_failures", {}).values()
-    causes = [getattr(failure, "_base_exc", failure) for failure in failures]
+    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
+    causes = [getattr(failure, "_base_exc", failure) for failure in failures if failure is not None]
     own = next((cause for cause in [error, *causes] if isinstance(cause, NightliftError)), None)
     if own is not None:
         return own
     if not isinstance(error, TrainingFailedError | RayError):
         return error
-    lines = [line.strip() for line in str(causes[0] if causes else error).splitlines() if line.strip()]
-    last = lines[-1] if lines else type(error).__name__
+    last = _last_line(causes[0] if causes else error)
     return ClusterError(f"Ray ended the training ({last}); run the same command again to go on from the last epoch")
+
+
+def _last_line(error: Exception) -> str:
+    """Of what it says, or else its name: above it a traceback may stand."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The record of a training, made on the driver out of its history: a table, a drawing, files for TensorBoard."""
+"""The record of a training, made on the driver out of its history: a table, a drawing, a file for TensorBoard."""
 
 import io
 import tempfile
@@ -97,7 +97,8 @@ def drawing(history: Sequence[Row]) -> bytes:
 
 
 def events(history: Sequence[Row]) -> bytes:
-    """The content of a TensorBoard event file: every number of every epoch, at the time that the epoch ended."""
+    """The content of a TensorBoard event file: every number of every epoch, as if the epochs had followed one
+    another up to now."""
     clock = time.time() - sum(row["seconds"] for row in history)
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
         path = Path(folder, "events")

@@ -1,8 +1,8 @@
 """What each worker of a training does: its share of every step, in step with the others.
 
-The order of pictures and every example are functions of (seed, epoch, picture) alone, and the losses are means over
-the batch: so the number of workers changes nothing but the time, and a training that goes on after a break ends with
-the weights of one that had none.
+The order of pictures and every example are functions of (seed, epoch, picture) alone, the grey levels of (seed,
+epoch, step), and the losses are means over the batch: so the number of workers changes nothing but the time, and a
+training that goes on after a break ends with the weights of one that had none.
 """
 
 import hashlib

@@ -25,7 +25,7 @@ from torch import Tensor
 
 SPATIAL_PX = 4  # side of the regions whose differences are kept, as published
 EXPOSURE_PX = 16  # side of the patches whose brightness is controlled, as published
-REGION_PX = 8  # side of the regions that the highlights are looked for in
+REGION_PX = 8  # side of the regions that highlights and lamps are looked for in
 CONTRAST_PX = (4, 12)  # sides of the regions whose ratios are kept
 BLACK_PX = 4  # side of the regions that may be black
 CONSISTENCY_PX = 4  # side of the regions that two exposures are compared by: noise is not to be learnt
@@ -51,7 +51,7 @@ class LossWeights:
     contrast: float = 0.0
     overall: float = 0.0
     overall_level: float = 0.4
-    """Mean brightness asked of an image, unless its input is brighter."""
+    """Mean brightness that `overall` asks of an image unless its input is brighter, and `dark` where nothing is lit."""
     highlights: float = 0.0
     flat: float = 0.0
     consistency: float = 0.0
@@ -195,12 +195,8 @@ def exposure_consistency(darker: Enhancement, lighter: Enhancement) -> Tensor:
 def restraint(image_BCHW: Tensor, enhanced_BCHW: Tensor) -> Tensor:
     """How much the regions of photos change that are exposed well."""
     before, after = (F.avg_pool2d(x, CONSISTENCY_PX) for x in (image_BCHW, enhanced_BCHW))
-    return (_lit(image_BCHW) * (after - before).abs().mean(dim=(1, 2, 3))).mean()
-
-
-def _lit(image_BCHW: Tensor) -> Tensor:
-    """How well each image is exposed, by its mean: `B`, in [0, 1]."""
-    return ((image_BCHW.mean(dim=(1, 2, 3)) - DIM) / (LIT - DIM)).clamp(0, 1)
+    lit_B = ((image_BCHW.mean(dim=(1, 2, 3)) - DIM) / (LIT - DIM)).clamp(0, 1)
+    return (lit_B * (after - before).abs().mean(dim=(1, 2, 3))).mean()
 
 
 def _mean(losses: Iterable[Tensor]) -> Tensor:

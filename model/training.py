@@ -53,7 +53,7 @@ class Objective(nn.Module):
             maps_BKMHW = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
         enhanced_BCHW = apply_curve(image_BCHW, maps_BKMHW, STEPS)
         batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW)
-        if self.weights.consistency:
+        if self.weights.consistency or self.weights.dark:
             darker, lighter = batch.halves()
             terms = weighted_losses(self.weights, lighter, darker)
         else:

@@ -2,16 +2,17 @@
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from pipeline.errors import NotFound, UsageError
 from pipeline.images import format_of
-from pipeline.manifest import FOLDER
+from pipeline.manifest import FOLDER, Manifest
 from pipeline.plan import Selection
 from pipeline.records import Outcome, Record, spelled_out
-from pipeline.storage import GLOB, WEB, Listed, Storage, absolute, join, protocol_of, real, shown
+from pipeline.storage import Listed, Storage, absolute, join, real, shown
 from pipeline.video import is_video
 
 
@@ -25,8 +26,8 @@ class TrainingFiles:
     """Files that are neither, or cannot be read: settled."""
     names: Sequence[tuple[str, int]]
     """Relative path and size of each photo and video, sorted."""
-    results: Sequence[str]
-    """Folders below the sources that hold results of nightlift, which are not trained on."""
+    results: Mapping[str, int]
+    """Folders below the sources that nightlift wrote into, and how many files in each are left out as its own."""
 
     @property
     def digest(self) -> str:
@@ -39,20 +40,21 @@ def training_files(
 ) -> TrainingFiles:
     """Files at all sources, each once, without what nightlift wrote. Raises UsageError, NotFound, StorageError.
 
-    A folder below a source that nightlift wrote into is left out, unless it is a source itself. Up to `limit` files are
-    taken from all sources in turn: the first of each, the second of each, and so on.
+    Below a source, a folder with `_nightlift/` in it is asked what was written there, unless the folder is a source
+    itself. Not so where a source is a glob, whose matches tell nothing of what lies beside them: all of them count. Up
+    to `limit` files are taken from all sources in turn: the first of each, the second of each, and so on.
     """
     named = {real(absolute(place)) for place in (*sources, destination)}
     seen: set[str] = set()
-    refused, results = list[Outcome](), dict[str, None]()
+    refused, results = list[Outcome](), dict[str, int]()
     found: list[list[Listed]] = []
     for source in sources:
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
         listed = storage.list_files(absolute(source))
-        written = [folder for folder in _written_into(storage, source, listed) if real(folder) not in named]
-        results |= dict.fromkeys(written)
-        theirs = _not_ours(listed, [*written, destination])
+        written = _written(storage, listed, [folder for folder in _written_into(listed) if real(folder) not in named])
+        results |= Counter(written.values())
+        theirs = [file for file in _outside(listed, destination) if file.url not in written]
         wanted = [file for file in theirs if selection(file.relative) and file.url not in seen]
         seen |= {file.url for file in wanted}
         refusals = [_refusal(file) for file in wanted]
@@ -61,7 +63,9 @@ def training_files(
     chosen = [file for turn in zip_longest(*found) for file in turn if file is not None][:limit]
     if not chosen:
         reason = f"{len(seen)} files, none of them a photo or video by its name" if seen else "no files there"
-        reason += f"; {', '.join(results)}: nightlift's own results, which count if they are named" if results else ""
+        reason += (
+            f"; {', '.join(results)}: nightlift's own results, which count if the folder is named" if results else ""
+        )
         raise NotFound(f"{', '.join(shown(source) for source in sources)}: no photo to train on ({reason})")
     return TrainingFiles(
         records=[
@@ -69,23 +73,55 @@ def training_files(
         ],
         refused=refused,
         names=sorted((spelled_out(file.relative), file.size_bytes) for file in chosen),
-        results=list(results),
+        results=results,
     )
 
 
-def _written_into(storage: Storage, source: str, listed: Sequence[Listed]) -> list[str]:
+def _written_into(listed: Sequence[Listed]) -> list[str]:
     """Folders below the root of a listing that nightlift has written into: its own folder lies in them."""
     parts = [(file.url, file.relative.partition(f"/{FOLDER}/")) for file in listed]
-    folders = {url.removesuffix(f"/{FOLDER}/{below}") for url, (_, own, below) in parts if own}
-    if GLOB.search(source) and protocol_of(source) not in WEB:  # matches tell nothing of what lies beside them
-        around = {file.url.rsplit("/", up)[0] for file in listed for up in range(1, file.relative.count("/") + 1)}
-        folders |= {folder for folder in around if storage.is_folder(join(folder, FOLDER))}
-    return sorted(folders)
+    return sorted({url.removesuffix(f"/{FOLDER}/{below}") for url, (_, own, below) in parts if own})
 
 
-def _not_ours(listed: Sequence[Listed], folders: Collection[str]) -> list[Listed]:
-    """Without what lies below `folders`, wherever links lead to them, and without manifests."""
-    ours = tuple(join(real(folder), "") for folder in folders)
+def _written(storage: Storage, listed: Sequence[Listed], folders: Sequence[str]) -> dict[str, str]:
+    """URL of each listed file that nightlift wrote, wherever links lead to it, and the one of `folders` it wrote to.
+
+    Where a manifest names outputs and none of them is in its folder, the folder was moved: all in it counts as written.
+    """
+    if not folders:
+        return {}
+    places = {file.url: real(file.url) for file in listed}
+    there = set(places.values())
+    owners, moved = dict[str, str](), dict[str, str]()
+    for folder in folders:
+        inside = join(real(folder), "")
+        outputs = {real(output) for output in Manifest(storage, folder, "", {}).history().written}
+        present = {output for output in outputs & there if output.startswith(inside)}
+        owners |= dict.fromkeys(present, folder)
+        if outputs and not present:
+            moved[inside] = folder
+    written = dict[str, str]()
+    for url, place in places.items():
+        around = [folder for inside, folder in moved.items() if place.startswith(inside)]
+        drawn = [folder for folder in [_training_of(url)] if folder in folders]
+        owner = owners.get(place) or next(iter([*around, *drawn]), None)
+        if owner is not None and FOLDER not in url.split("/"):
+            written[url] = owner
+    return written
+
+
+def _training_of(url: str) -> str:
+    """The folder that a training would have drawn such a file for: `losses.png`, `sheets/epoch-0010.png`."""
+    folder, _, name = url.rpartition("/")
+    if name == "losses.png":
+        return folder
+    is_sheet = name.startswith("epoch-") and folder.endswith("/sheets")
+    return folder.removesuffix("/sheets") if is_sheet else ""
+
+
+def _outside(listed: Sequence[Listed], destination: str) -> list[Listed]:
+    """Without what lies below `destination`, wherever links lead to it, and without manifests."""
+    ours = join(real(destination), "")
     return [file for file in listed if FOLDER not in file.relative.split("/") and not real(file.url).startswith(ours)]
 
 

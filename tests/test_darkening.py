@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from model.darkening import darken, tint, to_linear, to_srgb, underexpose
+from model import darkening
+from model.darkening import LEFT_LIGHT, SHADE_SHARE, darken, tint, to_linear, to_srgb, underexpose
 
 
 def test_darkening_takes_light_and_stores_8_bits() -> None:
@@ -15,6 +16,40 @@ def test_darkening_takes_light_and_stores_8_bits() -> None:
     assert dark.mean() < 0.6 * photo.mean()
     untouched = (dark - photo).abs().mean((1, 2, 3)) < 0.02
     assert 0 < untouched.float().mean() < 0.4  # some stay as bright as they were
+
+
+def test_as_many_photos_as_said_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(darkening, "_add_noise", lambda light, generator: light)
+    photo = torch.full((2000, 3, 2, 2), 200 / 255)
+    untouched = (darken(photo, torch.Generator().manual_seed(10)) == photo).all((1, 2, 3))
+    assert untouched.float().mean().item() == pytest.approx(LEFT_LIGHT, abs=0.03)  # five deviations of such a count
+
+
+@pytest.mark.parametrize("shape", ["_cloud", "_half_plane", "_ellipse"])
+def test_a_part_of_the_photo_is_shaded(monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
+    for name in ("_cloud", "_half_plane", "_ellipse"):
+        monkeypatch.setattr(darkening, name, getattr(darkening, shape))
+    masks = darkening._shade_mask(torch.full((100, 3, 48, 64), 0.5), torch.Generator().manual_seed(11))
+    assert masks.shape == (100, 1, 48, 64)
+    assert 0 <= masks.min() < 0.1 < 0.9 < masks.max() <= 1
+    low, high = SHADE_SHARE
+    shares = (masks > 0.5).float().mean((1, 2, 3))
+    assert low - 0.01 <= shares.min() <= shares.max() <= high + 0.01
+    assert shares.mean().item() == pytest.approx((low + high) / 2, abs=0.05)
+    assert low < masks.mean().item() < high
+
+
+def test_masks_that_follow_the_photo_lie_on_what_is_darker(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = torch.full((100, 3, 48, 64), 0.2)
+    photo[..., 32:] = 0.8
+
+    def dark_side_more(following: float) -> float:
+        monkeypatch.setattr(darkening, "FOLLOWING", following)
+        masks = darkening._shade_mask(photo, torch.Generator().manual_seed(12))
+        return (masks[..., :32].mean() - masks[..., 32:].mean()).item()
+
+    assert abs(dark_side_more(0.0)) < 0.1
+    assert dark_side_more(1.0) > 0.3
 
 
 def test_the_lighter_exposure_is_lighter_than_the_darker_one() -> None:

@@ -70,6 +70,20 @@ def grey_batch(level: float) -> Enhancement:
 def test_gradients_are_finite_on_grey_images(weights: LossWeights, level: float) -> None:
     batch = grey_batch(level)
     torch.stack(list(weighted_losses(weights, batch).values())).sum().backward()
+    assert_finite_gradients(batch)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+def test_gradients_are_finite_on_grey_images_in_two_exposures(level: float) -> None:
+    batch, darker = grey_batch(level), grey_batch(level / 4)
+    terms = weighted_losses(NIGHT.losses["dce"], batch, darker)
+    assert {"consistency", "dark"} <= terms.keys()
+    torch.stack(list(terms.values())).sum().backward()
+    assert_finite_gradients(batch)
+    assert_finite_gradients(darker)
+
+
+def assert_finite_gradients(batch: Enhancement) -> None:
     for tensor in (batch.enhanced, batch.maps):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
@@ -156,6 +170,12 @@ def test_restraint_holds_well_exposed_photos_and_no_dim_ones() -> None:
     assert restraint(dim, dim + 0.2).item() == 0
     assert restraint(lit, lit).item() == 0
     assert restraint(lit, lit + 0.2).item() == pytest.approx(0.2, rel=1e-4)
+
+
+@pytest.mark.parametrize(("level", "share"), [(0.15, 0.0), (0.2, 1 / 3), (0.225, 0.5), (0.3, 1.0)])
+def test_restraint_grows_from_dim_to_lit(level: float, share: float) -> None:
+    photo = torch.full((1, 3, 8, 8), level)
+    assert restraint(photo, photo + 0.2).item() == pytest.approx(share * 0.2, abs=1e-5)
 
 
 def test_black_point_holds_black_and_nothing_that_was_seen() -> None:

@@ -106,6 +106,12 @@ def test_losses_of_weight_zero_are_left_out() -> None:
     assert objective(prepare(PHOTOS, [1, 2, 3, 4], 9, PUBLISHED)).keys() == {"spatial", "colour", "smoothness"}
 
 
+def test_dark_exposure_needs_no_consistency() -> None:
+    objective = Objective(first_network(NIGHT, "dce", 0), LossWeights(dark=1.0))
+    examples = prepare(PHOTOS, [1, 2, 3, 4], 9, replace(NIGHT, size_px=32))
+    assert objective(examples).keys() == {"spatial", "exposure", "colour", "smoothness", "dark"}
+
+
 @pytest.mark.parametrize(("steps", "rise"), [(5, 0), (40, 4), (400, 40), (4000, 50)])
 def test_learning_rates(steps: int, rise: int) -> None:
     assert {learning_rate_factor(PUBLISHED, step, steps) for step in range(steps)} == {1.0}

@@ -1,8 +1,16 @@
 """Who works at a training: processors and GPUs of a cluster's nodes, shared out."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 
-from jobs.training_crew import GPU_THREADS, most_threads
+from jobs import training_crew, training_driver
+from jobs.train import TrainConfig
+from jobs.training_crew import GPU_THREADS, Crew, choose_crew, most_threads
+from jobs.training_driver import Driver
+from pipeline.errors import UsageError
+from pipeline.storage import Storage
 
 
 @pytest.mark.parametrize(
@@ -22,3 +30,26 @@ from jobs.training_crew import GPU_THREADS, most_threads
 )
 def test_threads_fit_beside_the_gpus(nodes: list[tuple[int, int]], workers: int, on_gpu: bool, threads: int) -> None:
     assert most_threads(nodes, workers, on_gpu=on_gpu) == threads
+
+
+def test_a_training_stays_on_the_device_that_it_began_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, stop = list[str](), RuntimeError()
+
+    def fitting(run: object, crew: Crew, choose: Callable[[], Crew]) -> None:
+        choose()
+        raise stop
+
+    monkeypatch.setattr(training_driver, "choose_crew", lambda device, *_: asked.append(device))
+    monkeypatch.setattr(training_driver, "Fitting", fitting)
+    driver = Driver.__new__(Driver)
+    driver.config = TrainConfig(places=("in", "out"))  # of --device auto
+    driver.recipe, driver.state, driver.storage, driver.root = driver.config.resolved, None, Storage(), "/out"
+    with pytest.raises(RuntimeError):
+        driver._follow(SimpleNamespace(recipe=driver.recipe, steps_per_epoch=1), Crew("cuda", 1, 1))  # type: ignore[arg-type]
+    assert asked == ["cuda"]
+
+
+def test_without_its_gpus_there_is_no_crew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_crew, "cluster_gpus", lambda: 0)
+    with pytest.raises(UsageError, match="no GPU"):
+        choose_crew("cuda", None, 4)

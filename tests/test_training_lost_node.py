@@ -14,18 +14,19 @@ import pytest
 from PIL import Image
 from ray.cluster_utils import Cluster
 from ray.train import ControllerError
+from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError, WorkerGroupStartupTimeoutError
 
 from jobs import training_fitting
 from jobs.training_crew import Crew
-from jobs.training_fitting import Fitting
+from jobs.training_fitting import STARTS, Fitting
 from jobs.training_run import read_state
 from pipeline.errors import ClusterError, UsageError
 from pipeline.storage import Storage
 from tests.media import landscape
 
 ROOT = Path(__file__).parents[1]
-EPOCHS = 12  # more than there is time for before the loss is felt
-SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "64", "--precision", "fp32"]
+EPOCHS = 60  # more than there is time for before the loss is felt
+SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
 STORE = 100 << 20  # bytes of each node's object store
 TWO, ONE = Crew("cpu", 2, 1), Crew("cpu", 1, 1)
 
@@ -47,7 +48,7 @@ def cluster() -> Iterator[Cluster]:
 def test_a_training_goes_on_with_the_nodes_that_are_left(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for seed in range(5):
-        Image.fromarray(landscape(seed=seed)).save(tmp_path / "in" / f"{seed}.png")
+        Image.fromarray(landscape(240, 180, seed=seed)).save(tmp_path / "in" / f"{seed}.png")  # too large to be inlined
     environment = {**os.environ, "RAY_ADDRESS": cluster.address, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
     job = [sys.executable, "-m", "jobs.train", str(tmp_path / "in"), str(tmp_path / "out"), *SMALL]
     log = tmp_path / "log"
@@ -75,19 +76,29 @@ class _Run:
     threads: int
 
 
-def _fitted(monkeypatch: pytest.MonkeyPatch, look: Callable[[], Crew]) -> tuple[list[Crew], Exception | None]:
+def _fitted(
+    monkeypatch: pytest.MonkeyPatch,
+    look: Callable[[], Crew],
+    failure: Exception | None = None,
+    epochs: Iterator[int] | None = None,
+) -> tuple[list[Crew], Exception | None]:
     """Which crews are started where only one worker has room, and `look` says what the cluster has by then."""
     started: list[Crew] = []
 
     def train(run: Any, crew: Crew) -> None:
         started.append(crew)
         if crew.workers > 1:
-            raise ControllerError(TimeoutError())
+            raise ControllerError(failure or WorkerGroupStartupTimeoutError(crew.workers))
 
     monkeypatch.setattr(training_fitting, "_train", train)
+    monkeypatch.setattr(training_fitting, "_epochs_done", lambda run: next(epochs) if epochs else 0)
     fitting = Fitting(_Run(1), TWO, look)  # type: ignore[arg-type]
     assert fitting.over(10)
     return started, fitting.error
+
+
+def _too_little() -> Crew:
+    raise UsageError("--workers is 2")
 
 
 def test_fewer_workers_go_on_once_the_loss_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +107,28 @@ def test_fewer_workers_go_on_once_the_loss_is_known(monkeypatch: pytest.MonkeyPa
 
 
 def test_as_many_workers_as_were_asked_for_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def too_little() -> Crew:
-        raise UsageError("--workers is 2")
-
-    started, error = _fitted(monkeypatch, too_little)
-    assert started == [TWO] * training_fitting.STARTS
+    started, error = _fitted(monkeypatch, _too_little)
+    assert started == [TWO] * STARTS
     assert isinstance(error, ClusterError)
-    assert "2 workers on cpu could not be started (TimeoutError); run the same command again, with fewer" in str(error)
+    assert "2 workers on cpu could not be started (The worker group startup timed out" in str(error)
+    assert "; run the same command again, with fewer" in str(error)
+
+
+def test_the_crew_that_failed_last_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([TWO] * (STARTS - 1) + [ONE])
+    started, error = _fitted(monkeypatch, lambda: next(looks))
+    assert started == [TWO] * STARTS
+    assert "2 workers on cpu" in str(error)
+
+
+def test_the_count_of_starts_begins_anew_with_an_epoch_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = iter([0, 0, 0, *[7] * STARTS])
+    assert len(_fitted(monkeypatch, _too_little, epochs=epochs)[0]) == 3 + STARTS
+
+
+def test_other_failures_than_a_lack_of_room_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = CheckpointManagerInitializationError("Traceback:\n  line 1\nthe snapshot is damaged")
+    started, error = _fitted(monkeypatch, _too_little, failure)
+    assert started == [TWO]
+    assert isinstance(error, ClusterError)
+    assert "Ray ended the training (the snapshot is damaged); run the same command again" in str(error)

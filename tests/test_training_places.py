@@ -11,8 +11,9 @@ from jobs.training_driver import Driver
 from jobs.training_places import check_same
 from jobs.training_run import Picture, State
 from pipeline.errors import NotFound, StorageError, UsageError
+from pipeline.manifest import Manifest
 from pipeline.plan import Selection
-from pipeline.records import Record
+from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
 from pipeline.training_files import TrainingFiles, training_files
 from pipeline.training_photos import Reading, ReadPictures
@@ -65,28 +66,48 @@ def test_own_results_are_no_training_photos_even_through_a_link(photos: Path, tm
     assert len(files.records) == 3
 
 
-def _enhanced(folder: Path) -> Path:
-    """A destination of the photo job."""
-    (folder / "_nightlift" / "manifest").mkdir(parents=True)
-    (folder / "_nightlift" / "manifest" / "part.parquet").write_bytes(b"rows")
-    Image.fromarray(landscape(seed=9)).save(folder / "enhanced.png")
+def _enhanced(folder: Path, *names: str) -> Path:
+    """A folder into which the photo job has written `names`."""
+    manifest = Manifest(Storage(), str(folder), "f", {})
+    outputs = [folder / name for name in names]
+    manifest.append(
+        Outcome(source=f"/in/{out.name}", version="v", destination=str(out), outcome="done", bytes_out=9)
+        for out in outputs
+    )
+    manifest.close()
+    for out in outputs:
+        Image.fromarray(landscape(seed=9)).save(out)
     return folder
 
 
-def _found(*sources: Path | str, limit: int | None = None) -> tuple[list[str], list[str]]:
+def _found(*sources: Path | str, limit: int | None = None) -> tuple[list[str], dict[str, int]]:
     files = training_files(Storage(), [str(source) for source in sources], "/nowhere", Selection(), limit)
-    return sorted(Path(record.source).name for record in files.records), [Path(name).name for name in files.results]
+    names = sorted(Path(record.source).name for record in files.records)
+    return names, {Path(folder).name: count for folder, count in files.results.items()}
 
 
 def test_enhanced_photos_below_a_source_are_left_out_unless_they_are_named(photos: Path) -> None:
-    bright = _enhanced(photos / "bright")
-    assert _found(photos) == (["0.png", "1.png", "2.png"], ["bright"])
-    assert _found(f"{photos}/*/*.png", photos / "0.png") == (["0.png"], ["bright"])
-    assert _found(bright) == (["enhanced.png"], [])
-    assert _found(f"{bright}/*.png") == (["enhanced.png"], [])
-    assert _found(photos, bright) == (["0.png", "1.png", "2.png", "enhanced.png"], [])
+    bright = _enhanced(photos / "bright", "enhanced.png")
+    assert _found(photos) == (["0.png", "1.png", "2.png"], {"bright": 1})
+    assert _found(bright) == (["enhanced.png"], {})
+    assert _found(f"{bright}/*.png") == (["enhanced.png"], {})
+    assert _found(photos, bright) == (["0.png", "1.png", "2.png", "enhanced.png"], {})
     with pytest.raises(NotFound, match=r"no files there; .*bright: nightlift's own results"):
-        _found(f"{photos}/*/*.png")
+        training_files(Storage(), [str(photos)], "/nowhere", Selection(exclude=("[0-9].png",)), None)
+
+
+def test_originals_beside_enhanced_photos_count(photos: Path) -> None:
+    _enhanced(photos, "0-bright.png", "1-bright.png")
+    assert _found(photos.parent) == (["0.png", "1.png", "2.png"], {"photos": 2})
+    (photos / "sheets").mkdir()
+    for name in ("losses.png", "sheets/epoch-0001.png", "sheets/holiday.png"):
+        Image.fromarray(landscape()).save(photos / name)
+    assert _found(photos.parent) == (["0.png", "1.png", "2.png", "holiday.png"], {"photos": 4})
+
+
+def test_a_folder_of_enhanced_photos_that_was_moved_is_left_out_whole(photos: Path) -> None:
+    _enhanced(photos / "bright", "a.png", "b.png").rename(photos / "moved")
+    assert _found(photos) == (["0.png", "1.png", "2.png"], {"moved": 2})
 
 
 def test_a_limit_takes_from_all_sources_in_turn(photos: Path, tmp_path: Path) -> None:
@@ -111,7 +132,7 @@ def test_other_files_than_it_began_with_are_told_by_name(tmp_path: Path) -> None
         files=begun,
     )
     names = [("b.jpg", 20), *((f"{number}.jpg", 1) for number in range(5)), ("c.jpg", 3)]
-    now = TrainingFiles(records=[], refused=[], names=names, results=[])
+    now = TrainingFiles(records=[], refused=[], names=names, results={})
     check_same({"seed": 0, "files": "4 (x)"}, now, state, "/out")
     with pytest.raises(UsageError) as told:
         check_same({"seed": 0, "files": "7 (y)"}, now, state, "/out")

@@ -35,13 +35,7 @@ def tagged_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
 
 def grey_to_srgb(icc: bytes) -> list[int] | None:
     """The 256 sRGB levels for the 256 levels of a grey profile; None where the profile is unusable."""
-    levels = Image.frombytes("L", (256, 1), bytes(range(256)))
-    try:
-        converted = ImageCms.profileToProfile(
-            levels, ImageCms.ImageCmsProfile(BytesIO(icc)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (OSError, ImageCms.PyCMSError):
-        return None
+    converted = _converted(Image.frombytes("L", (256, 1), bytes(range(256))), _profile(icc))
     return None if converted is None else list(converted.getchannel("G").tobytes())
 
 
