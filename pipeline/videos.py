@@ -92,7 +92,7 @@ class SegmentResult:
 class Inspect:
     """Reference -> what the video holds, and its segments.
 
-    Raises as `probe` does, TooLarge, Unsupported (nothing to encode it with), and what `Storage` raises.
+    Raises as `probe` does, Damaged (cut short, and damage is not kept), TooLarge, Unsupported (nothing to encode it with), and what `Storage` raises.
     """
 
     def __init__(self, storage: Storage, settings: VideoSettings) -> None:
@@ -103,6 +103,10 @@ class Inspect:
             info = probe(file)
         if info.width_px * info.height_px > self.settings.max_pixels:
             raise TooLarge(f"{info.width_px}x{info.height_px} pixels; raise --max-frame-pixels above their product")
+        if info.missing_s and self.settings.on_damage == "fail":
+            raise Damaged(
+                f"cut short, its last {info.missing_s:.1f} s are not there; --on-damage keep takes what there is"
+            )
         _encoding(record, info, self.settings)
         return info, cut(info, self.settings.frames_per_segment)
 
@@ -270,6 +274,8 @@ def _describe(
 def _notes(info: VideoInfo, results: Sequence[SegmentResult], settings: VideoSettings) -> list[str]:
     """What is not as it was in the source, but for the encoding and the container."""
     notes = []
+    if info.missing_s:
+        notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are not there")
     if info.cut_off:
         notes.append(f"it begins with {info.cut_off} frames that need a keyframe which is not there; they are left out")
     missing, corrupt = sum(result.missing for result in results), sum(result.corrupt for result in results)

@@ -267,12 +267,13 @@ def test_a_cut_file_gives_what_can_be_decoded_or_fails_as_asked(tmp_path: Path) 
     outcome, written = _done(record)
     assert 15 < outcome.frames < 40
     assert times(written) == times(whole)[: outcome.frames]
+    assert any("cut short" in note for note in outcome.notes)
+    strict = _run(record, replace(SETTINGS, on_damage="fail"))
+    assert (strict.outcome, strict.code) == ("failed", "damaged")
 
 
 def test_broken_packets_are_told(tmp_path: Path) -> None:
     whole = bytearray(clip(streets(40), "matroska", time_base=Fraction(1, 1000)))
-    with av.open(str(tmp_path / "w.mkv"), "w", format="matroska") as _:
-        pass
     at = len(whole) // 2
     whole[at : at + 300] = bytes(range(1, 256)) + bytes(45)
     record = _record(tmp_path, "a.mkv", bytes(whole))

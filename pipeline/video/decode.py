@@ -34,7 +34,7 @@ def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: i
     keyframes, at last at the beginning of the file: what is still broken then is damaged.
     """
     for entry in _entries(info, info.pts[first]):
-        shots = dropwhile(lambda shot: shot.rank < first, _from(file, info, entry, threads))
+        shots = dropwhile(lambda shot: shot.rank < first, _from(file, info, entry, info.pts[first], threads))
         shot = next(shots, None)
         if entry is None or (shot is not None and shot.rank == first and not shot.frame.is_corrupt):
             while shot is not None and shot.rank < end:
@@ -52,8 +52,11 @@ def _entries(info: VideoInfo, pts: int) -> Iterator[int | None]:
     yield None
 
 
-def _from(file: BinaryIO, info: VideoInfo, entry: int | None, threads: int) -> Iterator[Shot]:
-    """All frames from a keyframe on, as far as they can be decoded; none where it cannot be found."""
+def _from(file: BinaryIO, info: VideoInfo, entry: int | None, latest: int, threads: int) -> Iterator[Shot]:
+    """All frames from a keyframe on, as far as they can be decoded; none where the search ends behind `latest`, a pts.
+
+    A container without an index (MPEG-TS) may be entered behind the keyframe that was asked for, at the next one.
+    """
     file.seek(0)
     with opened(file) as (container, _):
         stream = next(stream for stream in container.streams.video if stream.index == info.stream)
@@ -64,7 +67,7 @@ def _from(file: BinaryIO, info: VideoInfo, entry: int | None, threads: int) -> I
             container.seek(entry, stream=stream)
             packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
             keyframe = next(packets, None)
-            if keyframe is None or keyframe.pts is None or keyframe.pts > entry:
+            if keyframe is None or keyframe.pts is None or keyframe.pts > latest:
                 return
             packets = chain([keyframe], packets)
         if info.codec == "h264":

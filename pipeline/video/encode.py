@@ -58,7 +58,7 @@ NUMBERED = {  # the same in the numbers of other encoders
 }
 QUALITY_OPTION = {"nvenc": "cq", "qsv": "global_quality", "amf": "qp_i"}
 IDENTITY = "comment"  # metadata of a segment file
-CODINGS = {"av1", "dnxhd", "ffv1", "h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "prores", "vp8", "vp9"}
+CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # that films are kept in
 OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # FFmpeg does not tell
 
 
@@ -78,6 +78,11 @@ class EncodeSettings:
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in available_encoders():
             raise UsageError(f"there is no encoder {self.codec}; there are: {', '.join(available_encoders())}")
+        if self.pixel_format is not None:
+            try:
+                VideoFormat(self.pixel_format)
+            except ValueError as error:
+                raise UsageError(f"there is no pixel format {self.pixel_format}; try yuv420p or yuv420p10le") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +109,7 @@ class Encoding:
 
 @cache
 def available_encoders() -> list[str]:
-    """Names of this PyAV's encoders for codings that films are kept in; those of hardware may still find none."""
+    """Names of this PyAV's encoders for CODINGS; those of hardware may still find none."""
     names = []
     for name in codecs_available:
         try:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ from pipeline.video.color import UNSPECIFIED, Colours
 from pipeline.video.opening import decoder, opened, reason
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, but for progressive and unknown
+SHORT_S, SHORT_SHARE = 0.5, 0.02  # what a header may promise too much, in seconds and as a share of its length
 FRAMES_SEEN = 8  # that are decoded in search for interlaced ones
 
 
@@ -56,6 +57,8 @@ class VideoInfo:
     """Nine numbers as in the container (ISO/IEC 14496-12, tkhd); None where there is none."""
     interlaced: bool
     alpha: bool
+    missing_s: float = 0.0
+    """What the file's header promises beyond its last packet, where that is much: the file was cut short."""
     cut_off: int = 0
     """Packets at the beginning that belong to a keyframe before it, which is not in the file."""
     mastering: dict[str, str] = field(default_factory=dict)
@@ -76,7 +79,10 @@ def probe(file: BinaryIO) -> VideoInfo:
         packets, context = _Packets(stream.codec_context.name), decoder(stream)
         shown: list[VideoFrame] = []
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux():
+                packets.note_end(packet)
+                if packet.stream_index != stream.index:
+                    continue
                 packets.add(packet)
                 if len(shown) < FRAMES_SEEN:
                     shown += _decoded(packet, packets, context)
@@ -84,7 +90,11 @@ def probe(file: BinaryIO) -> VideoInfo:
             packets.problem = error  # what came before it is what there is
         if not shown:
             raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); try to play it, or convert it")
-        return _info(container.format.name, stream, packets, shown)
+        promised_s = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
+        missing_s = promised_s - packets.end_s
+        is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)
+        info = _info(container.format.name, stream, packets, shown)
+        return replace(info, missing_s=float(missing_s)) if is_short else info
 
 
 class _Packets:
@@ -96,7 +106,12 @@ class _Packets:
         self.dts: list[int | None] = []
         self.keyframes: list[int | None] = []
         self.durations: dict[int | None, int] = {}
+        self.end_s = Fraction(0)  # of all streams
         self.problem: Exception | None = None
+
+    def note_end(self, packet: "Packet[Any]") -> None:
+        if packet.pts is not None and packet.time_base is not None:
+            self.end_s = max(self.end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
 
     def add(self, packet: "Packet[Any]") -> None:
         """Packets that show nothing do not count: outside of the edit list, or hidden frames of VP8."""
