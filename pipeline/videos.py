@@ -92,7 +92,8 @@ class SegmentResult:
 class Inspect:
     """Reference -> what the video holds, and its segments.
 
-    Raises as `probe` does, Damaged (cut short, and damage is not kept), TooLarge, Unsupported (nothing to encode it with), and what `Storage` raises.
+    Raises as `probe` does, Damaged (cut short, and damage is not kept), TooLarge, Unsupported (nothing to encode it
+    with), and what `Storage` raises.
     """
 
     def __init__(self, storage: Storage, settings: VideoSettings) -> None:
