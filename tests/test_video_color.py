@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from pipeline.video.color import Colours, Conversion
 from pipeline.video.transfer import HDR, TOP, for_curves, from_curves, tables, to_sdr
@@ -101,3 +102,18 @@ def test_frames_of_another_size_come_out_in_that_of_the_video() -> None:
     large = Conversion(Colours(), Colours(), pixel_format="yuv420p", size=(96, 64), hdr="keep", deep=False)
     frame = large.frame(street(0), None)  # type: ignore[arg-type]
     assert conversion(Colours(), "yuv420p").rgb(frame).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("pixel_format", ["yuva420p", "yuva444p10le"])
+def test_alpha_of_any_depth_is_kept_to_the_last_column(pixel_format: str) -> None:
+    decoded = VideoFrame(64, 48, pixel_format)
+    for plane in decoded.planes:
+        plane.update(np.arange(plane.buffer_size, dtype=np.uint8) % 3)
+    deep = pixel_format.endswith("le")
+    conversion = Conversion(Colours(), Colours(), pixel_format=pixel_format, size=(64, 48), hdr="keep", deep=deep)
+    frame = conversion.frame(conversion.rgb(decoded), decoded)
+    before, after = (
+        np.frombuffer(memoryview(each.planes[3]), np.uint8).reshape(48, -1)[:, : 64 * (1 + deep)]
+        for each in (decoded, frame)
+    )
+    assert np.array_equal(before, after)

@@ -123,7 +123,8 @@ class Conversion:
         if self.pixel_format.startswith("yuva") and decoded.format.name == self.pixel_format:
             rows, alpha = (np.frombuffer(memoryview(each.planes[3]), np.uint8) for each in (frame, decoded))
             into, out_of = (x.reshape(self.height, -1) for x in (rows, alpha))
-            into[:, : self.width] = out_of[:, : self.width]
+            row_bytes = self.width * (1 if frame.format.components[3].bits == 8 else 2)
+            into[:, :row_bytes] = out_of[:, :row_bytes]
         frame.color_range, frame.colorspace = self.written.range, self.written.matrix
         frame.color_trc, frame.color_primaries = self.written.transfer, self.written.primaries
         return frame

@@ -151,6 +151,8 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     pixel_format = settings.pixel_format or _pixel_format(info, codec, deep)
     if pixel_format != info.pixel_format.replace("yuvj", "yuv"):
         notes.append(f"{info.pixel_format} is written as {pixel_format}")
+    if info.alpha and pixel_format != info.pixel_format:
+        notes.append(f"its transparency is lost: {codec} has no {info.pixel_format}")
     colours = SDR if to_sdr else info.colours
     if to_sdr:
         notes.append(f"{info.colours.hdr} is written as SDR")
