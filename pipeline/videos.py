@@ -22,10 +22,11 @@ from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 from pipeline.storage import join as join_url
 from pipeline.video.color import Hdr, mean_luma
-from pipeline.video.encode import EncodeSettings, Encoding, choose, encoder, muxer_of
+from pipeline.video.encode import EncodeSettings, Encoding, choose, muxer_of
 from pipeline.video.enhance import Clock, Enhancement
 from pipeline.video.mux import Picture, join
 from pipeline.video.probe import VideoInfo, probe
+from pipeline.video.segment_files import encoder
 from pipeline.video.segments import Segment, cut
 from pipeline.video.smoothing import Window
 

@@ -8,7 +8,7 @@ filters.py    deinterlacing, denoising over time
 color.py      frames <-> RGB; transfer.py: HLG and PQ
 scenes.py     where scenes begin; smoothing.py: curve maps over time
 enhance.py    the frames of a segment, enhanced
-encode.py     encoders and their settings; segment files
+encode.py     encoders and their settings; segment_files.py: frames through them
 mux.py        segments joined with all other streams; kept.py: what got lost
 sampling.py   still frames, evenly spread over a video
 """

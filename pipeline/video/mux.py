@@ -22,10 +22,11 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
-from pipeline.video.encode import IDENTITY, Encoding, tag
+from pipeline.video.encode import Encoding
 from pipeline.video.kept import STRUCTURE, lost
 from pipeline.video.opening import opened_container
 from pipeline.video.probe import VideoInfo
+from pipeline.video.segment_files import IDENTITY, tag
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
 ISO = ("mp4", "mov", "3gp")  # muxers of ISO/IEC 14496-12 and its relatives
