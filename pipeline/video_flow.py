@@ -9,6 +9,7 @@ until they are joined: so nothing asks for a shared disk, and a run that was kil
 import hashlib
 import pickle
 import time
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -68,6 +69,8 @@ class VideoFlow:
         A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`.
         """
         configure_ray_data()
+        # a video of fewer segments than there are workers is nothing to warn of
+        warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
         DataContext.get_current().execution_no_progress_timeout_s = -1  # one segment may take long
         blocks = blocks_of(len(records), INSPECTIONS)
         dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)

@@ -1,6 +1,7 @@
 """Which encoder a source gets, and how it is set."""
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,11 @@ def test_muxers() -> None:
     assert [muxer_of(name) for name in ("a.mp4", "a.MKV", "a.m2ts")] == ["mp4", "matroska", "mpegts"]
     with pytest.raises(UsageError, match=r"\.avi is not written"):
         muxer_of("a.avi")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"codec": "nonsense"}, {"crf": 99}, {"crf": -5}, {"preset": "nonsense"}, {"pixel_format": "nonsense"}]
+)
+def test_wrong_settings_are_wrong_usage(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=str(next(iter(wrong.values())))):
+        EncodeSettings(**wrong)

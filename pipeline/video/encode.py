@@ -51,6 +51,7 @@ NUMBERED = {  # the same in the numbers of other encoders
     "libvpx": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
     "libvpx-vp9": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
 }
+WORST_CRF = 63  # of VP9 and AV1
 QUALITY_OPTION = {"nvenc": "cq", "qsv": "global_quality", "amf": "qp_i"}
 CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # that films are kept in
 OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # FFmpeg does not tell
@@ -72,11 +73,18 @@ class EncodeSettings:
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in available_encoders():
             raise UsageError(f"there is no encoder {self.codec}; there are: {', '.join(available_encoders())}")
+        if self.crf is not None and not 0 <= self.crf <= WORST_CRF:
+            raise UsageError(f"--crf is {self.crf}; it must be between 0 and {WORST_CRF}, or 51 for H.264 and HEVC")
+        own_words = self.codec is not None and not self.codec.startswith("lib")
+        if not (self.preset is None or self.preset in PRESETS or self.preset.isdigit() or own_words):
+            raise UsageError(f"--preset {self.preset}: there is none; choose one of {', '.join(PRESETS)}")
         if self.pixel_format is not None:
             try:
                 VideoFormat(self.pixel_format)
             except ValueError as error:
-                raise UsageError(f"there is no pixel format {self.pixel_format}; try yuv420p or yuv420p10le") from error
+                raise UsageError(
+                    f"--pixel-format {self.pixel_format}: there is none; try yuv420p or yuv420p10le"
+                ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
