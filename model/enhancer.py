@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
 from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
+from model.kernels import apply_curves
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
@@ -105,9 +106,17 @@ class Enhancer:
             found.update(zip(batch, self._estimated([images[index] for index in batch]), strict=True))
         return [found[index] for index in range(len(images))]
 
-    @torch.inference_mode()
     def apply(self, image: Pixels, maps: CurveMaps) -> Pixels:
-        """Apply curve maps to an image at full size, and denoise it, in bands of rows; dtype and shape stay."""
+        """Apply curve maps to an image at full size, and denoise it; dtype and shape stay."""
+        alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
+        if self.device.type == "cpu" and alike and not self.look.denoise:
+            passes = [maps_1KMHW[0].numpy() for maps_1KMHW in maps.passes]
+            return apply_curves(image, passes, maps.factor, self.look.iterations)
+        return self._applied(image, maps)
+
+    @torch.inference_mode()
+    def _applied(self, image: Pixels, maps: CurveMaps) -> Pixels:
+        """The same for every look and device, in torch, in bands of rows."""
         height, width, _ = image.shape
         white = float(np.iinfo(image.dtype).max)
         halo = HALO_PX if self.look.denoise else 0
