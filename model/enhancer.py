@@ -88,8 +88,10 @@ class Enhancer:
         self.device = torch.device(device)
         self.dtype = _dtype(precision, self.device)
         self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
-        network = deepcopy(checkpoint.network)  # the caller's stays where and as it is
-        self.network = network.to(self.device, self.dtype).requires_grad_(False).eval()
+        network: Any = deepcopy(checkpoint.network)  # the caller's stays where and as it is; torch's types lack `to`s
+        # channels last: the convolutions of a CPU are about twice as fast, and as exact
+        network = network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        self.network = network.requires_grad_(False).eval()
 
     def enhance(self, images: Sequence[Pixels]) -> list[Pixels]:
         """Enhance images of any sizes; each comes back in its own shape and dtype."""
@@ -181,7 +183,8 @@ class Enhancer:
     def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
         passes = []
         for _ in range(self.look.passes):
-            maps = self.network(image_BCHW.to(self.dtype)).float() * self.look.strength
+            x = image_BCHW.to(self.dtype).contiguous(memory_format=torch.channels_last)
+            maps = self.network(x).contiguous().float() * self.look.strength
             passes.append(maps.clamp_(-1, 1))
             if len(passes) < self.look.passes:
                 image_BCHW = apply_curve(image_BCHW, passes[-1], self.look.iterations)
