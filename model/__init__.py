@@ -1,5 +1,6 @@
 """The network and its mathematics: torch in, torch out. No media files, no Ray, no codecs."""
 
+from model.apply import Coding
 from model.curves import apply_curve
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
 from model.enhancer import CurveMaps, Enhancer, Look, Precision
@@ -9,6 +10,7 @@ __all__ = [
     "DEFAULT_WEIGHTS",
     "Architecture",
     "Checkpoint",
+    "Coding",
     "CurveMaps",
     "CurveNetwork",
     "DCENet",

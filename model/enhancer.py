@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.apply import Coding, Plane, apply_curves, apply_curves_to_planes
 from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
 from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
-from model.kernels import apply_curves
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
@@ -111,10 +111,20 @@ class Enhancer:
     def apply(self, image: Pixels, maps: CurveMaps) -> Pixels:
         """Apply curve maps to an image at full size, and denoise it; dtype and shape stay."""
         alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
-        if self.device.type == "cpu" and alike and not self.look.denoise:
-            passes = [maps_1KMHW[0].numpy() for maps_1KMHW in maps.passes]
-            return apply_curves(image, passes, maps.factor, self.look.iterations)
+        if self.is_fused and alike:
+            return apply_curves(image, _arrays(maps), maps.factor, self.look.iterations)
         return self._applied(image, maps)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the curve is all that happens at full size, and on a CPU."""
+        return self.device.type == "cpu" and not self.look.denoise
+
+    def apply_to_planes(
+        self, planes: Sequence[Plane], enhanced: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps
+    ) -> None:
+        """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Only where the enhancer `is_fused`."""
+        apply_curves_to_planes(planes, enhanced, width, coding, _arrays(maps), maps.factor, self.look.iterations)
 
     @torch.inference_mode()
     def _applied(self, image: Pixels, maps: CurveMaps) -> Pixels:
@@ -189,6 +199,10 @@ class Enhancer:
             if len(passes) < self.look.passes:
                 image_BCHW = apply_curve(image_BCHW, passes[-1], self.look.iterations)
         return passes
+
+
+def _arrays(maps: CurveMaps) -> list[npt.NDArray[np.float32]]:
+    return [maps_1KMHW[0].numpy() for maps_1KMHW in maps.passes]
 
 
 def _tensor(image: Pixels) -> Tensor:

@@ -1,67 +1,21 @@
-"""The light-enhancement curve at full size, fused: low-resolution maps and an image give the enhanced one in one pass.
+"""The light-enhancement curve at full size, fused, as loops that numba compiles for the CPU. `apply.py` calls them.
 
-What `curves.upsample` and `curves.apply_curve` do in torch, compiled for the CPU by numba. Full-size maps are never
-made: the rows of the image that lie between two rows of maps are worked together, a tile of TILE values at a time, with
-the tile's part of those two rows in the core's nearest cache. Loops over a tile are of constant length and without
-branches, of which the compiler makes vector code. All arithmetic is that of float32 in the order of the reference: maps
-of the image's own size give the very same bits.
+What `curves.upsample` and `curves.apply_curve` do in torch, without full-size maps: the rows of the image that lie
+between two rows of maps are worked together, a tile of TILE values at a time, with the tile's part of those two rows in
+the core's nearest cache. Loops over a tile are of constant length and without branches, of which the compiler makes
+vector code. All arithmetic is that of float32 in the order of the reference.
 
-A value is one channel of one pixel: an image is H x (W * C) of them, as they lie in memory. Tensor suffixes: K maps,
-M channels of a map (C or 1), H height, W width, C channels of the image, V values of a row, L of a row of maps,
-T of a tile.
+Suffixes: K maps, H height, V values of a row of the image (channels of a pixel side by side), L values of a row of
+maps, S samples of a line of a plane (with what pads it), T values of a tile.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWxC
-Floats = npt.NDArray[np.float32]
-
-TILE = 384  # values: eight maps, twice, take 24 kB
-
-
-def apply_curves(image_HWC: Pixels, passes: Sequence[Floats], factor: int, iterations: int) -> Pixels:
-    """Apply curve maps to an image.
-
-    `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
-    ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass; those beyond its maps repeat the last
-    one. Returns an image of the same shape and dtype.
-    """
-    height, width, channels = image_HWC.shape
-    counts = [len(maps_KMHW) for maps_KMHW in passes]
-    firsts = accumulate(counts[:-1], initial=0)
-    steps = [
-        first + min(step, count - 1) for first, count in zip(firsts, counts, strict=True) for step in range(iterations)
-    ]
-    image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
-    enhanced_HV = np.empty_like(image_HV)
-    maps_KMHW = np.concatenate(passes)
-    count, map_channels, map_rows, map_columns = maps_KMHW.shape
-    maps_HKL = np.ascontiguousarray(maps_KMHW.transpose(2, 0, 3, 1)).reshape(
-        map_rows, count, map_columns * map_channels
-    )
-    columns = _columns(width, channels, factor, map_columns, map_channels)
-    _lift(image_HV, enhanced_HV, maps_HKL, np.array(steps, np.int64), factor, columns)
-    return enhanced_HV.reshape(image_HWC.shape)
-
-
-def _columns(width: int, channels: int, factor: int, map_columns: int, map_channels: int) -> tuple[Any, Any, Any]:
-    """For every value of a row: the values of a row of maps before and after it, and its place between them, 0 to 1.
-
-    Pixel p of the image lies at (p + 1/2) / factor - 1/2; beyond the first and the last map pixel it is that one's.
-    """
-    at = 2 * np.arange(width) + 1 - factor
-    before = at // (2 * factor)
-    place = (at - before * 2 * factor).astype(np.float32) / np.float32(2 * factor)
-    channel = np.arange(channels) % map_channels
-    columns = (np.clip(column, 0, map_columns - 1)[:, None] for column in (before, before + 1))
-    one, other = ((column * map_channels + channel).ravel() for column in columns)
-    return one, other, np.repeat(place, channels)
+TILE = 384  # values: eight maps, twice, take 24 kB. Even, so that no chroma sample is in two tiles
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
@@ -142,13 +96,13 @@ def _widen(wide_KV, maps_KL, before_V, after_V, place_V):  # type: ignore[no-unt
     """A row of maps, interpolated to all values of a row of the image."""
     for k in range(len(maps_KL)):
         line_L, wide_V = maps_KL[k], wide_KV[k]
-        for v in range(len(wide_V)):
+        for v in range(len(before_V)):
             one = line_L[before_V[v]]
             wide_V[v] = one + place_V[v] * (line_L[after_V[v]] - one)
 
 
 @_compiled
-def _lift(image_HV, enhanced_HV, maps_HKL, steps, factor, columns):  # type: ignore[no-untyped-def]
+def lift(image_HV, enhanced_HV, maps_HKL, steps, factor, columns):  # type: ignore[no-untyped-def]
     height, row_values = image_HV.shape
     map_rows, count, _ = maps_HKL.shape
     white = np.float32(np.iinfo(image_HV.dtype).max)
@@ -156,18 +110,140 @@ def _lift(image_HV, enhanced_HV, maps_HKL, steps, factor, columns):  # type: ign
     maps_KT, rises_KT = np.zeros((count, TILE), np.float32), np.zeros((count, TILE), np.float32)
     tile_T = np.zeros(TILE, np.float32)
     _widen(below_KV, maps_HKL[0], *columns)
-    top = 0
+    first = 0
     for map_row in range(map_rows + 1):  # the rows whose centres lie between that of this row of maps and the last
-        bottom = min(height, factor // 2 + map_row * factor) if map_row < map_rows else height
+        end = min(height, factor // 2 + map_row * factor) if map_row < map_rows else height
         above_KV, below_KV = below_KV, above_KV
         _widen(below_KV, maps_HKL[min(map_row, map_rows - 1)], *columns)
         for left in range(0, row_values, TILE):
             right = min(left + TILE, row_values)
             maps_KT[:, : right - left] = above_KV[:, left:right]
             rises_KT[:, : right - left] = below_KV[:, left:right] - above_KV[:, left:right]
-            for y in range(top, bottom):
+            for y in range(first, end):
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 _load(tile_T, image_HV[y, left:right], white)
                 _take_steps(tile_T, maps_KT, rises_KT, place, steps)
                 _store(enhanced_HV[y, left:right], tile_T, white)
-        top = bottom
+        first = end
+
+
+@_compiled
+def _spread(chroma_T, samples, across, grey, span):  # type: ignore[no-untyped-def]
+    """Chroma of a tile's pixels, -1/2 to 1/2."""
+    if across == 2 and len(samples) == TILE // 2:
+        for i in range(TILE // 2):
+            chroma = (np.float32(samples[i]) - grey) / span
+            chroma_T[2 * i] = chroma
+            chroma_T[2 * i + 1] = chroma
+    else:
+        for i in range(min(TILE, across * len(samples))):
+            chroma_T[i] = (np.float32(samples[i // across]) - grey) / span
+
+
+@_compiled
+def _gathered(sums, chroma_T, pixels, across):  # type: ignore[no-untyped-def]
+    """Add to each chroma sample what the pixels under it ask for, in sum as many as `across`."""
+    if across == 2 and pixels == TILE:
+        for i in range(TILE // 2):
+            sums[i] += chroma_T[2 * i] + chroma_T[2 * i + 1]
+    elif across == 2:
+        for i in range(len(sums)):
+            sums[i] += chroma_T[2 * i] + chroma_T[min(2 * i + 1, pixels - 1)]
+    else:
+        for i in range(pixels):
+            sums[i] += chroma_T[i]
+
+
+@_compiled
+def _to_rgb(red_T, green_T, blue_T, planes, weights):  # type: ignore[no-untyped-def]
+    """Clipped: what lies outside of RGB has no curve."""
+    luma_T, of_blue_T, of_red_T = planes
+    red, green, blue = weights
+    of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
+    red_of_green, blue_of_green = of_red * red / green, of_blue * blue / green
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(TILE):
+        y, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
+        red_T[i] = min(max(y + of_red * cr, zero), one)
+        green_T[i] = min(max(y - red_of_green * cr - blue_of_green * cb, zero), one)
+        blue_T[i] = min(max(y + of_blue * cb, zero), one)
+
+
+@_compiled
+def _from_rgb(planes, red_T, green_T, blue_T, weights):  # type: ignore[no-untyped-def]
+    luma_T, of_blue_T, of_red_T = planes
+    red, green, blue = weights
+    of_red, of_blue = np.float32(0.5) / (np.float32(1) - red), np.float32(0.5) / (np.float32(1) - blue)
+    for i in range(TILE):
+        y = red * red_T[i] + green * green_T[i] + blue * blue_T[i]
+        luma_T[i] = y
+        of_blue_T[i] = (blue_T[i] - y) * of_blue
+        of_red_T[i] = (red_T[i] - y) * of_red
+
+
+@_compiled
+def _read(values_T, samples, black, span):  # type: ignore[no-untyped-def]
+    if len(samples) == TILE:
+        for i in range(TILE):
+            values_T[i] = (np.float32(samples[i]) - black) / span
+    else:
+        for i in range(len(samples)):
+            values_T[i] = (np.float32(samples[i]) - black) / span
+
+
+@_compiled
+def _write(samples, values, scale, black, top):  # type: ignore[no-untyped-def]
+    """`scale`: codes of one unit of `values`."""
+    if len(samples) == TILE:
+        for i in range(TILE):
+            samples[i] = np.int32(min(max(np.rint(values[i] * scale + black), np.float32(0)), top))
+    else:
+        for i in range(len(samples)):
+            samples[i] = np.int32(min(max(np.rint(values[i] * scale + black), np.float32(0)), top))
+
+
+@_compiled
+def lift_planes(planes, enhanced, subsampling, numbers, maps_HKL, steps, factor, columns):  # type: ignore[no-untyped-def]
+    (luma_HS, blue_HS, red_HS), (new_luma_HS, new_blue_HS, new_red_HS) = planes, enhanced
+    across, down = subsampling
+    red, green, blue, black, span, grey, chroma_span, top = numbers
+    weights = red, green, blue
+    height, width = len(luma_HS), len(columns[0])
+    map_rows, count, _ = maps_HKL.shape
+    above_KV, below_KV = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
+    maps_KT, rises_KT = np.zeros((count, TILE), np.float32), np.zeros((count, TILE), np.float32)
+    red_T, green_T, blue_T = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
+    coded = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
+    blue_sums, red_sums = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    _widen(below_KV, maps_HKL[0], *columns)
+    first = 0
+    for map_row in range(map_rows + 1):
+        end = min(height, factor // 2 + map_row * factor) if map_row < map_rows else height
+        above_KV, below_KV = below_KV, above_KV
+        _widen(below_KV, maps_HKL[min(map_row, map_rows - 1)], *columns)
+        for left in range(0, width, TILE):
+            right = min(left + TILE, width)
+            under = slice(left // across, (right + across - 1) // across)
+            maps_KT[:, : right - left] = above_KV[:, left:right]
+            rises_KT[:, : right - left] = below_KV[:, left:right] - above_KV[:, left:right]
+            for y in range(first, end):
+                place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
+                _read(coded[0], luma_HS[y, left:right], black, span)
+                _spread(coded[1], blue_HS[y // down, under], across, grey, chroma_span)
+                _spread(coded[2], red_HS[y // down, under], across, grey, chroma_span)
+                _to_rgb(red_T, green_T, blue_T, coded, weights)
+                _take_steps(red_T, maps_KT, rises_KT, place, steps[0])
+                _take_steps(green_T, maps_KT, rises_KT, place, steps[1])
+                _take_steps(blue_T, maps_KT, rises_KT, place, steps[2])
+                _from_rgb(coded, red_T, green_T, blue_T, weights)
+                _write(new_luma_HS[y, left:right], coded[0], span, black, top)
+                if y % down == 0:
+                    blue_sums[under] = 0
+                    red_sums[under] = 0
+                _gathered(blue_sums[under], coded[1], right - left, across)
+                _gathered(red_sums[under], coded[2], right - left, across)
+                if y % down == down - 1 or y == height - 1:
+                    scale = chroma_span / np.float32(across * (y % down + 1))
+                    _write(new_blue_HS[y // down, under], blue_sums[under], scale, grey, top)
+                    _write(new_red_HS[y // down, under], red_sums[under], scale, grey, top)
+        first = end

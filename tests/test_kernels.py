@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.apply import Coding, apply_curves, apply_curves_to_planes
 from model.curves import apply_curve, upsample
-from model.kernels import TILE, apply_curves
+from model.kernels import TILE
 
 
 def _reference(image: np.ndarray, passes: list[np.ndarray], factor: int, iterations: int) -> np.ndarray:
@@ -89,3 +90,75 @@ def test_a_large_photo_takes_no_more_than_itself_once_again() -> None:
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 1.2 * image.nbytes
+
+
+def _frame(height: int, width: int, coding: Coding, seed: int = 0) -> list[np.ndarray]:
+    """Planes of a dark frame without much colour, all of it inside of RGB."""
+    random, scale = np.random.default_rng(seed), 1 << (coding.depth - 8)
+    small = -(-height // coding.down), -(-width // coding.across)
+    dtype = np.uint8 if coding.depth == 8 else np.uint16
+    luma = random.integers(80 * scale, 120 * scale, (height, width))
+    return [plane.astype(dtype) for plane in (luma, *random.integers(118 * scale, 138 * scale, (2, *small)))]
+
+
+def _rgb(planes: list[np.ndarray], coding: Coding) -> np.ndarray:
+    """HxWx3 in [0, 1]; ITU-T H.273, equations 38 to 40, 44 and 45 or their kin of full range."""
+    red, blue, scale = coding.red, coding.blue, 1 << (coding.depth - 8)
+    height, width = planes[0].shape
+    y, cb, cr = (plane.astype(float) for plane in planes)
+    cb, cr = (x.repeat(coding.down, 0).repeat(coding.across, 1)[:height, :width] for x in (cb, cr))
+    top = (1 << coding.depth) - 1
+    grey = 128 * scale
+    if coding.full:
+        y, cb, cr = y / top, (cb - grey) / top, (cr - grey) / top
+    else:
+        y, cb, cr = (y - 16 * scale) / (219 * scale), (cb - grey) / (224 * scale), (cr - grey) / (224 * scale)
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    return np.stack([r, (y - red * r - blue * b) / (1 - red - blue), b], axis=2)
+
+
+CODINGS = [
+    Coding(red=0.2126, blue=0.0722, depth=8, full=False, across=2, down=2),
+    Coding(red=0.299, blue=0.114, depth=8, full=True, across=2, down=1),
+    Coding(red=0.2627, blue=0.0593, depth=10, full=False, across=1, down=1),
+    Coding(red=0.2126, blue=0.0722, depth=12, full=True, across=2, down=2),
+]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("size", [(1, 1), (35, 2 * TILE + 51), (64, TILE), (33, 20)])
+@pytest.mark.parametrize("map_channels", [1, 3])
+def test_planes_are_lifted_as_rgb_is(coding: Coding, size: tuple[int, int], map_channels: int) -> None:
+    planes, factor = _frame(*size, coding), 6
+    maps = _maps(np.empty((*size, 3)), factor, 8, map_channels) / 3
+    enhanced = [np.zeros_like(plane) for plane in planes]
+    apply_curves_to_planes(planes, enhanced, size[1], coding, [maps], factor, 8)
+    full = upsample(torch.from_numpy(maps)[None], factor, slice(0, size[0]), size[1])
+    x = torch.from_numpy(_rgb(planes, coding)).permute(2, 0, 1)[None].float().clamp(0, 1)
+    expected = apply_curve(x, full, 8)[0].permute(1, 2, 0).numpy()
+    one = 1 / (219 << (coding.depth - 8))
+    luma = np.array([coding.red, 1 - coding.red - coding.blue, coding.blue])
+    got = _rgb(enhanced, coding)
+    assert np.abs((got - expected) @ luma).max() < 0.51 * one
+    # chroma samples are means over their pixels: so are the colours of boxes of `down` x `across` of them
+    rows, columns = size[0] // coding.down, size[1] // coding.across
+    whole = (got - expected)[: rows * coding.down, : columns * coding.across]
+    boxes = whole.reshape(rows, coding.down, columns, coding.across, 3)
+    assert np.abs(boxes.mean(axis=(1, 3))).max(initial=0) < 2.5 * one
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_planes_that_the_curve_does_not_change_keep_every_sample(coding: Coding) -> None:
+    planes = _frame(41, 900, coding)
+    enhanced = [np.zeros_like(plane) for plane in planes]
+    apply_curves_to_planes(planes, enhanced, 900, coding, [np.zeros((8, 1, 6, 113), np.float32)], 8, 8)
+    for before, after in zip(planes, enhanced, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_what_pads_the_lines_of_planes_is_not_touched() -> None:
+    coding = CODINGS[0]
+    planes = [np.pad(plane, ((0, 0), (0, 13))) for plane in _frame(32, 500, coding)]
+    enhanced = [np.full_like(plane, 7) for plane in planes]
+    apply_curves_to_planes(planes, enhanced, 500, coding, [_maps(np.empty((32, 500, 3)), 8, 8, 1)], 8, 8)
+    assert all((plane[:, -13:] == 7).all() for plane in enhanced)

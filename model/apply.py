@@ -1,0 +1,114 @@
+"""Curve maps applied to an image at full size, as it lies in memory: RGB, grey, or the planes of a video frame.
+
+Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C channels of the image, V values of a row
+of the image (W * C), L values of a row of maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.kernels import lift, lift_planes
+
+Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWxC
+Floats = npt.NDArray[np.float32]
+Plane = npt.NDArray[Any]  # uint8 or uint16
+
+
+def apply_curves(image_HWC: Pixels, passes: Sequence[Floats], factor: int, iterations: int) -> Pixels:
+    """Apply curve maps to an image.
+
+    `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
+    ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass; those beyond its maps repeat the last
+    one. Returns an image of the same shape and dtype.
+    """
+    height, width, channels = image_HWC.shape
+    image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
+    enhanced_HV = np.empty_like(image_HV)
+    maps_KMHW = np.concatenate(passes)
+    count, map_channels, map_rows, map_columns = maps_KMHW.shape
+    maps_HKL = np.ascontiguousarray(maps_KMHW.transpose(2, 0, 3, 1)).reshape(map_rows, count, -1)
+    columns = _columns(width, channels, factor, map_columns, map_channels)
+    lift(image_HV, enhanced_HV, maps_HKL, _steps(passes, iterations), factor, columns)
+    return enhanced_HV.reshape(image_HWC.shape)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coding:
+    """How YUV planes code colour: formulas of ITU-T H.273, sections 8.2 and 8.3."""
+
+    red: float
+    """Share of red in luma: K_R."""
+    blue: float
+    """Likewise: K_B."""
+    depth: int
+    """Bits of a sample."""
+    full: bool
+    """Whether samples use all codes, or, of 8 bits, 16 to 235 and 16 to 240."""
+    across: int
+    """Pixels that a chroma sample covers: 1 or 2."""
+    down: int
+
+    @property
+    def numbers(self) -> tuple[np.float32, ...]:
+        """Red, green, blue, code of black, codes from black to white, code of no chroma, codes of all chroma, top."""
+        scale, top = 1 << (self.depth - 8), (1 << self.depth) - 1
+        luma, chroma = ((0, top), (1 << (self.depth - 1), top)) if self.full else ((16, 219), (128, 224))
+        codes = (*luma, *chroma) if self.full else (code * scale for code in (*luma, *chroma))
+        return tuple(map(np.float32, (self.red, 1 - self.red - self.blue, self.blue, *codes, top)))
+
+
+def apply_curves_to_planes(
+    planes: Sequence[Plane],
+    enhanced: Sequence[Plane],
+    width: int,
+    coding: Coding,
+    passes: Sequence[Floats],
+    factor: int,
+    iterations: int,
+) -> None:
+    """Apply curve maps to a YUV frame without making an RGB one.
+
+    `planes`: Y, Cb and Cr, uint8 or uint16, their lines as long as they lie in memory. `enhanced`: planes of the same
+    shapes, written to. `width`: of the frame. The rest as in `apply_curves`.
+
+    A pixel's RGB is had from its luma and the chroma sample over it, clipped to [0, 1], taken through the curve and
+    brought back; a chroma sample becomes the mean of what the pixels under it ask for. Where the curve changes nothing,
+    the same samples come out.
+    """
+    maps_KMHW = np.concatenate(passes)
+    count, map_channels, map_rows, map_columns = maps_KMHW.shape
+    # maps of the first channel, then of the second: steps go from one map to the next
+    maps_HKL = np.ascontiguousarray(maps_KMHW.transpose(2, 1, 0, 3)).reshape(map_rows, -1, map_columns)
+    steps = [_steps(passes, iterations) + count * min(channel, map_channels - 1) for channel in range(3)]
+    columns = _columns(width, 1, factor, map_columns, 1)
+    subsampling = coding.across, coding.down
+    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, maps_HKL, tuple(steps), factor, columns)
+
+
+def _steps(passes: Sequence[Floats], iterations: int) -> npt.NDArray[np.int64]:
+    """Which of all maps each step takes."""
+    counts = [len(maps_KMHW) for maps_KMHW in passes]
+    firsts = accumulate(counts[:-1], initial=0)
+    steps = (
+        first + min(step, count - 1) for first, count in zip(firsts, counts, strict=True) for step in range(iterations)
+    )
+    return np.fromiter(steps, np.int64)
+
+
+def _columns(width: int, channels: int, factor: int, map_columns: int, map_channels: int) -> tuple[Any, Any, Any]:
+    """For every value of a row: the values of a row of maps before and after it, and its place between them, 0 to 1.
+
+    Pixel p of the image lies at (p + 1/2) / factor - 1/2; beyond the first and the last map pixel it is that one's.
+    """
+    at = 2 * np.arange(width) + 1 - factor
+    before = at // (2 * factor)
+    place = (at - before * 2 * factor).astype(np.float32) / np.float32(2 * factor)
+    channel = np.arange(channels) % map_channels
+    columns = (np.clip(column, 0, map_columns - 1)[:, None] for column in (before, before + 1))
+    one, other = ((column * map_channels + channel).ravel() for column in columns)
+    return one, other, np.repeat(place, channels)
