@@ -1,7 +1,7 @@
 """The network and its mathematics: torch in, torch out. No media files, no Ray, no codecs."""
 
 from model.apply import Coding
-from model.curves import apply_curve
+from model.curves import apply_curve, reduction_factor
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
 from model.enhancer import CurveMaps, Enhancer, Look, Precision
 from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
@@ -25,5 +25,6 @@ __all__ = [
     "build",
     "fingerprint",
     "load",
+    "reduction_factor",
     "to_bytes",
 ]

@@ -21,7 +21,7 @@ from pipeline.errors import Damaged, NotFound, TooLarge
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 from pipeline.storage import join as join_url
-from pipeline.video.color import Hdr, mean_luma
+from pipeline.video.color import Hdr
 from pipeline.video.encode import EncodeSettings, Encoding, choose, muxer_of
 from pipeline.video.enhance import Clock, Enhancement
 from pipeline.video.mux import Picture, join
@@ -160,7 +160,7 @@ class EnhanceSegment:
             with path.open("wb") as file, encoder(file, encoding, identity, threads=self.threads) as output:
                 for each in self.enhancement.frames(source, info, segment, encoding, clock):
                     corrupt += each.shot.frame.is_corrupt
-                    lumas.append((mean_luma(each.before), mean_luma(each.after)))
+                    lumas.append((each.luma_before, each.luma_after))
                     with clock("seconds_encode"):
                         output.encode(each.frame, each.shot.pts)
                     on_frame()

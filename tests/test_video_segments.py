@@ -106,7 +106,7 @@ def _means(frames: list[Samples], window: Window) -> list[float]:
     info = probe(BytesIO(content))
     encoding = choose(info, EncodeSettings(), "matroska", "keep")
     shots = enhancement(window).frames(BytesIO(content), info, cut(info, 1000)[0], encoding, Clock())
-    return [float(each.after.mean()) for each in shots]
+    return [each.luma_after for each in shots]
 
 
 def test_flicker_of_the_source_is_damped() -> None:

@@ -95,9 +95,13 @@ class Conversion:
         pixels: Pixels = converted.to_ndarray()
         return to_sdr(pixels, self.source.transfer) if self.source.hdr and self.hdr == "sdr" else pixels
 
+    def copy(self, frame: VideoFrame, width: int, height: int) -> Pixels:
+        """A reduced copy of the frame, its boxes of pixels averaged, as the signal that curves act on."""
+        return self.for_curves(self._converted(self._copier, frame, width, height, Interpolation.AREA))
+
     def small(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
-        """A small copy of the frame, SMALL_PX, as the signal that curves act on, 8 bits."""
-        copy = self.for_curves(self._converted(self._copier, frame, *SMALL_PX, Interpolation.AREA))
+        """A copy of SMALL_PX, 8 bits."""
+        copy = self.copy(frame, *SMALL_PX)
         return copy if copy.dtype == np.uint8 else (copy >> 8).astype(np.uint8)
 
     def for_curves(self, rgb: Pixels) -> Pixels:
@@ -125,6 +129,16 @@ class Conversion:
             into, out_of = (x.reshape(self.height, -1) for x in (rows, alpha))
             row_bytes = self.width * (1 if frame.format.components[3].bits == 8 else 2)
             into[:, :row_bytes] = out_of[:, :row_bytes]
+        return self.tagged(frame)
+
+    def keeps(self, frame: VideoFrame) -> bool:
+        """Whether the frame is coded as the output is, and no HDR: then its planes need no conversion."""
+        same_format = frame.format.name.replace("yuvj", "yuv") == self.pixel_format
+        same_size = (frame.width, frame.height) == (self.width, self.height)
+        return same_format and same_size and self.source == self.written and not self.source.hdr
+
+    def tagged(self, frame: VideoFrame) -> VideoFrame:
+        """The frame, which now says how the output codes colour."""
         frame.color_range, frame.colorspace = self.written.range, self.written.matrix
         frame.color_trc, frame.color_primaries = self.written.transfer, self.written.primaries
         return frame

@@ -4,16 +4,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from av.video.frame import VideoFrame
 
-from model import CurveMaps, Enhancer
-from pipeline.video.color import Conversion, Hdr, Pixels
+from model import Coding, CurveMaps, Enhancer, reduction_factor
+from pipeline.video.color import Conversion, Hdr, mean_luma
 from pipeline.video.decode import Shot, decoded
 from pipeline.video.encode import Encoding
 from pipeline.video.filters import Filters, filtered
+from pipeline.video.planes import coding, lifted
 from pipeline.video.probe import VideoInfo
 from pipeline.video.scenes import Copy
 from pipeline.video.segments import Segment
@@ -50,11 +51,11 @@ class Enhanced:
 
     shot: Shot
     """What it was made from."""
-    before: Pixels
-    """Coded RGB, and after the curves."""
-    after: Pixels
     frame: VideoFrame
     """To encode."""
+    luma_before: float
+    """Mean luma in [0, 1], told from a small copy or a sample; likewise after."""
+    luma_after: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,12 +87,23 @@ class Enhancement:
         shots = filtered(decoded(source, info, read.start, read.stop, threads=self.threads), info, filters)
         shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
         estimator = _Estimator(self.enhancer, conversion, clock)
+        planes = coding(encoding.colours, encoding.pixel_format, info.height_px)
         for shot, maps in smoothed(shots, estimator, self.window, range(segment.first, segment.end)):
             with clock("seconds_enhance"):
-                rgb = conversion.rgb(shot.frame)
-                enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
-                frame = conversion.frame(enhanced, shot.frame)
-            yield Enhanced(shot, rgb, enhanced, frame)
+                if planes is not None and self.enhancer.is_fused and conversion.keeps(shot.frame):
+                    enhanced = self._by_planes(shot, maps, conversion, planes)
+                else:
+                    enhanced = self._by_rgb(shot, maps, conversion)
+            yield enhanced
+
+    def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
+        frame = conversion.tagged(lifted(shot.frame, conversion.pixel_format, planes, self.enhancer, maps))
+        return Enhanced(shot, frame, mean_luma(conversion.small(shot.frame)), mean_luma(conversion.small(frame)))
+
+    def _by_rgb(self, shot: Shot, maps: CurveMaps, conversion: Conversion) -> Enhanced:
+        rgb = conversion.rgb(shot.frame)
+        enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
+        return Enhanced(shot, conversion.frame(enhanced, shot.frame), mean_luma(rgb), mean_luma(enhanced))
 
 
 def _widened(ranks: range, by: int, info: VideoInfo) -> range:
@@ -107,9 +119,12 @@ class _Estimator:
     clock: Clock
 
     def estimate(self, shot: Shot) -> CurveMaps:
-        """One frame at a time: a batch may be rounded otherwise."""
+        """From a copy of the size that the network sees. One frame at a time: a batch may be rounded otherwise."""
         with self.clock("seconds_enhance"):
-            return self.enhancer.estimate([self.conversion.for_curves(self.conversion.rgb(shot.frame))])[0]
+            width, height = self.conversion.width, self.conversion.height
+            factor = reduction_factor(height, width, self.enhancer.estimate_size)
+            copy = self.conversion.copy(shot.frame, -(-width // factor), -(-height // factor))
+            return replace(self.enhancer.estimate([copy])[0], factor=factor)
 
     def copy(self, shot: Shot) -> Copy:
         with self.clock("seconds_enhance"):
