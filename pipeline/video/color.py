@@ -31,6 +31,7 @@ MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
     10: Colorspace.BT2020,
 }
 INTERPOLATION = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+AREA = Interpolation.AREA | Interpolation.FULL_CHR_H_INT  # without it, two levels of 8 bits too dark
 SMALL_PX = 96, 64  # width and height of small copies
 LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
 LUMA_SAMPLES = 1 << 16  # pixels that a mean luma is taken from
@@ -97,7 +98,7 @@ class Conversion:
 
     def copy(self, frame: VideoFrame, width: int, height: int) -> Pixels:
         """A reduced copy of the frame, its boxes of pixels averaged, as the signal that curves act on."""
-        return self.for_curves(self._converted(self._copier, frame, width, height, Interpolation.AREA))
+        return self.for_curves(self._converted(self._copier, frame, width, height, AREA))
 
     def small(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """A copy of SMALL_PX, 8 bits."""
