@@ -49,9 +49,9 @@ def test_planes_and_rgb_give_the_same_picture(pixel_format: str, colours: dict[s
         by_rgb = _enhanced(content)
     for one, other in zip(by_planes, by_rgb, strict=True):
         a, b = (each.frame.to_ndarray(format="rgb24").astype(int) for each in (one, other))
-        assert np.abs(a - b).mean() < 1
+        assert np.abs(a - b).mean() < 1.5
         # swscale itself makes all chroma of full range half a level too low
-        assert np.abs((a - b).mean(axis=(0, 1))).max() < (0.6 if colours.get("color_range") == 2 else 0.2)
+        assert np.abs((a - b).mean(axis=(0, 1))).max() < (1.0 if colours.get("color_range") == 2 else 0.2)
         assert abs(one.luma_before - other.luma_before) < 0.004
         assert abs(one.luma_after - other.luma_after) < 0.004
         assert (one.frame.colorspace, one.frame.color_range) == (other.frame.colorspace, other.frame.color_range)
