@@ -55,7 +55,7 @@ class BulkConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: GPUs where the cluster has them."""
     precision: Precision = "auto"
-    """Of the network: fp32, bf16. auto: bf16 on GPUs that have it."""
+    """Of the network: fp32, bf16. auto: bf16 on GPUs and processors that are fast with it, but for plus on a CPU."""
 
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""

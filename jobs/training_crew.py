@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
-import torch
 from ray.train import ScalingConfig
 
 from jobs.cluster import cluster_cpus, cluster_gpus
-from model import Precision
+from model import Precision, has_fast_bf16
 from pipeline.errors import UsageError
 
 GPU_THREADS = 8  # that keep one GPU fed
-BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a processor in /proc/cpuinfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +74,3 @@ def choose_precision(asked: Precision, device: str) -> str:
     gpus = 1 if device == "cuda" else 0
     fast = ray.get(ray.remote(num_cpus=1, num_gpus=gpus)(has_fast_bf16).remote(device))
     return "bf16" if fast else "fp32"
-
-
-def has_fast_bf16(device: str) -> bool:
-    """Whether this machine's GPU, or its processor, computes in bf16."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux
-        return False
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return bool(BF16_FLAGS & set(flags.split()))

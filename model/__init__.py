@@ -3,7 +3,8 @@
 from model.apply import Coding
 from model.curves import apply_curve, reduction_factor
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
-from model.enhancer import CurveMaps, Enhancer, Look, Precision
+from model.enhancer import CurveMaps, Enhancer, Look
+from model.precision import Precision, has_fast_bf16
 from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "apply_curve",
     "build",
     "fingerprint",
+    "has_fast_bf16",
     "load",
     "reduction_factor",
     "to_bytes",

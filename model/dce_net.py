@@ -81,7 +81,8 @@ class GlobalContext(nn.Module):
 class CurveNetwork(nn.Module):
     """What both networks share: the wiring of seven convolutions. Subclasses say what a convolution is.
 
-    Call it with `image_BCHW`, float RGB in [0, 1]; it returns `maps_BKMHW` in (-1, 1) of the same height and width.
+    Call it with `image_BCHW`, float32 RGB in [0, 1], whatever the weights' dtype; it returns `maps_BKMHW` in (-1, 1) of
+    the same height and width.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -104,6 +105,7 @@ class CurveNetwork(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         x = encode(image_BCHW) if self.architecture.encoded else image_BCHW
+        x = x.to(next(self.parameters()).dtype)  # only now: dark values lie apart after the encoding
         x1 = torch.relu(self.conv1(x))
         x2 = torch.relu(self.conv2(x1))
         x3 = torch.relu(self.conv3(x2))

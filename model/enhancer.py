@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from torch import Tensor
 
 from model.apply import Coding, Plane, apply_curves, apply_curves_to_planes
 from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
+from model.dce_net import Variant
 from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
+from model.precision import Precision, has_fast_bf16
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
@@ -27,7 +29,6 @@ DENOISED_BAND_PX = 1 << 17  # likewise, where every band also takes HALO_PX rows
 CPU_BATCH_PX, GPU_BATCH_PX = 1 << 16, 1 << 19
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWx3 RGB or HxWx1 grey
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,11 +87,11 @@ class Enhancer:
         self.look = look
         self.estimate_size = estimate_size
         self.device = torch.device(device)
-        self.dtype = _dtype(precision, self.device)
+        dtype = _dtype(precision, device, checkpoint.network.architecture.variant)
         self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
         network: Any = deepcopy(checkpoint.network)  # the caller's stays where and as it is; torch's types lack `to`s
         # channels last: the convolutions of a CPU are about twice as fast, and as exact
-        network = network.to(self.device, self.dtype, memory_format=torch.channels_last)
+        network = network.to(self.device, dtype, memory_format=torch.channels_last)
         self.network = network.requires_grad_(False).eval()
 
     def enhance(self, images: Sequence[Pixels]) -> list[Pixels]:
@@ -193,7 +194,7 @@ class Enhancer:
     def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
         passes = []
         for _ in range(self.look.passes):
-            x = image_BCHW.to(self.dtype).contiguous(memory_format=torch.channels_last)
+            x = image_BCHW.contiguous(memory_format=torch.channels_last)
             maps = self.network(x).contiguous().float() * self.look.strength
             passes.append(maps.clamp_(-1, 1))
             if len(passes) < self.look.passes:
@@ -210,7 +211,9 @@ def _tensor(image: Pixels) -> Tensor:
     return torch.from_numpy(np.require(image, requirements=["C", "W"]))
 
 
-def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
+def _dtype(precision: Precision, device: str, variant: Variant) -> torch.dtype:
+    """`auto`: bf16 where it pays, on a CPU for the plain network: the separable one gains little, and loses more."""
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        pays = device.startswith("cuda") or variant == "dce"
+        precision = "bf16" if pays and has_fast_bf16(device) else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32

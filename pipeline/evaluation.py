@@ -180,7 +180,7 @@ class Evaluation:
         yield INPUT, photo
         for name, checkpoint in self.networks.items():
             size = checkpoint.estimate_size_for(self.estimate_size)
-            yield name, Enhancer(checkpoint, self.look, estimate_size=size).enhance([photo])[0]
+            yield name, Enhancer(checkpoint, self.look, estimate_size=size, precision="fp32").enhance([photo])[0]
         if reference is not None:
             yield REFERENCE, reference
 

@@ -1,8 +1,11 @@
 """What the shipped weights promise. Photos are made by code; the model card has the scores on real ones."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from model import DEFAULT_WEIGHTS, Enhancer, Variant, load
 
@@ -81,3 +84,14 @@ def test_all_black_stays_black(enhancer: Enhancer, shape: tuple[int, int, int]) 
     assert enhancer.enhance([np.zeros(shape, np.uint8)])[0].max() == 0
     maps = enhancer.estimate([np.zeros(shape, np.uint8)])[0].passes[0]
     assert maps.isfinite().all()
+
+
+def test_bf16_is_as_good_as_fp32_on_real_photos(shared: Path) -> None:
+    checkpoint = load(DEFAULT_WEIGHTS["dce"])
+    fine, coarse = (Enhancer(checkpoint, estimate_size=128, precision=precision) for precision in ("fp32", "bf16"))
+    paths = sorted(path for name in ("dicm", "lime") for path in (shared / "data" / "dev" / name).iterdir())[::4]
+    for path in paths:
+        with Image.open(path) as photo:
+            pixels = np.asarray(photo.convert("RGB"))
+        difference = fine.enhance([pixels])[0].astype(float) - coarse.enhance([pixels])[0]
+        assert 10 * np.log10(255**2 / (difference**2).mean()) > 50
