@@ -2,6 +2,7 @@
 
 opening.py    a file opened for reading, and nothing but that file
 probe.py      what it holds: times, keyframes, shape, colours
+fields.py     packets that show a picture, and those that do not; times.py: frames without a time of their own
 segments.py   cut at keyframes
 decode.py     frames of a segment, entered at any keyframe
 filters.py    deinterlacing, denoising over time
