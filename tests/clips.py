@@ -168,14 +168,17 @@ def rgb(coded: bytes | Path) -> list[Samples]:
     return [frame.to_ndarray(format="rgb24") for frame in pictures(coded)]
 
 
-def remuxed(content: bytes, container: str, change: Callable[[int, "av.Packet[Any]"], None]) -> bytes:
-    """The same video with its packets changed; they are numbered in the order of decoding."""
+def remuxed(
+    content: bytes, container: str, change: Callable[[int, "av.Packet[Any]"], "av.Packet[Any] | None"]
+) -> bytes:
+    """The same video with its packets changed or replaced; they are numbered in the order of decoding."""
     file = BytesIO()
     with av.open(BytesIO(content)) as source, av.open(file, "w", format=container) as output:
         stream = output.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            changed = change(number, packet)
+            packet = packet if changed is None else changed
             packet.stream = stream
-            change(number, packet)
             output.mux_one(packet)
     return file.getvalue()
 

@@ -25,23 +25,27 @@ class Shot:
 def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: int = 1) -> Iterator[Shot]:
     """The frames of ranks `first` to before `end`, in order. Those that cannot be decoded are missing.
 
-    They are what decoding from the beginning of the file gives, damage included. Once one frame has come out whole, a
-    decoder holds what it would hold if it had begun there: so the nearest keyframe will do that leads to a whole frame
-    at or before the first one. That frame is the keyframe's own, or, where pictures are refreshed little by little, one
-    that follows.
+    They are those that decoding from the beginning of the file gives; how a broken frame is patched may differ, as the
+    decoder takes from older frames that it happens to hold. Decoding starts at the nearest keyframe that is whole.
     """
     for at in _entries(info, info.pts[first]):
-        whole = at < 0
         shots = _from(file, info, at, threads)
-        for shot in shots:
-            whole = whole or (shot.rank <= first and not shot.frame.is_corrupt)
-            if shot.rank < first:
-                continue
-            if whole:
-                yield from _before(chain([shot], shots), end)
-            break
-        if whole:
+        entry = next(shots, None)
+        if at < 0 or (entry is not None and entry.rank <= first and _is_whole(entry, info)):
+            for shot in chain([entry] if entry else [], shots):
+                if shot.rank >= end:
+                    return
+                if shot.rank >= first:
+                    yield shot
             return
+
+
+def _is_whole(entry: Shot, info: VideoInfo) -> bool:
+    """Whether the first frame that comes out of a decoder is a good one to go on from.
+
+    Where pictures are refreshed little by little, H.264's decoder gives none before all is refreshed.
+    """
+    return not entry.frame.is_corrupt and (info.codec == "h264" or entry.pts in info.keyframes)
 
 
 def _entries(info: VideoInfo, pts: int) -> Iterator[int]:
@@ -51,13 +55,6 @@ def _entries(info: VideoInfo, pts: int) -> Iterator[int]:
         yield at - back
         back = 2 * back + 1
     yield -1
-
-
-def _before(shots: Iterator[Shot], end: int) -> Iterator[Shot]:
-    for shot in shots:
-        if shot.rank >= end:
-            return
-        yield shot
 
 
 def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Shot]:
