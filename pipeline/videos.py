@@ -285,8 +285,11 @@ def _notes(info: VideoInfo, results: Sequence[SegmentResult], settings: VideoSet
         notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")
     if corrupt:
         notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
-    if not info.timed:
-        notes.append("its frames have no times of their own; they are evenly spaced")
+    untimed = len(info.mended.times)
+    if untimed >= info.frames:
+        notes.append("its frames have no times of their own; they get them from the times of decoding")
+    elif untimed:
+        notes.append(f"{untimed} of {info.frames} frames have no time of their own; they get one from their neighbours")
     if info.interlaced:
         notes.append("interlaced: deinterlaced, one frame for each")
     return notes

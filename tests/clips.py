@@ -1,6 +1,6 @@
 """Videos made by code, through PyAV. Nothing here uses the code under test."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -166,3 +166,27 @@ def pictures(coded: bytes | Path) -> Iterator[VideoFrame]:
 
 def rgb(coded: bytes | Path) -> list[Samples]:
     return [frame.to_ndarray(format="rgb24") for frame in pictures(coded)]
+
+
+def remuxed(
+    content: bytes, container: str, change: Callable[[int, "av.Packet[Any]"], "av.Packet[Any] | None"]
+) -> bytes:
+    """The same video with its packets changed or replaced; they are numbered in the order of decoding."""
+    file = BytesIO()
+    with av.open(BytesIO(content)) as source, av.open(file, "w", format=container) as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            changed = change(number, packet)
+            packet = packet if changed is None else changed
+            packet.stream = stream
+            output.mux_one(packet)
+    return file.getvalue()
+
+
+def lacking(content: bytes, numbers: Collection[int]) -> bytes:
+    """In MPEG-TS, with these packets' pts left out."""
+
+    def drop(number: int, packet: "av.Packet[Any]") -> None:
+        packet.pts = None if number in numbers else packet.pts
+
+    return remuxed(content, "mpegts", drop)

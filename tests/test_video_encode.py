@@ -27,7 +27,6 @@ def info(codec: str, pixel_format: str = "yuv420p", depth: int = 8, size: tuple[
         keyframes=(0,),
         last_duration=40,
         reorder=0,
-        timed=True,
         sample_aspect=None,
         display_matrix=None,
         interlaced=False,

@@ -73,19 +73,30 @@ def test_segments_equal_the_whole(
     todo = enhancement(window, denoise, look)
     whole = planes(content, info, cut(info, 1000), todo)
     assert [pts for pts, _ in whole] == list(info.pts)
-    for frames in (1, 12):
+    for frames in (3, 12):  # 3: between keyframes, too
         segments = cut(info, frames)
-        assert len(segments) > 36 / max(frames, 8) - 2
+        assert len(segments) > 36 / frames - 3
         assert planes(content, info, segments, todo) == whole
 
 
-@pytest.mark.parametrize("frames", [1, 5, 10, 11, 100])
+@pytest.mark.parametrize("frames", [1, 3, 5, 10, 11, 100])
 def test_each_frame_is_in_one_segment(frames: int) -> None:
     info = probe(BytesIO(clip(streets(36), params="open-gop=1:bframes=3", gop=10)))
     segments = cut(info, frames)
     assert [rank for segment in segments for rank in range(segment.first, segment.end)] == list(range(36))
-    assert all(info.pts[segment.first] in info.keyframes for segment in segments)
     assert all(segment.frames >= frames for segment in segments[:-1])
+    if frames >= 5:
+        assert all(info.pts[segment.first] in info.keyframes for segment in segments)
+
+
+def test_one_keyframe_is_cut_into_segments_of_which_there_are_not_too_many() -> None:
+    content = clip(streets(80), params="bframes=3:scenecut=0", gop=1000)
+    info = probe(BytesIO(content))
+    assert len(info.keyframes) == 1
+    for frames, expected in ((2, [10] * 8), (9, [10] * 8), (20, [20] * 4), (39, [40, 40]), (40, [80])):
+        assert [segment.frames for segment in cut(info, frames)] == expected
+    todo = enhancement(Window(radius=2, light_radius=3), 1.0)
+    assert planes(content, info, cut(info, 20), todo) == planes(content, info, cut(info, 100), todo)
 
 
 def test_a_scene_does_not_shine_into_the_next() -> None:

@@ -1,5 +1,6 @@
 """The steps of a video without a cluster: what comes out of a file that goes in."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -17,7 +18,8 @@ from pipeline.storage import Storage
 from pipeline.video.encode import EncodeSettings
 from pipeline.video.smoothing import Window
 from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings, VideoSteps
-from tests.clips import Sound, clip, packets, pictures, rgb, street, streets, times
+from tests.clips import Sound, clip, lacking, packets, pictures, rgb, street, streets, times
+from tests.field_coded import field_coded
 
 WINDOW = Window(radius=2, light_radius=3)
 SETTINGS = VideoSettings(
@@ -137,6 +139,33 @@ def test_open_metadata_of_phones_is_kept(tmp_path: Path) -> None:
     assert outcome.notes == []
     with av.open(str(written)) as after:
         assert words.items() <= after.metadata.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "notes"),
+    [
+        (
+            "a.ts",
+            lacking(clip(streets(36), params="bframes=2"), {5, 20}),
+            ["2 of 36 frames have no time of their own;"],
+        ),
+        (
+            "a.avi",
+            clip(streets(36), "avi", params="bframes=2", time_base=Fraction(1, 25)),
+            ["its frames have no times of their own;"],
+        ),
+        ("b.ts", field_coded("mpegts", apart=False), ["interlaced:"]),
+    ],
+    ids=["two packets without", "none at all", "two packets a frame"],
+)
+def test_frames_without_a_time_get_one(tmp_path: Path, name: str, content: bytes, notes: list[str]) -> None:
+    outcome, written = _done(_record(tmp_path, name, content, name.replace("avi", "mkv")))
+    assert all(note.startswith(start) for note, start in zip(outcome.notes, notes, strict=True))
+    after = times(written)
+    assert len(after) == outcome.frames == (24 if name == "b.ts" else 36)
+    steps = [float(second - first) for first, second in itertools.pairwise(after)]
+    assert steps == pytest.approx([0.04] * len(steps), abs=0.001)
+    assert float(after[0]) == pytest.approx({"a.ts": 0.08, "a.avi": 0.08, "b.ts": 1.0}[name], abs=0.001)
 
 
 def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:

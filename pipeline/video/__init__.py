@@ -2,8 +2,9 @@
 
 opening.py    a file opened for reading, and nothing but that file
 probe.py      what it holds: times, keyframes, shape, colours
+fields.py     packets that show a picture, and those that do not; times.py: frames without a time of their own
 segments.py   cut at keyframes
-decode.py     frames of a segment, entered at any keyframe
+decode.py     frames of a segment, entered at a keyframe before them
 filters.py    deinterlacing, denoising over time
 color.py      frames <-> RGB; transfer.py: HLG and PQ
 scenes.py     where scenes begin; smoothing.py: curve maps over time

@@ -3,15 +3,12 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, dropwhile
-from typing import Any, BinaryIO
+from itertools import chain
+from typing import BinaryIO
 
-import av
-from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from pipeline.video.opening import decoder, opened
+from pipeline.video.opening import decoder, entered, frames
 from pipeline.video.probe import VideoInfo
 
 
@@ -28,78 +25,65 @@ class Shot:
 def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: int = 1) -> Iterator[Shot]:
     """The frames of ranks `first` to before `end`, in order. Those that cannot be decoded are missing.
 
-    Decoding starts at the last keyframe that is shown before or with the first frame. What leads that keyframe in the
-    order of pts may refer to frames before it and come out broken (open GOP), but is not asked for. If the first frame
-    itself does not come out whole, as where pictures are refreshed little by little, decoding starts at earlier
-    keyframes, at last at the beginning of the file: what is still broken then is damaged.
+    They are those that decoding from the beginning of the file gives; how a broken frame is patched may differ, as the
+    decoder takes from older frames that it happens to hold. Decoding starts at the nearest keyframe that is whole.
     """
-    for entry in _entries(info, info.pts[first]):
-        shots = dropwhile(lambda shot: shot.rank < first, _from(file, info, entry, info.pts[first], threads))
-        shot = next(shots, None)
-        if entry is None or (shot is not None and shot.rank == first and not shot.frame.is_corrupt):
-            while shot is not None and shot.rank < end:
-                yield shot
-                shot = next(shots, None)
+    for at in _entries(info, info.pts[first]):
+        shots = _from(file, info, at, threads)
+        entry = next(shots, None)
+        if at < 0 or (entry is not None and entry.rank <= first and _is_whole(entry, info)):
+            for shot in chain([entry] if entry else [], shots):
+                if shot.rank >= end:
+                    return
+                if shot.rank >= first:
+                    yield shot
             return
 
 
-def _entries(info: VideoInfo, pts: int) -> Iterator[int | None]:
-    """Pts of keyframes to start at, the nearest first; None for the beginning of the file."""
-    at = bisect_right(info.keyframes, pts) - 1
-    for back in (0, 1, 4):
-        if at - back > 0:
-            yield info.keyframes[at - back]
-    yield None
+def _is_whole(entry: Shot, info: VideoInfo) -> bool:
+    """Whether the first frame that comes out of a decoder is a good one to go on from.
 
-
-def _from(file: BinaryIO, info: VideoInfo, entry: int | None, latest: int, threads: int) -> Iterator[Shot]:
-    """All frames from a keyframe on, as far as they can be decoded; none where the search ends behind `latest`, a pts.
-
-    A container without an index (MPEG-TS) may be entered behind the keyframe that was asked for, at the next one.
+    Where pictures are refreshed little by little, H.264's decoder gives none before all is refreshed.
     """
-    file.seek(0)
-    with opened(file) as (container, _):
-        stream = next(stream for stream in container.streams.video if stream.index == info.stream)
+    return not entry.frame.is_corrupt and (info.codec == "h264" or entry.pts in info.keyframes)
+
+
+def _entries(info: VideoInfo, pts: int) -> Iterator[int]:
+    """Keyframes to start at, by index: the nearest first, then by steps that grow; -1 for the beginning of the file."""
+    at, back = bisect_right(info.keyframes, pts) - 1, 0
+    while at - back > 0:
+        yield at - back
+        back = 2 * back + 1
+    yield -1
+
+
+def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Shot]:
+    """All frames from a keyframe on, as far as they can be decoded.
+
+    What leads the keyframe in the order of pts may refer to frames before it and come out broken (open GOP).
+    """
+    with entered(file, info.stream, info.keyframes, at) as (stream, packets):
         context = decoder(stream)
         context.thread_count = threads
-        packets: Iterator[Packet[Any]] = container.demux(stream)
-        if entry is not None:
-            container.seek(entry, stream=stream)
-            packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
-            keyframe = next(packets, None)
-            if keyframe is None or keyframe.pts is None or keyframe.pts > latest:
-                return
-            packets = chain([keyframe], packets)
+        keyframe = next(packets, None)
+        if keyframe is None:
+            return
+        start = info.pts[0] if at < 0 or keyframe.pts is None else keyframe.pts
         if info.codec == "h264":
             context.reorder_depth = max(context.reorder_depth, info.reorder)  # else it is guessed from the first frames
-        yield from _ranked(_frames(packets, context), info)
+        packets = chain([keyframe], packets)
+        if info.mended:
+            packets = info.mended.through(packets, stream.codec_context)
+        yield from (shot for shot in _ranked(frames(packets, context), info) if shot.pts >= start)
 
 
-def _frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iterator[VideoFrame]:
-    """What can be decoded: a broken packet gives nothing, and where packets end by an error, the video ends."""
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            packet = Packet()  # flushes the decoder
-            packets = iter(())
-        if packet is None:
-            return
-        try:
-            yield from context.decode(packet)
-        except av.FFmpegError:
-            continue
-
-
-def _ranked(frames: Iterator[VideoFrame], info: VideoInfo) -> Iterator[Shot]:
+def _ranked(found: Iterator[VideoFrame], info: VideoInfo) -> Iterator[Shot]:
     """Frames in the order of their ranks; one that has no place in it is left out."""
     last = -1
-    for frame in frames:
-        rank = last + 1
-        if info.timed:
-            if frame.pts is None:
-                continue
-            rank = bisect_left(info.pts, frame.pts)
-        if last < rank < info.frames and (not info.timed or info.pts[rank] == frame.pts):
+    for frame in found:
+        if frame.pts is None:
+            continue
+        rank = bisect_left(info.pts, frame.pts)
+        if last < rank < info.frames and info.pts[rank] == frame.pts:
             last = rank
             yield Shot(rank, info.pts[rank], frame)

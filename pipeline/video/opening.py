@@ -1,14 +1,17 @@
 """Media files opened for reading: the video stream chosen, nothing but the file itself touched."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, dropwhile
 from typing import Any, BinaryIO, NoReturn, cast
 
 import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import EmptyFile, NotMedia, NoVideo
@@ -49,6 +52,49 @@ def opened_container(file: BinaryIO) -> Iterator[InputContainer]:
         if PLAYLISTS & set(container.format.name.split(",")):
             raise NotMedia(f"a list of other files ({container.format.name}), which is not followed")
         yield container
+
+
+@contextmanager
+def entered(
+    file: BinaryIO, index: int, keyframes: Sequence[int], at: int
+) -> "Iterator[tuple[VideoStream, Iterator[Packet[Any]]]]":
+    """A video stream and its packets from the `at`-th of these keyframes (pts, ascending) or an earlier one on.
+
+    Below 0, from the beginning of the file. A container without an index (MPEG-TS) may be entered behind the keyframe
+    that was asked for: then it is entered earlier, by steps that grow.
+    """
+    known, wanted, step = frozenset(keyframes), at, 1
+    while True:
+        file.seek(0)
+        with opened(file) as (container, _):
+            stream = next(stream for stream in container.streams.video if stream.index == index)
+            packets: Iterator[Packet[Any]] = container.demux(stream)
+            if at < 0:
+                yield stream, packets
+                return
+            container.seek(keyframes[at], stream=stream)
+            packets = dropwhile(lambda packet: not packet.is_keyframe or packet.pts not in known, packets)
+            first = next(packets, None)
+            if first is not None and first.pts is not None and first.pts <= keyframes[wanted]:
+                yield stream, chain([first], packets)
+                return
+        at, step = at - step, 2 * step
+
+
+def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iterator[VideoFrame]:
+    """What can be decoded: a broken packet gives nothing, and where packets end by an error, the video ends."""
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            packet = Packet()  # flushes the decoder
+            packets = iter(())
+        if packet is None:
+            return
+        try:
+            yield from context.decode(packet)
+        except av.FFmpegError:
+            continue
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:

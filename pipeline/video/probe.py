@@ -1,6 +1,5 @@
 """What a video file holds: its frames' times and keyframes, its shape and colours. One pass over its packets."""
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -15,7 +14,9 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
 from pipeline.video.color import UNSPECIFIED, Colours
+from pipeline.video.fields import Shows
 from pipeline.video.opening import decoder, opened, reason
+from pipeline.video.times import Listed, Mended, reordering
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, but for progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # what a header may promise too much, in seconds and as a share of its length
@@ -45,13 +46,11 @@ class VideoInfo:
     pts: tuple[int, ...] = field(repr=False)
     """Of every frame, ascending."""
     keyframes: tuple[int, ...] = field(repr=False)
-    """Pts of those that a decoder can start at, ascending."""
+    """Pts of those that a decoder can start at and that a packet is found by, ascending."""
     last_duration: int
     """How long the last frame is shown, in units of the time base."""
     reorder: int
     """How many frames a decoder holds back to put them in order."""
-    timed: bool
-    """Whether each frame has a time of its own. If not, the n-th that comes out takes the n-th of `pts`."""
     sample_aspect: Fraction | None
     display_matrix: tuple[int, ...] | None
     """Nine numbers as in the container (ISO/IEC 14496-12, tkhd); None where there is none."""
@@ -61,6 +60,8 @@ class VideoInfo:
     """What the file's header promises beyond its last packet, where that is much: the file was cut short."""
     cut_off: int = 0
     """Packets at the beginning that belong to a keyframe before it, which is not in the file."""
+    mended: Mended = field(default_factory=Mended)
+    """Times of frames that have none of their own."""
     mastering: dict[str, str] = field(default_factory=dict)
     """HDR10's static metadata in the words of x265: `master-display`, `max-cll`."""
 
@@ -76,7 +77,7 @@ class VideoInfo:
 def probe(file: BinaryIO) -> VideoInfo:
     """`file`: seekable. Raises EmptyFile, NotMedia, NoVideo, Damaged (not one frame can be decoded)."""
     with opened(file) as (container, stream):
-        packets, context = _Packets(stream.codec_context.name), decoder(stream)
+        packets, context = _Packets(stream), decoder(stream)
         shown: list[VideoFrame] = []
         try:
             for packet in container.demux():
@@ -93,18 +94,16 @@ def probe(file: BinaryIO) -> VideoInfo:
         promised_s = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
         missing_s = promised_s - packets.end_s
         is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)
-        info = _info(container.format.name, stream, packets, shown)
+        info = _info(file, container.format.name, stream, packets, shown)
         return replace(info, missing_s=float(missing_s)) if is_short else info
 
 
 class _Packets:
     """What is kept of the packets: times."""
 
-    def __init__(self, codec: str) -> None:
-        self.codec = codec
-        self.pts: list[int | None] = []  # in the order of decoding
-        self.dts: list[int | None] = []
-        self.keyframes: list[int | None] = []
+    def __init__(self, stream: VideoStream) -> None:
+        self.shows = Shows(stream.codec_context)
+        self.listed = Listed()
         self.durations: dict[int | None, int] = {}
         self.end_s = Fraction(0)  # of all streams
         self.problem: Exception | None = None
@@ -114,15 +113,11 @@ class _Packets:
             self.end_s = max(self.end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
 
     def add(self, packet: "Packet[Any]") -> None:
-        """Packets that show nothing do not count: outside of the edit list, or hidden frames of VP8."""
-        if not packet.size or packet.is_discard:
+        if not self.shows(packet):
             return
-        if self.codec in ("vp8", "libvpx") and not memoryview(packet)[0] & 0x10:  # show_frame, RFC 6386, 9.1
-            return
-        self.pts.append(packet.pts)
-        self.dts.append(packet.dts)
-        if packet.is_keyframe:
-            self.keyframes.append(packet.pts)
+        self.listed.pts.append(packet.pts)
+        self.listed.dts.append(packet.dts)
+        self.listed.keyframes.append(packet.is_keyframe)
         if packet.duration:
             self.durations[packet.pts] = packet.duration
 
@@ -135,14 +130,16 @@ def _decoded(packet: "Packet[Any]", packets: _Packets, context: VideoCodecContex
         return []
 
 
-def _info(container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
+def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
     first, context = shown[0], stream.codec_context
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
     time_base = stream.time_base or 1 / rate
-    pts, reorder, timed = _in_order(packets, first.pts)
-    cut_off = len([at for at in packets.pts if at is not None and at < pts[0]]) if timed else 0
-    keyframes = sorted({at for at in packets.keyframes if at is not None and at >= pts[0]}) if timed else []
     step = max(1, round(1 / rate / time_base))
+    times, mended = packets.listed.mended(file, stream, step)
+    start = first.pts if first.pts is not None and mended.tells(first.pts) else min(times)
+    told = zip(packets.listed.pts, packets.listed.keyframes, strict=True)
+    keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
+    pts = sorted(at for at in times if at >= start)
     return VideoInfo(
         container=container,
         stream=stream.index,
@@ -155,33 +152,17 @@ def _info(container: str, stream: VideoStream, packets: _Packets, shown: list[Vi
         time_base=time_base,
         frame_rate=rate,
         pts=tuple(pts),
-        keyframes=tuple(keyframes),
+        keyframes=tuple(sorted(at for at in keyframes if at >= start)),
         last_duration=packets.durations.get(pts[-1], step),
-        reorder=reorder,
-        timed=timed,
+        reorder=reordering(np.argsort(times).tolist()),
         sample_aspect=stream.sample_aspect_ratio,
         display_matrix=_display_matrix(first),
         interlaced=context.field_order in INTERLACED or any(frame.interlaced_frame for frame in shown),
         alpha=any(component.is_alpha for component in first.format.components),
-        cut_off=cut_off,
+        cut_off=len(times) - len(pts),
+        mended=mended,
         mastering=_mastering(first),
     )
-
-
-def _in_order(packets: _Packets, first: int | None) -> tuple[list[int], int, bool]:
-    """Times of all frames, the reordering, and whether the times are the frames' own."""
-    known = [at for at in packets.pts if at is not None]
-    timed = len(known) == len(packets.pts) == len(set(known)) and first is not None
-    if timed:
-        order = np.argsort(np.argsort(known))
-        reorder = int((np.arange(len(order)) - order).max(initial=0))
-        return sorted(at for at in known if at >= (first or 0)), reorder, True
-    times = [pts if dts is None else dts for pts, dts in zip(packets.pts, packets.dts, strict=True)]
-    start = next((at for at in times if at is not None), 0)
-    ascending = itertools.accumulate(
-        (at if at is not None else start for at in times), lambda last, at: max(at, last + 1)
-    )
-    return list(ascending), 0, False
 
 
 def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:

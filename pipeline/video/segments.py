@@ -1,9 +1,12 @@
-"""A video cut at keyframes into segments that can be worked at apart."""
+"""A video cut into segments that can be worked at apart: at keyframes, and between them where they are rare."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.video.probe import VideoInfo
+
+PARTS = 8  # of what is between two keyframes: it is decoded 4.5 times then, 2 % of the work on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,16 +23,18 @@ class Segment:
 
 
 def cut(info: VideoInfo, frames_per_segment: int) -> list[Segment]:
-    """Segments of at least `frames_per_segment` frames (the last may have fewer), each beginning with a keyframe.
+    """Segments of at least `frames_per_segment` frames (the last may have fewer), most of which begin with a keyframe.
 
-    A video whose frames have no times of their own cannot be entered in the middle: it is one segment.
+    Where keyframes are more than twice as far apart, what lies between them is cut into at most `PARTS` equal segments:
+    all but the first of them decode what is before them, too.
     """
-    starts = [0]
+    keyframes = [0]
     for pts in info.keyframes:
         rank = bisect_left(info.pts, pts)
-        if rank - starts[-1] >= frames_per_segment:
-            starts.append(rank)
-    ends = [*starts[1:], info.frames]
-    return [
-        Segment(index=index, first=first, end=end) for index, (first, end) in enumerate(zip(starts, ends, strict=True))
-    ]
+        if rank - keyframes[-1] >= frames_per_segment:
+            keyframes.append(rank)
+    bounds = [0]
+    for first, end in pairwise([*keyframes, info.frames]):
+        parts = min(PARTS, (end - first) // frames_per_segment) if end - first > 2 * frames_per_segment else 1
+        bounds += [first + (end - first) * part // parts for part in range(1, parts + 1)]
+    return [Segment(index=index, first=first, end=end) for index, (first, end) in enumerate(pairwise(bounds))]

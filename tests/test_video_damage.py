@@ -1,0 +1,88 @@
+"""Frames of a damaged film: the same ones come out in segments as in one piece, and not by decoding from its start."""
+
+import hashlib
+from collections.abc import Collection
+from io import BytesIO
+from typing import Any
+
+import av
+import pytest
+
+from pipeline.video.decode import decoded
+from pipeline.video.probe import VideoInfo, probe
+from pipeline.video.segments import cut
+from tests.clips import clip, remuxed, street
+
+Frames = dict[int, tuple[str, bool]]
+FILM = [street(number, 160, 128) for number in range(80)]
+GOP = 8
+
+
+class Counted(BytesIO):
+    """A file that knows how much was read of it."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.bytes_read = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.bytes_read += len(content)
+        return content
+
+
+def damaged(content: bytes, numbers: Collection[int], *, wholly: bool) -> bytes:
+    """In Matroska, with these packets' second half, or all of them, overwritten."""
+
+    def spoil(number: int, packet: "av.Packet[Any]") -> "av.Packet[Any] | None":
+        if number not in numbers:
+            return None
+        coded = bytearray(packet)
+        for at in range(5 if wholly else len(coded) // 2, len(coded)):
+            coded[at] = (37 * at + coded[at] * (not wholly)) % 251 + 1
+        spoilt = av.Packet(bytes(coded))
+        spoilt.pts, spoilt.dts, spoilt.time_base = packet.pts, packet.dts, packet.time_base
+        spoilt.is_keyframe = packet.is_keyframe
+        return spoilt
+
+    return remuxed(content, "matroska", spoil)
+
+
+def frames(content: bytes, info: VideoInfo, frames_per_segment: int) -> Frames:
+    """By rank: the samples, and whether they are broken."""
+    return {
+        shot.rank: (hashlib.sha256(shot.frame.to_ndarray().tobytes()).hexdigest(), shot.frame.is_corrupt)
+        for segment in cut(info, frames_per_segment)
+        for shot in decoded(BytesIO(content), info, segment.first, segment.end)
+    }
+
+
+@pytest.mark.parametrize("wholly", [False, True])
+@pytest.mark.parametrize("numbers", [{40}, {41}, {40, 41, 42}, {32, 40, 48}, set(range(20, 60))], ids=str)
+@pytest.mark.parametrize(
+    ("codec", "params"),
+    [("libx264", "bframes=2"), ("libx264", "bframes=2:open-gop=1:slices=4"), ("libx265", "bframes=2"), ("mpeg4", "")],
+)
+def test_the_same_frames_come_out_in_segments(codec: str, params: str, numbers: set[int], wholly: bool) -> None:
+    whole_film = clip(FILM, "mp4", codec, params=params, gop=GOP)
+    content = damaged(whole_film, numbers, wholly=wholly)
+    info, intact = probe(BytesIO(content)), probe(BytesIO(whole_film))
+    expected, found = frames(content, info, 1000), frames(content, info, GOP)
+    assert found.keys() == expected.keys()
+    assert [broken for _, broken in found.values()] == [broken for _, broken in expected.values()]
+    good = {samples for samples, _ in frames(whole_film, intact, 1000).values()}
+    assert all(found[rank] == frame for rank, frame in expected.items() if frame[0] in good)
+    if codec == "mpeg4":  # H.264 and HEVC patch with what they find in old frames
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("params", "numbers"),
+    [("bframes=2", {376, 377}), ("bframes=2", {360, 368, 376}), ("intra-refresh=1:bframes=0", ())],
+)
+def test_a_damaged_keyframe_is_entered_from_one_near_it(params: str, numbers: Collection[int]) -> None:
+    content = damaged(clip(5 * FILM, "mp4", params=f"{params}:qp=2", gop=GOP), numbers, wholly=False)
+    info = probe(BytesIO(content))
+    file = Counted(content)
+    assert [shot.rank for shot in decoded(file, info, 376, 377)] == [376]
+    assert file.bytes_read < len(content) / 2
