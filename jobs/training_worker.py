@@ -25,6 +25,7 @@ from jobs.training_results import write_sheet, write_weights
 from jobs.training_run import Picture, Row, State, TrainingRun, read_state, write_state
 from model.training import Examples, Objective, descend, learning_rate_factor, optimizer_of, prepare
 from pipeline.errors import ClusterError
+from pipeline.memory import keep_freed_memory
 
 SHOW_EVERY_S = 1.0  # how often the driver is told of steps
 NAMES_SHOWN = 8
@@ -38,6 +39,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """The function that Ray Train runs in every worker. `config["run"]`: a TrainingRun."""
     run: TrainingRun = config["run"]
     torch.set_num_threads(run.threads)
+    keep_freed_memory()
     worker = Worker.of(run)
     try:
         for epoch in range(len(worker.history) + 1, run.recipe.epochs + 1):

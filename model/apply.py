@@ -1,7 +1,7 @@
 """Curve maps applied to an image at full size, as it lies in memory: RGB, grey, or the planes of a video frame.
 
 Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C channels of the image, V values of a row
-of the image (W * C), L values of a row of maps.
+of the image (W * C), L columns of maps.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,9 @@ def apply_curves(image_HWC: Pixels, passes: Sequence[Floats], factor: int, itera
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = np.empty_like(image_HV)
     maps_KMHW = np.concatenate(passes)
-    count, map_channels, map_rows, map_columns = maps_KMHW.shape
-    maps_HKL = np.ascontiguousarray(maps_KMHW.transpose(2, 0, 3, 1)).reshape(map_rows, count, -1)
-    columns = _columns(width, channels, factor, map_columns, map_channels)
-    lift(image_HV, enhanced_HV, maps_HKL, _steps(passes, iterations), factor, columns)
+    maps_HKML = np.ascontiguousarray(maps_KMHW.transpose(2, 0, 1, 3))
+    columns = _columns(width, channels, factor, maps_KMHW.shape[3])
+    lift(image_HV, enhanced_HV, maps_HKML, _steps(passes, iterations), factor, columns)
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -83,11 +82,11 @@ def apply_curves_to_planes(
     maps_KMHW = np.concatenate(passes)
     count, map_channels, map_rows, map_columns = maps_KMHW.shape
     # maps of the first channel, then of the second: steps go from one map to the next
-    maps_HKL = np.ascontiguousarray(maps_KMHW.transpose(2, 1, 0, 3)).reshape(map_rows, -1, map_columns)
+    maps_HKML = np.ascontiguousarray(maps_KMHW.transpose(2, 1, 0, 3)).reshape(map_rows, -1, 1, map_columns)
     steps = [_steps(passes, iterations) + count * min(channel, map_channels - 1) for channel in range(3)]
-    columns = _columns(width, 1, factor, map_columns, 1)
+    columns = _columns(width, 1, factor, map_columns)
     subsampling = coding.across, coding.down
-    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, maps_HKL, tuple(steps), factor, columns)
+    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, maps_HKML, tuple(steps), factor, columns)
 
 
 def _steps(passes: Sequence[Floats], iterations: int) -> npt.NDArray[np.int64]:
@@ -100,15 +99,13 @@ def _steps(passes: Sequence[Floats], iterations: int) -> npt.NDArray[np.int64]:
     return np.fromiter(steps, np.int64)
 
 
-def _columns(width: int, channels: int, factor: int, map_columns: int, map_channels: int) -> tuple[Any, Any, Any]:
-    """For every value of a row: the values of a row of maps before and after it, and its place between them, 0 to 1.
+def _columns(width: int, channels: int, factor: int, map_columns: int) -> tuple[Any, Any]:
+    """Where in a row the values begin that lie between two map pixels, and each value's place between them, 0 to 1.
 
     Pixel p of the image lies at (p + 1/2) / factor - 1/2; beyond the first and the last map pixel it is that one's.
     """
     at = 2 * np.arange(width) + 1 - factor
-    before = at // (2 * factor)
-    place = (at - before * 2 * factor).astype(np.float32) / np.float32(2 * factor)
-    channel = np.arange(channels) % map_channels
-    columns = (np.clip(column, 0, map_columns - 1)[:, None] for column in (before, before + 1))
-    one, other = ((column * map_channels + channel).ravel() for column in columns)
-    return one, other, np.repeat(place, channels)
+    place = (at % (2 * factor)).astype(np.float32) / np.float32(2 * factor)
+    starts = (factor // 2 + np.arange(-1, map_columns + 1) * factor).clip(0, width)
+    starts[-1] = width
+    return starts * channels, np.repeat(place, channels)

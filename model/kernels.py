@@ -5,7 +5,7 @@ between two rows of maps are worked together, a tile of TILE values at a time, w
 the core's nearest cache. Loops over a tile are of constant length and without branches, of which the compiler makes
 vector code. All arithmetic is that of float32 in the order of the reference.
 
-Suffixes: K maps, H height, V values of a row of the image (channels of a pixel side by side), L values of a row of
+Suffixes: K maps, H height, V values of a row of the image (channels of a pixel side by side), L columns of
 maps, S samples of a line of a plane (with what pads it), T values of a tile.
 """
 
@@ -92,33 +92,55 @@ def _take_steps(tile_T, maps_KT, rises_KT, place, steps):  # type: ignore[no-unt
 
 
 @_compiled
-def _widen(wide_KV, maps_KL, before_V, after_V, place_V):  # type: ignore[no-untyped-def]
-    """A row of maps, interpolated to all values of a row of the image."""
-    for k in range(len(maps_KL)):
-        line_L, wide_V = maps_KL[k], wide_KV[k]
-        for v in range(len(before_V)):
-            one = line_L[before_V[v]]
-            wide_V[v] = one + place_V[v] * (line_L[after_V[v]] - one)
+def _widen(wide_KV, maps_KML, starts, place_V):  # type: ignore[no-untyped-def]
+    """A row of maps, interpolated to all values of a row of the image: straight lines from map pixel to map pixel."""
+    count, channels, columns = maps_KML.shape
+    for k in range(count):
+        wide_V = wide_KV[k]
+        for channel in range(channels):
+            line_L = maps_KML[k, channel]
+            for column in range(columns + 1):
+                one, other = line_L[max(column - 1, 0)], line_L[min(column, columns - 1)]
+                rise = other - one
+                first, end = starts[column], starts[column + 1]
+                if channels == 1:  # the compiler makes vector code of this
+                    for v in range(first, end):
+                        wide_V[v] = one + place_V[v] * rise
+                else:
+                    for v in range(first + channel, end, channels):
+                        wide_V[v] = one + place_V[v] * rise
 
 
 @_compiled
-def lift(image_HV, enhanced_HV, maps_HKL, steps, factor, columns):  # type: ignore[no-untyped-def]
+def _lines(map_T, rise_T, above, below):  # type: ignore[no-untyped-def]
+    if len(above) == TILE:
+        for i in range(TILE):
+            map_T[i] = above[i]
+            rise_T[i] = below[i] - above[i]
+    else:
+        for i in range(len(above)):
+            map_T[i] = above[i]
+            rise_T[i] = below[i] - above[i]
+
+
+@_compiled
+def lift(image_HV, enhanced_HV, maps_HKML, steps, factor, columns):  # type: ignore[no-untyped-def]
     height, row_values = image_HV.shape
-    map_rows, count, _ = maps_HKL.shape
+    map_rows, count, _, _ = maps_HKML.shape
     white = np.float32(np.iinfo(image_HV.dtype).max)
     above_KV, below_KV = np.empty((count, row_values), np.float32), np.empty((count, row_values), np.float32)
     maps_KT, rises_KT = np.zeros((count, TILE), np.float32), np.zeros((count, TILE), np.float32)
     tile_T = np.zeros(TILE, np.float32)
-    _widen(below_KV, maps_HKL[0], *columns)
+    _widen(below_KV, maps_HKML[0], *columns)
     first = 0
     for map_row in range(map_rows + 1):  # the rows whose centres lie between that of this row of maps and the last
         end = min(height, factor // 2 + map_row * factor) if map_row < map_rows else height
         above_KV, below_KV = below_KV, above_KV
-        _widen(below_KV, maps_HKL[min(map_row, map_rows - 1)], *columns)
+        _widen(below_KV, maps_HKML[min(map_row, map_rows - 1)], *columns)
         for left in range(0, row_values, TILE):
             right = min(left + TILE, row_values)
-            maps_KT[:, : right - left] = above_KV[:, left:right]
-            rises_KT[:, : right - left] = below_KV[:, left:right] - above_KV[:, left:right]
+            for k in range(count):
+                _lines(maps_KT[k], rises_KT[k], above_KV[k, left:right], below_KV[k, left:right])
             for y in range(first, end):
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 _load(tile_T, image_HV[y, left:right], white)
@@ -203,29 +225,29 @@ def _write(samples, values, scale, black, top):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def lift_planes(planes, enhanced, subsampling, numbers, maps_HKL, steps, factor, columns):  # type: ignore[no-untyped-def]
+def lift_planes(planes, enhanced, subsampling, numbers, maps_HKML, steps, factor, columns):  # type: ignore[no-untyped-def]
     (luma_HS, blue_HS, red_HS), (new_luma_HS, new_blue_HS, new_red_HS) = planes, enhanced
     across, down = subsampling
     red, green, blue, black, span, grey, chroma_span, top = numbers
     weights = red, green, blue
-    height, width = len(luma_HS), len(columns[0])
-    map_rows, count, _ = maps_HKL.shape
+    height, width = len(luma_HS), len(columns[1])
+    map_rows, count, _, _ = maps_HKML.shape
     above_KV, below_KV = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
     maps_KT, rises_KT = np.zeros((count, TILE), np.float32), np.zeros((count, TILE), np.float32)
     red_T, green_T, blue_T = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     coded = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     blue_sums, red_sums = np.zeros(width, np.float32), np.zeros(width, np.float32)
-    _widen(below_KV, maps_HKL[0], *columns)
+    _widen(below_KV, maps_HKML[0], *columns)
     first = 0
     for map_row in range(map_rows + 1):
         end = min(height, factor // 2 + map_row * factor) if map_row < map_rows else height
         above_KV, below_KV = below_KV, above_KV
-        _widen(below_KV, maps_HKL[min(map_row, map_rows - 1)], *columns)
+        _widen(below_KV, maps_HKML[min(map_row, map_rows - 1)], *columns)
         for left in range(0, width, TILE):
             right = min(left + TILE, width)
             under = slice(left // across, (right + across - 1) // across)
-            maps_KT[:, : right - left] = above_KV[:, left:right]
-            rises_KT[:, : right - left] = below_KV[:, left:right] - above_KV[:, left:right]
+            for k in range(count):
+                _lines(maps_KT[k], rises_KT[k], above_KV[k, left:right], below_KV[k, left:right])
             for y in range(first, end):
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 _read(coded[0], luma_HS[y, left:right], black, span)

@@ -27,6 +27,7 @@ from ray.exceptions import RayError
 
 from model import Checkpoint
 from pipeline.errors import ClusterError
+from pipeline.memory import keep_freed_memory
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
@@ -156,6 +157,7 @@ class FusedWorker:
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         torch.set_num_threads(1)  # several threads on shared cores are many times slower
+        keep_freed_memory()
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
         self.develop: Watched[Development] = Watched(steps, attempts)
 

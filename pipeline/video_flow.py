@@ -27,6 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from model import Checkpoint
 from pipeline.errors import StorageError
 from pipeline.flow import ATTEMPTS, Batch, blocks_of, configure_ray_data, ray_errors, records_of, worker_died
+from pipeline.memory import keep_freed_memory
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage, join, shown
 from pipeline.video import Segment, VideoInfo
@@ -148,6 +149,7 @@ class SegmentWorker:
 
     def __init__(self, flow: VideoFlow) -> None:
         torch.set_num_threads(1)  # several threads on shared cores are many times slower
+        keep_freed_memory()
         self.flow = flow
         self.ledger = flow.ledger
         self.enhance = EnhanceSegment(flow.storage, flow.settings, flow.checkpoint, flow.device, threads=flow.threads)
