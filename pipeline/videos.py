@@ -18,10 +18,11 @@ import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
 from pipeline.errors import Damaged, NotFound, TooLarge
+from pipeline.luma import mean_luma
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 from pipeline.storage import join as join_url
-from pipeline.video.color import Hdr, mean_luma
+from pipeline.video.color import Hdr
 from pipeline.video.encode import EncodeSettings, Encoding, choose, muxer_of
 from pipeline.video.enhance import Clock, Enhancement
 from pipeline.video.mux import Picture, join
