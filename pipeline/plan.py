@@ -72,7 +72,7 @@ class Destination:
         if real(url) == real(absolute(source)):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
         is_folder = storage.is_folder(url)
-        if destination.endswith("/") or not kind.names_an_output(url) or is_folder:
+        if destination.endswith("/") or not kind.accepts(url) or is_folder:
             if not is_folder and storage.exists(url):
                 raise UsageError(f"{url}: is a file; give a folder")
             return cls(kind=kind, root=url, format=format_name)
