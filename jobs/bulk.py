@@ -13,7 +13,8 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
-from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Look, Precision, Variant, WeightsError, load
+from jobs.flags import check_estimate_size, check_ranges, loaded
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.kinds import Kind
@@ -74,31 +75,16 @@ class BulkConfig:
     """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
 
     def __post_init__(self) -> None:
-        for name in ("limit", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} is {value}; it must be 1 or more")
-        if isinstance(self.estimate_size, int) and self.estimate_size < 16:
-            raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
+        check_ranges(self, limit=(1, None), workers=(1, None))
+        check_estimate_size(self.estimate_size)
 
     @property
     def selection(self) -> Selection:
         return Selection(include=self.include, exclude=self.exclude)
 
-    @property
-    def look(self) -> Look:
-        """Raises UsageError."""
-        try:
-            return Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
-        except ValueError as error:
-            raise UsageError(f"--{error}") from error
-
     def checkpoint(self) -> Checkpoint:
         """Raises UsageError."""
-        try:
-            return load(self.weights or DEFAULT_WEIGHTS[self.variant])
-        except WeightsError as error:
-            raise UsageError(str(error)) from error
+        return loaded(self.weights or DEFAULT_WEIGHTS[self.variant])
 
     def device_and_workers(self) -> tuple[str, int]:
         """By what the cluster has. Needs an initialised Ray; raises UsageError."""
