@@ -13,8 +13,8 @@ from pipeline.storage import WEB, protocol_of, shown
 class EnhanceConfig(ImagesConfig, VideosConfig):
     """Enhance photos and videos of one place: each goes its way, into one tree, with one manifest.
 
-    Run it again to do only what is new, changed or failed. Exit status: 0 all done, 1 some inputs failed,
-    2 wrong usage or nothing to read.
+    Photos come first, also for --limit. Run it again to do only what is new, changed or failed. Exit status: 0 all
+    done, 1 some inputs failed, 2 wrong usage or nothing to read.
     """
 
 

@@ -6,6 +6,7 @@ comes out as exactly one outcome.
 """
 
 import hashlib
+import posixpath
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +95,8 @@ class ReadAndDecode:
     def _pass_on(self, work: Development, data: bytes, luma: float) -> None:
         """Skip a bright photo: leave it out, or hand it on unchanged."""
         work.outcome.outcome, work.outcome.code = "skipped", "already_bright"
-        work.outcome.message = f"mean luma {luma:.2f}, at or above --bright-luma {self.settings.bright_luma:g}"
+        name, least = posixpath.basename(work.outcome.source), self.settings.bright_luma
+        work.outcome.message = f"{name}: mean luma {luma:.2f}, at or above --bright-luma {least:g}"
         if self.settings.skip_bright == "copy":
             work.original = data
         else:

@@ -55,7 +55,8 @@ def test_a_folder_becomes_the_same_tree_enhanced(tmp_path: Path, capsys: pytest.
             assert np.asarray(after).mean() > 1.5 * np.asarray(before).mean()
     printed = capsys.readouterr().out
     assert "8 done, 1 skipped, 1 failed" in printed
-    assert "broken.jpg" in printed
+    assert "  failed, not_media: broken.jpg: " in printed
+    assert "  skipped, not_a_photo: notes.txt: " in printed
 
 
 @pytest.mark.usefixtures("ray_session")

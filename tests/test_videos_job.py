@@ -73,7 +73,7 @@ def test_a_rerun_does_only_what_is_new_or_changed(tmp_path: Path, capsys: pytest
     assert len(rows_of(out)) == 3
     assert main(["videos", str(source), str(out), *FAST, "--crf", "40"]) == 0
     assert len(tree(out)["one.mp4"]) < len(first["one.mp4"])
-    assert "2 done before" in capsys.readouterr().out
+    assert "before: 2 done, 0 skipped" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -94,16 +94,23 @@ def test_photos_and_videos_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     (source / "notes.txt").write_text("neither")
     job = ["enhance", str(source), str(out), *FAST]
     assert main([*job, "--dry-run"]) == 0
+    planned = capsys.readouterr().out
+    assert "1 photos to do" in planned
+    assert "1 videos to do" in planned
+    assert planned.count("nothing was written") == 1
     assert not out.exists()
+    assert main([*job, "--limit", "1"]) == 0
+    first = capsys.readouterr().out
+    assert "photos: 1 done, 1 skipped, 0 failed" in first
+    assert "  skipped, not_a_photo: notes.txt: .txt: not a photo that nightlift reads" in first.splitlines()
+    assert "videos: 0 done" in first
     assert main(job) == 0
     assert sorted(tree(out)) == ["one.mp4", "photo.png"]
     assert sorted(str(row["code"]) for row in rows_of(out)) == ["", "", "not_a_photo"]
     assert main(job) == 0
     printed = capsys.readouterr().out
-    assert "1 photos to do" in printed
-    assert "1 videos to do" in printed
-    assert "photos: 0 done, 0 skipped, 0 failed, 2 done before" in printed
-    assert "videos: 0 done, 0 skipped, 0 failed, 1 done before" in printed
+    assert "photos: 0 done, 0 skipped, 0 failed, in 0 s; before: 1 done, 1 skipped" in printed
+    assert "videos: 0 done, 0 skipped, 0 failed, in 0 s; before: 1 done, 0 skipped" in printed
     assert main(["enhance", str(source / "photo.png"), str(out / "light.png"), *FAST]) == 0
     assert main(["enhance", str(source / "one.mp4"), str(out / "light.mp4"), *FAST]) == 0
     assert {"light.png", "light.mp4"} <= tree(out).keys()
