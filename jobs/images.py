@@ -93,7 +93,7 @@ class PhotoJob(BulkJob):
 
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
         flow = self._flow()
-        log.info("enhancing with %d workers (%s, %s)", flow.workers, flow.device, flow.topology)
+        log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
         progress = Progress(len(plan.records), "photo")
         try:
             for outcome in flow.run(plan.records):

@@ -123,7 +123,7 @@ class VideoJob(BulkJob):
 
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
         flow = self._flow()
-        log.info("enhancing %d videos with %d workers (%s)", len(plan.records), flow.workers, flow.device)
+        log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
         failed = set()
         with _shown_progress(flow):
             for outcome in flow.run(plan.records):
@@ -157,7 +157,7 @@ class VideoJob(BulkJob):
 @contextmanager
 def _shown_progress(flow: "VideoFlow") -> Iterator[None]:
     """Frames done of those that are known of, while the body runs. More become known as videos are opened."""
-    progress, over = Progress(0, "frame"), threading.Event()
+    progress, over = Progress(0, "frame", opening="opening videos"), threading.Event()
 
     def look_on() -> None:
         with suppress(ClusterError):  # the flow itself will tell of it
