@@ -5,6 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +14,8 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
-from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Look, Precision, Variant, WeightsError, load
+from jobs.flags import check_estimate_size, check_ranges, loaded
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.kinds import Kind
@@ -24,7 +26,7 @@ from pipeline.storage import Storage, shown
 
 log = logging.getLogger("nightlift")
 
-SHOWN_FAILURES = 10
+SHOWN = 10  # of the failed, and of the skipped
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -74,31 +76,16 @@ class BulkConfig:
     """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
 
     def __post_init__(self) -> None:
-        for name in ("limit", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name} is {value}; it must be 1 or more")
-        if isinstance(self.estimate_size, int) and self.estimate_size < 16:
-            raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
+        check_ranges(self, limit=(1, None), workers=(1, None))
+        check_estimate_size(self.estimate_size)
 
     @property
     def selection(self) -> Selection:
         return Selection(include=self.include, exclude=self.exclude)
 
-    @property
-    def look(self) -> Look:
-        """Raises UsageError."""
-        try:
-            return Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
-        except ValueError as error:
-            raise UsageError(f"--{error}") from error
-
     def checkpoint(self) -> Checkpoint:
         """Raises UsageError."""
-        try:
-            return load(self.weights or DEFAULT_WEIGHTS[self.variant])
-        except WeightsError as error:
-            raise UsageError(str(error)) from error
+        return loaded(self.weights or DEFAULT_WEIGHTS[self.variant])
 
     def device_and_workers(self) -> tuple[str, int]:
         """By what the cluster has. Needs an initialised Ray; raises UsageError."""
@@ -124,7 +111,6 @@ class BulkJob(ABC):
         self.manifest = Manifest(
             self.storage, self.destination.root, settings.fingerprint(checkpoint), asdict(settings)
         )
-        self.tally = Tally()
 
     @abstractmethod
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
@@ -139,22 +125,22 @@ class BulkJob(ABC):
         history = self.manifest.history()
         if self.config.fresh:
             history = replace(history, done={})
-        plan = make_plan(self.storage, self.config.src, self.destination, self.config.selection, history)
-        plan.records = plan.records[: self.config.limit]
-        return plan
+        return make_plan(self.storage, self.config.src, self.destination, self.config.selection, history)
 
-    def carry_out(self, plan: Plan) -> None:
+    def carry_out(self, plan: Plan) -> "Tally":
         """Everything that is planned; each file gets its row in the manifest."""
-        if not plan.records and not plan.refused:
-            return
-        self.manifest.begin()
-        try:
-            self.tally.add(self.manifest, plan.refused)
-            if plan.records:
-                for outcome in self.enhanced(plan):
-                    self.tally.add(self.manifest, [outcome])
-        finally:
-            self.manifest.close()
+        tally, started = Tally(), time.monotonic()
+        if plan.records or plan.refused:
+            self.manifest.begin()
+            try:
+                tally.add(self.manifest, plan.refused)
+                if plan.records:
+                    for outcome in self.enhanced(plan):
+                        tally.add(self.manifest, [outcome])
+            finally:
+                self.manifest.close()
+        tally.seconds = time.monotonic() - started
+        return tally
 
 
 def run_jobs(jobs: Sequence[BulkJob]) -> int:
@@ -163,47 +149,54 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
     `jobs`: over the same source and destination, each for a kind of its own.
     """
     config, storage, root = jobs[0].config, jobs[0].storage, jobs[0].destination.root
+    plans = _planned(jobs)
+    if config.dry_run:
+        print(*(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
+        print("nothing was written")
+        return 0
+    unfinished = storage.unfinished(root)
+    with ray_cluster(config.workers) if any(plan.records for plan in plans) else nullcontext():
+        tallies = [job.carry_out(plan) for job, plan in zip(jobs, plans, strict=True)]
+    storage.remove(unfinished)  # of an earlier run: by now nobody is at work on them
+    for job, plan, tally in zip(jobs, plans, tallies, strict=True):
+        if plan.ours:
+            print(tally.summary(job.kind.noun, plan))
+    print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}")
+    return 1 if any(tally.count["failed"] for tally in tallies) else 0
+
+
+def _planned(jobs: Sequence[BulkJob]) -> list[Plan]:
+    """What each job has to do, and together no more than --limit says."""
+    config = jobs[0].config
     log.info("listing %s", shown(config.src))
     plans = [job.plan() for job in jobs]
     check_found(config.src, plans, " or ".join(f"{job.kind.noun}s" for job in jobs))
-    if len(jobs) > 1:
-        _refuse_once(jobs, plans)
+    _tell_once(jobs, plans)
+    left = config.limit
     for job, plan in zip(jobs, plans, strict=True):
+        if left is not None:
+            plan.records = plan.records[:left]
+            left -= len(plan.records)
         log.info(
-            "%ss to do: %d, done before: %d, refused by name or place: %d",
+            "%ss to do: %d, done before: %d, skipped before: %d, refused by name or place: %d",
             job.kind.noun,
             len(plan.records),
             plan.done,
+            len(plan.skipped),
             len(plan.refused),
         )
-    if config.dry_run:
-        print("\n".join(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours))
-        return 0
-    unfinished = storage.unfinished(root)
-    if any(plan.records for plan in plans):
-        with ray_cluster(config.workers):
-            for job, plan in zip(jobs, plans, strict=True):
-                job.carry_out(plan)
-    else:
-        for job, plan in zip(jobs, plans, strict=True):
-            job.carry_out(plan)
-    storage.remove(unfinished)  # of an earlier run: by now nobody is at work on them
+    return plans
+
+
+def _tell_once(jobs: Sequence[BulkJob], plans: Sequence[Plan]) -> None:
+    """What is refused or was skipped falls to the job of its kind, and what is of no kind to the first."""
+
+    def falls_to(source: str) -> BulkJob:
+        return next((job for job in jobs if job.kind.accepts(source)), jobs[0])
+
     for job, plan in zip(jobs, plans, strict=True):
-        if plan.ours:
-            print(job.tally.summary(job.kind.noun, plan.done))
-    print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}")
-    return 1 if any(job.tally.count["failed"] for job in jobs) else 0
-
-
-def _refuse_once(jobs: Sequence[BulkJob], plans: Sequence[Plan]) -> None:
-    """A file of one job's kind is no refusal for another, and one of no kind is refused by the first alone."""
-    for number, (job, plan) in enumerate(zip(jobs, plans, strict=True)):
-        others = [other.kind for other in jobs if other is not job]
-        plan.refused = [
-            row
-            for row in plan.refused
-            if not any(kind.accepts(row.source) for kind in others) and (number == 0 or job.kind.accepts(row.source))
-        ]
+        plan.refused = [row for row in plan.refused if falls_to(row.source) is job]
+        plan.skipped = [source for source in plan.skipped if falls_to(source) is job]
 
 
 class Tally:
@@ -211,23 +204,25 @@ class Tally:
 
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
-        self._failures: list[str] = []
-        self._started = time.monotonic()
+        self.seconds = 0.0
+        self._told: dict[str, list[str]] = {"failed": [], "skipped": []}
 
     def add(self, manifest: Manifest, outcomes: list[Outcome]) -> None:
         manifest.append(outcomes)
         for outcome in outcomes:
             self.count[outcome.outcome] += 1
-            if outcome.outcome == "failed" and len(self._failures) < SHOWN_FAILURES:
-                self._failures.append(f"  {outcome.code}: {outcome.message}")
+            told = self._told.get(outcome.outcome)
+            if told is not None and len(told) < SHOWN:
+                told.append(f"  {outcome.outcome}, {outcome.code}: {outcome.message}")
 
-    def summary(self, noun: str, done_before: int) -> str:
-        seconds = time.monotonic() - self._started
+    def summary(self, noun: str, plan: Plan) -> str:
+        """What became of the files of a plan."""
         lines = [
             f"{noun}s: {self.count['done']} done, {self.count['skipped']} skipped, {self.count['failed']} failed, "
-            f"{done_before} done before, in {seconds:.0f} s",
-            *self._failures,
+            f"in {self.seconds:.0f} s; before: {plan.done} done, {len(plan.skipped)} skipped"
         ]
-        if self.count["failed"] > len(self._failures):
-            lines.append(f"  ... and {self.count['failed'] - len(self._failures)} more: see the manifest")
+        for outcome, told in self._told.items():
+            lines += told
+            if self.count[outcome] > len(told):
+                lines.append(f"  ... and {self.count[outcome] - len(told)} more {outcome}: see the manifest")
         return "\n".join(lines)

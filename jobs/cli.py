@@ -20,6 +20,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "export": (export.ExportConfig, export.run),
 }
 GO_ON = ("images", "videos", "enhance", "train")  # where they were, when they are run again; the others start over
+WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command line
 INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
 
 
@@ -45,15 +46,18 @@ def _run(arguments: Sequence[str]) -> int:
     if list(arguments) == ["--version"]:
         print(f"nightlift {version('nightlift')}")
         return 0
-    config = tyro.extras.subcommand_cli_from_dict(
+    name = arguments[0] if arguments else ""
+    if name in JOBS:  # by itself: a slip is told in the words of this job alone
+        config_type, run = JOBS[name]
+        return run(tyro.cli(config_type, prog=f"nightlift {name}", args=arguments[1:], config=WORDS))
+    tyro.extras.subcommand_cli_from_dict(  # tells which jobs there are, and exits
         {name: config_type for name, (config_type, _) in JOBS.items()},
         prog="nightlift",
         description="Lifts night photos into visible light, in bulk, on Ray.",
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+        config=WORDS,
     )
-    run = next(run for config_type, run in JOBS.values() if type(config) is config_type)
-    return run(config)
+    return 2
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pipeline.storage import WEB, protocol_of, shown
 class EnhanceConfig(ImagesConfig, VideosConfig):
     """Enhance photos and videos of one place: each goes its way, into one tree, with one manifest.
 
-    Run it again to do only what is new, changed or failed. Exit status: 0 all done, 1 some inputs failed,
-    2 wrong usage or nothing to read.
+    Photos come first, also for --limit. Run it again to do only what is new, changed or failed. Exit status: 0 all
+    done, 1 some inputs failed, 2 wrong usage or nothing to read.
     """
 
 
@@ -22,7 +22,7 @@ def run(config: EnhanceConfig) -> int:
     """The whole job. Returns the exit status; raises NightliftError for what stops it before work begins."""
     checkpoint = config.checkpoint()
     jobs = (PhotoJob, VideoJob)
-    named = [job for job in jobs if job.kind.names_an_output(config.dst)]  # one file for one file
+    named = [job for job in jobs if job.kind.accepts(config.dst)]  # one file for one file
     if protocol_of(config.src) in WEB and not named:  # one file, or a glob that names its kind
         named = [job for job in jobs if job.kind.accepts(shown(config.src))]
     return run_jobs([job.of(config, checkpoint) for job in named or jobs])

@@ -14,9 +14,10 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster import cluster_cpus, ray_cluster
+from jobs.flags import check_estimate_size, check_ranges, loaded, look_of
 from jobs.progress import Progress
 from jobs.score_tables import line, scores_csv, summary_csv, table, without_score
-from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Look, WeightsError, load
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
@@ -83,15 +84,8 @@ class EvaluateConfig:
     """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
 
     def __post_init__(self) -> None:
-        for flag, value, least in (("limit", self.limit, 1), ("workers", self.workers, 1)):
-            if value is not None and value < least:
-                raise UsageError(f"--{flag} is {value}; it must be {least} or more")
-        if not 0 <= self.sheet_rows <= MOST_SHEET_ROWS:
-            raise UsageError(f"--sheet-rows is {self.sheet_rows}; it must be between 0 and {MOST_SHEET_ROWS}")
-        if isinstance(self.estimate_size, int) and self.estimate_size < 16:
-            raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
-        if self.max_pixels < 1:
-            raise UsageError(f"--max-pixels is {self.max_pixels}; it must be 1 or more")
+        check_ranges(self, limit=(1, None), workers=(1, None), sheet_rows=(0, MOST_SHEET_ROWS), max_pixels=(1, None))
+        check_estimate_size(self.estimate_size)
         for name, place in (("SRC", self.src), ("OUT", self.out), ("--ref", self.ref)):
             if place is not None and not place.strip():
                 raise UsageError(f"{name} is empty; give a folder, a file or a URL")
@@ -102,13 +96,6 @@ class EvaluateConfig:
         for place in (self.src, self.ref):
             if place and real(absolute(place)) == real(absolute(self.out)):
                 raise UsageError(f"{self.out}: OUT is where the photos are; its contact sheet would be taken for one")
-
-    @property
-    def look(self) -> Look:
-        try:
-            return Look(iterations=self.iterations, passes=self.passes, strength=self.strength, denoise=self.denoise)
-        except ValueError as error:
-            raise UsageError(f"--{error}") from error
 
 
 def run(config: EvaluateConfig) -> int:
@@ -142,7 +129,7 @@ def run(config: EvaluateConfig) -> int:
     evaluation = Evaluation(
         storage=storage,
         networks=networks,
-        look=config.look,
+        look=look_of(config),
         estimate_size=config.estimate_size,
         max_pixels=config.max_pixels,
     )
@@ -171,11 +158,9 @@ def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
     networks: dict[str, Checkpoint] = {}
     for path in paths:
         unique = stems.count(path.stem) == 1 and path.stem not in (INPUT, REFERENCE)
-        try:
-            networks[path.stem if unique else str(path)] = load(path)
-        except WeightsError as error:
-            known = "; --weights takes dce, plus, none, or files" if not path.suffix else ""
-            raise UsageError(f"{error}{known}") from error
+        if not path.suffix and not path.exists():
+            raise UsageError(f"--weights {path}: no network of that name; give dce, plus, none, or files")
+        networks[path.stem if unique else str(path)] = loaded(path)
     return networks
 
 

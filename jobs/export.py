@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from model import DEFAULT_WEIGHTS, EstimateSize, Variant, WeightsError, load
+from jobs.flags import check_estimate_size, check_ranges, loaded
+from model import DEFAULT_WEIGHTS, EstimateSize, Variant
 from model.curves import MAX_ITERATIONS
 from model.export import ExportError, largest_difference, missing_packages, to_onnx
 from pipeline.credentials import parse_options
@@ -43,20 +44,15 @@ class ExportConfig:
             raise UsageError(f"{self.dst}: give a file name that ends in .onnx")
         if protocol_of(self.dst) in WEB:
             raise UsageError(f"{shown(self.dst)}: a web server is no destination; give a path or a bucket")
-        if not 0 <= self.iterations <= MAX_ITERATIONS:
-            raise UsageError(f"--iterations is {self.iterations}; it must be between 0 and {MAX_ITERATIONS}")
-        if isinstance(self.estimate_size, int) and self.estimate_size < 16:
-            raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
+        check_ranges(self, iterations=(0, MAX_ITERATIONS))
+        check_estimate_size(self.estimate_size)
 
 
 def run(config: ExportConfig) -> int:
     """The whole job. Returns the exit status; raises UsageError and StorageError."""
     if missing := missing_packages():
         raise UsageError(f'export needs {", ".join(missing)}: pip install "nightlift[onnx]"')
-    try:
-        checkpoint = load(config.weights or DEFAULT_WEIGHTS[config.variant])
-    except WeightsError as error:
-        raise UsageError(str(error)) from error
+    checkpoint = loaded(config.weights or DEFAULT_WEIGHTS[config.variant])
     size = checkpoint.estimate_size_for(config.estimate_size)
     storage = Storage.from_environment([config.dst], parse_options(config.storage_options))
     try:

@@ -10,6 +10,7 @@ from tyro.conf import arg
 
 from jobs.bulk import BulkConfig, BulkJob, run_jobs
 from jobs.dry_run import photo_report
+from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import UsageError
@@ -48,12 +49,7 @@ class ImagesConfig(BulkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise UsageError(f"--quality is {self.quality}; it must be between 1 and 100")
-        if not 0 <= self.bright_luma <= 1:
-            raise UsageError(f"--bright-luma is {self.bright_luma}; it must be between 0 and 1")
-        if self.max_pixels < 1:
-            raise UsageError(f"--max-pixels is {self.max_pixels}; it must be 1 or more")
+        check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None))
 
     @property
     def format_name(self) -> str | None:
@@ -68,7 +64,7 @@ class ImagesConfig(BulkConfig):
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
         return PhotoSettings(
-            look=self.look,
+            look=look_of(self),
             estimate_size=checkpoint.estimate_size_for(self.estimate_size),
             precision=self.precision,
             format=self.format_name,
@@ -97,7 +93,7 @@ class PhotoJob(BulkJob):
 
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
         flow = self._flow()
-        log.info("enhancing with %d workers (%s, %s)", flow.workers, flow.device, flow.topology)
+        log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
         progress = Progress(len(plan.records), "photo")
         try:
             for outcome in flow.run(plan.records):

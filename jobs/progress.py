@@ -3,73 +3,105 @@
 import logging
 import sys
 import time
+from collections import deque
 
 from tqdm import tqdm
 
 log = logging.getLogger("nightlift")
 
 LOG_EVERY_S = 10.0
+RECENT = 30  # lines over which the rate is taken
+STARTING = "starting workers"
 
 
 class Progress:
-    """Counts finished inputs towards `total`, with rate, failures and time left. `done`: before this run."""
+    """Counts what is finished towards `total`, with rate, failures and time left.
 
-    def __init__(self, total: int, unit: str, *, done: int = 0) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            unit=unit,
-            file=sys.stderr if self._terminal else _Nowhere(),
-            dynamic_ncols=True,
-            smoothing=0.05,
-        )
-        self._failed = 0
+    `unit`: its singular. `done`: before this run. `opening`: what goes on as long as there is no total.
+    """
+
+    def __init__(self, total: int, unit: str, *, done: int = 0, opening: str = "") -> None:
+        self.total, self.done, self.failed = total, done, 0
+        self._unit, self._begun_with, self._opening = unit, done, opening
+        self._marks: deque[tuple[float, int]] = deque(maxlen=RECENT)  # moments, and what was finished by then
         self._logged_at = time.monotonic()
+        self._bar = (
+            tqdm(total=total, initial=done, unit=unit, desc=opening or STARTING, dynamic_ncols=True, smoothing=0.05)
+            if sys.stderr.isatty()
+            else None
+        )
 
     def advance(self, *, failed: bool) -> None:
-        self._failed += failed
-        if self._failed:
-            self._bar.set_postfix_str(f"{self._failed} failed", refresh=False)
-        self._bar.update()
-        self._log_now_and_then()
+        self.failed += failed
+        self.advance_to(self.done + 1)
 
     def advance_to(self, done: int, total: int | None = None) -> None:
-        """So many are finished by now, none of them failed. `total`: where it has changed."""
-        if total is not None:
-            self._bar.total = total
-        self._bar.update(max(0, done - self._bar.n))
-        self._log_now_and_then()
+        """So many are finished by now. `total`: where it has changed."""
+        self.done = max(done, self.done)
+        self.total = self.total if total is None else total
+        if not self._marks:
+            self._mark()
+        if self._bar is not None:
+            self._show(self._bar)
+        elif time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._log(self.line)
 
     def say(self, line: str) -> None:
         """A line of text: over the bar on a terminal, with the time left in a log."""
-        if self._terminal:
+        if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
         else:
-            self._logged_at = time.monotonic()
-            log.info("%s  [%s left]", line, self.time_left)
+            self._log(f"{line}  [{self.time_left} left]" if self.time_left else line)
+
+    @property
+    def line(self) -> str:
+        """Like `120 of 4,800 frames, 22.1 a second, 3:31 left, 1 failed`."""
+        if not self.total:
+            return self._opening
+        parts = [f"{self.done:,} of {self.total:,} {self._unit}s"]
+        if self.done == self._begun_with:
+            parts.append(STARTING)
+        if self._rate:
+            each, unit_of_time = (self._rate, "second") if self._rate >= 1 else (60 * self._rate, "minute")
+            parts += [f"{each:,.1f} a {unit_of_time}", f"{self.time_left} left"]
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        return ", ".join(parts)
 
     @property
     def time_left(self) -> str:
-        """Like `12:34`; `?` before anything is known of the rate."""
-        numbers = self._bar.format_dict
-        rate = numbers["rate"] or (self._bar.n - self._bar.initial) / max(numbers["elapsed"], 1e-3)
-        return str(tqdm.format_interval((self._bar.total - self._bar.n) / rate)) if rate > 0 else "?"
+        """Like `2:34` or `1:02:34`; empty before anything is known of the rate."""
+        if not self._rate:
+            return ""
+        minutes, seconds = divmod(round((self.total - self.done) / self._rate), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
-    def _log_now_and_then(self) -> None:
-        if not self._terminal and time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            log.info("%s", self._bar)
+    @property
+    def _rate(self) -> float:
+        """Of late, a second: counted from something finished on, as workers take a while to start. 0: not known."""
+        if not self._marks:
+            return 0.0
+        moment, done = self._marks[0]
+        return (self.done - done) / max(time.monotonic() - moment, 1e-3)
+
+    def _log(self, text: str) -> None:
+        log.info("%s", text)
+        self._logged_at = time.monotonic()
+        self._mark()
+
+    def _mark(self) -> None:
+        if self.done > self._begun_with:
+            self._marks.append((time.monotonic(), self.done))
+
+    def _show(self, bar: "tqdm[None]") -> None:
+        bar.total = self.total
+        if self.done > self._begun_with:
+            bar.set_description_str("", refresh=False)
+        if self.failed:
+            bar.set_postfix_str(f"{self.failed} failed", refresh=False)
+        bar.update(self.done - bar.n)
 
     def close(self) -> None:
-        self._bar.close()
-
-
-class _Nowhere:
-    """Where tqdm draws when there is no terminal: its numbers are wanted, its carriage returns are not."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
+        if self._bar is not None:
+            self._bar.close()

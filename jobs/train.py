@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,9 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster import ray_cluster
+from jobs.flags import check_estimate_size, check_ranges, loaded
 from jobs.training_places import check_is_no_file, check_nothing_is_lost, check_same, checked_root, few
-from model import Checkpoint, CurveNetwork, Precision, Variant, WeightsError, fingerprint, load
+from model import CurveNetwork, Precision, Variant, fingerprint
 from model.losses import LossWeights
 from model.recipes import RECIPES, Recipe, RecipeName
 from model.training import first_network
@@ -71,11 +73,11 @@ class TrainConfig:
     estimate_size: Annotated[
         int | Literal["full"] | None,
         arg(
-            metavar="INT|full",
+            metavar="INT|{full}",
             help=f"Long side in pixels of the reduced copy that inference will use. ({_recipe_help('estimate_size')})",
         ),
     ] = None
-    validation_share: Annotated[float, arg(metavar="SHARE")] = 0.05
+    validation_share: float = 0.05
     """Share of the files held out, by the hash of their content, to measure on."""
     frames_per_video: int = 8
     """Frames taken from each video, evenly spread."""
@@ -108,24 +110,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if len(self.places) < 2:
             raise UsageError("give what to train on and where results go: nightlift train SRC... OUT")
-        positive = (
-            "epochs",
-            "batch",
-            "learning_rate",
-            "frames_per_video",
-            "workers",
-            "sheet_every",
-            "max_pixels",
-            "limit",
-        )
-        for name in positive:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
+        check_ranges(self, epochs=(1, None), batch=(1, None), frames_per_video=(1, None), max_pixels=(1, None))
+        check_ranges(self, workers=(1, None), sheet_every=(1, None), limit=(1, None))
+        check_estimate_size(self.estimate_size)
+        if self.learning_rate is not None and not 0 < self.learning_rate < inf:
+            raise UsageError(f"--learning-rate is {self.learning_rate}; it must be above 0")
         if self.size_px is not None and (self.size_px < 32 or self.size_px % 16):
             raise UsageError(f"--size-px is {self.size_px}; it must be a multiple of 16, 32 or more")
-        if isinstance(self.estimate_size, int) and self.estimate_size < 16:
-            raise UsageError(f"--estimate-size is {self.estimate_size}; it must be 16 or more, or full")
         if not 0 <= self.validation_share < 1:
             raise UsageError(f"--validation-share is {self.validation_share}; it must be at least 0 and below 1")
         if self.workers is not None and self.resolved.batch % self.workers:
@@ -168,7 +159,7 @@ class Beginning:
     def of(cls, config: TrainConfig, files: TrainingFiles) -> "Beginning":
         """Raises UsageError where --init-from cannot be read."""
         recipe = config.resolved
-        origin = _loaded(config.init_from) if config.init_from is not None else None
+        origin = loaded(config.init_from, "init_from") if config.init_from is not None else None
         network = origin.network if origin is not None else first_network(recipe, config.variant, config.seed)
         variant = network.architecture.variant
         losses = recipe.losses[variant]
@@ -221,13 +212,6 @@ def run(config: TrainConfig) -> int:
         Driver(config, storage, root, files, beginning, state).train()
     print(_results(root))
     return 0
-
-
-def _loaded(path: Path) -> Checkpoint:
-    try:
-        return load(path)
-    except WeightsError as error:
-        raise UsageError(str(error)) from error
 
 
 def _results(root: str) -> str:

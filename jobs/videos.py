@@ -13,6 +13,7 @@ from tyro.conf import arg
 from jobs.bulk import BulkConfig, BulkJob, run_jobs
 from jobs.cluster import cluster_cpus
 from jobs.dry_run import video_report
+from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import ClusterError, UsageError, is_of_the_file
@@ -70,11 +71,8 @@ class VideosConfig(BulkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("estimate_every", 1), ("smoothing", 0), ("segment_frames", 1), ("max_frame_pixels", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {least} or more")
-        if not 0 <= self.temporal_denoise <= 2:
-            raise UsageError(f"--temporal-denoise is {self.temporal_denoise}; it must be between 0 and 2")
+        check_ranges(self, estimate_every=(1, None), smoothing=(0, None), temporal_denoise=(0, 2))
+        check_ranges(self, segment_frames=(1, None), max_frame_pixels=(1, None))
 
     @property
     def extension(self) -> str | None:
@@ -95,7 +93,7 @@ class VideosConfig(BulkConfig):
     def video_settings(self, checkpoint: Checkpoint) -> VideoSettings:
         """Raises UsageError."""
         return VideoSettings(
-            look=self.look,
+            look=look_of(self),
             estimate_size=checkpoint.estimate_size_for(self.estimate_size),
             precision=self.precision,
             window=self.window,
@@ -125,7 +123,7 @@ class VideoJob(BulkJob):
 
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
         flow = self._flow()
-        log.info("enhancing %d videos with %d workers (%s)", len(plan.records), flow.workers, flow.device)
+        log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
         failed = set()
         with _shown_progress(flow):
             for outcome in flow.run(plan.records):
@@ -159,7 +157,7 @@ class VideoJob(BulkJob):
 @contextmanager
 def _shown_progress(flow: "VideoFlow") -> Iterator[None]:
     """Frames done of those that are known of, while the body runs. More become known as videos are opened."""
-    progress, over = Progress(0, "frame"), threading.Event()
+    progress, over = Progress(0, "frame", opening="opening videos"), threading.Event()
 
     def look_on() -> None:
         with suppress(ClusterError):  # the flow itself will tell of it

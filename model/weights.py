@@ -66,7 +66,7 @@ class Checkpoint:
 def load(path: Path) -> Checkpoint:
     """Read a `.safetensors` file of ours or a published `.pth` file. Raises WeightsError."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file, or leave --weights out")
+        raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file")
     try:
         checkpoint = _load_published(path) if path.suffix == ".pth" else _load_own(path)
     except BROKEN as error:

@@ -23,15 +23,11 @@ class Kind(ABC):
 
     @abstractmethod
     def accepts(self, name: str) -> bool:
-        """Whether a file of this name, or at this path, is an input."""
+        """Whether a file of this name, or at this path, is an input. Given as the destination, it means one file."""
 
     @abstractmethod
     def renamed(self, relative: str, wanted: str | None) -> str:
         """The path of the output. `wanted`: the format or container that was asked for; None: the file's own."""
-
-    @abstractmethod
-    def names_an_output(self, name: str) -> bool:
-        """Whether `name`, given as the destination, means one file and not a folder."""
 
     @abstractmethod
     def check_writable(self, name: str, wanted: str | None) -> None:
@@ -51,9 +47,6 @@ class Photos(Kind):
         written = FORMATS[wanted or own.written_as]
         return relative if written == own else posixpath.splitext(relative)[0] + written.extensions[0]
 
-    def names_an_output(self, name: str) -> bool:
-        return format_of(name) is not None
-
     def check_writable(self, name: str, wanted: str | None) -> None:
         written = format_of(name)
         if written is None or not written.writable or wanted not in (None, written.name):
@@ -69,9 +62,6 @@ class Videos(Kind):
 
     def renamed(self, relative: str, wanted: str | None) -> str:
         return written_name(relative, wanted) if is_video(relative) else relative
-
-    def names_an_output(self, name: str) -> bool:
-        return is_video(name)
 
     def check_writable(self, name: str, wanted: str | None) -> None:
         extension = posixpath.splitext(name)[1].lower()

@@ -6,22 +6,20 @@ comes out as exactly one outcome.
 """
 
 import hashlib
+import posixpath
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
 from pipeline.images import Photo, decode, encode, format_of
+from pipeline.luma import mean_luma
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 
 REVISION = 2  # raise it when a change of code changes the pixels that come out: then everything is work again
-LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
-LUMA_SAMPLES = 1 << 16  # pixels that the mean luma is taken from
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers or lower --max-pixels"
 
 
@@ -79,7 +77,7 @@ class ReadAndDecode:
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
                 work.photo = decode(data, max_pixels=self.settings.max_pixels)
-            luma = mean_luma(work.photo)
+            luma = mean_luma(work.photo.frames[0].pixels)
             self._describe(work, work.photo, luma)
             if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
                 self._pass_on(work, data, luma)
@@ -97,7 +95,8 @@ class ReadAndDecode:
     def _pass_on(self, work: Development, data: bytes, luma: float) -> None:
         """Skip a bright photo: leave it out, or hand it on unchanged."""
         work.outcome.outcome, work.outcome.code = "skipped", "already_bright"
-        work.outcome.message = f"mean luma {luma:.2f}, at or above --bright-luma {self.settings.bright_luma:g}"
+        name, least = posixpath.basename(work.outcome.source), self.settings.bright_luma
+        work.outcome.message = f"{name}: mean luma {luma:.2f}, at or above --bright-luma {least:g}"
         if self.settings.skip_bright == "copy":
             work.original = data
         else:
@@ -121,7 +120,7 @@ class Enhance:
         if work.photo is not None and work.original is None:
             with _settling(work), _timed(work, "seconds_enhance"):
                 work.photo = self._enhanced(work.photo)
-                work.outcome.luma_after = mean_luma(work.photo)
+                work.outcome.luma_after = mean_luma(work.photo.frames[0].pixels)
         return work
 
     def _enhanced(self, photo: Photo) -> Photo:
@@ -174,14 +173,6 @@ class PhotoSteps:
 
     def __call__(self, work: Development) -> Development:
         return self.encode(self.enhance(self.decode(work)))
-
-
-def mean_luma(photo: Photo) -> float:
-    """Mean BT.601 luma in [0, 1] of the first frame, from a regular sample of its pixels."""
-    pixels = photo.frames[0].pixels
-    step = max(1, int((pixels.shape[0] * pixels.shape[1] / LUMA_SAMPLES) ** 0.5))
-    channels = pixels[::step, ::step].reshape(-1, pixels.shape[2]).mean(axis=0) / np.iinfo(pixels.dtype).max
-    return float(channels[0] if channels.size == 1 else channels @ LUMA)
 
 
 @contextmanager

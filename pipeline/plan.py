@@ -39,7 +39,9 @@ class Plan:
     refused: list[Outcome] = field(default_factory=list)
     """Files of another kind by their name, that cannot be read, or have no place at the destination: settled."""
     done: int = 0
-    """Inputs that an earlier run has settled under the same weights and settings."""
+    """Inputs whose outputs an earlier run has written under the same weights and settings."""
+    skipped: list[str] = field(default_factory=list)
+    """Sources that an earlier run has skipped, likewise; without the query of a web address."""
     found: Counter[str] = field(default_factory=Counter)
     """How many files of each extension were listed and let through."""
     ours: int = 0
@@ -72,7 +74,7 @@ class Destination:
         if real(url) == real(absolute(source)):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
         is_folder = storage.is_folder(url)
-        if destination.endswith("/") or not kind.names_an_output(url) or is_folder:
+        if destination.endswith("/") or not kind.accepts(url) or is_folder:
             if not is_folder and storage.exists(url):
                 raise UsageError(f"{url}: is a file; give a folder")
             return cls(kind=kind, root=url, format=format_name)
@@ -116,7 +118,9 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
         plan.ours += bool(file.code) or kind.accepts(shown(file.url))
         target = targets[file.url]
         before = history.done.get(shown(file.url))
-        if before in ((file.version, ""), (file.version, target)) and (not before[1] or target in present):
+        if before == (file.version, ""):
+            plan.skipped.append(shown(file.url))
+        elif before == (file.version, target) and target in present:
             plan.done += 1
         elif (refusal := _refusal(file, target, owners, kind)) is not None:
             plan.refused.append(refusal)

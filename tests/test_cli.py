@@ -44,6 +44,28 @@ def test_a_slip_is_told_by_flag_and_value_and_what_it_takes(
     assert f"Error parsing {flags[0]}: no type matching {kind} could be instantiated from ['{flags[1]}']" in told
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["images", "in", "out", "--iteration", "3"], "Unrecognized options: --iteration, 3"),
+        (["images", "in", "out", "--skip-bright", "maybe"], "invalid choice 'maybe' for argument '--skip-bright'"),
+        (["enhance", "in"], "Missing from nightlift enhance: DST"),
+        (["enhance", "in", "out", "more"], "Unrecognized options: more"),
+        (["photos", "in", "out"], "images, videos, enhance, train, evaluate, export"),
+    ],
+)
+def test_a_slip_is_told_in_a_few_lines_about_this_job_alone(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    error = capsys.readouterr().err
+    assert told in " ".join(error.replace("│", " ").split())
+    assert len(error.splitlines()) <= 15
+    others = {"images", "evaluate", "export"} - {arguments[0]}
+    assert not any(f"nightlift {other} --help" in error for other in others)
+
+
 def test_numbers_and_words_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
     monkeypatch.setitem(cli.JOBS, "train", (cli.JOBS["train"][0], lambda config: taken.append(config) or 0))

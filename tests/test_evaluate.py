@@ -232,7 +232,7 @@ def test_names_of_networks(tmp_path: Path) -> None:
     assert list(named_networks(["plus", paths[0]])) == [str(DEFAULT_WEIGHTS["plus"]), paths[0]]
     assert named_networks(["none"]) == {}
     assert list(named_networks(["none", "dce"])) == ["dce"]
-    with pytest.raises(UsageError, match="no such weights file"):
+    with pytest.raises(UsageError, match="--weights dec: no network of that name"):
         named_networks(["dec"])
 
 

@@ -21,6 +21,7 @@ from pipeline.flow import FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
 from pipeline.storage import PART_SUFFIX, Storage
 from tests.odd_files import ODD_ERRORS
+from tests.outputs import rows_of, tree
 from tests.s3_server import KEY, S3Server, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -36,17 +37,6 @@ def _photos(folder: Path, count: int, size: int = 1) -> Path:
     return folder
 
 
-def _tree(folder: Path) -> dict[str, bytes]:
-    """Relative path -> content of every output, manifests left out."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "_nightlift" not in path.parts]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def _rows(folder: Path | str) -> list[dict[str, object]]:
-    table = pq.read_table(f"{folder}/_nightlift/manifest")
-    return sorted(table.to_pylist(), key=lambda row: row["started_at"])
-
-
 def _done(rows: list[dict[str, object]]) -> list[str]:
     return sorted(Path(str(row["source"])).name for row in rows if row["outcome"] == "done")
 
@@ -57,15 +47,16 @@ def test_a_folder_becomes_the_same_tree_enhanced(tmp_path: Path, capsys: pytest.
     (source / "broken.jpg").write_bytes(b"no photo")
     (source / "notes.txt").write_text("no photo either")
     assert main(["images", str(source), str(out)]) == 1
-    assert _tree(out).keys() == _tree(source).keys() - {"broken.jpg", "notes.txt"}
-    assert sorted(row["outcome"] for row in _rows(out)) == ["done"] * 8 + ["failed", "skipped"]
-    for name in _tree(out):
+    assert tree(out).keys() == tree(source).keys() - {"broken.jpg", "notes.txt"}
+    assert sorted(row["outcome"] for row in rows_of(out)) == ["done"] * 8 + ["failed", "skipped"]
+    for name in tree(out):
         with Image.open(source / name) as before, Image.open(out / name) as after:
             assert (after.size, after.format) == (before.size, before.format)
             assert np.asarray(after).mean() > 1.5 * np.asarray(before).mean()
     printed = capsys.readouterr().out
     assert "8 done, 1 skipped, 1 failed" in printed
-    assert "broken.jpg" in printed
+    assert "  failed, not_media: broken.jpg: " in printed
+    assert "  skipped, not_a_photo: notes.txt: " in printed
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -74,21 +65,21 @@ def test_a_rerun_does_only_what_is_new_changed_or_failed(tmp_path: Path) -> None
     (source / "broken.jpg").write_bytes(b"no photo")
     job = ["images", str(source), str(out)]
     assert main(job) == 1
-    first = _tree(out)
+    first = tree(out)
     assert main(job) == 1  # only the failed one is tried again
-    assert len(_rows(out)) == 6
+    assert len(rows_of(out)) == 6
     Image.fromarray(NIGHT[::2]).save(source / "broken.jpg")  # mended
     Image.fromarray(NIGHT[::3]).save(source / "000.jpg")  # changed
     Image.fromarray(NIGHT[::4]).save(source / "new.jpg")
     (out / "deep" / "001.png").unlink()  # lost
     assert main(job) == 0
-    assert _done(_rows(out)[6:]) == ["000.jpg", "001.png", "broken.jpg", "new.jpg"]
-    assert {name: content for name, content in _tree(out).items() if name in first and name != "000.jpg"} == {
+    assert _done(rows_of(out)[6:]) == ["000.jpg", "001.png", "broken.jpg", "new.jpg"]
+    assert {name: content for name, content in tree(out).items() if name in first and name != "000.jpg"} == {
         name: content for name, content in first.items() if name != "000.jpg"
     }
-    before = len(_rows(out))
+    before = len(rows_of(out))
     assert main(job) == 0
-    assert len(_rows(out)) == before
+    assert len(rows_of(out)) == before
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -100,7 +91,7 @@ def test_other_settings_and_fresh_redo(tmp_path: Path) -> None:
     main([*job, "--strength", "0.5"])
     main([*job, "--strength", "0.5", "--fresh"])
     main([*job, "--variant", "plus"])
-    assert len(_rows(out)) == 2 * 4
+    assert len(rows_of(out)) == 2 * 4
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -109,8 +100,8 @@ def test_both_topologies_give_the_same_files(tmp_path: Path) -> None:
     (source / "broken.jpg").write_bytes(b"no photo")
     for topology in ("fused", "split"):
         assert main(["images", str(source), str(tmp_path / topology), "--topology", topology]) == 1
-    assert _tree(tmp_path / "fused") == _tree(tmp_path / "split")
-    assert len(_rows(tmp_path / "split")) == 7
+    assert tree(tmp_path / "fused") == tree(tmp_path / "split")
+    assert len(rows_of(tmp_path / "split")) == 7
 
 
 @pytest.mark.slow
@@ -135,12 +126,12 @@ def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Pat
     monkeypatch.setattr("pipeline.flow.FusedWorker", DeadlyWorker)
     monkeypatch.setattr("pipeline.flow.ReadAndDecode", Deadly)
     assert main(["images", str(source), str(out), "--topology", topology]) == 1
-    rows = _rows(out)
+    rows = rows_of(out)
     assert len(rows) == 26
     failed = [row for row in rows if row["outcome"] == "failed"]
     assert [(row["code"], row["attempts"]) for row in failed] == [("worker_died", 2)] * 2
     assert all("poison.png" in str(row["message"]) for row in failed)
-    assert _tree(out).keys() == _tree(source).keys() - {"poison.png", "deep/poison.png"}
+    assert tree(out).keys() == tree(source).keys() - {"poison.png", "deep/poison.png"}
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -148,7 +139,7 @@ def test_format_limit_and_patterns(tmp_path: Path) -> None:
     source, out = _photos(tmp_path / "in", 9), tmp_path / "out"
     flags = ["--format", "webp", "--quality", "70", "--include", "*.png", "--include", "*.jpg", "--exclude", "deep/*"]
     assert main(["images", str(source), str(out), *flags, "--limit", "2"]) == 0
-    assert sorted(_tree(out)) == ["000.webp", "004.webp"]
+    assert sorted(tree(out)) == ["000.webp", "004.webp"]
 
 
 @pytest.mark.slow
@@ -156,8 +147,8 @@ def test_format_limit_and_patterns(tmp_path: Path) -> None:
 def test_every_odd_file_has_one_honest_outcome(shared: Path, tmp_path: Path) -> None:
     odd, out = shared / "data" / "dev" / "odd", tmp_path / "out"
     assert main(["images", str(odd), str(out)]) == 1
-    rows = {Path(str(row["source"])).name: row for row in _rows(out)}
-    assert len(_rows(out)) == len(rows) == len(list(odd.iterdir()))
+    rows = {Path(str(row["source"])).name: row for row in rows_of(out)}
+    assert len(rows_of(out)) == len(rows) == len(list(odd.iterdir()))
     assert {name: row["code"] for name, row in rows.items() if row["outcome"] != "done"} == ODD_ERRORS
     for row in rows.values():
         assert Path(str(row["destination"])).exists() == (row["outcome"] == "done")
@@ -280,7 +271,7 @@ def test_joins_a_running_cluster_and_brings_its_code_along(tmp_path: Path) -> No
             head.terminate()
             head.wait(60)
     assert "joining the Ray cluster" in done.stderr
-    assert _tree(out).keys() == _tree(source).keys()
+    assert tree(out).keys() == tree(source).keys()
 
 
 JOB_FROM_ELSEWHERE = (
@@ -307,19 +298,19 @@ def test_a_killed_driver_leaves_nothing_broken_and_the_next_run_goes_on(tmp_path
     with (tmp_path / "log").open("wb") as log:
         driver = subprocess.Popen(job, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 120
-        while not (len(_tree(out)) >= 8 and list(parts.glob("*.parquet"))) and time.monotonic() < deadline:
+        while not (len(tree(out)) >= 8 and list(parts.glob("*.parquet"))) and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(driver.pid, signal.SIGKILL)
         driver.wait()
-    killed = _tree(out)
+    killed = tree(out)
     whole = [name for name in killed if PART_SUFFIX not in name]
-    recorded = {Path(str(row["destination"])).name for row in _rows(out)}
+    recorded = {Path(str(row["destination"])).name for row in rows_of(out)}
     assert 8 <= len(whole) < 60
     assert recorded
     assert recorded <= {Path(name).name for name in whole}
     for command in (job, [*job[:4], str(straight)]):
         assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode == 0
-    assert _tree(out) == _tree(straight)
-    rows = _rows(out)
+    assert tree(out) == tree(straight)
+    rows = rows_of(out)
     assert len(rows) == 60
     assert {row["outcome"] for row in rows} == {"done"}

@@ -12,7 +12,8 @@ from jobs.images import ImagesConfig
 from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import UsageError
 from pipeline.images import decode
-from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode, mean_luma
+from pipeline.luma import mean_luma
+from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
 
@@ -44,7 +45,7 @@ def test_a_photo_is_done_and_its_row_says_all(tmp_path: Path) -> None:
     assert (outcome.width_px, outcome.height_px, outcome.frames) == (40, 30, 1)
     assert (outcome.bytes_in, outcome.bytes_out) == (record.size_bytes, len(written))
     assert outcome.luma_before == pytest.approx(20 / 255)
-    assert outcome.luma_after == pytest.approx(mean_luma(decode(written, max_pixels=10_000)))
+    assert outcome.luma_after == pytest.approx(mean_luma(decode(written, max_pixels=10_000).frames[0].pixels))
     assert all(getattr(outcome, f"seconds_{step}") > 0 for step in ("read", "decode", "enhance", "encode", "write"))
 
 

@@ -108,6 +108,14 @@ def test_done_is_subtracted_while_source_and_output_are_as_they_were(tmp_path: P
     assert _outputs(plan, out) == ["b.jpg", "c.jpg"]  # b has changed; c's output has vanished
 
 
+def test_what_was_skipped_does_not_count_as_done(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in", "bright.jpg", "notes.txt"), _fill(tmp_path / "out", "a.jpg")
+    history = History({file.url: (file.version, "") for file in Storage().list_files(str(source))})
+    plan = make_plan(Storage(), str(source), Destination(kind=PHOTOS, root=str(out)), Selection(), history)
+    assert (plan.records, plan.refused, plan.done) == ([], [], 0)
+    assert plan.skipped == [f"{source}/bright.jpg", f"{source}/notes.txt"]
+
+
 def _listing_done(source: Path, out: Path, format_name: str) -> History:
     plan = make_plan(
         Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format=format_name), Selection(), NO_HISTORY

@@ -289,7 +289,7 @@ def test_held_out_files_are_a_share_of_all() -> None:
         (["in", "out", "--size-px", "40"], "--size-px"),
         (["in", "out", "--validation-share", "1"], "--validation-share"),
         (["in", "out", "--workers", "3"], "must divide the batch of 8"),
-        (["in", "out", "--init-from", "missing.pth"], "missing.pth"),
+        (["in", "out", "--init-from", "missing.pth"], "--init-from missing.pth: no such weights file"),
         (["in", "https://example.org/out"], "web server"),
     ],
 )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -20,6 +19,7 @@ from pipeline.video import Segment, VideoInfo
 from pipeline.video_flow import SegmentWorker, VideoFlow
 from pipeline.videos import EnhanceSegment, SegmentResult
 from tests.clips import Sound, clip, packets, rgb, streets, times
+from tests.outputs import rows_of, tree
 
 ROOT = Path(__file__).parents[1]
 FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
@@ -33,17 +33,6 @@ def _clips(folder: Path, **frames: int) -> Path:
     return folder
 
 
-def _tree(folder: Path) -> dict[str, bytes]:
-    """Relative path -> content of every output, manifests left out."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "_nightlift" not in path.parts]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def _rows(folder: Path | str) -> list[dict[str, object]]:
-    table = pq.read_table(f"{folder}/_nightlift/manifest")
-    return sorted(table.to_pylist(), key=lambda row: row["started_at"])
-
-
 def _segments(folder: Path) -> list[Path]:
     return [path for path in (folder / "_nightlift" / "segments").rglob("*") if path.is_file()]
 
@@ -55,14 +44,14 @@ def test_a_folder_becomes_the_same_clips_enhanced(tmp_path: Path, capsys: pytest
     (source / "broken.mp4").write_bytes(b"no video at all")
     (source / "notes.txt").write_text("no video either")
     assert main(["videos", str(source), str(out), *FAST]) == 1
-    assert sorted(_tree(out)) == ["one.mp4", "two.mp4"]
+    assert sorted(tree(out)) == ["one.mp4", "two.mp4"]
     assert not _segments(out)
-    rows = {Path(str(row["source"])).name: row for row in _rows(out)}
-    assert len(rows) == len(_rows(out)) == 5
+    rows = {Path(str(row["source"])).name: row for row in rows_of(out)}
+    assert len(rows) == len(rows_of(out)) == 5
     codes = {name: row["code"] for name, row in rows.items() if row["outcome"] != "done"}
     assert codes == {"empty.mkv": "empty", "broken.mp4": "not_media", "notes.txt": "not_a_video"}
     assert (rows["one.mp4"]["frames"], rows["two.mp4"]["frames"]) == (35, 12)
-    for name in _tree(out):
+    for name in tree(out):
         assert times(out / name) == times(source / name)
         assert packets(out / name, "audio") == packets(source / name, "audio")
         assert np.mean(rgb(out / name)) > 1.5 * np.mean(rgb(source / name))
@@ -74,17 +63,17 @@ def test_a_folder_becomes_the_same_clips_enhanced(tmp_path: Path, capsys: pytest
 def test_a_rerun_does_only_what_is_new_or_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = _clips(tmp_path / "in", one=12), tmp_path / "out"
     assert main(["videos", str(source), str(out), *FAST]) == 0
-    first = _tree(out)
+    first = tree(out)
     _clips(tmp_path / "in", one=12, two=11)
     os.utime(source / "one.mp4", ns=(1, 1))  # as if it had been written anew
     assert main(["videos", str(source), str(out), *FAST]) == 0
-    assert _tree(out)["one.mp4"] == first["one.mp4"]
-    assert len(_rows(out)) == 3
+    assert tree(out)["one.mp4"] == first["one.mp4"]
+    assert len(rows_of(out)) == 3
     assert main(["videos", str(source), str(out), *FAST]) == 0
-    assert len(_rows(out)) == 3
+    assert len(rows_of(out)) == 3
     assert main(["videos", str(source), str(out), *FAST, "--crf", "40"]) == 0
-    assert len(_tree(out)["one.mp4"]) < len(first["one.mp4"])
-    assert "2 done before" in capsys.readouterr().out
+    assert len(tree(out)["one.mp4"]) < len(first["one.mp4"])
+    assert "before: 2 done, 0 skipped" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -92,7 +81,7 @@ def test_one_video_and_another_container(tmp_path: Path) -> None:
     source, out = _clips(tmp_path / "in", one=11), tmp_path / "out"
     assert main(["videos", str(source / "one.mp4"), str(out / "light.mkv"), *FAST]) == 0
     assert main(["videos", str(source), str(out), "--container", "mkv", *FAST]) == 0
-    assert sorted(_tree(out)) == ["light.mkv", "one.mkv"]
+    assert sorted(tree(out)) == ["light.mkv", "one.mkv"]
     assert main(["videos", str(source), str(out), "--container", "gif"]) == 2
     assert main(["videos", str(source / "one.mp4"), str(out / "light.gif2.wmv"), *FAST]) == 2
 
@@ -105,19 +94,26 @@ def test_photos_and_videos_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     (source / "notes.txt").write_text("neither")
     job = ["enhance", str(source), str(out), *FAST]
     assert main([*job, "--dry-run"]) == 0
+    planned = capsys.readouterr().out
+    assert "1 photos to do" in planned
+    assert "1 videos to do" in planned
+    assert planned.count("nothing was written") == 1
     assert not out.exists()
+    assert main([*job, "--limit", "1"]) == 0
+    first = capsys.readouterr().out
+    assert "photos: 1 done, 1 skipped, 0 failed" in first
+    assert "  skipped, not_a_photo: notes.txt: .txt: not a photo that nightlift reads" in first.splitlines()
+    assert "videos: 0 done" in first
     assert main(job) == 0
-    assert sorted(_tree(out)) == ["one.mp4", "photo.png"]
-    assert sorted(str(row["code"]) for row in _rows(out)) == ["", "", "not_a_photo"]
+    assert sorted(tree(out)) == ["one.mp4", "photo.png"]
+    assert sorted(str(row["code"]) for row in rows_of(out)) == ["", "", "not_a_photo"]
     assert main(job) == 0
     printed = capsys.readouterr().out
-    assert "1 photos to do" in printed
-    assert "1 videos to do" in printed
-    assert "photos: 0 done, 0 skipped, 0 failed, 2 done before" in printed
-    assert "videos: 0 done, 0 skipped, 0 failed, 1 done before" in printed
+    assert "photos: 0 done, 0 skipped, 0 failed, in 0 s; before: 1 done, 1 skipped" in printed
+    assert "videos: 0 done, 0 skipped, 0 failed, in 0 s; before: 1 done, 0 skipped" in printed
     assert main(["enhance", str(source / "photo.png"), str(out / "light.png"), *FAST]) == 0
     assert main(["enhance", str(source / "one.mp4"), str(out / "light.mp4"), *FAST]) == 0
-    assert {"light.png", "light.mp4"} <= _tree(out).keys()
+    assert {"light.png", "light.mp4"} <= tree(out).keys()
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -157,8 +153,8 @@ def test_a_video_that_kills_its_worker_is_named_and_costs_no_other(
     source, out = _clips(tmp_path / "in", one=25, poison=35, two=25), tmp_path / "out"
     monkeypatch.setattr("pipeline.video_flow.SegmentWorker", DeadlyWorker)
     assert main(["videos", str(source), str(out), *FAST]) == 1
-    assert sorted(_tree(out)) == ["one.mp4", "two.mp4"]
-    rows = _rows(out)
+    assert sorted(tree(out)) == ["one.mp4", "two.mp4"]
+    rows = rows_of(out)
     assert len(rows) == 3
     assert [(row["code"], row["attempts"]) for row in rows if row["outcome"] == "failed"] == [("worker_died", 2)]
 
@@ -176,9 +172,9 @@ def test_a_killed_run_goes_on_at_the_segment_and_ends_like_one_that_was_not(tmp_
         driver.wait()
     before = {path: path.stat().st_mtime_ns for path in _segments(out) if path.suffix == ".json"}
     assert len(before) >= 3
-    assert not _tree(out)
+    assert not tree(out)
     for command in (job, [*job[:4], str(straight), *job[5:]]):
         assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=500, check=False).returncode == 0
-    assert _tree(out) == _tree(straight)
+    assert tree(out) == tree(straight)
     assert not _segments(out)
-    assert [row["outcome"] for row in _rows(out)] == ["done"]
+    assert [row["outcome"] for row in rows_of(out)] == ["done"]

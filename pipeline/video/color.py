@@ -33,8 +33,6 @@ MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
 INTERPOLATION = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 AREA = Interpolation.AREA | Interpolation.FULL_CHR_H_INT  # without it, two levels of 8 bits too dark
 SMALL_PX = 96, 64  # width and height of small copies
-LUMA = np.array([0.299, 0.587, 0.114])  # BT.601
-LUMA_SAMPLES = 1 << 16  # pixels that a mean luma is taken from
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,9 +141,3 @@ class Conversion:
         frame.color_range, frame.colorspace = self.written.range, self.written.matrix
         frame.color_trc, frame.color_primaries = self.written.transfer, self.written.primaries
         return frame
-
-
-def mean_luma(rgb: Pixels) -> float:
-    """Mean BT.601 luma in [0, 1], from a regular sample of the pixels."""
-    step = max(1, int((rgb.shape[0] * rgb.shape[1] / LUMA_SAMPLES) ** 0.5))
-    return float(rgb[::step, ::step].reshape(-1, 3).mean(axis=0) @ LUMA / np.iinfo(rgb.dtype).max)

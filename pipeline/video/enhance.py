@@ -10,7 +10,8 @@ from typing import BinaryIO
 from av.video.frame import VideoFrame
 
 from model import Coding, CurveMaps, Enhancer, reduction_factor
-from pipeline.video.color import Conversion, Hdr, mean_luma
+from pipeline.luma import mean_luma
+from pipeline.video.color import Conversion, Hdr
 from pipeline.video.decode import Shot, decoded
 from pipeline.video.encode import Encoding
 from pipeline.video.filters import Filters, filtered

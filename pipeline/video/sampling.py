@@ -13,21 +13,19 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, Unsupported
 from pipeline.video.color import INTERPOLATION, matrix
+from pipeline.video.encode import CONTAINERS, REPLACED
 from pipeline.video.opening import opened, reason
 from pipeline.video.transfer import HDR
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 
-EXTENSIONS = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905
-)
 STEP_BACK_S = 0.25
 SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
 
 
 def is_video(name: str) -> bool:
     """By the extension alone."""
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS
+    return posixpath.splitext(name)[1].lower() in CONTAINERS | REPLACED
 
 
 def sample(file: BinaryIO, count: int) -> list[Pixels]:

@@ -1,0 +1,17 @@
+"""What a job has left at its destination."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of every output, manifests left out."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "_nightlift" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def rows_of(folder: Path | str) -> list[dict[str, object]]:
+    """Of the manifest, oldest first."""
+    table = pq.read_table(f"{folder}/_nightlift/manifest")
+    return sorted(table.to_pylist(), key=lambda row: row["started_at"])
