@@ -133,6 +133,7 @@ class VideoJob(BulkJob):
         for record in plan.records:  # segments of other failures stay: the next run goes on with them
             if shown(record.source) in failed:
                 flow.clear(record)
+        self.storage.remove_empty(flow.folder)
 
     def dry_run(self, plan: Plan) -> str:
         return video_report(plan, VideoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)

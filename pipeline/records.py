@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.errors import NightliftError
 from pipeline.storage import shown
+from pipeline.storage_errors import without_secrets
 
 Ending = Literal["done", "skipped", "failed"]
 
@@ -66,7 +67,17 @@ class Outcome:
 
     @classmethod
     def of(cls, record: Record) -> "Outcome":
-        return cls(source=shown(record.source), version=record.version, destination=record.destination)
+        return cls(
+            source=shown(record.source),
+            version=record.version,
+            destination=record.destination,
+            bytes_in=record.size_bytes,
+        )
+
+    def add_seconds(self, seconds: Mapping[str, float]) -> None:
+        """By column."""
+        for column, more in seconds.items():
+            setattr(self, column, getattr(self, column) + more)
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
@@ -106,6 +117,6 @@ def spelled_out(name: str) -> str:
 
 
 def _fail(record: Record, outcome: Outcome, code: str, message: str) -> None:
-    message = message.replace(record.source, outcome.source)  # which may be signed
+    message = without_secrets(message.replace(record.source, outcome.source))
     outcome.outcome, outcome.code = "failed", code
     outcome.message = message if outcome.source in message else f"{posixpath.basename(outcome.source)}: {message}"

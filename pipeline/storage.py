@@ -4,35 +4,33 @@ A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://
 pickled, and reaches the same places from every worker as from the machine that made it. `credentials.py` says how.
 """
 
-import errno
-import hashlib
+import io
 import itertools
 import os
 import posixpath
 import re
-import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import fsspec
 
 from pipeline.credentials import forwarded_environment, worker_options
-from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
+from pipeline.errors import StorageError, UsageError
+from pipeline.reading import Reading, Timed
+from pipeline.storage_errors import errors_at, no_room
+from pipeline.writing import PART_SUFFIX, beside, nameless
 
-PART_SUFFIX = ".nightlift-part"  # of a file being written
 LOCAL = "file"
 GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
 WEB = {"http", "https"}  # sources only
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
-REMEDIES: dict[type[StorageError], str] = {
-    AccessDenied: "; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options",
-    Unreachable: "; check the endpoint and the network",
-}
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
 
 
@@ -128,13 +126,24 @@ class Storage:
             return bytes(fs.cat_file(path))
 
     @contextmanager
-    def open(self, url: str) -> Iterator[BinaryIO]:
-        """A seekable file to read from, of which only what is asked for is fetched. Opening raises as `read` does."""
+    def open(self, url: str, timed: Timed = nullcontext) -> Iterator[BinaryIO]:
+        """A seekable file to read from, of which only what is asked for is fetched. Opening raises as `read` does.
+
+        So does the end of the block, where a read failed: a decoder may have taken that for damage, or for the end.
+        `timed`: entered whenever storage is waited for.
+        """
         fs, path = self.filesystem(url)
-        with storage_errors(url):
+        with storage_errors(url), timed():
             file = fs.open(path, "rb")
-        with file:
-            yield file
+        reading = Reading(file, shown(url), partial(storage_errors, url), timed)
+        try:
+            with io.BufferedReader(reading) as buffered:
+                yield buffered
+        except Exception:
+            if reading.failure is None:
+                raise
+        if reading.failure is not None:
+            raise reading.failure from None
 
     def write(self, url: str, data: bytes) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between."""
@@ -144,30 +153,37 @@ class Storage:
         """As `write`, with the content of the local file `path`, which is not held in memory."""
         self._put(url, lambda fs, target: fs.put_file(path, target))
 
+    @contextmanager
+    def writing(self, url: str, timed: Timed = nullcontext) -> Iterator[str]:
+        """A local path to write a file to, which is seen at `url` once the block has ended well, whole or not at all.
+
+        It lies beside a local target; what goes elsewhere waits in the temporary folder. Raises StorageError, for want
+        of room too. `timed`: entered while the file is sent.
+        """
+        if protocol_of(url) == LOCAL:
+            fs, path = self.filesystem(url)
+            part = beside(path, os.replace, fs, partial(storage_errors, url))
+            with part as local, no_room(url, "choose another destination"):
+                yield local
+            return
+        with nameless() as scratch:
+            with no_room(tempfile.gettempdir(), "set TMPDIR to a folder that has more"):
+                yield scratch
+            with timed():
+                self.put_file(url, scratch)
+
     def _put(self, url: str, put: Callable[[Any, str], None]) -> None:
         fs, path = self.filesystem(url)
-        with storage_errors(url):
-            if protocol_of(url) in WHOLE_PUT:
-                try:
-                    put(fs, path)
-                except FileNotFoundError as error:
-                    raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
-                return
-            folder, name = posixpath.split(path)
-            fs.makedirs(folder, exist_ok=True)
-            # a name of this write's own: a worker that outlived its job may be writing the same file
-            digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-            part = posixpath.join(folder, f".{digest}-{secrets.token_hex(4)}{PART_SUFFIX}")
-            try:
+        if protocol_of(url) not in WHOLE_PUT:
+            move = os.replace if protocol_of(url) == LOCAL else fs.mv
+            with beside(path, move, fs, partial(storage_errors, url)) as part, storage_errors(url):
                 put(fs, part)
-                if protocol_of(url) == LOCAL:
-                    os.replace(part, path)  # noqa: PTH105 (these are fsspec's paths)
-                else:
-                    fs.mv(part, path)
-            except BaseException:
-                with suppress(OSError):
-                    fs.rm_file(part)
-                raise
+            return
+        with storage_errors(url):
+            try:
+                put(fs, path)
+            except FileNotFoundError as error:
+                raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
 
     def remove(self, urls: Iterable[str]) -> None:
         """Remove files; those that are gone already do not matter."""
@@ -175,6 +191,24 @@ class Storage:
             fs, path = self.filesystem(url)
             with storage_errors(url), suppress(FileNotFoundError):
                 fs.rm_file(path)
+
+    def remove_below(self, folder: str) -> None:
+        """Remove all files below a folder, with what killed writes left there, and itself where folders are real."""
+        fs, path = self.filesystem(folder)
+        fs.invalidate_cache()
+        with storage_errors(folder), suppress(FileNotFoundError):
+            if protocol_of(folder) not in WHOLE_PUT:
+                fs.rm(path, recursive=True)
+                return
+            for name in fs.find(path):
+                fs.rm_file(name)
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder that has nothing in it, where folders are real."""
+        if protocol_of(folder) not in WHOLE_PUT:
+            fs, path = self.filesystem(folder)
+            with suppress(OSError):
+                fs.rmdir(path)
 
 
 def protocol_of(url: str) -> str:
@@ -204,8 +238,11 @@ def real(url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """As it may be shown and recorded: a web address without its query, which may be a signature."""
-    return urlsplit(url)._replace(query="", fragment="").geturl() if protocol_of(url) in WEB else url
+    """As it may be shown and recorded: a web address without its query, which may be a signature, and any password."""
+    if protocol_of(url) not in WEB:
+        return url
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def before_glob(path: str) -> str:
@@ -214,52 +251,9 @@ def before_glob(path: str) -> str:
     return "/".join(itertools.takewhile(lambda folder: not GLOB.search(folder), folders))
 
 
-@contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Turn what file systems and their clients raise into our own errors, which name the place."""
-    place = shown(url)
-
-    def reason(error: BaseException) -> str:
-        text = " ".join(str(error).split()) or type(error).__name__
-        return text.replace(url, place).replace(urlsplit(url).query or "\0", "...") if place != url else text
-
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFound(f"{place}: nothing is there") from error
-    except PermissionError as error:
-        raise AccessDenied(f"{place}: access denied ({reason(error)}); check the credentials or permissions") from error
-    except (ConnectionError, TimeoutError) as error:
-        raise Unreachable(f"{place}: no answer ({reason(error)}){REMEDIES[Unreachable]}") from error
-    except OSError as error:
-        remedy = "; free some space and run again" if error.errno == errno.ENOSPC else ""
-        raise StorageError(f"{place}: {reason(error)}{remedy}") from error
-    except TypeError as error:
-        raise UsageError(f"{place}: cannot be reached with these --storage-options ({reason(error)})") from error
-    except Exception as error:
-        known = _client_error(error)
-        if known is None:
-            raise
-        raise known(f"{place}: {reason(error)}{REMEDIES.get(known, '')}") from error
-
-
-def _client_error(error: Exception) -> type[StorageError] | None:
-    """The class for errors that S3 and HTTP clients raise outside of OSError."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}:
-        return AccessDenied
-    if names & {"EndpointConnectionError", "HTTPClientError", "ClientConnectionError", "FSTimeoutError"}:
-        return Unreachable
-    if names & {
-        "BotoCoreError",
-        "ClientError",
-        "ParamValidationError",
-        "HttpError",
-        "AzureError",
-        "ClientResponseError",
-    }:
-        return StorageError
-    return None
+def storage_errors(url: str) -> AbstractContextManager[None]:
+    """What file systems and their clients raise becomes our own errors, which name the place."""
+    return errors_at(url, shown(url))
 
 
 def _find(fs: Any, path: str, unreadable: dict[str, OSError]) -> tuple[str, dict[str, Any]]:

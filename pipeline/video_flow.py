@@ -88,7 +88,7 @@ class VideoFlow:
         )
         with ray_errors():
             for row in outcomes.iter_rows():
-                if row["work"].outcome is not None:
+                if row["work"].segment is None:
                     yield row["work"].outcome
 
     def progress(self) -> tuple[int, int]:
@@ -103,7 +103,7 @@ class VideoFlow:
     def clear(self, record: Record) -> None:
         """Remove the segments of one video; what cannot be removed stays."""
         with suppress(StorageError):
-            self.storage.remove(file.url for file in self.storage.list_files(self._folder_of(record)))
+            self.storage.remove_below(self._folder_of(record))
 
     def _folder_of(self, record: Record) -> str:
         video = hashlib.sha256(f"{shown(record.source)}\n{record.version}".encode()).hexdigest()[:16]
@@ -112,11 +112,12 @@ class VideoFlow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoWork:
-    """What travels: a segment to enhance, or what became of a video."""
+    """What travels: a segment to enhance and what is known of its video, or what became of a video."""
 
     record: Record
+    outcome: Outcome
     segment: Segment | None = None
-    outcome: Outcome | None = None
+    """None: the outcome is the video's last."""
 
 
 class InspectTask:
@@ -137,11 +138,11 @@ class InspectTask:
             return [VideoWork(record=record, outcome=worker_died(outcome))]
         segments: list[Segment] = []
         with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
-            info, segments = self.inspect(record)
+            info, segments = self.inspect(record, outcome)
         if not segments:
             return [VideoWork(record=record, outcome=outcome)]
         ray.get(self.ledger.open.remote(record.source, _packed(info), segments))
-        return [VideoWork(record=record, segment=segment) for segment in segments]
+        return [VideoWork(record=record, outcome=outcome, segment=segment) for segment in segments]
 
 
 class SegmentWorker:
@@ -158,39 +159,36 @@ class SegmentWorker:
 
     def __call__(self, batch: Batch) -> Batch:
         (work,) = batch["work"]
-        return _row(work if work.segment is None else VideoWork(record=work.record, outcome=self._outcome(work)))
+        outcome = work.outcome if work.segment is None else self._outcome(work.record, work.segment, work.outcome)
+        return _row(work if outcome is None else VideoWork(record=work.record, outcome=outcome))
 
-    def _outcome(self, work: VideoWork) -> Outcome | None:
-        """Of the video, if it is this segment's to tell."""
-        record, segment = work.record, work.segment
-        assert segment is not None
+    def _outcome(self, record: Record, segment: Segment, outcome: Outcome) -> Outcome | None:
+        """Of the video, if it is this segment's to tell. `outcome`: what is known of it."""
         attempt = ray.get(self.ledger.begin.remote(record.source, segment.index))
-        settled, outcome = ray.get(self.ledger.settled.remote(record.source, segment.index))
+        settled, told = ray.get(self.ledger.settled.remote(record.source, segment.index))
         if settled:
-            return outcome  # type: ignore[no-any-return]
-        outcome = Outcome.of(record)
+            return told  # type: ignore[no-any-return]
         if attempt > ATTEMPTS:
             worker_died(outcome)
         else:
             with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
-                joined = self._joined(record, segment)
-                if joined is None:
+                if not self._joined(record, segment, outcome):
                     return None
-                outcome = joined
         outcome.attempts = min(attempt, ATTEMPTS)
         return outcome if self._settle(record, segment, outcome) else None
 
-    def _joined(self, record: Record, segment: Segment) -> Outcome | None:
-        """Enhance the segment; None while others are missing."""
+    def _joined(self, record: Record, segment: Segment, outcome: Outcome) -> bool:
+        """Enhance the segment, and join the video unless others are missing."""
         info = self.info(record.source)
         told = Telling(self.ledger, record.source, segment.index)
         result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=told.frame)
         told.all(segment.frames)
         whole = ray.get(self.ledger.finish.remote(record.source, segment.index, result))
         if whole is None:
-            return None
+            return False
         segments, results = whole
-        return self.join(record, info, [self.flow.segment_url(record, each) for each in segments], results)
+        self.join(record, info, [self.flow.segment_url(record, each) for each in segments], results, outcome)
+        return True
 
     def _settle(self, record: Record, segment: Segment, outcome: Outcome) -> bool:
         """Whether this is the video's outcome: the first one is. Segments that have served are removed."""

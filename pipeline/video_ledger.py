@@ -63,7 +63,7 @@ class Ledger:
     ) -> tuple[list[Segment], list[SegmentResult]] | None:
         """All segments and their results, for the one that completes them."""
         entry = self._videos[source]
-        entry.results[index] = result
+        entry.results.setdefault(index, result)
         if len(entry.results) < len(entry.segments) or entry.settler not in (None, index):
             self._begun[source, index] = 0  # the join is an attempt, too
             return None

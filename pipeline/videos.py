@@ -6,8 +6,6 @@ chooses, with a small file beside it that says what is in it; where both are the
 
 import hashlib
 import json
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -19,7 +17,7 @@ import numpy as np
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
 from pipeline.errors import Damaged, NotFound, TooLarge
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage import Storage
+from pipeline.storage import Storage, shown
 from pipeline.storage import join as join_url
 from pipeline.video.color import Hdr
 from pipeline.video.encode import EncodeSettings, Encoding, choose, muxer_of
@@ -81,9 +79,9 @@ class SegmentResult:
     """Mean over its frames of their mean luma; likewise after."""
     luma_after: float
     seconds: dict[str, float]
-    """By column of the outcome: `seconds_decode`, `seconds_enhance`, `seconds_encode`, `seconds_write`."""
+    """By column of the outcome."""
     reused: bool = False
-    """Whether it was there already."""
+    """Whether it was there from an earlier run."""
 
     @property
     def frames(self) -> int:
@@ -100,9 +98,14 @@ class Inspect:
     def __init__(self, storage: Storage, settings: VideoSettings) -> None:
         self.storage, self.settings = storage, settings
 
-    def __call__(self, record: Record) -> tuple[VideoInfo, list[Segment]]:
-        with self.storage.open(record.source) as file:
+    def __call__(self, record: Record, outcome: Outcome | None = None) -> tuple[VideoInfo, list[Segment]]:
+        """`outcome`: what is found is written down there."""
+        clock = Clock()
+        with self.storage.open(record.source, partial(clock, "seconds_read")) as file, clock("seconds_decode"):
             info = probe(file)
+        if outcome is not None:
+            outcome.add_seconds(clock.seconds)
+            outcome.width_px, outcome.height_px = info.size
         if info.width_px * info.height_px > self.settings.max_pixels:
             raise TooLarge(f"{info.width_px}x{info.height_px} pixels; raise --max-frame-pixels above their product")
         if info.missing_s and self.settings.on_damage == "fail":
@@ -149,26 +152,30 @@ class EnhanceSegment:
 
         Raises Damaged (frames are broken or missing, and damage is not kept) and what `Storage` raises.
         """
-        identity = hashlib.sha256(repr((self.fingerprint, record.source, record.version, segment)).encode()).hexdigest()
+        told = (self.fingerprint, shown(record.source), record.version, segment)
+        identity = hashlib.sha256(repr(told).encode()).hexdigest()
         found = self._found(url, identity)
         if found is not None:
             return found
         clock, lumas, corrupt = Clock(), [], 0
         encoding = _encoding(record, info, self.settings)
-        with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
-            path = Path(folder, "segment")
-            with path.open("wb") as file, encoder(file, encoding, identity, threads=self.threads) as output:
+        with self.storage.writing(url, partial(clock, "seconds_write")) as path:
+            with (
+                self.storage.open(record.source, partial(clock, "seconds_read")) as source,
+                Path(path).open("wb") as file,
+                encoder(file, encoding, identity, threads=self.threads) as output,
+            ):
                 for each in self.enhancement.frames(source, info, segment, encoding, clock):
                     corrupt += each.shot.frame.is_corrupt
                     lumas.append((each.luma_before, each.luma_after))
                     with clock("seconds_encode"):
                         output.encode(each.frame, each.shot.pts)
                     on_frame()
-            with clock("seconds_write"):
-                self.storage.put_file(url, str(path))
-        missing = segment.frames - len(lumas)
-        if self.settings.on_damage == "fail" and (missing or corrupt):
-            raise Damaged(f"{missing} frames cannot be decoded, {corrupt} are broken; --on-damage keep leaves them so")
+            missing = segment.frames - len(lumas)
+            if self.settings.on_damage == "fail" and (missing or corrupt):
+                raise Damaged(
+                    f"{missing} frames cannot be decoded, {corrupt} are broken; --on-damage keep leaves them so"
+                )
         before_luma, after_luma = np.mean(lumas, axis=0).tolist() if lumas else (0.0, 0.0)
         result = SegmentResult(
             identity=identity,
@@ -193,39 +200,40 @@ class EnhanceSegment:
 
 
 class JoinSegments:
-    """Enhanced segments -> file at the destination, with all else that is in the source, and the outcome."""
+    """Enhanced segments -> file at the destination, with all else that is in the source."""
 
     def __init__(self, storage: Storage, settings: VideoSettings) -> None:
         self.storage, self.settings = storage, settings
 
     def __call__(
-        self, record: Record, info: VideoInfo, urls: Sequence[str], results: Sequence[SegmentResult]
-    ) -> Outcome:
-        """`urls` and `results`: of the segments, in order."""
-        outcome = Outcome.of(record)
-        with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
-            encoding = _encoding(record, info, self.settings)
-            held = [(url, result) for url, result in zip(urls, results, strict=True) if result.pts]
-            _describe(outcome, record, info, [result for _, result in held], self.settings)
-            outcome.notes += _notes(info, results, self.settings) + encoding.notes
-            if not held:
-                raise Damaged("not one frame can be decoded; try to play it, or convert it")
-            picture = Picture(
-                info=info,
-                encoding=encoding,
-                segments=[(partial(self.storage.open, url), result.identity) for url, result in held],
-                pts=[pts for _, result in held for pts in result.pts],
-                reorder=max(result.reorder for _, result in held),
-            )
-            start = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
-                path = Path(folder, "joined")
-                outcome.notes += join(source, picture, str(path), muxer_of(record.destination))
-                self.storage.put_file(record.destination, str(path))
-                outcome.bytes_out = path.stat().st_size
-            outcome.seconds_write += time.perf_counter() - start
-            outcome.outcome = "done"
-        return outcome
+        self, record: Record, info: VideoInfo, urls: Sequence[str], results: Sequence[SegmentResult], outcome: Outcome
+    ) -> None:
+        """`urls` and `results`: of the segments, in order. `outcome`: becomes done.
+
+        Raises Damaged (not one frame, or segments that do not belong together) and what `Storage` raises.
+        """
+        encoding = _encoding(record, info, self.settings)
+        held = [(url, result) for url, result in zip(urls, results, strict=True) if result.pts]
+        _describe(outcome, [result for _, result in held])
+        outcome.notes += _notes(info, results) + encoding.notes
+        if not held:
+            raise Damaged("not one frame can be decoded; try to play it, or convert it")
+        clock = Clock()
+        reading = partial(self.storage.open, timed=partial(clock, "seconds_read"))
+        picture = Picture(
+            info=info,
+            encoding=encoding,
+            segments=[(partial(reading, url), result.identity) for url, result in held],
+            pts=[pts for _, result in held for pts in result.pts],
+            reorder=max(result.reorder for _, result in held),
+        )
+        with clock("seconds_write"), self.storage.writing(record.destination) as path:
+            with reading(record.source) as source:
+                notes = join(source, picture, path, muxer_of(record.destination))
+            bytes_out = Path(path).stat().st_size
+        outcome.notes += notes
+        outcome.add_seconds(clock.seconds)
+        outcome.outcome, outcome.bytes_out = "done", bytes_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +256,10 @@ class VideoSteps:
         """`folder`: where the segments go. They stay there."""
         outcome = Outcome.of(record)
         with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
-            info, segments = self.inspect(record)
+            info, segments = self.inspect(record, outcome)
             urls = [join_url(folder, f"{segment.index:05}") for segment in segments]
             results = [self.enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
-            return self.join(record, info, urls, results)
+            self.join(record, info, urls, results, outcome)
         return outcome
 
 
@@ -259,23 +267,20 @@ def _encoding(record: Record, info: VideoInfo, settings: VideoSettings) -> Encod
     return choose(info, settings.encode, muxer_of(record.destination), settings.hdr)
 
 
-def _describe(
-    outcome: Outcome, record: Record, info: VideoInfo, results: Sequence[SegmentResult], settings: VideoSettings
-) -> None:
+def _describe(outcome: Outcome, results: Sequence[SegmentResult]) -> None:
     """All columns that the segments tell."""
-    outcome.bytes_in, outcome.width_px, outcome.height_px = record.size_bytes, info.width_px, info.height_px
     outcome.frames = sum(result.frames for result in results)
     for result in results:
-        for column, seconds in result.seconds.items():
-            setattr(outcome, column, getattr(outcome, column) + seconds)
+        outcome.add_seconds(result.seconds)
     if outcome.frames:
         outcome.luma_before = sum(result.luma_before * result.frames for result in results) / outcome.frames
         outcome.luma_after = sum(result.luma_after * result.frames for result in results) / outcome.frames
 
 
-def _notes(info: VideoInfo, results: Sequence[SegmentResult], settings: VideoSettings) -> list[str]:
+def _notes(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     """What is not as it was in the source, but for the encoding and the container."""
-    notes = []
+    reused = sum(result.reused for result in results)
+    notes = [f"{reused} of {len(results)} segments were there from an earlier run"] if reused else []
     if info.missing_s:
         notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are not there")
     if info.cut_off:

@@ -19,7 +19,8 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.flow import FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
-from pipeline.storage import PART_SUFFIX, Storage
+from pipeline.storage import Storage
+from pipeline.writing import PART_SUFFIX
 from tests.odd_files import ODD_ERRORS
 from tests.outputs import rows_of, tree
 from tests.s3_server import KEY, S3Server, free_port

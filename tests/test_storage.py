@@ -1,6 +1,10 @@
+import errno
 import json
 import os
 import pickle
+import tempfile
+import traceback
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,8 +14,11 @@ import pytest
 
 from pipeline.credentials import parse_options
 from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
-from pipeline.storage import PART_SUFFIX, Storage, absolute, join, parent, shown
+from pipeline.storage import Storage, absolute, join, parent, shown
+from pipeline.storage_errors import without_secrets
+from pipeline.writing import PART_SUFFIX
 from tests.s3_server import KEY, SECRET, S3Server
+from tests.web_server import Ending, web_server
 
 AWKWARD_NAMES = ["a.jpg", "deep/er/b.jpg", "name with space é夜.bmp", "100%.png", "a#b.png", "q?x=1.png", "plus+.png"]
 
@@ -208,6 +215,10 @@ def test_a_signature_is_neither_shown_nor_in_an_error() -> None:
     with pytest.raises(StorageError) as told:
         Storage().read(url)
     assert "hush" not in str(told.value)
+    assert shown("https://me:hush@host:8/a.jpg#b") == "https://host:8/a.jpg"
+    assert without_secrets("403, url='https://me:hush@h/a%20b?X-Amz-Signature=hush&b=%2f' (no)") == (
+        "403, url='https://h/a%20b' (no)"
+    )
 
 
 def test_storage_never_shows_its_secrets() -> None:
@@ -226,6 +237,29 @@ def test_a_web_server_is_a_source(tmp_path: Path) -> None:
         assert (one.relative, one.size_bytes, Storage().read(one.url)) == ("a.jpg", 3, b"one")
         assert [file.relative for file in Storage().list_files(f"{web}/*.png")] == ["b.png"]
         server.shutdown()
+
+
+@pytest.mark.parametrize("ending", ["drop", "short", "forbidden"])
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_a_read_that_fails_is_told_though_nobody_listens(ending: Ending, swallowed: bool) -> None:
+    with web_server(bytes(100_000)) as server:
+        server.breaks_at, server.ending = 50_000, ending
+        url = f"{server.url}/a b.mp4?signature=hush/%2F+"
+        storage = Storage({"http": {"block_size": 4096}})
+        with pytest.raises(StorageError, match=r"/a b\.mp4: ") as told, storage.open(url) as file:
+            assert len(file.read(40_000)) == 40_000
+            with suppress(StorageError if swallowed else ()):
+                file.read(40_000)
+            assert file.read() == b""  # as a decoder would find it
+        assert "hush" not in "".join(traceback.format_exception(told.value))
+
+
+def test_a_server_that_cannot_send_parts_is_told_as_such(tmp_path: Path) -> None:
+    with web_server(bytes(100_000)) as server:
+        server.ranges = False
+        with pytest.raises(StorageError, match="copy it to a disk"), Storage().open(f"{server.url}/a") as file:
+            file.read(1)
+            file.seek(90_000)
 
 
 def test_missing_extra_says_what_to_install() -> None:
@@ -262,3 +296,45 @@ def test_a_local_file_is_put_into_a_bucket(bucket: str, tmp_path: Path) -> None:
     storage = Storage.from_environment([bucket], {})
     storage.put_file(f"{bucket}/a/b", str(source))
     assert storage.read(f"{bucket}/a/b") == source.read_bytes()
+
+
+def test_a_file_in_the_making_is_seen_once_it_is_whole(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    storage, url = _storage(place), join(place, "deep", "a")
+    with storage.writing(url) as path:
+        Path(path).write_bytes(b"frames" * 1000)
+        assert Path(path).read_bytes() == b"frames" * 1000
+        assert not storage.exists(url)
+        assert not list(scratch.iterdir())  # so that a kill leaves nothing here
+    assert storage.read(url) == b"frames" * 1000
+    with pytest.raises(KeyError), storage.writing(url) as path:
+        Path(path).write_bytes(b"half")
+        raise KeyError
+    assert storage.read(url) == b"frames" * 1000
+    assert storage.unfinished(place) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_says_where(place: str, number: int) -> None:
+    url = join(place, "a")
+    room = tempfile.gettempdir() if "://" in place else url
+    with pytest.raises(StorageError, match=f"{room}: no room to write"), _storage(place).writing(url):
+        raise OSError(number, os.strerror(number))
+
+
+def test_what_is_below_a_folder_goes_with_it(place: str) -> None:
+    storage = _storage(place)
+    for name in ("x/1/a", "x/2/b", f"x/2/.0-0{PART_SUFFIX}", "y/c"):
+        storage.write(join(place, name), b"-")
+    storage.remove_empty(join(place, "x"))
+    assert storage.exists(join(place, "x/1/a"))
+    for folder in ("x/1", "x/2"):
+        storage.remove_below(join(place, folder))
+    storage.remove_empty(join(place, "x"))
+    assert [file.relative for file in storage.list_files(place)] == ["y/c"]
+    assert not storage.is_folder(join(place, "x"))
+    storage.remove_below(join(place, "x"))  # gone already

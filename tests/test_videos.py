@@ -1,8 +1,11 @@
 """The steps of a video without a cluster: what comes out of a file that goes in."""
 
 import itertools
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,15 @@ import pytest
 import torch
 
 from model import Architecture, Checkpoint, Look, build
+from pipeline.errors import Damaged, StorageError, Unreachable
 from pipeline.records import Outcome, Record
-from pipeline.storage import Storage
+from pipeline.storage import Storage, join
 from pipeline.video.encode import EncodeSettings
 from pipeline.video.smoothing import Window
 from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings, VideoSteps
 from tests.clips import Sound, clip, lacking, packets, pictures, rgb, street, streets, times
 from tests.field_coded import field_coded
+from tests.web_server import Ending, web_server
 
 WINDOW = Window(radius=2, light_radius=3)
 SETTINGS = VideoSettings(
@@ -332,9 +337,109 @@ def test_segments_of_another_cut_are_not_joined(tmp_path: Path) -> None:
     urls = [str(tmp_path / "segments" / str(segment.index)) for segment in segments]
     enhance = EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)
     results = [enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
-    outcome = JoinSegments(Storage(), SETTINGS)(record, info, urls[::-1], results)
-    assert (outcome.outcome, outcome.code) == ("failed", "damaged")
+    with pytest.raises(Damaged, match="another's"):
+        JoinSegments(Storage(), SETTINGS)(record, info, urls[::-1], results, Outcome.of(record))
     assert not Path(record.destination).exists()
+
+
+@pytest.mark.parametrize(
+    ("container", "name", "base"), [("mp4", "a.mp4", 12800), ("matroska", "a.mkv", 1000), ("mpegts", "a.ts", 25)]
+)
+@pytest.mark.parametrize("ending", ["drop", "short", "forbidden"])
+def test_a_network_that_fails_makes_no_shorter_film(
+    tmp_path: Path, container: str, name: str, base: int, ending: Ending
+) -> None:
+    content = clip(streets(40), container, time_base=Fraction(1, base))
+    steps = VideoSteps.of(Storage({"http": {"block_size": 1024}}), SETTINGS, CHECKPOINT)
+    out, folder = tmp_path / "out" / name, str(tmp_path / "segments")
+    with web_server(content) as server:
+
+        def record(signature: str) -> Record:
+            source = f"{server.url}/{name}?signature={signature}"
+            return Record(source=source, version="1", size_bytes=len(content), destination=str(out))
+
+        server.breaks_at, server.ending = len(content) // 2, ending
+        inspected = steps(record("hush"), folder)
+        server.breaks_at = None
+        info, segments = steps.inspect(record("hush"))
+        steps.enhance(record("hush"), info, segments[0], join(folder, "00000"))
+        server.breaks_at = len(content) * 3 // 4
+        with pytest.raises(StorageError) as told:
+            steps.enhance(record("hush"), info, segments[1], join(folder, "00001"))
+        server.breaks_at = None
+        outcome = steps(record("renewed"), folder)
+    code = "unreachable" if ending == "drop" else "storage"
+    assert (inspected.outcome, inspected.code, told.value.code) == ("failed", code, code)
+    assert "hush" not in inspected.message + str(told.value)
+    assert outcome.outcome == "done"
+    assert times(out) == times(content)
+    assert outcome.notes == [f"1 of {len(segments)} segments were there from an earlier run"]
+
+
+def test_a_server_that_fails_while_segments_are_joined(tmp_path: Path) -> None:
+    content = clip(streets(40), extras=Sound(seconds=1.6))
+    steps = VideoSteps.of(Storage({"http": {"block_size": 1024}}), SETTINGS, CHECKPOINT)
+    with web_server(content) as server:
+        record = Record(
+            source=f"{server.url}/a.mp4", version="1", size_bytes=len(content), destination=str(tmp_path / "out.mp4")
+        )
+        info, segments = steps.inspect(record)
+        urls = [str(tmp_path / "segments" / str(segment.index)) for segment in segments]
+        results = [steps.enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
+        server.breaks_at = len(content) // 2
+        with pytest.raises(Unreachable):
+            steps.join(record, info, urls, results, Outcome.of(record))
+    assert not (tmp_path / "out.mp4").exists()
+    assert Storage().unfinished(str(tmp_path)) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    record = _record(tmp_path, "a.mp4", clip(streets(40), extras=Sound(seconds=1.6)))
+    outcome, written = _done(record)
+    written.unlink()
+    segments = tmp_path / "segments" / "a.mp4"
+    sizes = [path.stat().st_size for path in segments.iterdir() if path.suffix != ".json"]
+    for room in (max(sizes) // 2, (max(sizes) + outcome.bytes_out) // 2):  # for a segment, for the whole
+        for path in segments.iterdir():
+            path.unlink()
+        with _room_for(room):
+            failed = _run(record)
+        assert (failed.outcome, failed.code) == ("failed", "storage"), failed.message
+        assert "no room to write" in failed.message
+        assert not written.exists()
+        assert Storage().unfinished(str(tmp_path)) == []
+
+
+@contextmanager
+def _room_for(size_bytes: int) -> Iterator[None]:
+    """No file may grow beyond that."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_damaged_segment_is_not_written_where_damage_is_not_kept(tmp_path: Path) -> None:
+    whole = bytearray(clip(streets(40), "matroska", time_base=Fraction(1, 1000)))
+    at = len(whole) // 2
+    whole[at : at + 300] = bytes(range(1, 256)) + bytes(45)
+    record = _record(tmp_path, "a.mkv", bytes(whole))
+    failed = _run(record, replace(SETTINGS, on_damage="fail"))
+    segments = [path for path in (tmp_path / "segments").rglob("*") if path.suffix == "" and path.is_file()]
+    assert (failed.code, len(segments)) == ("damaged", len([*(tmp_path / "segments").rglob("*.json")]))
+    assert (failed.width_px, failed.height_px, failed.bytes_in) == (96, 64, len(whole))
+
+
+def test_the_outcome_tells_where_the_time_went(tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    outcome, _ = _done(_record(tmp_path, "a.mp4", clip(streets(20))))
+    after = datetime.now(UTC)
+    spent = [getattr(outcome, f"seconds_{step}") for step in ("read", "decode", "enhance", "encode", "write")]
+    assert min(spent) > 0
+    assert sum(spent) <= (after - before).total_seconds()
+    assert outcome.started_at - before < timedelta(seconds=sum(spent))
 
 
 def test_too_many_pixels(tmp_path: Path) -> None:

@@ -23,18 +23,21 @@ from pipeline.video.smoothing import Window, smoothed
 
 
 class Clock:
-    """Seconds spent, by column of the outcome."""
+    """Seconds spent, by column of the outcome. What is timed within something else counts for itself alone."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._within_s = 0.0
 
     @contextmanager
     def __call__(self, column: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start, before, self._within_s = time.perf_counter(), self._within_s, 0.0
         try:
             yield
         finally:
-            self.seconds[column] += time.perf_counter() - start
+            elapsed = time.perf_counter() - start
+            self.seconds[column] += elapsed - self._within_s
+            self._within_s = before + elapsed
 
     def through(self, column: str, shots: Iterator[Shot]) -> Iterator[Shot]:
         """The same shots; the time it takes to get them counts."""
