@@ -42,6 +42,8 @@ class History:
     """source -> (version, destination, or "" where none was written) of all that this fingerprint has done."""
     written: frozenset[str] = frozenset()
     """Every destination that any run has written."""
+    known: Mapping[str, str] = field(default_factory=dict)
+    """source -> version in its newest row, under whatever fingerprint."""
 
 
 class Manifest:
@@ -96,9 +98,11 @@ class Manifest:
         ]
         done: dict[str, tuple[str, str]] = {}
         source_of: dict[str, str] = {}
+        known: dict[str, str] = {}
         for batch in self.read(wanted).to_batches():
             for row in batch.to_pylist():
                 source, written = row["source"], row["destination"] if row["bytes_out"] else ""
+                known[source] = row["version"]
                 if written and source_of.setdefault(written, source) != source:
                     done.pop(source_of[written], None)  # another source's output took its place
                     source_of[written] = source
@@ -108,7 +112,7 @@ class Manifest:
                     done.pop(source, None)
                 else:
                     done[source] = (row["version"], written)
-        return History(done, frozenset(source_of))
+        return History(done, frozenset(source_of), known)
 
     def begin(self) -> None:
         """Record the run. Raises StorageError where the destination cannot be written: before any work is done."""

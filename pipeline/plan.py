@@ -123,7 +123,9 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
         elif before == (file.version, target) and target in present:
             plan.done += 1
         elif (refusal := _refusal(file, target, owners, kind)) is not None:
-            plan.refused.append(refusal)
+            # the row of a file of another kind may be that of its own job, and stays the newest
+            if refusal.code != kind.refusal or history.known.get(refusal.source) != file.version:
+                plan.refused.append(refusal)
         else:
             plan.records.append(
                 Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)

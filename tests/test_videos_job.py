@@ -1,6 +1,7 @@
 """The video job from end to end: real Ray, real clips, a real S3 server, real kills."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pipeline.storage import Storage
 from pipeline.video import Segment, VideoInfo
 from pipeline.video_flow import SegmentWorker, VideoFlow
 from pipeline.videos import EnhanceSegment, SegmentResult
+from pipeline.writing import PART_SUFFIX
 from tests.clips import Sound, clip, packets, rgb, streets, times
 from tests.outputs import rows_of, tree
 
@@ -45,7 +47,7 @@ def test_a_folder_becomes_the_same_clips_enhanced(tmp_path: Path, capsys: pytest
     (source / "notes.txt").write_text("no video either")
     assert main(["videos", str(source), str(out), *FAST]) == 1
     assert sorted(tree(out)) == ["one.mp4", "two.mp4"]
-    assert not _segments(out)
+    assert not (out / "_nightlift" / "segments").exists()
     rows = {Path(str(row["source"])).name: row for row in rows_of(out)}
     assert len(rows) == len(rows_of(out)) == 5
     codes = {name: row["code"] for name, row in rows.items() if row["outcome"] != "done"}
@@ -117,6 +119,28 @@ def test_photos_and_videos_together(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_photos_and_videos_by_turns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = _clips(tmp_path / "in", one=11, two=12), tmp_path / "out"
+    night = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(night).save(source / name)
+    images = ["images", str(source), str(out), "--estimate-size", "32"]
+    videos = ["videos", str(source), str(out), *FAST]
+    assert [main(images), main(videos)] == [0, 0]
+    assert sorted(tree(out)) == ["a.png", "b.jpg", "one.mp4", "two.mp4"]
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for _ in range(2):
+        assert [main(images), main(videos)] == [0, 0]
+        printed = capsys.readouterr().out
+        assert "photos: 0 done, 0 skipped, 0 failed, 2 done before" in printed
+        assert "videos: 0 done, 0 skipped, 0 failed, 2 done before" in printed
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == written
+    newest = {Path(str(row["source"])).name: row["outcome"] for row in rows_of(out)}
+    assert newest == dict.fromkeys(("a.png", "b.jpg", "one.mp4", "two.mp4"), "done")
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_from_bucket_to_bucket(tmp_path: Path, bucket: str) -> None:
     source = _clips(tmp_path / "in", one=25)
     fs = fsspec.filesystem("s3", skip_instance_cache=True)
@@ -159,6 +183,46 @@ def test_a_video_that_kills_its_worker_is_named_and_costs_no_other(
     assert [(row["code"], row["attempts"]) for row in rows if row["outcome"] == "failed"] == [("worker_died", 2)]
 
 
+class KilledOnce(EnhanceSegment):
+    """Dies in the middle of the third segment, once."""
+
+    def __call__(
+        self, record: object, info: VideoInfo, segment: Segment, url: str, on_frame: Callable[[], None] = lambda: None
+    ) -> SegmentResult:
+        seen = 0
+
+        def frame() -> None:
+            nonlocal seen
+            seen += 1
+            mark = Path(url).parents[3] / "killed"
+            if segment.index == 2 and seen == 4 and not mark.exists():
+                mark.write_text(str([path.name for path in Path(url).parent.iterdir()]))
+                os.kill(os.getpid(), signal.SIGKILL)
+            on_frame()
+
+        return super().__call__(record, info, segment, url, frame)  # type: ignore[arg-type]
+
+
+class KilledOnceWorker(SegmentWorker):
+    def __init__(self, flow: VideoFlow) -> None:
+        super().__init__(flow)
+        self.enhance = KilledOnce(flow.storage, flow.settings, flow.checkpoint, flow.device)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_worker_killed_within_a_segment_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out, straight = _clips(tmp_path / "in", one=45), tmp_path / "out", tmp_path / "straight"
+    assert main(["videos", str(source), str(straight), *FAST]) == 0
+    monkeypatch.setattr("pipeline.video_flow.SegmentWorker", KilledOnceWorker)
+    assert main(["videos", str(source), str(out), *FAST]) == 0
+    assert PART_SUFFIX in (out / "killed").read_text()
+    assert tree(out).pop("one.mp4") == tree(straight).pop("one.mp4")
+    (row,) = rows_of(out)
+    assert (row["outcome"], row["notes"]) == ("done", [])
+    assert not (out / "_nightlift" / "segments").exists()
+    assert Storage().unfinished(str(out)) == []
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_at_the_segment_and_ends_like_one_that_was_not(tmp_path: Path) -> None:
     source, out, straight = _clips(tmp_path / "in", one=200), tmp_path / "out", tmp_path / "straight"
@@ -175,6 +239,11 @@ def test_a_killed_run_goes_on_at_the_segment_and_ends_like_one_that_was_not(tmp_
     assert not tree(out)
     for command in (job, [*job[:4], str(straight), *job[5:]]):
         assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=500, check=False).returncode == 0
+    assert packets(out / "one.mp4", "video") == packets(straight / "one.mp4", "video")
     assert tree(out) == tree(straight)
-    assert not _segments(out)
-    assert [row["outcome"] for row in rows_of(out)] == ["done"]
+    assert Storage().unfinished(str(out)) == []
+    (row,) = rows_of(out)
+    (note,) = row["notes"]  # type: ignore[misc]
+    reused, whole = re.fullmatch(r"(\d+) of (\d+) segments were there from an earlier run", str(note)).groups()  # type: ignore[union-attr]
+    assert (row["outcome"], int(whole)) == ("done", 20)
+    assert len(before) <= int(reused) < 20
