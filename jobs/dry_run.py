@@ -21,7 +21,7 @@ from pipeline.video import Segment
 from pipeline.videos import OUT_OF_MEMORY, VideoSteps
 
 SAMPLES = 5
-FRAMES_TRIED = 24  # of each sample video
+FRAMES_TRIED = 48  # of each sample video
 START_UP_S = 15.0  # Ray and the workers, before the first file
 SHOWN = 10
 
@@ -108,17 +108,41 @@ def _videos_tried(samples: Sequence[Record], steps: VideoSteps) -> list[_Trial]:
             start = time.monotonic()
             outcome = Outcome.of(record)
             with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
-                info, _ = steps.inspect(record)
-                inspected = time.monotonic()
-                beginning = Segment(index=0, first=0, end=min(info.frames, FRAMES_TRIED))
-                path = Path(folder) / str(index)
-                steps.enhance(record, info, beginning, str(path))
-                scale = info.frames / beginning.frames
-                seconds = inspected - start + scale * (time.monotonic() - inspected)
-                trials.append(_Trial(seconds, scale * path.stat().st_size))
+                trials.append(_video_tried(record, steps, Path(folder) / str(index)))
                 continue
             trials.append(_Trial(time.monotonic() - start, problem=f"{outcome.code}: {outcome.message}"))
     return trials
+
+
+def _video_tried(record: Record, steps: VideoSteps, path: Path) -> _Trial:
+    """Its first frames."""
+    start = time.monotonic()
+    info, segments = steps.inspect(record)
+    inspected = time.monotonic()
+    beginning = Segment(index=0, first=0, end=min(info.frames, FRAMES_TRIED))
+    frames_at: list[float] = []
+    steps.enhance(record, info, beginning, str(path), on_frame=lambda: frames_at.append(time.monotonic()))
+    tried_s, context = time.monotonic() - inspected, steps.enhance.settings.window.context
+    first_s = frames_at[0] - inspected if frames_at else tried_s
+    seconds = inspected - start + whole_s(info.frames, segments, beginning, context, first_s, tried_s)
+    return _Trial(seconds, info.frames / beginning.frames * path.stat().st_size)
+
+
+def whole_s(
+    frames: int, segments: Sequence[Segment], tried: Segment, context: int, first_s: float, tried_s: float
+) -> float:
+    """Seconds for all segments of a video, from those that its beginning took: `first_s` until the first frame.
+
+    Curve maps of a frame need `context` frames on either side, which are seen and not written. Until the first frame is
+    written, as good as all the time goes into seeing frames.
+    """
+
+    def seen(segment: Segment) -> int:
+        return min(frames, segment.end + context) - max(0, segment.first - context)
+
+    each_seen_s = first_s / min(frames, 1 + context)
+    each_written_s = (tried_s - each_seen_s * seen(tried)) / tried.frames
+    return each_seen_s * sum(seen(segment) for segment in segments) + each_written_s * frames
 
 
 def _spread(records: Sequence[Record]) -> list[Record]:
