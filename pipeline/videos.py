@@ -75,6 +75,8 @@ class SegmentResult:
     """Frames that could not be decoded."""
     corrupt: int
     """Frames that were decoded with visible damage."""
+    scaled: int
+    """Frames that are of another size than the video's first."""
     reorder: int
     """By how many places a packet may come before its turn."""
     luma_before: float
@@ -153,16 +155,17 @@ class EnhanceSegment:
         found = self._found(url, identity)
         if found is not None:
             return found
-        clock, lumas, corrupt = Clock(), [], 0
+        clock, lumas, corrupt, scaled = Clock(), [], 0, 0
         encoding = _encoding(record, info, self.settings)
         with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
             path = Path(folder, "segment")
             with path.open("wb") as file, encoder(file, encoding, identity, threads=self.threads) as output:
                 for each in self.enhancement.frames(source, info, segment, encoding, clock):
                     corrupt += each.shot.frame.is_corrupt
+                    scaled += (each.shot.frame.width, each.shot.frame.height) != info.size
                     lumas.append((mean_luma(each.before), mean_luma(each.after)))
                     with clock("seconds_encode"):
-                        output.encode(each.frame, each.shot.pts)
+                        output.encode(each.frame, each.shot.pts, each.shot.frame)
                     on_frame()
             with clock("seconds_write"):
                 self.storage.put_file(url, str(path))
@@ -175,6 +178,7 @@ class EnhanceSegment:
             pts=sorted(output.order),
             missing=missing,
             corrupt=corrupt,
+            scaled=scaled,
             reorder=output.reorder,
             luma_before=before_luma,
             luma_after=after_luma,
@@ -219,8 +223,8 @@ class JoinSegments:
             )
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
-                path = Path(folder, "joined")
-                outcome.notes += join(source, picture, str(path), muxer_of(record.destination))
+                path = Path(folder, "joined." + record.destination.rpartition(".")[2])
+                outcome.notes += join(source, picture, str(path))
                 self.storage.put_file(record.destination, str(path))
                 outcome.bytes_out = path.stat().st_size
             outcome.seconds_write += time.perf_counter() - start
@@ -285,6 +289,9 @@ def _notes(info: VideoInfo, results: Sequence[SegmentResult], settings: VideoSet
         notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")
     if corrupt:
         notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
+    scaled = sum(result.scaled for result in results)
+    if scaled:
+        notes.append(f"{scaled} of {info.frames} frames are of another size; they are scaled to that of the first")
     if not info.timed:
         notes.append("its frames have no times of their own; they are evenly spaced")
     if info.interlaced:
