@@ -223,8 +223,8 @@ class JoinSegments:
             )
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder, self.storage.open(record.source) as source:
-                path = Path(folder, "joined." + record.destination.rpartition(".")[2])
-                outcome.notes += join(source, picture, str(path))
+                path = Path(folder, "joined")
+                outcome.notes += join(source, picture, str(path), record.destination)
                 self.storage.put_file(record.destination, str(path))
                 outcome.bytes_out = path.stat().st_size
             outcome.seconds_write += time.perf_counter() - start

@@ -51,16 +51,18 @@ class Picture:
     """By how many places a packet may come before its turn."""
 
 
-def join(source: BinaryIO, picture: Picture, target: str) -> list[str]:
-    """Write the finished file to the local path `target`, as its extension says, with all else that is in `source`.
+def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str]:
+    """Write the finished file to the local path `target`, with all else that is in `source`.
+
+    `name`: what it will be called, whose extension says which container it is.
 
     Returns what the container could not hold, in sentences. Raises Damaged where the segments hold other frames than
     `picture.pts`.
     """
     covers = cover_pictures(source)
     with opened_container(source) as original:
-        options = _options(original, picture.info, target)
-        with av.open(target, "w", format=muxer_of(target), container_options=options) as output:
+        options = _options(original, picture.info, name)
+        with av.open(target, "w", format=muxer_of(name), container_options=options) as output:
             video, copies, notes = _streams(original, output, picture, covers)
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
@@ -72,10 +74,10 @@ def join(source: BinaryIO, picture: Picture, target: str) -> list[str]:
             return notes + lost_beside_pixels(written, video.index, _expected(picture))
 
 
-def _options(original: InputContainer, info: VideoInfo, target: str) -> dict[str, str]:
-    muxer = muxer_of(target)
+def _options(original: InputContainer, info: VideoInfo, name: str) -> dict[str, str]:
+    muxer = muxer_of(name)
     if muxer == "mpegts":  # without copyts it begins anew; packets of 192 bytes are what these names promise
-        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(target.lower().endswith((".m2ts", ".mts"))))}
+        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
     if muxer not in ISO:
         return {}
     options = {}
