@@ -1,6 +1,7 @@
 """The video job: `nightlift videos SRC DST`, or `python -m jobs.videos SRC DST` from a checkout."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from pipeline.plan import Plan
 from pipeline.records import Outcome
 from pipeline.storage import join, shown
 from pipeline.video.encode import CONTAINERS, EncodeSettings
+from pipeline.video.segment_files import check_starts
 from pipeline.video.smoothing import Window
 from pipeline.videos import VideoSettings, VideoSteps
 
@@ -92,6 +94,9 @@ class VideosConfig(BulkConfig):
 
     def video_settings(self, checkpoint: Checkpoint) -> VideoSettings:
         """Raises UsageError."""
+        encode = EncodeSettings(codec=self.codec, crf=self.crf, preset=self.preset, pixel_format=self.pixel_format)
+        if not os.environ.get("RAY_ADDRESS"):  # the workers of a cluster may have other hardware
+            check_starts(encode)
         return VideoSettings(
             look=look_of(self),
             estimate_size=checkpoint.estimate_size_for(self.estimate_size),
@@ -100,7 +105,7 @@ class VideosConfig(BulkConfig):
             temporal_denoise=self.temporal_denoise,
             hdr=self.hdr,
             on_damage=self.on_damage,
-            encode=EncodeSettings(codec=self.codec, crf=self.crf, preset=self.preset, pixel_format=self.pixel_format),
+            encode=encode,
             frames_per_segment=self.segment_frames,
             max_pixels=self.max_frame_pixels,
         )

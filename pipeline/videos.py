@@ -73,6 +73,8 @@ class SegmentResult:
     """Frames that could not be decoded."""
     corrupt: int
     """Frames that were decoded with visible damage."""
+    scaled: int
+    """Frames that are of another size than the video's first."""
     reorder: int
     """By how many places a packet may come before its turn."""
     luma_before: float
@@ -157,7 +159,7 @@ class EnhanceSegment:
         found = self._found(url, identity)
         if found is not None:
             return found
-        clock, lumas, corrupt = Clock(), [], 0
+        clock, lumas, corrupt, scaled = Clock(), [], 0, 0
         encoding = _encoding(record, info, self.settings)
         with self.storage.writing(url, partial(clock, "seconds_write")) as path:
             with (
@@ -167,9 +169,10 @@ class EnhanceSegment:
             ):
                 for each in self.enhancement.frames(source, info, segment, encoding, clock):
                     corrupt += each.shot.frame.is_corrupt
+                    scaled += (each.shot.frame.width, each.shot.frame.height) != info.size
                     lumas.append((each.luma_before, each.luma_after))
                     with clock("seconds_encode"):
-                        output.encode(each.frame, each.shot.pts)
+                        output.encode(each.frame, each.shot.pts, each.shot.frame)
                     on_frame()
             missing = segment.frames - len(lumas)
             if self.settings.on_damage == "fail" and (missing or corrupt):
@@ -182,6 +185,7 @@ class EnhanceSegment:
             pts=sorted(output.order),
             missing=missing,
             corrupt=corrupt,
+            scaled=scaled,
             reorder=output.reorder,
             luma_before=before_luma,
             luma_after=after_luma,
@@ -229,7 +233,7 @@ class JoinSegments:
         )
         with clock("seconds_write"), self.storage.writing(record.destination) as path:
             with reading(record.source) as source:
-                notes = join(source, picture, path, muxer_of(record.destination))
+                notes = join(source, picture, path, record.destination)
             bytes_out = Path(path).stat().st_size
         outcome.notes += notes
         outcome.add_seconds(clock.seconds)
@@ -295,6 +299,9 @@ def _notes(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append("its frames have no times of their own; they get them from the times of decoding")
     elif untimed:
         notes.append(f"{untimed} of {info.frames} frames have no time of their own; they get one from their neighbours")
+    scaled = sum(result.scaled for result in results)
+    if scaled:
+        notes.append(f"{scaled} of {info.frames} frames are of another size; they are scaled to that of the first")
     if info.interlaced:
         notes.append("interlaced: deinterlaced, one frame for each")
     return notes

@@ -187,7 +187,7 @@ def test_a_web_folder_is_told() -> None:
 def test_videos_keep_their_container_where_it_is_written(tmp_path: Path) -> None:
     source = _fill(tmp_path / "in", "a.mp4", "deep/b.MOV", "c.avi", "d.wmv", "e.mpg", "e.mp4", "photo.jpg")
     plan = _plan(source, tmp_path / "out", kind=VIDEOS)
-    names = ["a.mp4", "c.mp4", "d.mkv", "deep/b.MOV", "e.mp4", "e.mpg.mp4"]
+    names = ["a.mp4", "c.mkv", "d.mkv", "deep/b.MOV", "e.mp4", "e.mpg.mp4"]
     assert sorted(_outputs(plan, tmp_path / "out")) == names
     assert [(outcome.outcome, outcome.code) for outcome in plan.refused] == [("skipped", "not_a_video")]
     assert sorted(_outputs(_plan(source, tmp_path / "out", ".mkv", VIDEOS), tmp_path / "out"))[0] == "a.mkv"

@@ -17,6 +17,7 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.storage import Storage
 from pipeline.video import Segment, VideoInfo
+from pipeline.video.encode import available_encoders
 from pipeline.video_flow import SegmentWorker, VideoFlow
 from pipeline.videos import EnhanceSegment, SegmentResult
 from pipeline.writing import PART_SUFFIX
@@ -86,6 +87,16 @@ def test_one_video_and_another_container(tmp_path: Path) -> None:
     assert sorted(tree(out)) == ["light.mkv", "one.mkv"]
     assert main(["videos", str(source), str(out), "--container", "gif"]) == 2
     assert main(["videos", str(source / "one.mp4"), str(out / "light.gif2.wmv"), *FAST]) == 2
+
+
+def test_an_encoder_without_its_hardware_is_refused_before_work_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = next(name for name in ("h264_v4l2m2m", "h264_amf", "h264_qsv") if name in available_encoders())
+    source, out = _clips(tmp_path / "in", one=2), tmp_path / "out"
+    assert main(["videos", str(source), str(out), "--codec", absent]) == 2
+    assert f"--codec {absent} does not start on this machine" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.usefixtures("ray_session")

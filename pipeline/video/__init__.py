@@ -6,11 +6,12 @@ fields.py     packets that show a picture, and those that do not; times.py: fram
 segments.py   cut at keyframes
 decode.py     frames of a segment, entered at a keyframe before them
 filters.py    deinterlacing, denoising over time
+side_data.py  what frames carry beside their pixels
 color.py      frames <-> RGB; transfer.py: HLG and PQ
 scenes.py     where scenes begin; smoothing.py: curve maps over time
 enhance.py    the frames of a segment, enhanced
 encode.py     encoders and their settings; segment_files.py: frames through them
-mux.py        segments joined with all other streams; kept.py: what got lost
+mux.py        segments joined with all other streams; copies.py: those streams; kept.py: what got lost
 sampling.py   still frames, evenly spread over a video
 """
 

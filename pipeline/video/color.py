@@ -30,6 +30,17 @@ MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
+UNKNOWN_MATRICES = {  # those that swscale does not know, by their names
+    0: "GBR",
+    8: "YCgCo",
+    11: "Y'D'zD'x",
+    12: "derived from the primaries",
+    13: "derived from the primaries, of constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2 of Dolby Vision",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
 INTERPOLATION = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 AREA = Interpolation.AREA | Interpolation.FULL_CHR_H_INT  # without it, two levels of 8 bits too dark
 SMALL_PX = 96, 64  # width and height of small copies
@@ -71,7 +82,7 @@ class Conversion:
     ) -> None:
         self.source, self.written, self.pixel_format, self.hdr, self.deep = source, written, pixel_format, hdr, deep
         self.width, self.height = size
-        self._decoder, self._copier, self._encoder = (VideoReformatter() for _ in range(3))
+        self._decoder, self._copier, self._encoder, self._alpha = (VideoReformatter() for _ in range(4))
 
     def rgb(self, frame: VideoFrame) -> Pixels:
         """The frame as coded RGB; in SDR already where HDR becomes that."""
@@ -123,7 +134,9 @@ class Conversion:
             interpolation=INTERPOLATION,
             threads=1,
         )
-        if self.pixel_format.startswith("yuva") and decoded.format.name == self.pixel_format:
+        if self.pixel_format.startswith("yuva") and any(part.is_alpha for part in decoded.format.components):
+            size = {"width": self.width, "height": self.height}
+            decoded = self._alpha.reformat(decoded, **size, format=self.pixel_format, threads=1)
             rows, alpha = (np.frombuffer(memoryview(each.planes[3]), np.uint8) for each in (frame, decoded))
             into, out_of = (x.reshape(self.height, -1) for x in (rows, alpha))
             row_bytes = self.width * (1 if frame.format.components[3].bits == 8 else 2)

@@ -1,5 +1,6 @@
 """Encoders: which one, with which settings. What they write: `segment_files.py`."""
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -10,8 +11,9 @@ from av.codec import Codec, codecs_available
 from av.video.format import VideoFormat
 
 from pipeline.errors import Unsupported, UsageError
-from pipeline.video.color import SDR, Colours, Hdr
+from pipeline.video.color import MATRICES, SDR, UNKNOWN_MATRICES, UNSPECIFIED, Colours, Hdr
 from pipeline.video.probe import VideoInfo
+from pipeline.video.side_data import DOLBY_VISION
 
 CONTAINERS = {  # extension -> FFmpeg's muxer
     ".3gp": "3gp",
@@ -24,7 +26,14 @@ CONTAINERS = {  # extension -> FFmpeg's muxer
     ".ts": "mpegts",
     ".webm": "webm",
 }
-REPLACED = {".avi": ".mp4", ".flv": ".mp4", ".mpeg": ".mp4", ".mpg": ".mp4", ".ogv": ".mkv", ".wmv": ".mkv"}
+REPLACED = {  # containers that are only read. MP4 holds MPG's sound and times; Matroska holds the sound of all others
+    ".avi": ".mkv",
+    ".flv": ".mkv",
+    ".mpeg": ".mp4",
+    ".mpg": ".mp4",
+    ".ogv": ".mkv",
+    ".wmv": ".mkv",
+}
 SAME_CODING = {
     "h264": "libx264",
     "hevc": "libx265",
@@ -52,7 +61,14 @@ NUMBERED = {  # the same in the numbers of other encoders
     "libvpx-vp9": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
 }
 WORST_CRF = 63  # of VP9 and AV1
-QUALITY_OPTION = {"nvenc": "cq", "qsv": "global_quality", "amf": "qp_i"}
+AV1_STEPS = 4  # of AV1's own scale, 0 to 255, in one of CRF
+LEVELS = (1, 2, 5, 11, 23)  # the most cores at which SVT-AV1 itself chooses levels of parallelism 1 to 5; beyond: 6
+HARDWARE: dict[str, dict[str, str]] = {  # what makes the encoders of each family aim at a quality
+    "nvenc": {"rc": "vbr", "b": "0", "cq": "{}"},
+    "qsv": {"global_quality": "{}"},  # without a bit rate: ICQ
+    "amf": {"rc": "cqp", "qp_i": "{}", "qp_p": "{}"},
+}
+HARDWARE_CRF = 22
 CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # that films are kept in
 OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # FFmpeg does not tell
 
@@ -105,8 +121,19 @@ class Encoding:
 
     @property
     def segment_format(self) -> str:
-        """Muxer of segment files. NUT takes any coding and time base, but not VP9's alpha."""
+        """Muxer of segment files. NUT takes any time base, but neither ProRes nor VP9's alpha."""
+        if self.codec.startswith("prores"):
+            return "mov"
         return "matroska" if "yuva" in self.pixel_format and self.codec == "libvpx-vp9" else "nut"
+
+    def options_of(self, threads: int) -> dict[str, str]:
+        """With those that hold the encoder to so many threads where `thread_count` does not. They change no bits."""
+        if self.codec == "libx265":
+            return self.options | {"x265-params": f"{self.options['x265-params']}:pools={threads}"}
+        if self.codec == "libsvtav1":
+            words = [self.options.get("svtav1-params"), f"lp={1 + bisect_left(LEVELS, threads)}"]
+            return self.options | {"svtav1-params": ":".join(filter(None, words))}
+        return self.options
 
 
 @cache
@@ -142,6 +169,7 @@ def muxer_of(name: str) -> str:
 
 def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> Encoding:
     """How to encode a video of this kind into this container. Raises Unsupported where that cannot be."""
+    _check_colours(info)
     to_sdr = info.colours.hdr is not None and hdr == "sdr"
     deep = info.depth > 8 and not to_sdr
     codec = settings.codec or _codec(info, muxer, deep)
@@ -153,7 +181,7 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     pixel_format = settings.pixel_format or _pixel_format(info, codec, deep)
     if pixel_format != info.pixel_format.replace("yuvj", "yuv"):
         notes.append(f"{info.pixel_format} is written as {pixel_format}")
-    if info.alpha and pixel_format != info.pixel_format:
+    if info.alpha and not any(component.is_alpha for component in VideoFormat(pixel_format).components):
         notes.append(f"its transparency is lost: {codec} has no {info.pixel_format}")
     colours = SDR if to_sdr else info.colours
     if to_sdr:
@@ -174,6 +202,21 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     )
 
 
+def _check_colours(info: VideoInfo) -> None:
+    """Raises Unsupported where colours are coded in a way that is not converted."""
+    if info.carried & DOLBY_VISION and info.colours == Colours(range=info.colours.range):
+        raise Unsupported(
+            "Dolby Vision of profile 5, whose colours its own metadata alone tells; convert it to HDR10 first"
+        )
+    number, coded = info.colours.matrix, VideoFormat(info.pixel_format)
+    if number not in MATRICES and number != UNSPECIFIED and not coded.is_rgb and len(coded.components) > 2:
+        name = UNKNOWN_MATRICES.get(number, "not known here")
+        raise Unsupported(
+            f"its colours are coded by matrix {number} of ITU-T H.273 ({name}), which is not converted; "
+            "convert it to BT.709 or BT.2020 first"
+        )
+
+
 def _codec(info: VideoInfo, muxer: str, deep: bool) -> str:
     """The encoder of the source's own coding, or else of the one that most players of the container know."""
     same = SAME_CODING.get(info.codec)
@@ -188,7 +231,7 @@ def _pixel_format(info: VideoInfo, codec: str, deep: bool) -> str:
     """The source's pixel format, or what comes nearest to it of those that the encoder takes."""
     source = info.pixel_format.replace("yuvj", "yuv")
     taken = _formats(codec)
-    name = source if source in taken and deep == (info.depth > 8) else _nearest(source, taken, deep)
+    name = source if source in taken and deep == (info.depth > 8) else pixel_format_near(source, codec, deep)
     if info.width_px % 2 and codec in ("libx264", "libx265"):  # where pixels share chroma, they take even sizes only
         name = name.replace("420", "444").replace("422", "444")
     elif info.height_px % 2 and codec in ("libx264", "libx265"):
@@ -196,36 +239,46 @@ def _pixel_format(info: VideoInfo, codec: str, deep: bool) -> str:
     return name
 
 
-def _nearest(source: str, taken: list[str], deep: bool) -> str:
-    """Planar YUV with at least as much colour as the source, if there is any."""
-    parts = VideoFormat(source, 16, 16).components
+def pixel_format_near(source: str, codec: str, deep: bool = False) -> str:
+    """Planar YUV with alpha and at least as much colour as the source, if the encoder takes any."""
+    taken, parts = _formats(codec), VideoFormat(source, 16, 16).components
+    alphas = ("a", "") if any(part.is_alpha for part in parts) else ("",)
     chroma = parts[min(1, len(parts) - 1)]
     kinds = ["420", "422", "444"] if len(parts) < 3 or chroma.height < 16 else ["422", "444", "420"]
     if len(parts) > 2 and chroma.width == 16:
         kinds = ["444", "422", "420"]
     for depth in ("10le", "12le", "") if deep else ("", "10le"):
         for kind in kinds:
-            for name in (f"yuv{kind}p{depth}", f"p0{depth}" if kind == "420" else ""):
+            names = [f"yuv{alpha}{kind}p{depth}" for alpha in alphas] + [f"p0{depth}"] * (kind == "420")
+            for name in names:
                 if name in taken:
                     return name
     return taken[0]
 
 
 def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Colours) -> dict[str, str]:
-    crf, preset = DEFAULTS.get(codec, (None, None))
+    family = next((name for name in HARDWARE if codec.endswith(name)), None)
+    crf, preset = DEFAULTS.get(codec, (HARDWARE_CRF if family else None, None))
     crf = settings.crf if settings.crf is not None else crf
     preset = settings.preset or preset
     options: dict[str, str] = {}
-    family = next((name for name in QUALITY_OPTION if codec.endswith(name)), None)
     if crf is not None:
-        options[QUALITY_OPTION[family] if family else "crf"] = str(crf)
+        level = crf * AV1_STEPS if codec == "av1_amf" else crf
+        options |= {name: text.format(level) for name, text in HARDWARE.get(family or "", {"crf": "{}"}).items()}
     if preset is not None:
         name, numbers = NUMBERED.get(codec, ("preset", ()))
         options[name] = str(numbers[PRESETS.index(preset)]) if numbers and preset in PRESETS else preset
     if codec == "libx264":
         options["x264-params"] = "open-gop=0:stitchable=1"
-    elif codec == "libx265":  # info=0: its banner names the machine, and all segments must have one header
-        options["x265-params"] = ":".join(["open-gop=0:info=0:log-level=none", *_hdr10(info, colours)])
+    elif codec == "libx265":
+        options["a53cc"] = "1"
+        # info=0: its banner names the machine, and all segments must have one header
+        words = ["open-gop=0:info=0:log-level=none:frame-threads=1"]
+        if colours.hdr:
+            words += [*info.mastering.for_x265(), "hdr10-opt=0", "repeat-headers=0"]
+        options["x265-params"] = ":".join(words)
+    elif codec == "libsvtav1" and colours.hdr and (words := info.mastering.for_svt_av1()):
+        options["svtav1-params"] = ":".join(words)
     elif codec.startswith("libvpx"):
         options |= {"b": "0", "deadline": "good", "row-mt": "1"}
         if "a" in info.pixel_format.removeprefix("yuv")[:1]:
@@ -233,12 +286,6 @@ def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Col
     elif codec == "prores_ks":
         options["profile"] = "4" if "444" in info.pixel_format else "3"
     return options
-
-
-def _hdr10(info: VideoInfo, colours: Colours) -> list[str]:
-    if not colours.hdr:
-        return []
-    return [f"{name}={value}" for name, value in info.mastering.items()] + ["hdr10-opt=0", "repeat-headers=0"]
 
 
 @cache

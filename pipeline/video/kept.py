@@ -1,9 +1,14 @@
 """What of a file is not in the one that was made from it: read back and compared."""
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
 
 from av.container import InputContainer
 from av.video.stream import VideoStream
+
+from pipeline.video.probe import FRAMES_SEEN
+from pipeline.video.side_data import NAMES, kinds
 
 # written by muxers for themselves
 STRUCTURE = frozenset(
@@ -24,6 +29,24 @@ def lost(original: InputContainer, written: InputContainer, video: int, new_vide
     return notes
 
 
+def lost_streams(types: Sequence[str], written: InputContainer) -> list[str]:
+    """Streams that were written and cannot be read back, in sentences. `types`: of all that were written."""
+    missing = Counter(types) - Counter(stream.type for stream in written.streams)
+    return [
+        f"{missing[kind]} of its {types.count(kind)} {kind} streams cannot be read back from {written.format.name}"
+        for kind in ("video", "audio", "subtitle")
+        if missing[kind]
+    ]
+
+
+def lost_beside_pixels(written: InputContainer, video: int, expected: frozenset[str]) -> list[str]:
+    """What frames are expected to carry and do not, in sentences."""
+    if not expected:
+        return []
+    frames = islice(written.decode(written.streams[video]), FRAMES_SEEN)
+    return sorted({f"{NAMES[kind]} lost" for kind in expected - kinds(frames)})  # type: ignore[arg-type]
+
+
 def _aspect(stream: VideoStream) -> float:
     return round(float(stream.sample_aspect_ratio or 1), 3)
 
@@ -41,12 +64,10 @@ def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
 def _lost_of_streams(original: InputContainer, written: InputContainer) -> list[str]:
     """Only what a person wrote there: titles and languages."""
 
-    def told(container: InputContainer) -> Counter[tuple[str, str]]:
-        return Counter(
-            (key, stream.metadata[key])
-            for stream in container.streams
-            for key in ("language", "title")
-            if stream.metadata.get(key, "und") != "und"
-        )
+    def languages(container: InputContainer) -> Counter[str]:
+        told = (stream.metadata.get("language", "und") for stream in container.streams if stream.type != "data")
+        return Counter(language for language in told if language != "und")
 
-    return sorted({key for key, _ in told(original) - told(written)})
+    kept = {value for stream in written.streams for value in stream.metadata.values()}
+    titles = {stream.metadata["title"] for stream in original.streams if "title" in stream.metadata}
+    return ["language"] * bool(languages(original) - languages(written)) + ["title"] * bool(titles - kept)

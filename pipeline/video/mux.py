@@ -12,24 +12,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
-from io import BytesIO
 from typing import Any, BinaryIO, cast
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Discard, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
-from pipeline.video.encode import Encoding
-from pipeline.video.kept import STRUCTURE, lost
-from pipeline.video.opening import opened_container
+from pipeline.video.copies import ISO, attach_cover, copied, cover_pictures, holds, is_written_anew, named
+from pipeline.video.encode import Encoding, muxer_of
+from pipeline.video.kept import STRUCTURE, lost, lost_beside_pixels, lost_streams
+from pipeline.video.opening import is_cover, opened_container
 from pipeline.video.probe import VideoInfo
 from pipeline.video.segment_files import IDENTITY, tag
+from pipeline.video.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
-ISO = ("mp4", "mov", "3gp")  # muxers of ISO/IEC 14496-12 and its relatives
 ISO_KEYS = frozenset(  # of metadata that they have a box for; all others need the open list of QuickTime
     "title artist album_artist composer album date comment genre copyright grouping lyrics description "  # noqa: SIM905
     "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
@@ -51,31 +51,41 @@ class Picture:
     """By how many places a packet may come before its turn."""
 
 
-def join(source: BinaryIO, picture: Picture, target: str, muxer: str) -> list[str]:
+def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str]:
     """Write the finished file to the local path `target`, with all else that is in `source`.
+
+    `name`: what it will be called, whose extension says which container it is.
 
     Returns what the container could not hold, in sentences. Raises Damaged where the segments hold other frames than
     `picture.pts`.
     """
+    covers = cover_pictures(source)
     with opened_container(source) as original:
-        with av.open(target, "w", format=muxer, container_options=_options(original, picture.info, muxer)) as output:
-            video, copies, notes = _streams(original, output, picture)
+        options = _options(original, picture.info, name)
+        with av.open(target, "w", format=muxer_of(name), container_options=options) as output:
+            video, copies, notes = _streams(original, output, picture, covers)
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
-            for packet in _in_time(_pictures(picture, video), _copied(original, copies)):
+            for packet in _in_time(_pictures(picture, video), _others(original, copies)):
                 output.mux_one(packet)
+            types = [stream.type for stream in output.streams]
         with av.open(target, "r", metadata_errors="backslashreplace") as written:
-            return notes + lost(original, written, picture.info.stream, video.index)
+            notes += lost_streams(types, written) + lost(original, written, picture.info.stream, video.index)
+            return notes + lost_beside_pixels(written, video.index, _expected(picture))
 
 
-def _options(original: InputContainer, info: VideoInfo, muxer: str) -> dict[str, str]:
-    if muxer == "mpegts":
-        return {"mpegts_copyts": "1"}  # else it begins anew
+def _options(original: InputContainer, info: VideoInfo, name: str) -> dict[str, str]:
+    muxer = muxer_of(name)
+    if muxer == "mpegts":  # without copyts it begins anew; packets of 192 bytes are what these names promise
+        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
     if muxer not in ISO:
         return {}
     options = {}
-    if not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
+    has_cover = any(is_cover(stream) for stream in original.streams.video)  # for which there is no room in such a list
+    if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
         options["movflags"] = "use_metadata_tags"
+    if info.carried & {"SPHERICAL", "STEREO3D"}:
+        options["strict"] = "unofficial"  # the boxes that all players know them by are of no standard
     # units of all video tracks, and of where any track starts: they must divide those of the source's
     options["video_track_timescale"] = str(_scale(info, original.streams.video))
     options["movie_timescale"] = str(_scale(info, original.streams))
@@ -89,7 +99,7 @@ def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
 
 
 def _streams(
-    original: InputContainer, output: OutputContainer, picture: Picture
+    original: InputContainer, output: OutputContainer, picture: Picture, covers: dict[int, bytes]
 ) -> tuple[Stream, dict[int, Stream], list[str]]:
     """The video, the copies by index of their originals, and what cannot be copied. In the order of the source."""
     video: Stream | None = None
@@ -99,19 +109,19 @@ def _streams(
     for stream in original.streams:
         if stream.index == picture.info.stream:
             with picture.segments[0][0]() as file, opened_container(file) as segment:
-                copy: Stream = _video(output, segment.streams.video[0], picture)
+                copy: Stream = _video(output, stream, segment.streams.video[0], picture)
             video = copy
-        elif chapters and stream.type == "data" and stream.discard == Discard.all:
-            continue  # QuickTime's text track of the chapters, which is written anew
-        elif _holds(output.format.name, stream):
-            copy = copies[stream.index] = output.add_stream_from_template(stream, opaque=True)
-            if stream.type == "video":
-                is_picture = stream.disposition & stream.disposition.attached_pic
-                notes += (
-                    [] if is_picture else [f"video stream {stream.index} is copied as it is; one video is enhanced"]
-                )
+        elif is_written_anew(stream, output.format.name, chapters=chapters):
+            continue
+        elif stream.index in covers and output.format.name == "matroska":  # which has them as attachments
+            attach_cover(output, stream, covers[stream.index])
+            continue
+        elif holds(output.format.name, stream):
+            copy = copies[stream.index] = copied(output, stream)
+            if stream.type == "video" and stream.index not in covers:
+                notes.append(f"video stream {stream.index} is copied as it is; one video is enhanced")
         else:
-            notes.append(f"{_named(stream)} is left out: {output.format.name} cannot hold it")
+            notes.append(f"{named(stream)} is left out: {output.format.name} cannot hold it")
             continue
         copy.metadata.update({key: value for key, value in stream.metadata.items() if key not in STRUCTURE})
         copy.disposition = stream.disposition
@@ -119,35 +129,44 @@ def _streams(
     return video, copies, notes
 
 
-def _video(output: OutputContainer, template: Stream, picture: Picture) -> Stream:
+def _video(output: OutputContainer, original: Stream, template: Stream, picture: Picture) -> Stream:
     info, encoding = picture.info, picture.encoding
-    stream: Any = output.add_stream_from_template(template, opaque=True)
+    told = _tells_of_the_whole(original, template, picture)
+    stream: Any = output.add_stream_from_template(original if told else template, opaque=True)
     stream.time_base = info.time_base
     context = stream.codec_context
+    if told:  # all else is that of the segments
+        coded: Any = template.codec_context
+        context.extradata, context.pix_fmt, context.profile = coded.extradata, coded.pix_fmt, coded.profile
+        context.bit_rate = 0
     context.framerate = info.frame_rate
     if info.sample_aspect:
         context.sample_aspect_ratio = info.sample_aspect
     if template.codec_context.name == "hevc" and output.format.name in ISO:
         context.codec_tag = "hvc1"  # which Apple's players insist on
+    elif template.codec_context.name == "prores":
+        context.codec_tag = template.codec_context.codec_tag
     tag(context, encoding.colours)
     stream.set_display_matrix(info.display_matrix)
     return cast(Stream, stream)
 
 
-def _holds(muxer: str, stream: Stream) -> bool:
-    """Whether a container takes a copy of the stream: tried out."""
-    try:
-        with av.open(BytesIO(), "w", format=muxer) as trial:
-            trial.add_stream_from_template(stream, opaque=True).disposition = stream.disposition
-            trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+def _tells_of_the_whole(original: Stream, template: Stream, picture: Picture) -> bool:
+    """Whether the source's stream is taken for a template, so that what its container says of the video is kept.
+
+    It can be where it is of the same coding; not where it says what is no longer true: how to crop, of HDR that became
+    SDR, or of Dolby Vision.
+    """
+    info, expected = picture.info, _expected(picture)
+    before, after = cast(VideoStream, original).codec_context, template.codec_context
+    same = before.codec.canonical_name == after.codec.canonical_name and (before.width, before.height) == info.size
+    return same and expected == info.carried and bool(expected & OF_CONTAINERS) and not expected & DOLBY_VISION
 
 
-def _named(stream: Stream) -> str:
-    name = stream.codec_context.name if stream.codec_context else stream.name
-    return f"{stream.type} stream {stream.index} ({', '.join(filter(None, (name, stream.language)))})"
+def _expected(picture: Picture) -> frozenset[str]:
+    """What the frames are to carry beside their pixels."""
+    info = picture.info
+    return info.carried - OF_HDR if info.colours.hdr and not picture.encoding.colours.hdr else info.carried
 
 
 def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
@@ -189,7 +208,7 @@ def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
     return pts[0] - (reorder - place) * step
 
 
-def _copied(original: InputContainer, copies: dict[int, Stream]) -> "Iterator[Packet[Any]]":
+def _others(original: InputContainer, copies: dict[int, Stream]) -> "Iterator[Packet[Any]]":
     """The packets of the streams that are copied; the others are not even read where the container allows."""
     for stream in original.streams:
         if stream.index not in copies:
@@ -198,6 +217,8 @@ def _copied(original: InputContainer, copies: dict[int, Stream]) -> "Iterator[Pa
     for packet in original.demux(wanted) if wanted else ():
         if packet.size:
             packet.stream = copies[packet.stream_index]
+            if packet.stream.disposition & Disposition.attached_pic:
+                packet.pts = packet.pts or 0
             packet.dts = packet.pts if packet.dts is None else packet.dts
             yield packet
 

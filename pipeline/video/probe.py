@@ -1,6 +1,5 @@
 """What a video file holds: its frames' times and keyframes, its shape and colours. One pass over its packets."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ from pipeline.errors import Damaged
 from pipeline.video.color import UNSPECIFIED, Colours
 from pipeline.video.fields import Shows
 from pipeline.video.opening import decoder, opened, reason
+from pipeline.video.side_data import Mastering, kinds, mastering, side
 from pipeline.video.times import Listed, Mended, reordering
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, but for progressive and unknown
@@ -62,8 +62,9 @@ class VideoInfo:
     """Packets at the beginning that belong to a keyframe before it, which is not in the file."""
     mended: Mended = field(default_factory=Mended)
     """Times of frames that have none of their own."""
-    mastering: dict[str, str] = field(default_factory=dict)
-    """HDR10's static metadata in the words of x265: `master-display`, `max-cll`."""
+    mastering: Mastering = field(default_factory=Mastering)
+    carried: frozenset[str] = frozenset()
+    """What the first frames carry beside their pixels, in FFmpeg's words: see `side_data.py`."""
 
     @property
     def frames(self) -> int:
@@ -161,7 +162,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         alpha=any(component.is_alpha for component in first.format.components),
         cut_off=len(times) - len(pts),
         mended=mended,
-        mastering=_mastering(first),
+        mastering=mastering(first),
+        carried=kinds(shown),
     )
 
 
@@ -182,32 +184,5 @@ def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    found = _side(frame, "DISPLAYMATRIX")
+    found = side(frame, "DISPLAYMATRIX")
     return None if found is None else tuple(np.frombuffer(found, np.int32).tolist())
-
-
-def _mastering(frame: VideoFrame) -> dict[str, str]:
-    """The structures AVMasteringDisplayMetadata and AVContentLightMetadata of libavutil."""
-    words: dict[str, str] = {}
-    display = _side(frame, "MASTERING_DISPLAY_METADATA")
-    if display is not None:
-        numbers = np.frombuffer(display, np.int32)
-        if numbers[20] and numbers[21]:  # has primaries, has luminance
-            ratios = [Fraction(int(a), int(b) or 1) for a, b in numbers[:20].reshape(10, 2)]
-            red, green, blue, white = (_chromaticity(ratios[at : at + 2]) for at in (0, 2, 4, 6))
-            low, high = (round(ratio * 10_000) for ratio in ratios[8:])
-            words["master-display"] = f"G{green}B{blue}R{red}WP{white}L({high},{low})"
-    light = _side(frame, "CONTENT_LIGHT_LEVEL")
-    if light is not None:
-        words["max-cll"] = ",".join(str(level) for level in np.frombuffer(light, np.uint32)[:2])
-    return words
-
-
-def _side(frame: VideoFrame, kind: str) -> bytes | None:
-    """Side data of a frame, by its name in FFmpeg."""
-    sides: Any = frame.side_data  # a mapping that goes through its values
-    return next((bytes(data) for data in sides if data.type.name == kind), None)
-
-
-def _chromaticity(pair: Iterable[Fraction]) -> str:
-    return "({},{})".format(*(round(ratio * 50_000) for ratio in pair))

@@ -1,0 +1,91 @@
+"""What frames carry beside their pixels: HDR10 metadata, captions, how a scene is projected."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+NAMES = {  # FFmpeg's names of side data that a viewer may miss -> what they are, with their verb
+    "A53_CC": "closed captions are",
+    "AFD": "the active format description (AFD) is",
+    "AMBIENT_VIEWING_ENVIRONMENT": "the ambient viewing environment is",
+    "CONTENT_LIGHT_LEVEL": "HDR10 metadata (MaxCLL, MaxFALL) is",
+    "DOVI_METADATA": "Dolby Vision metadata is",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata is",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata is",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata is",
+    "ICC_PROFILE": "the ICC profile is",
+    "MASTERING_DISPLAY_METADATA": "HDR10 metadata (mastering display) is",
+    "S12M_TIMECODE": "timecodes in the frames are",
+    "SPHERICAL": "the projection of a spherical (360°) video is",
+    "STEREO3D": "the layout of a stereoscopic video is",
+}
+CAPTIONS = "A53_CC"
+DOLBY_VISION = frozenset({"DOVI_METADATA", "DOVI_RPU_BUFFER"})
+OF_CONTAINERS = frozenset(  # that a container can tell of the whole video
+    {"CONTENT_LIGHT_LEVEL", "ICC_PROFILE", "MASTERING_DISPLAY_METADATA", "SPHERICAL", "STEREO3D"}
+)
+OF_HDR = DOLBY_VISION | {kind for kind, name in NAMES.items() if "HDR" in name or "ambient" in name}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mastering:
+    """HDR10's static metadata, SMPTE ST 2086 and CTA-861.3."""
+
+    display: tuple[Fraction, ...] | None = None
+    """x and y of red, green, blue and white; the least and the most luminance, cd/m2."""
+    light: tuple[int, int] | None = None
+    """MaxCLL and MaxFALL, cd/m2."""
+
+    def for_x265(self) -> list[str]:
+        """Its parameters: chromaticities in units of 0.00002, luminances of 0.0001."""
+        units = [50_000] * 8 + [10_000] * 2
+        display = [round(x * unit) for x, unit in zip(self.display or (), units, strict=False)]
+        return self._words("master-display", display, "max-cll")
+
+    def for_svt_av1(self) -> list[str]:
+        return self._words("mastering-display", [float(x) for x in self.display or ()], "content-light")
+
+    def _words(self, display_name: str, display: Sequence[float], light_name: str) -> list[str]:
+        words = []
+        if display:
+            red_x, red_y, green_x, green_y, blue_x, blue_y, white_x, white_y, low, high = display
+            primaries = f"G({green_x},{green_y})B({blue_x},{blue_y})R({red_x},{red_y})WP({white_x},{white_y})"
+            words.append(f"{display_name}={primaries}L({high},{low})")
+        if self.light is not None:
+            words.append(f"{light_name}={self.light[0]},{self.light[1]}")
+        return words
+
+
+def side(frame: VideoFrame, kind: str) -> bytes | None:
+    """Side data of a frame, by its name in FFmpeg."""
+    return next((bytes(data) for data in _all(frame) if data.type.name == kind), None)
+
+
+def kinds(frames: Iterable[VideoFrame]) -> frozenset[str]:
+    """Of NAMES, which any of the frames carries."""
+    return frozenset(data.type.name for frame in frames for data in _all(frame)) & NAMES.keys()
+
+
+def mastering(frame: VideoFrame) -> Mastering:
+    """The structures AVMasteringDisplayMetadata and AVContentLightMetadata of libavutil."""
+    display, light = side(frame, "MASTERING_DISPLAY_METADATA"), side(frame, "CONTENT_LIGHT_LEVEL")
+    told: tuple[Fraction, ...] | None = None
+    if display is not None:
+        numbers = np.frombuffer(display, np.int32).tolist()
+        if numbers[20] and numbers[21]:  # has primaries, has luminance
+            told = tuple(Fraction(numbers[at], numbers[at + 1] or 1) for at in range(0, 20, 2))
+    levels = None if light is None else np.frombuffer(light, np.uint32).tolist()
+    return Mastering(display=told, light=levels and (levels[0], levels[1]))
+
+
+def _all(frame: VideoFrame) -> list[Any]:
+    """None of it where there is a kind that PyAV does not know: it then tells of no other either."""
+    try:
+        found: Any = frame.side_data  # a mapping that goes through its values
+    except ValueError:
+        return []
+    return list(found)
