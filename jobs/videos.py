@@ -17,13 +17,14 @@ from jobs.dry_run import video_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import ClusterError, UsageError, is_of_the_file
+from pipeline.errors import ClusterError, is_of_the_file
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
 from pipeline.plan import Plan
 from pipeline.records import Outcome
 from pipeline.storage import join, shown
-from pipeline.video.encode import CONTAINERS, EncodeSettings
+from pipeline.video.containers import muxer_of
+from pipeline.video.encode import EncodeSettings
 from pipeline.video.segment_files import check_starts
 from pipeline.video.smoothing import Window
 from pipeline.videos import VideoSettings, VideoSteps
@@ -47,7 +48,7 @@ class VideosConfig(BulkConfig):
     codec: Annotated[str | None, arg(metavar="NAME")] = None
     """Encoder: libx264, libx265, libsvtav1, libvpx-vp9, h264_nvenc, ... By default that of the source's own coding."""
     crf: Annotated[int | None, arg(metavar="INT")] = None
-    """Quality of the encoder, lower is better and larger. By default 20 for libx264, 22 for libx265."""
+    """Quality of the encoder, lower is better and larger. By default 20 for libx264, 24 for libx265."""
     preset: Annotated[str | None, arg(metavar="NAME")] = None
     """Speed of the encoder against size, in the words of x264 whatever the encoder: ultrafast, superfast, veryfast,
     faster, fast, medium, slow, slower, veryslow."""
@@ -82,8 +83,7 @@ class VideosConfig(BulkConfig):
         if self.container is None:
             return None
         extension = f".{self.container.lower().removeprefix('.')}"
-        if extension not in CONTAINERS:
-            raise UsageError(f"--container {self.container}: is not written; choose one of {', '.join(CONTAINERS)}")
+        muxer_of(f"--container {extension}")
         return extension
 
     @property

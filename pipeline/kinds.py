@@ -8,7 +8,7 @@ from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
 from pipeline.manifest import OTHER_KIND
 from pipeline.video import is_video
-from pipeline.video.encode import CONTAINERS, written_name
+from pipeline.video.containers import muxer_of, written_name
 
 
 class Kind(ABC):
@@ -64,10 +64,8 @@ class Videos(Kind):
         return written_name(relative, wanted) if is_video(relative) else relative
 
     def check_writable(self, name: str, wanted: str | None) -> None:
-        extension = posixpath.splitext(name)[1].lower()
-        if extension not in CONTAINERS:
-            raise UsageError(f"{name}: {extension} is not written; change it to one of {', '.join(CONTAINERS)}")
-        if wanted not in (None, extension):
+        muxer_of(name)
+        if wanted not in (None, posixpath.splitext(name)[1].lower()):
             raise UsageError(f"{name}: cannot be written as {wanted}; change the extension")
 
 

@@ -20,7 +20,8 @@ from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage, shown
 from pipeline.storage import join as join_url
 from pipeline.video.color import Hdr
-from pipeline.video.encode import EncodeSettings, Encoding, choose, muxer_of
+from pipeline.video.containers import muxer_of
+from pipeline.video.encode import EncodeSettings, Encoding, choose
 from pipeline.video.enhance import Clock, Enhancement
 from pipeline.video.mux import Picture, join
 from pipeline.video.probe import VideoInfo, probe

@@ -11,7 +11,8 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import Unsupported, UsageError
 from pipeline.video.color import Colours
-from pipeline.video.encode import EncodeSettings, available_encoders, choose, muxer_of, written_name
+from pipeline.video.containers import muxer_of, written_name
+from pipeline.video.encode import EncodeSettings, available_encoders, choose
 from pipeline.video.probe import VideoInfo
 from pipeline.video.segment_files import check_starts, encoder
 from tests.clips import streets

@@ -15,25 +15,6 @@ from pipeline.video.color import MATRICES, SDR, UNKNOWN_MATRICES, UNSPECIFIED, C
 from pipeline.video.probe import VideoInfo
 from pipeline.video.side_data import DOLBY_VISION
 
-CONTAINERS = {  # extension -> FFmpeg's muxer
-    ".3gp": "3gp",
-    ".m2ts": "mpegts",
-    ".m4v": "mp4",
-    ".mkv": "matroska",
-    ".mov": "mov",
-    ".mp4": "mp4",
-    ".mts": "mpegts",
-    ".ts": "mpegts",
-    ".webm": "webm",
-}
-REPLACED = {  # containers that are only read. MP4 holds MPG's sound and times; Matroska holds the sound of all others
-    ".avi": ".mkv",
-    ".flv": ".mkv",
-    ".mpeg": ".mp4",
-    ".mpg": ".mp4",
-    ".ogv": ".mkv",
-    ".wmv": ".mkv",
-}
 SAME_CODING = {
     "h264": "libx264",
     "hevc": "libx265",
@@ -47,10 +28,11 @@ DEFAULT, DEFAULT_10 = "libx264", "libx265"
 OF_WEBM, OF_WEBM_10 = "libvpx-vp9", "libsvtav1"
 DEFAULTS: dict[str, tuple[int | None, str | None]] = {  # CRF and preset
     "libx264": (20, "fast"),
-    "libx265": (22, "fast"),
+    "libx265": (24, "fast"),
     "libsvtav1": (28, "8"),
     "libvpx-vp9": (28, "4"),
 }
+STEADY = "cutree=0:pbratio=1"  # all frames alike in quality: else the mean luma of still scenes pulses with their kinds
 PRESETS = (  # from the fastest to the slowest, in the words of x264 and x265
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
     *("medium", "slow", "slower", "veryslow", "placebo"),
@@ -148,23 +130,6 @@ def available_encoders() -> list[str]:
         if codec.canonical_name in CODINGS:
             names.append(codec.name)
     return sorted(set(names))
-
-
-def written_name(name: str, container: str | None = None) -> str:
-    """A file's name with the extension of its output. `container`: an extension that was asked for, as `.mkv`."""
-    stem, dot, extension = name.rpartition(".")
-    extension = dot + extension.lower()
-    if container is not None:
-        return stem + container
-    return name if extension in CONTAINERS else stem + REPLACED.get(extension, ".mkv")
-
-
-def muxer_of(name: str) -> str:
-    """FFmpeg's muxer for a file of this name. Raises UsageError."""
-    extension = "." + name.rpartition(".")[2].lower()
-    if extension not in CONTAINERS:
-        raise UsageError(f"{extension} is not written; use one of: {', '.join(CONTAINERS)}")
-    return CONTAINERS[extension]
 
 
 def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> Encoding:
@@ -273,7 +238,7 @@ def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Col
     elif codec == "libx265":
         options["a53cc"] = "1"
         # info=0: its banner names the machine, and all segments must have one header
-        words = ["open-gop=0:info=0:log-level=none:frame-threads=1"]
+        words = [f"open-gop=0:info=0:log-level=none:frame-threads=1:{STEADY}"]
         if colours.hdr:
             words += [*info.mastering.for_x265(), "hdr10-opt=0", "repeat-headers=0"]
         options["x265-params"] = ":".join(words)

@@ -21,8 +21,9 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
+from pipeline.video.containers import muxer_of
 from pipeline.video.copies import ISO, attach_cover, copied, cover_pictures, holds, is_written_anew, named
-from pipeline.video.encode import Encoding, muxer_of
+from pipeline.video.encode import Encoding
 from pipeline.video.kept import STRUCTURE, lost, lost_beside_pixels, lost_streams
 from pipeline.video.opening import is_cover, opened_container
 from pipeline.video.probe import VideoInfo

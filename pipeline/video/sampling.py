@@ -1,6 +1,5 @@
 """Still frames out of a video, evenly spread, as a player would show them. Reads around them, not through the file."""
 
-import posixpath
 from typing import Any, BinaryIO
 
 import av
@@ -13,7 +12,6 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, Unsupported
 from pipeline.video.color import INTERPOLATION, matrix
-from pipeline.video.encode import CONTAINERS, REPLACED
 from pipeline.video.opening import opened, reason
 from pipeline.video.transfer import HDR
 
@@ -21,11 +19,6 @@ Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 
 STEP_BACK_S = 0.25
 SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
-
-
-def is_video(name: str) -> bool:
-    """By the extension alone."""
-    return posixpath.splitext(name)[1].lower() in CONTAINERS | REPLACED
 
 
 def sample(file: BinaryIO, count: int) -> list[Pixels]:

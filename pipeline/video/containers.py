@@ -1,0 +1,50 @@
+"""Containers, told by the extension of a file's name."""
+
+import posixpath
+
+from pipeline.errors import UsageError
+
+CONTAINERS = {  # extension -> FFmpeg's muxer
+    ".3gp": "3gp",
+    ".m2ts": "mpegts",
+    ".m4v": "mp4",
+    ".mkv": "matroska",
+    ".mov": "mov",
+    ".mp4": "mp4",
+    ".mts": "mpegts",
+    ".ts": "mpegts",
+    ".webm": "webm",
+}
+REPLACED = {  # containers that are only read. MP4 holds MPG's sound and times; Matroska holds the sound of all others
+    ".avi": ".mkv",
+    ".flv": ".mkv",
+    ".mpeg": ".mp4",
+    ".mpg": ".mp4",
+    ".ogv": ".mkv",
+    ".wmv": ".mkv",
+}
+
+
+def is_video(name: str) -> bool:
+    """Whether a file of this name is taken for a video."""
+    return _extension(name) in CONTAINERS | REPLACED
+
+
+def written_name(name: str, container: str | None = None) -> str:
+    """A file's name with the extension of its output. `container`: an extension that was asked for, as `.mkv`."""
+    extension = _extension(name)
+    if container is None and extension in CONTAINERS:
+        return name
+    return posixpath.splitext(name)[0] + (container or REPLACED.get(extension, ".mkv"))
+
+
+def muxer_of(name: str) -> str:
+    """FFmpeg's muxer for a file of this name. Raises UsageError."""
+    extension = _extension(name)
+    if extension not in CONTAINERS:
+        raise UsageError(f"{name}: {extension or 'such a file'} is not written; use one of {', '.join(CONTAINERS)}")
+    return CONTAINERS[extension]
+
+
+def _extension(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
