@@ -1,5 +1,7 @@
 """One outcome for each video, whatever dies at whatever moment and whatever Ray repeats."""
 
+from dataclasses import replace
+
 from pipeline.records import Outcome
 from pipeline.video import Segment
 from pipeline.video_ledger import WHOLE, Ledger
@@ -73,3 +75,12 @@ def test_frames_are_counted_once_whatever_is_repeated() -> None:
     ledger.count("a", 1, 1)  # begun again
     assert ledger.progress() == (11, 25)
     assert ledger.begin("a", WHOLE) == 1
+
+
+def test_a_segment_that_is_done_again_keeps_its_first_result() -> None:
+    ledger = _ledger()
+    ledger.finish("a", 0, _result(SEGMENTS[0]))
+    ledger.finish("a", 1, _result(SEGMENTS[1]))
+    whole = ledger.finish("a", 1, replace(_result(SEGMENTS[1]), reused=True))  # its worker died while it joined
+    assert whole is not None
+    assert not any(result.reused for result in whole[1])

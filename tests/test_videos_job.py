@@ -191,7 +191,8 @@ def test_a_video_that_kills_its_worker_is_named_and_costs_no_other(
     assert sorted(tree(out)) == ["one.mp4", "two.mp4"]
     rows = rows_of(out)
     assert len(rows) == 3
-    assert [(row["code"], row["attempts"]) for row in rows if row["outcome"] == "failed"] == [("worker_died", 2)]
+    (failed,) = (row for row in rows if row["outcome"] == "failed")
+    assert (failed["code"], failed["attempts"], failed["width_px"]) == ("worker_died", 2, 96)
 
 
 class KilledOnce(EnhanceSegment):
