@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import arg
 
-from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
+from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_cluster
 from jobs.flags import check_estimate_size, check_ranges, loaded
-from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.kinds import Kind
@@ -23,6 +23,7 @@ from pipeline.manifest import Manifest
 from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
 from pipeline.records import Outcome
 from pipeline.storage import Storage, shown
+from pipeline.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
 
@@ -112,6 +113,12 @@ class BulkJob(ABC):
             self.storage, self.destination.root, settings.fingerprint(checkpoint), asdict(settings)
         )
 
+    def settings_on(self, device: str) -> Any:
+        """The settings that workers get: which precision `auto` is does not depend on the machine that one is on."""
+        asked, variant = self.config.precision, self.checkpoint.network.architecture.variant
+        fast_bf16 = asked == "auto" and all_have_fast_bf16(device)
+        return replace(self.settings, precision=settled(asked, device, variant, fast_bf16=fast_bf16))
+
     @abstractmethod
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
         """Do the work, on Ray, which is there. Announces itself and shows its progress."""
@@ -154,10 +161,10 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
         print(*(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
         print("nothing was written")
         return 0
-    unfinished = storage.unfinished(root)
+    unfinished = storage.unfinished(root, below=jobs[0].destination.file is None)
     with ray_cluster(config.workers) if any(plan.records for plan in plans) else nullcontext():
         tallies = [job.carry_out(plan) for job, plan in zip(jobs, plans, strict=True)]
-    storage.remove(unfinished)  # of an earlier run: by now nobody is at work on them
+    storage.remove(name for name in unfinished if is_abandoned(name))
     for job, plan, tally in zip(jobs, plans, tallies, strict=True):
         if plan.ours:
             print(tally.summary(job.kind.noun, plan))

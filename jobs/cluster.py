@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from model import has_fast_bf16
 from pipeline.errors import UsageError
 
 CONNECT_S = 10.0
@@ -77,6 +78,21 @@ def cluster_gpus() -> int:
     import ray
 
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def all_have_fast_bf16(device: str) -> bool:
+    """Whether every node with a GPU, or with CPUs, computes in bf16 itself: then results do not depend on the node."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    kind = "GPU" if device.startswith("cuda") else "CPU"
+    asking: Any = ray.remote(num_cpus=0, num_gpus=1 if kind == "GPU" else 0)(has_fast_bf16)
+    answers = [
+        asking.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(device)
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get(kind, 0) >= 1
+    ]
+    return all(ray.get(answers))
 
 
 def _our_code() -> dict[str, object]:

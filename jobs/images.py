@@ -113,7 +113,7 @@ class PhotoJob(BulkJob):
         by_device: Literal["fused", "split"] = "split" if device == "cuda" else "fused"
         return PhotoFlow(
             storage=self.storage,
-            settings=self.settings,
+            settings=self.settings_on(device),
             checkpoint=self.checkpoint,
             device=device,
             workers=workers,

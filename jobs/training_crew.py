@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import ray
 from ray.train import ScalingConfig
 
-from jobs.cluster import cluster_cpus, cluster_gpus
-from model import Precision, has_fast_bf16
+from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus
+from model import Precision
 from pipeline.errors import UsageError
 
 GPU_THREADS = 8  # that keep one GPU fed
@@ -68,9 +68,7 @@ def most_threads(nodes: Sequence[tuple[int, int]], workers: int, *, on_gpu: bool
 
 
 def choose_precision(asked: Precision, device: str) -> str:
-    """`fp32` or `bf16`, by what a machine of the workers' kind is good at."""
+    """`fp32` or `bf16`, by what the cluster's machines are good at."""
     if asked != "auto":
         return asked
-    gpus = 1 if device == "cuda" else 0
-    fast = ray.get(ray.remote(num_cpus=1, num_gpus=gpus)(has_fast_bf16).remote(device))
-    return "bf16" if fast else "fp32"
+    return "bf16" if all_have_fast_bf16(device) else "fp32"

@@ -17,7 +17,7 @@ from jobs.dry_run import video_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import ClusterError, is_of_the_file
+from pipeline.errors import ClusterError, StorageError, is_of_the_file
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
 from pipeline.plan import Plan
@@ -129,16 +129,29 @@ class VideoJob(BulkJob):
     def enhanced(self, plan: Plan) -> Iterator[Outcome]:
         flow = self._flow()
         log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
-        failed = set()
-        with _shown_progress(flow):
+        if self.config.fresh:
+            for record in plan.records:
+                flow.clear(record)
+        hopeless = set()
+        with _shown_progress(flow) as progress:
             for outcome in flow.run(plan.records):
+                progress.failed += outcome.outcome == "failed"
                 if outcome.outcome == "failed" and is_of_the_file(outcome.code):
-                    failed.add(outcome.source)
+                    hopeless.add(outcome.source)
                 yield outcome
         for record in plan.records:  # segments of other failures stay: the next run goes on with them
-            if shown(record.source) in failed:
+            if shown(record.source) in hopeless:
                 flow.clear(record)
         self.storage.remove_empty(flow.folder)
+        self._tell_of_segments(flow.folder)
+
+    def _tell_of_segments(self, folder: str) -> None:
+        """Of other jobs at work, of videos to go on with, or of sources that are gone: that is for the user to tell."""
+        with suppress(StorageError):
+            left = [file for file in self.storage.list_files(folder) if not file.code]
+            if left:
+                size_mb = sum(file.size_bytes for file in left) / 1e6
+                log.info("segments of unfinished videos wait in %s (%.0f MB): run again to go on", folder, size_mb)
 
     def dry_run(self, plan: Plan) -> str:
         return video_report(plan, VideoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)
@@ -150,7 +163,7 @@ class VideoJob(BulkJob):
         device, workers = self.config.device_and_workers()
         return VideoFlow(
             storage=self.storage,
-            settings=self.settings,
+            settings=self.settings_on(device),
             checkpoint=self.checkpoint,
             device=device,
             workers=workers,
@@ -161,7 +174,7 @@ class VideoJob(BulkJob):
 
 
 @contextmanager
-def _shown_progress(flow: "VideoFlow") -> Iterator[None]:
+def _shown_progress(flow: "VideoFlow") -> Iterator[Progress]:
     """Frames done of those that are known of, while the body runs. More become known as videos are opened."""
     progress, over = Progress(0, "frame", opening="opening videos"), threading.Event()
 
@@ -173,7 +186,7 @@ def _shown_progress(flow: "VideoFlow") -> Iterator[None]:
     watcher = threading.Thread(target=look_on, name="progress", daemon=True)
     watcher.start()
     try:
-        yield
+        yield progress
     finally:
         over.set()
         watcher.join()

@@ -4,7 +4,7 @@ from model.apply import Coding
 from model.curves import apply_curve, reduction_factor
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
 from model.enhancer import CurveMaps, Enhancer, Look
-from model.precision import Precision, has_fast_bf16
+from model.precision import Precision, has_fast_bf16, settled
 from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "has_fast_bf16",
     "load",
     "reduction_factor",
+    "settled",
     "to_bytes",
 ]

@@ -77,7 +77,7 @@ def apply_curves_to_planes(
 
     A pixel's RGB is had from its luma and the chroma sample over it, clipped to [0, 1], taken through the curve and
     brought back; a chroma sample becomes the mean of what the pixels under it ask for. Where the curve changes nothing,
-    the same samples come out.
+    the same samples come out, but for what lies outside of RGB.
     """
     maps_KMHW = np.concatenate(passes)
     count, map_channels, map_rows, map_columns = maps_KMHW.shape

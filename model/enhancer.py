@@ -17,9 +17,8 @@ from torch import Tensor
 
 from model.apply import Coding, Plane, apply_curves, apply_curves_to_planes
 from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
-from model.dce_net import Variant
 from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
-from model.precision import Precision, has_fast_bf16
+from model.precision import DTYPES, Precision, has_fast_bf16, settled
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
@@ -87,11 +86,12 @@ class Enhancer:
         self.look = look
         self.estimate_size = estimate_size
         self.device = torch.device(device)
-        dtype = _dtype(precision, device, checkpoint.network.architecture.variant)
+        variant, fast_bf16 = checkpoint.network.architecture.variant, has_fast_bf16(device)
+        precision = settled(precision, device, variant, fast_bf16=fast_bf16)
         self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
         network: Any = deepcopy(checkpoint.network)  # the caller's stays where and as it is; torch's types lack `to`s
         # channels last: the convolutions of a CPU are about twice as fast, and as exact
-        network = network.to(self.device, dtype, memory_format=torch.channels_last)
+        network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)
         self.network = network.requires_grad_(False).eval()
 
     def enhance(self, images: Sequence[Pixels]) -> list[Pixels]:
@@ -209,11 +209,3 @@ def _arrays(maps: CurveMaps) -> list[npt.NDArray[np.float32]]:
 def _tensor(image: Pixels) -> Tensor:
     """On the CPU; a copy only where torch cannot share the array's memory (it refuses read-only arrays)."""
     return torch.from_numpy(np.require(image, requirements=["C", "W"]))
-
-
-def _dtype(precision: Precision, device: str, variant: Variant) -> torch.dtype:
-    """`auto`: bf16 where it pays, on a CPU for the plain network: the separable one gains little, and loses more."""
-    if precision == "auto":
-        pays = device.startswith("cuda") or variant == "dce"
-        precision = "bf16" if pays and has_fast_bf16(device) else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32

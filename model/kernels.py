@@ -79,11 +79,11 @@ def _take_steps(tile_T, maps_KT, rises_KT, place, steps):  # type: ignore[no-unt
     """Four at a time where that can be, which saves going through memory between them."""
     at = 0
     while at < len(steps):
-        k, last = steps[at], steps[min(at + 3, len(steps) - 1)]
-        if at + 4 <= len(steps) and last == k + 3:
+        k, four = steps[at], steps[at : at + 4]
+        if len(four) == 4 and four[1] == k + 1 and four[2] == k + 2 and four[3] == k + 3:
             _four_steps_of_four_maps(tile_T, maps_KT[k : k + 4], rises_KT[k : k + 4], place)
             at += 4
-        elif at + 4 <= len(steps) and last == k:
+        elif len(four) == 4 and four[1] == four[2] == four[3] == k:
             _four_steps_of_one_map(tile_T, maps_KT[k], rises_KT[k], place)
             at += 4
         else:

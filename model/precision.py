@@ -5,9 +5,22 @@ from typing import Literal
 import torch
 from llvmlite.binding import get_host_cpu_features
 
+from model.dce_net import Variant
+
 Precision = Literal["auto", "fp32", "bf16"]
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CPU_FEATURES = "avx512bf16", "amx-bf16", "bf16"  # LLVM's names, the last for ARM
+
+
+def settled(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool) -> Precision:
+    """`fp32` or `bf16`. `auto` is bf16 where it pays: on a CPU for the plain network alone, as the separable one gains
+    little and loses more. `fast_bf16`: whether the machines that compute have it.
+    """
+    if asked != "auto":
+        return asked
+    pays = device.startswith("cuda") or variant == "dce"
+    return "bf16" if pays and fast_bf16 else "fp32"
 
 
 def has_fast_bf16(device: str) -> bool:

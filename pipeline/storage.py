@@ -100,13 +100,14 @@ class Storage:
         listed += [_unreadable(error, name, name.removeprefix(root).lstrip("/")) for name, error in unreadable.items()]
         return sorted(listed, key=lambda file: file.relative)
 
-    def unfinished(self, folder: str) -> list[str]:
-        """What killed writes left below a local folder."""
+    def unfinished(self, folder: str, *, below: bool = True) -> list[str]:
+        """Files being written in a local folder, or left there by a killed write. `below`: in folders in it, too."""
         if protocol_of(folder) in WHOLE_PUT | WEB:
             return []
         fs, path = self.filesystem(folder)
         with storage_errors(folder):
-            return [name for name in fs.find(path) if name.endswith(PART_SUFFIX)] if fs.isdir(path) else []
+            names = fs.find(path, maxdepth=None if below else 1) if fs.isdir(path) else []
+            return [name for name in names if name.endswith(PART_SUFFIX)]
 
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)

@@ -80,5 +80,7 @@ class Ledger:
         entry = self._videos[source]
         if entry.outcome is None and entry.settler in (None, index):
             entry.settler, entry.outcome = index, outcome
+            # what a failure leaves undone is not waited for
+            self._found -= sum(segment.frames - entry.frames.get(segment.index, 0) for segment in entry.segments)
             entry.info, entry.results = b"", {}
         return entry.settler == index

@@ -132,7 +132,7 @@ class EnhanceSegment:
         threads: int = 1,
     ) -> None:
         self.storage, self.settings, self.threads = storage, settings, threads
-        self.fingerprint = settings.fingerprint(checkpoint)
+        self.fingerprint = f"{settings.fingerprint(checkpoint)} {device}"
         enhancer = Enhancer(
             checkpoint,
             settings.look,

@@ -4,13 +4,17 @@ import hashlib
 import os
 import posixpath
 import secrets
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 PART_SUFFIX = ".nightlift-part"  # of a file being written
+ABANDONED_S = 3600.0  # a writer does not pause for so long
 
 
 @contextmanager
@@ -25,8 +29,8 @@ def beside(
     with errors():
         fs.makedirs(folder, exist_ok=True)
     # a name of this write's own: a worker that outlived its job may be writing the same file
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    part = posixpath.join(folder, f".{digest}-{secrets.token_hex(4)}{PART_SUFFIX}")
+    digest = _digest(os.fsencode(name))
+    part = posixpath.join(folder, f".{digest}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
         yield part
         with errors():
@@ -35,6 +39,28 @@ def beside(
         with suppress(OSError):
             fs.rm_file(part)
         raise
+
+
+def is_abandoned(part: str) -> bool:
+    """Whether nobody writes to this file any more: its process is gone, or, on another machine, it has long rested."""
+    try:
+        *_, machine, process, _ = posixpath.basename(part).removesuffix(PART_SUFFIX).split("-")
+        if machine == _machine():
+            os.kill(int(process), 0)
+            return False
+        return time.time() - Path(part).stat().st_mtime > ABANDONED_S
+    except (ProcessLookupError, ValueError):
+        return True
+    except OSError:  # another user's process, or the file is whole by now
+        return False
+
+
+def _machine() -> str:
+    return _digest(socket.gethostname().encode())[:8]
+
+
+def _digest(name: bytes) -> str:
+    return hashlib.sha256(name).hexdigest()[:16]
 
 
 @contextmanager

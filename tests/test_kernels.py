@@ -65,6 +65,15 @@ def test_sixteen_bits_and_several_passes_equal_the_reference() -> None:
     assert (difference != 0).mean() < 0.01
 
 
+def test_passes_may_have_other_numbers_of_maps() -> None:
+    """Steps 5, 6, 8, 8 of all nine maps are none of four neighbours."""
+    image = _image(20, 50)
+    passes = [_maps(image, 4, 8, 3), _maps(image, 4, 1, 3, seed=1)]
+    for iterations in (7, 6, 5):
+        difference = apply_curves(image, passes, 4, iterations) - _reference(image, passes, 4, iterations)
+        assert np.abs(difference).max() <= 1
+
+
 def test_black_and_white_stay() -> None:
     image = np.zeros((20, 400, 3), np.uint8)
     image[:, 200:] = 255

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import pickle
+import subprocess
 import tempfile
 import traceback
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pipeline.credentials import parse_options
 from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
 from pipeline.storage import Storage, absolute, join, parent, shown
 from pipeline.storage_errors import without_secrets
-from pipeline.writing import PART_SUFFIX
+from pipeline.writing import PART_SUFFIX, is_abandoned
 from tests.s3_server import KEY, SECRET, S3Server
 from tests.web_server import Ending, web_server
 
@@ -338,3 +339,29 @@ def test_what_is_below_a_folder_goes_with_it(place: str) -> None:
     assert [file.relative for file in storage.list_files(place)] == ["y/c"]
     assert not storage.is_folder(join(place, "x"))
     storage.remove_below(join(place, "x"))  # gone already
+
+
+def test_a_part_is_abandoned_once_its_writer_is_gone(tmp_path: Path) -> None:
+    place = str(tmp_path / "film.mp4")
+    with Storage().writing(place) as part:
+        Path(part).write_bytes(b"half")
+        assert Storage().unfinished(str(tmp_path)) == [part]
+        assert not is_abandoned(part)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    digest, machine, _, token = Path(part).name.split("-", 3)
+    assert is_abandoned(str(tmp_path / f"{digest}-{machine}-{gone.pid}-{token}"))
+    other = tmp_path / f"{digest}-0123abcd-{os.getpid()}-{token}"  # another machine's
+    other.write_bytes(b"half")
+    assert not is_abandoned(str(other))
+    os.utime(other, (0, 0))
+    assert is_abandoned(str(other))
+
+
+def test_parts_are_looked_for_in_one_folder_or_in_all_below(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    parts = [tmp_path / f".0-0{PART_SUFFIX}", tmp_path / "deep" / f".1-1{PART_SUFFIX}"]
+    for part in parts:
+        part.write_bytes(b"half")
+    assert sorted(Storage().unfinished(str(tmp_path))) == sorted(map(str, parts))
+    assert Storage().unfinished(str(tmp_path), below=False) == [str(parts[0])]

@@ -16,6 +16,7 @@ def _result(segment: Segment) -> SegmentResult:
         pts=list(range(segment.first, segment.end)),
         missing=0,
         corrupt=0,
+        scaled=0,
         reorder=0,
         luma_before=0.1,
         luma_after=0.4,
@@ -84,3 +85,11 @@ def test_a_segment_that_is_done_again_keeps_its_first_result() -> None:
     whole = ledger.finish("a", 1, replace(_result(SEGMENTS[1]), reused=True))  # its worker died while it joined
     assert whole is not None
     assert not any(result.reused for result in whole[1])
+
+
+def test_what_a_failed_video_leaves_undone_is_not_waited_for() -> None:
+    ledger = _ledger()
+    ledger.count("a", 0, 7)
+    assert ledger.progress() == (7, 25)
+    assert ledger.settle("a", 1, _outcome("failed"))
+    assert ledger.progress() == (7, 7)
