@@ -6,12 +6,13 @@ the power of 1 / 2.2, as SDR does; what is brighter than diffuse white they do n
 is, the two parts meet. See `transfer.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from pipeline.video.transfer import HDR, for_curves, from_curves, to_sdr
@@ -70,10 +71,27 @@ def matrix(number: int, height_px: int) -> Colorspace:
     return MATRICES.get(int(number), Colorspace.ITU709 if height_px >= HD_PX else Colorspace.ITU601)
 
 
+def _numbers(colours: Colours, height_px: int) -> tuple[Colorspace, ColorRange]:
+    """swscale's matrix and range."""
+    return matrix(colours.matrix, height_px), ColorRange.JPEG if colours.range == 2 else ColorRange.MPEG
+
+
+def is_full(frame: VideoFrame) -> bool:
+    """Whether the pixel format itself says that the range is full."""
+    return frame.format.name.startswith("yuvj") or frame.format.is_rgb
+
+
+def lines(plane: VideoPlane, kind: Any) -> npt.NDArray[Any]:
+    """Lines of samples, the uppermost first, with what pads them; shared with the frame. `kind`: of a sample."""
+    stored = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
+    return stored if plane.line_size > 0 else stored[::-1]
+
+
 class Conversion:
     """Decoded frames -> RGB that curves act on -> frames to encode. Holds what is reused from frame to frame.
 
-    `source`: how the stream codes colour. `written`: how the output does. `pixel_format`: of the output.
+    `source`: how the stream codes colour; a frame that says its matrix or range is taken at its word, as they may
+    change midway. `written`: how the output does, throughout. `pixel_format`: of the output.
     `size`: width and height of every output frame, whatever the size of a decoded one. `hdr`: what becomes of HDR.
     """
 
@@ -91,19 +109,26 @@ class Conversion:
     def _converted(
         self, reformatter: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
     ) -> Pixels:
+        src_matrix, src_range = _numbers(self._coded(frame), self.height)
         converted = reformatter.reformat(
             frame,
             width=width,
             height=height,
             format="rgb48le" if self.deep else "rgb24",
-            src_colorspace=matrix(self.source.matrix, self.height),
-            src_color_range=ColorRange.JPEG if self.source.range == 2 else ColorRange.MPEG,
+            src_colorspace=src_matrix,
+            src_color_range=src_range,
             dst_color_range=ColorRange.JPEG,
             interpolation=interpolation,
             threads=1,
         )
         pixels: Pixels = converted.to_ndarray()
         return to_sdr(pixels, self.source.transfer) if self.source.hdr and self.hdr == "sdr" else pixels
+
+    def _coded(self, frame: VideoFrame) -> Colours:
+        """How a frame codes colour: by the matrix and range that it says itself, or else the stream."""
+        number, limits = int(frame.colorspace), 2 if is_full(frame) else int(frame.color_range)
+        known = number if number in MATRICES else self.source.matrix
+        return replace(self.source, matrix=known, range=limits or self.source.range)
 
     def copy(self, frame: VideoFrame, width: int, height: int) -> Pixels:
         """A reduced copy of the frame, its boxes of pixels averaged, as the signal that curves act on."""
@@ -125,20 +150,20 @@ class Conversion:
     def frame(self, rgb: Pixels, decoded: VideoFrame) -> VideoFrame:
         """A frame to encode. `decoded`: the one it was made from, whose alpha it keeps if it can hold any."""
         frame = VideoFrame.from_ndarray(rgb, "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
+        dst_matrix, dst_range = _numbers(self.written, self.height)
         frame = self._encoder.reformat(
             frame,
             format=self.pixel_format,
-            dst_colorspace=matrix(self.written.matrix, self.height),
+            dst_colorspace=dst_matrix,
             src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.JPEG if self.written.range == 2 else ColorRange.MPEG,
+            dst_color_range=dst_range,
             interpolation=INTERPOLATION,
             threads=1,
         )
         if self.pixel_format.startswith("yuva") and any(part.is_alpha for part in decoded.format.components):
             size = {"width": self.width, "height": self.height}
             decoded = self._alpha.reformat(decoded, **size, format=self.pixel_format, threads=1)
-            rows, alpha = (np.frombuffer(memoryview(each.planes[3]), np.uint8) for each in (frame, decoded))
-            into, out_of = (x.reshape(self.height, -1) for x in (rows, alpha))
+            into, out_of = (lines(each.planes[3], np.uint8) for each in (frame, decoded))
             row_bytes = self.width * (1 if frame.format.components[3].bits == 8 else 2)
             into[:, :row_bytes] = out_of[:, :row_bytes]
         return self.tagged(frame)
@@ -147,7 +172,10 @@ class Conversion:
         """Whether the frame is coded as the output is, and no HDR: then its planes need no conversion."""
         same_format = frame.format.name.replace("yuvj", "yuv") == self.pixel_format
         same_size = (frame.width, frame.height) == (self.width, self.height)
-        return same_format and same_size and self.source == self.written and not self.source.hdr
+        as_told = _numbers(self.source, self.height)
+        same_colours = self.source == self.written and as_told == _numbers(self._coded(frame), self.height)
+        downwards = all(plane.line_size > 0 for plane in frame.planes)
+        return same_format and same_size and same_colours and downwards and not self.source.hdr
 
     def tagged(self, frame: VideoFrame) -> VideoFrame:
         """The frame, which now says how the output codes colour."""

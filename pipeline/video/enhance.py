@@ -14,7 +14,7 @@ from pipeline.luma import mean_luma
 from pipeline.video.color import Conversion, Hdr
 from pipeline.video.decode import Shot, decoded
 from pipeline.video.encode import Encoding
-from pipeline.video.filters import Filters, filtered
+from pipeline.video.filters import filtered, margin
 from pipeline.video.planes import coding, lifted
 from pipeline.video.probe import VideoInfo
 from pipeline.video.scenes import Copy
@@ -85,10 +85,10 @@ class Enhancement:
             hdr=self.hdr,
             deep=info.depth > 8 or info.colours.hdr is not None,
         )
-        filters = Filters(deinterlace=info.interlaced, denoise=self.temporal_denoise)
         seen = _widened(range(segment.first, segment.end), self.window.context, info)
-        read = _widened(seen, filters.margin, info)
-        shots = filtered(decoded(source, info, read.start, read.stop, threads=self.threads), info, filters)
+        read = _widened(seen, margin(self.temporal_denoise), info)
+        shots = decoded(source, info, read.start, read.stop, threads=self.threads)
+        shots = filtered(shots, info, self.temporal_denoise)
         shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
         estimator = _Estimator(self.enhancer, conversion, clock)
         planes = coding(encoding.colours, encoding.pixel_format, info.height_px)

@@ -6,7 +6,7 @@ on either side gets the very same frames as the whole video.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from itertools import chain, groupby, pairwise
 
 import av
 from av.filter import Graph
@@ -21,29 +21,55 @@ DENOISE_WEIGHTS = "0a={0}:1a={0}:2a={0}:0b={1}:1b={1}:2b={1}"
 DENOISE_A, DENOISE_B = 0.02, 0.04  # atadenoise's own thresholds: for one pixel, and for the sum over time
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Filters:
-    """Which filters the frames of a video go through."""
-
-    deinterlace: bool = False
-    denoise: float = 0.0
-    """Strength of denoising over time: 0 none, 1 atadenoise's own thresholds, up to 2."""
-
-    @property
-    def margin(self) -> int:
-        """Frames on either side that a frame depends on."""
-        return DEINTERLACE_MARGIN * self.deinterlace + DENOISE_MARGIN * (self.denoise > 0)
+def margin(denoise: float) -> int:
+    """Frames on either side that a filtered frame depends on."""
+    return DEINTERLACE_MARGIN + DENOISE_MARGIN * (denoise > 0)
 
 
-def filtered(shots: Iterable[Shot], info: VideoInfo, filters: Filters) -> Iterator[Shot]:
-    """The same shots, their frames filtered. A filter gives one frame for each, in order."""
-    if not filters.margin:
+def filtered(shots: Iterable[Shot], info: VideoInfo, denoise: float) -> Iterator[Shot]:
+    """The same shots, in order: interlaced ones deinterlaced, all denoised over time.
+
+    `denoise`: 0 none, 1 atadenoise's own thresholds, up to 2. What a frame is, interlaced, of which size, format and
+    colours, may change midway: a filter sees those that are alike.
+    """
+    shots = _deinterlaced(shots, info)
+    if not denoise:
         yield from shots
         return
+    weights = DENOISE_WEIGHTS.format(DENOISE_A * denoise, DENOISE_B * denoise)
+    for _, alike in groupby(shots, _shape):
+        yield from _through("atadenoise", f"{weights}:s={2 * DENOISE_MARGIN + 1}", alike, info)
+
+
+def _deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
+    """Those that are interlaced and the ones beside them go through the filter, which leaves progressive ones alone."""
+    for (near, _), alike in groupby(_near(shots), lambda told: (told[0], _shape(told[1]))):
+        run = (shot for _, shot in alike)
+        yield from _through(*DEINTERLACE, run, info) if near else run
+
+
+def _near(shots: Iterable[Shot]) -> Iterator[tuple[bool, Shot]]:
+    """Whether a shot or one beside it is interlaced."""
+    before = False
+    for shot, after in pairwise(chain(shots, [None])):
+        assert shot is not None
+        own = shot.frame.interlaced_frame
+        yield before or own or (after is not None and after.frame.interlaced_frame), shot
+        before = own
+
+
+def _shape(shot: Shot) -> tuple[int, int, str, int, int]:
+    """What a graph is made for: it must not see other frames, for which its buffers have no room."""
+    frame = shot.frame
+    return frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range)
+
+
+def _through(name: str, options: str, alike: Iterator[Shot], info: VideoInfo) -> Iterator[Shot]:
+    """Shots of one shape through a filter of libavfilter, which gives one frame for each, in order."""
     waiting: deque[Shot] = deque()
     graph: Graph | None = None
-    for shot in shots:
-        graph = graph or _graph(shot, info, filters)
+    for shot in alike:
+        graph = graph or _graph(name, options, shot, info)
         waiting.append(shot)
         graph.push(shot.frame)
         yield from _ready(graph, waiting)
@@ -52,25 +78,19 @@ def filtered(shots: Iterable[Shot], info: VideoInfo, filters: Filters) -> Iterat
         yield from _ready(graph, waiting)
 
 
-def _graph(shot: Shot, info: VideoInfo, filters: Filters) -> Graph:
-    graph, frame = Graph(), shot.frame
+def _graph(name: str, options: str, shot: Shot, info: VideoInfo) -> Graph:
+    width, height, pixel_format, matrix, limits = _shape(shot)
+    graph = Graph()
     graph.threads = 1
-    nodes = [
-        graph.add(
-            "buffer",
-            video_size=f"{frame.width}x{frame.height}",
-            pix_fmt=frame.format.name,
-            time_base=str(info.time_base),
-            colorspace=str(int(frame.colorspace)),
-            range=str(int(frame.color_range)),
-        )
-    ]
-    if filters.deinterlace:
-        nodes.append(graph.add(*DEINTERLACE))
-    if filters.denoise:
-        weights = DENOISE_WEIGHTS.format(DENOISE_A * filters.denoise, DENOISE_B * filters.denoise)
-        nodes.append(graph.add("atadenoise", f"{weights}:s={2 * DENOISE_MARGIN + 1}"))
-    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+    source = graph.add(
+        "buffer",
+        video_size=f"{width}x{height}",
+        pix_fmt=pixel_format,
+        time_base=str(info.time_base),
+        colorspace=str(matrix),
+        range=str(limits),
+    )
+    graph.link_nodes(source, graph.add(name, options), graph.add("buffersink")).configure()
     return graph
 
 

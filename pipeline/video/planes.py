@@ -1,16 +1,12 @@
 """Curves applied to the planes of a frame as they lie in memory, where no RGB is needed on the way."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace
 
 from model import Coding, CurveMaps, Enhancer
-from pipeline.video.color import Colours, matrix
+from pipeline.video.color import Colours, lines, matrix
 
 SHARES = {  # of red and of blue in luma: ITU-T H.273, table 4
     Colorspace.ITU709: (0.2126, 0.0722),
@@ -40,14 +36,9 @@ def coding(colours: Colours, pixel_format: str, height_px: int) -> Coding | None
 def lifted(frame: VideoFrame, pixel_format: str, coding: Coding, enhancer: Enhancer, maps: CurveMaps) -> VideoFrame:
     """A frame with the curves applied, its alpha copied. `pixel_format`: the frame's, or its name without a range."""
     new = VideoFrame(frame.width, frame.height, pixel_format)
-    before, after = ([_samples(plane, coding) for plane in each.planes] for each in (frame, new))
+    kind = np.uint8 if coding.depth == 8 else np.uint16
+    before, after = ([lines(plane, kind) for plane in each.planes] for each in (frame, new))
     enhancer.apply_to_planes(before[:3], after[:3], frame.width, coding, maps)
     for alpha, new_alpha in zip(before[3:], after[3:], strict=True):
         new_alpha[:, : frame.width] = alpha[:, : frame.width]
     return new
-
-
-def _samples(plane: VideoPlane, coding: Coding) -> npt.NDArray[Any]:
-    """Lines of samples, with what pads them; shared with the frame."""
-    kind: Any = np.uint8 if coding.depth == 8 else np.uint16
-    return np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)

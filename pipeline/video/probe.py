@@ -12,15 +12,15 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
-from pipeline.video.color import UNSPECIFIED, Colours
+from pipeline.video.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.fields import Shows
 from pipeline.video.opening import decoder, opened, reason
 from pipeline.video.side_data import Mastering, kinds, mastering, side
-from pipeline.video.times import Listed, Mended, reordering
+from pipeline.video.times import DEEPEST, Listed, Mended, reordering
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, but for progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # what a header may promise too much, in seconds and as a share of its length
-FRAMES_SEEN = 8  # that are decoded in search for interlaced ones
+FRAMES_SEEN = 8  # that are decoded at the beginning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +55,7 @@ class VideoInfo:
     display_matrix: tuple[int, ...] | None
     """Nine numbers as in the container (ISO/IEC 14496-12, tkhd); None where there is none."""
     interlaced: bool
+    """Whether some frames are, of those that were looked at: the first ones and a few keyframes."""
     alpha: bool
     missing_s: float = 0.0
     """What the file's header promises beyond its last packet, where that is much: the file was cut short."""
@@ -88,6 +89,8 @@ def probe(file: BinaryIO) -> VideoInfo:
                 packets.add(packet)
                 if len(shown) < FRAMES_SEEN:
                     shown += _decoded(packet, packets, context)
+                elif packet.is_keyframe and not packets.interlaced:
+                    packets.look(packet, context)
         except av.FFmpegError as error:
             packets.problem = error  # what came before it is what there is
         if not shown:
@@ -100,13 +103,15 @@ def probe(file: BinaryIO) -> VideoInfo:
 
 
 class _Packets:
-    """What is kept of the packets: times."""
+    """What is kept of the packets: times, and whether a later picture is interlaced where the first ones are not."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.shows = Shows(stream.codec_context)
         self.listed = Listed()
         self.durations: dict[int | None, int] = {}
         self.end_s = Fraction(0)  # of all streams
+        self.later = 0  # keyframes behind the first frames
+        self.interlaced = False  # one of these
         self.problem: Exception | None = None
 
     def note_end(self, packet: "Packet[Any]") -> None:
@@ -122,8 +127,17 @@ class _Packets:
         if packet.duration:
             self.durations[packet.pts] = packet.duration
 
+    def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
+        """Decode it alone, if it is the first, second, fourth, eighth, ... that is offered."""
+        self.later += 1
+        if self.later & (self.later - 1):
+            return
+        context.flush_buffers()
+        found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
+        self.interlaced = any(frame.interlaced_frame for frame in found)
 
-def _decoded(packet: "Packet[Any]", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
+
+def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
     try:
         return list(context.decode(packet))
     except av.FFmpegError as error:
@@ -155,10 +169,12 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         pts=tuple(pts),
         keyframes=tuple(sorted(at for at in keyframes if at >= start)),
         last_duration=packets.durations.get(pts[-1], step),
-        reorder=reordering(np.argsort(times).tolist()),
+        reorder=min(DEEPEST, reordering(np.argsort(times).tolist())),
         sample_aspect=stream.sample_aspect_ratio,
         display_matrix=_display_matrix(first),
-        interlaced=context.field_order in INTERLACED or any(frame.interlaced_frame for frame in shown),
+        interlaced=context.field_order in INTERLACED
+        or packets.interlaced
+        or any(frame.interlaced_frame for frame in shown),
         alpha=any(component.is_alpha for component in first.format.components),
         cut_off=len(times) - len(pts),
         mended=mended,
@@ -169,7 +185,6 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
 
 def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
     """As the frame says, or else the container."""
-    full = frame.format.name.startswith("yuvj") or frame.format.is_rgb
 
     def said(name: str) -> int:
         number = int(getattr(frame, name))
@@ -179,7 +194,7 @@ def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
         matrix=said("colorspace"),
         primaries=said("color_primaries"),
         transfer=said("color_trc"),
-        range=2 if full else int(frame.color_range or container.color_range),
+        range=2 if is_full(frame) else int(frame.color_range or container.color_range),
     )
 
 
