@@ -212,15 +212,22 @@ class Tally:
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
         self.seconds = 0.0
-        self._told: dict[str, list[str]] = {"failed": [], "skipped": []}
+        self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "noted": []}
 
     def add(self, manifest: Manifest, outcomes: list[Outcome]) -> None:
         manifest.append(outcomes)
         for outcome in outcomes:
             self.count[outcome.outcome] += 1
-            told = self._told.get(outcome.outcome)
-            if told is not None and len(told) < SHOWN:
-                told.append(f"  {outcome.outcome}, {outcome.code}: {outcome.message}")
+            if outcome.outcome == "done" and outcome.notes:
+                self._tell("noted", f"  noted, {shown(outcome.source)}: {'; '.join(outcome.notes)}")
+            elif outcome.outcome != "done":
+                self._tell(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {outcome.message}")
+
+    def _tell(self, ending: str, line: str) -> None:
+        """The first few of each ending are told at the end; the others are counted."""
+        self.count["noted"] += ending == "noted"
+        if len(self._told[ending]) < SHOWN:
+            self._told[ending].append(line)
 
     def summary(self, noun: str, plan: Plan) -> str:
         """What became of the files of a plan."""

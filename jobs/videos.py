@@ -179,8 +179,8 @@ def _shown_progress(flow: "VideoFlow") -> Iterator[Progress]:
     progress, over = Progress(0, "frame", opening="opening videos"), threading.Event()
 
     def look_on() -> None:
-        with suppress(ClusterError):  # the flow itself will tell of it
-            while not over.wait(LOOK_EVERY_S):
+        while not over.wait(LOOK_EVERY_S):
+            with suppress(ClusterError):  # busy, or the flow itself will tell of it
                 progress.advance_to(*flow.progress())
 
     watcher = threading.Thread(target=look_on, name="progress", daemon=True)

@@ -180,6 +180,6 @@ class Manifest:
     def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
         content = self._storage.read(url)
         try:
-            return pq.read_table(io.BytesIO(content), columns=columns)
+            return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{url}: not a readable manifest part ({error}); move it away to go on") from error

@@ -14,6 +14,10 @@ REMEDIES: dict[type[StorageError], str] = {
     Unreachable: "; check the endpoint and the network",
 }
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+REMEDIES_BY_NUMBER = {
+    **dict.fromkeys(NO_ROOM, "; free some space and run again"),
+    errno.EROFS: "; choose another destination",
+}
 LONGEST = 500  # characters of a client's message: some of them hold a whole answer
 WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#][^\s'"]*)?""")
 
@@ -42,7 +46,7 @@ def errors_at(url: str, place: str) -> Iterator[None]:
         raise Unreachable(f"{place}: no answer ({reason(error)}){REMEDIES[Unreachable]}") from error
     except OSError as error:
         kind = _client_error(error) or StorageError
-        remedy = "; free some space and run again" if error.errno in NO_ROOM else REMEDIES.get(kind, "")
+        remedy = REMEDIES_BY_NUMBER.get(error.errno or 0) or REMEDIES.get(kind, "")
         raise kind(f"{place}: {reason(error)}{remedy}") from error
     except TypeError as error:
         raise UsageError(f"{place}: cannot be reached with these --storage-options ({reason(error)})") from error

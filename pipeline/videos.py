@@ -27,6 +27,7 @@ from pipeline.video.mux import Picture, join
 from pipeline.video.probe import VideoInfo, probe
 from pipeline.video.segment_files import encoder
 from pipeline.video.segments import Segment, cut
+from pipeline.video.side_data import CAPTIONS
 from pipeline.video.smoothing import Window
 
 REVISION = 2  # raise it when a change of code changes the frames that come out: then everything is work again
@@ -173,7 +174,7 @@ class EnhanceSegment:
                     scaled += (each.shot.frame.width, each.shot.frame.height) != info.size
                     lumas.append((each.luma_before, each.luma_after))
                     with clock("seconds_encode"):
-                        output.encode(each.frame, each.shot.pts, each.shot.frame)
+                        output.encode(each.frame, each.shot.pts, each.shot.frame if CAPTIONS in info.carried else None)
                     on_frame()
             missing = segment.frames - len(lumas)
             if self.settings.on_damage == "fail" and (missing or corrupt):

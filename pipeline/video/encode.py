@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from io import BytesIO
+from itertools import product
 
 import av
 from av.codec import Codec, codecs_available
@@ -42,7 +43,7 @@ NUMBERED = {  # the same in the numbers of other encoders
     "libvpx": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
     "libvpx-vp9": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
 }
-WORST_CRF = 63  # of VP9 and AV1
+WORST_CRF, WORST_OF_H264 = 63, 51  # of VP9 and AV1; of H.264 and HEVC
 AV1_STEPS = 4  # of AV1's own scale, 0 to 255, in one of CRF
 LEVELS = (1, 2, 5, 11, 23)  # the most cores at which SVT-AV1 itself chooses levels of parallelism 1 to 5; beyond: 6
 HARDWARE: dict[str, dict[str, str]] = {  # what makes the encoders of each family aim at a quality
@@ -52,6 +53,7 @@ HARDWARE: dict[str, dict[str, str]] = {  # what makes the encoders of each famil
 }
 HARDWARE_CRF = 22
 CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # that films are kept in
+ALPHA_OF_VP9 = {"matroska", "webm"}
 OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # FFmpeg does not tell
 
 
@@ -140,6 +142,14 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     codec = settings.codec or _codec(info, muxer, deep)
     if not _holds(muxer, codec):
         raise Unsupported(f"{muxer} cannot hold what {codec} encodes; choose another container or codec")
+    if (
+        settings.crf is not None
+        and settings.crf > WORST_OF_H264
+        and Codec(codec, "w").canonical_name in ("h264", "hevc")
+    ):
+        raise Unsupported(
+            f"--crf {settings.crf} is beyond what {codec} knows; it must be between 0 and {WORST_OF_H264}"
+        )
     notes = []
     if not settings.codec and Codec(codec, "w").canonical_name != info.codec:
         notes.append(f"{info.codec} is written as {Codec(codec, 'w').canonical_name}")
@@ -148,6 +158,8 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
         notes.append(f"{info.pixel_format} is written as {pixel_format}")
     if info.alpha and not any(component.is_alpha for component in VideoFormat(pixel_format).components):
         notes.append(f"its transparency is lost: {codec} has no {info.pixel_format}")
+    elif info.alpha and codec.startswith("libvpx") and muxer not in ALPHA_OF_VP9:
+        notes.append(f"its transparency is lost: {muxer} has no room for that of VP9")
     colours = SDR if to_sdr else info.colours
     if to_sdr:
         notes.append(f"{info.colours.hdr} is written as SDR")
@@ -212,12 +224,11 @@ def pixel_format_near(source: str, codec: str, deep: bool = False) -> str:
     kinds = ["420", "422", "444"] if len(parts) < 3 or chroma.height < 16 else ["422", "444", "420"]
     if len(parts) > 2 and chroma.width == 16:
         kinds = ["444", "422", "420"]
-    for depth in ("10le", "12le", "") if deep else ("", "10le"):
-        for kind in kinds:
-            names = [f"yuv{alpha}{kind}p{depth}" for alpha in alphas] + [f"p0{depth}"] * (kind == "420")
-            for name in names:
-                if name in taken:
-                    return name
+    depths = ("10le", "12le", "") if deep else ("", "10le")
+    for alpha, depth, kind in product(alphas, depths, kinds):
+        for name in (f"yuv{alpha}{kind}p{depth}", f"p0{depth}" if kind == "420" and not alpha else ""):
+            if name in taken:
+                return name
     return taken[0]
 
 

@@ -51,6 +51,8 @@ def opened_container(file: BinaryIO) -> Iterator[InputContainer]:
     with container:
         if PLAYLISTS & set(container.format.name.split(",")):
             raise NotMedia(f"a list of other files ({container.format.name}), which is not followed")
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            raise NotMedia("a picture, and no video; `nightlift images` reads it once it has the name of one")
         yield container
 
 

@@ -1,5 +1,6 @@
 """Segment files: enhanced frames of one segment, encoded. `mux.py` joins them."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,6 +19,7 @@ from pipeline.video.encode import EncodeSettings, Encoding, pixel_format_near
 from pipeline.video.side_data import CAPTIONS, side
 
 IDENTITY = "comment"  # metadata of a segment file
+LOOKED_AT = 8  # frames whose side data were looked at, that are kept at most
 TRIAL_PX = 640, 384  # no encoder of hardware asks for more
 
 
@@ -47,18 +49,20 @@ class Encoder:
         except av.FFmpegError as error:
             raise Unsupported(
                 f"{encoding.codec} does not start on this worker ({error.strerror}) with {encoding.pixel_format}, "
-                f"{encoding.width_px}x{encoding.height_px}, {encoding.options}; choose another --codec, "
-                "or workers with the hardware that it is for"
+                f"{encoding.width_px}x{encoding.height_px}, {encoding.options or 'no options'}; choose another --codec "
+                "or --pixel-format, or workers with the hardware that it is for"
             ) from error
 
     def encode(self, frame: VideoFrame, pts: int, decoded: VideoFrame | None = None) -> None:
         """Frames in the order of pts; `pts` in units of the encoding's time base. In the file, the first has pts 0.
 
-        `decoded`: what the frame was made from. Its captions go along.
+        `decoded`: what the frame was made from, if its captions are to go along.
         """
         self.start = pts if self.start is None else self.start
-        if decoded is not None and side(decoded, CAPTIONS) is not None:
-            frame = self._captioned(frame, decoded)
+        if decoded is not None:
+            frame = self._captioned(frame, decoded) if side(decoded, CAPTIONS) is not None else frame
+            if len(self.order) % LOOKED_AT == 0:
+                gc.collect()  # PyAV makes a cycle of every frame whose side data are looked at
         frame.pts, frame.time_base = pts - self.start, self.encoding.time_base
         frame.duration = self.step  # libvpx takes no frame of none, as a rate that is told too high would make it
         self._mux(self.stream.encode(frame))
