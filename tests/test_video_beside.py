@@ -127,6 +127,17 @@ def test_sound_that_overlaps_itself_is_kept(name: str) -> None:
     assert times(written) == pytest.approx(times(content), abs=0.001)
 
 
+def test_a_broken_packet_of_sound_costs_no_video() -> None:
+    content = bytearray(clip(streets(25), "mpegts", extras=Sound(), time_base=Fraction(1, 90000)))
+    starts = [at for at in range(len(content) - 1) if content[at : at + 2] == b"\xff\xf1"]  # of ADTS
+    content[starts[5] : starts[5] + 7] = bytes(7)
+    outcome, written = done("a.ts", bytes(content), "a.mp4")
+    assert any(
+        note.startswith("damaged: audio stream 1 (aac, eng): 1 packets that mp4 refuses") for note in outcome.notes
+    )
+    assert times(written) == pytest.approx(times(bytes(content)), abs=0.001)
+
+
 def test_a_full_disk_is_no_damage() -> None:
     with (
         pytest.raises(OSError, match="No space left"),

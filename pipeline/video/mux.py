@@ -71,7 +71,7 @@ def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
             names = {copy.index: named(original.streams[index]) for index, copy in copies.items()}
-            rising = Rising(output, names | {video.index: named(original.streams[picture.info.stream])})
+            rising = Rising(output, video.index, names | {video.index: named(original.streams[picture.info.stream])})
             for packet in _in_time(_pictures(picture, video), _others(original, copies, picture.info.shift, notes)):
                 rising.write(packet)
             notes += rising.notes()

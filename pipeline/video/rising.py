@@ -33,24 +33,34 @@ def taken(container: str, what: str) -> Iterator[None]:
 
 
 class Rising:
-    """Counts what it moves. `names`: of the streams, by index in the output, for people."""
+    """Counts what it moves, and what of the streams other than the video the container refuses: that is left out.
 
-    def __init__(self, output: OutputContainer, names: Mapping[int, str]) -> None:
-        self.output, self.names = output, names
+    `names`: of the streams, by index in the output, for people.
+    """
+
+    def __init__(self, output: OutputContainer, video: int, names: Mapping[int, str]) -> None:
+        self.output, self.video, self.names = output, video, names
         self.strict = not output.format.flags & NOT_STRICT
         self.last: dict[int, int] = {}  # dts by stream, in its units
         self.moved: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter()
         output.start_encoding()  # which settles those units
 
     def write(self, packet: "Packet[Any]") -> None:
+        """Raises Damaged where the container refuses the video, or what came shortly before it."""
         stream = packet.stream
         least = self._least(stream)
         if least is not None and not _is_there(packet, least):
             self._move(packet, least)
         if packet.dts is not None:
             packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
-        with taken(self.output.format.name, self.names[stream.index]):
-            self.output.mux_one(packet)
+        try:
+            with taken(self.output.format.name, f"{self.names[stream.index]} or what came shortly before it"):
+                self.output.mux_one(packet)
+        except Damaged:
+            if stream.index == self.video:
+                raise
+            self.refused[stream.index] += 1
         if packet.dts is not None:
             self.last[stream.index] = packet.dts
 
@@ -58,6 +68,9 @@ class Rising:
         return [
             f"{self.names[index]}: {count} packets with times that go backwards are moved behind those before them"
             for index, count in sorted(self.moved.items())
+        ] + [
+            f"damaged: {self.names[index]}: {count} packets that {self.output.format.name} refuses are left out"
+            for index, count in sorted(self.refused.items())
         ]
 
     def _least(self, stream: Stream) -> int | None:
