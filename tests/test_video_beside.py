@@ -138,6 +138,13 @@ def test_a_broken_packet_of_sound_costs_no_video() -> None:
     assert times(written) == pytest.approx(times(bytes(content)), abs=0.001)
 
 
+def test_sound_of_impossible_length_costs_no_video() -> None:
+    content = bytearray(clip(streets(25), extras=Sound()))
+    content[content.rindex(b"stts") + 16] = 0xAA  # of the first packet's duration
+    _, written = done("a.mp4", bytes(content))
+    assert times(written) == times(bytes(content))
+
+
 def test_a_full_disk_is_no_damage() -> None:
     with (
         pytest.raises(OSError, match="No space left"),

@@ -18,6 +18,7 @@ from pipeline.errors import Damaged
 from pipeline.video.opening import reason
 
 SHARES_TIMES = ("subtitle", "data")  # kinds of streams whose packets may come at the same time
+LONGEST = 1 << 31  # units of time that MP4 can give to one packet; only damage asks for more
 NOT_STRICT = cast(int, Flags.ts_nonstrict.value)  # containers in which all streams' may
 
 
@@ -54,6 +55,8 @@ class Rising:
             self._move(packet, least)
         if packet.dts is not None:
             packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        if packet.duration and packet.duration * packet.time_base / stream.time_base >= LONGEST:
+            packet.duration = 0
         try:
             with taken(self.output.format.name, f"{self.names[stream.index]} or what came shortly before it"):
                 self.output.mux_one(packet)
