@@ -301,6 +301,11 @@ def _notes(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append("its frames have no times of their own; they get them from the times of decoding")
     elif untimed:
         notes.append(f"{untimed} of {info.frames} frames have no time of their own; they get one from their neighbours")
+    if info.shift.joins:
+        notes.append(
+            f"{len(info.shift.joins) + 1} recordings joined end to end, with times of their own; "
+            "each goes on where the video before it ended"
+        )
     scaled = sum(result.scaled for result in results)
     if scaled:
         notes.append(f"{scaled} of {info.frames} frames are of another size; they are scaled to that of the first")

@@ -12,7 +12,8 @@ import torch
 from av.stream import Disposition
 from PIL import Image
 
-from tests.clips import clip, packets, pictures, street, streets, times
+from pipeline.video.rising import taken
+from tests.clips import Sound, clip, packets, pictures, street, streets, times
 from tests.enhanced import done
 
 SOUND_HZ = 44100
@@ -86,6 +87,75 @@ def test_transport_streams_have_packets_of_their_own_size(name: str, packet_byte
 def test_sound_that_comes_out_as_mere_data_is_told() -> None:
     outcome, _ = done("a.avi", _with_sound("avi", "pcm_s16le"), "a.ts")
     assert "1 of its 1 audio streams cannot be read back from mpegts" in outcome.notes
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_sound_of_an_unknown_coding_is_left_out_by_name(name: str) -> None:
+    content = clip(streets(24), "matroska", extras=Sound()).replace(b"A_AAC", b"A_XYZ")
+    outcome, written = done("a.mkv", content, name)
+    container = "matroska" if name == "a.mkv" else "mp4"
+    assert f"audio stream 1 (eng) is left out: {container} cannot hold it" in outcome.notes
+    assert times(written) == times(content)
+
+
+def _later(content: bytes, seconds: int) -> bytes:
+    """A transport stream, with all its times moved."""
+    file = BytesIO()
+    options = {"mpegts_copyts": "1"}
+    with av.open(BytesIO(content)) as source, av.open(file, "w", format="mpegts", container_options=options) as output:
+        copies = [output.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.size:
+                assert packet.pts is not None and packet.dts is not None
+                packet.pts, packet.dts = packet.pts + 90000 * seconds, packet.dts + 90000 * seconds
+                packet.stream = copies[packet.stream_index]
+                output.mux(packet)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mp4", "a.mkv"])
+def test_sound_that_overlaps_itself_is_kept(name: str) -> None:
+    part = clip(streets(25), "mpegts", extras=Sound(seconds=1.2), time_base=Fraction(1, 90000))
+    content = part + _later(part, 1)
+    outcome, written = done("a.ts", content, name)
+    assert len(outcome.notes) == 1
+    assert outcome.notes[0].startswith("audio stream 1 (aac, eng): ")
+    assert outcome.notes[0].endswith(" packets with times that go backwards are moved behind those before them")
+    (before,), (after,) = packets(content, "audio"), packets(written, "audio")
+    assert len(after) == len(before)
+    assert [at for at, _ in after][-9:] == pytest.approx([at for at, _ in before][-9:], abs=0.002)
+    assert times(written) == pytest.approx(times(content), abs=0.001)
+
+
+def test_a_broken_packet_of_sound_costs_no_video() -> None:
+    content = bytearray(clip(streets(25), "mpegts", extras=Sound(), time_base=Fraction(1, 90000)))
+    starts = [at for at in range(len(content) - 1) if content[at : at + 2] == b"\xff\xf1"]  # of ADTS
+    content[starts[5] : starts[5] + 7] = bytes(7)
+    outcome, written = done("a.ts", bytes(content), "a.mp4")
+    assert any(
+        note.startswith("damaged: audio stream 1 (aac, eng): 1 packets that mp4 refuses") for note in outcome.notes
+    )
+    assert times(written) == pytest.approx(times(bytes(content)), abs=0.001)
+
+
+def test_sound_of_impossible_length_costs_no_video() -> None:
+    content = bytearray(clip(streets(25), extras=Sound()))
+    content[content.rindex(b"stts") + 16] = 0xAA  # of the first packet's duration
+    _, written = done("a.mp4", bytes(content))
+    assert times(written) == times(bytes(content))
+
+
+def test_a_full_disk_is_no_damage() -> None:
+    with (
+        pytest.raises(OSError, match="No space left"),
+        taken("mpegts", "it"),
+        av.open("/dev/full", "w", format="mpegts") as output,
+        av.open(BytesIO(clip(streets(24), "mpegts"))) as source,
+    ):
+        copy = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            packet.stream = copy
+            output.mux(packet)
 
 
 def _picture() -> bytes:

@@ -1,17 +1,21 @@
 """Frames of a damaged film: the same ones come out in segments as in one piece, and not by decoding from its start."""
 
 import hashlib
-from collections.abc import Collection
+import random
+from collections.abc import Collection, Iterator
+from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
 import av
 import pytest
+import torch
 
 from pipeline.video.decode import decoded
 from pipeline.video.probe import VideoInfo, probe
 from pipeline.video.segments import cut
-from tests.clips import clip, remuxed, street
+from tests.clips import Sound, clip, remuxed, street, streets
+from tests.enhanced import run
 
 Frames = dict[int, tuple[str, bool]]
 FILM = [street(number, 160, 128) for number in range(80)]
@@ -86,3 +90,31 @@ def test_a_damaged_keyframe_is_entered_from_one_near_it(params: str, numbers: Co
     file = Counted(content)
     assert [shot.rank for shot in decoded(file, info, 376, 377)] == [376]
     assert file.bytes_read < len(content) / 2
+
+
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize(
+    ("container", "name"), [("mpegts", "a.ts"), ("mp4", "a.mp4"), ("matroska", "a.mkv"), ("avi", "a.avi")]
+)
+def test_damage_of_any_kind_is_foreseen(container: str, name: str) -> None:
+    codec, params = ("mpeg4", "") if container == "avi" else ("libx264", "bframes=2:open-gop=1")
+    whole = clip(streets(20), container, codec, params=params, extras=Sound(seconds=0.8), time_base=Fraction(1, 25))
+    codes = {}
+    for seed in range(20):
+        dice, content = random.Random(seed), bytearray(whole)
+        for _ in range(dice.choice([1, 5, 40])):
+            content[dice.randrange(len(content))] = dice.randrange(256)
+        if seed % 2:
+            del content[dice.randrange(len(content) // 2, len(content)) :]
+        outcome, _ = run(name, bytes(content), "a.mkv" if container == "avi" else name)
+        codes[seed] = outcome.code
+    assert set(codes.values()) <= {"", "damaged", "not_media", "no_video"}, codes

@@ -12,7 +12,9 @@ import pytest
 from pipeline.video.decode import decoded
 from pipeline.video.probe import VideoInfo, probe
 from pipeline.video.segments import Segment, cut
-from tests.clips import clip, lacking, remuxed, street, streets
+from tests.clips import Sound, clip, lacking, packets, remuxed, street, streets
+from tests.clips import times as frame_times
+from tests.enhanced import done
 from tests.field_coded import field_coded, luma
 
 Frames = list[tuple[int, str]]
@@ -169,3 +171,37 @@ def test_two_fields_are_one_frame(container: str, apart: bool, mixed: bool) -> N
         assert np.array_equal(
             np.frombuffer(memoryview(shot.frame.planes[0]), np.uint8).reshape(64, -1)[:, :32], luma(shot.rank)
         )
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mpegts", "libx264"), ("vob", "mpeg2video")])
+def test_frames_of_recordings_joined_end_to_end_follow_each_other(container: str, codec: str) -> None:
+    parts = [
+        clip(streets(count, seed=count), container, codec, time_base=Fraction(1, 25), max_b_frames=2)
+        for count in (30, 20, 24)
+    ]
+    info, times = checked(b"".join(parts))
+    assert len(info.shift.joins) == 2
+    assert np.ptp(np.diff(times)) == 0
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mp4"])
+def test_sound_stays_with_its_picture_in_recordings_joined_end_to_end(name: str) -> None:
+    parts = [
+        clip(streets(count, seed=count), "mpegts", extras=Sound(seconds=count / 25), time_base=Fraction(1, 90000))
+        for count in (30, 24)
+    ]
+    outcome, written = done("a.ts", b"".join(parts), name)
+    assert outcome.notes[0].startswith("2 recordings joined end to end")
+    assert np.diff(frame_times(written)) == pytest.approx(Fraction(1, 25))
+    later = frame_times(written)[30] - frame_times(parts[1])[0]
+    (second,), (sound,) = packets(parts[1], "audio"), packets(written, "audio")
+    assert [at for at, _ in sound][-12:] == pytest.approx([at + later for at, _ in second][-12:], abs=0.001)
+
+
+def test_one_packet_with_a_wrong_time_is_no_join() -> None:
+    def spoil(number: int, packet: "av.Packet[Any]") -> None:
+        if number == 15:
+            packet.pts = packet.dts = (packet.dts or 0) + 256
+
+    content = remuxed(clip(streets(36), params="bframes=0"), "mpegts", spoil)
+    assert not probe(BytesIO(content)).shift.joins

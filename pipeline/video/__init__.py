@@ -3,7 +3,8 @@
 containers.py what names of files promise
 opening.py    a file opened for reading, and nothing but that file
 probe.py      what it holds: times, keyframes, shape, colours
-fields.py     packets that show a picture, and those that do not; times.py: frames without a time of their own
+fields.py     packets that show a picture, and those that do not
+times.py      frames without a time of their own; joins.py: recordings joined end to end
 segments.py   cut at keyframes
 decode.py     frames of a segment, entered at a keyframe before them
 filters.py    deinterlacing, denoising over time
@@ -13,6 +14,7 @@ scenes.py     where scenes begin; smoothing.py: curve maps over time
 enhance.py    the frames of a segment, enhanced; planes.py: on their planes
 encode.py     encoders and their settings; segment_files.py: frames through them
 mux.py        segments joined with all other streams; copies.py: those streams; kept.py: what got lost
+rising.py     packets written, with times that rise
 sampling.py   still frames, evenly spread over a video
 """
 

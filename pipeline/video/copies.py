@@ -24,7 +24,10 @@ def copied(output: OutputContainer, stream: Stream) -> Stream:
     if output.format.name == "matroska":
         try:
             return output.add_stream_from_template(stream, opaque=True)
-        except ValueError:  # it takes all sound that a WAV can hold, which FFmpeg does not tell of
+        except ValueError:
+            if stream.codec_context is None:
+                raise
+            # Matroska takes all sound that a WAV can hold, which FFmpeg does not tell of
             copy = output.add_mux_stream("pcm_s16le", rate=stream.codec_context.sample_rate, time_base=stream.time_base)
             BitStreamFilterContext("null", stream, copy)  # gives the copy all that the stream says of itself
             return copy
@@ -68,11 +71,11 @@ def cover_pictures(source: BinaryIO) -> dict[int, bytes]:
 
 def attach_cover(output: OutputContainer, stream: Stream, picture: bytes) -> None:
     """As Matroska has them."""
-    name, mimetype = COVERS.get(stream.codec_context.name, COVERS["mjpeg"])
+    name, mimetype = COVERS.get(getattr(stream, "name", ""), COVERS["mjpeg"])
     told = stream.metadata
     output.add_attachment(told.get("filename", name), told.get("mimetype", mimetype), picture)
 
 
 def named(stream: Stream) -> str:
-    name = stream.codec_context.name if stream.codec_context else stream.name
+    name = getattr(stream, "name", None)  # of its coding; none where FFmpeg does not know it
     return f"{stream.type} stream {stream.index} ({', '.join(filter(None, (name, stream.language)))})"

@@ -71,7 +71,7 @@ def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Sh
         start = info.pts[0] if at < 0 or keyframe.pts is None else keyframe.pts
         if info.codec == "h264":
             context.reorder_depth = max(context.reorder_depth, info.reorder)  # else it is guessed from the first frames
-        packets = chain([keyframe], packets)
+        packets = info.shift.through(chain([keyframe], packets))
         if info.mended:
             packets = info.mended.through(packets, stream.codec_context)
         yield from (shot for shot in _ranked(frames(packets, context), info) if shot.pts >= start)

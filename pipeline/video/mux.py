@@ -24,9 +24,11 @@ from pipeline.errors import Damaged
 from pipeline.video.containers import muxer_of
 from pipeline.video.copies import ISO, attach_cover, copied, cover_pictures, holds, is_written_anew, named
 from pipeline.video.encode import Encoding
+from pipeline.video.joins import Shift
 from pipeline.video.kept import STRUCTURE, lost, lost_beside_pixels, lost_streams
-from pipeline.video.opening import is_cover, opened_container
+from pipeline.video.opening import is_cover, opened_container, reason
 from pipeline.video.probe import VideoInfo
+from pipeline.video.rising import Rising, taken
 from pipeline.video.segment_files import IDENTITY, tag
 from pipeline.video.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR
 
@@ -63,12 +65,16 @@ def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str
     covers = cover_pictures(source)
     with opened_container(source) as original:
         options = _options(original, picture.info, name)
-        with av.open(target, "w", format=muxer_of(name), container_options=options) as output:
+        muxer = muxer_of(name)
+        with taken(muxer, "what is in it"), av.open(target, "w", format=muxer, container_options=options) as output:
             video, copies, notes = _streams(original, output, picture, covers)
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
-            for packet in _in_time(_pictures(picture, video), _others(original, copies)):
-                output.mux_one(packet)
+            names = {copy.index: named(original.streams[index]) for index, copy in copies.items()}
+            rising = Rising(output, video.index, names | {video.index: named(original.streams[picture.info.stream])})
+            for packet in _in_time(_pictures(picture, video), _others(original, copies, picture.info.shift, notes)):
+                rising.write(packet)
+            notes += rising.notes()
             types = [stream.type for stream in output.streams]
         with av.open(target, "r", metadata_errors="backslashreplace") as written:
             notes += lost_streams(types, written) + lost(original, written, picture.info.stream, video.index)
@@ -209,19 +215,32 @@ def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
     return pts[0] - (reorder - place) * step
 
 
-def _others(original: InputContainer, copies: dict[int, Stream]) -> "Iterator[Packet[Any]]":
-    """The packets of the streams that are copied; the others are not even read where the container allows."""
+def _others(
+    original: InputContainer, copies: dict[int, Stream], shift: Shift, notes: list[str]
+) -> "Iterator[Packet[Any]]":
+    """The packets of the streams that are copied; the others are not even read where the container allows.
+
+    Where reading ends by an error, what came before it is what there is: `notes` gets one.
+    """
     for stream in original.streams:
         if stream.index not in copies:
             stream.discard = Discard.all
     wanted = [stream for stream in original.streams if stream.index in copies and stream.type != "attachment"]
-    for packet in original.demux(wanted) if wanted else ():
+    packets = original.demux(wanted) if wanted else iter(())
+    for packet in shift.through(_read(packets, notes)):
         if packet.size:
             packet.stream = copies[packet.stream_index]
             if packet.stream.disposition & Disposition.attached_pic:
                 packet.pts = packet.pts or 0
             packet.dts = packet.pts if packet.dts is None else packet.dts
             yield packet
+
+
+def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packet[Any]]":
+    try:
+        yield from packets
+    except av.FFmpegError as error:
+        notes.append(f"damaged: what is beside the video cannot be read to its end ({reason(error)})")
 
 
 def _in_time(*streams: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
+from av.format import Flags
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -14,12 +15,14 @@ from av.video.stream import VideoStream
 from pipeline.errors import Damaged
 from pipeline.video.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.fields import Shows
+from pipeline.video.joins import Shift, position
 from pipeline.video.opening import decoder, opened, reason
 from pipeline.video.side_data import Mastering, kinds, mastering, side
 from pipeline.video.times import DEEPEST, Listed, Mended, reordering
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, but for progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # what a header may promise too much, in seconds and as a share of its length
+DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # containers in which times may begin anew
 FRAMES_SEEN = 8  # that are decoded at the beginning
 
 
@@ -63,6 +66,8 @@ class VideoInfo:
     """Packets at the beginning that belong to a keyframe before it, which is not in the file."""
     mended: Mended = field(default_factory=Mended)
     """Times of frames that have none of their own."""
+    shift: Shift = field(default_factory=Shift)
+    """What is added to all streams' times where they begin anew within the file."""
     mastering: Mastering = field(default_factory=Mastering)
     carried: frozenset[str] = frozenset()
     """What the first frames carry beside their pixels, in FFmpeg's words: see `side_data.py`."""
@@ -108,7 +113,6 @@ class _Packets:
     def __init__(self, stream: VideoStream) -> None:
         self.shows = Shows(stream.codec_context)
         self.listed = Listed()
-        self.durations: dict[int | None, int] = {}
         self.end_s = Fraction(0)  # of all streams
         self.later = 0  # keyframes behind the first frames
         self.interlaced = False  # one of these
@@ -124,8 +128,8 @@ class _Packets:
         self.listed.pts.append(packet.pts)
         self.listed.dts.append(packet.dts)
         self.listed.keyframes.append(packet.is_keyframe)
-        if packet.duration:
-            self.durations[packet.pts] = packet.duration
+        self.listed.positions.append(position(packet, self.listed.positions[-1] if self.listed.positions else 0))
+        self.listed.durations.append(packet.duration or 0)
 
     def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
         """Decode it alone, if it is the first, second, fourth, eighth, ... that is offered."""
@@ -134,7 +138,7 @@ class _Packets:
             return
         context.flush_buffers()
         found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
-        self.interlaced = any(frame.interlaced_frame for frame in found)
+        self.interlaced |= any(frame.interlaced_frame for frame in found)
 
 
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
@@ -150,9 +154,13 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
     time_base = stream.time_base or 1 / rate
     step = max(1, round(1 / rate / time_base))
-    times, mended = packets.listed.mended(file, stream, step)
+    listed = packets.listed
+    if stream.container.format.flags & DISCONTINUOUS:
+        listed.join(time_base, step)
+    durations = dict(zip(listed.pts, listed.durations, strict=True))
+    times, mended = listed.mended(file, stream, step)
     start = first.pts if first.pts is not None and mended.tells(first.pts) else min(times)
-    told = zip(packets.listed.pts, packets.listed.keyframes, strict=True)
+    told = zip(listed.pts, listed.keyframes, strict=True)
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
     return VideoInfo(
@@ -168,7 +176,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         frame_rate=rate,
         pts=tuple(pts),
         keyframes=tuple(sorted(at for at in keyframes if at >= start)),
-        last_duration=packets.durations.get(pts[-1], step),
+        last_duration=durations.get(pts[-1]) or step,
         reorder=min(DEEPEST, reordering(np.argsort(times).tolist())),
         sample_aspect=stream.sample_aspect_ratio,
         display_matrix=_display_matrix(first),
@@ -178,6 +186,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         alpha=any(component.is_alpha for component in first.format.components),
         cut_off=len(times) - len(pts),
         mended=mended,
+        shift=listed.shift,
         mastering=mastering(first),
         carried=kinds(shown),
     )

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import accumulate
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from pipeline.video.fields import Shows
+from pipeline.video.joins import Shift, shift
 from pipeline.video.opening import decoder, entered, frames
 
 DEEPEST = 16  # frames that H.264 may hold back
@@ -58,6 +60,20 @@ class Listed:
     pts: list[int | None] = field(default_factory=list)
     dts: list[int | None] = field(default_factory=list)
     keyframes: list[bool] = field(default_factory=list)
+    """Those that can be sought."""
+    positions: list[int] = field(default_factory=list)
+    """Bytes of the file at which they lie."""
+    durations: list[int] = field(default_factory=list)
+    shift: Shift = field(default_factory=Shift)
+
+    def join(self, time_base: Fraction, step: int) -> None:
+        """Where times begin anew within the file, let them go on instead. Then a time no longer finds its keyframe."""
+        self.shift = shift(self.dts, self.positions, time_base, step)
+        if self.shift.joins:
+            offsets = [round(self.shift.offset_s(each, Fraction()) / time_base) for each in self.positions]
+            for times in (self.pts, self.dts):
+                times[:] = [None if at is None else at + more for at, more in zip(times, offsets, strict=True)]
+            self.keyframes = [False] * len(self.keyframes)
 
     def mended(self, file: BinaryIO, stream: VideoStream, step: int) -> tuple[list[int], Mended]:
         """The time of each, no two alike. `step`: units of time between frames. Reads from `file` where it must."""
@@ -119,7 +135,7 @@ class _Order:
     """The order in which packets are shown, some of which have no time of their own. Each is told by its number."""
 
     def __init__(self, listed: Listed, own: list[bool]) -> None:
-        self.own = own
+        self.own, self.shift = own, listed.shift
         self.numbers = {at: number for number, at in enumerate(listed.pts) if own[number]}
         self.lost = [number for number, known in enumerate(own) if not known]
         self.entries = [number for number, is_key in enumerate(listed.keyframes) if is_key and own[number]]
@@ -174,7 +190,7 @@ class _Order:
             context = decoder(stream)
             if context.codec.canonical_name == "h264":
                 context.reorder_depth = DEEPEST
-            for frame in frames(self._numbered(packets, stream), context):
+            for frame in frames(self._numbered(self.shift.through(packets), stream), context):
                 if frame.pts is not None and frame.pts < len(self.own):
                     yield frame.pts
 

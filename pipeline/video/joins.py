@@ -1,0 +1,87 @@
+"""Recordings joined end to end by their bytes (`cat a.ts b.ts`): within the file, all times begin anew.
+
+What follows a join is moved by one offset, the same for all streams, so that the video goes on where it ended.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from av.packet import Packet
+
+SURE = 4  # packets on either side of a join; fewer may be damage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Join:
+    """Between two packets of the video."""
+
+    ends_at: int
+    """Byte of the file at which the last packet before it lies."""
+    begins_at: int
+    """Likewise the first one after it."""
+    ends_s: Fraction
+    """Time of decoding of the last packet before it, as the file says."""
+    begins_s: Fraction
+    offset_s: Fraction
+    """To be added to all times after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """What is to be added to the times of packets."""
+
+    joins: tuple[Join, ...] = ()
+
+    def through(self, packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
+        """The same packets, of one stream or several, moved. The first must be the file's first if there are joins."""
+        positions: dict[int, int] = {}
+        for packet in packets:
+            at = packet.pts if packet.dts is None else packet.dts
+            if self.joins and at is not None:
+                index = packet.stream_index
+                positions[index] = position(packet, positions.get(index, 0))
+                offset = round(self.offset_s(positions[index], at * packet.time_base) / packet.time_base)
+                packet.pts = None if packet.pts is None else packet.pts + offset
+                packet.dts = None if packet.dts is None else packet.dts + offset
+            yield packet
+
+    def offset_s(self, at: int, time_s: Fraction) -> Fraction:
+        """Of a packet at this byte, of any stream.
+
+        Near a join streams lie mixed: there it is told by which of its sides is nearer in time.
+        """
+        offset_s = Fraction()
+        for join in self.joins:
+            near = at < join.begins_at and abs(time_s - join.ends_s) < abs(time_s - join.begins_s)
+            if at <= join.ends_at or near:
+                break
+            offset_s = join.offset_s
+        return offset_s
+
+
+def position(packet: "Packet[Any]", last: int) -> int:
+    """The byte it lies at. `last`: of the packet before it in its stream, if it lies in one piece with that."""
+    return last if packet.pos is None else packet.pos
+
+
+def shift(dts: Sequence[int | None], positions: Sequence[int], time_base: Fraction, step: int) -> Shift:
+    """What makes these times of the video's packets go on where they fall back for good. `step`: between frames."""
+    told = [(at, place) for at, place in zip(dts, positions, strict=True) if at is not None]
+    joins: list[Join] = []
+    offset = 0
+    for number in range(SURE, len(told) - SURE + 1):
+        (last, ends_at), (first, begins_at) = told[number - 1], told[number]
+        if first < last and max(told[number : number + SURE])[0] < min(told[number - SURE : number])[0]:
+            offset += last + step - first
+            joins.append(
+                Join(
+                    ends_at=ends_at,
+                    begins_at=begins_at,
+                    ends_s=last * time_base,
+                    begins_s=first * time_base,
+                    offset_s=offset * time_base,
+                )
+            )
+    return Shift(tuple(joins))
