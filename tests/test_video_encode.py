@@ -175,3 +175,19 @@ def test_muxers() -> None:
 def test_wrong_settings_are_wrong_usage(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=str(next(iter(wrong.values())))):
         EncodeSettings(**wrong)
+
+
+def test_transparency_that_is_lost_is_told() -> None:
+    source = replace(info("vp9", "yuva420p", 8), alpha=True)
+    lost = "its transparency is lost"
+    for muxer, codec, told in (("webm", None, False), ("matroska", None, False), ("mp4", None, True)):
+        assert any(lost in note for note in choose(source, EncodeSettings(codec=codec), muxer, "keep").notes) == told
+    prores = choose(source, EncodeSettings(codec="prores_ks"), "mov", "keep")
+    assert "yuva" in prores.pixel_format
+    assert not any(lost in note for note in prores.notes)
+
+
+def test_a_quality_beyond_the_encoders_is_refused() -> None:
+    with pytest.raises(Unsupported, match="0 to 51"):
+        choose(info("h264", "yuv420p", 8), EncodeSettings(crf=60), "mp4", "keep")
+    assert choose(info("vp9", "yuv420p", 8), EncodeSettings(crf=60), "webm", "keep").options["crf"] == "60"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import Damaged, StorageError, Unreachable
@@ -469,3 +471,11 @@ def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
     ]
     assert len({each.fingerprint(CHECKPOINT) for each in settings}) == 7
     assert replace(SETTINGS, frames_per_segment=5).fingerprint(CHECKPOINT) == SETTINGS.fingerprint(CHECKPOINT)
+
+
+def test_a_picture_by_the_name_of_a_video_is_told(tmp_path: Path) -> None:
+    buffer = BytesIO()
+    Image.fromarray(street(0)).save(buffer, "JPEG")
+    outcome = _run(_record(tmp_path, "photo.mp4", buffer.getvalue()))
+    assert (outcome.outcome, outcome.code) == ("failed", "not_media")
+    assert "a picture" in outcome.message

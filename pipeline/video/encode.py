@@ -142,14 +142,8 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     codec = settings.codec or _codec(info, muxer, deep)
     if not _holds(muxer, codec):
         raise Unsupported(f"{muxer} cannot hold what {codec} encodes; choose another container or codec")
-    if (
-        settings.crf is not None
-        and settings.crf > WORST_OF_H264
-        and Codec(codec, "w").canonical_name in ("h264", "hevc")
-    ):
-        raise Unsupported(
-            f"--crf {settings.crf} is beyond what {codec} knows; it must be between 0 and {WORST_OF_H264}"
-        )
+    if (settings.crf or 0) > WORST_OF_H264 and Codec(codec, "w").canonical_name in ("h264", "hevc"):
+        raise Unsupported(f"--crf {settings.crf}: {codec} knows 0 to {WORST_OF_H264}")
     notes = []
     if not settings.codec and Codec(codec, "w").canonical_name != info.codec:
         notes.append(f"{info.codec} is written as {Codec(codec, 'w').canonical_name}")
