@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
@@ -15,7 +16,7 @@ from pipeline.video.containers import muxer_of, written_name
 from pipeline.video.encode import EncodeSettings, available_encoders, choose
 from pipeline.video.probe import VideoInfo
 from pipeline.video.segment_files import check_starts, encoder
-from tests.clips import streets
+from tests.clips import street, streets
 
 THREADS = Path("/proc/self/task")
 
@@ -191,3 +192,19 @@ def test_a_quality_beyond_the_encoders_is_refused() -> None:
     with pytest.raises(Unsupported, match="0 to 51"):
         choose(info("h264", "yuv420p", 8), EncodeSettings(crf=60), "mp4", "keep")
     assert choose(info("vp9", "yuv420p", 8), EncodeSettings(crf=60), "webm", "keep").options["crf"] == "60"
+
+
+def test_the_same_frames_become_the_same_bits_whatever_lay_in_memory() -> None:
+    frames = [VideoFrame.from_ndarray(street(number, 480, 320), "rgb24") for number in range(30)]
+    frames = [frame.reformat(format="yuv420p") for frame in frames]
+    encoding = choose(info("h264", size=(480, 320)), EncodeSettings(), "mp4", "keep")
+    coded = []
+    for seed in range(3):
+        random, file = np.random.default_rng(seed), BytesIO()
+        with encoder(file, encoding, "one") as output:
+            for number, frame in enumerate(frames):
+                for size in (1_000, 50_000, 300_000, 600_000):
+                    random.integers(0, 256, size, np.uint8)  # freed at once, for the encoder to find
+                output.encode(frame, 40 * number)
+        coded.append(file.getvalue())
+    assert coded[0] == coded[1] == coded[2]

@@ -10,6 +10,7 @@ from itertools import product
 import av
 from av.codec import Codec, codecs_available
 from av.video.format import VideoFormat
+from llvmlite.binding import get_host_cpu_features
 
 from pipeline.errors import Unsupported, UsageError
 from pipeline.video.color import MATRICES, SDR, UNKNOWN_MATRICES, UNSPECIFIED, Colours, Hdr
@@ -33,6 +34,7 @@ DEFAULTS: dict[str, tuple[int | None, str | None]] = {  # CRF and preset
     "libsvtav1": (28, "8"),
     "libvpx-vp9": (28, "4"),
 }
+X264_WITHOUT_AVX512 = "asm=avx2,bmi1,bmi2,lzcnt"  # with it, x264 decides by memory that it never wrote to
 STEADY = "cutree=0:pbratio=1"  # all frames alike in quality: else the mean luma of still scenes pulses with their kinds
 PRESETS = (  # from the fastest to the slowest, in the words of x264 and x265
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
@@ -239,7 +241,10 @@ def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Col
         name, numbers = NUMBERED.get(codec, ("preset", ()))
         options[name] = str(numbers[PRESETS.index(preset)]) if numbers and preset in PRESETS else preset
     if codec == "libx264":
-        options["x264-params"] = "open-gop=0:stitchable=1"
+        words = ["open-gop=0", "stitchable=1"]
+        if get_host_cpu_features().get("avx512f", False):
+            words.append(X264_WITHOUT_AVX512)
+        options["x264-params"] = ":".join(words)
     elif codec == "libx265":
         options["a53cc"] = "1"
         # info=0: its banner names the machine, and all segments must have one header
