@@ -6,11 +6,15 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import torch
+from ray.cluster_utils import Cluster
 
 from tests.s3_server import S3Server, s3_server
 
+torch.set_num_threads(1)  # two on a busy machine wait for each other far longer than small pictures take
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("RAY_ADDRESS", None)
+STORE_BYTES = 100 << 20  # of the object store of each node
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -28,6 +32,19 @@ def ray_session() -> Iterator[None]:
 
     with ray_cluster(workers=2):
         yield
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that works at nothing, and two nodes of one processor each."""
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        yield cluster
+    finally:
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

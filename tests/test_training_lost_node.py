@@ -27,21 +27,7 @@ from tests.media import landscape
 ROOT = Path(__file__).parents[1]
 EPOCHS = 60  # more than there is time for before the loss is felt
 SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
-STORE = 100 << 20  # bytes of each node's object store
 TWO, ONE = Crew("cpu", 2, 1), Crew("cpu", 1, 1)
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that works at nothing, and two nodes of one processor each."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=STORE)
-        yield cluster
-    finally:
-        cluster.shutdown()
 
 
 @pytest.mark.slow

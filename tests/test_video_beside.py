@@ -1,6 +1,5 @@
 """What a film has beside its video comes out as well, or a note says that it does not."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
 from av.stream import Disposition
 from PIL import Image
 
@@ -17,14 +15,6 @@ from tests.clips import Sound, clip, packets, pictures, street, streets, times
 from tests.enhanced import done
 
 SOUND_HZ = 44100
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _with_sound(container: str, codec: str, video: str = "mpeg4", **options: str) -> bytes:

@@ -1,6 +1,5 @@
 """Videos that change midway: in size, pixel format, matrix, range, fields. And frames upside down in memory."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
@@ -25,14 +23,6 @@ from tests.test_video_segments import enhancement, planes
 WINDOW = Window(radius=2, light_radius=2)
 COUNT, STEP = 16, 3600  # frames of a part, and how long one is shown at 25 a second
 WOVEN = {"params": "tff=1", "interlaced": True}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def part(number: int, frames: list[Samples], **shape: Any) -> bytes:

@@ -2,14 +2,13 @@
 
 import hashlib
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
 import av
 import pytest
-import torch
 
 from pipeline.video.decode import decoded
 from pipeline.video.probe import VideoInfo, probe
@@ -92,16 +91,7 @@ def test_a_damaged_keyframe_is_entered_from_one_near_it(params: str, numbers: Co
     assert file.bytes_read < len(content) / 2
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize(
     ("container", "name"), [("mpegts", "a.ts"), ("mp4", "a.mp4"), ("matroska", "a.mkv"), ("avi", "a.avi")]
 )

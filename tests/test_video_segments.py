@@ -1,7 +1,6 @@
 """A video in segments is the video in one piece: the same frames, to the last bit, before they are encoded."""
 
 import math
-from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -17,14 +16,6 @@ from pipeline.video.smoothing import Window
 from tests.clips import Samples, clip, street, streets
 
 TWO_SCENES = [*streets(17), *(street(number, seed=5) for number in range(19))]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def enhancement(window: Window, denoise: float = 0.0, look: Look = Look()) -> Enhancement:

@@ -1,11 +1,9 @@
 """What frames carry beside their pixels comes out as well, or a note says that it does not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.video.encode import EncodeSettings
 from pipeline.video.side_data import kinds
@@ -25,14 +23,6 @@ from tests.enhanced import SETTINGS, done, run
 PQ = {"pixel_format": "yuv420p10le", "colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}
 STATIC = {"CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"}
 AROUND = {"SPHERICAL", "STEREO3D"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _deep(count: int = 12) -> list[Samples]:

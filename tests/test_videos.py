@@ -35,15 +35,6 @@ SETTINGS = VideoSettings(
 QUARTER_TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads on a busy machine wait for each other far longer than these small frames take."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def _checkpoint() -> Checkpoint:
     """A network with weights that are large enough to do something."""
     torch.manual_seed(0)

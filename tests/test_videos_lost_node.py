@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,20 +14,6 @@ from tests.clips import clip, streets, times
 
 ROOT = Path(__file__).parents[1]
 FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
-STORE = 100 << 20  # bytes of each node's object store
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that works at nothing, and two nodes of one processor each."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=STORE)
-        yield cluster
-    finally:
-        cluster.shutdown()
 
 
 @pytest.mark.slow
