@@ -23,7 +23,7 @@ import ray.data
 import torch
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.exceptions import ExecutionTimeoutError, SystemException
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from model import Checkpoint
 from pipeline.errors import ClusterError
@@ -255,8 +255,15 @@ def ray_errors() -> Iterator[None]:
     try:
         yield
     except (ExecutionTimeoutError, RayError, SystemException) as error:
-        last = str(error).strip().splitlines()[-1]
-        raise ClusterError(f"Ray ended the job ({last}); run the same command again to go on from here") from error
+        cause = next((each for each in _causes(error) if isinstance(each, RayTaskError)), error)
+        told = str(getattr(cause, "cause", None) or cause).strip().splitlines()
+        raise ClusterError(f"Ray ended the job ({told[-1]}); run the same command again to go on from here") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def configure_ray_data(block_bytes: int = 1) -> None:

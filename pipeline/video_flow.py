@@ -222,7 +222,7 @@ class Telling:
 
 def new_ledger() -> Handle:
     """It must live as long as the job: without it, Ray ends the job, and the next run goes on."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0)(Ledger).options(scheduling_strategy=here).remote()
 
 

@@ -57,7 +57,9 @@ def test_networks_side_by_side(folders: tuple[Path, Path], tmp_path: Path, capsy
         (photo, version) for photo in ("a.png", "sub/b.png") for version in ("input", "dce", "plus", "reference")
     ]
     checkpoint = load(DEFAULT_WEIGHTS["dce"])
-    [enhanced] = Enhancer(checkpoint, estimate_size=checkpoint.estimate_size).enhance([night(120, 100, seed=1)])
+    [enhanced] = Enhancer(checkpoint, estimate_size=checkpoint.estimate_size, precision="fp32").enhance(
+        [night(120, 100, seed=1)]
+    )
     expected = {**against_reference(enhanced, light(1)), **statistics(enhanced)}
     assert {name: float(scores[1][name]) for name in expected} == pytest.approx(expected)
     assert scores[3]["psnr"] == ""
