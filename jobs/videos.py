@@ -17,14 +17,14 @@ from jobs.dry_run import video_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import ClusterError, StorageError, is_of_the_file
+from pipeline.errors import ClusterError, StorageError, UsageError, is_of_the_file
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
 from pipeline.plan import Plan
 from pipeline.records import Outcome
 from pipeline.storage import join, shown
-from pipeline.video.containers import muxer_of
-from pipeline.video.encode import EncodeSettings
+from pipeline.video.containers import is_video, muxer_of
+from pipeline.video.encode import EncodeSettings, takes
 from pipeline.video.segment_files import check_starts
 from pipeline.video.smoothing import Window
 from pipeline.videos import VideoSettings, VideoSteps
@@ -97,6 +97,7 @@ class VideosConfig(BulkConfig):
         encode = EncodeSettings(codec=self.codec, crf=self.crf, preset=self.preset, pixel_format=self.pixel_format)
         if not os.environ.get("RAY_ADDRESS"):  # the workers of a cluster may have other hardware
             check_starts(encode)
+        self._check_fit()
         return VideoSettings(
             look=look_of(self),
             estimate_size=checkpoint.estimate_size_for(self.estimate_size),
@@ -109,6 +110,12 @@ class VideosConfig(BulkConfig):
             frames_per_segment=self.segment_frames,
             max_pixels=self.max_frame_pixels,
         )
+
+    def _check_fit(self) -> None:
+        """Whether the container, where it is known by now, takes what the encoder makes. Raises UsageError."""
+        named = f"film{self.extension}" if self.container else self.dst
+        if self.codec and is_video(named) and not takes(muxer_of(named), self.codec):
+            raise UsageError(f"--codec {self.codec}: {muxer_of(named)} cannot hold what it encodes; choose another")
 
 
 def run(config: VideosConfig) -> int:

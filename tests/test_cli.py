@@ -75,3 +75,11 @@ def test_numbers_and_words_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         ("full", 3, 0.001),
         (64, 3, 0.001),
     ]
+
+
+@pytest.mark.parametrize("flags", [["film.mp4", "out.webm"], ["film.mp4", "out", "--container", "webm"]])
+def test_a_container_that_cannot_hold_the_codec_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert cli.main(["videos", *flags, "--codec", "libx264"]) == 2
+    assert "--codec libx264: webm cannot hold what it encodes" in capsys.readouterr().err

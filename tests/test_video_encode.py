@@ -171,7 +171,15 @@ def test_muxers() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"codec": "nonsense"}, {"crf": 99}, {"crf": -5}, {"preset": "nonsense"}, {"pixel_format": "nonsense"}]
+    "wrong",
+    [
+        {"codec": "nonsense"},
+        {"crf": 99},
+        {"crf": -5},
+        {"crf": 60, "codec": "libx265"},
+        {"preset": "nonsense"},
+        {"pixel_format": "nonsense"},
+    ],
 )
 def test_wrong_settings_are_wrong_usage(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=str(next(iter(wrong.values())))):

@@ -77,6 +77,8 @@ class EncodeSettings:
             raise UsageError(f"there is no encoder {self.codec}; there are: {', '.join(available_encoders())}")
         if self.crf is not None and not 0 <= self.crf <= WORST_CRF:
             raise UsageError(f"--crf is {self.crf}; it must be between 0 and {WORST_CRF}, or 51 for H.264 and HEVC")
+        if self.codec is not None and _is_beyond(self.crf, self.codec):
+            raise UsageError(f"--crf {self.crf}: {self.codec} knows 0 to {WORST_OF_H264}")
         own_words = self.codec is not None and not self.codec.startswith("lib")
         if not (self.preset is None or self.preset in PRESETS or self.preset.isdigit() or own_words):
             raise UsageError(f"--preset {self.preset}: there is none; choose one of {', '.join(PRESETS)}")
@@ -142,9 +144,9 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     to_sdr = info.colours.hdr is not None and hdr == "sdr"
     deep = info.depth > 8 and not to_sdr
     codec = settings.codec or _codec(info, muxer, deep)
-    if not _holds(muxer, codec):
+    if not takes(muxer, codec):
         raise Unsupported(f"{muxer} cannot hold what {codec} encodes; choose another container or codec")
-    if (settings.crf or 0) > WORST_OF_H264 and Codec(codec, "w").canonical_name in ("h264", "hevc"):
+    if _is_beyond(settings.crf, codec):
         raise Unsupported(f"--crf {settings.crf}: {codec} knows 0 to {WORST_OF_H264}")
     notes = []
     if not settings.codec and Codec(codec, "w").canonical_name != info.codec:
@@ -190,10 +192,14 @@ def _check_colours(info: VideoInfo) -> None:
         )
 
 
+def _is_beyond(crf: int | None, codec: str) -> bool:
+    return (crf or 0) > WORST_OF_H264 and Codec(codec, "w").canonical_name in ("h264", "hevc")
+
+
 def _codec(info: VideoInfo, muxer: str, deep: bool) -> str:
     """The encoder of the source's own coding, or else of the one that most players of the container know."""
     same = SAME_CODING.get(info.codec)
-    if same is not None and _holds(muxer, same) and (not deep or _deep_formats(same)):
+    if same is not None and takes(muxer, same) and (not deep or _deep_formats(same)):
         return same
     if muxer == "webm" or info.codec in ("vp8", "vp9"):
         return OF_WEBM_10 if deep else OF_WEBM
@@ -273,7 +279,7 @@ def _deep_formats(codec: str) -> bool:
 
 
 @cache
-def _holds(muxer: str, codec: str) -> bool:
+def takes(muxer: str, codec: str) -> bool:
     """Whether the container takes what the encoder makes."""
     if muxer == "mpegts":
         return Codec(codec, "w").canonical_name in OF_MPEGTS
