@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from pipeline.images import format_of
-from pipeline.memory import keep_freed_memory
+from pipeline.memory import use_one_core
 from pipeline.photos import Development, PhotoSteps
 from pipeline.plan import Plan
 from pipeline.records import Outcome, Record, settling
@@ -68,8 +66,7 @@ def _report(
 
 def _estimate(plan: Plan, noun: str, tried: Callable[[Sequence[Record]], list[_Trial]], workers: int) -> list[str]:
     """Time a few files, spread over the range of sizes, and scale their seconds by bytes."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
+    use_one_core()
     samples = _spread(sorted(plan.records, key=lambda record: record.size_bytes))
     trials = tried(samples)
     well = [trial for trial in trials if not trial.problem]

@@ -20,14 +20,13 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 import ray.data
-import torch
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.exceptions import ExecutionTimeoutError, SystemException
 from ray.exceptions import RayError, RayTaskError
 
 from model import Checkpoint
 from pipeline.errors import ClusterError
-from pipeline.memory import keep_freed_memory
+from pipeline.memory import use_one_core
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
@@ -156,8 +155,7 @@ class FusedWorker:
     """All steps, one photo after the other, on one core."""
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        torch.set_num_threads(1)  # several threads on shared cores are many times slower
-        keep_freed_memory()
+        use_one_core()
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
         self.develop: Watched[Development] = Watched(steps, attempts)
 

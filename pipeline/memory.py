@@ -1,9 +1,17 @@
-"""How a process keeps its memory."""
+"""How a process that works at pixels uses its core, and keeps its memory."""
 
 import ctypes
 
+import torch
+
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 KEPT_BYTES = 1 << 28  # at most, at the top of the heap
+
+
+def use_one_core() -> None:
+    """For a worker beside others: several threads on shared cores are many times slower."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> None:

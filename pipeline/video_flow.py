@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
-import torch
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from model import Checkpoint
 from pipeline.errors import StorageError
 from pipeline.flow import ATTEMPTS, Batch, blocks_of, configure_ray_data, ray_errors, records_of, worker_died
-from pipeline.memory import keep_freed_memory
+from pipeline.memory import use_one_core
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage, join, shown
 from pipeline.video import Segment, VideoInfo
@@ -149,8 +148,7 @@ class SegmentWorker:
     """Enhances segments, and joins those of a video with the last of them."""
 
     def __init__(self, flow: VideoFlow) -> None:
-        torch.set_num_threads(1)  # several threads on shared cores are many times slower
-        keep_freed_memory()
+        use_one_core()
         self.flow = flow
         self.ledger = flow.ledger
         self.enhance = EnhanceSegment(flow.storage, flow.settings, flow.checkpoint, flow.device, threads=flow.threads)

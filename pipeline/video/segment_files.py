@@ -17,6 +17,7 @@ from pipeline.errors import Unsupported, UsageError
 from pipeline.video.color import Colours
 from pipeline.video.encode import EncodeSettings, Encoding, pixel_format_near
 from pipeline.video.side_data import CAPTIONS, side
+from pipeline.video.times import reordering
 
 IDENTITY = "comment"  # metadata of a segment file
 LOOKED_AT = 8  # frames whose side data were looked at, that are kept at most
@@ -85,8 +86,7 @@ class Encoder:
     @property
     def reorder(self) -> int:
         """By how many places, at most, a packet comes before its turn in the order of pts."""
-        ranks = np.argsort(np.argsort(self.order))
-        return int((np.arange(len(ranks)) - ranks).max(initial=0))
+        return reordering(np.argsort(self.order).tolist())
 
     def _mux(self, packets: list[Any]) -> None:
         self.order += [packet.pts + self.start for packet in packets]
