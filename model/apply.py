@@ -29,10 +29,8 @@ def apply_curves(image_HWC: Pixels, passes: Sequence[Floats], factor: int, itera
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = np.empty_like(image_HV)
-    maps_KMHW = np.concatenate(passes)
-    maps_HKML = np.ascontiguousarray(maps_KMHW.transpose(2, 0, 1, 3))
-    columns = _columns(width, channels, factor, maps_KMHW.shape[3])
-    lift(image_HV, enhanced_HV, maps_HKML, _steps(passes, iterations), factor, columns)
+    scale = np.float32(1) / np.float32(np.iinfo(image_HV.dtype).max)
+    lift(image_HV, enhanced_HV, scale, *_curves(passes, iterations), factor, _columns(width, factor, passes))
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -79,33 +77,29 @@ def apply_curves_to_planes(
     brought back; a chroma sample becomes the mean of what the pixels under it ask for. Where the curve changes nothing,
     the same samples come out, but for what lies outside of RGB.
     """
-    maps_KMHW = np.concatenate(passes)
-    count, map_channels, map_rows, map_columns = maps_KMHW.shape
-    # maps of the first channel, then of the second: steps go from one map to the next
-    maps_HKML = np.ascontiguousarray(maps_KMHW.transpose(2, 1, 0, 3)).reshape(map_rows, -1, 1, map_columns)
-    steps = [_steps(passes, iterations) + count * min(channel, map_channels - 1) for channel in range(3)]
-    columns = _columns(width, 1, factor, map_columns)
+    curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
     subsampling = coding.across, coding.down
-    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, maps_HKML, tuple(steps), factor, columns)
+    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, *curves, factor, columns)
 
 
-def _steps(passes: Sequence[Floats], iterations: int) -> npt.NDArray[np.int64]:
-    """Which of all maps each step takes."""
+def _curves(passes: Sequence[Floats], iterations: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """All maps as `maps_HMKL`, and which of them each step takes."""
+    maps_HMKL = np.ascontiguousarray(np.concatenate(passes).transpose(2, 1, 0, 3))
     counts = [len(maps_KMHW) for maps_KMHW in passes]
     firsts = accumulate(counts[:-1], initial=0)
-    steps = (
+    steps = [
         first + min(step, count - 1) for first, count in zip(firsts, counts, strict=True) for step in range(iterations)
-    )
-    return np.fromiter(steps, np.int64)
+    ]
+    return maps_HMKL, np.array(steps, np.int64)
 
 
-def _columns(width: int, channels: int, factor: int, map_columns: int) -> tuple[Any, Any]:
-    """Where in a row the values begin that lie between two map pixels, and each value's place between them, 0 to 1.
+def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, Any]:
+    """Where in a row the pixels begin that lie between two map pixels, and each pixel's place between them, 0 to 1.
 
     Pixel p of the image lies at (p + 1/2) / factor - 1/2; beyond the first and the last map pixel it is that one's.
     """
     at = 2 * np.arange(width) + 1 - factor
     place = (at % (2 * factor)).astype(np.float32) / np.float32(2 * factor)
-    starts = (factor // 2 + np.arange(-1, map_columns + 1) * factor).clip(0, width)
+    starts = (factor // 2 + np.arange(-1, passes[0].shape[3] + 1) * factor).clip(0, width)
     starts[-1] = width
-    return starts * channels, np.repeat(place, channels)
+    return starts.astype(np.uint64), place

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.apply import Coding, Plane, apply_curves, apply_curves_to_planes
+from model.boxes import reduce_pixels
 from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
 from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
 from model.precision import DTYPES, Precision, has_fast_bf16, settled
@@ -110,9 +111,12 @@ class Enhancer:
         return [found[index] for index in range(len(images))]
 
     def apply(self, image: Pixels, maps: CurveMaps) -> Pixels:
-        """Apply curve maps to an image at full size, and denoise it; dtype and shape stay."""
+        """Apply curve maps to an image at full size, and denoise it; dtype and shape stay.
+
+        Where maps are of the image's own size the result is the readable reference's to the bit, else within 1 of 255.
+        """
         alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
-        if self.is_fused and alike:
+        if self.is_fused and alike and maps.factor > 1:
             return apply_curves(image, _arrays(maps), maps.factor, self.look.iterations)
         return self._applied(image, maps)
 
@@ -188,7 +192,10 @@ class Enhancer:
         return [CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor) for row, factor in enumerate(factors)]
 
     def _reduced(self, image: Pixels, factor: int) -> Tensor:
-        reduced_HWC = reduce(_tensor(image).to(self.device), factor) / float(np.iinfo(image.dtype).max)
+        if self.device.type == "cpu":
+            reduced_HWC = torch.from_numpy(reduce_pixels(image, factor))
+        else:
+            reduced_HWC = reduce(_tensor(image).to(self.device), factor) / float(np.iinfo(image.dtype).max)
         return reduced_HWC.permute(2, 0, 1).expand(3, -1, -1)
 
     def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
