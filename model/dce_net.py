@@ -70,10 +70,13 @@ class GlobalContext(nn.Module):
         self.expand = nn.Linear(FEATURES, FEATURES)
 
     def forward(self, features_BFHW: Tensor) -> Tensor:
-        mean_BF = features_BFHW.mean(dim=(2, 3))
-        variance_BF = features_BFHW.var(dim=(2, 3), correction=0)
+        # by two means: `var` takes as long as a convolution. In float32, of which bf16 has an eighth of the digits
+        features_BFHW = features_BFHW.float()
+        mean_BF = features_BFHW.mean(dim=(2, 3), keepdim=True)
+        variance_BF = (features_BFHW - mean_BF).square().mean(dim=(2, 3))
         # the small constant gives the root a gradient on flat images, whose variance is zero
-        statistics = torch.cat([mean_BF, (variance_BF + 1e-6).sqrt()], dim=1)
+        statistics = torch.cat([mean_BF[:, :, 0, 0], (variance_BF + 1e-6).sqrt()], dim=1)
+        statistics = statistics.to(self.squeeze.weight.dtype)
         bias_BF = cast(Tensor, self.expand(torch.relu(self.squeeze(statistics))))
         return bias_BF[:, :, None, None]
 

@@ -95,12 +95,15 @@ class Enhancer:
         network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)
         self.network = network.requires_grad_(False).eval()
 
-    def enhance(self, images: Sequence[Pixels]) -> list[Pixels]:
-        """Enhance images of any sizes; each comes back in its own shape and dtype."""
+    def enhance(self, images: Sequence[Pixels], *, in_place: bool = False) -> list[Pixels]:
+        """Enhance images of any sizes; each comes back in its own shape and dtype.
+
+        `in_place`: images may be overwritten, which saves time and memory.
+        """
         enhanced: dict[int, Pixels] = {}
         for batch in self._batches(images):
             for index, maps in zip(batch, self._estimated([images[index] for index in batch]), strict=True):
-                enhanced[index] = self.apply(images[index], maps)
+                enhanced[index] = self.apply(images[index], maps, in_place=in_place)
         return [enhanced[index] for index in range(len(images))]
 
     def estimate(self, images: Sequence[Pixels]) -> list[CurveMaps]:
@@ -110,14 +113,15 @@ class Enhancer:
             found.update(zip(batch, self._estimated([images[index] for index in batch]), strict=True))
         return [found[index] for index in range(len(images))]
 
-    def apply(self, image: Pixels, maps: CurveMaps) -> Pixels:
+    def apply(self, image: Pixels, maps: CurveMaps, *, in_place: bool = False) -> Pixels:
         """Apply curve maps to an image at full size, and denoise it; dtype and shape stay.
 
         Where maps are of the image's own size the result is the readable reference's to the bit, else within 1 of 255.
+        `in_place`: the image may be overwritten.
         """
         alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
         if self.is_fused and alike and maps.factor > 1:
-            return apply_curves(image, _arrays(maps), maps.factor, self.look.iterations)
+            return apply_curves(image, _arrays(maps), maps.factor, self.look.iterations, in_place=in_place)
         return self._applied(image, maps)
 
     @property

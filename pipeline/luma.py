@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 RGB = np.array([0.299, 0.587, 0.114])  # BT.601
-SAMPLES = 1 << 16  # pixels that the mean is taken from
+SAMPLES = 1 << 14  # pixels that the mean is taken from
 
 
 def mean_luma(pixels: npt.NDArray[Any]) -> float:

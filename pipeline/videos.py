@@ -30,7 +30,7 @@ from pipeline.video.segments import Segment, cut
 from pipeline.video.side_data import CAPTIONS
 from pipeline.video.smoothing import Window
 
-REVISION = 2  # raise it when a change of code changes the frames that come out: then everything is work again
+REVISION = 3  # raise it when a change of code changes the frames that come out: then everything is work again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers or lower --max-frame-pixels"
 RESULT_SUFFIX = ".json"  # of the file beside a segment that says what is in it
 

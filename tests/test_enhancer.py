@@ -38,6 +38,19 @@ def test_shape_and_dtype_stay(shape: tuple[int, int, int], dtype: type, map_chan
     assert (enhanced.shape, enhanced.dtype) == (photo.shape, photo.dtype)
 
 
+def test_a_photo_may_be_enhanced_where_it_lies_and_a_read_only_one_is_not() -> None:
+    enhancer, photo = Enhancer(_checkpoint(), estimate_size=32), _photo(60, 90)
+    [apart] = enhancer.enhance([photo])
+    read_only = photo.copy()
+    read_only.flags.writeable = False
+    np.testing.assert_array_equal(enhancer.enhance([read_only], in_place=True)[0], apart)
+    np.testing.assert_array_equal(read_only, photo)
+    lying = photo.copy()
+    [enhanced] = enhancer.enhance([lying], in_place=True)
+    assert np.shares_memory(enhanced, lying)
+    np.testing.assert_array_equal(enhanced, apart)
+
+
 def test_a_batch_of_many_sizes_equals_one_by_one() -> None:
     photos = [_photo(40, 60), _photo(90, 20), _photo(40, 60, 1), _photo(200, 300), _photo(60, 40)]
     enhancer = Enhancer(_checkpoint(context=True), estimate_size=32)

@@ -217,6 +217,22 @@ def test_jpeg_is_written_as_its_source_was(subsampling: str, progressive: bool, 
         assert factors[0] == factors[1]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subsampling": "4:4:4"},
+        {"subsampling": "4:2:2"},
+        {"subsampling": "4:2:0", "progressive": True},
+        {"subsampling": "4:2:0", "restart_marker_rows": 1},
+        {"keep_rgb": True},
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg_gives_the_pixels_that_pillow_gives(options: dict[str, Any], mode: str) -> None:
+    coded = media.jpeg(Image.fromarray(media.landscape(119, 87)).convert(mode), **options)
+    np.testing.assert_array_equal(read(coded).frames[0].pixels.squeeze(), np.asarray(opened(coded)))
+
+
 def test_quality_overrides_the_source() -> None:
     coded = media.jpeg(media.night(200, 150), quality=60)
     sizes = [len(rewritten(coded, quality=quality)) for quality in (20, None, 95)]
