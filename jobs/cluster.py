@@ -86,11 +86,14 @@ def all_have_fast_bf16(device: str) -> bool:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     kind = "GPU" if device.startswith("cuda") else "CPU"
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) >= 1]
+    here = ray.get_runtime_context().get_node_id()
+    if nodes == [here] and kind == "CPU":  # without a second's wait for a worker
+        return has_fast_bf16(device)
     asking: Any = ray.remote(num_cpus=0, num_gpus=1 if kind == "GPU" else 0)(has_fast_bf16)
     answers = [
-        asking.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(device)
-        for node in ray.nodes()
-        if node["Alive"] and node["Resources"].get(kind, 0) >= 1
+        asking.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(device)
+        for node in nodes
     ]
     return all(ray.get(answers))
 

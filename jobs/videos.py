@@ -60,8 +60,9 @@ class VideosConfig(BulkConfig):
     """HLG and PQ: keep them as they are tagged, or make SDR of them."""
     on_damage: Literal["keep", "fail"] = "keep"
     """Of a damaged video: keep what can be decoded and say what is missing, or give it up."""
-    estimate_every: int = 1
-    """Estimate the curve maps of every n-th frame alone, and interpolate between: faster."""
+    estimate_every: Annotated[int | None, arg(metavar="INT")] = None
+    """Estimate the curve maps of every n-th frame alone, and interpolate between. By default of every second, which
+    flickers no more than all; with --smoothing 0 of each."""
     smoothing: int = 8
     """Frames on either side that the curve maps of a frame are smoothed over; 0: each frame for itself, with all the
     flicker of the source and more."""
@@ -89,8 +90,8 @@ class VideosConfig(BulkConfig):
     @property
     def window(self) -> Window:
         if not self.smoothing:
-            return Window(radius=0, every=self.estimate_every, steadiness=0)
-        return Window(radius=self.smoothing, every=self.estimate_every)
+            return Window(radius=0, every=self.estimate_every or 1, steadiness=0)
+        return Window(radius=self.smoothing, every=self.estimate_every or 2)
 
     def video_settings(self, checkpoint: Checkpoint) -> VideoSettings:
         """Raises UsageError."""

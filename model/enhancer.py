@@ -67,6 +67,10 @@ class CurveMaps:
         """Maps of `gain` times the strength."""
         return CurveMaps(tuple((maps * gain).clamp_(-1, 1) for maps in self.passes), self.factor)
 
+    def fitted(self, height: int, width: int) -> "CurveMaps":
+        """Maps for a small copy of the image, of that size: averaged, or repeated."""
+        return CurveMaps(tuple(_averaged(maps_1KMHW, height, width) for maps_1KMHW in self.passes), 1)
+
 
 class Enhancer:
     """Estimates curve maps on a reduced copy of an image and applies them at full size.
@@ -154,15 +158,10 @@ class Enhancer:
 
     @torch.inference_mode()
     def luma(self, image: Pixels, maps: CurveMaps) -> float:
-        """About the mean BT.601 luma in [0, 1] of the enhanced image, told from a small copy of it.
-
-        `image`: a copy, HxWx3. `maps`: of the image itself; they are averaged down, or repeated, to the copy's size.
-        """
-        white = float(np.iinfo(image.dtype).max)
-        x = _tensor(image).to(self.device).permute(2, 0, 1)[None].float() / white
+        """Mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: of its own size, see `fitted`."""
+        x = _tensor(image).to(self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
         for maps_1KMHW in maps.passes:
-            small = F.adaptive_avg_pool2d(maps_1KMHW.flatten(1, 2), image.shape[:2])
-            x = apply_curve(x, small.unflatten(1, maps_1KMHW.shape[1:3]), self.look.iterations)
+            x = apply_curve(x, maps_1KMHW, self.look.iterations)
         return float(x.mean(dim=(0, 2, 3)) @ x.new_tensor(LUMA_RGB))
 
     def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor]) -> Tensor:
@@ -211,6 +210,12 @@ class Enhancer:
             if len(passes) < self.look.passes:
                 image_BCHW = apply_curve(image_BCHW, passes[-1], self.look.iterations)
         return passes
+
+
+def _averaged(maps_1KMHW: Tensor, height: int, width: int) -> Tensor:
+    mean = F.adaptive_avg_pool2d(maps_1KMHW.flatten(1, 2), (height, width))
+    fitted: Tensor = mean.unflatten(1, maps_1KMHW.shape[1:3])
+    return fitted
 
 
 def _arrays(maps: CurveMaps) -> list[npt.NDArray[np.float32]]:

@@ -11,7 +11,7 @@ Ray's object store, where every worker of the training finds every picture.
 """
 
 import logging
-from collections import Counter
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +25,7 @@ from ray.data.exceptions import ExecutionTimeoutError, SystemException
 from ray.exceptions import RayError, RayTaskError
 
 from model import Checkpoint
+from pipeline.attempts import Attempts
 from pipeline.errors import ClusterError
 from pipeline.memory import use_one_core
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
@@ -32,8 +33,11 @@ from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
 from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
 
-RECORDS_PER_BLOCK = 16  # a block is what a worker takes at a time
+# A block is what a worker takes at a time, and what Ray Data spends 20 ms on: a few photos, or many small ones
+RECORDS_PER_BLOCK, BLOCK_BYTES = 32, 4_000_000
+BLOCKS_IN_FLIGHT = 4  # of a worker: Ray Data looks ten times a second whether one is needed
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
+OUTCOMES_BLOCK_BYTES = 1 << 27  # never reached: all outcomes of a block are handed on together
 PICTURES_BLOCK_BYTES = 1 << 20  # a block of pictures: what is fetched for one of them, from elsewhere or from disk
 ATTEMPTS = 2  # at a photo whose worker dies; then it is named, and the job goes on without it
 
@@ -57,14 +61,15 @@ class PhotoFlow:
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
         """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
 
-        Ray repeats a block whose worker died (a crash in a codec, want of memory, a lost node) until it is done; a
-        photo at which workers died `ATTEMPTS` times is left out of that, as failed with the code `worker_died`.
+        Ray repeats a block whose worker died (a crash in a codec, want of memory, a lost node) until it is done; then
+        each of its photos is watched, and one at which workers died `ATTEMPTS` times is left out, as failed with the
+        code `worker_died`.
         """
-        configure_ray_data()
-        blocks = blocks_of(len(records), self.workers)
-        dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
+        configure_ray_data(block_bytes=OUTCOMES_BLOCK_BYTES)
+        blocks = blocks_of(records, self.workers)
+        pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=BLOCKS_IN_FLIGHT)
         graph = self._fused if self.topology == "fused" else self._split
-        outcomes = graph(dataset, ActorPoolStrategy(size=min(self.workers, blocks)), _new_attempts())
+        outcomes = graph(dataset_of(blocks), pool, _new_attempts())
         with ray_errors():
             for row in outcomes.iter_rows():
                 yield Outcome(**row)
@@ -73,14 +78,14 @@ class PhotoFlow:
         return records.map_batches(
             FusedWorker,
             fn_constructor_args=(self, attempts),
-            batch_size=1,
+            batch_size=RECORDS_PER_BLOCK if self._gpus_of_a_worker else None,  # None: a block; GPUs ask for a number
             num_cpus=1,
             num_gpus=self._gpus_of_a_worker,
             compute=pool,
         )
 
     def _split(self, records: ray.data.Dataset, pool: ActorPoolStrategy, attempts: Handle) -> ray.data.Dataset:
-        decoded = records.map_batches(DecodeTask(self, attempts), batch_size=1, num_cpus=1)
+        decoded = records.map_batches(DecodeTask(self, attempts), batch_size=None, num_cpus=1)
         enhanced = decoded.map_batches(
             EnhanceWorker,
             fn_constructor_args=(self, attempts),
@@ -89,7 +94,7 @@ class PhotoFlow:
             num_cpus=0,  # an actor pool that held every CPU would leave none for the tasks around it
             compute=pool,
         )
-        return enhanced.map_batches(EncodeTask(self, attempts), batch_size=1, num_cpus=1)
+        return enhanced.map_batches(EncodeTask(self, attempts), batch_size=None, num_cpus=1)
 
     @property
     def _gpus_of_a_worker(self) -> int:
@@ -110,9 +115,8 @@ class TrainingPhotoFlow:
         moves them to disk where memory is short. Needs an initialised Ray. Raises ClusterError.
         """
         configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES)
-        blocks = blocks_of(len(records), self.cpus)
-        dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
-        pictures = dataset.map_batches(PicturesTask(self.read, _new_attempts()), batch_size=1, num_cpus=1)
+        dataset = dataset_of(blocks_of(records, self.cpus))
+        pictures = dataset.map_batches(PicturesTask(self.read, _new_attempts()), batch_size=None, num_cpus=1)
         describe = ray.remote(num_cpus=0)(_without_pixels)
         with ray_errors():
             for bundle in pictures.iter_internal_ref_bundles():
@@ -120,29 +124,25 @@ class TrainingPhotoFlow:
                     yield reference, ray.get(describe.remote(reference))
 
 
-class Attempts:
-    """Which photos workers have begun and not finished: where a worker died, its photo is begun again."""
-
-    def __init__(self) -> None:
-        self._begun: Counter[str] = Counter()
-
-    def begin(self, source: str) -> int:
-        """How often this step of this photo has been begun, this time included."""
-        self._begun[source] += 1
-        return self._begun[source]
-
-    def finish(self, source: str) -> None:
-        del self._begun[source]
-
-
 class Watched(Generic[Work]):
-    """One step, or all of them, not begun again on a photo at which workers died `ATTEMPTS` times."""
+    """One step, or all of them, for a block of photos.
+
+    Where a worker died at the block, every photo is told to `Attempts` before it is begun, and is not begun again once
+    workers died at it `ATTEMPTS` times. Else that would take as long as a small photo does.
+    """
 
     def __init__(self, step: Callable[[Work], Work], attempts: Handle) -> None:
         self.step: Callable[[Work], Work] = step
         self.attempts = attempts
 
-    def __call__(self, work: Work) -> Work:
+    def __call__(self, works: Sequence[Work]) -> list[Work]:
+        block = f"block of {works[0].record.source}"
+        again = ray.get(self.attempts.begin.remote(block)) > 1
+        done = [self._watched(work) if again else self.step(work) for work in works]
+        self.attempts.finish.remote(block)
+        return done
+
+    def _watched(self, work: Work) -> Work:
         source = work.record.source
         count = ray.get(self.attempts.begin.remote(source))
         done = self.step(work) if count <= ATTEMPTS else _lost(type(work).of(work.record))
@@ -160,7 +160,7 @@ class FusedWorker:
         self.develop: Watched[Development] = Watched(steps, attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _outcomes([self.develop(work) for work in _works(batch)])
+        return _outcomes(self.develop(_works(batch)))
 
 
 class DecodeTask:
@@ -168,7 +168,7 @@ class DecodeTask:
         self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _objects([self.decode(work) for work in _works(batch)])
+        return _objects(self.decode(_works(batch)))
 
 
 class EnhanceWorker:
@@ -178,7 +178,7 @@ class EnhanceWorker:
         self.enhance = Watched(Enhance(flow.checkpoint, flow.settings, flow.device), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _objects([self.enhance(work) for work in batch["work"]])
+        return _objects(self.enhance(batch["work"]))
 
 
 class EncodeTask:
@@ -186,7 +186,7 @@ class EncodeTask:
         self.encode = Watched(EncodeAndWrite(flow.storage, flow.settings), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _outcomes([self.encode(work) for work in batch["work"]])
+        return _outcomes(self.encode(batch["work"]))
 
 
 class PicturesTask:
@@ -196,7 +196,7 @@ class PicturesTask:
         self.read = Watched(read, attempts)
 
     def __call__(self, batch: Batch) -> pa.Table:
-        rows = [self.read(Reading.of(record)).row() for record in records_of(batch)]
+        rows = [reading.row() for reading in self.read([Reading.of(record) for record in records_of(batch)])]
         return pa.Table.from_pylist(rows, schema=PICTURES_SCHEMA)
 
 
@@ -217,10 +217,22 @@ def worker_died(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def blocks_of(records: int, workers: int) -> int:
-    """How many blocks: small ones where there is little to do, so that every worker gets some of it."""
-    rows = min(RECORDS_PER_BLOCK, -(-records // (4 * workers)))
-    return max(1, -(-records // max(1, rows)))
+def blocks_of(records: Sequence[Record], workers: int) -> list[list[Record]]:
+    """Records in their order, as many as make a block: fewer where there is little to do, so that no worker idles."""
+    most = min(RECORDS_PER_BLOCK, max(1, -(-len(records) // (4 * workers))))
+    blocks: list[list[Record]] = []
+    room_bytes = 0
+    for record in records:
+        if not blocks or len(blocks[-1]) == most or room_bytes < record.size_bytes:
+            blocks.append([])
+            room_bytes = BLOCK_BYTES
+        blocks[-1].append(record)
+        room_bytes -= record.size_bytes
+    return blocks
+
+
+def dataset_of(blocks: Sequence[Sequence[Record]]) -> ray.data.Dataset:
+    return ray.data.from_arrow([pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks])
 
 
 def records_of(batch: Batch) -> list[Record]:
@@ -245,6 +257,8 @@ def _outcomes(works: Sequence[Development]) -> Batch:
 
 
 def _new_attempts() -> Handle:
+    # by value: the actor's process then starts without our packages, which would take it a second from the workers
+    ray.cloudpickle.register_pickle_by_value(sys.modules[Attempts.__module__])
     return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
 
 
@@ -264,8 +278,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def configure_ray_data(block_bytes: int = 1) -> None:
-    """`block_bytes`: outcomes are gathered to so much before they are handed on; by default each goes by itself."""
+def configure_ray_data(*, block_bytes: int) -> None:
+    """`block_bytes`: what a task gives is handed on whenever it is so much, and at its end."""
     context = DataContext.get_current()
     context.enable_progress_bars = False  # the job draws its own, from the outcomes
     context.target_max_block_size = block_bytes

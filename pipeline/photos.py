@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
@@ -71,6 +72,7 @@ class ReadAndDecode:
         self.settings = settings
 
     def __call__(self, work: Development) -> Development:
+        work.outcome.started_at = datetime.now(UTC)
         with _settling(work):
             with _timed(work, "seconds_read"):
                 data = self.storage.read(work.record.source)

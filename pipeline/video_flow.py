@@ -13,7 +13,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -25,7 +25,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from model import Checkpoint
 from pipeline.errors import StorageError
-from pipeline.flow import ATTEMPTS, Batch, blocks_of, configure_ray_data, ray_errors, records_of, worker_died
+from pipeline.flow import (
+    ATTEMPTS,
+    Batch,
+    blocks_of,
+    configure_ray_data,
+    dataset_of,
+    ray_errors,
+    records_of,
+    worker_died,
+)
 from pipeline.memory import use_one_core
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage, join, shown
@@ -68,14 +77,13 @@ class VideoFlow:
 
         A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`.
         """
-        configure_ray_data()
+        configure_ray_data(block_bytes=1)  # every segment by itself
         # a video of fewer segments than there are workers is nothing to warn of
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
         DataContext.get_current().execution_no_progress_timeout_s = -1  # one segment may take long
-        blocks = blocks_of(len(records), INSPECTIONS)
-        dataset = ray.data.from_items([asdict(record) for record in records], override_num_blocks=blocks)
-        segments = dataset.map_batches(
-            InspectTask(self), batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=min(INSPECTIONS, blocks))
+        blocks = blocks_of(records, INSPECTIONS)
+        segments = dataset_of(blocks).map_batches(
+            InspectTask(self), batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=min(INSPECTIONS, len(blocks)))
         )
         outcomes = segments.map_batches(
             SegmentWorker,

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from av.video.frame import VideoFrame
 
-from model import Coding, CurveMaps, Enhancer, reduction_factor
+from model import CurveMaps, Enhancer, reduction_factor
 from pipeline.luma import mean_luma
 from pipeline.video.color import Conversion, Hdr
 from pipeline.video.decode import Shot, decoded
@@ -58,7 +58,7 @@ class Enhanced:
     frame: VideoFrame
     """To encode."""
     luma_before: float
-    """Mean luma in [0, 1], told from a small copy or a sample; likewise after."""
+    """Mean luma in [0, 1] of the signal that curves act on, told from a small copy; likewise after."""
     luma_after: float
 
 
@@ -92,22 +92,20 @@ class Enhancement:
         shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
         estimator = _Estimator(self.enhancer, conversion, clock)
         planes = coding(encoding.colours, encoding.pixel_format, info.height_px)
-        for shot, maps in smoothed(shots, estimator, self.window, range(segment.first, segment.end)):
+        for each in smoothed(shots, estimator, self.window, range(segment.first, segment.end)):
             with clock("seconds_enhance"):
-                if planes is not None and self.enhancer.is_fused and conversion.keeps(shot.frame):
-                    enhanced = self._by_planes(shot, maps, conversion, planes)
+                if planes is not None and self.enhancer.is_fused and conversion.keeps(each.shot.frame):
+                    frame = lifted(each.shot.frame, encoding.pixel_format, planes, self.enhancer, each.maps)
+                    frame = conversion.tagged(frame)
                 else:
-                    enhanced = self._by_rgb(shot, maps, conversion)
+                    frame = self._by_rgb(each.shot, each.maps, conversion)
+                enhanced = Enhanced(each.shot, frame, mean_luma(each.copy), each.luma)
             yield enhanced
 
-    def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
-        frame = conversion.tagged(lifted(shot.frame, conversion.pixel_format, planes, self.enhancer, maps))
-        return Enhanced(shot, frame, mean_luma(conversion.small(shot.frame)), mean_luma(conversion.small(frame)))
-
-    def _by_rgb(self, shot: Shot, maps: CurveMaps, conversion: Conversion) -> Enhanced:
+    def _by_rgb(self, shot: Shot, maps: CurveMaps, conversion: Conversion) -> VideoFrame:
         rgb = conversion.rgb(shot.frame)
         enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
-        return Enhanced(shot, conversion.frame(enhanced, shot.frame), mean_luma(rgb), mean_luma(enhanced))
+        return conversion.frame(enhanced, shot.frame)
 
 
 def _widened(ranks: range, by: int, info: VideoInfo) -> range:

@@ -77,20 +77,44 @@ class Estimator(Protocol):
         ...
 
     def luma(self, copy: Copy, maps: CurveMaps) -> float:
-        """Mean luma of the copy under these maps."""
+        """Mean luma of the copy under maps of its own size."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
+class Smoothed:
+    """What a frame is to become."""
+
+    shot: Shot
+    maps: CurveMaps
+    copy: Copy
+    """The small copy that its luma is told from."""
+    luma: float
+    """Mean luma in [0, 1] under these maps."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
-    """A frame in time, without its pixels."""
+    """A frame in time, without its pixels, and what was estimated of it."""
 
     rank: int
     scene: int
     copy: Copy
     maps: CurveMaps | None
-    """Estimated, or None where the frame is none of those; then smoothed."""
-    luma: float = 0.0
+    """None where the frame is none of those that are estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mean:
+    """A frame in time, and the mean of the maps around it."""
+
+    rank: int
+    scene: int
+    copy: Copy
+    maps: CurveMaps
+    fitted: CurveMaps
+    """The same, of the size of the copy."""
+    luma: float
     """Under these maps."""
 
 
@@ -104,9 +128,7 @@ class _Timed(Protocol):
 T = TypeVar("T", bound=_Timed)
 
 
-def smoothed(
-    shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range
-) -> Iterator[tuple[Shot, CurveMaps]]:
+def smoothed(shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range) -> Iterator[Smoothed]:
     """The shots whose rank is in `wanted`, each with its smoothed maps, in order.
 
     `shots`: these and `window.context` more on either side, as far as there are any. Of frames, only the next
@@ -125,8 +147,10 @@ def smoothed(
 
     around = range(wanted.start - window.light_reach, wanted.stop + window.light_reach)
     means = (_mean(*each, window, estimator) for each in _windows(places(), window.reach, around))
-    for place, near in _windows(means, window.light_reach, wanted):
-        yield kept.pop(place.rank), _steadied(place, near, window, estimator)
+    for mean, near in _windows(means, window.light_reach, wanted):
+        gain = _steadying(mean, near, window, estimator)
+        luma = mean.luma if gain == 1 else estimator.luma(mean.copy, mean.fitted.scaled(gain))
+        yield Smoothed(kept.pop(mean.rank), mean.maps.scaled(gain), mean.copy, luma)
 
 
 def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T, list[T]]]:
@@ -149,7 +173,7 @@ def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T
     yield from ready(float("inf"))
 
 
-def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> _Place:
+def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> _Mean:
     """The place with the weighted mean of the maps around it."""
     samples = [(window.reach + 1 - abs(other.rank - place.rank), other.maps) for other in near if other.maps]
     total = sum(weight for weight, _ in samples)
@@ -160,27 +184,25 @@ def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimato
             mean.add_(maps, alpha=weight / total)
         passes.append(mean)
     maps = CurveMaps(tuple(passes), samples[0][1].factor)
-    luma = estimator.luma(place.copy, maps) if window.light_reach else 0.0
-    return _Place(place.rank, place.scene, place.copy, maps, luma)
+    fitted = maps.fitted(*place.copy.shape[:2])
+    return _Mean(place.rank, place.scene, place.copy, maps, fitted, estimator.luma(place.copy, fitted))
 
 
-def _steadied(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> CurveMaps:
-    """The maps of a place, scaled so that its luma comes near that of the frames around it."""
-    assert place.maps is not None
+def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estimator) -> float:
+    """What to scale the maps of a frame by so that its luma comes near that of the frames around it."""
     if not window.light_reach:
-        return place.maps
-    weights = [window.light_reach + 1 - abs(other.rank - place.rank) for other in near]
+        return 1.0
+    weights = [window.light_reach + 1 - abs(other.rank - mean.rank) for other in near]
     around = sum(weight * other.luma for weight, other in zip(weights, near, strict=True)) / sum(weights)
-    change = window.steadiness * log(max(around, DARK) / max(place.luma, DARK))
-    wanted = place.luma * exp(min(max(change, -LARGEST_STEP), LARGEST_STEP))
-    return place.maps.scaled(_gain(place, place.maps, wanted, estimator))
+    change = window.steadiness * log(max(around, DARK) / max(mean.luma, DARK))
+    return _gain(mean, mean.luma * exp(min(max(change, -LARGEST_STEP), LARGEST_STEP)), estimator)
 
 
-def _gain(place: _Place, maps: CurveMaps, wanted: float, estimator: Estimator) -> float:
+def _gain(mean: _Mean, wanted: float, estimator: Estimator) -> float:
     """What to scale the maps by so that the luma is `wanted`: three steps of the secant method."""
-    before, luma_before, gain = 1.0, place.luma, 1.05 if wanted > place.luma else 0.95
+    before, luma_before, gain = 1.0, mean.luma, 1.05 if wanted > mean.luma else 0.95
     for _ in range(3):
-        luma = estimator.luma(place.copy, maps.scaled(gain))
+        luma = estimator.luma(mean.copy, mean.fitted.scaled(gain))
         if abs(luma - luma_before) < LEAST_STEP:  # arrived, or the maps do nothing here
             return before
         slope = (gain - before) / (luma - luma_before)
