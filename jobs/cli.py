@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from jobs import enhance, evaluate, export, images, train, videos
+from jobs import benchmark, enhance, evaluate, export, images, train, videos
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError
 
 JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -18,6 +18,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (train.TrainConfig, train.run),
     "evaluate": (evaluate.EvaluateConfig, evaluate.run),
     "export": (export.ExportConfig, export.run),
+    "benchmark": (benchmark.BenchmarkConfig, benchmark.run),
 }
 GO_ON = ("images", "videos", "enhance", "train")  # where they were, when they are run again; the others start over
 WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command line

@@ -67,7 +67,7 @@ def _report(
 def _estimate(plan: Plan, noun: str, tried: Callable[[Sequence[Record]], list[_Trial]], workers: int) -> list[str]:
     """Time a few files, spread over the range of sizes, and scale their seconds by bytes."""
     use_one_core()
-    samples = _spread(sorted(plan.records, key=lambda record: record.size_bytes))
+    samples = spread(sorted(plan.records, key=lambda record: record.size_bytes), SAMPLES)
     trials = tried(samples)
     well = [trial for trial in trials if not trial.problem]
     lines = [f"  {trial.problem}" for trial in trials if trial.problem]
@@ -142,9 +142,9 @@ def whole_s(
     return each_seen_s * sum(seen(segment) for segment in segments) + each_written_s * frames
 
 
-def _spread(records: Sequence[Record]) -> list[Record]:
-    """At most SAMPLES records at regular ranks."""
-    count = min(SAMPLES, len(records))
+def spread(records: Sequence[Record], most: int) -> list[Record]:
+    """At most so many records, at regular ranks."""
+    count = min(most, len(records))
     return [records[(2 * rank + 1) * len(records) // (2 * count)] for rank in range(count)]
 
 

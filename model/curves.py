@@ -26,9 +26,9 @@ def apply_curve(image_BCHW: Tensor, maps_BKMHW: Tensor, iterations: int) -> Tens
     if not 0 <= iterations <= MAX_ITERATIONS:
         raise ValueError(f"iterations is {iterations}; it must be between 0 and {MAX_ITERATIONS}")
     x = image_BCHW
-    last = maps_BKMHW.shape[1] - 1
+    maps = maps_BKMHW.unbind(1)  # all at once: their gradients are put together once
     for step in range(iterations):
-        x = x + maps_BKMHW[:, min(step, last)] * (x * x - x)
+        x = x + maps[min(step, len(maps) - 1)] * (x * x - x)
     return x
 
 

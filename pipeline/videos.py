@@ -116,7 +116,7 @@ class Inspect:
             raise Damaged(
                 f"cut short, its last {info.missing_s:.1f} s are not there; --on-damage keep takes what there is"
             )
-        _encoding(record, info, self.settings)
+        encoding_of(record, info, self.settings)
         return info, cut(info, self.settings.frames_per_segment)
 
 
@@ -162,7 +162,7 @@ class EnhanceSegment:
         if found is not None:
             return found
         clock, lumas, corrupt, scaled = Clock(), [], 0, 0
-        encoding = _encoding(record, info, self.settings)
+        encoding = encoding_of(record, info, self.settings)
         with self.storage.writing(url, partial(clock, "seconds_write")) as path:
             with (
                 self.storage.open(record.source, partial(clock, "seconds_read")) as source,
@@ -218,7 +218,7 @@ class JoinSegments:
 
         Raises Damaged (not one frame, or segments that do not belong together) and what `Storage` raises.
         """
-        encoding = _encoding(record, info, self.settings)
+        encoding = encoding_of(record, info, self.settings)
         held = [(url, result) for url, result in zip(urls, results, strict=True) if result.pts]
         _describe(outcome, [result for _, result in held])
         outcome.notes += _notes(info, results) + encoding.notes
@@ -269,7 +269,7 @@ class VideoSteps:
         return outcome
 
 
-def _encoding(record: Record, info: VideoInfo, settings: VideoSettings) -> Encoding:
+def encoding_of(record: Record, info: VideoInfo, settings: VideoSettings) -> Encoding:
     return choose(info, settings.encode, muxer_of(record.destination), settings.hdr)
 
 

@@ -1,0 +1,190 @@
+"""How fast nightlift is on this machine: `nightlift benchmark`, or `python -m jobs.benchmark` from a checkout."""
+
+import json
+import logging
+import os
+import platform
+import posixpath
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import tyro
+from llvmlite.binding import get_host_cpu_name
+from tyro.conf import arg
+
+from jobs.benchmarks.inside import measure_curves, measure_networks
+from jobs.benchmarks.media import night_clip, night_jpeg
+from jobs.benchmarks.memory import measure_memory
+from jobs.benchmarks.on_ray import measure_ray
+from jobs.benchmarks.photos import measure_photo, measure_small_photos
+from jobs.benchmarks.rows import Section
+from jobs.benchmarks.training import measure_training
+from jobs.benchmarks.videos import measure_video
+from jobs.bulk import BulkJob
+from jobs.dry_run import spread
+from jobs.enhance import EnhanceConfig
+from jobs.flags import check_ranges
+from jobs.images import PhotoJob
+from jobs.videos import VideoJob
+from pipeline.errors import NightliftError
+from pipeline.plan import Plan, check_found
+from pipeline.records import Record
+from pipeline.storage import Storage, shown
+
+log = logging.getLogger("nightlift")
+
+Part = Literal["photos", "memory", "inside", "videos", "ray", "training"]
+
+SAMPLES = 3  # files of each kind that are measured of SRC
+PACKAGES = "nightlift", "torch", "ray", "av", "pillow", "simplejpeg", "numba"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Measure this machine: the codec alone, every stage, the whole job, memory, Ray, training; on media made for it.
+
+    With SRC: a few of your own photos and videos, and how long all of them will take. Ratios from one run can be
+    trusted; times are those of a machine that does nothing else. The processor is measured, not GPUs. Nothing is
+    written but what --json names.
+    """
+
+    src: tyro.conf.Positional[Annotated[str | None, arg(metavar="SRC")]] = None
+    """A folder, a file, a quoted glob, or a URL (s3://, gs://, az://): what you want enhanced."""
+    only: tyro.conf.UseAppendAction[tuple[Part, ...]] = ()
+    """This part alone; may be given several times. Not with SRC."""
+    json: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write all numbers there as well, as JSON."""
+    quick: bool = False
+    """Small media, each once: for whether it works here, not for how fast."""
+    workers: Annotated[int | None, arg(metavar="INT")] = None
+    """Processes for the parts `ray` and `training`, and for the estimate. By default all cores of this machine."""
+    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
+    """fsspec options for buckets, such as '{"anon": true}'."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, workers=(1, None))
+
+    @property
+    def cores(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+
+def run(config: BenchmarkConfig) -> int:
+    """Measure and print. Returns the exit status; raises NightliftError."""
+    machine = describe_machine()
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    sections, estimates = [], []
+    if config.src is None:
+        for section in _made(config):
+            print(f"\n{section.table()}", flush=True)
+            sections.append(section)
+    else:
+        with TemporaryDirectory(prefix="nightlift-") as folder:
+            for job, plan in _plans(config, folder):
+                for section in _sampled(job, plan, Path(folder), 1 if config.quick else 3):
+                    print(f"\n{section.table()}", flush=True)
+                    sections.append(section)
+                estimates.append(job.dry_run(plan))
+                print(f"\n{estimates[-1]}", flush=True)
+    if config.json is not None:
+        told: dict[str, Any] = {"machine": machine, "sections": [section.as_json() for section in sections]}
+        config.json.write_text(json.dumps(told | {"estimates": estimates}, indent=1) + "\n")
+        log.info("written: %s", config.json)
+    return 0
+
+
+def describe_machine() -> Mapping[str, str]:
+    """What a number depends on."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": get_host_cpu_name(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _made(config: BenchmarkConfig) -> Iterator[Section]:
+    """On media that are made here."""
+    rounds, cores = (1, config.cores) if config.quick else (7, config.cores)
+    large = (800, 600) if config.quick else (4000, 3000)
+    parts: Mapping[Part, Sequence[Callable[[], Section]]] = {
+        "photos": (lambda: _made_photo(large, rounds), lambda: measure_small_photos(rounds)),
+        "memory": (lambda: measure_memory(_large_sizes(config.quick)),),
+        "inside": (lambda: measure_curves(rounds, large), lambda: measure_networks(rounds)),
+        "videos": (lambda: _made_video(config.quick),),
+        "ray": (lambda: measure_ray(cores, *((40, 4, large) if config.quick else (2000, 60, large))),),
+        "training": (lambda: measure_training(cores, *((1, 2, 32) if config.quick else (3, 8, 256))),),
+    }
+    for part, measures in parts.items():
+        if not config.only or part in config.only:
+            log.info("measuring %s", part)
+            yield from (measure() for measure in measures)
+
+
+def _large_sizes(quick: bool) -> Mapping[str, tuple[int, int]]:
+    return {"1 megapixel": (1250, 800)} if quick else {"24 megapixels": (6000, 4000), "200 megapixels": (25000, 8000)}
+
+
+def _made_photo(size: tuple[int, int], rounds: int) -> Section:
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        path = Path(folder) / "night.jpg"
+        path.write_bytes(night_jpeg(*size))
+        return measure_photo(path, "made for this", rounds)
+
+
+def _made_video(quick: bool) -> Section:
+    width, height, frames, rounds = (320, 180, 12, 1) if quick else (1920, 1080, 100, 2)
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        path = Path(folder) / "night.mp4"
+        night_clip(path, width, height, frames)
+        return measure_video(path, "made for this", frames, rounds)
+
+
+def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
+    """What there is at SRC. Raises what planning raises."""
+    assert config.src is not None
+    flags = {"workers": config.workers, "storage_options": config.storage_options}
+    enhance = EnhanceConfig(src=config.src, dst=str(Path(folder) / "out"), **flags)  # type: ignore[arg-type]
+    checkpoint = enhance.checkpoint()
+    log.info("listing %s", shown(config.src))
+    jobs: list[BulkJob] = [job.of(enhance, checkpoint) for job in (PhotoJob, VideoJob)]
+    plans = [job.plan() for job in jobs]
+    check_found(config.src, plans, "photos or videos")
+    return [(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.records]
+
+
+def _sampled(job: BulkJob, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:
+    """A few files of a kind, of small to large ones, copied here first."""
+    for record in spread(sorted(plan.records, key=lambda record: record.size_bytes), SAMPLES):
+        name = posixpath.basename(shown(record.source))
+        log.info("measuring %s", name)
+        try:
+            path = _copied(job.storage, record, folder)
+            if isinstance(job, PhotoJob):
+                yield measure_photo(path, name, rounds)
+            else:
+                yield measure_video(path, name, 24 if rounds == 1 else 100, min(rounds, 2))
+        except NightliftError as error:
+            log.info("left out: %s", error)
+
+
+def _copied(storage: Storage, record: Record, folder: Path) -> Path:
+    path = folder / f"sample{Path(shown(record.source)).suffix}"
+    with storage.open(record.source) as source, path.open("wb") as file:
+        while piece := source.read(1 << 20):
+            file.write(piece)
+    return path
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["benchmark", *sys.argv[1:]]))

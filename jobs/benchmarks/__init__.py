@@ -1,0 +1,1 @@
+"""What `nightlift benchmark` measures, a file for each part of it."""

@@ -1,0 +1,46 @@
+"""A photo's codec alone: what an enhanced photo is compared with."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+import simplejpeg
+from PIL import Image
+
+from pipeline.images import decode, encode
+
+SUBSAMPLING = {"4:4:4": "444", "4:2:2": "422", "4:2:0": "420"}
+
+
+def round_trip(data: bytes) -> Callable[[], object]:
+    """Decodes and encodes the file again: a JPEG by the shortest way into libjpeg-turbo, in its own quality."""
+    photo = decode(data, max_pixels=1 << 40)
+    coding = photo.coding
+    if photo.format != "jpeg" or not coding.quantisation or coding.progressive:
+        return lambda: encode(decode(data, max_pixels=1 << 40), photo.format, quality=None)
+    quality = _quality(coding.quantisation[0])
+    grey = photo.frames[0].pixels.shape[2] == 1
+    space = "GRAY" if grey else "RGB"
+    sampling = "Gray" if grey else SUBSAMPLING[coding.sampling or "4:4:4"]
+
+    def again() -> object:
+        pixels = simplejpeg.decode_jpeg(data, colorspace=space)
+        return simplejpeg.encode_jpeg(pixels, quality, colorspace=space, colorsubsampling=sampling)
+
+    return again
+
+
+def _quality(table: tuple[int, ...]) -> int:
+    """libjpeg's number for the tables that are nearest to this one of luminance."""
+    return min(range(1, 101), key=lambda quality: abs(_coarseness(quality) - sum(table)))
+
+
+@lru_cache(128)
+def _coarseness(quality: int) -> int:
+    """The sum of the table that libjpeg makes for a quality."""
+    buffer = BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as image:
+        tables: dict[int, Any] = getattr(image, "quantization", {})
+        return sum(tables[0])

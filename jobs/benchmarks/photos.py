@@ -1,0 +1,108 @@
+"""Photos, one core: the whole job against the codec alone, its stages, small photos."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from jobs.benchmarks.codecs import round_trip
+from jobs.benchmarks.media import night_jpeg
+from jobs.benchmarks.rows import Row, Section, stage_rows
+from jobs.benchmarks.timing import side_by_side
+from model import DEFAULT_WEIGHTS, Checkpoint, apply_curve, build, load
+from model.dce_net import PUBLISHED_DCE
+from pipeline.errors import NightliftError
+from pipeline.images import decode, encode
+from pipeline.memory import use_one_core
+from pipeline.photos import Development, PhotoSettings, PhotoSteps
+from pipeline.records import Record
+from pipeline.storage import Storage
+
+STAGES = ("read", "decode", "enhance", "encode", "write")
+
+
+def measure_photo(path: Path, name: str, rounds: int) -> Section:
+    """Both shipped networks at their default settings, from file to file. Raises NightliftError where it fails."""
+    use_one_core()
+    data = path.read_bytes()
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        jobs = _jobs(path, Path(folder))
+        fastest = side_by_side({"codec": round_trip(data), **jobs}, rounds)
+    outcome = jobs["dce"].outcome
+    megapixels = outcome.width_px * outcome.height_px * outcome.frames / 1e6
+    rows = [Row("codec alone: decode and encode", 1e3 * fastest["codec"], "ms")]
+    for variant, job in jobs.items():
+        rows += [
+            *stage_rows(f"{variant}: ", {stage: getattr(job.outcome, f"seconds_{stage}") for stage in STAGES}),
+            Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
+            Row(f"{variant}: whole, of the codec alone", fastest[variant] / fastest["codec"], "times"),
+            Row(f"{variant}: photos", 1 / fastest[variant], "a second and core"),
+            Row(f"{variant}: megapixels", megapixels / fastest[variant], "a second and core"),
+        ]
+    size = f"{outcome.width_px}x{outcome.height_px}, {len(data) / 1e6:.2f} MB"
+    return Section(f"photo {name} ({size})", rows)
+
+
+class PhotoJob:
+    """Everything that becomes of one photo, again and again; `outcome` is that of the fastest time."""
+
+    def __init__(self, checkpoint: Checkpoint, path: Path, folder: Path) -> None:
+        settings = PhotoSettings(estimate_size=checkpoint.estimate_size)
+        self._steps = PhotoSteps.of(Storage(), settings, checkpoint)
+        self._record = record_of(path, folder / f"enhanced-{path.name}")
+        self._fastest_s = float("inf")
+
+    def __call__(self) -> None:
+        start = time.perf_counter()
+        outcome = self._steps(Development.of(self._record)).outcome
+        if outcome.outcome != "done":
+            raise NightliftError(outcome.message)
+        elapsed_s = time.perf_counter() - start
+        if elapsed_s < self._fastest_s:
+            self._fastest_s, self.outcome = elapsed_s, outcome
+
+
+def _jobs(path: Path, folder: Path) -> dict[str, PhotoJob]:
+    """By variant."""
+    return {variant: PhotoJob(load(weights), path, folder) for variant, weights in DEFAULT_WEIGHTS.items()}
+
+
+def record_of(source: Path, destination: Path) -> Record:
+    size_bytes = source.stat().st_size
+    return Record(source=str(source), version="", size_bytes=size_bytes, destination=str(destination))
+
+
+def measure_small_photos(rounds: int, size: tuple[int, int] = (600, 400)) -> Section:
+    """Against the original way: the published network in float32, at full size."""
+    use_one_core()
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        path = Path(folder) / "small.jpg"
+        path.write_bytes(night_jpeg(*size))
+        ours = _jobs(path, Path(folder))
+        original = Original(path.read_bytes())
+        fastest = side_by_side({"original": original, **ours}, rounds)
+    rows = [Row("original network at full size, codec included", 1e3 * fastest["original"], "ms")]
+    for variant in ours:
+        rows += [
+            Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
+            Row(f"{variant}: photos, of the original's", fastest["original"] / fastest[variant], "times"),
+        ]
+    return Section(f"small photos ({size[0]}x{size[1]})", rows)
+
+
+class Original:
+    """The published network as it was published, with random weights."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._network = build(PUBLISHED_DCE).eval()
+
+    @torch.inference_mode()
+    def __call__(self) -> bytes:
+        photo = decode(self._data, max_pixels=1 << 40)
+        x_BCHW = torch.from_numpy(np.array(photo.frames[0].pixels)).permute(2, 0, 1)[None].contiguous() / 255
+        enhanced_BCHW = apply_curve(x_BCHW, self._network(x_BCHW), 8)
+        photo.frames[0].pixels[:] = (enhanced_BCHW[0] * 255).round().byte().permute(1, 2, 0).numpy()
+        return encode(photo, "jpeg", quality=None)[0]

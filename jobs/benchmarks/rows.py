@@ -1,0 +1,41 @@
+"""What was measured: rows of a table and of JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number."""
+
+    name: str
+    value: float
+    unit: str
+    """ms, s, MB, images/s, ... `times`: the ratio to something, which the name tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Numbers that belong together."""
+
+    title: str
+    rows: Sequence[Row]
+
+    def table(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        lines = [f"  {row.name:<{width}}  {_shown(row.value):>9} {row.unit}" for row in self.rows]
+        return "\n".join([self.title, *lines])
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stage_rows(prefix: str, seconds: dict[str, float]) -> list[Row]:
+    """`seconds`: by stage."""
+    return [Row(f"{prefix}{stage}", 1e3 * each_s, "ms") for stage, each_s in seconds.items()]
+
+
+def _shown(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
