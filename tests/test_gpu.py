@@ -1,0 +1,51 @@
+"""The kernel of GPUs against the readable reference: on a GPU where there is one, else by Triton's interpreter."""
+
+import os
+
+import pytest
+import torch
+
+from model.curves import apply_curve, upsample
+
+HERE = "cuda" if torch.cuda.is_available() else "cpu"
+if HERE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernel is defined
+pytest.importorskip("triton", reason="Triton has no build for this system")
+
+from model.gpu import lift  # noqa: E402
+
+
+@pytest.mark.parametrize("factor", [1, 2, 5, 16, 700])
+@pytest.mark.parametrize("size", [(31, 47), (1, 1), (2, 600), (64, 20)])
+@pytest.mark.parametrize("map_channels", [1, 3])
+def test_the_kernel_equals_the_reference(factor: int, size: tuple[int, int], map_channels: int) -> None:
+    _compare(size, 3, [(8, map_channels)], factor, 8, 255)
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 8, 16])
+@pytest.mark.parametrize("maps", [[(1, 1)], [(8, 3)], [(8, 1), (3, 1)]])
+@pytest.mark.parametrize("top", [255, 65535])
+def test_any_number_of_steps_maps_and_passes(iterations: int, maps: list[tuple[int, int]], top: int) -> None:
+    _compare((33, 50), 3, maps, 4, iterations, top)
+
+
+def test_grey() -> None:
+    _compare((33, 50), 1, [(8, 1)], 4, 8, 255)
+
+
+def _compare(
+    size: tuple[int, int], channels: int, maps: list[tuple[int, int]], factor: int, iterations: int, top: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    dtype = torch.uint8 if top == 255 else torch.int32
+    image = torch.randint(0, top + 1, (*size, channels), generator=generator, dtype=dtype)
+    small = [-(-side // factor) for side in size]
+    passes = [torch.rand((*each, *small), generator=generator) * 2 - 1 for each in maps]
+    x = image.permute(2, 0, 1)[None].float() / top
+    for each in passes:
+        x = apply_curve(x, upsample(each[None], factor, slice(0, size[0]), size[1]), iterations)
+    enhanced = lift(image.to(HERE), [each.to(HERE) for each in passes], factor, iterations, float(top)).cpu()
+    difference = (enhanced.int() - (x * top).round().clamp(0, top)[0].permute(1, 2, 0).int()).abs()
+    assert enhanced.dtype == dtype
+    assert difference.max() <= (1 if top == 255 else 4)  # of 65535: sixteen steps double what is rounded otherwise
+    assert (difference > 0).float().mean() < (0.001 if top == 255 else 0.1)
