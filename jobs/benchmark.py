@@ -32,7 +32,7 @@ from jobs.enhance import EnhanceConfig
 from jobs.flags import check_ranges
 from jobs.images import PhotoJob
 from jobs.videos import VideoJob
-from pipeline.errors import NightliftError
+from pipeline.errors import NightliftError, UsageError
 from pipeline.plan import Plan, check_found
 from pipeline.records import Record
 from pipeline.storage import Storage, shown
@@ -69,6 +69,10 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, workers=(1, None))
+        if self.src is not None and self.only:
+            raise UsageError("--only: there are no such parts of SRC; leave out one of the two")
+        if self.json is not None and not self.json.absolute().parent.is_dir():
+            raise UsageError(f"--json {self.json}: there is no folder {self.json.absolute().parent}")
 
     @property
     def cores(self) -> int:
@@ -157,7 +161,7 @@ def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
     log.info("listing %s", shown(config.src))
     jobs: list[BulkJob] = [job.of(enhance, checkpoint) for job in (PhotoJob, VideoJob)]
     plans = [job.plan() for job in jobs]
-    check_found(config.src, plans, "photos or videos")
+    check_found(config.src, plans, "photo or video")
     return [(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.records]
 
 
