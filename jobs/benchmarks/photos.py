@@ -1,5 +1,6 @@
 """Photos, one core: the whole job against the codec alone, its stages, small photos."""
 
+import itertools
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,12 +52,13 @@ class PhotoJob:
     def __init__(self, checkpoint: Checkpoint, path: Path, folder: Path) -> None:
         settings = PhotoSettings(estimate_size=checkpoint.estimate_size)
         self._steps = PhotoSteps.of(Storage(), settings, checkpoint)
-        self._record = record_of(path, folder / f"enhanced-{path.name}")
+        # to a file of its own each time: to take the place of a file can take a disk longer than to write one
+        self._records = (record_of(path, folder / f"{count}-{path.name}") for count in itertools.count())
         self._fastest_s = float("inf")
 
     def __call__(self) -> None:
-        start = time.perf_counter()
-        outcome = self._steps(Development.of(self._record)).outcome
+        record, start = next(self._records), time.perf_counter()
+        outcome = self._steps(Development.of(record)).outcome
         if outcome.outcome != "done":
             raise NightliftError(outcome.message)
         elapsed_s = time.perf_counter() - start
@@ -66,7 +68,11 @@ class PhotoJob:
 
 def _jobs(path: Path, folder: Path) -> dict[str, PhotoJob]:
     """By variant."""
-    return {variant: PhotoJob(load(weights), path, folder) for variant, weights in DEFAULT_WEIGHTS.items()}
+    jobs: dict[str, PhotoJob] = {}
+    for variant, weights in DEFAULT_WEIGHTS.items():
+        (folder / variant).mkdir()
+        jobs[variant] = PhotoJob(load(weights), path, folder / variant)
+    return jobs
 
 
 def record_of(source: Path, destination: Path) -> Record:
