@@ -12,7 +12,7 @@ Ray's object store, where every worker of the training finds every picture.
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -27,7 +27,7 @@ from ray.exceptions import RayError, RayTaskError
 from model import Checkpoint
 from pipeline.attempts import Attempts
 from pipeline.errors import ClusterError
-from pipeline.memory import use_one_core
+from pipeline.memory import keep_freed_memory, use_one_core
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
@@ -135,12 +135,12 @@ class Watched(Generic[Work]):
         self.step: Callable[[Work], Work] = step
         self.attempts = attempts
 
-    def __call__(self, works: Sequence[Work]) -> list[Work]:
+    def __call__(self, works: Sequence[Work]) -> Iterator[Work]:
         block = f"block of {works[0].record.source}"
         again = ray.get(self.attempts.begin.remote(block)) > 1
-        done = [self._watched(work) if again else self.step(work) for work in works]
+        for work in works:
+            yield self._watched(work) if again else self.step(work)
         self.attempts.finish.remote(block)
-        return done
 
     def _watched(self, work: Work) -> Work:
         source = work.record.source
@@ -167,18 +167,21 @@ class DecodeTask:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), attempts)
 
-    def __call__(self, batch: Batch) -> Batch:
-        return _objects(self.decode(_works(batch)))
+    def __call__(self, batch: Batch) -> Iterator[Batch]:
+        keep_freed_memory()
+        for work in self.decode(_works(batch)):
+            yield _objects([work])  # one by one: Ray Data makes blocks of them that are not too large
 
 
 class EnhanceWorker:
     """The network alone, on a GPU where there is one."""
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
+        keep_freed_memory()
         self.enhance = Watched(Enhance(flow.checkpoint, flow.settings, flow.device), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
-        return _objects(self.enhance(batch["work"]))
+        return _objects(list(self.enhance(batch["work"])))
 
 
 class EncodeTask:
@@ -186,6 +189,7 @@ class EncodeTask:
         self.encode = Watched(EncodeAndWrite(flow.storage, flow.settings), attempts)
 
     def __call__(self, batch: Batch) -> Batch:
+        keep_freed_memory()
         return _outcomes(self.encode(batch["work"]))
 
 
@@ -196,8 +200,8 @@ class PicturesTask:
         self.read = Watched(read, attempts)
 
     def __call__(self, batch: Batch) -> pa.Table:
-        rows = [reading.row() for reading in self.read([Reading.of(record) for record in records_of(batch)])]
-        return pa.Table.from_pylist(rows, schema=PICTURES_SCHEMA)
+        readings = [Reading.of(record) for record in records_of(batch)]
+        return pa.Table.from_pylist([each.row() for each in self.read(readings)], schema=PICTURES_SCHEMA)
 
 
 def _without_pixels(block: pa.Table) -> pa.Table:
@@ -251,7 +255,7 @@ def _objects(works: Sequence[Development]) -> Batch:
     return {"work": column}
 
 
-def _outcomes(works: Sequence[Development]) -> Batch:
+def _outcomes(works: Iterable[Development]) -> Batch:
     rows = [work.outcome.row() for work in works]
     return {name: [row[name] for row in rows] for name in rows[0]}
 

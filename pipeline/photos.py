@@ -148,6 +148,7 @@ class EncodeAndWrite:
                 work.outcome.bytes_out = len(data)
                 if work.original is None:
                     work.outcome.outcome = "done"
+            work.photo = work.original = None  # its outcome may wait for those of others
         return work
 
     def _encoded(self, work: Development, photo: Photo) -> bytes:

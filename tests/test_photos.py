@@ -37,6 +37,12 @@ def _run(record: Record, settings: PhotoSettings = PhotoSettings()) -> Outcome:
     return PhotoSteps.of(Storage(), settings, CHECKPOINT)(Development.of(record)).outcome
 
 
+def test_a_photo_that_is_written_is_let_go(tmp_path: Path) -> None:
+    """Its outcome waits for those of the other photos of its block."""
+    work = Development.of(_record(tmp_path, "a.png", _png(20)))
+    assert PhotoSteps.of(Storage(), PhotoSettings(), CHECKPOINT)(work).photo is None
+
+
 def test_a_photo_is_done_and_its_row_says_all(tmp_path: Path) -> None:
     record = _record(tmp_path, "a.png", _png(20))
     outcome = _run(record)
