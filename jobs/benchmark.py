@@ -83,24 +83,18 @@ def run(config: BenchmarkConfig) -> int:
     """Measure and print. Returns the exit status; raises NightliftError."""
     machine = describe_machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    sections, estimates = [], []
-    if config.src is None:
-        for section in _made(config):
-            print(f"\n{section.table()}", flush=True)
-            sections.append(section)
-    else:
-        with TemporaryDirectory(prefix="nightlift-") as folder:
-            for job, plan in _plans(config, folder):
-                for section in _sampled(job, plan, Path(folder), 1 if config.quick else 3):
-                    print(f"\n{section.table()}", flush=True)
-                    sections.append(section)
-                estimates.append(job.dry_run(plan))
-                print(f"\n{estimates[-1]}", flush=True)
+    told: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
+    for each in _made(config) if config.src is None else _of_source(config):
+        print(f"\n{each.table() if isinstance(each, Section) else each}", flush=True)
+        if isinstance(each, Section):
+            told["sections"].append(each.as_json())
+        else:
+            told["estimates"].append(each)
+        if config.json is not None:  # as far as it has come, whatever happens next
+            config.json.write_text(json.dumps(told, indent=1) + "\n")
     if config.json is not None:
-        told: dict[str, Any] = {"machine": machine, "sections": [section.as_json() for section in sections]}
-        config.json.write_text(json.dumps(told | {"estimates": estimates}, indent=1) + "\n")
         log.info("written: %s", config.json)
-    return 0
+    return 0 if told["sections"] else 1
 
 
 def describe_machine() -> Mapping[str, str]:
@@ -152,6 +146,14 @@ def _made_video(quick: bool) -> Section:
         return measure_video(path, "made for this", frames, rounds)
 
 
+def _of_source(config: BenchmarkConfig) -> Iterator[Section | str]:
+    """On a few of the files at SRC; then what is told of all of a kind."""
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        for job, plan in _plans(config, folder):
+            yield from _sampled(job, plan, Path(folder), 1 if config.quick else 3)
+            yield job.dry_run(plan)
+
+
 def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
     """What there is at SRC. Raises what planning raises."""
     assert config.src is not None
@@ -166,16 +168,16 @@ def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
 
 
 def _sampled(job: BulkJob, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:
-    """A few files of a kind, of small to large ones, copied here first."""
+    """A few files of a kind, of small to large ones, copied here first; those that fail are named."""
     for record in spread(sorted(plan.records, key=lambda record: record.size_bytes), SAMPLES):
         name = posixpath.basename(shown(record.source))
         log.info("measuring %s", name)
         try:
-            path = _copied(job.storage, record, folder)
+            path, extension = _copied(job.storage, record, folder), Path(record.destination).suffix
             if isinstance(job, PhotoJob):
-                yield measure_photo(path, name, rounds)
+                yield measure_photo(path, name, rounds, extension)
             else:
-                yield measure_video(path, name, 24 if rounds == 1 else 100, min(rounds, 2))
+                yield measure_video(path, name, 24 if rounds == 1 else 100, min(rounds, 2), extension)
         except NightliftError as error:
             log.info("left out: %s", error)
 

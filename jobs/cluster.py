@@ -17,8 +17,11 @@ log = logging.getLogger("nightlift")
 
 
 @contextmanager
-def ray_cluster(workers: int | None) -> Iterator[None]:
-    """An initialised Ray while the body runs; a local one has a core for each worker. Raises UsageError."""
+def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
+    """An initialised Ray while the body runs; a local one has a core for each worker. Raises UsageError.
+
+    `join`: the cluster that RAY_ADDRESS names, where it names one.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -27,7 +30,7 @@ def ray_cluster(workers: int | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = os.environ.get("RAY_ADDRESS")
+    address = os.environ.get("RAY_ADDRESS") if join else None
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     cores = max(workers or 0, os.cpu_count() or 1)
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")

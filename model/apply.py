@@ -6,12 +6,12 @@ of the image (W * C), L columns of maps.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.curves import steps_of
 from model.kernels import lift, lift_planes
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWxC
@@ -88,12 +88,7 @@ def apply_curves_to_planes(
 def _curves(passes: Sequence[Floats], iterations: int) -> tuple[Floats, npt.NDArray[np.int64]]:
     """All maps as `maps_HMKL`, and which of them each step takes."""
     maps_HMKL = np.ascontiguousarray(np.concatenate(passes).transpose(2, 1, 0, 3))
-    counts = [len(maps_KMHW) for maps_KMHW in passes]
-    firsts = accumulate(counts[:-1], initial=0)
-    steps = [
-        first + min(step, count - 1) for first, count in zip(firsts, counts, strict=True) for step in range(iterations)
-    ]
-    return maps_HMKL, np.array(steps, np.int64)
+    return maps_HMKL, np.array(steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations), np.int64)
 
 
 def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, Any]:

@@ -19,26 +19,36 @@ def reduce_pixels(image_HWC: npt.NDArray[Any], factor: int) -> npt.NDArray[np.fl
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
+    white = np.iinfo(image_HV.dtype).max
     reduced_HWC = np.empty((-(-height // factor), -(-width // factor), channels), np.float32)
-    _average(reduced_HWC, image_HV, factor, 1 / (factor**2 * np.iinfo(image_HV.dtype).max))
+    sums_V = np.empty(width * channels, np.uint32 if factor * white < 1 << 32 else np.uint64)
+    _average(reduced_HWC, sums_V, image_HV, factor, 1 / (factor**2 * white))
     return reduced_HWC
 
 
 @compiled
-def _average(reduced_HWC, image_HV, factor, scale):  # type: ignore[no-untyped-def]
+def _average(reduced_HWC, sums_V, image_HV, factor, scale):  # type: ignore[no-untyped-def]
+    """`sums_V`: room for the sums of each column of a row of boxes."""
     height, width, channels = reduced_HWC.shape
-    sums_V = np.empty(image_HV.shape[1], np.uint32)  # of a column of each row of boxes
-    bottom, last = len(image_HV) - 1, image_HV.shape[1] // channels - 1
+    columns = len(sums_V) // channels
     for y in range(height):
-        sums_V[:] = 0
-        for row in range(0, factor, 2):  # two at once, which halves the way to the sums and back
-            one_V = image_HV[min(y * factor + row, bottom)]
-            two_V, second = image_HV[min(y * factor + row + 1, bottom)], np.uint32(row + 1 < factor)
+        top, bottom = y * factor, min((y + 1) * factor, len(image_HV)) - 1
+        last_V = image_HV[bottom]
+        times = np.uint32(factor - (bottom - top))  # as many rows as that are like the last one
+        for v in range(len(sums_V)):
+            sums_V[v] = times * last_V[v]
+        for row in range(top, bottom - 1, 2):  # two at once, which halves the way to the sums and back
+            one_V, two_V = image_HV[row], image_HV[row + 1]
             for v in range(len(sums_V)):
-                sums_V[v] += one_V[v] + second * two_V[v]
+                sums_V[v] += np.uint32(one_V[v]) + np.uint32(two_V[v])
+        if (bottom - top) % 2:
+            one_V = image_HV[bottom - 1]
+            for v in range(len(sums_V)):
+                sums_V[v] += one_V[v]
         for x in range(width):
+            left, right = x * factor, min((x + 1) * factor, columns) - 1
             for c in range(channels):
-                total = 0
-                for column in range(x * factor, (x + 1) * factor):
-                    total += sums_V[min(column, last) * channels + c]
+                total = np.float64(factor - (right - left)) * np.float64(sums_V[right * channels + c])
+                for column in range(left, right):
+                    total += sums_V[column * channels + c]
                 reduced_HWC[y, x, c] = total * scale

@@ -10,6 +10,9 @@ boxes of factor x factor pixels, `upsample` is the bilinear way back, exact abou
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 
@@ -30,6 +33,16 @@ def apply_curve(image_BCHW: Tensor, maps_BKMHW: Tensor, iterations: int) -> Tens
     for step in range(iterations):
         x = x + maps[min(step, len(maps) - 1)] * (x * x - x)
     return x
+
+
+def steps_of(counts: Sequence[int], iterations: int) -> list[int]:
+    """Which of all maps of several passes each step takes, one pass after the other.
+
+    `counts`: maps of each pass. `iterations`: steps of each; those beyond its maps repeat its last one.
+    """
+    firsts = accumulate(counts[:-1], initial=0)
+    passes = zip(firsts, counts, strict=True)
+    return [first + min(step, count - 1) for first, count in passes for step in range(iterations)]
 
 
 def reduction_factor(height: int, width: int, estimate_size: int | None) -> int:

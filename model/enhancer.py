@@ -24,6 +24,7 @@ from model.precision import DTYPES, Precision, has_fast_bf16, settled
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
+GPU_BAND_PX = 1 << 26
 DENOISED_BAND_PX = 1 << 17  # likewise, where every band also takes HALO_PX rows above and below it
 # Pixels of reduced copies that the network sees at once, for about 1.6 kB of memory each. A core is fastest with
 # few that stay in its cache, a GPU with many.
@@ -125,20 +126,26 @@ class Enhancer:
         `in_place`: the image may be overwritten.
         """
         alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
-        if self.is_fused and alike and maps.factor > 1:
+        if maps.factor == 1 or self.look.denoise or not alike:
+            return self._applied(image, maps)
+        if self.device.type == "cpu":
             return apply_curves(image, _arrays(maps), maps.factor, self.look.iterations, in_place=in_place)
-        if self.device.type == "cuda" and alike and not self.look.denoise and _has_triton():
-            return self._applied_by_one_kernel(image, maps)
-        return self._applied(image, maps)
+        return self._applied_by_gpu(image, maps) if _has_triton() else self._applied(image, maps)
 
-    def _applied_by_one_kernel(self, image: Pixels, maps: CurveMaps) -> Pixels:
+    def _applied_by_gpu(self, image: Pixels, maps: CurveMaps) -> Pixels:
+        """By one kernel, in bands of rows that fit the GPU's memory."""
         from model.gpu import lift
 
         white = float(np.iinfo(image.dtype).max)
-        pixels = _tensor(image if image.dtype == np.uint8 else image.astype(np.int32)).to(self.device)
         passes = [maps_1KMHW[0] for maps_1KMHW in maps.passes]
-        enhanced: Pixels = lift(pixels, passes, maps.factor, self.look.iterations, white).cpu().numpy()
-        return enhanced.astype(image.dtype, copy=False)
+        rows = max(1, GPU_BAND_PX // image.shape[1])
+        enhanced = np.empty_like(image)
+        for top in range(0, image.shape[0], rows):
+            band = image[top : top + rows]
+            pixels = _tensor(band if band.dtype == np.uint8 else band.astype(np.int32)).to(self.device)
+            lifted = lift(pixels, passes, maps.factor, self.look.iterations, white, top)
+            enhanced[top : top + rows] = lifted.cpu().numpy()
+        return enhanced
 
     @property
     def is_fused(self) -> bool:

@@ -7,31 +7,30 @@ Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C chan
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from model.curves import steps_of
+
 BLOCK = 1024  # values of the image that one program of the kernel works at
 HALF = tl.constexpr(12582912.0)  # 1.5 * 2**23: a float32 of up to 16 bits that it is added to is rounded, half to even
 
 
-def lift(image_HWC: Tensor, passes: Sequence[Tensor], factor: int, iterations: int, white: float) -> Tensor:
-    """Apply curve maps to an image.
+def lift(
+    image_HWC: Tensor, passes: Sequence[Tensor], factor: int, iterations: int, white: float, top: int = 0
+) -> Tensor:
+    """Apply curve maps to an image, or to some rows of it, the first of which is `top`.
 
     `image_HWC`: uint8, or int32 for 16 bits, its values 0 to `white`. `passes`: for each pass of the enhancement
-    `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels, all on one GPU. `iterations`: steps
-    of each pass; those beyond its maps repeat the last one. Returns an image of the same shape and dtype.
+    `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels for H and W of the whole image, all
+    on one GPU. `iterations`: steps of each pass; those beyond its maps repeat the last one. Returns an image of the
+    same shape and dtype.
     """
     image_HWC, maps_KMHW = image_HWC.contiguous(), torch.cat(list(passes)).contiguous()
-    firsts = accumulate((len(maps) for maps in passes[:-1]), initial=0)
-    steps = [
-        first + min(step, len(maps) - 1)
-        for first, maps in zip(firsts, passes, strict=True)
-        for step in range(iterations)
-    ]
+    steps = steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations)
     enhanced_HWC = torch.empty_like(image_HWC)
     _lift[(triton.cdiv(image_HWC.numel(), BLOCK),)](
         image_HWC,
@@ -40,6 +39,7 @@ def lift(image_HWC: Tensor, passes: Sequence[Tensor], factor: int, iterations: i
         torch.tensor([*steps, 0], dtype=torch.int32, device=image_HWC.device),
         len(steps),
         image_HWC.numel(),
+        top,
         *image_HWC.shape[1:],
         *maps_KMHW.shape[1:],
         factor,
@@ -57,6 +57,7 @@ def _lift(  # type: ignore[no-untyped-def]
     steps,
     count,
     values,
+    top,
     width,
     channels,
     map_channels,
@@ -71,7 +72,7 @@ def _lift(  # type: ignore[no-untyped-def]
     pixel = value // channels
     channel = tl.minimum(value - pixel * channels, map_channels - 1)
     row = pixel // width
-    above, below, y = _between(row, factor, map_height)
+    above, below, y = _between(row + top, factor, map_height)
     left, right, x = _between(pixel - row * width, factor, map_width)
     lifted = tl.load(image + value, mask=inside, other=0).to(tl.float32) / white
     for step in range(count):

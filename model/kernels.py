@@ -1,4 +1,4 @@
-"""What happens at full size, fused, as loops that numba compiles for the CPU. `apply.py` and `reduced.py` call them.
+"""What happens at full size, fused, as loops that numba compiles for the CPU. `apply.py` calls them.
 
 What `curves.upsample` and `curves.apply_curve` do in torch, without full-size maps: the rows of the image that lie
 between two rows of maps are worked together, a tile of TILE pixels at a time, with the tile's part of those two rows in

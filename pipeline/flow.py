@@ -35,9 +35,10 @@ from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
 
 # A block is what a worker takes at a time, and what Ray Data spends 20 ms on: a few photos, or many small ones
 RECORDS_PER_BLOCK, BLOCK_BYTES = 32, 4_000_000
+DECODED_PER_BLOCK = 8  # photos whose pixels travel together
 BLOCKS_IN_FLIGHT = 4  # of a worker: Ray Data looks ten times a second whether one is needed
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
-OUTCOMES_BLOCK_BYTES = 1 << 27  # never reached: all outcomes of a block are handed on together
+UNDIVIDED_BYTES = 1 << 50  # never reached: what a task gives stays together, the same whenever the task is repeated
 PICTURES_BLOCK_BYTES = 1 << 20  # a block of pictures: what is fetched for one of them, from elsewhere or from disk
 ATTEMPTS = 2  # at a photo whose worker dies; then it is named, and the job goes on without it
 
@@ -65,8 +66,8 @@ class PhotoFlow:
         each of its photos is watched, and one at which workers died `ATTEMPTS` times is left out, as failed with the
         code `worker_died`.
         """
-        configure_ray_data(block_bytes=OUTCOMES_BLOCK_BYTES)
-        blocks = blocks_of(records, self.workers)
+        configure_ray_data(block_bytes=UNDIVIDED_BYTES)
+        blocks = blocks_of(records, self.workers, RECORDS_PER_BLOCK if self.topology == "fused" else DECODED_PER_BLOCK)
         pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=BLOCKS_IN_FLIGHT)
         graph = self._fused if self.topology == "fused" else self._split
         outcomes = graph(dataset_of(blocks), pool, _new_attempts())
@@ -78,7 +79,7 @@ class PhotoFlow:
         return records.map_batches(
             FusedWorker,
             fn_constructor_args=(self, attempts),
-            batch_size=RECORDS_PER_BLOCK if self._gpus_of_a_worker else None,  # None: a block; GPUs ask for a number
+            batch_size=1 if self._gpus_of_a_worker else None,  # None: a block; Ray Data asks for a number with GPUs
             num_cpus=1,
             num_gpus=self._gpus_of_a_worker,
             compute=pool,
@@ -136,19 +137,25 @@ class Watched(Generic[Work]):
         self.attempts = attempts
 
     def __call__(self, works: Sequence[Work]) -> Iterator[Work]:
-        block = f"block of {works[0].record.source}"
+        block = self._name(f"block of {works[0].record.source}")
         again = ray.get(self.attempts.begin.remote(block)) > 1
         for work in works:
             yield self._watched(work) if again else self.step(work)
         self.attempts.finish.remote(block)
 
     def _watched(self, work: Work) -> Work:
-        source = work.record.source
-        count = ray.get(self.attempts.begin.remote(source))
-        done = self.step(work) if count <= ATTEMPTS else _lost(type(work).of(work.record))
-        done.outcome.attempts = max(done.outcome.attempts, min(count, ATTEMPTS))
-        self.attempts.finish.remote(source)
+        name = self._name(work.record.source)
+        count = ray.get(self.attempts.begin.remote(name))
+        if count > ATTEMPTS:  # and stays begun: other photos of the block may kill workers yet
+            return _lost(type(work).of(work.record))
+        done = self.step(work)
+        done.outcome.attempts = max(done.outcome.attempts, count)
+        self.attempts.finish.remote(name)
         return done
+
+    def _name(self, name: str) -> str:
+        """Each step counts for itself."""
+        return f"{type(self.step).__name__}: {name}"
 
 
 class FusedWorker:
@@ -167,10 +174,9 @@ class DecodeTask:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), attempts)
 
-    def __call__(self, batch: Batch) -> Iterator[Batch]:
+    def __call__(self, batch: Batch) -> Batch:
         keep_freed_memory()
-        for work in self.decode(_works(batch)):
-            yield _objects([work])  # one by one: Ray Data makes blocks of them that are not too large
+        return _objects(list(self.decode(_works(batch))))
 
 
 class EnhanceWorker:
@@ -221,9 +227,9 @@ def worker_died(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def blocks_of(records: Sequence[Record], workers: int) -> list[list[Record]]:
-    """Records in their order, as many as make a block: fewer where there is little to do, so that no worker idles."""
-    most = min(RECORDS_PER_BLOCK, max(1, -(-len(records) // (4 * workers))))
+def blocks_of(records: Sequence[Record], workers: int, most: int = RECORDS_PER_BLOCK) -> list[list[Record]]:
+    """Records in their order, up to `most` a block: fewer where there is little to do, so that no worker idles."""
+    most = min(most, max(1, -(-len(records) // (4 * workers))))
     blocks: list[list[Record]] = []
     room_bytes = 0
     for record in records:

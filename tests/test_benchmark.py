@@ -89,6 +89,12 @@ def test_the_codec_alone_writes_what_it_read(mode: str, options: dict[str, objec
     assert before == after
 
 
+def test_a_file_that_the_short_way_finds_fault_with_goes_the_long_one() -> None:
+    data = jpeg(landscape(200, 100))
+    coded, _ = round_trip(data[:-2] + bytes(8) + data[-2:])()  # type: ignore[misc]
+    assert decode(coded, max_pixels=1 << 20).format == "jpeg"
+
+
 def test_other_formats_go_through_our_own_codec() -> None:
     data = saved(landscape(40, 30), "png")
     coded, _ = round_trip(data)()  # type: ignore[misc]

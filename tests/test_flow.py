@@ -1,6 +1,9 @@
 """What the graphs of photos are made of: blocks, and the watch on workers that die."""
 
+from pathlib import Path
+
 import pytest
+import ray
 
 from pipeline.flow import ATTEMPTS, BLOCK_BYTES, RECORDS_PER_BLOCK, Watched, _new_attempts, blocks_of
 from pipeline.photos import Development
@@ -46,27 +49,45 @@ def _step(work: Development) -> Development:
     return work
 
 
+class _Done:
+    def __call__(self, work: Development) -> Development:
+        return _step(work)
+
+
 def test_a_block_that_is_done_at_once_is_not_watched(attempts: object) -> None:
     works = [Development.of(record) for record in _records(3)]
-    done = list(Watched(_step, attempts)(works))
+    done = list(Watched(_Done(), attempts)(works))
     assert [work.outcome.outcome for work in done] == ["done"] * 3
 
 
-def test_only_the_photo_at_which_workers_died_is_given_up(attempts: object) -> None:
-    class Killer:
-        def __call__(self, work: Development) -> Development:
-            if work.record.source.endswith("1.jpg"):
-                raise SystemExit  # as good as dead: nothing more is told
-            return _step(work)
+class Killer:
+    """A step at which workers die, at some photos."""
 
-    records = _records(3)
-    for _ in range(1 + ATTEMPTS):
+    def __call__(self, work: Development) -> Development:
+        if Path(work.record.source).stem in ("1", "3", "4"):
+            raise SystemExit  # as good as dead: nothing more is told
+        return _step(work)
+
+
+def test_only_the_photos_at_which_workers_died_are_given_up(attempts: object) -> None:
+    """However many there are in a block, each costs its own attempts, and the block one more that is not watched."""
+    records = _records(6)
+    for _ in range(1 + 3 * ATTEMPTS):
         with pytest.raises(SystemExit):
             list(Watched(Killer(), attempts)([Development.of(record) for record in records]))
     last = list(Watched(Killer(), attempts)([Development.of(record) for record in records]))
-    assert [(work.outcome.outcome, work.outcome.code) for work in last] == [
-        ("done", ""),
-        ("failed", "worker_died"),
-        ("done", ""),
-    ]
-    assert last[1].outcome.attempts == ATTEMPTS
+    assert [work.outcome.code for work in last] == ["", "worker_died", "", "worker_died", "worker_died", ""]
+    assert {work.outcome.attempts for work in last if work.outcome.code} == {ATTEMPTS}
+
+
+def test_one_step_does_not_count_for_another(attempts: object) -> None:
+    """In the split graph they work at one block side by side."""
+    records = [Development.of(record) for record in _records(3)]
+    begun = Watched(Killer(), attempts)(records)
+    next(begun)
+    assert list(Watched(_Done(), attempts)(records)) == records
+    with pytest.raises(SystemExit):
+        next(begun)
+    again = Watched(Killer(), attempts)(records)
+    assert next(again).outcome.attempts == 1
+    assert ray.get(attempts.begin.remote("Killer: block of /in/0.jpg")) == 3  # type: ignore[attr-defined]

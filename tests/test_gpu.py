@@ -2,9 +2,11 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 
+from model import Architecture, Checkpoint, Enhancer, build
 from model.curves import apply_curve, upsample
 
 HERE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,6 +29,21 @@ def test_the_kernel_equals_the_reference(factor: int, size: tuple[int, int], map
 @pytest.mark.parametrize("top", [255, 65535])
 def test_any_number_of_steps_maps_and_passes(iterations: int, maps: list[tuple[int, int]], top: int) -> None:
     _compare((33, 50), 3, maps, 4, iterations, top)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_enhancer_applies_it_in_bands(monkeypatch: pytest.MonkeyPatch, dtype: type, channels: int) -> None:
+    monkeypatch.setattr("model.enhancer.GPU_BAND_PX", 500)
+    torch.manual_seed(3)
+    checkpoint = Checkpoint(network=build(Architecture(map_channels=1)), estimate_size=32)
+    enhancer = Enhancer(checkpoint, estimate_size=32, device=HERE, precision="fp32")
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max // 3, (67, 90, channels), dtype)
+    maps = enhancer.estimate([image])[0].scaled(4)
+    applied, expected = enhancer._applied_by_gpu(image, maps), enhancer._applied(image, maps)
+    assert (applied.dtype, applied.shape) == (image.dtype, image.shape)
+    assert np.abs(applied.astype(int) - expected).max() <= (1 if dtype == np.uint8 else 4)
+    assert (applied != image).any()
 
 
 def test_grey() -> None:

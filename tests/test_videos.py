@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from jobs.videos import VideosConfig
 from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import Damaged, StorageError, Unreachable
 from pipeline.records import Outcome, Record
@@ -470,3 +471,11 @@ def test_a_picture_by_the_name_of_a_video_is_told(tmp_path: Path) -> None:
     outcome = _run(_record(tmp_path, "photo.mp4", buffer.getvalue()))
     assert (outcome.outcome, outcome.code) == ("failed", "not_media")
     assert "a picture" in outcome.message
+
+
+def test_every_second_frame_is_estimated_unless_frames_are_enhanced_each_for_itself() -> None:
+    flags = {"src": "in", "dst": "out"}
+    assert VideosConfig(**flags).window == Window(radius=8, every=2)
+    assert VideosConfig(**flags, smoothing=0).window == Window(radius=0, every=1, steadiness=0)
+    assert VideosConfig(**flags, smoothing=0, estimate_every=3).window.every == 3
+    assert VideosConfig(**flags, estimate_every=1).window.every == 1

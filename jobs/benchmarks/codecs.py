@@ -8,7 +8,7 @@ from typing import Any
 import simplejpeg
 from PIL import Image
 
-from pipeline.images import decode, encode
+from pipeline.images import FORMATS, decode, encode
 
 SUBSAMPLING = {"4:4:4": "444", "4:2:2": "422", "4:2:0": "420"}
 
@@ -17,8 +17,13 @@ def round_trip(data: bytes) -> Callable[[], object]:
     """Decodes and encodes the file again: a JPEG by the shortest way into libjpeg-turbo, in its own quality."""
     photo = decode(data, max_pixels=1 << 40)
     coding = photo.coding
+    written = photo.format if FORMATS[photo.format].writable else "jpeg"
+
+    def ours() -> object:
+        return encode(decode(data, max_pixels=1 << 40), written, quality=None)
+
     if photo.format != "jpeg" or not coding.quantisation or coding.progressive:
-        return lambda: encode(decode(data, max_pixels=1 << 40), photo.format, quality=None)
+        return ours
     quality = _quality(coding.quantisation[0])
     grey = photo.frames[0].pixels.shape[2] == 1
     space = "GRAY" if grey else "RGB"
@@ -28,6 +33,10 @@ def round_trip(data: bytes) -> Callable[[], object]:
         pixels = simplejpeg.decode_jpeg(data, colorspace=space)
         return simplejpeg.encode_jpeg(pixels, quality, colorspace=space, colorsubsampling=sampling)
 
+    try:
+        again()
+    except ValueError:  # it finds fault with the file, where Pillow gets over it
+        return ours
     return again
 
 

@@ -49,7 +49,7 @@ def _be_a_worker(path: Path) -> None:
 
     assert flow
     use_one_core()
-    job = PhotoJob(load(DEFAULT_WEIGHTS["dce"]), path, path.parent)
+    job = PhotoJob(load(DEFAULT_WEIGHTS["dce"]), path, path.parent, path.suffix)
     before_bytes = _peak_bytes()
     job()
     job()

@@ -11,6 +11,7 @@ from jobs.benchmarks.photos import STAGES, record_of
 from jobs.benchmarks.rows import Row, Section
 from jobs.cluster import ray_cluster
 from model import DEFAULT_WEIGHTS, Checkpoint, load
+from pipeline.errors import NightliftError
 from pipeline.memory import use_one_core
 from pipeline.photos import Development, PhotoSettings, PhotoSteps
 from pipeline.records import Outcome, Record
@@ -29,7 +30,7 @@ def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int
         larges = _written(Path(folder) / "large", large, large_size)
         pool_s, _ = _timed_pool(records, workers)
         started = time.monotonic()
-        with ray_cluster(workers):
+        with ray_cluster(workers, join=False):
             ray_up_s = time.monotonic() - started
             ray_s, first_s = _timed_flow(records, checkpoint, workers)
             one_s, _ = _timed_flow(larges, checkpoint, 1)
@@ -92,7 +93,13 @@ def _develop(record: Record) -> Outcome:
 
 
 def _span(outcomes: Sequence[Outcome], started: float) -> tuple[float, float]:
-    """From the beginning of the first photo to the end of the last, and from `started` to the former."""
+    """From the beginning of the first photo to the end of the last, and from `started` to the former.
+
+    Raises NightliftError where one was not done.
+    """
+    for outcome in outcomes:
+        if outcome.outcome != "done":
+            raise NightliftError(outcome.message)
     begun = [outcome.started_at.timestamp() for outcome in outcomes]
     ended = [
         at + sum(getattr(outcome, f"seconds_{stage}") for stage in STAGES)

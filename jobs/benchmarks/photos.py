@@ -10,7 +10,7 @@ import torch
 
 from jobs.benchmarks.codecs import round_trip
 from jobs.benchmarks.media import night_jpeg
-from jobs.benchmarks.rows import Row, Section, stage_rows
+from jobs.benchmarks.rows import Row, Section
 from jobs.benchmarks.timing import side_by_side
 from model import DEFAULT_WEIGHTS, Checkpoint, apply_curve, build, load
 from model.dce_net import PUBLISHED_DCE
@@ -24,36 +24,39 @@ from pipeline.storage import Storage
 STAGES = ("read", "decode", "enhance", "encode", "write")
 
 
-def measure_photo(path: Path, name: str, rounds: int) -> Section:
-    """Both shipped networks at their default settings, from file to file. Raises NightliftError where it fails."""
+def measure_photo(path: Path, title: str, rounds: int, extension: str | None = None) -> Section:
+    """Both shipped networks at their default settings, from file to file. Raises NightliftError where it fails.
+
+    `extension`: of what is written, where it is another than that of `path`.
+    """
     use_one_core()
     data = path.read_bytes()
     with TemporaryDirectory(prefix="nightlift-") as folder:
-        jobs = _jobs(path, Path(folder))
+        jobs = _jobs(path, Path(folder), extension or path.suffix)
         fastest = side_by_side({"codec": round_trip(data), **jobs}, rounds)
     outcome = jobs["dce"].outcome
     megapixels = outcome.width_px * outcome.height_px * outcome.frames / 1e6
     rows = [Row("codec alone: decode and encode", 1e3 * fastest["codec"], "ms")]
     for variant, job in jobs.items():
         rows += [
-            *stage_rows(f"{variant}: ", {stage: getattr(job.outcome, f"seconds_{stage}") for stage in STAGES}),
+            *(Row(f"{variant}: {stage}", 1e3 * getattr(job.outcome, f"seconds_{stage}"), "ms") for stage in STAGES),
             Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
             Row(f"{variant}: whole, of the codec alone", fastest[variant] / fastest["codec"], "times"),
             Row(f"{variant}: photos", 1 / fastest[variant], "a second and core"),
             Row(f"{variant}: megapixels", megapixels / fastest[variant], "a second and core"),
         ]
     size = f"{outcome.width_px}x{outcome.height_px}, {len(data) / 1e6:.2f} MB"
-    return Section(f"photo {name} ({size})", rows)
+    return Section(f"photo {title} ({size})", rows)
 
 
 class PhotoJob:
     """Everything that becomes of one photo, again and again; `outcome` is that of the fastest time."""
 
-    def __init__(self, checkpoint: Checkpoint, path: Path, folder: Path) -> None:
+    def __init__(self, checkpoint: Checkpoint, path: Path, folder: Path, extension: str) -> None:
         settings = PhotoSettings(estimate_size=checkpoint.estimate_size)
         self._steps = PhotoSteps.of(Storage(), settings, checkpoint)
         # to a file of its own each time: to take the place of a file can take a disk longer than to write one
-        self._records = (record_of(path, folder / f"{count}-{path.name}") for count in itertools.count())
+        self._records = (record_of(path, folder / f"{count}{extension}") for count in itertools.count())
         self._fastest_s = float("inf")
 
     def __call__(self) -> None:
@@ -66,12 +69,12 @@ class PhotoJob:
             self._fastest_s, self.outcome = elapsed_s, outcome
 
 
-def _jobs(path: Path, folder: Path) -> dict[str, PhotoJob]:
+def _jobs(path: Path, folder: Path, extension: str) -> dict[str, PhotoJob]:
     """By variant."""
     jobs: dict[str, PhotoJob] = {}
     for variant, weights in DEFAULT_WEIGHTS.items():
         (folder / variant).mkdir()
-        jobs[variant] = PhotoJob(load(weights), path, folder / variant)
+        jobs[variant] = PhotoJob(load(weights), path, folder / variant, extension)
     return jobs
 
 
@@ -86,7 +89,7 @@ def measure_small_photos(rounds: int, size: tuple[int, int] = (600, 400)) -> Sec
     with TemporaryDirectory(prefix="nightlift-") as folder:
         path = Path(folder) / "small.jpg"
         path.write_bytes(night_jpeg(*size))
-        ours = _jobs(path, Path(folder))
+        ours = _jobs(path, Path(folder), path.suffix)
         original = Original(path.read_bytes())
         fastest = side_by_side({"original": original, **ours}, rounds)
     rows = [Row("original network at full size, codec included", 1e3 * fastest["original"], "ms")]

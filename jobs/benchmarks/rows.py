@@ -31,11 +31,6 @@ class Section:
         return asdict(self)
 
 
-def stage_rows(prefix: str, seconds: dict[str, float]) -> list[Row]:
-    """`seconds`: by stage."""
-    return [Row(f"{prefix}{stage}", 1e3 * each_s, "ms") for stage, each_s in seconds.items()]
-
-
 def _shown(value: float) -> str:
     """Three digits that count."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -28,6 +28,6 @@ def side_by_side(
 
 
 def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
-    """What the function returns in a process of its own, with nothing of this one's memory or settings."""
+    """What the function returns in a process of its own, with nothing of this one's memory."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)

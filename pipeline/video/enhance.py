@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 from av.video.frame import VideoFrame
 
-from model import CurveMaps, Enhancer, reduction_factor
+from model import Coding, CurveMaps, Enhancer, reduction_factor
 from pipeline.luma import mean_luma
 from pipeline.video.color import Conversion, Hdr
 from pipeline.video.decode import Shot, decoded
 from pipeline.video.encode import Encoding
 from pipeline.video.filters import filtered, margin
-from pipeline.video.planes import coding, lifted
+from pipeline.video.planes import coding, lifted, mean_luma_of_planes
 from pipeline.video.probe import VideoInfo
 from pipeline.video.scenes import Copy
 from pipeline.video.segments import Segment
@@ -58,7 +58,7 @@ class Enhanced:
     frame: VideoFrame
     """To encode."""
     luma_before: float
-    """Mean luma in [0, 1] of the signal that curves act on, told from a small copy; likewise after."""
+    """Mean luma in [0, 1], told from a sample of the pixels; likewise after."""
     luma_after: float
 
 
@@ -92,20 +92,22 @@ class Enhancement:
         shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
         estimator = _Estimator(self.enhancer, conversion, clock)
         planes = coding(encoding.colours, encoding.pixel_format, info.height_px)
-        for each in smoothed(shots, estimator, self.window, range(segment.first, segment.end)):
+        for shot, maps in smoothed(shots, estimator, self.window, range(segment.first, segment.end)):
             with clock("seconds_enhance"):
-                if planes is not None and self.enhancer.is_fused and conversion.keeps(each.shot.frame):
-                    frame = lifted(each.shot.frame, encoding.pixel_format, planes, self.enhancer, each.maps)
-                    frame = conversion.tagged(frame)
+                if planes is not None and self.enhancer.is_fused and conversion.keeps(shot.frame):
+                    enhanced = self._by_planes(shot, maps, conversion, planes)
                 else:
-                    frame = self._by_rgb(each.shot, each.maps, conversion)
-                enhanced = Enhanced(each.shot, frame, mean_luma(each.copy), each.luma)
+                    enhanced = self._by_rgb(shot, maps, conversion)
             yield enhanced
 
-    def _by_rgb(self, shot: Shot, maps: CurveMaps, conversion: Conversion) -> VideoFrame:
+    def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
+        frame = conversion.tagged(lifted(shot.frame, conversion.pixel_format, planes, self.enhancer, maps))
+        return Enhanced(shot, frame, mean_luma_of_planes(shot.frame, planes), mean_luma_of_planes(frame, planes))
+
+    def _by_rgb(self, shot: Shot, maps: CurveMaps, conversion: Conversion) -> Enhanced:
         rgb = conversion.rgb(shot.frame)
         enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
-        return conversion.frame(enhanced, shot.frame)
+        return Enhanced(shot, conversion.frame(enhanced, shot.frame), mean_luma(rgb), mean_luma(enhanced))
 
 
 def _widened(ranks: range, by: int, info: VideoInfo) -> range:

@@ -6,6 +6,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
 from model import Coding, CurveMaps, Enhancer
+from pipeline.luma import RGB, SAMPLES
 from pipeline.video.color import Colours, lines, matrix
 
 SHARES = {  # of red and of blue in luma: ITU-T H.273, table 4
@@ -31,6 +32,22 @@ def coding(colours: Colours, pixel_format: str, height_px: int) -> Coding | None
         return None
     red, blue = SHARES[matrix(colours.matrix, height_px)]
     return Coding(red=red, blue=blue, depth=luma.bits, full=colours.range == 2, across=across, down=down)
+
+
+def mean_luma_of_planes(frame: VideoFrame, coding: Coding) -> float:
+    """Mean BT.601 luma in [0, 1], as `luma.mean_luma` tells it of RGB: from a regular sample of each plane.
+
+    Luma and RGB are sums of Y, Cb and Cr, but for clipping: so are their means.
+    """
+    kind = np.uint8 if coding.depth == 8 else np.uint16
+    red, green, blue, black, span, grey, chroma_span, _ = map(float, coding.numbers)
+    means = []
+    for plane in frame.planes[:3]:
+        step = max(1, int((plane.width * plane.height / SAMPLES) ** 0.5))
+        means.append(float(lines(plane, kind)[::step, : plane.width : step].mean()))
+    y, cb, cr = (means[0] - black) / span, (means[1] - grey) / chroma_span, (means[2] - grey) / chroma_span
+    r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
+    return float(np.array([r, (y - red * r - blue * b) / green, b]) @ RGB)
 
 
 def lifted(frame: VideoFrame, pixel_format: str, coding: Coding, enhancer: Enhancer, maps: CurveMaps) -> VideoFrame:

@@ -82,18 +82,6 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Smoothed:
-    """What a frame is to become."""
-
-    shot: Shot
-    maps: CurveMaps
-    copy: Copy
-    """The small copy that its luma is told from."""
-    luma: float
-    """Mean luma in [0, 1] under these maps."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Place:
     """A frame in time, without its pixels, and what was estimated of it."""
 
@@ -128,7 +116,9 @@ class _Timed(Protocol):
 T = TypeVar("T", bound=_Timed)
 
 
-def smoothed(shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range) -> Iterator[Smoothed]:
+def smoothed(
+    shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range
+) -> Iterator[tuple[Shot, CurveMaps]]:
     """The shots whose rank is in `wanted`, each with its smoothed maps, in order.
 
     `shots`: these and `window.context` more on either side, as far as there are any. Of frames, only the next
@@ -148,9 +138,7 @@ def smoothed(shots: Iterable[Shot], estimator: Estimator, window: Window, wanted
     around = range(wanted.start - window.light_reach, wanted.stop + window.light_reach)
     means = (_mean(*each, window, estimator) for each in _windows(places(), window.reach, around))
     for mean, near in _windows(means, window.light_reach, wanted):
-        gain = _steadying(mean, near, window, estimator)
-        luma = mean.luma if gain == 1 else estimator.luma(mean.copy, mean.fitted.scaled(gain))
-        yield Smoothed(kept.pop(mean.rank), mean.maps.scaled(gain), mean.copy, luma)
+        yield kept.pop(mean.rank), mean.maps.scaled(_steadying(mean, near, window, estimator))
 
 
 def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T, list[T]]]:
@@ -185,7 +173,8 @@ def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimato
         passes.append(mean)
     maps = CurveMaps(tuple(passes), samples[0][1].factor)
     fitted = maps.fitted(*place.copy.shape[:2])
-    return _Mean(place.rank, place.scene, place.copy, maps, fitted, estimator.luma(place.copy, fitted))
+    luma = estimator.luma(place.copy, fitted) if window.light_reach else 0.0
+    return _Mean(place.rank, place.scene, place.copy, maps, fitted, luma)
 
 
 def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estimator) -> float:
