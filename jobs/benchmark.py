@@ -26,14 +26,14 @@ from jobs.benchmarks.photos import measure_photo, measure_small_photos
 from jobs.benchmarks.rows import Section
 from jobs.benchmarks.training import measure_training
 from jobs.benchmarks.videos import measure_video
-from jobs.bulk import BulkJob
+from jobs.bulk import BulkJob, planned
 from jobs.dry_run import spread
 from jobs.enhance import EnhanceConfig
 from jobs.flags import check_ranges
 from jobs.images import PhotoJob
 from jobs.videos import VideoJob
 from pipeline.errors import NightliftError, UsageError
-from pipeline.plan import Plan, check_found
+from pipeline.plan import Plan
 from pipeline.records import Record
 from pipeline.storage import Storage, shown
 
@@ -160,11 +160,8 @@ def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
     flags = {"workers": config.workers, "storage_options": config.storage_options}
     enhance = EnhanceConfig(src=config.src, dst=str(Path(folder) / "out"), **flags)  # type: ignore[arg-type]
     checkpoint = enhance.checkpoint()
-    log.info("listing %s", shown(config.src))
     jobs: list[BulkJob] = [job.of(enhance, checkpoint) for job in (PhotoJob, VideoJob)]
-    plans = [job.plan() for job in jobs]
-    check_found(config.src, plans, "photo or video")
-    return [(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.records]
+    return [(job, plan) for job, plan in zip(jobs, planned(jobs), strict=True) if plan.records]
 
 
 def _sampled(job: BulkJob, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:

@@ -156,7 +156,7 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
     `jobs`: over the same source and destination, each for a kind of its own.
     """
     config, storage, root = jobs[0].config, jobs[0].storage, jobs[0].destination.root
-    plans = _planned(jobs)
+    plans = planned(jobs)
     if config.dry_run:
         print(*(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
         print("nothing was written")
@@ -172,8 +172,8 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
     return 1 if any(tally.count["failed"] for tally in tallies) else 0
 
 
-def _planned(jobs: Sequence[BulkJob]) -> list[Plan]:
-    """What each job has to do, and together no more than --limit says."""
+def planned(jobs: Sequence[BulkJob]) -> list[Plan]:
+    """What each job has to do, and together no more than --limit says. Raises what planning raises."""
     config = jobs[0].config
     log.info("listing %s", shown(config.src))
     plans = [job.plan() for job in jobs]
