@@ -1,6 +1,7 @@
 """`nightlift`: the console command, with a sub-command for each job."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NightliftError as error:
         print(f"nightlift: {error}", file=sys.stderr)
         return 1 if isinstance(error, ClusterError | Diverged | ManifestError) else 2
+    except BrokenPipeError:  # as of `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         without = ", without --fresh," if "--fresh" in given else ""
         goes_on = given[:1] and given[0] in GO_ON

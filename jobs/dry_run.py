@@ -20,7 +20,7 @@ from pipeline.videos import OUT_OF_MEMORY, VideoSteps
 
 SAMPLES = 5
 FRAMES_TRIED = 48  # of each sample video
-START_UP_S = 15.0  # Ray and the workers, before the first file
+START_UP_S = 10.0  # Ray and the workers, before the first file
 SHOWN = 10
 
 
@@ -88,6 +88,8 @@ def _estimate(plan: Plan, noun: str, tried: Callable[[Sequence[Record]], list[_T
 def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
     trials = []
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
+        # the first photo of a process waits for what is loaded only then: once for all that follow
+        steps(Development.of(replace(samples[0], destination=str(Path(folder) / Path(samples[0].destination).name))))
         for index, record in enumerate(samples):
             scratch = str(Path(folder) / f"{index}{Path(record.destination).suffix}")
             start = time.monotonic()

@@ -167,7 +167,9 @@ class EnhanceSegment:
             with (
                 self.storage.open(record.source, partial(clock, "seconds_read")) as source,
                 Path(path).open("wb") as file,
-                encoder(file, encoding, identity, threads=self.threads) as output,
+                encoder(
+                    file, encoding, identity, threads=self.threads, timed=partial(clock, "seconds_encode")
+                ) as output,
             ):
                 for each in self.enhancement.frames(source, info, segment, encoding, clock):
                     corrupt += each.shot.frame.is_corrupt

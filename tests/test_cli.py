@@ -1,5 +1,8 @@
 """The command line as a whole: what it says when it is stopped or mistyped."""
 
+import subprocess
+import sys
+
 import pytest
 
 from jobs import cli
@@ -83,3 +86,9 @@ def test_a_container_that_cannot_hold_the_codec_is_wrong_usage(
 ) -> None:
     assert cli.main(["videos", *flags, "--codec", "libx264"]) == 2
     assert "--codec libx264: webm cannot hold what it encodes" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_reason_for_a_traceback() -> None:
+    command = f"{sys.executable} -m jobs.cli benchmark --quick --only inside | true"
+    told = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert "Traceback" not in told.stderr

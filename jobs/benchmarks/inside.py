@@ -30,7 +30,7 @@ def measure_curves(rounds: int, size: tuple[int, int] = (4000, 3000)) -> Section
     rows = [Row("copying the image", 1e3 * fastest["copy"], "ms")]
     for name in maps:
         rows.append(Row(f"{name}", 1e3 * fastest[name], "ms"))
-        rows.append(Row(f"{name}, of a copy", fastest[name] / fastest["copy"], "times"))
+        rows.append(Row(f"{name} / a copy", fastest[name] / fastest["copy"], "times"))
     return Section(f"the curve at full size ({width}x{height}, 8 steps)", rows)
 
 

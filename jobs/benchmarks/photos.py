@@ -41,7 +41,7 @@ def measure_photo(path: Path, title: str, rounds: int, extension: str | None = N
         rows += [
             *(Row(f"{variant}: {stage}", 1e3 * getattr(job.outcome, f"seconds_{stage}"), "ms") for stage in STAGES),
             Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
-            Row(f"{variant}: whole, of the codec alone", fastest[variant] / fastest["codec"], "times"),
+            Row(f"{variant}: whole / codec alone", fastest[variant] / fastest["codec"], "times"),
             Row(f"{variant}: photos", 1 / fastest[variant], "a second and core"),
             Row(f"{variant}: megapixels", megapixels / fastest[variant], "a second and core"),
         ]
@@ -96,7 +96,7 @@ def measure_small_photos(rounds: int, size: tuple[int, int] = (600, 400)) -> Sec
     for variant in ours:
         rows += [
             Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
-            Row(f"{variant}: photos, of the original's", fastest["original"] / fastest[variant], "times"),
+            Row(f"{variant}: photos / the original's", fastest["original"] / fastest[variant], "times"),
         ]
     return Section(f"small photos ({size[0]}x{size[1]})", rows)
 

@@ -50,7 +50,7 @@ def measure_video(path: Path, title: str, frames: int, rounds: int, extension: s
         rows += [
             *(Row(f"{variant}: {stage}", 1e3 * each_s, "ms a frame") for stage, each_s in stages.items()),
             Row(f"{variant}: whole", 1e3 * fastest[variant] / count, "ms a frame"),
-            Row(f"{variant}: whole, of the codec alone", fastest[variant] / fastest["codec"], "times"),
+            Row(f"{variant}: whole / codec alone", fastest[variant] / fastest["codec"], "times"),
             Row(f"{variant}: frames", count / fastest[variant], "a second and core"),
         ]
     return Section(f"video {title} ({info.width_px}x{info.height_px}, {info.codec}, {count} frames)", rows)

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -14,6 +14,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from pipeline.errors import Unsupported, UsageError
+from pipeline.reading import Timed
 from pipeline.video.color import Colours
 from pipeline.video.encode import EncodeSettings, Encoding, pixel_format_near
 from pipeline.video.side_data import CAPTIONS, side
@@ -94,11 +95,17 @@ class Encoder:
 
 
 @contextmanager
-def encoder(file: BinaryIO, encoding: Encoding, identity: str, *, threads: int = 1) -> Iterator[Encoder]:
-    """An encoder, finished at the end of the block; the file stays open. `identity`: what the file is told by."""
+def encoder(
+    file: BinaryIO, encoding: Encoding, identity: str, *, threads: int = 1, timed: Timed = nullcontext
+) -> Iterator[Encoder]:
+    """An encoder, finished at the end of the block; the file stays open. `identity`: what the file is told by.
+
+    `timed`: entered while it is finished: encoders hold back many frames until then.
+    """
     one = Encoder(file, encoding, identity, threads=threads)
     yield one
-    one.close()
+    with timed():
+        one.close()
 
 
 def check_starts(settings: EncodeSettings) -> None:
