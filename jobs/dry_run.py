@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.errors import NightliftError
 from pipeline.images import format_of
 from pipeline.memory import use_one_core
 from pipeline.photos import Development, PhotoSteps
@@ -16,10 +17,12 @@ from pipeline.plan import Plan
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import shown
 from pipeline.video import Segment
+from pipeline.video.opening import announced_px
 from pipeline.videos import OUT_OF_MEMORY, VideoSteps
 
 SAMPLES = 5
 FRAMES_TRIED = 48  # of each sample video
+HEADERS = 64  # of videos that are looked at, to tell how long they are
 START_UP_S = 10.0  # Ray and the workers, before the first file
 SHOWN = 10
 
@@ -27,13 +30,18 @@ SHOWN = 10
 def photo_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
     """Counts, formats, refused files, bytes, and an estimate from doing a few of the photos into a scratch folder."""
     formats = Counter(_format_name(shown(record.source)) for record in plan.records)
-    return _report(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), workers)
+    return _report(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), _bytes_of, workers)
 
 
 def video_report(plan: Plan, steps: VideoSteps, workers: int | None) -> str:
     """Counts, containers, refused files, bytes, and an estimate from doing the beginning of a few of the videos."""
     containers = Counter(posixpath.splitext(shown(record.source))[1].lower() for record in plan.records)
-    return _report(plan, "video", containers, lambda samples: _videos_tried(samples, steps), workers)
+
+    def pixels_of(records: Sequence[Record]) -> float:
+        looked_at = spread(_by_size(records), HEADERS)
+        return sum(_pixels_of(record, steps) for record in looked_at) * len(records) / len(looked_at)
+
+    return _report(plan, "video", containers, lambda samples: _videos_tried(samples, steps), pixels_of, workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,10 @@ def _report(
     noun: str,
     formats: Counter[str],
     tried: Callable[[Sequence[Record]], list[_Trial]],
+    weight: Callable[[Sequence[Record]], float],
     workers: int | None,
 ) -> str:
+    """`weight`: of files, by which the seconds of some are scaled to those of all."""
     lines = [f"{len(plan.records)} {noun}s to do, {plan.bytes_in / 1e6:,.1f} MB"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
     lines.append(f"{plan.done} done before, {len(plan.skipped)} skipped before")
@@ -60,22 +70,27 @@ def _report(
     if len(plan.refused) > SHOWN:
         lines.append(f"  ... and {len(plan.refused) - SHOWN} more")
     if plan.records:
-        lines += _estimate(plan, noun, tried, workers or os.cpu_count() or 1)
+        lines += _estimate(plan, noun, tried, weight, workers or os.cpu_count() or 1)
     return "\n".join(lines)
 
 
-def _estimate(plan: Plan, noun: str, tried: Callable[[Sequence[Record]], list[_Trial]], workers: int) -> list[str]:
-    """Time a few files, spread over the range of sizes, and scale their seconds by bytes."""
+def _estimate(
+    plan: Plan,
+    noun: str,
+    tried: Callable[[Sequence[Record]], list[_Trial]],
+    weight: Callable[[Sequence[Record]], float],
+    workers: int,
+) -> list[str]:
+    """Time a few files, spread over the range of sizes, and scale their seconds by weight."""
     use_one_core()
-    samples = spread(sorted(plan.records, key=lambda record: record.size_bytes), SAMPLES)
+    samples = spread(_by_size(plan.records), SAMPLES)
     trials = tried(samples)
     well = [trial for trial in trials if not trial.problem]
     lines = [f"  {trial.problem}" for trial in trials if trial.problem]
     if not well:
         return [*lines, f"no estimate: none of the {noun}s that were tried could be enhanced"]
-    # by bytes, or by count where the store tells no sizes
-    size = sum(record.size_bytes for record in samples)
-    share = size / plan.bytes_in if size else len(samples) / len(plan.records)
+    sampled, whole = weight(samples), weight(plan.records)
+    share = sampled / whole if sampled else len(samples) / len(plan.records)  # by count where nothing is told
     total_s = sum(trial.seconds for trial in trials) / share / workers
     return [
         f"tried {len(samples)} of them, {len(well)} well:",
@@ -142,6 +157,23 @@ def whole_s(
     each_seen_s = first_s / min(frames, 1 + context)
     each_written_s = (tried_s - each_seen_s * seen(tried)) / tried.frames
     return each_seen_s * sum(seen(segment) for segment in segments) + each_written_s * frames
+
+
+def _by_size(records: Sequence[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: record.size_bytes)
+
+
+def _bytes_of(records: Sequence[Record]) -> float:
+    return sum(record.size_bytes for record in records)
+
+
+def _pixels_of(record: Record, steps: VideoSteps) -> float:
+    """Of all frames of a video, as its header announces them; bytes tell little: a still night takes few of them."""
+    try:
+        with steps.inspect.storage.open(record.source) as file:
+            return announced_px(file)
+    except NightliftError:
+        return 0
 
 
 def spread(records: Sequence[Record], most: int) -> list[Record]:

@@ -36,6 +36,13 @@ def opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, streams[0]
 
 
+def announced_px(file: BinaryIO) -> float:
+    """Pixels of all frames together, as the header announces them; 0 where it does not. Raises as `opened`."""
+    with opened(file) as (container, stream):
+        seconds = (container.duration or 0) / av.time_base
+        return seconds * float(stream.average_rate or 0) * stream.width * stream.height
+
+
 @contextmanager
 def opened_container(file: BinaryIO) -> Iterator[InputContainer]:
     """Any container, whatever is in it. Metadata that is no UTF-8 is read with its bytes spelled out."""
