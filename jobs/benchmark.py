@@ -5,9 +5,10 @@ import logging
 import os
 import platform
 import posixpath
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -87,11 +88,11 @@ def run(config: BenchmarkConfig) -> int:
     told: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
     _write(config.json, told)
     for each in _made(config) if config.src is None else _of_source(config):
-        print(f"\n{each.table() if isinstance(each, Section) else each}", flush=True)
         if isinstance(each, Section):
-            told["sections"].append(each.as_json())
+            told["sections"].append(asdict(each))
         else:
             told["estimates"].append(each)
+        print(f"\n{each}", flush=True)
         _write(config.json, told)
     if config.json is not None:
         log.info("written: %s", config.json)
@@ -122,7 +123,7 @@ def describe_machine() -> Mapping[str, str]:
 
 def _made(config: BenchmarkConfig) -> Iterator[Section]:
     """On media that are made here."""
-    rounds, cores = (1, config.cores) if config.quick else (7, config.cores)
+    rounds, cores = 1 if config.quick else 7, config.cores
     large = (800, 600) if config.quick else (4000, 3000)
     parts: Mapping[Part, Sequence[Callable[[], Section]]] = {
         "photos": (lambda: _made_photo(large, rounds), lambda: measure_small_photos(rounds)),
@@ -177,7 +178,7 @@ def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
 
 def _sampled(job: BulkJob, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:
     """A few files of a kind, of small to large ones, copied here first; those that fail are named."""
-    for record in spread(sorted(plan.records, key=lambda record: record.size_bytes), SAMPLES):
+    for record in spread(plan.records, SAMPLES):
         name = posixpath.basename(shown(record.source))
         log.info("measuring %s", name)
         try:
@@ -193,8 +194,7 @@ def _sampled(job: BulkJob, plan: Plan, folder: Path, rounds: int) -> Iterator[Se
 def _copied(storage: Storage, record: Record, folder: Path) -> Path:
     path = folder / f"sample{Path(shown(record.source)).suffix}"
     with storage.open(record.source) as source, path.open("wb") as file:
-        while piece := source.read(1 << 20):
-            file.write(piece)
+        shutil.copyfileobj(source, file)
     return path
 
 

@@ -38,7 +38,7 @@ def video_report(plan: Plan, steps: VideoSteps, workers: int | None) -> str:
     containers = Counter(posixpath.splitext(shown(record.source))[1].lower() for record in plan.records)
 
     def pixels_of(records: Sequence[Record]) -> float:
-        looked_at = spread(_by_size(records), HEADERS)
+        looked_at = spread(records, HEADERS)
         return sum(_pixels_of(record, steps) for record in looked_at) * len(records) / len(looked_at)
 
     return _report(plan, "video", containers, lambda samples: _videos_tried(samples, steps), pixels_of, workers)
@@ -83,7 +83,7 @@ def _estimate(
 ) -> list[str]:
     """Time a few files, spread over the range of sizes, and scale their seconds by weight."""
     use_one_core()
-    samples = spread(_by_size(plan.records), SAMPLES)
+    samples = spread(plan.records, SAMPLES)
     trials = tried(samples)
     well = [trial for trial in trials if not trial.problem]
     lines = [f"  {trial.problem}" for trial in trials if trial.problem]
@@ -103,15 +103,14 @@ def _estimate(
 def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
     trials = []
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
-        # the first photo of a process waits for what is loaded only then: once for all that follow
-        steps(Development.of(replace(samples[0], destination=str(Path(folder) / Path(samples[0].destination).name))))
-        for index, record in enumerate(samples):
+        # the first photo of a process waits for what is loaded only then, once for all that follow: it does not count
+        for index, record in enumerate([samples[0], *samples]):
             scratch = str(Path(folder) / f"{index}{Path(record.destination).suffix}")
             start = time.monotonic()
             outcome = steps(Development.of(replace(record, destination=scratch))).outcome
             problem = f"{outcome.code}: {outcome.message}" if outcome.outcome == "failed" else ""
             trials.append(_Trial(time.monotonic() - start, outcome.bytes_out, problem))
-    return trials
+    return trials[1:]
 
 
 def _videos_tried(samples: Sequence[Record], steps: VideoSteps) -> list[_Trial]:
@@ -159,10 +158,6 @@ def whole_s(
     return each_seen_s * sum(seen(segment) for segment in segments) + each_written_s * frames
 
 
-def _by_size(records: Sequence[Record]) -> list[Record]:
-    return sorted(records, key=lambda record: record.size_bytes)
-
-
 def _bytes_of(records: Sequence[Record]) -> float:
     return sum(record.size_bytes for record in records)
 
@@ -177,9 +172,10 @@ def _pixels_of(record: Record, steps: VideoSteps) -> float:
 
 
 def spread(records: Sequence[Record], most: int) -> list[Record]:
-    """At most so many records, at regular ranks."""
+    """At most so many records, of small to large ones, at regular ranks."""
     count = min(most, len(records))
-    return [records[(2 * rank + 1) * len(records) // (2 * count)] for rank in range(count)]
+    by_size = sorted(records, key=lambda record: record.size_bytes)
+    return [by_size[(2 * rank + 1) * len(records) // (2 * count)] for rank in range(count)]
 
 
 def _format_name(url: str) -> str:

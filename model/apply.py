@@ -32,8 +32,7 @@ def apply_curves(
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = image_HV if in_place and image_HV.flags.writeable else np.empty_like(image_HV)
-    scale = np.float32(1) / np.float32(np.iinfo(image_HV.dtype).max)
-    lift(image_HV, enhanced_HV, scale, *_curves(passes, iterations), factor, _columns(width, factor, passes))
+    lift(image_HV, enhanced_HV, *_curves(passes, iterations), factor, _columns(width, factor, passes))
     return enhanced_HV.reshape(image_HWC.shape)
 
 

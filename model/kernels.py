@@ -118,11 +118,12 @@ def _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right):  # type: igno
 
 
 @compiled
-def lift(image_HV, enhanced_HV, scale, maps_HMKL, steps, factor, columns):  # type: ignore[no-untyped-def]
+def lift(image_HV, enhanced_HV, maps_HMKL, steps, factor, columns):  # type: ignore[no-untyped-def]
     map_rows, map_channels, count, _ = maps_HMKL.shape
     height, width = len(image_HV), len(columns[1])
     channels = image_HV.shape[1] // width
     white = np.float32(np.iinfo(image_HV.dtype).max)
+    scale = np.float32(1) / white
     above_MKW = np.empty((map_channels, count, width), np.float32)
     below_MKW = np.empty((map_channels, count, width), np.float32)
     above_MKT = np.zeros((map_channels, count, TILE), np.float32)

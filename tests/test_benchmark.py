@@ -111,7 +111,7 @@ def test_functions_are_timed_in_turns() -> None:
 
 def test_numbers_are_shown_with_the_digits_that_count() -> None:
     section = Section("speed", [Row("whole", 1234.5, "ms"), Row("of the codec", 1.6789, "times")])
-    assert section.table().splitlines() == [
+    assert str(section).splitlines() == [
         "speed",
         "  whole             1,234 ms",
         "  of the codec       1.68 times",

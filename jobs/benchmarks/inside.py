@@ -14,9 +14,10 @@ from pipeline.memory import use_one_core
 
 MAPS = {"24 maps": (8, 3), "8 maps for all channels": (8, 1), "1 map for all channels": (1, 1)}
 FACTOR = 32
+REDUCED_PX = 128, 96
 
 
-def measure_curves(rounds: int, size: tuple[int, int] = (4000, 3000)) -> Section:
+def measure_curves(rounds: int, size: tuple[int, int]) -> Section:
     """Eight steps, in memory of their own as a copy is."""
     use_one_core()
     width, height = size
@@ -38,10 +39,10 @@ def _applying(image: Pixels, maps: Floats) -> Callable[[], object]:
     return lambda: apply_curves(image, [maps], FACTOR, 8)
 
 
-def measure_networks(rounds: int, size: tuple[int, int] = (128, 96)) -> Section:
+def measure_networks(rounds: int) -> Section:
     """One reduced copy at a time."""
     use_one_core()
-    width, height = size
+    width, height = REDUCED_PX
     precisions: list[Precision] = ["fp32", "bf16"] if has_fast_bf16("cpu") else ["fp32"]
     image = np.random.default_rng(0).integers(0, 100, (height, width, 3), np.uint8)
     enhancers = {

@@ -42,14 +42,14 @@ def _write(path: Path, width: int, height: int) -> None:
 
 def _be_a_worker(path: Path) -> None:
     """Print the most bytes in memory before the photo, and after it has come and gone twice."""
-    from jobs.benchmarks.photos import PhotoJob
+    from jobs.benchmarks.photos import RepeatedPhoto
     from model import DEFAULT_WEIGHTS, load
     from pipeline import flow  # as a worker does
     from pipeline.memory import use_one_core
 
     assert flow
     use_one_core()
-    job = PhotoJob(load(DEFAULT_WEIGHTS["dce"]), path, path.parent, path.suffix)
+    job = RepeatedPhoto(load(DEFAULT_WEIGHTS["dce"]), path, path.parent, path.suffix)
     before_bytes = _peak_bytes()
     job()
     job()

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from jobs.benchmarks.media import night_jpeg
-from jobs.benchmarks.photos import STAGES, record_of
+from jobs.benchmarks.photos import SMALL_PX, STAGES, record_of
 from jobs.benchmarks.rows import Row, Section
 from jobs.cluster import ray_cluster
 from model import DEFAULT_WEIGHTS, Checkpoint, load
@@ -22,11 +22,11 @@ SEEDS = 16  # photos that differ
 _steps: PhotoSteps  # of a process of the pool
 
 
-def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int] = (4000, 3000)) -> Section:
-    """`small`: photos of 600x400. `large`: of `large_size`."""
+def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int]) -> Section:
+    """`small`: photos of SMALL_PX. `large`: of `large_size`."""
     checkpoint = load(DEFAULT_WEIGHTS["dce"])
     with TemporaryDirectory(prefix="nightlift-") as folder:
-        records = _written(Path(folder) / "small", small, (600, 400))
+        records = _written(Path(folder) / "small", small, SMALL_PX)
         larges = _written(Path(folder) / "large", large, large_size)
         started = time.monotonic()
         with ray_cluster(workers, join=False):

@@ -22,6 +22,7 @@ from pipeline.records import Record
 from pipeline.storage import Storage
 
 STAGES = ("read", "decode", "enhance", "encode", "write")
+SMALL_PX = 600, 400
 
 
 def measure_photo(path: Path, title: str, rounds: int, extension: str | None = None) -> Section:
@@ -49,7 +50,7 @@ def measure_photo(path: Path, title: str, rounds: int, extension: str | None = N
     return Section(f"photo {title} ({size})", rows)
 
 
-class PhotoJob:
+class RepeatedPhoto:
     """Everything that becomes of one photo, again and again; `outcome` is that of the fastest time."""
 
     def __init__(self, checkpoint: Checkpoint, path: Path, folder: Path, extension: str) -> None:
@@ -69,12 +70,12 @@ class PhotoJob:
             self._fastest_s, self.outcome = elapsed_s, outcome
 
 
-def _jobs(path: Path, folder: Path, extension: str) -> dict[str, PhotoJob]:
+def _jobs(path: Path, folder: Path, extension: str) -> dict[str, RepeatedPhoto]:
     """By variant."""
-    jobs: dict[str, PhotoJob] = {}
+    jobs: dict[str, RepeatedPhoto] = {}
     for variant, weights in DEFAULT_WEIGHTS.items():
         (folder / variant).mkdir()
-        jobs[variant] = PhotoJob(load(weights), path, folder / variant, extension)
+        jobs[variant] = RepeatedPhoto(load(weights), path, folder / variant, extension)
     return jobs
 
 
@@ -83,12 +84,12 @@ def record_of(source: Path, destination: Path) -> Record:
     return Record(source=str(source), version="", size_bytes=size_bytes, destination=str(destination))
 
 
-def measure_small_photos(rounds: int, size: tuple[int, int] = (600, 400)) -> Section:
+def measure_small_photos(rounds: int) -> Section:
     """Against the original way: the published network in float32, at full size."""
     use_one_core()
     with TemporaryDirectory(prefix="nightlift-") as folder:
         path = Path(folder) / "small.jpg"
-        path.write_bytes(night_jpeg(*size))
+        path.write_bytes(night_jpeg(*SMALL_PX))
         ours = _jobs(path, Path(folder), path.suffix)
         original = Original(path.read_bytes())
         fastest = side_by_side({"original": original, **ours}, rounds)
@@ -98,7 +99,7 @@ def measure_small_photos(rounds: int, size: tuple[int, int] = (600, 400)) -> Sec
             Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
             Row(f"{variant}: photos / the original's", fastest["original"] / fastest[variant], "times"),
         ]
-    return Section(f"small photos ({size[0]}x{size[1]})", rows)
+    return Section(f"small photos ({SMALL_PX[0]}x{SMALL_PX[1]})", rows)
 
 
 class Original:

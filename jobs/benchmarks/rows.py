@@ -1,8 +1,7 @@
 """What was measured: rows of a table and of JSON."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +21,11 @@ class Section:
     title: str
     rows: Sequence[Row]
 
-    def table(self) -> str:
+    def __str__(self) -> str:
+        """A table."""
         width = max(len(row.name) for row in self.rows)
         lines = [f"  {row.name:<{width}}  {_shown(row.value):>9} {row.unit}" for row in self.rows]
         return "\n".join([self.title, *lines])
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def _shown(value: float) -> str:

@@ -13,7 +13,7 @@ from model.training import Objective, descend, first_network, optimizer_of
 from pipeline.memory import keep_freed_memory
 
 
-def measure_training(threads: int, rounds: int, batch: int = 8, side_px: int = 256) -> Section:
+def measure_training(threads: int, rounds: int, batch: int, side_px: int) -> Section:
     """The published recipe, each way in a process of its own: what memory that is freed costs is part of it."""
     arguments = threads, rounds, batch, side_px
     pairs = [(in_new_process(_original_step_s, *arguments), in_new_process(_our_step_s, *arguments)) for _ in range(2)]

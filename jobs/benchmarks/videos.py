@@ -37,8 +37,10 @@ def measure_video(path: Path, title: str, frames: int, rounds: int, extension: s
         # no more than the segment is seen: else what lies around it would count as well
         frames = max(LEAST_FRAMES, min(frames, HELD_PX // (info.width_px * info.height_px)))
         info = replace(info, pts=info.pts[:frames])
-        jobs: dict[str, _Job] = {
-            name: _Job(EnhanceSegment(Storage(), settings[name], checkpoint), record, info, Path(folder) / name)
+        jobs: dict[str, _RepeatedVideo] = {
+            name: _RepeatedVideo(
+                EnhanceSegment(Storage(), settings[name], checkpoint), record, info, Path(folder) / name
+            )
             for name, checkpoint in checkpoints.items()
         }
         codec = _codec_alone(jobs["dce"].enhance, record, info, settings["dce"])
@@ -56,7 +58,7 @@ def measure_video(path: Path, title: str, frames: int, rounds: int, extension: s
     return Section(f"video {title} ({info.width_px}x{info.height_px}, {info.codec}, {count} frames)", rows)
 
 
-class _Job:
+class _RepeatedVideo:
     """The frames of a video as one segment, again and again; `seconds` by column, of the fastest time."""
 
     def __init__(self, enhance: EnhanceSegment, record: Record, info: VideoInfo, path: Path) -> None:
