@@ -1,5 +1,6 @@
 """What a job has left at its destination."""
 
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,8 +8,13 @@ import pyarrow.parquet as pq
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Relative path -> content of every output, manifests left out."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "_nightlift" not in path.parts]
+    files = [path for path in files_below(folder) if "_nightlift" not in path.parts]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Also while a job writes there, and removes what it needs no more."""
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
 
 
 def rows_of(folder: Path | str) -> list[dict[str, object]]:

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from pipeline.video_flow import SegmentWorker, VideoFlow
 from pipeline.videos import EnhanceSegment, SegmentResult
 from pipeline.writing import PART_SUFFIX
 from tests.clips import Sound, clip, packets, rgb, streets, times
-from tests.outputs import rows_of, tree
+from tests.killed import ROOT, killed_once
+from tests.outputs import files_below, rows_of, tree
 
-ROOT = Path(__file__).parents[1]
 FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
 
 
@@ -37,7 +36,7 @@ def _clips(folder: Path, **frames: int) -> Path:
 
 
 def _segments(folder: Path) -> list[Path]:
-    return [path for path in (folder / "_nightlift" / "segments").rglob("*") if path.is_file()]
+    return files_below(folder / "_nightlift" / "segments")
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -239,13 +238,7 @@ def test_a_worker_killed_within_a_segment_leaves_no_trace(tmp_path: Path, monkey
 def test_a_killed_run_goes_on_at_the_segment_and_ends_like_one_that_was_not(tmp_path: Path) -> None:
     source, out, straight = _clips(tmp_path / "in", one=200), tmp_path / "out", tmp_path / "straight"
     job = [sys.executable, "-m", "jobs.videos", str(source), str(out), "--workers", "2", *FAST]
-    with (tmp_path / "log").open("wb") as log:
-        driver = subprocess.Popen(job, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 240
-        while len(_segments(out)) < 8 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.killpg(driver.pid, signal.SIGKILL)
-        driver.wait()
+    killed_once(job, tmp_path / "log", lambda: len(_segments(out)) >= 8)
     before = {path: path.stat().st_mtime_ns for path in _segments(out) if path.suffix == ".json"}
     assert len(before) >= 3
     assert not tree(out)
