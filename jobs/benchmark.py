@@ -34,9 +34,10 @@ from jobs.flags import check_ranges
 from jobs.images import PhotoJob
 from jobs.videos import VideoJob
 from pipeline.errors import NightliftError, UsageError
+from pipeline.places import shown
 from pipeline.plan import Plan
 from pipeline.records import Record
-from pipeline.storage import Storage, shown
+from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
 

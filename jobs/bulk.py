@@ -5,10 +5,10 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 from tyro.conf import arg
@@ -17,12 +17,13 @@ from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_clu
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
 from pipeline.credentials import parse_options
-from pipeline.errors import UsageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.kinds import Kind
-from pipeline.manifest import Manifest
+from pipeline.manifest import FOLDER, Manifest
+from pipeline.places import join, shown
 from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
-from pipeline.records import Outcome
-from pipeline.storage import Storage, shown
+from pipeline.records import Ending, Outcome, printable
+from pipeline.storage import Storage
 from pipeline.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
@@ -64,6 +65,8 @@ class BulkConfig:
     """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """No paths below SRC that match this pattern; may be given several times."""
+    follow_links: bool = False
+    """Also follow links out of SRC, and links to folders, of a local SRC."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
     """Do at most this many files in this run."""
 
@@ -82,7 +85,7 @@ class BulkConfig:
 
     @property
     def selection(self) -> Selection:
-        return Selection(include=self.include, exclude=self.exclude)
+        return Selection(include=self.include, exclude=self.exclude, follow_links=self.follow_links)
 
     def checkpoint(self) -> Checkpoint:
         """Raises UsageError."""
@@ -131,23 +134,20 @@ class BulkJob(ABC):
         """Raises what `make_plan` raises."""
         history = self.manifest.history()
         if self.config.fresh:
-            history = replace(history, done={})
+            history = history.without_done()
         return make_plan(self.storage, self.config.src, self.destination, self.config.selection, history)
 
-    def carry_out(self, plan: Plan) -> "Tally":
-        """Everything that is planned; each file gets its row in the manifest."""
-        tally, started = Tally(), time.monotonic()
-        if plan.records or plan.refused:
-            self.manifest.begin()
-            try:
-                tally.add(self.manifest, plan.refused)
-                if plan.records:
-                    for outcome in self.enhanced(plan):
-                        tally.add(self.manifest, [outcome])
-            finally:
-                self.manifest.close()
-        tally.seconds = time.monotonic() - started
-        return tally
+    def carry_out(self, plan: Plan, tally: "Tally") -> None:
+        """Everything that is planned; each file gets its row in the manifest, and is counted."""
+        started = time.monotonic()
+        try:
+            tally.add(self.manifest, plan.refused)
+            if plan.records:
+                for outcome in self.enhanced(plan):
+                    tally.add(self.manifest, [outcome])
+        finally:
+            tally.seconds = time.monotonic() - started
+            self.manifest.close()
 
 
 def run_jobs(jobs: Sequence[BulkJob]) -> int:
@@ -156,19 +156,30 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
     `jobs`: over the same source and destination, each for a kind of its own.
     """
     config, storage, root = jobs[0].config, jobs[0].storage, jobs[0].destination.root
+    ignores_case = storage.ignores_case(join(root, FOLDER))
     plans = planned(jobs)
     if config.dry_run:
         print(*(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
         print("nothing was written")
         return 0
-    unfinished = storage.unfinished(root, below=jobs[0].destination.file is None)
-    with ray_cluster(config.workers) if any(plan.records for plan in plans) else nullcontext():
-        tallies = [job.carry_out(plan) for job, plan in zip(jobs, plans, strict=True)]
-    storage.remove(name for name in unfinished if is_abandoned(name))
-    for job, plan, tally in zip(jobs, plans, tallies, strict=True):
-        if plan.ours:
-            print(tally.summary(job.kind.noun, plan))
-    print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}")
+    for job, plan in zip(jobs, plans, strict=True):
+        if plan.records or plan.refused:
+            job.manifest.begin()
+    if storage.ignores_case(join(root, FOLDER)) and not ignores_case:  # now that a folder is there, it can be told
+        plans = planned(jobs)
+    tallies = [Tally() for _ in jobs]
+    try:
+        with ray_cluster(config.workers) if any(plan.records for plan in plans) else nullcontext():
+            for job, plan, tally in zip(jobs, plans, tallies, strict=True):
+                job.carry_out(plan, tally)
+    finally:  # also where it is stopped, or gives up: what is done is done
+        with suppress(StorageError):  # which the next run removes
+            unfinished = storage.unfinished(root, below=jobs[0].destination.file is None)
+            storage.remove(name for name in unfinished if is_abandoned(name))
+        for job, plan, tally in zip(jobs, plans, tallies, strict=True):
+            if plan.ours:
+                print(tally.summary(job.kind.noun, plan))
+        print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
     return 1 if any(tally.count["failed"] for tally in tallies) else 0
 
 
@@ -219,7 +230,7 @@ class Tally:
         for outcome in outcomes:
             self.count[outcome.outcome] += 1
             if outcome.outcome == "done" and outcome.notes:
-                self._tell("noted", f"  noted, {shown(outcome.source)}: {'; '.join(outcome.notes)}")
+                self._tell("noted", f"  noted, {outcome.source}: {'; '.join(outcome.notes)}")
             elif outcome.outcome != "done":
                 self._tell(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {outcome.message}")
 
@@ -227,13 +238,15 @@ class Tally:
         """The first few of each ending are told at the end; the others are counted."""
         self.count["noted"] += ending == "noted"
         if len(self._told[ending]) < SHOWN:
-            self._told[ending].append(line)
+            self._told[ending].append(printable(line))
 
     def summary(self, noun: str, plan: Plan) -> str:
         """What became of the files of a plan."""
+        left = len(plan.records) + len(plan.refused) - sum(self.count[ending] for ending in get_args(Ending))
         lines = [
             f"{noun}s: {self.count['done']} done, {self.count['skipped']} skipped, {self.count['failed']} failed, "
-            f"in {self.seconds:.0f} s; before: {plan.done} done, {len(plan.skipped)} skipped"
+            f"in {self.seconds:.0f} s; {f'{left} left; ' if left else ''}"
+            f"before: {plan.done} done, {len(plan.skipped)} skipped"
         ]
         for outcome, told in self._told.items():
             lines += told

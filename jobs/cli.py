@@ -10,7 +10,9 @@ from typing import Any
 import tyro
 
 from jobs import benchmark, enhance, evaluate, export, images, train, videos
+from jobs.stopping import Terminated, heed_sigterm
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError
+from pipeline.records import printable
 
 JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "images": (images.ImagesConfig, images.run),
@@ -23,7 +25,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
 }
 GO_ON = ("images", "videos", "enhance", "train")  # where they were, when they are run again; the others start over
 WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command line
-INTERRUPTED = 130  # as a shell reports a program ended by Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # as a shell reports a program ended by Ctrl-C, and by SIGTERM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,20 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
     given = sys.argv[1:] if arguments is None else arguments
+    heed_sigterm()
     try:
         return _run(given)
     except NightliftError as error:
-        print(f"nightlift: {error}", file=sys.stderr)
+        print(f"nightlift: {printable(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, ClusterError | Diverged | ManifestError) else 2
     except BrokenPipeError:  # as of `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         without = ", without --fresh," if "--fresh" in given else ""
         goes_on = given[:1] and given[0] in GO_ON
         outcome = "go on from here" if goes_on else "start over"
         print(f"nightlift: stopped; run the same command again{without} to {outcome}", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.stopping import heed_sigterm
 from model import has_fast_bf16
 from pipeline.errors import UsageError
 
@@ -35,17 +36,18 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     cores = max(workers or 0, os.cpu_count() or 1)
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     try:
-        if address:
-            _check_answers(address)
-        with _silenced_stderr():
+        try:
             if address:
-                ray.init(address=address, runtime_env=_our_code(), **quiet)
-            else:
-                ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        place = f"RAY_ADDRESS={address}: no cluster answers there" if address else "Ray did not start on this machine"
-        raise UsageError(f"{place} ({error})") from error
-    try:
+                _check_answers(address)
+            with _silenced_stderr():
+                if address:
+                    ray.init(address=address, runtime_env=_our_code(), **quiet)
+                else:
+                    ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        except (OSError, RuntimeError, ValueError) as error:
+            place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
+            raise UsageError(f"{place} ({error})") from error
+        heed_sigterm()
         yield
     finally:
         ray.shutdown()

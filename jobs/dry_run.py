@@ -13,9 +13,9 @@ from pipeline.errors import NightliftError
 from pipeline.images import format_of
 from pipeline.memory import use_one_core
 from pipeline.photos import Development, PhotoSteps
+from pipeline.places import shown
 from pipeline.plan import Plan
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage import shown
 from pipeline.video import Segment
 from pipeline.video.opening import announced_px
 from pipeline.videos import OUT_OF_MEMORY, VideoSteps

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jobs.bulk import run_jobs
 from jobs.images import ImagesConfig, PhotoJob
 from jobs.videos import VideoJob, VideosConfig
-from pipeline.storage import WEB, protocol_of, shown
+from pipeline.places import WEB, protocol_of, shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,9 @@ from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
 from pipeline.evaluation import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
+from pipeline.places import WEB, absolute, join, protocol_of, real, shown
 from pipeline.plan import Selection
-from pipeline.storage import WEB, Storage, absolute, join, protocol_of, real, shown
+from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
 

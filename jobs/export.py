@@ -14,7 +14,8 @@ from model.curves import MAX_ITERATIONS
 from model.export import ExportError, largest_difference, missing_packages, to_onnx
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
-from pipeline.storage import WEB, Storage, absolute, protocol_of, shown
+from pipeline.places import WEB, absolute, protocol_of, shown
+from pipeline.storage import Storage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,8 +25,9 @@ from model.recipes import RECIPES, Recipe, RecipeName
 from model.training import first_network
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
+from pipeline.places import join, shown
 from pipeline.plan import Selection
-from pipeline.storage import Storage, join, shown
+from pipeline.storage import Storage
 from pipeline.training_files import TrainingFiles, training_files
 
 log = logging.getLogger("nightlift")

@@ -21,8 +21,9 @@ from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun,
 from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
 from pipeline.flow import TrainingPhotoFlow
 from pipeline.manifest import Manifest
+from pipeline.places import join
 from pipeline.records import Outcome
-from pipeline.storage import Storage, join
+from pipeline.storage import Storage
 from pipeline.training_files import TrainingFiles
 from pipeline.training_photos import ReadPictures, is_held_out
 

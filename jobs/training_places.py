@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
 from pipeline.manifest import FOLDER
-from pipeline.storage import LOCAL, WEB, Storage, absolute, join, protocol_of, real, shown
+from pipeline.places import LOCAL, WEB, absolute, join, protocol_of, real, shown
+from pipeline.storage import Storage
 from pipeline.training_files import TrainingFiles
 
 if TYPE_CHECKING:

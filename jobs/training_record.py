@@ -14,7 +14,8 @@ from tensorboardX.record_writer import RecordWriter
 
 from jobs.training_run import Row
 from pipeline.errors import NotFound
-from pipeline.storage import Storage, join
+from pipeline.places import join
+from pipeline.storage import Storage
 
 WRITE_SHARE = 0.1  # of the time that writing the record may take, but for the last time
 COLUMNS = 4  # of the drawing

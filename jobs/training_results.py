@@ -12,7 +12,7 @@ from jobs.training_run import Picture, Row, TrainingRun
 from model import Checkpoint, Enhancer, to_bytes
 from model.darkening import darken
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
-from pipeline.storage import join
+from pipeline.places import join
 
 SHEET_ROWS = 8
 SHEET_CELL_PX = (320, 320)

@@ -14,7 +14,8 @@ from model.losses import LossWeights
 from model.recipes import Recipe
 from pipeline.errors import NotFound, StorageError
 from pipeline.manifest import FOLDER
-from pipeline.storage import Storage, join
+from pipeline.places import join
+from pipeline.storage import Storage
 from pipeline.training_photos import Pixels
 
 Row = dict[str, float]

@@ -20,9 +20,9 @@ from model import Checkpoint
 from pipeline.errors import ClusterError, StorageError, UsageError, is_of_the_file
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
+from pipeline.places import join, shown
 from pipeline.plan import Plan
 from pipeline.records import Outcome
-from pipeline.storage import join, shown
 from pipeline.video.containers import is_video, muxer_of
 from pipeline.video.encode import EncodeSettings, takes
 from pipeline.video.segment_files import check_starts

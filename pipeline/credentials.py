@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import AccessDenied, UsageError
+from pipeline.places import S3
 
 FORWARDED = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")  # environment variables, but for
 STAYS = {  # files of this machine, and keys, which travel whole and in the options or not at all
@@ -18,7 +19,7 @@ STAYS = {  # files of this machine, and keys, which travel whole and in the opti
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 }
-S3 = {"s3", "s3a"}
+
 WORKERS_OWN = {"iam-role", "container-role"}  # botocore's names of credentials that each machine renews for itself
 AWS_ENDPOINT = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
 
@@ -45,7 +46,7 @@ def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict
     chosen = {protocol: options.get(protocol, {}) if keyed else options for protocol in protocols}
     for protocol, found in chosen.items():
         if not isinstance(found, Mapping):
-            raise UsageError(f"--storage-options: {protocol} must hold a JSON object, not {found!r}")
+            raise UsageError(f"--storage-options: {protocol} must hold a JSON object, like '{{\"anon\": true}}'")
     return {
         protocol: _with_aws_session(dict(found)) if protocol in S3 else dict(found)
         for protocol, found in chosen.items()

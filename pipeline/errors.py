@@ -25,11 +25,11 @@ Codes of rows that no error of ours stands behind:
     already_bright    skipped   --skip-bright
     not_a_photo       skipped   the name is no photo's; in training, no video's either
     not_a_video       skipped   the name is no video's
-    not_followed      skipped   a link to a folder, a pipe, a device
+    not_followed      skipped   a link out of the source or to a folder, a pipe, a device
     unreadable        failed    a folder or link that could not be read when the source was listed
     bad_name          failed    a name that is not UTF-8
-    unsafe_name       failed    a path that climbs out of the source with '..'
-    collision         failed    its output is another photo's as well
+    unsafe_name       failed    a path with '.' or '..' in it
+    collision         failed    its output is taken by another file
     worker_died       failed    workers died at it, of a crash or for want of memory
     out_of_memory     failed    a step found too little memory
     internal          failed    an error that nobody foresaw: please report it

@@ -17,8 +17,10 @@ from model.metrics import Scores, against_reference, statistics, without_referen
 from pipeline.errors import NightliftError
 from pipeline.images import decode, format_of
 from pipeline.images.photo import to_8_bits
+from pipeline.listing import Listed
+from pipeline.places import absolute, join, real, shown
 from pipeline.plan import Selection
-from pipeline.storage import Listed, Storage, absolute, join, real, shown
+from pipeline.storage import Storage
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 INPUT, REFERENCE = "input", "reference"  # rows of the table beside those of the networks

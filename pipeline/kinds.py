@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pipeline.errors import UsageError
+from pipeline.history import OTHER_KIND
 from pipeline.images import FORMATS, format_of
-from pipeline.manifest import OTHER_KIND
 from pipeline.video import is_video
 from pipeline.video.containers import muxer_of, written_name
 

@@ -6,44 +6,40 @@ source; anything else is work.
 """
 
 import io
+import itertools
 import json
 import logging
+import posixpath
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import ManifestError, NotFound, StorageError
+from pipeline.history import COLUMNS, History, hashes
+from pipeline.listing import Listed
+from pipeline.places import join
 from pipeline.records import OUTCOME_SCHEMA, Outcome
-from pipeline.storage import Storage, join
+from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
 
 FOLDER = "_nightlift"
 MERGE_PARTS = 16  # parts of one level become one part of the next
+WHOLE_PART_BYTES = 8_000_000  # and are merged no more from this size on: some 200,000 rows
 FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
 FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
-OTHER_KIND = "not_a_"  # begins the codes of files that are not of the kind that a job enhances
-READ_ATTEMPTS = 5  # another run may merge parts away while they are read
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a manifest says of earlier runs."""
-
-    done: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """source -> (version, destination, or "" where none was written) of all that this fingerprint has done."""
-    written: frozenset[str] = frozenset()
-    """Every destination that any run has written."""
-    known: Mapping[str, str] = field(default_factory=dict)
-    """source -> version in its newest row, under whatever fingerprint."""
+READ_ATTEMPTS, READ_PAUSE_S = 6, 0.2  # another run may merge parts away while they are read; each pause is longer
+KEY = ["source", "run", "started_at"]  # of a row
 
 
 class Manifest:
@@ -68,51 +64,22 @@ class Manifest:
         self._closed = threading.Event()
         self._flusher: threading.Thread | None = None
 
-    def read(self, columns: list[str] | None = None) -> pa.Table:
+    def read(self) -> pa.Table:
         """Every row of every run, oldest first. Raises ManifestError where a part is not readable."""
-        for _ in range(READ_ATTEMPTS):
-            try:
-                parts = [file.url for file in self._storage.list_files(self.url) if file.url.endswith(".parquet")]
-            except NotFound:
-                parts = []
-            if not parts:
-                return OUTCOME_SCHEMA.empty_table()
-            with suppress(NotFound):
-                tables = [self._read_part(part, columns) for part in parts]
-                table = pa.concat_tables(tables, promote_options="default")
-                return table.sort_by([("run", "ascending"), ("started_at", "ascending")])
-        raise ManifestError(f"{self.url}: its parts keep changing while they are read; is another run at work there?")
+        table = pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *self._tables()], promote_options="default")
+        return _distinct(table).sort_by([("run", "ascending"), ("started_at", "ascending")])
 
     def history(self) -> History:
-        """What is done under this fingerprint, and what any run has written."""
-        wanted = [
-            "source",
-            "version",
-            "destination",
-            "outcome",
-            "code",
-            "bytes_out",
-            "fingerprint",
-            "run",
-            "started_at",
-        ]
-        done: dict[str, tuple[str, str]] = {}
-        source_of: dict[str, str] = {}
-        known: dict[str, str] = {}
-        for batch in self.read(wanted).to_batches():
-            for row in batch.to_pylist():
-                source, written = row["source"], row["destination"] if row["bytes_out"] else ""
-                known[source] = row["version"]
-                if written and source_of.setdefault(written, source) != source:
-                    done.pop(source_of[written], None)  # another source's output took its place
-                    source_of[written] = source
-                if row["fingerprint"] != self.fingerprint and row["code"].startswith(OTHER_KIND):
-                    continue  # the job of another kind of media came by
-                if row["outcome"] == "failed" or row["fingerprint"] != self.fingerprint:
-                    done.pop(source, None)
-                else:
-                    done[source] = (row["version"], written)
-        return History(done, frozenset(source_of), known)
+        """What is done under this fingerprint, and what any run has written. Raises ManifestError."""
+        return History.of(self._tables(COLUMNS), self.fingerprint)
+
+    def outputs(self) -> set[str]:
+        """Every destination that any run has written. Raises ManifestError."""
+        return {
+            destination
+            for table in self._tables(["destination", "bytes_out"])
+            for destination in table.filter(pc.field("bytes_out") > 0)["destination"].to_pylist()
+        }
 
     def begin(self) -> None:
         """Record the run. Raises StorageError where the destination cannot be written: before any work is done."""
@@ -136,27 +103,34 @@ class Manifest:
         try:
             with self._lock:
                 self._flush()
-                parts = [part for level in self._levels for part in level]
-                if len(parts) > 1:
-                    self._merge(parts, level=len(self._levels))
         except StorageError as error:
             rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
-            raise ManifestError(f"{rows}; run again to do those photos once more") from error
+            raise ManifestError(f"{rows}; run again to do those files once more") from error
+        with suppress(StorageError):  # every row is there, in more parts than need be
+            self._compact()
 
     def _keep_flushing(self) -> None:
+        told = False
         while not self._closed.wait(max(FLUSH_S, self._flush_cost_s / FLUSH_SHARE)):
             start = time.monotonic()
             try:
                 with self._lock:
                     self._flush()
+                told = False
             except StorageError as error:
-                log.warning("the manifest could not be written, trying again: %s", error)
+                if not told:
+                    log.warning("the manifest cannot be written for now, its rows wait: %s", error)
+                told = True
             self._flush_cost_s = time.monotonic() - start
 
     def _flush(self) -> None:
-        if self._pending:
-            self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
-            self._pending.clear()
+        if not self._pending:
+            return
+        self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
+        self._pending.clear()
+        for level, parts in enumerate(self._levels):  # which grow on the way
+            if len(parts) >= MERGE_PARTS:
+                self._try_to_merge(list(parts), level + 1)
 
     def _write(self, table: pa.Table, level: int) -> None:
         sink = io.BytesIO()
@@ -164,18 +138,61 @@ class Manifest:
         part = join(self.url, f"{self.run}-{self._written:05d}.parquet")
         self._storage.write(part, sink.getvalue())
         self._written += 1
-        while len(self._levels) <= level:
+        if level == len(self._levels):
             self._levels.append([])
-        self._levels[level].append(part)
-        if len(self._levels[level]) >= MERGE_PARTS:
-            self._merge(list(self._levels[level]), level + 1)
+        if sink.tell() < WHOLE_PART_BYTES:
+            self._levels[level].append(part)
 
-    def _merge(self, parts: list[str], level: int) -> None:
-        """The merged part is written first: a kill between the two leaves rows twice, which harms nobody."""
-        merged = pa.concat_tables([self._read_part(part) for part in parts])
-        self._write(merged, level)
-        self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
-        self._storage.remove(parts)
+    def _try_to_merge(self, parts: Sequence[str], level: int) -> None:
+        """What cannot be merged, as for want of room, stays in parts: no row is lost by that.
+
+        The merged part is written first: a kill between the two leaves rows twice, which harms nobody.
+        """
+        with suppress(StorageError):
+            tables = []
+            for part in parts:
+                with suppress(NotFound):  # another run has merged it
+                    tables.append(self._read_part(part))
+            if tables:
+                self._write(_distinct(pa.concat_tables(tables, promote_options="default")), level)
+            self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
+            self._storage.remove(parts)
+
+    def _compact(self) -> None:
+        """Merge this run's parts into one, and with them what other runs left once it is many; no more than fits."""
+        small = [part for part in self._parts() if part.size_bytes < WHOLE_PART_BYTES]
+        ours = [part for part in small if posixpath.basename(part.url).startswith(self.run)]
+        chosen = sorted(small if len(small) > MERGE_PARTS else ours, key=lambda part: part.size_bytes)
+        total_bytes = itertools.accumulate(part.size_bytes for part in chosen)
+        fitting = [part.url for part, total in zip(chosen, total_bytes, strict=True) if total <= WHOLE_PART_BYTES]
+        if len(fitting) > 1:
+            self._try_to_merge(fitting, len(self._levels))
+
+    def _parts(self) -> list[Listed]:
+        try:
+            return [part for part in self._storage.walk(self.url) if part.url.endswith(".parquet")]
+        except NotFound:
+            return []
+
+    def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """What is in each part, in any order. Rows of parts that are merged meanwhile may come twice."""
+        known: set[str] = set()
+        for attempt in range(READ_ATTEMPTS):
+            time.sleep(READ_PAUSE_S * attempt)
+            missed = False
+            for part in self._parts():
+                if part.url in known:
+                    continue
+                try:
+                    table = self._read_part(part.url, columns)
+                except NotFound:
+                    missed = True
+                    continue
+                known.add(part.url)
+                yield table
+            if not missed:
+                return
+        raise ManifestError(f"{self.url}: its parts keep changing while they are read; is another run at work there?")
 
     def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
         content = self._storage.read(url)
@@ -183,3 +200,9 @@ class Manifest:
             return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{url}: not a readable manifest part ({error}); move it away to go on") from error
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    """Each row once: a run that was killed while it merged parts leaves rows twice."""
+    _, first = np.unique(hashes(zip(*(table[name].to_pylist() for name in KEY), strict=True)), return_index=True)
+    return table.take(np.sort(first))

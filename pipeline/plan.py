@@ -4,18 +4,29 @@ No output ever takes the place of a source, of another file's output, or of a fi
 not write.
 """
 
+import itertools
+import logging
 import posixpath
+import time
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.errors import NotFound, UsageError
+from pipeline.history import History
 from pipeline.kinds import Kind
-from pipeline.manifest import FOLDER, History
-from pipeline.records import Ending, Outcome, Record, spelled_out
-from pipeline.storage import GLOB, WEB, Listed, Storage, absolute, before_glob, join, parent, protocol_of, real, shown
+from pipeline.listing import Listed
+from pipeline.manifest import FOLDER
+from pipeline.places import GLOB, LOCAL, WEB, absolute, before_glob, is_inside, join, parent, protocol_of, real, shown
+from pipeline.records import Ending, Outcome, Record, printable, spelled_out
+from pipeline.storage import Storage
+
+log = logging.getLogger("nightlift")
+
+TELL_EVERY_S = 10.0  # of a long listing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +35,8 @@ class Selection:
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    follow_links: bool = False
+    """Whether local links lead to inputs outside of the source, and links to folders into them."""
 
     def __call__(self, relative: str) -> bool:
         wanted = not self.include or any(_matches(relative, pattern) for pattern in self.include)
@@ -83,16 +96,27 @@ class Destination:
         kind.check_writable(url, format_name)
         return cls(kind=kind, root=parent(url), file=url, format=format_name)
 
-    def names(self, relatives: Sequence[str]) -> list[str]:
-        """The URL of each output. Names that would meet once their extension has changed keep the old one too."""
+    def naming(self, relatives: Iterable[str]) -> Callable[[str], str]:
+        """What tells the URL of an output by the path of its source, which is one of `relatives`.
+
+        Names that would meet once their extension has changed keep the old one too.
+        """
         if self.file:
-            return [self.file for _ in relatives]
-        natural = [self.kind.renamed(relative, self.format) for relative in relatives]
-        count = Counter(natural)
-        return [
-            join(self.root, name if name == relative or count[name] == 1 else relative + posixpath.splitext(name)[1])
-            for relative, name in zip(relatives, natural, strict=True)
-        ]
+            return lambda relative: self.file
+        kept, changed = set[int](), Counter[int]()  # hashes: there may be millions
+        for relative in relatives:
+            name = self.kind.renamed(relative, self.format)
+            if name == relative:
+                kept.add(hash(name))
+            else:
+                changed[hash(name)] += 1
+
+        def output_of(relative: str) -> str:
+            name = self.kind.renamed(relative, self.format)
+            meets = name != relative and (hash(name) in kept or changed[hash(name)] > 1)
+            return join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
+
+        return output_of
 
 
 def make_plan(storage: Storage, source: str, destination: Destination, selection: Selection, history: History) -> Plan:
@@ -101,30 +125,26 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
 
     An output that has vanished from the destination is work again.
     """
-    listed, kind = _inputs(storage, source, destination), destination.kind
-    targets = dict(
-        zip((file.url for file in listed), destination.names([file.relative for file in listed]), strict=True)
-    )
-    owners: dict[str, str] = {}
-    for file in listed:
-        if kind.accepts(shown(file.url)):
-            owners.setdefault(targets[file.url], file.url)
+    listed, kind = _inputs(storage, source, destination, selection), destination.kind
+    output_of = destination.naming(file.relative for file in listed)
+    taken = _Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
     present = _present(storage, destination, history)
     plan = Plan()
     for file in listed:
+        name, target = shown(file.url), output_of(file.relative)
+        wanted = bool(file.code) or kind.accepts(name)
+        free = not kind.accepts(name) or taken.take(target)
         if not selection(file.relative):
             continue
         plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
-        plan.ours += bool(file.code) or kind.accepts(shown(file.url))
-        target = targets[file.url]
-        before = history.done.get(shown(file.url))
-        if before == (file.version, ""):
-            plan.skipped.append(shown(file.url))
-        elif before == (file.version, target) and target in present:
+        plan.ours += wanted
+        if history.is_done(name, file.version, ""):
+            plan.skipped.append(name)
+        elif free and hash(target) in present and history.is_done(name, file.version, target):
             plan.done += 1
-        elif (refusal := _refusal(file, target, owners, kind)) is not None:
+        elif (refusal := _refusal(file, target, kind, free=free)) is not None:
             # the row of a file of another kind may be that of its own job, and stays the newest
-            if refusal.code != kind.refusal or history.known.get(refusal.source) != file.version:
+            if refusal.code != kind.refusal or not history.is_known(refusal.source, file.version):
                 plan.refused.append(refusal)
         else:
             plan.records.append(
@@ -134,27 +154,51 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
     return plan
 
 
-def _inputs(storage: Storage, source: str, destination: Destination) -> list[Listed]:
-    """All files of the source, less what nightlift itself wrote: manifests, and a destination inside the source."""
+class _Taken:
+    """Places at the destination that outputs have. Names are one that the destination would not tell apart."""
+
+    def __init__(self, destination: Destination, *, ignoring_case: bool) -> None:
+        self._on_disk = protocol_of(destination.root) == LOCAL
+        self._ignoring_case = ignoring_case
+        self._hashes: set[int] = set()
+
+    def take(self, target: str) -> bool:
+        """Whether the place was free."""
+        if self._on_disk:
+            target = posixpath.normpath(target)  # `a//b.jpg` and `a/b.jpg` are two keys, and one path
+        if self._ignoring_case:
+            target = unicodedata.normalize("NFC", target).casefold()
+        around = itertools.accumulate(target.split("/"), "{}/{}".format) if self._on_disk else [target]
+        free = self._hashes.isdisjoint(map(hash, around))  # `a.jpg` is no folder for `a.jpg/b.jpg`
+        self._hashes.add(hash(target))
+        return free
+
+
+def _inputs(storage: Storage, source: str, destination: Destination, selection: Selection) -> list[Listed]:
+    """All files of the source by path, less what nightlift itself wrote: manifests, and a destination inside it."""
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
         raise UsageError(f"{shown(source)}: from a web server give one {noun}, or a glob over an index page")
-    inside = not destination.file and _is_inside(destination.root, _root_of(source))
+    inside = not destination.file and is_inside(destination.root, _root_of(source))
     own = join(destination.root, "") if inside else None
-    return [
-        file
-        for file in storage.list_files(absolute(source))
-        if FOLDER not in file.relative.split("/") and not (own and file.url.startswith(own))
-    ]
+    inputs: list[Listed] = []
+    told_at = time.monotonic()
+    for file in storage.walk(absolute(source), follow_links=selection.follow_links):
+        if f"/{FOLDER}/" not in f"/{file.relative}" and not (own and file.url.startswith(own)):
+            inputs.append(file)
+        if time.monotonic() - told_at >= TELL_EVERY_S:
+            told_at = time.monotonic()
+            log.info("%s files listed so far", f"{len(inputs):,}")
+    return sorted(inputs, key=lambda file: file.relative)
 
 
-def _present(storage: Storage, destination: Destination, history: History) -> set[str]:
-    """Which outputs are still there."""
-    if not history.done:
+def _present(storage: Storage, destination: Destination, history: History) -> set[int]:
+    """Hashes of the outputs that are still there."""
+    if not history.done.size:
         return set()
     if destination.file:
-        return {destination.file} if storage.exists(destination.file) else set()
-    return {file.url for file in storage.list_files(destination.root)}
+        return {hash(destination.file)} if storage.exists(destination.file) else set()
+    return {hash(file.url) for file in storage.walk(destination.root, follow_links=True)}
 
 
 def _protect_originals(
@@ -167,22 +211,22 @@ def _protect_originals(
 ) -> None:
     """Raises UsageError where a file that nightlift did not write would be replaced: near the sources, or named
     alone, it may be somebody's only copy."""
-    sources = {real(file.url) for file in listed}
-    for record in plan.records:
-        if real(record.destination) in sources:
-            raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
     root, below = real(_root_of(source)), real(destination.root)
-    apart = root != below and not _is_inside(root, below) and not _is_inside(below, root)
-    ours = _is_inside(below, root) and storage.is_folder(join(destination.root, FOLDER))
+    apart = root != below and not is_inside(root, below) and not is_inside(below, root)
+    sources = {hash(real(file.url)) for file in listed}
+    for record in plan.records:
+        if hash(real(record.destination)) in sources:
+            raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
+    ours = is_inside(below, root) and storage.is_folder(join(destination.root, FOLDER))
     if not destination.file and (apart or ours):
         return
     try:
-        there = {file.url for file in storage.list_files(destination.file or destination.root)}
+        there = storage.walk(destination.file or destination.root)
+        foreign = {hash(file.url) for file in there if not history.was_written(file.url)}
     except NotFound:
         return
-    foreign = there - history.written
     for record in plan.records:
-        if record.destination in foreign:
+        if hash(record.destination) in foreign:
             raise UsageError(
                 f"{record.destination}: is there already, and nightlift has no record of writing it; "
                 "move it away or choose another destination"
@@ -199,20 +243,16 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
         raise UsageError(f"{shown(source)}: no {nouns} there that nightlift reads, by their names ({kinds})")
 
 
-def _refusal(file: Listed, target: str, owners: Mapping[str, str], kind: Kind) -> Outcome | None:
-    """The outcome of a file that cannot be enhanced, as far as its name and place tell."""
+def _refusal(file: Listed, target: str, kind: Kind, *, free: bool) -> Outcome | None:
+    """The outcome of a file that cannot be enhanced, as far as its name and place tell. `free`: nobody has `target`."""
     name = posixpath.basename(shown(file.url))
     extension = posixpath.splitext(file.relative)[1] or "no extension"
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
         (file.code, file.problem, bool(file.code)),
         (kind.refusal, f"{extension}: not a {kind.noun} that nightlift reads", not kind.accepts(shown(file.url))),
-        ("unsafe_name", "its path climbs out of the source with '..'; rename it", ".." in file.relative.split("/")),
-        (
-            "collision",
-            f"its output {target} is another {kind.noun}'s as well; rename it",
-            owners.get(target) != file.url,
-        ),
+        ("unsafe_name", "its path has '.' or '..' in it; rename it", bool({".", ".."} & {*file.relative.split("/")})),
+        ("collision", f"its output {target} is taken by another {kind.noun}; rename it", not free),
     )
     for code, reason, applies in problems:
         if applies:
@@ -223,17 +263,13 @@ def _refusal(file: Listed, target: str, owners: Mapping[str, str], kind: Kind) -
                 destination="",
                 outcome=settled,
                 code=code,
-                message=f"{spelled_out(name)}: {reason}",
+                message=printable(f"{spelled_out(name)}: {reason}"),
             )
     return None
 
 
 def _root_of(source: str) -> str:
     return before_glob(absolute(source))
-
-
-def _is_inside(place: str, folder: str) -> bool:
-    return place.startswith(join(folder, ""))
 
 
 def _is_text(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.errors import NightliftError
-from pipeline.storage import shown
+from pipeline.places import shown
 from pipeline.storage_errors import without_secrets
 
 Ending = Literal["done", "skipped", "failed"]
@@ -116,7 +116,12 @@ def spelled_out(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
+def printable(text: str) -> str:
+    """One line that moves no cursor and turns no letters around: what is not to be seen is spelled out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def _fail(record: Record, outcome: Outcome, code: str, message: str) -> None:
     message = without_secrets(message.replace(record.source, outcome.source))
-    outcome.outcome, outcome.code = "failed", code
-    outcome.message = message if outcome.source in message else f"{posixpath.basename(outcome.source)}: {message}"
+    named = message if outcome.source in message else f"{posixpath.basename(outcome.source)}: {message}"
+    outcome.outcome, outcome.code, outcome.message = "failed", code, printable(named)

@@ -1,53 +1,30 @@
-"""Places: URLs, listing, whole-or-nothing writes, over fsspec.
+"""What is done at places: listing, reading, whole-or-nothing writes, over fsspec.
 
 A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://`). A `Storage` is small, can be
 pickled, and reaches the same places from every worker as from the machine that made it. `credentials.py` says how.
 """
 
 import io
-import itertools
 import os
-import posixpath
-import re
-import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 
 import fsspec
 
 from pipeline.credentials import forwarded_environment, worker_options
 from pipeline.errors import StorageError, UsageError
+from pipeline.listing import Listed, walk
+from pipeline.places import LOCAL, WEB, join, protocol_of, shown
 from pipeline.reading import Reading, Timed
 from pipeline.storage_errors import errors_at, no_room
 from pipeline.writing import PART_SUFFIX, beside, nameless
 
-LOCAL = "file"
-GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
-WEB = {"http", "https"}  # sources only
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
-VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Listed:
-    """One file that a listing found."""
-
-    url: str
-    relative: str
-    """Path below the root of the listing, `/` between folders."""
-    size_bytes: int = 0
-    version: str = ""
-    """Changes whenever the content does: the store's ETag, or else the time of the last change, and the size."""
-    code: str = ""
-    """Why it cannot be an input: `unreadable`, or `not_followed`."""
-    problem: str = ""
-    """The same in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +59,20 @@ class Storage:
             ) from error
         return fs, str(fs._strip_protocol(url))
 
-    def list_files(self, url: str) -> list[Listed]:
-        """Every file at `url` (a file, a folder with all below it, or a glob), sorted by path.
+    def walk(self, url: str, *, follow_links: bool = False) -> Iterator[Listed]:
+        """Every file at `url` (a file, a folder with all below it, or a glob), one after the other as they are found.
 
-        Raises NotFound, AccessDenied, Unreachable, StorageError.
+        Raises NotFound where nothing is there, AccessDenied, Unreachable, StorageError. Local files and folders that
+        cannot be read, and links that are not followed, are told as such. Takes no memory for what is passed on.
         """
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        unreadable: dict[str, OSError] = {}
         with storage_errors(url):
-            root, found = _find(fs, path, unreadable)
-        listed = [
-            _listed(f"{protocol_of(url)}://{name}" if "://" in url and "://" not in name else name, root, name, info)
-            for name, info in found.items()
-            if not name.endswith(("/", PART_SUFFIX))
-        ]
-        listed += [_unreadable(error, name, name.removeprefix(root).lstrip("/")) for name, error in unreadable.items()]
-        return sorted(listed, key=lambda file: file.relative)
+            yield from walk(fs, path, url, follow_links=follow_links)
+
+    def list_files(self, url: str, *, follow_links: bool = False) -> list[Listed]:
+        """As `walk`, sorted by path."""
+        return sorted(self.walk(url, follow_links=follow_links), key=lambda file: file.relative)
 
     def unfinished(self, folder: str, *, below: bool = True) -> list[str]:
         """Files being written in a local folder, or left there by a killed write. `below`: in folders in it, too."""
@@ -106,8 +80,8 @@ class Storage:
             return []
         fs, path = self.filesystem(folder)
         with storage_errors(folder):
-            names = fs.find(path, maxdepth=None if below else 1) if fs.isdir(path) else []
-            return [name for name in names if name.endswith(PART_SUFFIX)]
+            places = fs.walk(path, maxdepth=None if below else 1)
+            return [join(place, name) for place, _, names in places for name in names if name.endswith(PART_SUFFIX)]
 
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)
@@ -119,6 +93,12 @@ class Storage:
         fs.invalidate_cache()
         with storage_errors(url):
             return bool(fs.exists(path))
+
+    def ignores_case(self, folder: str) -> bool:
+        """Whether a folder is there, on a disk that does not tell `a` from `A`, as those of most cameras and Macs."""
+        place, name = os.path.split(folder)
+        other = join(place, name.swapcase())
+        return protocol_of(folder) == LOCAL and os.path.exists(folder) and os.path.exists(other)  # noqa: PTH110
 
     def read(self, url: str) -> bytes:
         """The whole content. Raises NotFound, AccessDenied, Unreachable, StorageError."""
@@ -212,101 +192,6 @@ class Storage:
                 fs.rmdir(path)
 
 
-def protocol_of(url: str) -> str:
-    """`s3` for `s3://bucket/key`; `file` for a path."""
-    return url.split("://", 1)[0] if "://" in url else LOCAL
-
-
-def join(folder: str, *names: str) -> str:
-    return "/".join([folder.rstrip("/") if folder != "/" else "", *names])
-
-
-def parent(url: str) -> str:
-    """The folder of a file: `s3://bucket/a` for `s3://bucket/a/b.jpg`, `.` for `b.jpg`."""
-    return url.rstrip("/").rpartition("/")[0] or ("/" if url.startswith("/") else ".")
-
-
-def absolute(url: str) -> str:
-    """A local path made absolute; a URL as it is, without a trailing slash."""
-    if protocol_of(url) == LOCAL:
-        return os.path.abspath(os.path.expanduser(url.removeprefix("file://")))  # noqa: PTH100, PTH111 (keeps globs)
-    return url if protocol_of(url) in WEB else url.rstrip("/")
-
-
-def real(url: str) -> str:
-    """The same with links resolved, for telling whether two local places are one."""
-    return os.path.realpath(url) if protocol_of(url) == LOCAL else url
-
-
-def shown(url: str) -> str:
-    """As it may be shown and recorded: a web address without its query, which may be a signature, and any password."""
-    if protocol_of(url) not in WEB:
-        return url
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def before_glob(path: str) -> str:
-    """The folders before the first that is a pattern; all of a path without patterns."""
-    folders = path.split("/")
-    return "/".join(itertools.takewhile(lambda folder: not GLOB.search(folder), folders))
-
-
 def storage_errors(url: str) -> AbstractContextManager[None]:
     """What file systems and their clients raise becomes our own errors, which name the place."""
     return errors_at(url, shown(url))
-
-
-def _find(fs: Any, path: str, unreadable: dict[str, OSError]) -> tuple[str, dict[str, Any]]:
-    """The root that relative paths count from, and name -> info of every file."""
-    try:
-        info = fs.info(path)
-    except FileNotFoundError:
-        matches = fs.glob(path, detail=True) if GLOB.search(path) else {}
-        if not matches:
-            raise
-        found: dict[str, Any] = {}
-        for name, match in matches.items():
-            if match["type"] == "directory":
-                found |= _below(fs, name, unreadable)
-            else:
-                found[name] = fs.info(name) if _protocol(fs) in WEB else match  # an index page tells no sizes
-        return before_glob(path), found
-    if info["type"] != "directory":
-        return shown(info["name"]).rpartition("/")[0], {info["name"]: info}
-    return str(fs._strip_protocol(info["name"])).rstrip("/"), _below(fs, path, unreadable)
-
-
-def _below(fs: Any, folder: str, unreadable: dict[str, OSError]) -> dict[str, Any]:
-    """Every file below a folder; local folders that must not be read are told, and links to folders not followed."""
-    if _protocol(fs) != LOCAL:
-        return dict(fs.find(folder, detail=True))
-    found: dict[str, Any] = {}
-    for place, folders, files in os.walk(folder, onerror=lambda error: unreadable.update({error.filename: error})):
-        links = [name for name in folders if os.path.islink(posixpath.join(place, name))]  # noqa: PTH114
-        found |= {posixpath.join(place, name): {} for name in [*files, *links]}
-    return found
-
-
-def _protocol(fs: Any) -> str:
-    return fs.protocol if isinstance(fs.protocol, str) else str(fs.protocol[0])
-
-
-def _listed(url: str, root: str, name: str, info: Mapping[str, Any]) -> Listed:
-    relative = shown(name).removeprefix(root).lstrip("/")
-    size, version = info.get("size"), next((str(info[key]) for key in VERSION_KEYS if info.get(key)), "")
-    if protocol_of(url) == LOCAL:
-        try:
-            status = os.stat(name)  # noqa: PTH116 (of what a link points to)
-        except OSError as error:
-            return _unreadable(error, url, relative)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a link to a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
-            return Listed(url=url, relative=relative, code="not_followed", problem=f"{kind}, which is not followed")
-        size, version = status.st_size, str(status.st_mtime_ns)
-    return Listed(url=url, relative=relative, size_bytes=int(size or 0), version=f"{version.strip(chr(34))}-{size}")
-
-
-def _unreadable(error: OSError, url: str, relative: str) -> Listed:
-    problem = f"cannot be read ({error.strerror}); check its permissions, or what it links to"
-    return Listed(url=url, relative=relative, code="unreadable", problem=problem)

@@ -17,6 +17,7 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REMEDIES_BY_NUMBER = {
     **dict.fromkeys(NO_ROOM, "; free some space and run again"),
     errno.EROFS: "; choose another destination",
+    errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",
 }
 LONGEST = 500  # characters of a client's message: some of them hold a whole answer
 WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#][^\s'"]*)?""")

@@ -9,10 +9,12 @@ from itertools import zip_longest
 
 from pipeline.errors import NotFound, UsageError
 from pipeline.images import format_of
+from pipeline.listing import Listed
 from pipeline.manifest import FOLDER, Manifest
+from pipeline.places import absolute, join, real, shown
 from pipeline.plan import Selection
 from pipeline.records import Outcome, Record, spelled_out
-from pipeline.storage import Listed, Storage, absolute, join, real, shown
+from pipeline.storage import Storage
 from pipeline.video import is_video
 
 
@@ -95,7 +97,7 @@ def _written(storage: Storage, listed: Sequence[Listed], folders: Sequence[str])
     owners, moved = dict[str, str](), dict[str, str]()
     for folder in folders:
         inside = join(real(folder), "")
-        outputs = {real(output) for output in Manifest(storage, folder, "", {}).history().written}
+        outputs = {real(output) for output in Manifest(storage, folder, "", {}).outputs()}
         present = {output for output in outputs & there if output.startswith(inside)}
         owners |= dict.fromkeys(present, folder)
         if outputs and not present:

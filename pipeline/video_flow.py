@@ -36,8 +36,9 @@ from pipeline.flow import (
     worker_died,
 )
 from pipeline.memory import use_one_core
+from pipeline.places import join, shown
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage import Storage, join, shown
+from pipeline.storage import Storage
 from pipeline.video import Segment, VideoInfo
 from pipeline.video_ledger import WHOLE, Ledger
 from pipeline.videos import (

@@ -16,9 +16,10 @@ import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
 from pipeline.errors import Damaged, NotFound, TooLarge
+from pipeline.places import join as join_url
+from pipeline.places import shown
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage import Storage, shown
-from pipeline.storage import join as join_url
+from pipeline.storage import Storage
 from pipeline.video.color import Hdr
 from pipeline.video.containers import muxer_of
 from pipeline.video.encode import EncodeSettings, Encoding, choose

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ManifestError, StorageError
+from pipeline.history import History
 from pipeline.manifest import MERGE_PARTS, Manifest
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
 from pipeline.storage import Storage
@@ -19,6 +20,10 @@ def _manifest(folder: Path, fingerprint: str = "f1") -> Manifest:
 def _done(source: str, version: str = "v1") -> Outcome:
     record = Record(source=source, version=version, size_bytes=3, destination=f"/out{source}")
     return replace(Outcome.of(record), outcome="done", bytes_out=3, notes=["palette became RGB"])
+
+
+def _is_done(history: History, source: str, version: str = "v1") -> bool:
+    return history.is_done(source, version, f"/out{source}")
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -59,9 +64,9 @@ def test_rows_are_on_storage_within_moments_while_the_run_goes_on(tmp_path: Path
     manifest = _manifest(tmp_path)
     manifest.append([_done("/a.jpg")])
     deadline = time.monotonic() + 30
-    while not _manifest(tmp_path).history().done and time.monotonic() < deadline:
+    while not _is_done(_manifest(tmp_path).history(), "/a.jpg") and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert _manifest(tmp_path).history().done == {"/a.jpg": ("v1", "/out/a.jpg")}
+    assert _is_done(_manifest(tmp_path).history(), "/a.jpg")
     manifest.close()
 
 
@@ -72,15 +77,24 @@ def test_done_is_what_the_newest_row_says_under_the_same_fingerprint(tmp_path: P
     second = _manifest(tmp_path)
     second.append([replace(_done("/b.jpg"), outcome="failed", code="damaged"), _done("/c.jpg", "v2")])
     second.close()
-    assert _manifest(tmp_path).history().done == {"/a.jpg": ("v1", "/out/a.jpg"), "/c.jpg": ("v2", "/out/c.jpg")}
-    assert _manifest(tmp_path, "f2").history().done == {}
+    history = _manifest(tmp_path).history()
+    assert _is_done(history, "/a.jpg")
+    assert not _is_done(history, "/b.jpg")
+    assert _is_done(history, "/c.jpg", "v2")
+    assert not _is_done(history, "/c.jpg", "v1")
+    assert len(history.done) == 2
+    assert not len(_manifest(tmp_path, "f2").history().done)
+    assert not len(history.without_done().done)
 
 
 def test_history_knows_every_file_that_any_run_wrote(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path)
     manifest.append([_done("/a.jpg"), replace(_done("/b.txt"), outcome="skipped", bytes_out=0)])
     manifest.close()
-    assert _manifest(tmp_path, "f2").history().written == {"/out/a.jpg"}
+    history = _manifest(tmp_path, "f2").history()
+    assert (history.was_written("/out/a.jpg"), history.was_written("/out/b.txt")) == (True, False)
+    assert (history.is_known("/b.txt", "v1"), history.is_known("/b.txt", "v2")) == (True, False)
+    assert manifest.outputs() == {"/out/a.jpg"}
 
 
 def test_an_output_that_another_source_replaced_is_work_again(tmp_path: Path) -> None:
@@ -89,7 +103,9 @@ def test_an_output_that_another_source_replaced_is_work_again(tmp_path: Path) ->
         manifest.run = f"{source}-run"
         manifest.append([replace(_done(source), destination="/out/a.jpg")])
         manifest.close()
-    assert _manifest(tmp_path).history().done == {"/two/a.jpg": ("v1", "/out/a.jpg")}
+    history = _manifest(tmp_path).history()
+    assert history.is_done("/two/a.jpg", "v1", "/out/a.jpg")
+    assert len(history.done) == 1
 
 
 def test_rows_wait_for_storage_that_fails_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +116,7 @@ def test_rows_wait_for_storage_that_fails_for_a_while(tmp_path: Path, monkeypatc
         with pytest.raises(ManifestError, match="1 rows"):
             manifest.close()
     manifest.close()
-    assert _manifest(tmp_path).history().done.keys() == {"/a.jpg"}
+    assert _is_done(_manifest(tmp_path).history(), "/a.jpg")
 
 
 def _fail(*_: object) -> None:
@@ -111,7 +127,7 @@ def test_a_skipped_row_without_output_is_done_too(tmp_path: Path) -> None:
     manifest = _manifest(tmp_path)
     manifest.append([replace(_done("/a.txt"), outcome="skipped", code="not_a_photo", bytes_out=0)])
     manifest.close()
-    assert manifest.history().done == {"/a.txt": ("v1", "")}
+    assert manifest.history().is_done("/a.txt", "v1", "")
 
 
 def test_many_parts_are_merged_and_no_row_is_lost(tmp_path: Path) -> None:

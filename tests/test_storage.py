@@ -15,7 +15,8 @@ import pytest
 
 from pipeline.credentials import parse_options
 from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
-from pipeline.storage import Storage, absolute, join, parent, shown
+from pipeline.places import absolute, join, parent, shown
+from pipeline.storage import Storage
 from pipeline.storage_errors import without_secrets
 from pipeline.writing import PART_SUFFIX, is_abandoned
 from tests.s3_server import KEY, SECRET, S3Server
@@ -92,17 +93,32 @@ def test_what_a_killed_write_leaves_is_no_file_and_can_be_found(tmp_path: Path) 
     assert Storage().unfinished(str(tmp_path)) == Storage().unfinished(str(tmp_path / "none")) == []
 
 
-def test_links_to_files_are_files_and_what_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "real.jpg").write_bytes(b"1234")
+def test_links_are_followed_within_the_source_and_further_if_asked(tmp_path: Path) -> None:
+    for name in ("in/real.jpg", "in/deep/b.jpg", "elsewhere/c.jpg", "elsewhere/deep/d.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1234")
     source = tmp_path / "in"
-    source.mkdir()
-    (source / "link.jpg").symlink_to(tmp_path / "real.jpg")
-    (source / "loop").symlink_to(source)
+    (source / "link.jpg").symlink_to(source / "real.jpg")
+    (source / "out.jpg").symlink_to(tmp_path / "elsewhere" / "c.jpg")
     (source / "dangling.jpg").symlink_to(tmp_path / "none.jpg")
-    listed = {file.relative: file for file in Storage().list_files(str(source))}
-    assert (listed["link.jpg"].size_bytes, listed["link.jpg"].code) == (4, "")
-    assert (listed["loop"].code, listed["dangling.jpg"].code) == ("not_followed", "unreadable")
-    assert len(listed) == 3
+    (source / "loop").symlink_to(source)
+    (source / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
+    listed = {file.relative: file for file in Storage().walk(str(source))}
+    codes = {name: file.code for name, file in listed.items() if file.code}
+    assert codes == {
+        "out.jpg": "not_followed",
+        "loop": "not_followed",
+        "folder": "not_followed",
+        "dangling.jpg": "unreadable",
+    }
+    assert "--follow-links" in listed["out.jpg"].problem
+    assert [name for name in sorted(listed) if name not in codes] == ["deep/b.jpg", "link.jpg", "real.jpg"]
+    assert listed["link.jpg"].size_bytes == 4
+    [named] = Storage().walk(str(source / "out.jpg"))
+    assert (named.code, named.size_bytes) == ("", 4)
+    followed = {file.relative for file in Storage().walk(str(source), follow_links=True) if not file.code}
+    assert followed == {"deep/b.jpg", "link.jpg", "real.jpg", "out.jpg", "folder/c.jpg", "folder/deep/d.jpg"}
 
 
 def test_a_folder_that_must_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

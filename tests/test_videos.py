@@ -20,8 +20,9 @@ from PIL import Image
 from jobs.videos import VideosConfig
 from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import Damaged, StorageError, Unreachable
+from pipeline.places import join
 from pipeline.records import Outcome, Record
-from pipeline.storage import Storage, join
+from pipeline.storage import Storage
 from pipeline.video.encode import EncodeSettings
 from pipeline.video.smoothing import Window
 from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings, VideoSteps
