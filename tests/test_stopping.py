@@ -1,0 +1,91 @@
+"""Jobs told to end: by Ctrl-C, which a terminal sends to all their processes, and by SIGTERM, sent to the job alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.storage import Storage
+from tests.clips import clip, streets
+from tests.killed import ROOT
+from tests.outputs import files_below, rows_of, tree
+
+PHOTOS = 120
+
+
+def _stopped(
+    job: list[str], ready: Callable[[], bool], stop: Callable[[int], None]
+) -> tuple[subprocess.CompletedProcess[str], float]:
+    """What a job said that was stopped once it was ready, and how many seconds it took from there."""
+    process = subprocess.Popen(
+        job, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        until = time.monotonic() + 240
+        while not ready() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)
+        stop(process.pid)
+        began = time.monotonic()
+        out, told = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(job, process.returncode, out, told), time.monotonic() - began
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _interrupt(process: int) -> None:
+    os.killpg(process, signal.SIGINT)
+
+
+def _terminate(process: int) -> None:
+    os.kill(process, signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stop", "status"), [(_interrupt, 130), (_terminate, 143)])
+def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(
+    tmp_path: Path, stop: Callable[[int], None], status: int
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    dark = np.random.default_rng(5).integers(0, 50, (600, 800, 3), dtype=np.uint8)
+    for number in range(PHOTOS):
+        Image.fromarray(np.roll(dark, number, 0)).save(source / f"{number:03}.png", compress_level=1)
+    job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "2"]
+    stopped, _ = _stopped(job, lambda: len(files_below(out / "_nightlift" / "manifest")) > 0, stop)
+    assert stopped.returncode == status, stopped.stderr
+    assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
+    assert "Traceback" not in stopped.stderr
+    done = [row for row in rows_of(out) if row["outcome"] == "done"]
+    assert 0 < len(done) < PHOTOS
+    assert f"photos: {len(done)} done" in stopped.stdout
+    assert f"{PHOTOS - len(done)} left" in stopped.stdout
+    assert Storage().unfinished(str(out)) == []
+    assert {Path(str(row["destination"])).name for row in done} <= tree(out).keys()
+    again = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert again.returncode == 0, again.stderr
+    assert f"before: {len(done)} done" in again.stdout
+    assert sorted(Path(str(row["source"])).name for row in rows_of(out)) == [f"{each:03}.png" for each in range(PHOTOS)]
+
+
+@pytest.mark.slow
+def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "one.mp4").write_bytes(clip(streets(200)))
+    flags = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
+    job = [sys.executable, "-m", "jobs.videos", str(source), str(out), "--workers", "1", *flags]
+    stopped, _ = _stopped(job, lambda: len(files_below(out / "_nightlift" / "segments")) >= 4, _terminate)
+    assert stopped.returncode == 143, stopped.stderr
+    assert "videos: 0 done, 0 skipped, 0 failed" in stopped.stdout
+    assert "1 left" in stopped.stdout
+    assert "run again to go on" in stopped.stderr
+    assert Storage().unfinished(str(out)) == []
+    assert len(files_below(out / "_nightlift" / "segments")) >= 4
