@@ -4,8 +4,8 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,7 +17,7 @@ from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_clu
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
 from pipeline.credentials import parse_options
-from pipeline.errors import UsageError
+from pipeline.errors import Expired, Stopped, Unreachable, UsageError
 from pipeline.kinds import Kind
 from pipeline.manifest import Manifest
 from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
@@ -28,6 +28,7 @@ from pipeline.writing import is_abandoned
 log = logging.getLogger("nightlift")
 
 SHOWN = 10  # of the failed, and of the skipped
+UNANSWERED = 20  # files in a row, each tried for half a minute: then storage is down
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -120,7 +121,7 @@ class BulkJob(ABC):
         return replace(self.settings, precision=settled(asked, device, variant, fast_bf16=fast_bf16))
 
     @abstractmethod
-    def enhanced(self, plan: Plan) -> Iterator[Outcome]:
+    def enhanced(self, plan: Plan) -> Generator[Outcome]:
         """Do the work, on Ray, which is there. Announces itself and shows its progress."""
 
     @abstractmethod
@@ -135,15 +136,20 @@ class BulkJob(ABC):
         return make_plan(self.storage, self.config.src, self.destination, self.config.selection, history)
 
     def carry_out(self, plan: Plan) -> "Tally":
-        """Everything that is planned; each file gets its row in the manifest."""
+        """Everything that is planned; each file gets its row in the manifest.
+
+        Raises Stopped where all further files would fail: those keep no row, and are work for the next run.
+        """
         tally, started = Tally(), time.monotonic()
         if plan.records or plan.refused:
             self.manifest.begin()
             try:
                 tally.add(self.manifest, plan.refused)
                 if plan.records:
-                    for outcome in self.enhanced(plan):
-                        tally.add(self.manifest, [outcome])
+                    with closing(self.enhanced(plan)) as outcomes:
+                        for outcome in outcomes:
+                            tally.check_storage(outcome)
+                            tally.add(self.manifest, [outcome])
             finally:
                 self.manifest.close()
         tally.seconds = time.monotonic() - started
@@ -212,7 +218,19 @@ class Tally:
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
         self.seconds = 0.0
+        self._unanswered = 0  # files in a row
         self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "noted": []}
+
+    def check_storage(self, outcome: Outcome) -> None:
+        """Raises Stopped where the outcome tells that storage is closed to the whole job."""
+        if outcome.code == Expired.code:
+            raise Stopped(f"stopped: {outcome.message}; it goes on from here")
+        self._unanswered = self._unanswered + 1 if outcome.code == Unreachable.code else 0
+        if self._unanswered >= UNANSWERED:
+            raise Stopped(
+                f"stopped after {UNANSWERED} files in a row that storage gave no answer for, the last of them "
+                f"{outcome.message}; the same command goes on from here"
+            )
 
     def add(self, manifest: Manifest, outcomes: list[Outcome]) -> None:
         manifest.append(outcomes)

@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from jobs import benchmark, enhance, evaluate, export, images, train, videos
-from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError
+from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 
 JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "images": (images.ImagesConfig, images.run),
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given)
     except NightliftError as error:
         print(f"nightlift: {error}", file=sys.stderr)
-        return 1 if isinstance(error, ClusterError | Diverged | ManifestError) else 2
+        return 1 if isinstance(error, ClusterError | Diverged | ManifestError | Stopped) else 2
     except BrokenPipeError:  # as of `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

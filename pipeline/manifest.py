@@ -12,13 +12,13 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from pipeline.errors import ManifestError, NotFound, StorageError
 from pipeline.records import OUTCOME_SCHEMA, Outcome
@@ -31,7 +31,7 @@ MERGE_PARTS = 16  # parts of one level become one part of the next
 FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
 FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
 OTHER_KIND = "not_a_"  # begins the codes of files that are not of the kind that a job enhances
-READ_ATTEMPTS = 5  # another run may merge parts away while they are read
+READ_ATTEMPTS = 8  # in about ten seconds: another run may merge parts away, and a listing may lag behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,31 @@ class Manifest:
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """Every row of every run, oldest first. Raises ManifestError where a part is not readable."""
-        for _ in range(READ_ATTEMPTS):
-            try:
-                parts = [file.url for file in self._storage.list_files(self.url) if file.url.endswith(".parquet")]
-            except NotFound:
-                parts = []
-            if not parts:
-                return OUTCOME_SCHEMA.empty_table()
-            with suppress(NotFound):
-                tables = [self._read_part(part, columns) for part in parts]
-                table = pa.concat_tables(tables, promote_options="default")
-                return table.sort_by([("run", "ascending"), ("started_at", "ascending")])
-        raise ManifestError(f"{self.url}: its parts keep changing while they are read; is another run at work there?")
+        try:
+            tables = self._tables(columns)
+        except NotFound as error:
+            raise ManifestError(
+                f"{self.url}: its parts keep changing while they are read, or are listed and not there ({error}); "
+                "is another run at work there? Run again later"
+            ) from error
+        if not tables:
+            return OUTCOME_SCHEMA.empty_table()
+        table = pa.concat_tables(tables, promote_options="default")
+        return table.sort_by([("run", "ascending"), ("started_at", "ascending")])
+
+    @retry(
+        retry=retry_if_exception_type(NotFound),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_after_attempt(READ_ATTEMPTS),
+        reraise=True,
+    )
+    def _tables(self, columns: list[str] | None) -> list[pa.Table]:
+        """Of all parts. Raises NotFound where one that was listed is not there."""
+        try:
+            parts = [file.url for file in self._storage.list_files(self.url) if file.url.endswith(".parquet")]
+        except NotFound:
+            return []
+        return [self._read_part(part, columns) for part in parts]
 
     def history(self) -> History:
         """What is done under this fingerprint, and what any run has written."""
@@ -140,8 +153,10 @@ class Manifest:
                 if len(parts) > 1:
                     self._merge(parts, level=len(self._levels))
         except StorageError as error:
-            rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
-            raise ManifestError(f"{rows}; run again to do those photos once more") from error
+            if self._pending:
+                rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
+                raise ManifestError(f"{rows}; run again to do those photos once more") from error
+            log.warning("the manifest stays in several parts, in which nothing is missing: %s", error)
 
     def _keep_flushing(self) -> None:
         while not self._closed.wait(max(FLUSH_S, self._flush_cost_s / FLUSH_SHARE)):
@@ -157,6 +172,7 @@ class Manifest:
         if self._pending:
             self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
             self._pending.clear()
+            self._merge_full()
 
     def _write(self, table: pa.Table, level: int) -> None:
         sink = io.BytesIO()
@@ -167,8 +183,12 @@ class Manifest:
         while len(self._levels) <= level:
             self._levels.append([])
         self._levels[level].append(part)
-        if len(self._levels[level]) >= MERGE_PARTS:
-            self._merge(list(self._levels[level]), level + 1)
+
+    def _merge_full(self) -> None:
+        """Parts of a level become one of the next wherever there are enough."""
+        for level, parts in enumerate(self._levels):
+            if len(parts) >= MERGE_PARTS:
+                self._merge(parts, level + 1)
 
     def _merge(self, parts: list[str], level: int) -> None:
         """The merged part is written first: a kill between the two leaves rows twice, which harms nobody."""

@@ -12,10 +12,11 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.errors import NotFound, UsageError
+from pipeline.filesystems import GLOB, before_glob
 from pipeline.kinds import Kind
 from pipeline.manifest import FOLDER, History
 from pipeline.records import Ending, Outcome, Record, spelled_out
-from pipeline.storage import GLOB, WEB, Listed, Storage, absolute, before_glob, join, parent, protocol_of, real, shown
+from pipeline.storage import WEB, Listed, Storage, absolute, join, parent, protocol_of, real, shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

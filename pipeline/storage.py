@@ -4,11 +4,8 @@ A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://
 pickled, and reaches the same places from every worker as from the machine that made it. `credentials.py` says how.
 """
 
-import io
-import itertools
 import os
 import posixpath
-import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,19 +15,17 @@ from functools import partial
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-import fsspec
-
-from pipeline.credentials import forwarded_environment, worker_options
-from pipeline.errors import StorageError, UsageError
-from pipeline.reading import Reading, Timed
-from pipeline.storage_errors import errors_at, no_room
+from pipeline.credentials import S3, forwarded_environment, worker_options
+from pipeline.errors import Changed, NotFound, StorageError
+from pipeline.filesystems import GLOB, before_glob, filesystem_of, matches
+from pipeline.patience import retried
+from pipeline.reading import Timed, reading
+from pipeline.storage_errors import SAID, errors_at, no_room
 from pipeline.writing import PART_SUFFIX, beside, nameless
 
 LOCAL = "file"
-GLOB = re.compile(r"[*?\[]")
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
 WEB = {"http", "https"}  # sources only
-EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
 
 
@@ -70,18 +65,10 @@ class Storage:
         protocol = protocol_of(url)
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
-        try:
-            fs = fsspec.filesystem(protocol, **self.options.get(protocol, {}))
-        except ImportError as error:
-            extra = EXTRAS.get(protocol)
-            remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
-            raise UsageError(f"{shown(url)}: {protocol}:// needs a package that is not installed: {remedy}") from error
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"{shown(url)}: cannot be reached ({error}); use a path, s3://, gs://, az://, https://"
-            ) from error
+        fs = filesystem_of(protocol, self.options.get(protocol, {}), shown(url))
         return fs, str(fs._strip_protocol(url))
 
+    @retried
     def list_files(self, url: str) -> list[Listed]:
         """Every file at `url` (a file, a folder with all below it, or a glob), sorted by path.
 
@@ -109,42 +96,59 @@ class Storage:
             names = fs.find(path, maxdepth=None if below else 1) if fs.isdir(path) else []
             return [name for name in names if name.endswith(PART_SUFFIX)]
 
+    @retried
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)
-        with storage_errors(url):
-            return bool(fs.isdir(path))
+        fs.invalidate_cache()
+        with suppress(NotFound), storage_errors(url):  # fs.isdir takes a failure for a no
+            return bool(fs.info(path)["type"] == "directory")
+        return False
 
+    @retried
+    def version(self, url: str) -> str:
+        """Of what is there now, as `Listed.version`. Raises NotFound, AccessDenied, Unreachable, StorageError."""
+        fs, path = self.filesystem(url)
+        fs.invalidate_cache()
+        with storage_errors(url):
+            return _listed(url, "", path, fs.info(path)).version
+
+    @retried
     def exists(self, url: str) -> bool:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
         with storage_errors(url):
             return bool(fs.exists(path))
 
+    @retried
     def read(self, url: str) -> bytes:
         """The whole content. Raises NotFound, AccessDenied, Unreachable, StorageError."""
         fs, path = self.filesystem(url)
         with storage_errors(url):
-            return bytes(fs.cat_file(path))
+            # in one answer: what comes in several may be of several versions
+            return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) in S3 else fs.cat_file(path))
 
     @contextmanager
-    def open(self, url: str, timed: Timed = nullcontext) -> Iterator[BinaryIO]:
+    def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
         """A seekable file to read from, of which only what is asked for is fetched. Opening raises as `read` does.
 
         So does the end of the block, where a read failed: a decoder may have taken that for damage, or for the end.
-        `timed`: entered whenever storage is waited for.
+        `timed`: entered whenever storage is waited for. `version`: as it was listed; raises Changed where the file is
+        another before the block or after it. "" takes any.
         """
+        opened, check = partial(self._opened, url), partial(self._check_version, url, version)
+        with reading(opened, shown(url), partial(storage_errors, url), timed, check) as file:
+            yield file
+
+    @retried
+    def _opened(self, url: str) -> Any:
         fs, path = self.filesystem(url)
-        with storage_errors(url), timed():
-            file = fs.open(path, "rb")
-        reading = Reading(file, shown(url), partial(storage_errors, url), timed)
-        try:
-            with io.BufferedReader(reading) as buffered:
-                yield buffered
-        except Exception:
-            if reading.failure is None:
-                raise
-        if reading.failure is not None:
-            raise reading.failure from None
+        fs.invalidate_cache()
+        with storage_errors(url):
+            return fs.open(path, "rb")
+
+    def _check_version(self, url: str, version: str) -> None:
+        if version and self.version(url) != version:
+            raise Changed(f"{shown(url)}: {SAID[Changed]}")
 
     def write(self, url: str, data: bytes) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between."""
@@ -173,6 +177,7 @@ class Storage:
             with timed():
                 self.put_file(url, scratch)
 
+    @retried
     def _put(self, url: str, put: Callable[[Any, str], None]) -> None:
         fs, path = self.filesystem(url)
         if protocol_of(url) not in WHOLE_PUT:
@@ -180,19 +185,24 @@ class Storage:
             with beside(path, move, fs, partial(storage_errors, url)) as part, storage_errors(url):
                 put(fs, part)
             return
-        with storage_errors(url):
-            try:
+        try:
+            with storage_errors(url):
                 put(fs, path)
-            except FileNotFoundError as error:
-                raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
+        except NotFound as error:
+            raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
 
     def remove(self, urls: Iterable[str]) -> None:
         """Remove files; those that are gone already do not matter."""
         for url in urls:
-            fs, path = self.filesystem(url)
-            with storage_errors(url), suppress(FileNotFoundError):
-                fs.rm_file(path)
+            self._remove(url)
 
+    @retried
+    def _remove(self, url: str) -> None:
+        fs, path = self.filesystem(url)
+        with suppress(NotFound), storage_errors(url):
+            fs.rm_file(path)
+
+    @retried
     def remove_below(self, folder: str) -> None:
         """Remove all files below a folder, with what killed writes left there, and itself where folders are real."""
         fs, path = self.filesystem(folder)
@@ -246,12 +256,6 @@ def shown(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def before_glob(path: str) -> str:
-    """The folders before the first that is a pattern; all of a path without patterns."""
-    folders = path.split("/")
-    return "/".join(itertools.takewhile(lambda folder: not GLOB.search(folder), folders))
-
-
 def storage_errors(url: str) -> AbstractContextManager[None]:
     """What file systems and their clients raise becomes our own errors, which name the place."""
     return errors_at(url, shown(url))
@@ -262,11 +266,13 @@ def _find(fs: Any, path: str, unreadable: dict[str, OSError]) -> tuple[str, dict
     try:
         info = fs.info(path)
     except FileNotFoundError:
-        matches = fs.glob(path, detail=True) if GLOB.search(path) else {}
-        if not matches:
+        if not GLOB.search(path):
+            raise
+        matching = fs.glob(path, detail=True) if _protocol(fs) in {LOCAL} | WEB else matches(fs, path)
+        if not matching:
             raise
         found: dict[str, Any] = {}
-        for name, match in matches.items():
+        for name, match in matching.items():
             if match["type"] == "directory":
                 found |= _below(fs, name, unreadable)
             else:
