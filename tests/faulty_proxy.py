@@ -82,9 +82,11 @@ class FaultyProxy:
         self._plans.append(Planned(fault, method, part, times))
 
     def behave(self) -> None:
-        """From now on."""
+        """From now on, as if nothing had been."""
         self._plans.clear()
-        self.rates = {}
+        self.requests.clear()
+        self.injected.clear()
+        self.rates, self.on_request, self.on_answer = {}, lambda request: None, lambda request, body: body
 
     def fault_for(self, method: str, address: str, upload_bytes: int) -> Fault | None:
         with self._lock:
@@ -139,7 +141,7 @@ def faulty_proxy(endpoint: str, seed: int = 0) -> Iterator[FaultyProxy]:
             else:
                 self.pass_on(upload, fault)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = relay
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = relay  # noqa: N815 (as http.server calls them)
 
         def pass_on(self, upload: bytes, fault: Fault | None) -> None:
             request = f"{self.command} {unquote(self.path)}"

@@ -17,14 +17,19 @@ TOKEN = "a-session-token-that-nobody-may-see"
 HURRIED = {"config_kwargs": {"read_timeout": 1}, "default_block_size": 100_000}
 
 
+@pytest.fixture(scope="module")
+def _proxy(_server: S3Server) -> Iterator[FaultyProxy]:
+    with faulty_proxy(_server.endpoint) as proxy:
+        yield proxy
+
+
 @pytest.fixture
-def proxy(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+def proxy(_proxy: FaultyProxy, bucket: str, monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
     """In front of the server, for all that the test does. What repeats a request waits for moments only."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
-    with faulty_proxy(s3.endpoint) as proxy:
-        proxy.slow_s = 1.5
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        yield proxy
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _proxy.url)
+    _proxy.behave()
+    return _proxy
 
 
 @pytest.fixture
@@ -91,9 +96,10 @@ def test_every_operation_comes_through(
 
 @pytest.mark.parametrize("fault", [*PASSING, "expired"])
 def test_what_fails_for_good_is_one_clear_error_without_secrets(
-    proxy: FaultyProxy, bucket: str, tmp_path: Path, fault: Fault
+    proxy: FaultyProxy, bucket: str, tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy.rates, proxy.slow_s = {fault: 1.0}, 0.4
+    monkeypatch.setattr("pipeline.patience.LEAST_ATTEMPTS", 1)
+    proxy.rates = {fault: 1.0}
     keys = {"key": KEY, "secret": SECRET, "token": TOKEN}
     once = {"read_timeout": 0.2, "retries": {"total_max_attempts": 1}}
     storage = Storage.from_environment([bucket], {**keys, "config_kwargs": once})
@@ -109,7 +115,7 @@ def test_what_fails_for_good_is_one_clear_error_without_secrets(
 def test_a_server_that_is_down_is_asked_often_and_not_for_ever(
     proxy: FaultyProxy, storage: Storage, bucket: str
 ) -> None:
-    proxy.rates = {"dropped": 1.0}
+    proxy.rates = {"slow_down": 1.0}
     with pytest.raises(Unreachable, match="check the endpoint"):
         storage.list_files(bucket)
     assert len(proxy.requests) == 3 * 4
