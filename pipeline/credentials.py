@@ -60,8 +60,14 @@ def forwarded_environment() -> dict[str, str]:
 
 
 def _with_retries(options: Mapping[str, Any]) -> dict[str, Any]:
-    """How often the S3 client repeats a request. It waits 5 s for a connection and 15 s for an answer by itself."""
-    return {**options, "config_kwargs": {"retries": S3_RETRIES, **options.get("config_kwargs", {})}}
+    """How often the S3 client repeats a request. It waits 5 s for a connection and 15 s for an answer by itself.
+
+    Raises UsageError.
+    """
+    given = options.get("config_kwargs", {})
+    if not isinstance(given, Mapping):
+        raise UsageError(f"--storage-options: config_kwargs must hold a JSON object, not {given!r}")
+    return {**options, "config_kwargs": {"retries": S3_RETRIES, **given}}
 
 
 def _with_aws_session(options: dict[str, Any]) -> dict[str, Any]:
