@@ -4,8 +4,8 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,7 +17,7 @@ from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_clu
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
 from pipeline.credentials import parse_options
-from pipeline.errors import Expired, Stopped, Unreachable, UsageError
+from pipeline.errors import Expired, ManifestError, Stopped, Unreachable, UsageError
 from pipeline.kinds import Kind
 from pipeline.manifest import Manifest
 from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
@@ -142,18 +142,33 @@ class BulkJob(ABC):
         """
         tally, started = Tally(), time.monotonic()
         if plan.records or plan.refused:
-            self.manifest.begin()
-            try:
+            with self._recording():
                 tally.add(self.manifest, plan.refused)
                 if plan.records:
                     with closing(self.enhanced(plan)) as outcomes:
                         for outcome in outcomes:
                             tally.check_storage(outcome)
                             tally.add(self.manifest, [outcome])
-            finally:
-                self.manifest.close()
         tally.seconds = time.monotonic() - started
         return tally
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """The manifest is open for rows. Raises ManifestError where some could not be written."""
+        self.manifest.begin()
+        stopped = False
+        try:
+            yield
+        except Stopped:
+            stopped = True
+            raise
+        finally:
+            try:
+                self.manifest.close()
+            except ManifestError as error:
+                if not stopped:
+                    raise
+                log.warning("%s", error)  # why it stopped comes last
 
 
 def run_jobs(jobs: Sequence[BulkJob]) -> int:

@@ -159,3 +159,21 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
     proxy.plan("slow_down", part="prefix=b/", times=1000)
     with pytest.raises(Unreachable):
         storage.list_files(join(bucket, "*/*.jpg"))
+
+
+def test_a_film_that_is_sent_in_parts_arrives_whole(
+    proxy: FaultyProxy, storage: Storage, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda *_, **__: 5 << 20)
+    film = tmp_path / "film"
+    film.write_bytes(os.urandom(12 << 20))
+    proxy.plan("slow_down", "POST", "film.mp4?uploads")
+    proxy.plan("reset", "PUT", "partNumber=1")
+    proxy.plan("cut_upload", "PUT", "partNumber=2")
+    proxy.plan("internal_error", "PUT", "partNumber=3")
+    proxy.plan(
+        "lost_answer", "POST", "film.mp4?uploadId"
+    )  # the client asks again, and there is no such upload any more
+    storage.put_file(join(bucket, "film.mp4"), str(film))
+    assert proxy.injected.total() == 5
+    assert storage.read(join(bucket, "film.mp4")) == film.read_bytes()
