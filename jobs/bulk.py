@@ -4,8 +4,8 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -17,7 +17,7 @@ from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_clu
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
 from pipeline.credentials import parse_options
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import Expired, ManifestError, Stopped, StorageError, Unreachable, UsageError
 from pipeline.kinds import Kind
 from pipeline.manifest import FOLDER, Manifest
 from pipeline.places import join, shown
@@ -29,6 +29,7 @@ from pipeline.writing import is_abandoned
 log = logging.getLogger("nightlift")
 
 SHOWN = 10  # of the failed, and of the skipped
+UNANSWERED = 20  # files in a row, each tried for half a minute: then storage is down
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -123,7 +124,7 @@ class BulkJob(ABC):
         return replace(self.settings, precision=settled(asked, device, variant, fast_bf16=fast_bf16))
 
     @abstractmethod
-    def enhanced(self, plan: Plan) -> Iterator[Outcome]:
+    def enhanced(self, plan: Plan) -> Generator[Outcome]:
         """Do the work, on Ray, which is there. Announces itself and shows its progress."""
 
     @abstractmethod
@@ -138,16 +139,38 @@ class BulkJob(ABC):
         return make_plan(self.storage, self.config.src, self.destination, self.config.selection, history)
 
     def carry_out(self, plan: Plan, tally: "Tally") -> None:
-        """Everything that is planned; each file gets its row in the manifest, and is counted."""
+        """Everything that is planned; each file gets its row in the manifest, and is counted.
+
+        Raises Stopped where all further files would fail: those keep no row, and are work for the next run.
+        """
         started = time.monotonic()
         try:
-            tally.add(self.manifest, plan.refused)
-            if plan.records:
-                for outcome in self.enhanced(plan):
-                    tally.add(self.manifest, [outcome])
+            with self._recording():
+                tally.add(self.manifest, plan.refused)
+                if plan.records:
+                    with closing(self.enhanced(plan)) as outcomes:
+                        for outcome in outcomes:
+                            tally.check_storage(outcome)
+                            tally.add(self.manifest, [outcome])
         finally:
             tally.seconds = time.monotonic() - started
-            self.manifest.close()
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """The manifest is open for rows. Raises ManifestError where some could not be written."""
+        stopped = False
+        try:
+            yield
+        except (Stopped, KeyboardInterrupt):
+            stopped = True
+            raise
+        finally:
+            try:
+                self.manifest.close()
+            except ManifestError as error:
+                if not stopped:
+                    raise
+                log.warning("%s", error)  # why it stopped comes last
 
 
 def run_jobs(jobs: Sequence[BulkJob]) -> int:
@@ -223,7 +246,19 @@ class Tally:
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
         self.seconds = 0.0
+        self._unanswered = 0  # files in a row
         self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "noted": []}
+
+    def check_storage(self, outcome: Outcome) -> None:
+        """Raises Stopped where the outcome tells that storage is closed to the whole job."""
+        if outcome.code == Expired.code:
+            raise Stopped(f"stopped: {outcome.message}; it goes on from here")
+        self._unanswered = self._unanswered + 1 if outcome.code == Unreachable.code else 0
+        if self._unanswered >= UNANSWERED:
+            raise Stopped(
+                f"stopped after {UNANSWERED} files in a row that storage gave no answer for, the last of them "
+                f"{outcome.message}; the same command goes on from here"
+            )
 
     def add(self, manifest: Manifest, outcomes: list[Outcome]) -> None:
         manifest.append(outcomes)

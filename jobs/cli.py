@@ -11,7 +11,7 @@ import tyro
 
 from jobs import benchmark, enhance, evaluate, export, images, train, videos
 from jobs.stopping import Terminated, heed_sigterm
-from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError
+from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
 
 JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given)
     except NightliftError as error:
         print(f"nightlift: {printable(str(error))}", file=sys.stderr)
-        return 1 if isinstance(error, ClusterError | Diverged | ManifestError) else 2
+        return 1 if isinstance(error, ClusterError | Diverged | ManifestError | Stopped) else 2
     except BrokenPipeError:  # as of `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -91,7 +91,7 @@ class PhotoJob(BulkJob):
         settings = config.photo_settings(checkpoint)
         return cls(config, settings, checkpoint, settings.format)
 
-    def enhanced(self, plan: Plan) -> Iterator[Outcome]:
+    def enhanced(self, plan: Plan) -> Generator[Outcome]:
         flow = self._flow()
         log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
         progress = Progress(len(plan.records), "photo")

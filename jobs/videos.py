@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,7 +17,7 @@ from jobs.dry_run import video_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import ClusterError, StorageError, UsageError, is_of_the_file
+from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file
 from pipeline.kinds import VIDEOS
 from pipeline.manifest import FOLDER
 from pipeline.places import join, shown
@@ -134,17 +134,17 @@ class VideoJob(BulkJob):
         """Raises UsageError."""
         return cls(config, config.video_settings(checkpoint), checkpoint, config.extension)
 
-    def enhanced(self, plan: Plan) -> Iterator[Outcome]:
+    def enhanced(self, plan: Plan) -> Generator[Outcome]:
         flow = self._flow()
         log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
         if self.config.fresh:
             for record in plan.records:
                 flow.clear(record)
-        hopeless = set()
+        hopeless = set()  # their segments serve no later run
         with _shown_progress(flow) as progress:
             for outcome in flow.run(plan.records):
                 progress.failed += outcome.outcome == "failed"
-                if outcome.outcome == "failed" and is_of_the_file(outcome.code):
+                if is_of_the_file(outcome.code) or outcome.code == Changed.code:
                     hopeless.add(outcome.source)
                 yield outcome
         for record in plan.records:  # segments of other failures stay: the next run goes on with them

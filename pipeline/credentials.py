@@ -19,8 +19,9 @@ STAYS = {  # files of this machine, and keys, which travel whole and in the opti
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 }
-
-WORKERS_OWN = {"iam-role", "container-role"}  # botocore's names of credentials that each machine renews for itself
+# botocore's names of credentials that each machine renews for itself
+WORKERS_OWN = {"iam-role", "container-role", "assume-role-with-web-identity"}
+S3_RETRIES = {"mode": "standard", "total_max_attempts": 4}  # of a request; waits of up to 1, 2, 4 s, drawn at random
 AWS_ENDPOINT = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
 
 
@@ -48,7 +49,7 @@ def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict
         if not isinstance(found, Mapping):
             raise UsageError(f"--storage-options: {protocol} must hold a JSON object, like '{{\"anon\": true}}'")
     return {
-        protocol: _with_aws_session(dict(found)) if protocol in S3 else dict(found)
+        protocol: _with_aws_session(_with_retries(found)) if protocol in S3 else dict(found)
         for protocol, found in chosen.items()
     }
 
@@ -56,6 +57,17 @@ def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict
 def forwarded_environment() -> dict[str, str]:
     """Environment variables that workers need to reach what we reach."""
     return {name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and name not in STAYS}
+
+
+def _with_retries(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How often the S3 client repeats a request. It waits 5 s for a connection and 15 s for an answer by itself.
+
+    Raises UsageError.
+    """
+    given = options.get("config_kwargs", {})
+    if not isinstance(given, Mapping):
+        raise UsageError("--storage-options: config_kwargs must hold a JSON object")
+    return {**options, "config_kwargs": {"retries": S3_RETRIES, **given}}
 
 
 def _with_aws_session(options: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,13 @@
      +-- UsageError              usage            flags or places that make no sense together
      +-- StorageError            storage          a place could not be read or written
      |    +-- NotFound           not_found        nothing is there
-     |    +-- AccessDenied       access_denied    credentials missing, wrong or expired
-     |    +-- Unreachable        unreachable      no answer from the endpoint
+     |    +-- AccessDenied       access_denied    credentials missing or wrong
+     |    |    +-- Expired       expired          credentials that were right have expired
+     |    +-- Unreachable        unreachable      no answer from the endpoint, or only that it is busy or broken
+     |    +-- Changed            changed          not what was listed any more
      |    +-- ManifestError      manifest         the manifest could not be read or written
      +-- ClusterError            cluster          Ray could not go on
+     +-- Stopped                 stopped          a job ended before its end, as every further file would have failed
      +-- Diverged                diverged         training came to a loss that is not a number
      +-- MediaError              media            a file that cannot be enhanced
           +-- EmptyFile          empty            0 bytes
@@ -58,8 +61,16 @@ class AccessDenied(StorageError):
     code = "access_denied"
 
 
+class Expired(AccessDenied):
+    code = "expired"
+
+
 class Unreachable(StorageError):
     code = "unreachable"
+
+
+class Changed(StorageError):
+    code = "changed"
 
 
 class ManifestError(StorageError):
@@ -68,6 +79,10 @@ class ManifestError(StorageError):
 
 class ClusterError(NightliftError):
     code = "cluster"
+
+
+class Stopped(NightliftError):
+    code = "stopped"
 
 
 class Diverged(NightliftError):

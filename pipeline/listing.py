@@ -3,10 +3,12 @@
 import os
 import posixpath
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import NotFound
+from pipeline.filesystems import matches
 from pipeline.places import GLOB, LOCAL, S3, WEB, before_glob, is_inside, protocol_of, real, shown
 from pipeline.writing import PART_SUFFIX
 
@@ -40,81 +42,113 @@ class Listed:
         return shown(name).removeprefix(self.root).lstrip("/")
 
 
-def walk(fs: Any, path: str, url: str, *, follow_links: bool) -> Iterator[Listed]:
-    """Every file at `url`, which is `path` in fsspec's `fs`: a file, a folder with all below it, or a glob.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """Every file at a place: a file, a folder with all below it, or a glob."""
 
-    Local links out of the source are told as not followed unless `follow_links`; so are links to folders, and what
-    must not be read. Raises FileNotFoundError and what else `fs` raises.
-    """
-    root, found = _find(fs, path, follow_links)
-    for name, info in found:
-        if name.endswith(("/", PART_SUFFIX)):
-            continue
-        named = f"{protocol_of(url)}://{name}" if "://" in url and "://" not in name else name
-        if protocol_of(url) == LOCAL:
-            yield _local(named, root, info, follow_links)
-        else:
-            yield Listed(url=named, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
+    url: str
+    fs: Any
+    """fsspec's file system."""
+    path: str
+    """Of the place, in it."""
+    ask: Callable[..., Any]
+    """Calls a function of the file system with arguments, again where that may help. Raises our own errors alone."""
+    follow_links: bool
+    """Whether local links lead out of the place, and links to folders into them; else they are told as not followed."""
 
+    def files(self) -> Iterator[Listed]:
+        """In no order. Raises NotFound where nothing is there, and what else `ask` raises."""
+        protocol = protocol_of(self.url)
+        root, found = self._find()
+        for name, info in found:
+            if name.endswith(("/", PART_SUFFIX)):
+                continue
+            if protocol == LOCAL:
+                yield self._local(root, name, info)
+            else:
+                url = f"{protocol}://{name}" if "://" not in name else name
+                yield Listed(url=url, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
 
-def _find(fs: Any, path: str, follow_links: bool) -> tuple[str, Iterator[Found]]:
-    """The root that relative paths count from, and every file."""
-    try:
-        info = fs.info(path)
-    except FileNotFoundError:
-        matches = fs.glob(path, detail=True) if GLOB.search(path) else {}
-        if not matches:
-            raise
-        return before_glob(path), _matched(fs, matches, follow_links)
-    if info["type"] != "directory":
-        name = info["name"]
-        return shown(name).rpartition("/")[0], iter([(name, {**info, "named": True})])
-    return str(fs._strip_protocol(info["name"])).rstrip("/"), _below(fs, path, follow_links)
+    def _find(self) -> tuple[str, Iterator[Found]]:
+        """The root that relative paths count from, and every file."""
+        try:
+            info = self.ask(self.fs.info, self.path)
+        except NotFound:
+            found = self._matches() if GLOB.search(self.path) else {}
+            if not found:
+                raise
+            return before_glob(self.path), self._matched(found)
+        if info["type"] != "directory":
+            return shown(info["name"]).rpartition("/")[0], iter([(info["name"], {**info, "named": True})])
+        return str(self.fs._strip_protocol(info["name"])).rstrip("/"), self._below(self.path)
 
+    def _matches(self) -> dict[str, Any]:
+        if protocol_of(self.url) in {LOCAL} | WEB:
+            return dict(self.ask(self.fs.glob, self.path, detail=True))
+        return dict(self.ask(matches, self.fs, self.path))
 
-def _matched(fs: Any, matches: Mapping[str, Any], follow_links: bool) -> Iterator[Found]:
-    for name, match in matches.items():
-        if match["type"] == "directory":
-            yield from _below(fs, name, follow_links)
-        else:
-            yield name, fs.info(name) if _protocol(fs) in WEB else match  # an index page tells no sizes
+    def _matched(self, found: Mapping[str, Any]) -> Iterator[Found]:
+        for name, match in found.items():
+            if match["type"] == "directory":
+                yield from self._below(name)
+            else:  # an index page tells no sizes
+                yield name, self.ask(self.fs.info, name) if protocol_of(self.url) in WEB else match
 
+    def _below(self, folder: str) -> Iterator[Found]:
+        """Every file below a folder."""
+        if protocol_of(self.url) == LOCAL:
+            return self._on_disk(folder)
+        if protocol_of(self.url) in S3:
+            return self._in_bucket(folder)
+        return iter(self.ask(self.fs.find, folder, detail=True).items())
 
-def _below(fs: Any, folder: str, follow_links: bool) -> Iterator[Found]:
-    """Every file below a folder."""
-    if _protocol(fs) == LOCAL:
-        return _on_disk(folder, follow_links)
-    if _protocol(fs) in S3:
-        return _in_bucket(fs, folder)
-    return iter(fs.find(folder, detail=True).items())
+    def _in_bucket(self, folder: str) -> Iterator[Found]:
+        """Page by page: s3fs's own `find` keeps every page, a kilobyte for each key."""
+        bucket, key, _ = self.fs.split_path(folder)
+        where = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", **self.fs.req_kw}
+        token: dict[str, str] = {}
+        while True:
+            page = self.ask(self.fs.call_s3, "list_objects_v2", **where, **token)
+            for each in page.get("Contents", ()):
+                yield f"{bucket}/{each['Key']}", {"ETag": each.get("ETag"), "size": each["Size"]}
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def _on_disk(self, folder: str) -> Iterator[Found]:
+        """Also links to folders that are not followed, and what must not be read (`error`: why)."""
+        unreadable: list[OSError] = []
+        seen = {real(folder)}
+        for place, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=self.follow_links):
+            links = [name for name in folders if os.path.islink(posixpath.join(place, name))]  # noqa: PTH114
+            if self.follow_links:
+                folders[:] = [name for name in folders if name not in links or _leads_on(place, name, folder, seen)]
+                links = []
+            for name in [*files, *links]:
+                yield posixpath.join(place, name), {}
+        for error in unreadable:
+            yield error.filename, {"error": error}
 
-def _in_bucket(fs: Any, folder: str) -> Iterator[Found]:
-    """Page by page: s3fs's own `find` keeps every page, a kilobyte for each key."""
-    bucket, key, _ = fs.split_path(folder)
-    where = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", **fs.req_kw}
-    token: dict[str, str] = {}
-    while True:
-        page = fs.call_s3("list_objects_v2", **where, **token)
-        for each in page.get("Contents", ()):
-            yield f"{bucket}/{each['Key']}", {"ETag": each.get("ETag"), "size": each["Size"]}
-        if not page.get("IsTruncated"):
-            return
-        token = {"ContinuationToken": page["NextContinuationToken"]}
-
-
-def _on_disk(folder: str, follow_links: bool) -> Iterator[Found]:
-    """Also links to folders that are not followed, and what must not be read (`error`: why)."""
-    unreadable: list[OSError] = []
-    seen = {real(folder)}
-    for place, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=follow_links):
-        links = [name for name in folders if os.path.islink(posixpath.join(place, name))]  # noqa: PTH114
-        if follow_links:
-            folders[:] = [name for name in folders if name not in links or _leads_on(place, name, folder, seen)]
-        for name in files if follow_links else [*files, *links]:
-            yield posixpath.join(place, name), {}
-    for error in unreadable:
-        yield error.filename, {"error": error}
+    def _local(self, root: str, name: str, info: Mapping[str, Any]) -> Listed:
+        try:
+            if "error" in info:
+                raise info["error"]
+            is_link = stat.S_ISLNK(os.lstat(name).st_mode)
+            status = os.stat(name)  # noqa: PTH116 (of what a link points to)
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror}); check its permissions, or what it links to"
+            return Listed(url=name, root=root, code="unreadable", problem=problem)
+        problem = ""
+        if stat.S_ISDIR(status.st_mode):
+            problem = LINK_TO_FOLDER
+        elif not stat.S_ISREG(status.st_mode):
+            problem = NO_FILE
+        elif is_link and not (self.follow_links or info.get("named") or is_inside(real(name), real(root))):
+            problem = LINK_OUT
+        if problem:
+            return Listed(url=name, root=root, code="not_followed", problem=problem)
+        version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
+        return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
 
 
 def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
@@ -125,40 +159,6 @@ def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
     return new
 
 
-def _local(name: str, root: str, info: Mapping[str, Any], follow_links: bool) -> Listed:
-    if "error" in info:
-        return _unreadable(name, root, info["error"])
-    try:
-        is_link = stat.S_ISLNK(os.lstat(name).st_mode)
-        status = os.stat(name)  # noqa: PTH116 (of what a link points to)
-    except OSError as error:
-        return _unreadable(name, root, error)
-    problem = ""
-    if stat.S_ISDIR(status.st_mode):
-        problem = LINK_TO_FOLDER
-    elif not stat.S_ISREG(status.st_mode):
-        problem = NO_FILE
-    elif is_link and not (follow_links or info.get("named") or is_inside(real(name), real(root))):
-        problem = LINK_OUT
-    if problem:
-        return Listed(url=name, root=root, code="not_followed", problem=problem)
-    return Listed(
-        url=name,
-        root=root,
-        size_bytes=status.st_size,
-        version=_version({"ETag": status.st_mtime_ns, "size": status.st_size}),
-    )
-
-
 def _version(info: Mapping[str, Any]) -> str:
     told = next((str(info[key]) for key in VERSION_KEYS if info.get(key)), "")
     return f"{told.strip(chr(34))}-{info.get('size')}"
-
-
-def _unreadable(name: str, root: str, error: OSError) -> Listed:
-    problem = f"cannot be read ({error.strerror}); check its permissions, or what it links to"
-    return Listed(url=name, root=root, code="unreadable", problem=problem)
-
-
-def _protocol(fs: Any) -> str:
-    return fs.protocol if isinstance(fs.protocol, str) else str(fs.protocol[0])

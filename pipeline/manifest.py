@@ -38,7 +38,7 @@ MERGE_PARTS = 16  # parts of one level become one part of the next
 WHOLE_PART_BYTES = 8_000_000  # and are merged no more from this size on: some 200,000 rows
 FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
 FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
-READ_ATTEMPTS, READ_PAUSE_S = 6, 0.2  # another run may merge parts away while they are read; each pause is longer
+READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # another run may merge parts away, listings lag behind; each pause is longer
 KEY = ["source", "run", "started_at"]  # of a row
 
 
@@ -179,20 +179,20 @@ class Manifest:
         known: set[str] = set()
         for attempt in range(READ_ATTEMPTS):
             time.sleep(READ_PAUSE_S * attempt)
-            missed = False
+            missing = ""
             for part in self._parts():
                 if part.url in known:
                     continue
                 try:
                     table = self._read_part(part.url, columns)
                 except NotFound:
-                    missed = True
+                    missing = part.url
                     continue
                 known.add(part.url)
                 yield table
-            if not missed:
+            if not missing:
                 return
-        raise ManifestError(f"{self.url}: its parts keep changing while they are read; is another run at work there?")
+        raise ManifestError(f"{missing}: listed, and not there; is another run at work at this place? Run again later")
 
     def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
         content = self._storage.read(url)

@@ -4,9 +4,10 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline.errors import NightliftError, StorageError
+from pipeline.patience import retried
 from pipeline.storage_errors import without_secrets
 
 Timed = Callable[[], AbstractContextManager[None]]
@@ -29,12 +30,19 @@ class Reading(io.RawIOBase):
         if self.failure is not None:
             return 0
         with self._kept(), self._timed():
-            data = self._file.read(len(buffer))
+            data = self._read(len(buffer))
             size = getattr(self._file, "size", None)
             if not data and size is not None and self._file.tell() < size:
                 raise StorageError(f"{self.name}: ends after {self._file.tell()} of {size} bytes; run again")
         buffer[: len(data)] = data
         return len(data)
+
+    @retried
+    def _read(self, size: int) -> bytes:
+        """A read that failed has not moved the place in the file."""
+        with self._errors():
+            data: bytes = self._file.read(size)
+        return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if self.failure is None:
@@ -70,3 +78,30 @@ class Reading(io.RawIOBase):
         else:
             return
         raise self.failure from None  # what it came from may name a signature, and PyAV may print it
+
+
+@contextmanager
+def reading(
+    opened: Callable[[], Any],
+    name: str,
+    errors: Timed,
+    timed: Timed,
+    check: Callable[[], None],
+) -> Iterator[BinaryIO]:
+    """The file that `opened` gives, as `Reading`; the end of the block raises its failure, if it had one.
+
+    `check`: raises where the file is not what it should be; it is asked at the beginning and at the end.
+    """
+    with timed():
+        raw = Reading(opened(), name, errors, timed)
+        check()
+    try:
+        with io.BufferedReader(raw) as buffered:
+            yield buffered
+    except Exception:
+        if raw.failure is None:
+            check()  # two versions in one look like damage
+            raise
+    if raw.failure is not None:
+        raise raw.failure from None
+    check()

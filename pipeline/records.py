@@ -24,7 +24,7 @@ class Record:
     source: str
     """URL or absolute path, as it is read."""
     version: str
-    """Identifies the content: the store's ETag or time of last change, and size."""
+    """Identifies the content: the store's ETag or time of last change, and size. "" where it was never listed."""
     size_bytes: int
     destination: str
     """URL or absolute path of the output."""

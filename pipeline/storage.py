@@ -4,7 +4,6 @@ A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://
 pickled, and reaches the same places from every worker as from the machine that made it. `credentials.py` says how.
 """
 
-import io
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,18 +12,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
 
-import fsspec
-
 from pipeline.credentials import forwarded_environment, worker_options
-from pipeline.errors import StorageError, UsageError
-from pipeline.listing import Listed, walk
-from pipeline.places import LOCAL, WEB, join, protocol_of, shown
-from pipeline.reading import Reading, Timed
-from pipeline.storage_errors import errors_at, no_room
+from pipeline.errors import Changed, NotFound, StorageError
+from pipeline.filesystems import filesystem_of
+from pipeline.listing import Listed, Listing
+from pipeline.patience import retried
+from pipeline.places import LOCAL, S3, WEB, join, protocol_of, shown
+from pipeline.reading import Timed, reading
+from pipeline.storage_errors import SAID, errors_at, no_room
 from pipeline.writing import PART_SUFFIX, beside, nameless
 
 WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
-EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +45,7 @@ class Storage:
         protocol = protocol_of(url)
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
-        try:
-            fs = fsspec.filesystem(protocol, **self.options.get(protocol, {}))
-        except ImportError as error:
-            extra = EXTRAS.get(protocol)
-            remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
-            raise UsageError(f"{shown(url)}: {protocol}:// needs a package that is not installed: {remedy}") from error
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"{shown(url)}: cannot be reached ({error}); use a path, s3://, gs://, az://, https://"
-            ) from error
+        fs = filesystem_of(protocol, self.options.get(protocol, {}), shown(url))
         return fs, str(fs._strip_protocol(url))
 
     def walk(self, url: str, *, follow_links: bool = False) -> Iterator[Listed]:
@@ -67,8 +56,13 @@ class Storage:
         """
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        with storage_errors(url):
-            yield from walk(fs, path, url, follow_links=follow_links)
+
+        @retried
+        def ask(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+            with storage_errors(url):
+                return call(*arguments, **more)
+
+        yield from Listing(url=url, fs=fs, path=path, ask=ask, follow_links=follow_links).files()
 
     def list_files(self, url: str, *, follow_links: bool = False) -> list[Listed]:
         """As `walk`, sorted by path."""
@@ -83,11 +77,19 @@ class Storage:
             places = fs.walk(path, maxdepth=None if below else 1)
             return [join(place, name) for place, _, names in places for name in names if name.endswith(PART_SUFFIX)]
 
+    @retried
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)
-        with storage_errors(url):
-            return bool(fs.isdir(path))
+        fs.invalidate_cache()
+        with suppress(NotFound), storage_errors(url):  # fs.isdir takes a failure for a no
+            return bool(fs.info(path)["type"] == "directory")
+        return False
 
+    def version(self, url: str) -> str:
+        """Of what is there now, as `Listed.version`. Raises NotFound, AccessDenied, Unreachable, StorageError."""
+        return next(self.walk(url)).version
+
+    @retried
     def exists(self, url: str) -> bool:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
@@ -100,31 +102,36 @@ class Storage:
         other = join(place, name.swapcase())
         return protocol_of(folder) == LOCAL and os.path.exists(folder) and os.path.exists(other)  # noqa: PTH110
 
+    @retried
     def read(self, url: str) -> bytes:
         """The whole content. Raises NotFound, AccessDenied, Unreachable, StorageError."""
         fs, path = self.filesystem(url)
         with storage_errors(url):
-            return bytes(fs.cat_file(path))
+            # in one answer: what comes in several may be of several versions
+            return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) in S3 else fs.cat_file(path))
 
     @contextmanager
-    def open(self, url: str, timed: Timed = nullcontext) -> Iterator[BinaryIO]:
+    def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
         """A seekable file to read from, of which only what is asked for is fetched. Opening raises as `read` does.
 
         So does the end of the block, where a read failed: a decoder may have taken that for damage, or for the end.
-        `timed`: entered whenever storage is waited for.
+        `timed`: entered whenever storage is waited for. `version`: as it was listed; raises Changed where the file is
+        another before the block or after it. "" takes any.
         """
+        opened, check = partial(self._opened, url), partial(self._check_version, url, version)
+        with reading(opened, shown(url), partial(storage_errors, url), timed, check) as file:
+            yield file
+
+    @retried
+    def _opened(self, url: str) -> Any:
         fs, path = self.filesystem(url)
-        with storage_errors(url), timed():
-            file = fs.open(path, "rb")
-        reading = Reading(file, shown(url), partial(storage_errors, url), timed)
-        try:
-            with io.BufferedReader(reading) as buffered:
-                yield buffered
-        except Exception:
-            if reading.failure is None:
-                raise
-        if reading.failure is not None:
-            raise reading.failure from None
+        fs.invalidate_cache()
+        with storage_errors(url):
+            return fs.open(path, "rb")
+
+    def _check_version(self, url: str, version: str) -> None:
+        if version and self.version(url) != version:
+            raise Changed(f"{shown(url)}: {SAID[Changed]}")
 
     def write(self, url: str, data: bytes) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between."""
@@ -153,6 +160,7 @@ class Storage:
             with timed():
                 self.put_file(url, scratch)
 
+    @retried
     def _put(self, url: str, put: Callable[[Any, str], None]) -> None:
         fs, path = self.filesystem(url)
         if protocol_of(url) not in WHOLE_PUT:
@@ -160,19 +168,24 @@ class Storage:
             with beside(path, move, fs, partial(storage_errors, url)) as part, storage_errors(url):
                 put(fs, part)
             return
-        with storage_errors(url):
-            try:
+        try:
+            with storage_errors(url):
                 put(fs, path)
-            except FileNotFoundError as error:
-                raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
+        except NotFound as error:
+            raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
 
     def remove(self, urls: Iterable[str]) -> None:
         """Remove files; those that are gone already do not matter."""
         for url in urls:
-            fs, path = self.filesystem(url)
-            with storage_errors(url), suppress(FileNotFoundError):
-                fs.rm_file(path)
+            self._remove(url)
 
+    @retried
+    def _remove(self, url: str) -> None:
+        fs, path = self.filesystem(url)
+        with suppress(NotFound), storage_errors(url):
+            fs.rm_file(path)
+
+    @retried
     def remove_below(self, folder: str) -> None:
         """Remove all files below a folder, with what killed writes left there, and itself where folders are real."""
         fs, path = self.filesystem(folder)

@@ -7,18 +7,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, UsageError
+from pipeline.errors import AccessDenied, Changed, Expired, NotFound, StorageError, Unreachable, UsageError
 
-REMEDIES: dict[type[StorageError], str] = {
-    AccessDenied: "; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options",
-    Unreachable: "; check the endpoint and the network",
+SAID: dict[type[StorageError], str] = {
+    NotFound: "nothing is there",
+    AccessDenied: "access denied ({reason}); check the credentials or permissions",
+    Expired: "credentials have expired ({reason}); renew them and run the same command again",
+    Unreachable: "no answer, or none that helps ({reason}); check the endpoint and the network, or run again later",
+    Changed: "changed since it was listed; run again to do what is there now",
+    StorageError: "{reason}",
 }
+SET_CREDENTIALS = "{reason}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REMEDIES_BY_NUMBER = {
     **dict.fromkeys(NO_ROOM, "; free some space and run again"),
     errno.EROFS: "; choose another destination",
     errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",
 }
+# names of classes that clients raise, most of them outside of OSError, and codes of S3 answers
+NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}
+EXPIRED = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidToken",
+    "RequestExpired",
+    "TokenRefreshRequired",
+    "RefreshError",  # Google's
+}
+OUTDATED = {"FileExpired"}
+NO_ANSWER = {
+    "ConnectionError",
+    "TimeoutError",
+    "HTTPClientError",
+    "IncompleteReadError",
+    "ResponseParserError",  # an answer that is no XML, as proxies in between give when they are busy
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "FSTimeoutError",
+    "ServiceRequestError",
+    "ServiceResponseError",
+}
+PASSING = {
+    "BadDigest",
+    "IncompleteBody",
+    "NoSuchUpload",  # its parts were put together by a request whose answer was lost
+    "OperationAborted",
+    "RequestTimeout",
+    "SlowDown",
+    "XAmzContentSHA256Mismatch",
+}
+BUSY = {408, 429, 500, 502, 503, 504}
+OF_CLIENTS = {"BotoCoreError", "ClientError", "ParamValidationError", "HttpError", "AzureError", "ClientResponseError"}
 LONGEST = 500  # characters of a client's message: some of them hold a whole answer
 WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#][^\s'"]*)?""")
 
@@ -39,23 +78,15 @@ def errors_at(url: str, place: str) -> Iterator[None]:
 
     try:
         yield
-    except FileNotFoundError as error:
-        raise NotFound(f"{place}: nothing is there") from error
-    except PermissionError as error:
-        raise AccessDenied(f"{place}: access denied ({reason(error)}); check the credentials or permissions") from error
-    except (ConnectionError, TimeoutError) as error:
-        raise Unreachable(f"{place}: no answer ({reason(error)}){REMEDIES[Unreachable]}") from error
-    except OSError as error:
-        kind = _client_error(error) or StorageError
-        remedy = REMEDIES_BY_NUMBER.get(error.errno or 0) or REMEDIES.get(kind, "")
-        raise kind(f"{place}: {reason(error)}{remedy}") from error
     except TypeError as error:
         raise UsageError(f"{place}: cannot be reached with these --storage-options ({reason(error)})") from error
     except Exception as error:
-        known = _client_error(error)
-        if known is None:
+        kind = _kind(error)
+        if kind is None:
             raise
-        raise known(f"{place}: {reason(error)}{REMEDIES.get(known, '')}") from error
+        said = SET_CREDENTIALS if _names(error) & NO_CREDENTIALS else SAID[kind]
+        remedy = REMEDIES_BY_NUMBER.get(getattr(error, "errno", None) or 0, "") if kind is StorageError else ""
+        raise kind(f"{place}: {said.format(reason=reason(error))}{remedy}") from error
 
 
 @contextmanager
@@ -72,26 +103,31 @@ def no_room(place: str, remedy: str) -> Iterator[None]:
         ) from error
 
 
-def _client_error(error: Exception) -> type[StorageError] | None:
-    """The class for errors that S3 and HTTP clients raise outside of OSError."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}:
-        return AccessDenied
-    if names & {
-        "EndpointConnectionError",
-        "HTTPClientError",
-        "ClientConnectionError",
-        "ClientPayloadError",
-        "FSTimeoutError",
-    }:
-        return Unreachable
-    if names & {
-        "BotoCoreError",
-        "ClientError",
-        "ParamValidationError",
-        "HttpError",
-        "AzureError",
-        "ClientResponseError",
-    }:
-        return StorageError
-    return None
+def _kind(error: Exception) -> type[StorageError] | None:
+    """The class of ours for what a file system or its client raises; None for an error of another origin."""
+    names, (code, status) = _names(error), _answer(error)
+    kinds: tuple[tuple[type[StorageError], object], ...] = (
+        (Changed, names & OUTDATED or code == "PreconditionFailed"),
+        (Expired, names & EXPIRED or code in EXPIRED),
+        (Unreachable, names & NO_ANSWER or code in PASSING or status in BUSY),
+        (NotFound, isinstance(error, FileNotFoundError)),
+        (AccessDenied, isinstance(error, PermissionError) or names & NO_CREDENTIALS or status in {401, 403}),
+        (AccessDenied, code == "400"),  # S3 asked for the head alone tells no reason: expired credentials, as a rule
+        (StorageError, isinstance(error, OSError) or names & OF_CLIENTS),
+    )
+    return next((kind for kind, applies in kinds if applies), None)
+
+
+def _names(error: Exception) -> set[str]:
+    """Of its classes: those of clients that are not installed cannot be imported."""
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _answer(error: Exception) -> tuple[str, int]:
+    """The code of an S3 server and the HTTP status that stand behind an error; "" and 0 where there are none."""
+    for each in (error, error.__cause__):
+        answer = getattr(each, "response", None)
+        if isinstance(answer, dict):
+            return answer.get("Error", {}).get("Code", ""), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    numbers = (getattr(error, name, None) for name in ("status", "status_code", "code"))  # of aiohttp, Azure, gcsfs
+    return "", next((number for number in numbers if isinstance(number, int)), 0)

@@ -106,7 +106,8 @@ class Inspect:
     def __call__(self, record: Record, outcome: Outcome | None = None) -> tuple[VideoInfo, list[Segment]]:
         """`outcome`: what is found is written down there."""
         clock = Clock()
-        with self.storage.open(record.source, partial(clock, "seconds_read")) as file, clock("seconds_decode"):
+        source = self.storage.open(record.source, partial(clock, "seconds_read"), version=record.version)
+        with source as file, clock("seconds_decode"):
             info = probe(file)
         if outcome is not None:
             outcome.add_seconds(clock.seconds)
@@ -166,7 +167,7 @@ class EnhanceSegment:
         encoding = encoding_of(record, info, self.settings)
         with self.storage.writing(url, partial(clock, "seconds_write")) as path:
             with (
-                self.storage.open(record.source, partial(clock, "seconds_read")) as source,
+                self.storage.open(record.source, partial(clock, "seconds_read"), version=record.version) as source,
                 Path(path).open("wb") as file,
                 encoder(
                     file, encoding, identity, threads=self.threads, timed=partial(clock, "seconds_encode")
@@ -237,7 +238,7 @@ class JoinSegments:
             reorder=max(result.reorder for _, result in held),
         )
         with clock("seconds_write"), self.storage.writing(record.destination) as path:
-            with reading(record.source) as source:
+            with reading(record.source, version=record.version) as source:
                 notes = join(source, picture, path, record.destination)
             bytes_out = Path(path).stat().st_size
         outcome.notes += notes

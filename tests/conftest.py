@@ -18,6 +18,12 @@ STORE_BYTES = 100 << 20  # of the object store of each node
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried as often as at least, and given up sooner."""
+    monkeypatch.setattr("pipeline.patience.PATIENCE_S", 0.0)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real media and golden outputs of developers' machines; tests that need them are skipped elsewhere."""

@@ -22,7 +22,7 @@ def run(name: str, content: bytes, destination: str = "", settings: VideoSetting
     folder = Path(tempfile.mkdtemp())
     source, target = folder / name, folder / "out" / (destination or name)
     source.write_bytes(content)
-    record = Record(source=str(source), version="1", size_bytes=len(content), destination=str(target))
+    record = Record(source=str(source), version="", size_bytes=len(content), destination=str(target))
     return VideoSteps.of(Storage(), settings, load(DEFAULT_WEIGHTS["plus"]))(record, str(folder / "segments")), target
 
 

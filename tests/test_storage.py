@@ -179,7 +179,8 @@ def test_no_credentials(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_nobody_answers() -> None:
-    options = {"endpoint_url": "http://127.0.0.1:9", "key": "k", "secret": "s"}
+    once = {"retries": {"total_max_attempts": 1}}
+    options = {"endpoint_url": "http://127.0.0.1:9", "key": "k", "secret": "s", "config_kwargs": once}
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         Storage.from_environment(["s3://anything"], options).list_files("s3://anything")
 
@@ -292,8 +293,9 @@ def test_places() -> None:
     for wrong in ("{", "[]"):
         with pytest.raises(UsageError, match="storage-options"):
             parse_options(wrong)
-    with pytest.raises(UsageError, match="s3 must hold"):
-        Storage.from_environment(["s3://b"], {"s3": 5})
+    for wrong, told in (({"s3": 5}, "s3 must hold"), ({"config_kwargs": 5}, "config_kwargs must hold")):
+        with pytest.raises(UsageError, match=told):
+            Storage.from_environment(["s3://b"], wrong)
 
 
 def test_a_local_file_is_put_whole_or_not_at_all(tmp_path: Path) -> None:

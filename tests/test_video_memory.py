@@ -26,7 +26,7 @@ settings = VideoSettings(
     encode=EncodeSettings(preset="ultrafast"),
 )
 steps = VideoSteps.of(Storage(), settings, load(DEFAULT_WEIGHTS["plus"]))
-outcome = steps(Record(source=source, version="1", size_bytes=0, destination=destination), destination + ".segments")
+outcome = steps(Record(source=source, version="", size_bytes=0, destination=destination), destination + ".segments")
 assert outcome.outcome == "done", outcome.message
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
