@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.errors import Damaged, NotFound, TooLarge
+from pipeline.errors import Damaged, NotFound
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage, shown
 from pipeline.storage import join as join_url
@@ -106,12 +106,10 @@ class Inspect:
         """`outcome`: what is found is written down there."""
         clock = Clock()
         with self.storage.open(record.source, partial(clock, "seconds_read")) as file, clock("seconds_decode"):
-            info = probe(file)
+            info = probe(file, self.settings.max_pixels)
         if outcome is not None:
             outcome.add_seconds(clock.seconds)
             outcome.width_px, outcome.height_px = info.size
-        if info.width_px * info.height_px > self.settings.max_pixels:
-            raise TooLarge(f"{info.width_px}x{info.height_px} pixels; raise --max-frame-pixels above their product")
         if info.missing_s and self.settings.on_damage == "fail":
             raise Damaged(
                 f"cut short, its last {info.missing_s:.1f} s are not there; --on-damage keep takes what there is"
