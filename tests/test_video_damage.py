@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import struct
 from collections.abc import Collection
 from fractions import Fraction
 from io import BytesIO
@@ -10,7 +11,7 @@ from typing import Any
 import av
 import pytest
 
-from pipeline.errors import TooLarge
+from pipeline.errors import Damaged, TooLarge
 from pipeline.video.decode import decoded
 from pipeline.video.probe import VideoInfo, probe
 from pipeline.video.segments import cut
@@ -127,3 +128,21 @@ def test_large_frames_that_come_later_are_not_decoded() -> None:
     assert info.size == (128, 72)
     found = frames(small + large, info, 1000)
     assert found.keys() == frames(small, probe(BytesIO(small)), 1000).keys()
+
+
+def test_more_samples_than_bytes_are_refused_before_there_is_room_made_for_them() -> None:
+    content = bytearray(clip(streets(12), extras=Sound(seconds=0.5)))
+    info = probe(BytesIO(content))
+    struct.pack_into(">II", content, content.index(b"stsz") + 8, 1, 4_000_000)  # each of one byte
+    with pytest.raises(Damaged, match="it announces 4000000 samples in"):
+        probe(BytesIO(content))
+    assert info.frames == 12
+
+
+def test_more_samples_than_bytes_in_a_fragment() -> None:
+    content = clip(streets(12), extras=Sound(seconds=0.5, options={"movflags": "frag_keyframe+empty_moov"}))
+    assert probe(BytesIO(content)).frames == 12
+    changed = bytearray(content)
+    struct.pack_into(">II", changed, changed.index(b"trun") + 4, 1, 4_000_000)
+    with pytest.raises(Damaged, match="samples in"):
+        probe(BytesIO(changed))

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import EmptyFile, NotMedia, NoVideo, TooLarge
+from pipeline.video.iso_samples import check_samples
 
 # What a name like these promises is no movie: lists of other files, which they would open, and pictures.
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
@@ -28,7 +29,7 @@ def opened(file: BinaryIO, max_pixels: int = LARGEST_PX) -> Iterator[tuple[Input
     """The container and its video: the first stream that is no cover picture. Decodes on one thread.
 
     `file`: seekable. `max_pixels`: of a frame; larger ones are not even decoded where they come later.
-    Raises EmptyFile, NotMedia (of no known format, cut short, or a playlist), NoVideo, TooLarge.
+    Raises EmptyFile, NotMedia (of no known format, cut short, or a playlist), NoVideo, TooLarge, Damaged.
     """
     with _video(file, max_pixels) as (container, stream):
         if stream.width and stream.height:
@@ -71,11 +72,11 @@ def announced_px(file: BinaryIO) -> float:
 def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -> Iterator[InputContainer]:
     """Any container, whatever is in it. Metadata that is no UTF-8 is read with its bytes spelled out.
 
-    `options`: of the decoders that look into it.
+    `options`: of the decoders that look into it. Raises EmptyFile, NotMedia, Damaged (more samples than bytes).
     """
     if not file.read(1):
         raise EmptyFile("the file is empty")
-    file.seek(0)
+    check_samples(file)
     try:
         container = av.open(
             file,
