@@ -20,4 +20,4 @@ def test_whatever_is_broken_has_an_outcome_with_a_code(kind: str, count: int) ->
     assert [each.number for each in found] == list(range(count))
     assert [each for each in found if each.is_fault] == []
     codes = Counter(each.code for each in found)
-    assert min(codes[""], codes["damaged"]) > count / 20, codes  # neither is all as it was, nor nothing read at all
+    assert count / 10 < codes[""] < count * 9 / 10, codes  # neither is nothing broken, nor all beyond reading
