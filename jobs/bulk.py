@@ -24,6 +24,7 @@ from pipeline.places import join, shown
 from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
 from pipeline.records import Ending, Outcome, printable
 from pipeline.storage import Storage
+from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
@@ -77,11 +78,14 @@ class BulkConfig:
     """List what would be done, with an estimate of the time, and write nothing."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
     """How much is worked at once: CPU cores, or GPUs. By default all that the cluster has."""
+    time_limit: float = TIME_LIMIT_S
+    """Seconds after which a photo is given up, or a video of which no further frame was finished. Where all of a file
+    is read, a second more for each megabyte."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
     """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
 
     def __post_init__(self) -> None:
-        check_ranges(self, limit=(1, None), workers=(1, None))
+        check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
         check_estimate_size(self.estimate_size)
 
     @property

@@ -118,6 +118,7 @@ class PhotoJob(BulkJob):
             device=device,
             workers=workers,
             topology=by_device if self.config.topology == "auto" else self.config.topology,
+            time_limit_s=self.config.time_limit,
         )
 
 

@@ -28,6 +28,7 @@ from pipeline.errors import UsageError
 from pipeline.places import join, shown
 from pipeline.plan import Selection
 from pipeline.storage import Storage
+from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.training_files import TrainingFiles, training_files
 
 log = logging.getLogger("nightlift")
@@ -103,6 +104,8 @@ class TrainConfig:
     """Leave out photos with more pixels than this (all frames of an animation together)."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
     """Train on at most this many files, taken from all sources in turn: the first of each, the second of each, ..."""
+    time_limit: float = TIME_LIMIT_S
+    """Seconds after which a file that is read is given up; a second more for each megabyte of it."""
     fresh: bool = False
     """Start over, whatever is in OUT."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
@@ -112,7 +115,7 @@ class TrainConfig:
         if len(self.places) < 2:
             raise UsageError("give what to train on and where results go: nightlift train SRC... OUT")
         check_ranges(self, epochs=(1, None), batch=(1, None), frames_per_video=(1, None), max_pixels=(1, None))
-        check_ranges(self, workers=(1, None), sheet_every=(1, None), limit=(1, None))
+        check_ranges(self, workers=(1, None), sheet_every=(1, None), limit=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
         check_estimate_size(self.estimate_size)
         if self.learning_rate is not None and not 0 < self.learning_rate < inf:
             raise UsageError(f"--learning-rate is {self.learning_rate}; it must be above 0")

@@ -89,7 +89,8 @@ class Driver:
         progress = Progress(len(self.files.records), "file")
         try:
             manifest.append(self.files.refused)
-            for block, table in TrainingPhotoFlow(read=read, cpus=cluster_cpus()).run(self.files.records):
+            flow = TrainingPhotoFlow(read=read, cpus=cluster_cpus(), time_limit_s=self.config.time_limit)
+            for block, table in flow.run(self.files.records):
                 rows = table.to_pylist()
                 outcomes = [Outcome(**{name: row[name] for name in Outcome.__slots__}) for row in rows]
                 manifest.append(outcomes)

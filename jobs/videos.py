@@ -178,6 +178,7 @@ class VideoJob(BulkJob):
             threads=max(1, cluster_cpus() // workers),
             folder=join(self.destination.root, FOLDER, "segments"),
             ledger=new_ledger(),
+            time_limit_s=self.config.time_limit,
         )
 
 

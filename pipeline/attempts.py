@@ -1,6 +1,13 @@
-"""Which photos workers have begun and not finished. `flow.py` makes a Ray actor of it."""
+"""Which photos workers have begun and not finished, and what becomes of a file at which they end.
+
+`flow.py` makes a Ray actor of `Attempts`, whose methods need nothing of what else is here.
+"""
 
 from collections import Counter
+
+from pipeline.records import Outcome
+
+ATTEMPTS = 2  # at a file whose worker dies; then it is named, and the job goes on without it
 
 
 class Attempts:
@@ -8,6 +15,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
+        self._timed_out: dict[str, int] = {}
 
     def begin(self, name: str) -> int:
         """How often this has been begun, this time included."""
@@ -16,3 +24,28 @@ class Attempts:
 
     def finish(self, name: str) -> None:
         del self._begun[name]
+
+    def time_out(self, name: str) -> None:
+        """The worker that has begun this will end, as it took too long."""
+        self._timed_out[name] = max(1, self._begun[name])
+
+    def timed_out(self, name: str) -> int:
+        """How often it was tried, if it took too long; else 0."""
+        return self._timed_out.get(name, 0)
+
+
+def worker_died(outcome: Outcome) -> Outcome:
+    """The outcome of a file that has had its `ATTEMPTS`."""
+    outcome.code, outcome.attempts = "worker_died", ATTEMPTS
+    causes = "of a crash, for want of memory, or stuck beyond --time-limit"
+    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, {causes}; leave it out"
+    return outcome
+
+
+def timed_out(outcome: Outcome, attempts: int, time_limit_s: float) -> Outcome:
+    """The outcome of a file that took too long."""
+    outcome.code, outcome.attempts = "timed_out", attempts
+    outcome.message = (
+        f"{outcome.source}: it takes longer than --time-limit {time_limit_s:g} allows; raise that, or leave it out"
+    )
+    return outcome

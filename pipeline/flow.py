@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -25,12 +26,13 @@ from ray.data.exceptions import ExecutionTimeoutError, SystemException
 from ray.exceptions import RayError, RayTaskError
 
 from model import Checkpoint
-from pipeline.attempts import Attempts
+from pipeline.attempts import ATTEMPTS, Attempts, timed_out, worker_died
 from pipeline.errors import ClusterError
 from pipeline.memory import keep_freed_memory, use_one_core
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
+from pipeline.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
 from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
 
 # A block is what a worker takes at a time, and what Ray Data spends 20 ms on: a few photos, or many small ones
@@ -40,7 +42,7 @@ BLOCKS_IN_FLIGHT = 4  # of a worker: Ray Data looks ten times a second whether o
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
 UNDIVIDED_BYTES = 1 << 50  # never reached: what a task gives stays together, the same whenever the task is repeated
 PICTURES_BLOCK_BYTES = 1 << 20  # a block of pictures: what is fetched for one of them, from elsewhere or from disk
-ATTEMPTS = 2  # at a photo whose worker dies; then it is named, and the job goes on without it
+NO_PROGRESS_S, RESTART_S = 1800.0, 60.0  # at the least, until Ray ends the job; until a dead worker is replaced
 
 Batch = dict[str, Any]
 Handle = Any  # of the `Attempts` actor
@@ -58,16 +60,18 @@ class PhotoFlow:
     device: str
     workers: int
     topology: Literal["fused", "split"]
+    time_limit_s: float = TIME_LIMIT_S
+    """For all steps of a photo; where they are split, for each; and a second more for each megabyte."""
 
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
         """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
 
         Ray repeats a block whose worker died (a crash in a codec, want of memory, a lost node) until it is done; then
         each of its photos is watched, and one at which workers died `ATTEMPTS` times is left out, as failed with the
-        code `worker_died`.
+        code `worker_died`; one that took too long is not tried again, and has the code `timed_out`.
         """
-        configure_ray_data(block_bytes=UNDIVIDED_BYTES)
         blocks = blocks_of(records, self.workers, RECORDS_PER_BLOCK if self.topology == "fused" else DECODED_PER_BLOCK)
+        configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
         pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=BLOCKS_IN_FLIGHT)
         graph = self._fused if self.topology == "fused" else self._split
         outcomes = graph(dataset_of(blocks), pool, _new_attempts())
@@ -108,6 +112,8 @@ class TrainingPhotoFlow:
 
     read: ReadPictures
     cpus: int
+    time_limit_s: float = TIME_LIMIT_S
+    """For a file, and a second more for each megabyte."""
 
     def run(self, records: Sequence[Record]) -> Iterator[tuple[BlockRef, pa.Table]]:
         """Blocks of read files as they come: a reference to keep, and the same without the pixels.
@@ -115,9 +121,10 @@ class TrainingPhotoFlow:
         One row for each record, in any order. The pixels stay in the object store as long as the reference lives; Ray
         moves them to disk where memory is short. Needs an initialised Ray. Raises ClusterError.
         """
-        configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES)
-        dataset = dataset_of(blocks_of(records, self.cpus))
-        pictures = dataset.map_batches(PicturesTask(self.read, _new_attempts()), batch_size=None, num_cpus=1)
+        blocks = blocks_of(records, self.cpus)
+        configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
+        task = PicturesTask(self.read, _new_attempts(), self.time_limit_s)
+        pictures = dataset_of(blocks).map_batches(task, batch_size=None, num_cpus=1)
         describe = ray.remote(num_cpus=0)(_without_pixels)
         with ray_errors():
             for bundle in pictures.iter_internal_ref_bundles():
@@ -130,28 +137,45 @@ class Watched(Generic[Work]):
 
     Where a worker died at the block, every photo is told to `Attempts` before it is begun, and is not begun again once
     workers died at it `ATTEMPTS` times. Else that would take as long as a small photo does.
+
+    One that takes longer than its time is told, and its worker ends: it is not begun again at all.
     """
 
-    def __init__(self, step: Callable[[Work], Work], attempts: Handle) -> None:
+    def __init__(self, step: Callable[[Work], Work], attempts: Handle, time_limit_s: float = TIME_LIMIT_S) -> None:
         self.step: Callable[[Work], Work] = step
         self.attempts = attempts
+        self.time_limit_s = time_limit_s
 
     def __call__(self, works: Sequence[Work]) -> Iterator[Work]:
         block = self._name(f"block of {works[0].record.source}")
         again = ray.get(self.attempts.begin.remote(block)) > 1
         for work in works:
-            yield self._watched(work) if again else self.step(work)
+            yield self._watched(work) if again else self._timed(work)
         self.attempts.finish.remote(block)
 
     def _watched(self, work: Work) -> Work:
         name = self._name(work.record.source)
+        lost = type(work).of(work.record)
+        tries = ray.get(self.attempts.timed_out.remote(name))
+        if tries:
+            timed_out(lost.outcome, tries, self.time_limit_s)
+            return lost
         count = ray.get(self.attempts.begin.remote(name))
         if count > ATTEMPTS:  # and stays begun: other photos of the block may kill workers yet
-            return _lost(type(work).of(work.record))
-        done = self.step(work)
+            worker_died(lost.outcome)
+            return lost
+        done = self._timed(work)
         done.outcome.attempts = max(done.outcome.attempts, count)
         self.attempts.finish.remote(name)
         return done
+
+    def _timed(self, work: Work) -> Work:
+        """The step, or the end of this process."""
+        with time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work)):
+            return self.step(work)
+
+    def _time_out(self, work: Work) -> None:
+        ray.get(self.attempts.time_out.remote(self._name(work.record.source)), timeout=TELL_S)
 
     def _name(self, name: str) -> str:
         """Each step counts for itself."""
@@ -164,7 +188,7 @@ class FusedWorker:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         use_one_core()
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
-        self.develop: Watched[Development] = Watched(steps, attempts)
+        self.develop: Watched[Development] = Watched(steps, attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         return _outcomes(self.develop(_works(batch)))
@@ -172,7 +196,7 @@ class FusedWorker:
 
 class DecodeTask:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), attempts)
+        self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         keep_freed_memory()
@@ -184,7 +208,8 @@ class EnhanceWorker:
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         keep_freed_memory()
-        self.enhance = Watched(Enhance(flow.checkpoint, flow.settings, flow.device), attempts)
+        enhance = Enhance(flow.checkpoint, flow.settings, flow.device)
+        self.enhance = Watched(enhance, attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         return _objects(list(self.enhance(batch["work"])))
@@ -192,7 +217,7 @@ class EnhanceWorker:
 
 class EncodeTask:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        self.encode = Watched(EncodeAndWrite(flow.storage, flow.settings), attempts)
+        self.encode = Watched(EncodeAndWrite(flow.storage, flow.settings), attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         keep_freed_memory()
@@ -202,8 +227,8 @@ class EncodeTask:
 class PicturesTask:
     """Reads photos and videos into small pictures."""
 
-    def __init__(self, read: ReadPictures, attempts: Handle) -> None:
-        self.read = Watched(read, attempts)
+    def __init__(self, read: ReadPictures, attempts: Handle, time_limit_s: float) -> None:
+        self.read = Watched(read, attempts, time_limit_s)
 
     def __call__(self, batch: Batch) -> pa.Table:
         readings = [Reading.of(record) for record in records_of(batch)]
@@ -213,18 +238,6 @@ class PicturesTask:
 def _without_pixels(block: pa.Table) -> pa.Table:
     """Only this travels to the driver."""
     return block.drop_columns(["pictures"])
-
-
-def _lost(lost: Work) -> Work:
-    worker_died(lost.outcome)
-    return lost
-
-
-def worker_died(outcome: Outcome) -> Outcome:
-    """The outcome of a file that has had its `ATTEMPTS`."""
-    outcome.code, outcome.attempts = "worker_died", ATTEMPTS
-    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, of a crash or for want of memory; leave it out"
-    return outcome
 
 
 def blocks_of(records: Sequence[Record], workers: int, most: int = RECORDS_PER_BLOCK) -> list[list[Record]]:
@@ -288,9 +301,18 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def configure_ray_data(*, block_bytes: int) -> None:
-    """`block_bytes`: what a task gives is handed on whenever it is so much, and at its end."""
+def _patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float) -> float:
+    """Seconds until a block is done, each of whose photos kills workers only at the end of its time."""
+    return max(NO_PROGRESS_S, (1 + ATTEMPTS * max(map(len, blocks), default=1)) * (time_limit_s + RESTART_S))
+
+
+def configure_ray_data(*, block_bytes: int, patience_s: float) -> None:
+    """`block_bytes`: what a task gives is handed on whenever it is so much, and at its end.
+
+    `patience_s`: that no task may end for, or Ray ends the job; -1: for ever.
+    """
     context = DataContext.get_current()
+    context.execution_no_progress_timeout_s = patience_s
     context.enable_progress_bars = False  # the job draws its own, from the outcomes
     context.target_max_block_size = block_bytes
     for handler in logging.getLogger("ray.data").handlers:

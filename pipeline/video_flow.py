@@ -12,7 +12,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,25 +20,18 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.data import ActorPoolStrategy, TaskPoolStrategy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from model import Checkpoint
+from pipeline.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.errors import StorageError
-from pipeline.flow import (
-    ATTEMPTS,
-    Batch,
-    blocks_of,
-    configure_ray_data,
-    dataset_of,
-    ray_errors,
-    records_of,
-    worker_died,
-)
+from pipeline.flow import Batch, blocks_of, configure_ray_data, dataset_of, ray_errors, records_of
 from pipeline.memory import use_one_core
 from pipeline.places import join, shown
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
+from pipeline.time_limit import TELL_S, TIME_LIMIT_S, More, allowed_s, time_limit
 from pipeline.video import Segment, VideoInfo
 from pipeline.video_ledger import WHOLE, Ledger
 from pipeline.videos import (
@@ -72,16 +65,19 @@ class VideoFlow:
     """URL of the folder that segments lie in until they are joined."""
     ledger: Handle
     """Made by `new_ledger`."""
+    time_limit_s: float = TIME_LIMIT_S
+    """For each frame of a segment; for the first, for inspecting a video and for joining it, a second more for each
+    megabyte of it."""
 
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
         """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
 
-        A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`.
+        A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`, and one that took
+        too long with `timed_out`, at once.
         """
-        configure_ray_data(block_bytes=1)  # every segment by itself
+        configure_ray_data(block_bytes=1, patience_s=-1)  # every segment by itself, and one may take long
         # a video of fewer segments than there are workers is nothing to warn of
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
-        DataContext.get_current().execution_no_progress_timeout_s = -1  # one segment may take long
         blocks = blocks_of(records, INSPECTIONS)
         segments = dataset_of(blocks).map_batches(
             InspectTask(self), batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=min(INSPECTIONS, len(blocks)))
@@ -113,6 +109,21 @@ class VideoFlow:
         with suppress(StorageError):
             self.storage.remove_below(self._folder_of(record))
 
+    def limited(self, record: Record, index: int) -> AbstractContextManager[More]:
+        """The time that this place of a video may take: see `time_limit`."""
+
+        def tell() -> None:
+            ray.get(self.ledger.time_out.remote(record.source, index), timeout=TELL_S)
+
+        return time_limit(allowed_s(self.time_limit_s, record.size_bytes), tell)
+
+    def timed_out(self, record: Record, index: int, outcome: Outcome) -> bool:
+        """Whether workers ended as this took too long: then it is the outcome."""
+        attempts = ray.get(self.ledger.timed_out.remote(record.source, index))
+        if attempts:
+            timed_out(outcome, attempts, self.time_limit_s)
+        return bool(attempts)
+
     def _folder_of(self, record: Record) -> str:
         video = hashlib.sha256(f"{shown(record.source)}\n{record.version}".encode()).hexdigest()[:16]
         return join(self.folder, video)
@@ -132,6 +143,7 @@ class InspectTask:
     """Videos into segments."""
 
     def __init__(self, flow: VideoFlow) -> None:
+        self.flow = flow
         self.ledger = flow.ledger
         self.inspect = Inspect(flow.storage, flow.settings)
 
@@ -141,11 +153,13 @@ class InspectTask:
 
     def _works(self, record: Record) -> list[VideoWork]:
         outcome = Outcome.of(record)
+        if self.flow.timed_out(record, WHOLE, outcome):
+            return [VideoWork(record=record, outcome=outcome)]
         outcome.attempts = ray.get(self.ledger.begin.remote(record.source, WHOLE))
         if outcome.attempts > ATTEMPTS:
             return [VideoWork(record=record, outcome=worker_died(outcome))]
         segments: list[Segment] = []
-        with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+        with settling(record, outcome, out_of_memory=OUT_OF_MEMORY), self.flow.limited(record, WHOLE):
             info, segments = self.inspect(record, outcome)
         if not segments:
             return [VideoWork(record=record, outcome=outcome)]
@@ -175,7 +189,9 @@ class SegmentWorker:
         settled, told = ray.get(self.ledger.settled.remote(record.source, segment.index))
         if settled:
             return told  # type: ignore[no-any-return]
-        if attempt > ATTEMPTS:
+        if self.flow.timed_out(record, segment.index, outcome):
+            attempt = outcome.attempts
+        elif attempt > ATTEMPTS:
             worker_died(outcome)
         else:
             with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
@@ -188,13 +204,21 @@ class SegmentWorker:
         """Enhance the segment, and join the video unless others are missing."""
         info = self.info(record.source)
         told = Telling(self.ledger, record.source, segment.index)
-        result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=told.frame)
+        with self.flow.limited(record, segment.index) as more:
+
+            def on_frame() -> None:
+                told.frame()
+                more(self.flow.time_limit_s)
+
+            result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=on_frame)
         told.all(segment.frames)
         whole = ray.get(self.ledger.finish.remote(record.source, segment.index, result))
         if whole is None:
             return False
         segments, results = whole
-        self.join(record, info, [self.flow.segment_url(record, each) for each in segments], results, outcome)
+        urls = [self.flow.segment_url(record, each) for each in segments]
+        with self.flow.limited(record, segment.index):
+            self.join(record, info, urls, results, outcome)
         return True
 
     def _settle(self, record: Record, segment: Segment, outcome: Outcome) -> bool:

@@ -31,6 +31,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._begun: Counter[tuple[str, int]] = Counter()
+        self._timed_out: dict[tuple[str, int], int] = {}
         self._videos: dict[str, _Entry] = {}
         self._done = self._found = 0
 
@@ -38,6 +39,14 @@ class Ledger:
         """How often this has been begun and not finished, this time included."""
         self._begun[source, index] += 1
         return self._begun[source, index]
+
+    def time_out(self, source: str, index: int) -> None:
+        """The worker that has begun this will end, as it took too long."""
+        self._timed_out[source, index] = self._begun[source, index]
+
+    def timed_out(self, source: str, index: int) -> int:
+        """How often it was tried, if it took too long; else 0."""
+        return self._timed_out.get((source, index), 0)
 
     def open(self, source: str, info: bytes, segments: list[Segment]) -> None:
         self._begun[source, WHOLE] = 0

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.errors import Damaged, NotFound, TooLarge
+from pipeline.errors import Damaged, NotFound
 from pipeline.places import join as join_url
 from pipeline.places import shown
 from pipeline.records import Outcome, Record, settling
@@ -108,12 +108,10 @@ class Inspect:
         clock = Clock()
         source = self.storage.open(record.source, partial(clock, "seconds_read"), version=record.version)
         with source as file, clock("seconds_decode"):
-            info = probe(file)
+            info = probe(file, self.settings.max_pixels)
         if outcome is not None:
             outcome.add_seconds(clock.seconds)
             outcome.width_px, outcome.height_px = info.size
-        if info.width_px * info.height_px > self.settings.max_pixels:
-            raise TooLarge(f"{info.width_px}x{info.height_px} pixels; raise --max-frame-pixels above their product")
         if info.missing_s and self.settings.on_damage == "fail":
             raise Damaged(
                 f"cut short, its last {info.missing_s:.1f} s are not there; --on-damage keep takes what there is"

@@ -109,6 +109,9 @@ def bombs() -> dict[str, bytes]:
     at = jpeg.index(b"\xff\xc0")
     struct.pack_into(">HH", jpeg, at + 5, side, side)
     webp = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (16_000).to_bytes(3, "little") * 2 + FILES["webp"][30:]
+    gif = media.saved(Image.fromarray(media.night()[..., 0]), "GIF")
+    whole, beyond = (b"\x2c" + struct.pack("<4H", 0, 0, *size) for size in ((96, 64), (60_000, 60_000)))
+    assert whole in gif
     bmp = bytearray(FILES["bmp"])
     struct.pack_into("<ii", bmp, 18, 30_000, 30_000)
     return {
@@ -123,9 +126,28 @@ def bombs() -> dict[str, bytes]:
         "webp": b"RIFF" + struct.pack("<I", len(webp) + 4) + b"WEBP" + webp,
         "bmp": bytes(bmp),
         "gif": FILES["gif-moving"][:6] + struct.pack("<HH", 65535, 65535) + FILES["gif-moving"][10:],
+        "gif-frame": gif.replace(whole, beyond),
+        "tiff-tile": tiled_tiff(side),
         "pnm": b"P6\n60000 60000\n255\n" + bytes(100),
         "pnm-16": b"P6\n60000 60000\n65535\n" + bytes(100),
     }
+
+
+def tiled_tiff(side: int) -> bytes:
+    """A picture of 16x16 in one deflated tile, of which the header says how long its sides are."""
+    pixels = zlib.compress(bytes(256))
+    entries = (
+        (256, 16), (257, 16), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side), (324, 8),
+        (325, len(pixels)),
+    )  # fmt: skip
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    return (
+        b"II*\x00" + struct.pack("<I", 8 + len(pixels)) + pixels + struct.pack("<H", len(entries)) + fields + bytes(4)
+    )
+
+
+def test_a_tile_may_be_larger_than_its_picture() -> None:
+    assert decode(tiled_tiff(16), max_pixels=MAX_PX).frames[0].size == (16, 16)
 
 
 @pytest.mark.parametrize("name", bombs())
@@ -158,6 +180,14 @@ def test_broken_metadata_fail_no_png() -> None:
     photo = decode(coded, max_pixels=MAX_PX)
     assert np.array_equal(photo.frames[0].pixels, scene)
     assert photo.notes == ["ICC profile dropped: it is damaged"]
+
+
+def test_a_png_of_palette_without_one_is_damaged() -> None:
+    coded = media.saved(Image.fromarray(media.night()).quantize(16), "PNG")
+    at = coded.index(b"PLTE") - 4
+    end = at + 12 + struct.unpack_from(">I", coded, at)[0]
+    with pytest.raises(Damaged):
+        decode(coded[:at] + coded[end:], max_pixels=MAX_PX)
 
 
 def test_floating_point_is_refused_with_a_way_out() -> None:

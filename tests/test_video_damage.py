@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import struct
 from collections.abc import Collection
 from fractions import Fraction
 from io import BytesIO
@@ -10,6 +11,7 @@ from typing import Any
 import av
 import pytest
 
+from pipeline.errors import Damaged, TooLarge
 from pipeline.video.decode import decoded
 from pipeline.video.probe import VideoInfo, probe
 from pipeline.video.segments import cut
@@ -108,3 +110,39 @@ def test_damage_of_any_kind_is_foreseen(container: str, name: str) -> None:
         outcome, _ = run(name, bytes(content), "a.mkv" if container == "avi" else name)
         codes[seed] = outcome.code
     assert set(codes.values()) <= {"", "damaged", "not_media", "no_video"}, codes
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mp4", "libx264"), ("mpegts", "libx264"), ("matroska", "libx265"), ("webm", "libvpx-vp9")]
+)
+def test_large_frames_are_refused_by_what_the_header_says(container: str, codec: str) -> None:
+    content = clip(streets(4, width=320, height=240), container, codec, time_base=Fraction(1, 1000))
+    with pytest.raises(TooLarge, match="320x240 pixels, more than 76799; raise --max-frame-pixels"):
+        probe(BytesIO(content), 320 * 240 - 1)
+    assert probe(BytesIO(content), 320 * 240).frames == 4
+
+
+def test_large_frames_that_come_later_are_not_decoded() -> None:
+    small, large = (clip(streets(12, width=16 * by, height=9 * by), "mpegts", gop=4) for by in (8, 24))
+    info = probe(BytesIO(small + large), 128 * 72)
+    assert info.size == (128, 72)
+    found = frames(small + large, info, 1000)
+    assert found.keys() == frames(small, probe(BytesIO(small)), 1000).keys()
+
+
+def test_more_samples_than_bytes_are_refused_before_there_is_room_made_for_them() -> None:
+    content = bytearray(clip(streets(12), extras=Sound(seconds=0.5)))
+    info = probe(BytesIO(content))
+    struct.pack_into(">II", content, content.index(b"stsz") + 8, 1, 4_000_000)  # each of one byte
+    with pytest.raises(Damaged, match="it announces 4000000 samples in"):
+        probe(BytesIO(content))
+    assert info.frames == 12
+
+
+def test_more_samples_than_bytes_in_a_fragment() -> None:
+    content = clip(streets(12), extras=Sound(seconds=0.5, options={"movflags": "frag_keyframe+empty_moov"}))
+    assert probe(BytesIO(content)).frames == 12
+    changed = bytearray(content)
+    struct.pack_into(">II", changed, changed.index(b"trun") + 4, 1, 4_000_000)
+    with pytest.raises(Damaged, match="samples in"):
+        probe(BytesIO(changed))

@@ -483,3 +483,22 @@ def test_every_second_frame_is_estimated_unless_frames_are_enhanced_each_for_its
     assert VideosConfig(**flags, smoothing=0).window == Window(radius=0, every=1, steadiness=0)
     assert VideosConfig(**flags, smoothing=0, estimate_every=3).window.every == 3
     assert VideosConfig(**flags, estimate_every=1).window.every == 1
+
+
+def test_frames_before_zero_are_shown_too(tmp_path: Path) -> None:
+    """MP4 would hide them: all is moved so that none is there, sound and all."""
+    record = _record(tmp_path, "a.mp4", clip(streets(12), extras=Sound(seconds=0.48)))
+    info, segments = Inspect(Storage(), SETTINGS)(record)
+    urls = [str(tmp_path / f"{segment.index}") for segment in segments]
+    enhance = EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)
+    results = [enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
+    early = [replace(result, pts=[at - 1024 for at in result.pts]) for result in results]
+    outcome = Outcome.of(record)
+    JoinSegments(Storage(), SETTINGS)(
+        record, replace(info, pts=tuple(at - 1024 for at in info.pts)), urls, early, outcome
+    )
+    assert outcome.notes == ["its times begin before 0; all are moved so that none does"]
+    assert times(Path(record.destination)) == [Fraction(number, 25) for number in range(12)]
+    (sound,), (moved,) = packets(Path(record.source), "audio"), packets(Path(record.destination), "audio")
+    assert [content for _, content in moved] == [content for _, content in sound]
+    assert moved[0][0] - sound[0][0] == Fraction(1024, 12800)

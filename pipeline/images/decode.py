@@ -30,6 +30,7 @@ READERS: dict[str, Callable[[bytes, int], Photo]] = {
 # What decoders raise on broken data: codecs are written for good files, and show broken ones in all these ways.
 BROKEN = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     LookupError,

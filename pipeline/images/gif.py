@@ -15,17 +15,19 @@ from pipeline.images.pixels import check_size, frame_of, image_of
 MAX_COMMENT_BYTES = 1 << 16
 KEEP, RESTORE_TO_BACKGROUND = 1, 2  # disposal methods, section 23
 TRANSPARENT = 255  # the index we give to it
-TRAILER = b"\x3b"
+EXTENSION, DESCRIPTOR, TRAILER = b"\x21", b"\x2c", b"\x3b"
+COMMENT = b"\xfe"  # the label of one, section 24
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
     """All frames of a GIF. Raises MediaError, or what Pillow raises on damage."""
     notes: list[str] = []
+    # Pillow makes room for a frame when it finds it: the size must be known before
+    check_size(_extent(data), 1, max_pixels)
     with Image.open(BytesIO(data), formats=("GIF",)) as image:
-        check_size(image.size, 1, max_pixels)
         comment, loop = image.info.get("comment"), image.info.get("loop")
         count = int(getattr(image, "n_frames", 1))
-        check_size(image.size, count, max_pixels)
+        check_size(_extent(data), count, max_pixels)
         frames = [_frame(image, index, count) for index in range(count)]
     metadata = Metadata(comment=comment if isinstance(comment, bytes) else None)
     return Photo(format="gif", frames=frames, metadata=metadata, loop=loop if count > 1 else None, notes=notes)
@@ -53,6 +55,38 @@ def _frame(image: Image.Image, index: int, count: int) -> Frame:
     image.seek(index)
     # a palette is GIF's only way: nothing to note about leaving it
     return frame_of(image, [], duration_ms=image.info.get("duration", 0) if count > 1 else None)
+
+
+def _extent(data: bytes) -> tuple[int, int]:
+    """Width and height of the screen and of all frames together, which may go beyond it (sections 18 and 20)."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at = 13 + _palette_bytes(flags)
+    while at < len(data) and (kind := data[at : at + 1]) != TRAILER:
+        if kind == EXTENSION:
+            blocks_at = at + 2
+            at = _behind_blocks(data, blocks_at)
+            if (
+                at == blocks_at + 1 and data[blocks_at - 1 : blocks_at] != COMMENT
+            ):  # Pillow reads on behind an empty one
+                at = _behind_blocks(data, at)
+        elif kind == DESCRIPTOR:
+            x, y, wide, high, flags = struct.unpack_from("<HHHHB", data, at + 1)
+            width, height = max(width, x + wide), max(height, y + high)
+            at = _behind_blocks(data, at + 11 + _palette_bytes(flags))
+        else:
+            at += 1
+    return width, height
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _behind_blocks(data: bytes, at: int) -> int:
+    """The place behind the sub-blocks that begin here, and behind the empty one that ends them (section 15)."""
+    while at < len(data) and data[at]:
+        at += 1 + data[at]
+    return at + 1
 
 
 def _paletted(frame: Frame) -> tuple[Image.Image, bool]:
@@ -89,14 +123,10 @@ def _lzw(picture: Image.Image) -> bytes:
     plain = Image.frombytes("L", picture.size, picture.tobytes())  # grey keeps all indices as they are
     plain.save(buffer, "GIF", optimize=False, interlace=False)
     data = buffer.getvalue()
-    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-    while data[at] == 0x21:  # extensions
-        at += 2
-        while data[at]:
-            at += data[at] + 1
-        at += 1
-    flags = data[at + 9]
-    at += 10 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    at = 13 + _palette_bytes(data[10])
+    while data[at : at + 1] == EXTENSION:
+        at = _behind_blocks(data, at + 2)
+    at += 10 + _palette_bytes(data[at + 9])
     return data[at : -len(TRAILER)]
 
 

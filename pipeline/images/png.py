@@ -15,6 +15,8 @@ from pipeline.images.png_chunks import SIGNATURE, Chunk, itxt, packed, raw_profi
 from pipeline.images.png_pixels import GREY, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
+RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
+READ_TEXTS = (XMP_KEYWORD, *RAW_PROFILE_KEYWORDS)  # the others are not even inflated
 INCH_M = 0.0254
 MAX_PROFILE_BYTES = 1 << 26  # decompressed: no profile comes near, a bomb goes beyond
 
@@ -66,10 +68,10 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
     block = icc = packet = dpi = loop = None
     others: list[tuple[bytes, bytes]] = []
     for kind, payload in chunks:
-        entry = text(kind, payload) if kind in (b"tEXt", b"zTXt", b"iTXt") else None
+        entry = text(kind, payload) if payload.startswith(READ_TEXTS) and kind in (b"tEXt", b"zTXt", b"iTXt") else None
         if kind == b"eXIf":
             block = exif.without_prefix(payload)
-        elif entry and entry.keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
+        elif entry and entry.keyword in RAW_PROFILE_KEYWORDS:
             found = raw_profile(entry.text)
             if found and found.startswith(exif.PREFIX):
                 block = block or exif.without_prefix(found)

@@ -27,6 +27,7 @@ from pipeline.images.tiff_strips import direct_layout, read_directly
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS = 256, 257, 258, 259, 262, 273
 ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 274, 277, 278, 279
 X_RESOLUTION, Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR = 282, 283, 284, 296, 317
+TILE_WIDTH, TILE_LENGTH = 322, 323
 EXTRA_SAMPLES, XMP, ICC, SUBFILE, DNG_VERSION, LAYERS = 338, 700, 34675, 254, 50706, 37724
 UNCOMPRESSED, DEFLATE = 1, 8
 UNASSOCIATED_ALPHA = 2
@@ -137,10 +138,16 @@ def _pages(data: bytes, max_pixels: int, notes: list[str]) -> tuple[list[Frame],
                 continue
             total_px += image.size[0] * image.size[1]
             check_size((total_px, 1) if frames else image.size, 1, max_pixels)
+            check_size(_tile(tags), 1, max_pixels)
             frames.append(_page(data, image, index, notes))
     if reduced:
         notes.append(f"{reduced} reduced copies dropped: they show the picture before enhancement")
     return frames, info
+
+
+def _tile(tags: Any) -> tuple[int, int]:
+    """Width and height of a tile, for which libtiff makes room however small the picture is."""
+    return tags.get(TILE_WIDTH, 0), tags.get(TILE_LENGTH, 0)
 
 
 def _page(data: bytes, image: ImageFile, index: int, notes: list[str]) -> Frame:

@@ -62,7 +62,7 @@ def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Sh
 
     What leads the keyframe in the order of pts may refer to frames before it and come out broken (open GOP).
     """
-    with entered(file, info.stream, info.keyframes, at) as (stream, packets):
+    with entered(file, info.stream, info.keyframes, at, info.max_pixels) as (stream, packets):
         context = decoder(stream)
         context.thread_count = threads
         keyframe = next(packets, None)

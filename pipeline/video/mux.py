@@ -64,10 +64,12 @@ def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str
     """
     covers = cover_pictures(source)
     with opened_container(source) as original:
-        options = _options(original, picture.info, name)
+        options = _options(original, picture, name)
         muxer = muxer_of(name)
         with taken(muxer, "what is in it"), av.open(target, "w", format=muxer, container_options=options) as output:
             video, copies, notes = _streams(original, output, picture, covers)
+            if "avoid_negative_ts" in options:
+                notes.append("its times begin before 0; all are moved so that none does")
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
             names = {copy.index: named(original.streams[index]) for index, copy in copies.items()}
@@ -81,8 +83,8 @@ def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str
             return notes + lost_beside_pixels(written, video.index, _expected(picture))
 
 
-def _options(original: InputContainer, info: VideoInfo, name: str) -> dict[str, str]:
-    muxer = muxer_of(name)
+def _options(original: InputContainer, picture: Picture, name: str) -> dict[str, str]:
+    info, muxer = picture.info, muxer_of(name)
     if muxer == "mpegts":  # without copyts it begins anew; packets of 192 bytes are what these names promise
         return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
     if muxer not in ISO:
@@ -91,6 +93,8 @@ def _options(original: InputContainer, info: VideoInfo, name: str) -> dict[str, 
     has_cover = any(is_cover(stream) for stream in original.streams.video)  # for which there is no room in such a list
     if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
         options["movflags"] = "use_metadata_tags"
+    if picture.pts[0] < 0:  # else it says that what comes before 0 is not to be shown
+        options["avoid_negative_ts"] = "make_non_negative"
     if info.carried & {"SPHERICAL", "STEREO3D"}:
         options["strict"] = "unofficial"  # the boxes that all players know them by are of no standard
     # units of all video tracks, and of where any track starts: they must divide those of the source's

@@ -16,7 +16,7 @@ from pipeline.errors import Damaged
 from pipeline.video.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.fields import Shows
 from pipeline.video.joins import Shift, position
-from pipeline.video.opening import decoder, opened, reason
+from pipeline.video.opening import LARGEST_PX, decoder, opened, reason
 from pipeline.video.side_data import Mastering, kinds, mastering, side
 from pipeline.video.times import DEEPEST, Listed, Mended, reordering
 
@@ -69,6 +69,8 @@ class VideoInfo:
     shift: Shift = field(default_factory=Shift)
     """What is added to all streams' times where they begin anew within the file."""
     mastering: Mastering = field(default_factory=Mastering)
+    max_pixels: int = LARGEST_PX
+    """Of a frame; larger ones are not decoded."""
     carried: frozenset[str] = frozenset()
     """What the first frames carry beside their pixels, in FFmpeg's words: see `side_data.py`."""
 
@@ -81,9 +83,12 @@ class VideoInfo:
         return self.width_px, self.height_px
 
 
-def probe(file: BinaryIO) -> VideoInfo:
-    """`file`: seekable. Raises EmptyFile, NotMedia, NoVideo, Damaged (not one frame can be decoded)."""
-    with opened(file) as (container, stream):
+def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
+    """`file`: seekable. `max_pixels`: of a frame.
+
+    Raises EmptyFile, NotMedia, NoVideo, TooLarge, Damaged (not one frame can be decoded).
+    """
+    with opened(file, max_pixels) as (container, stream):
         packets, context = _Packets(stream), decoder(stream)
         shown: list[VideoFrame] = []
         try:
@@ -104,7 +109,7 @@ def probe(file: BinaryIO) -> VideoInfo:
         missing_s = promised_s - packets.end_s
         is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)
         info = _info(file, container.format.name, stream, packets, shown)
-        return replace(info, missing_s=float(missing_s)) if is_short else info
+        return replace(info, max_pixels=max_pixels, missing_s=float(missing_s) if is_short else 0.0)
 
 
 class _Packets:

@@ -17,6 +17,7 @@ from pipeline.video.transfer import HDR
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 
+MAX_PX = 100_000_000  # of a frame
 STEP_BACK_S = 0.25
 SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
 
@@ -26,9 +27,9 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
 
     `file`: seekable, read where the frames are. From each of `count` equal parts of the video comes the keyframe before
     its middle, or, where that was taken already, the frame at the middle. A part that cannot be decoded gives none.
-    Raises EmptyFile, NotMedia, Unsupported (no video in it, PQ or HLG), Damaged (no frame at all).
+    Raises EmptyFile, NotMedia, TooLarge, Unsupported (no video in it, PQ or HLG), Damaged (no frame at all).
     """
-    with opened(file) as (container, stream):
+    with opened(file, MAX_PX) as (container, stream):
         reformatter = VideoReformatter()
         frames: list[Pixels] = []
         problem: Exception | None = None
