@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 OTHER_KIND = "not_a_"  # begins the codes of files that are not of the kind that a job enhances
 COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
+BATCH_ROWS = 16_384  # that are taken out of a table at a time
 
 
 def _none() -> NDArray[np.int64]:
@@ -33,7 +34,7 @@ class History:
     @classmethod
     def of(cls, tables: Iterable[pa.Table], fingerprint: str) -> "History":
         """From rows in any order, with the `COLUMNS` of a manifest."""
-        rows = _in_order(_Rows.of(table, fingerprint) for table in tables)
+        rows = _in_order(_Rows.of(batch, fingerprint) for table in tables for batch in table.to_batches(BATCH_ROWS))
         if rows is None:
             return cls()
         writers = np.flatnonzero(rows.written)
@@ -86,10 +87,10 @@ class _Rows:
     started_at: NDArray[np.int64]
 
     @classmethod
-    def of(cls, table: pa.Table, fingerprint: str) -> "_Rows":
-        source, version, destination, outcome, code = (table[name].to_pylist() for name in COLUMNS[:5])
-        ours = np.asarray([each == fingerprint for each in table["fingerprint"].to_pylist()], bool)
-        written = np.asarray(table["bytes_out"].to_numpy() > 0)
+    def of(cls, batch: pa.RecordBatch, fingerprint: str) -> "_Rows":
+        source, version, destination, outcome, code = (batch[name].to_pylist() for name in COLUMNS[:5])
+        ours = np.asarray([each == fingerprint for each in batch["fingerprint"].to_pylist()], bool)
+        written = np.asarray(batch["bytes_out"].to_numpy() > 0)
         targets = [name if was else "" for name, was in zip(destination, written, strict=True)]
         names: dict[str, str] = {}
         return cls(
@@ -100,8 +101,8 @@ class _Rows:
             written=written,
             well=ours & np.asarray([each != "failed" for each in outcome], bool),
             counting=ours | np.asarray([not each.startswith(OTHER_KIND) for each in code], bool),
-            run=np.asarray([names.setdefault(each, each) for each in table["run"].to_pylist()], object),
-            started_at=table["started_at"].cast(pa.int64()).to_numpy(),
+            run=np.asarray([names.setdefault(each, each) for each in batch["run"].to_pylist()], object),
+            started_at=batch["started_at"].cast(pa.int64()).to_numpy(),
         )
 
 
