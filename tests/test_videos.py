@@ -366,7 +366,7 @@ def test_a_network_that_fails_makes_no_shorter_film(
             steps.enhance(record("hush"), info, segments[1], join(folder, "00001"))
         server.breaks_at = None
         outcome = steps(record("renewed"), folder)
-    code = "unreachable" if ending == "drop" else "storage"
+    code = {"drop": "unreachable", "short": "storage", "forbidden": "access_denied"}[ending]
     assert (inspected.outcome, inspected.code, told.value.code) == ("failed", code, code)
     assert "hush" not in inspected.message + str(told.value)
     assert outcome.outcome == "done"
