@@ -138,7 +138,6 @@ class BulkJob(ABC):
         """Everything that is planned; each file gets its row in the manifest."""
         tally, started = Tally(), time.monotonic()
         if plan.records or plan.refused:
-            self.manifest.begin()
             try:
                 tally.add(self.manifest, plan.refused)
                 if plan.records:
@@ -161,9 +160,12 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
         print(*(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
         print("nothing was written")
         return 0
-    unfinished = storage.unfinished(root, below=jobs[0].destination.file is None)
+    for job, plan in zip(jobs, plans, strict=True):
+        if plan.records or plan.refused:
+            job.manifest.begin()
     with ray_cluster(config.workers) if any(plan.records for plan in plans) else nullcontext():
         tallies = [job.carry_out(plan) for job, plan in zip(jobs, plans, strict=True)]
+    unfinished = storage.unfinished(root, below=not jobs[0].destination.file)
     storage.remove(name for name in unfinished if is_abandoned(name))
     for job, plan, tally in zip(jobs, plans, tallies, strict=True):
         if plan.ours:

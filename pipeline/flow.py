@@ -40,7 +40,7 @@ BLOCKS_IN_FLIGHT = 4  # of a worker: Ray Data looks ten times a second whether o
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
 UNDIVIDED_BYTES = 1 << 50  # never reached: what a task gives stays together, the same whenever the task is repeated
 PICTURES_BLOCK_BYTES = 1 << 20  # a block of pictures: what is fetched for one of them, from elsewhere or from disk
-ATTEMPTS = 2  # at a photo whose worker dies; then it is named, and the job goes on without it
+ATTEMPTS = 3  # at a file whose worker dies, perhaps of something else; then it is named, and the job goes on
 
 Batch = dict[str, Any]
 Handle = Any  # of the `Attempts` actor
@@ -223,7 +223,8 @@ def _lost(lost: Work) -> Work:
 def worker_died(outcome: Outcome) -> Outcome:
     """The outcome of a file that has had its `ATTEMPTS`."""
     outcome.code, outcome.attempts = "worker_died", ATTEMPTS
-    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, of a crash or for want of memory; leave it out"
+    causes = "of a crash or for want of memory"
+    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, {causes}; try fewer --workers, or leave it out"
     return outcome
 
 

@@ -136,27 +136,36 @@ class Manifest:
         try:
             with self._lock:
                 self._flush()
-                parts = [part for level in self._levels for part in level]
-                if len(parts) > 1:
-                    self._merge(parts, level=len(self._levels))
         except StorageError as error:
             rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
-            raise ManifestError(f"{rows}; run again to do those photos once more") from error
+            raise ManifestError(f"{rows}; those files will be done once more") from error
+        parts = [part for level in self._levels for part in level]
+        if len(parts) > 1:
+            self._try_to_merge(parts, level=len(self._levels))
 
     def _keep_flushing(self) -> None:
+        told = False
         while not self._closed.wait(max(FLUSH_S, self._flush_cost_s / FLUSH_SHARE)):
             start = time.monotonic()
             try:
                 with self._lock:
                     self._flush()
+                told = False
             except StorageError as error:
-                log.warning("the manifest could not be written, trying again: %s", error)
+                if not told:
+                    log.warning("the manifest cannot be written for now, its rows wait: %s", error)
+                told = True
             self._flush_cost_s = time.monotonic() - start
 
     def _flush(self) -> None:
-        if self._pending:
-            self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
-            self._pending.clear()
+        if not self._pending:
+            return
+        self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
+        self._pending.clear()
+        level = 0
+        while level < len(self._levels) and len(self._levels[level]) >= MERGE_PARTS:
+            self._try_to_merge(list(self._levels[level]), level + 1)
+            level += 1
 
     def _write(self, table: pa.Table, level: int) -> None:
         sink = io.BytesIO()
@@ -167,15 +176,16 @@ class Manifest:
         while len(self._levels) <= level:
             self._levels.append([])
         self._levels[level].append(part)
-        if len(self._levels[level]) >= MERGE_PARTS:
-            self._merge(list(self._levels[level]), level + 1)
 
-    def _merge(self, parts: list[str], level: int) -> None:
-        """The merged part is written first: a kill between the two leaves rows twice, which harms nobody."""
-        merged = pa.concat_tables([self._read_part(part) for part in parts])
-        self._write(merged, level)
-        self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
-        self._storage.remove(parts)
+    def _try_to_merge(self, parts: list[str], level: int) -> None:
+        """What cannot be merged, as for want of room, stays in parts: no row is lost by that.
+
+        The merged part is written first: a kill between the two leaves rows twice, which harms nobody.
+        """
+        with suppress(StorageError):
+            self._write(pa.concat_tables([self._read_part(part) for part in parts]), level)
+            self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
+            self._storage.remove(parts)
 
     def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
         content = self._storage.read(url)
