@@ -15,7 +15,7 @@ from tests.killed import FORKS, killed_at
 from tests.outputs import files_below
 
 SEED = 20_261_125
-KILLS, RUNS = 150, 6  # runs into one folder
+KILLS, RUNS = 100, 5  # runs into one folder
 FLUSHES = 2 * MERGE_PARTS + 3  # of a run
 STEP_S = 0.005  # about that of a step
 FILE_BYTES = 1 << 20
@@ -23,7 +23,7 @@ FILE_BYTES = 1 << 20
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported_once() -> None:
-    FORKS.set_forkserver_preload([__name__])
+    FORKS.set_forkserver_preload([__name__, "pandas", "pyarrow.dataset"])  # which pyarrow imports when first used
 
 
 def _names(run: int, step: int) -> list[str]:

@@ -17,7 +17,8 @@ from jobs.cli import main
 from pipeline.storage import Storage
 from pipeline.writing import PART_SUFFIX
 from tests.clips import Sound, clip, streets
-from tests.killed import ROOT, dying_workers, killed_once
+from tests.dying_workers import dying_workers
+from tests.killed import ROOT, killed_once
 from tests.outputs import files_below, rows_of, tree
 
 SEED = 20_261_125
