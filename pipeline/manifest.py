@@ -136,12 +136,14 @@ class Manifest:
         try:
             with self._lock:
                 self._flush()
+                parts = [part for level in self._levels for part in level]
+                if len(parts) > 1:
+                    self._merge(parts, level=len(self._levels))
         except StorageError as error:
-            rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
-            raise ManifestError(f"{rows}; those files will be done once more") from error
-        parts = [part for level in self._levels for part in level]
-        if len(parts) > 1:
-            self._try_to_merge(parts, level=len(self._levels))
+            if self._pending:
+                rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
+                raise ManifestError(f"{rows}; run again to do those photos once more") from error
+            log.warning("the manifest stays in several parts, in which nothing is missing: %s", error)
 
     def _keep_flushing(self) -> None:
         told = False
@@ -158,14 +160,10 @@ class Manifest:
             self._flush_cost_s = time.monotonic() - start
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
-        self._pending.clear()
-        level = 0
-        while level < len(self._levels) and len(self._levels[level]) >= MERGE_PARTS:
-            self._try_to_merge(list(self._levels[level]), level + 1)
-            level += 1
+        if self._pending:
+            self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
+            self._pending.clear()
+            self._merge_full()
 
     def _write(self, table: pa.Table, level: int) -> None:
         sink = io.BytesIO()
@@ -177,15 +175,18 @@ class Manifest:
             self._levels.append([])
         self._levels[level].append(part)
 
-    def _try_to_merge(self, parts: list[str], level: int) -> None:
-        """What cannot be merged, as for want of room, stays in parts: no row is lost by that.
+    def _merge_full(self) -> None:
+        """Parts of a level become one of the next wherever there are enough."""
+        for level, parts in enumerate(self._levels):
+            if len(parts) >= MERGE_PARTS:
+                self._merge(parts, level + 1)
 
-        The merged part is written first: a kill between the two leaves rows twice, which harms nobody.
-        """
-        with suppress(StorageError):
-            self._write(pa.concat_tables([self._read_part(part) for part in parts]), level)
-            self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
-            self._storage.remove(parts)
+    def _merge(self, parts: list[str], level: int) -> None:
+        """The merged part is written first: a kill between the two leaves rows twice, which harms nobody."""
+        merged = pa.concat_tables([self._read_part(part) for part in parts])
+        self._write(merged, level)
+        self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
+        self._storage.remove(parts)
 
     def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
         content = self._storage.read(url)

@@ -53,6 +53,8 @@ def opened_container(file: BinaryIO) -> Iterator[InputContainer]:
         container = av.open(
             file, "r", container_options=NO_PROTOCOL, metadata_errors="backslashreplace", io_open=_refused
         )
+    except MemoryError:
+        raise
     except (av.FFmpegError, NotMedia) as error:
         raise NotMedia(f"not a video, or cut short ({reason(error)})") from error
     with container:
@@ -95,6 +97,8 @@ def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iter
     while True:
         try:
             packet = next(packets, None)
+        except MemoryError:
+            raise
         except av.FFmpegError:
             packet = Packet()  # flushes the decoder
             packets = iter(())
@@ -102,6 +106,8 @@ def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iter
             return
         try:
             yield from context.decode(packet)
+        except MemoryError:  # which is no damage
+            raise
         except av.FFmpegError:
             continue
 
