@@ -201,7 +201,7 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
                 job.carry_out(plan, tally)
     finally:  # also where it is stopped, or gives up: what is done is done
         with suppress(StorageError):  # which the next run removes
-            unfinished = storage.unfinished(root, below=jobs[0].destination.file is None)
+            unfinished = storage.unfinished(root, below=not jobs[0].destination.file)
             storage.remove(name for name in unfinished if is_abandoned(name))
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
             if plan.ours:

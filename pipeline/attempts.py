@@ -7,7 +7,7 @@ from collections import Counter
 
 from pipeline.records import Outcome
 
-ATTEMPTS = 2  # at a file whose worker dies; then it is named, and the job goes on without it
+ATTEMPTS = 3  # at a file whose worker dies, perhaps of something else; then it is named, and the job goes on
 
 
 class Attempts:
@@ -38,7 +38,8 @@ def worker_died(outcome: Outcome) -> Outcome:
     """The outcome of a file that has had its `ATTEMPTS`."""
     outcome.code, outcome.attempts = "worker_died", ATTEMPTS
     causes = "of a crash, for want of memory, or stuck beyond --time-limit"
-    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, {causes}; leave it out"
+    remedy = "try fewer --workers, or leave it out"
+    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, {causes}; {remedy}"
     return outcome
 
 

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +15,8 @@ from pipeline.errors import NightliftError
 from pipeline.places import shown
 from pipeline.storage_errors import without_secrets
 
+# In the words of torch, for which it is a RuntimeError like any other: of its allocators, and of oneDNN
+WANT_OF_MEMORY = re.compile("out of memory|can't allocate memory|could not create a (memory|primitive)", re.IGNORECASE)
 Ending = Literal["done", "skipped", "failed"]
 
 
@@ -105,10 +108,11 @@ def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterato
         yield
     except NightliftError as error:
         _fail(record, outcome, error.code, str(error))
-    except MemoryError:
-        _fail(record, outcome, "out_of_memory", out_of_memory)
     except Exception as error:
-        _fail(record, outcome, "internal", f"{type(error).__name__}: {error}")
+        if isinstance(error, MemoryError) or WANT_OF_MEMORY.search(str(error)):
+            _fail(record, outcome, "out_of_memory", out_of_memory)
+        else:
+            _fail(record, outcome, "internal", f"{type(error).__name__}: {error}")
 
 
 def spelled_out(name: str) -> str:

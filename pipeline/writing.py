@@ -42,12 +42,11 @@ def beside(
 
 
 def is_abandoned(part: str) -> bool:
-    """Whether nobody writes to this file any more: its process is gone, or, on another machine, it has long rested."""
+    """Whether nobody writes to this file any more: its process is gone from this machine, or it has long rested."""
     try:
         *_, machine, process, _ = posixpath.basename(part).removesuffix(PART_SUFFIX).split("-")
         if machine == _machine():
-            os.kill(int(process), 0)
-            return False
+            os.kill(int(process), 0)  # its number may be another process's by now
         return time.time() - Path(part).stat().st_mtime > ABANDONED_S
     except (ProcessLookupError, ValueError):
         return True

@@ -1,5 +1,6 @@
-"""Jobs of their own process that are killed as a machine is lost: without a word."""
+"""Processes that are killed as a machine is lost: without a word."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+FORKS = multiprocessing.get_context("forkserver")  # a process starts within milliseconds, with all modules imported
 
 
-def killed_once(job: list[str], log: Path, ready: Callable[[], bool], within: float = 240) -> None:
+def killed_once(job: list[str], log: Path, ready: Callable[[], bool], within: float = 240, **environment: str) -> None:
     """Starts the job, and kills it and all that it started as soon as it is ready, or after `within` seconds."""
     with log.open("wb") as told:
-        driver = subprocess.Popen(job, cwd=ROOT, stdout=told, stderr=told, start_new_session=True)
+        driver = subprocess.Popen(
+            job, cwd=ROOT, env={**os.environ, **environment}, stdout=told, stderr=told, start_new_session=True
+        )
         try:
             until = time.monotonic() + within
             while not ready() and driver.poll() is None and time.monotonic() < until:
@@ -21,3 +25,20 @@ def killed_once(job: list[str], log: Path, ready: Callable[[], bool], within: fl
         finally:
             os.killpg(driver.pid, signal.SIGKILL)
             driver.wait()
+
+
+def killed_at(step: int, then_s: float, work: Callable[..., None], *arguments: object) -> int:
+    """Does the work in a process of its own, which is killed some seconds after so many steps. Returns how many it did.
+
+    `work`: takes the arguments, and a counter of its steps whose `value` it raises.
+    """
+    counter = FORKS.RawValue("i", 0)
+    process = FORKS.Process(target=work, args=(*arguments, counter))
+    process.start()
+    while counter.value < step and process.is_alive():
+        time.sleep(0.0005)
+    time.sleep(then_s)
+    process.kill()
+    process.join()
+    process.close()
+    return counter.value

@@ -243,6 +243,8 @@ def _others(
 def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packet[Any]]":
     try:
         yield from packets
+    except MemoryError:
+        raise
     except av.FFmpegError as error:
         notes.append(f"damaged: what is beside the video cannot be read to its end ({reason(error)})")
 

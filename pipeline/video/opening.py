@@ -86,6 +86,8 @@ def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -
             metadata_errors="backslashreplace",
             io_open=_refused,
         )
+    except MemoryError:
+        raise
     except (av.FFmpegError, NotMedia) as error:
         raise NotMedia(f"not a video, or cut short ({reason(error)})") from error
     with container:
@@ -128,6 +130,8 @@ def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iter
     while True:
         try:
             packet = next(packets, None)
+        except MemoryError:
+            raise
         except av.FFmpegError:
             packet = Packet()  # flushes the decoder
             packets = iter(())
@@ -135,6 +139,8 @@ def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iter
             return
         try:
             yield from context.decode(packet)
+        except MemoryError:  # which is no damage
+            raise
         except av.FFmpegError:
             continue
 

@@ -101,6 +101,8 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                     shown += _decoded(packet, packets, context)
                 elif packet.is_keyframe and not packets.interlaced:
                     packets.look(packet, context)
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             packets.problem = error  # what came before it is what there is
         if not shown:
@@ -149,6 +151,8 @@ class _Packets:
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
     try:
         return list(context.decode(packet))
+    except MemoryError:  # which is no damage
+        raise
     except av.FFmpegError as error:
         packets.problem = error
         return []

@@ -42,6 +42,8 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
                 if frame is not None:
                     frames.append(_shown(frame, stream, reformatter))
                     last = frame.pts or 0
+            except MemoryError:
+                raise
             except av.FFmpegError as error:
                 problem = error
         if not frames:

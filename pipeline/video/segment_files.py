@@ -48,6 +48,8 @@ class Encoder:
         tag(context, encoding.colours)
         try:
             self.output.start_encoding()
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             raise Unsupported(
                 f"{encoding.codec} does not start on this worker ({error.strerror}) with {encoding.pixel_format}, "
