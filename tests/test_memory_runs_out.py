@@ -35,7 +35,8 @@ encode = EncodeSettings(preset="ultrafast")
 videos = VideoSteps.of(Storage(), VideoSettings(estimate_size=32, window=Window(every=8), encode=encode), checkpoint)
 
 def run(source, room_mb):
-    target = f"{source}.out/{room_mb}{Path(source).suffix}"
+    suffix = Path(source).suffix.replace("heic", "jpg")  # which is not written
+    target = f"{source}.out/{room_mb}{suffix}"
     record = Record(source=source, version="1", size_bytes=0, destination=target)
     is_photo = not source.endswith(".mp4")
     outcome = photos(Development.of(record)).outcome if is_photo else videos(record, target + ".segments")
@@ -72,7 +73,7 @@ def _codes(small: Path, large: Path, rooms_mb: list[int]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "avif", "heic"])
+@pytest.mark.parametrize("extension", ["jpg", "heic"])
 def test_a_photo_that_finds_too_little_memory(tmp_path: Path, extension: str) -> None:
     if extension == "heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
@@ -80,7 +81,7 @@ def test_a_photo_that_finds_too_little_memory(tmp_path: Path, extension: str) ->
     night = np.random.default_rng(5).integers(0, 50, (100, 100, 3), dtype=np.uint8)
     Image.fromarray(night).save(small)
     Image.fromarray(np.tile(night, (20, 20, 1))).save(large)
-    codes = _codes(small, large, [4, 9, 14, 20, 28, 40, 60, 90, 400])
+    codes = _codes(small, large, [4, 9, 14, 28, 60, 400])
     assert codes[0] == "out_of_memory"
     assert codes[-1] == ""
 

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from tests.killed import ROOT
 from tests.outputs import files_below, rows_of, tree
 
-COUNT = 200
+COUNT = 120
 
 
 @pytest.mark.slow
