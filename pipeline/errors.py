@@ -39,6 +39,7 @@ Codes of rows that no error of ours stands behind:
     internal          failed    an error that nobody foresaw: please report it
 """
 
+import re
 from typing import ClassVar
 
 
@@ -120,6 +121,17 @@ class NoVideo(Unsupported):
 
 class MissingExtra(MediaError):
     code = "missing_extra"
+
+
+# In the words of libraries for which it is an error like any other: libavif and CUDA; libheif; torch; oneDNN; libjpeg
+WANT_OF_MEMORY = re.compile(
+    "out of memory|memory allocation|can't allocate memory|could not create a (memory|primitive)|insufficient memory",
+    re.IGNORECASE,
+)
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or WANT_OF_MEMORY.search(str(error)) is not None
 
 
 def is_of_the_file(code: str) -> bool:

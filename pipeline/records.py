@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -11,12 +10,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.errors import NightliftError
+from pipeline.errors import NightliftError, is_want_of_memory
 from pipeline.places import shown
 from pipeline.storage_errors import without_secrets
 
-# In the words of torch, for which it is a RuntimeError like any other: of its allocators, and of oneDNN
-WANT_OF_MEMORY = re.compile("out of memory|can't allocate memory|could not create a (memory|primitive)", re.IGNORECASE)
 Ending = Literal["done", "skipped", "failed"]
 
 
@@ -109,7 +106,7 @@ def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterato
     except NightliftError as error:
         _fail(record, outcome, error.code, str(error))
     except Exception as error:
-        if isinstance(error, MemoryError) or WANT_OF_MEMORY.search(str(error)):
+        if is_want_of_memory(error):
             _fail(record, outcome, "out_of_memory", out_of_memory)
         else:
             _fail(record, outcome, "internal", f"{type(error).__name__}: {error}")

@@ -57,11 +57,11 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty small ones, and two that are larger than the disk."""
-    folder = tmp_path / "in"
-    (folder / "deep").mkdir(parents=True)
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "deep").mkdir()
     for number in range(22):
         size = LARGE_PX if number in (3, 8) else SMALL_PX
         noise = np.random.default_rng(number).integers(0, 60, (size, size, 3), dtype=np.uint8)
@@ -69,9 +69,15 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("ray_session")
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path, ray_session: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert main(["images", str(photos), str(out)]) == 0
+    return tree(out)
+
+
 def test_photos_that_do_not_fit_are_named_and_done_once_there_is_room(
-    photos: Path, disk: Disk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, undisturbed: dict[str, bytes], disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = disk.folder / "out"
     assert main(["images", str(photos), str(out)]) == 1
@@ -87,8 +93,7 @@ def test_photos_that_do_not_fit_are_named_and_done_once_there_is_room(
     assert Storage().unfinished(str(out)) == []
     disk.resize(20)
     assert main(["images", str(photos), str(out)]) == 0
-    assert main(["images", str(photos), str(tmp_path / "straight")]) == 0
-    assert tree(out) == tree(tmp_path / "straight")
+    assert tree(out) == undisturbed
     assert len(rows_of(out)) == 24
 
 
@@ -108,9 +113,8 @@ class FillingWorker(FusedWorker):
         self.develop.step = replace(self.develop.step, encode=FillsTheDisk(flow.storage, flow.settings))
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_a_manifest_that_does_not_fit_is_told_and_its_files_are_done_again(
-    photos: Path, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    photos: Path, undisturbed: dict[str, bytes], disk: Disk, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     out = disk.folder / "out"
     with monkeypatch.context() as filled:
@@ -124,8 +128,7 @@ def test_a_manifest_that_does_not_fit_is_told_and_its_files_are_done_again(
     (disk.folder / FILLER).unlink()
     disk.resize(20)
     assert main(["images", str(photos), str(out)]) == 0
-    assert main(["images", str(photos), str(tmp_path / "straight")]) == 0
-    assert tree(out) == tree(tmp_path / "straight")
+    assert tree(out) == undisturbed
     newest = {row["source"]: row["outcome"] for row in rows_of(out)}
     assert list(newest.values()) == ["done"] * 22
 

@@ -1,4 +1,4 @@
-"""Bytes of an image file to a Photo: every feature kept or named, nothing but MediaError raised."""
+"""Bytes of an image file to a Photo: every feature kept or named, nothing but MediaError and MemoryError raised."""
 
 import struct
 import warnings
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from PIL import UnidentifiedImageError
 
-from pipeline.errors import Damaged, EmptyFile, MediaError, TooLarge
+from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
 from pipeline.images import avif, bmp, exif, gif, heif, jpeg, png, pnm, tiff, webp, xmp
 from pipeline.images.colour import space_of
 from pipeline.images.formats import format_of_content
@@ -48,7 +48,7 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
     """Read an image file of any format in FORMATS, by its content.
 
     Pixels come out upright. At most `max_pixels` are decoded, all frames together.
-    Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra.
+    Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra; and MemoryError.
     """
     if not data:
         raise EmptyFile("it has 0 bytes; copy the file again or remove it")
@@ -59,11 +59,11 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
             return _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
     except MediaError:
         raise
-    except MemoryError:
-        raise TooLarge("it needs more memory than there is; lower --max-pixels to leave such files out") from None
     except UnidentifiedImageError:
         raise Damaged(f"its {name.upper()} header is broken; copy the file again") from None
     except BROKEN as error:
+        if is_want_of_memory(error):
+            raise MemoryError(str(error)) from error
         found = " ".join(str(error).split()) or type(error).__name__
         raise Damaged(f"its {name.upper()} data are truncated or corrupt ({found}); copy the file again") from error
 

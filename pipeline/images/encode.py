@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.errors import MediaError, Unsupported
+from pipeline.errors import MediaError, Unsupported, is_want_of_memory
 from pipeline.images import avif, bmp, colour, gif, jpeg, png, pnm, tiff, webp
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
@@ -47,8 +47,8 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     """Write a photo in one of the writable FORMATS, by name; bytes, and notes on what the format could not hold.
 
     `quality`: 1 to 100 for JPEG, WebP and AVIF; None for the source's own compression where it is known, else a
-    high one. Raises Unsupported where the format cannot be written or cannot hold the size, and ValueError for a
-    quality out of range.
+    high one. Raises Unsupported where the format cannot be written or cannot hold the size, ValueError for a
+    quality out of range, and MemoryError.
     """
     target = FORMATS[name]
     if not target.writable:
@@ -72,6 +72,8 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     except MediaError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
+        if is_want_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise Unsupported(f"{name.upper()} could not hold it ({error}); write it as PNG") from error
 
 
