@@ -9,7 +9,7 @@ import pytest
 
 from tests.fuzzing import findings
 
-PHOTOS, CLIPS = 3000, 300
+PHOTOS, CLIPS = 3000, 200
 SEED = 1  # other seeds, other files
 
 
