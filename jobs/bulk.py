@@ -165,7 +165,7 @@ class BulkJob(ABC):
         stopped = False
         try:
             yield
-        except (Stopped, KeyboardInterrupt):
+        except BaseException:
             stopped = True
             raise
         finally:

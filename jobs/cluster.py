@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.stopping import heed_sigterm
+from jobs.stopping import Terminated, heed_sigterm
 from model import has_fast_bf16
 from pipeline.errors import UsageError
 
@@ -44,6 +44,8 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
                     ray.init(address=address, runtime_env=_our_code(), **quiet)
                 else:
                     ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+        except SystemExit as stop:  # Ray's way with SIGTERM
+            raise Terminated from stop
         except (OSError, RuntimeError, ValueError) as error:
             place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
             raise UsageError(f"{place} ({error})") from error

@@ -38,7 +38,8 @@ class Listed:
     @property
     def relative(self) -> str:
         """Path below the root of the listing, `/` between folders."""
-        name = self.url if "://" in self.root else self.url.partition("://")[2] or self.url
+        protocol = protocol_of(self.url)
+        name = self.url if protocol in {LOCAL} | WEB else self.url.removeprefix(f"{protocol}://")
         return shown(name).removeprefix(self.root).lstrip("/")
 
 
@@ -66,7 +67,7 @@ class Listing:
             if protocol == LOCAL:
                 yield self._local(root, name, info)
             else:
-                url = f"{protocol}://{name}" if "://" not in name else name
+                url = name if protocol in WEB else f"{protocol}://{name}"
                 yield Listed(url=url, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
 
     def _find(self) -> tuple[str, Iterator[Found]]:
@@ -88,7 +89,10 @@ class Listing:
         return dict(self.ask(matches, self.fs, self.path))
 
     def _matched(self, found: Mapping[str, Any]) -> Iterator[Found]:
+        folders = tuple(f"{name.rstrip('/')}/" for name, match in found.items() if match["type"] == "directory")
         for name, match in found.items():
+            if name.startswith(folders):  # `**` matches folders and what is below them
+                continue
             if match["type"] == "directory":
                 yield from self._below(name)
             else:  # an index page tells no sizes
@@ -154,7 +158,8 @@ class Listing:
 def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
     """Whether a link to a folder leads to files that are not found without it."""
     target = real(posixpath.join(place, name))
-    new = target not in seen and not is_inside(target, real(folder))
+    source = real(folder)
+    new = target not in seen and not is_inside(target, source) and not is_inside(source, target)
     seen.add(target)
     return new
 

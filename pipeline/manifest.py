@@ -60,7 +60,9 @@ class Manifest:
         self._levels: list[list[str]] = [[]]
         self._written = 0
         self._flush_cost_s = 0.0
-        self._lock = threading.Lock()
+        self._merging = True  # until that fails
+        self._lock = threading.Lock()  # of what is pending
+        self._writing = threading.Lock()
         self._closed = threading.Event()
         self._flusher: threading.Thread | None = None
 
@@ -101,8 +103,7 @@ class Manifest:
         if self._flusher is not None:
             self._flusher.join()
         try:
-            with self._lock:
-                self._flush()
+            self._flush()
         except StorageError as error:
             rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
             raise ManifestError(f"{rows}; run again to do those files once more") from error
@@ -114,30 +115,38 @@ class Manifest:
         while not self._closed.wait(max(FLUSH_S, self._flush_cost_s / FLUSH_SHARE)):
             start = time.monotonic()
             try:
-                with self._lock:
-                    self._flush()
+                self._flush()
                 told = False
-            except StorageError as error:
+            except Exception as error:  # whatever it is, the rows wait for better times
                 if not told:
                     log.warning("the manifest cannot be written for now, its rows wait: %s", error)
                 told = True
             self._flush_cost_s = time.monotonic() - start
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
-        self._write(pa.Table.from_pylist(self._pending, schema=OUTCOME_SCHEMA), level=0)
-        self._pending.clear()
-        for level, parts in enumerate(self._levels):  # which grow on the way
-            if len(parts) >= MERGE_PARTS:
-                self._try_to_merge(list(parts), level + 1)
+        with self._writing:
+            with self._lock:
+                rows, self._pending = self._pending, []
+            if not rows:
+                return
+            try:
+                self._write(pa.Table.from_pylist(rows, schema=OUTCOME_SCHEMA), level=0)
+            except BaseException:
+                with self._lock:
+                    self._pending = rows + self._pending
+                raise
+            level = 0
+            while self._merging and level < len(self._levels):  # which grow on the way
+                if len(self._levels[level]) >= MERGE_PARTS:
+                    self._try_to_merge(list(self._levels[level]), level + 1)
+                level += 1
 
     def _write(self, table: pa.Table, level: int) -> None:
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
         part = join(self.url, f"{self.run}-{self._written:05d}.parquet")
+        self._written += 1  # first: a write that is said to have failed may be there all the same
         self._storage.write(part, sink.getvalue())
-        self._written += 1
         if level == len(self._levels):
             self._levels.append([])
         if sink.tell() < WHOLE_PART_BYTES:
@@ -148,15 +157,18 @@ class Manifest:
 
         The merged part is written first: a kill between the two leaves rows twice, which harms nobody.
         """
-        with suppress(StorageError):
-            tables = []
+        tables: dict[str, pa.Table] = {}
+        try:
             for part in parts:
-                with suppress(NotFound):  # another run has merged it
-                    tables.append(self._read_part(part))
+                with suppress(NotFound):  # not yet there for all to see, or merged by another run
+                    tables[part] = self._read_part(part)
             if tables:
-                self._write(_distinct(pa.concat_tables(tables, promote_options="default")), level)
+                self._write(_distinct(pa.concat_tables(tables.values(), promote_options="default")), level)
             self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
-            self._storage.remove(parts)
+            self._storage.remove(tables)
+        except StorageError as error:
+            log.warning("the manifest stays in more parts than need be: %s", error)
+            self._merging = False
 
     def _compact(self) -> None:
         """Merge this run's parts into one, and with them what other runs left once it is many; no more than fits."""

@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 LOCAL = "file"
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 GLOB = re.compile(r"[*?\[]")
 S3 = {"s3", "s3a"}
 WEB = {"http", "https"}  # sources only
@@ -13,7 +14,8 @@ WEB = {"http", "https"}  # sources only
 
 def protocol_of(url: str) -> str:
     """`s3` for `s3://bucket/key`; `file` for a path."""
-    return url.split("://", 1)[0] if "://" in url else LOCAL
+    scheme = SCHEME.match(url)
+    return scheme[1].lower() if scheme else LOCAL
 
 
 def join(folder: str, *names: str) -> str:

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.errors import NotFound, UsageError
-from pipeline.history import History
+from pipeline.history import OTHER_KIND, History
 from pipeline.kinds import Kind
 from pipeline.listing import Listed
 from pipeline.manifest import FOLDER
@@ -114,7 +114,9 @@ class Destination:
         def output_of(relative: str) -> str:
             name = self.kind.renamed(relative, self.format)
             meets = name != relative and (hash(name) in kept or changed[hash(name)] > 1)
-            return join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
+            target = join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
+            # `a//b.jpg` and `a/b.jpg` are two keys, and one path
+            return posixpath.normpath(target) if protocol_of(target) == LOCAL else target
 
         return output_of
 
@@ -133,19 +135,21 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
     for file in listed:
         name, target = shown(file.url), output_of(file.relative)
         wanted = bool(file.code) or kind.accepts(name)
-        free = not kind.accepts(name) or taken.take(target)
+        problem = _problem(file, kind)
+        if problem is None and not taken.take(target):
+            problem = "collision", f"its output {target} is taken by another {kind.noun}; rename it"
         if not selection(file.relative):
             continue
         plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
         plan.ours += wanted
         if history.is_done(name, file.version, ""):
             plan.skipped.append(name)
-        elif free and hash(target) in present and history.is_done(name, file.version, target):
-            plan.done += 1
-        elif (refusal := _refusal(file, target, kind, free=free)) is not None:
+        elif problem is not None:
             # the row of a file of another kind may be that of its own job, and stays the newest
-            if refusal.code != kind.refusal or not history.is_known(refusal.source, file.version):
-                plan.refused.append(refusal)
+            if problem[0] != kind.refusal or not history.is_known(spelled_out(name), file.version):
+                plan.refused.append(_refused(file, *problem))
+        elif hash(target) in present and history.is_done(name, file.version, target):
+            plan.done += 1
         else:
             plan.records.append(
                 Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
@@ -160,18 +164,25 @@ class _Taken:
     def __init__(self, destination: Destination, *, ignoring_case: bool) -> None:
         self._on_disk = protocol_of(destination.root) == LOCAL
         self._ignoring_case = ignoring_case
-        self._hashes: set[int] = set()
+        self._files: set[int] = set()  # hashes
+        self._folders: set[int] = set()
 
     def take(self, target: str) -> bool:
         """Whether the place was free."""
-        if self._on_disk:
-            target = posixpath.normpath(target)  # `a//b.jpg` and `a/b.jpg` are two keys, and one path
         if self._ignoring_case:
             target = unicodedata.normalize("NFC", target).casefold()
-        around = itertools.accumulate(target.split("/"), "{}/{}".format) if self._on_disk else [target]
-        free = self._hashes.isdisjoint(map(hash, around))  # `a.jpg` is no folder for `a.jpg/b.jpg`
-        self._hashes.add(hash(target))
+        place, folders = hash(target), self._folders_of(target)
+        free = place not in self._files and place not in self._folders and self._files.isdisjoint(folders)
+        if free:
+            self._files.add(place)
+            self._folders.update(folders)
         return free
+
+    def _folders_of(self, target: str) -> list[int]:
+        """On a disk `a.jpg` is no folder for `a.jpg/b.jpg`."""
+        if not self._on_disk:
+            return []
+        return [hash(folder) for folder in itertools.accumulate(target.split("/")[:-1], "{}/{}".format)]
 
 
 def _inputs(storage: Storage, source: str, destination: Destination, selection: Selection) -> list[Listed]:
@@ -179,12 +190,16 @@ def _inputs(storage: Storage, source: str, destination: Destination, selection: 
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
         raise UsageError(f"{shown(source)}: from a web server give one {noun}, or a glob over an index page")
+    root, below = real(_root_of(source)), real(destination.root)
     inside = not destination.file and is_inside(destination.root, _root_of(source))
+    linked = selection.follow_links and not destination.file and root != below and not is_inside(root, below)
     own = join(destination.root, "") if inside else None
+    own_by_link = join(below, "") if linked else None
     inputs: list[Listed] = []
     told_at = time.monotonic()
     for file in storage.walk(absolute(source), follow_links=selection.follow_links):
-        if f"/{FOLDER}/" not in f"/{file.relative}" and not (own and file.url.startswith(own)):
+        ours = bool(own and file.url.startswith(own)) or bool(own_by_link and real(file.url).startswith(own_by_link))
+        if f"/{FOLDER}/" not in f"/{file.relative}" and not ours:
             inputs.append(file)
         if time.monotonic() - told_at >= TELL_EVERY_S:
             told_at = time.monotonic()
@@ -243,29 +258,29 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
         raise UsageError(f"{shown(source)}: no {nouns} there that nightlift reads, by their names ({kinds})")
 
 
-def _refusal(file: Listed, target: str, kind: Kind, *, free: bool) -> Outcome | None:
-    """The outcome of a file that cannot be enhanced, as far as its name and place tell. `free`: nobody has `target`."""
-    name = posixpath.basename(shown(file.url))
+def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
+    """Code and reason where a file cannot be enhanced, as far as its name and place tell."""
     extension = posixpath.splitext(file.relative)[1] or "no extension"
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
         (file.code, file.problem, bool(file.code)),
         (kind.refusal, f"{extension}: not a {kind.noun} that nightlift reads", not kind.accepts(shown(file.url))),
         ("unsafe_name", "its path has '.' or '..' in it; rename it", bool({".", ".."} & {*file.relative.split("/")})),
-        ("collision", f"its output {target} is taken by another {kind.noun}; rename it", not free),
     )
-    for code, reason, applies in problems:
-        if applies:
-            settled: Ending = "skipped" if code in (kind.refusal, "not_followed") else "failed"
-            return Outcome(
-                source=spelled_out(shown(file.url)),
-                version=file.version,
-                destination="",
-                outcome=settled,
-                code=code,
-                message=printable(f"{spelled_out(name)}: {reason}"),
-            )
-    return None
+    return next(((code, reason) for code, reason, applies in problems if applies), None)
+
+
+def _refused(file: Listed, code: str, reason: str) -> Outcome:
+    settled: Ending = "skipped" if code.startswith(OTHER_KIND) or code == "not_followed" else "failed"
+    name = spelled_out(posixpath.basename(shown(file.url)))
+    return Outcome(
+        source=spelled_out(shown(file.url)),
+        version=file.version,
+        destination="",
+        outcome=settled,
+        code=code,
+        message=printable(f"{name}: {reason}"),
+    )
 
 
 def _root_of(source: str) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from pipeline.credentials import forwarded_environment, worker_options
-from pipeline.errors import Changed, NotFound, StorageError
+from pipeline.errors import AccessDenied, Changed, NotFound, StorageError
 from pipeline.filesystems import filesystem_of
 from pipeline.listing import Listed, Listing
 from pipeline.patience import retried
@@ -87,7 +87,10 @@ class Storage:
 
     def version(self, url: str) -> str:
         """Of what is there now, as `Listed.version`. Raises NotFound, AccessDenied, Unreachable, StorageError."""
-        return next(self.walk(url)).version
+        found = next(self.walk(url), None)
+        if found is None:
+            raise NotFound(f"{shown(url)}: {SAID[NotFound]}")
+        return found.version
 
     @retried
     def exists(self, url: str) -> bool:
@@ -126,8 +129,13 @@ class Storage:
     def _opened(self, url: str) -> Any:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        with storage_errors(url):
-            return fs.open(path, "rb")
+        try:
+            with storage_errors(url):
+                return fs.open(path, "rb")
+        except AccessDenied:  # S3 asked for the head alone does not tell why; asked for a byte it does
+            with storage_errors(url):
+                fs.cat_file(path, start=0, end=1)
+            raise
 
     def _check_version(self, url: str, version: str) -> None:
         if version and self.version(url) != version:
@@ -195,7 +203,8 @@ class Storage:
                 fs.rm(path, recursive=True)
                 return
             for name in fs.find(path):
-                fs.rm_file(name)
+                with suppress(FileNotFoundError):
+                    fs.rm_file(name)
 
     def remove_empty(self, folder: str) -> None:
         """Remove a folder that has nothing in it, where folders are real."""

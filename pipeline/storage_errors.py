@@ -59,7 +59,7 @@ PASSING = {
 BUSY = {408, 429, 500, 502, 503, 504}
 OF_CLIENTS = {"BotoCoreError", "ClientError", "ParamValidationError", "HttpError", "AzureError", "ClientResponseError"}
 LONGEST = 500  # characters of a client's message: some of them hold a whole answer
-WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#][^\s'"]*)?""")
+WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#]\S*)?""", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
@@ -80,6 +80,8 @@ def errors_at(url: str, place: str) -> Iterator[None]:
         yield
     except TypeError as error:
         raise UsageError(f"{place}: cannot be reached with these --storage-options ({reason(error)})") from error
+    except ValueError:  # of an endpoint, say, which may hold a password
+        raise UsageError(f"{place}: cannot be reached with these --storage-options, or at this endpoint") from None
     except Exception as error:
         kind = _kind(error)
         if kind is None:

@@ -267,17 +267,17 @@ def test_a_manifest_part_that_is_listed_though_it_is_gone_is_waited_for(
     manifest = Manifest(straight, join(bucket, "out"), "f", {})
     manifest.append([replace(Outcome.of(_record("a.jpg")), outcome="done")])
     manifest.close()
-    list_files, asked = Storage.list_files, 0
+    walk, asked = Storage.walk, 0
 
     def lagging(self: Storage, url: str) -> list[object]:
         nonlocal asked
         asked += 1
-        listed = list_files(self, url)
+        listed = list(walk(self, url))
         ghost = replace(listed[0], url=join(url, "gone.parquet"))
         return [*listed, ghost] if asked <= listings else listed
 
-    monkeypatch.setattr(Storage, "list_files", lagging)
-    monkeypatch.setattr(Manifest._tables.retry, "wait", lambda state: 0.01)
+    monkeypatch.setattr(Storage, "walk", lagging)
+    monkeypatch.setattr("pipeline.manifest.READ_PAUSE_S", 0.01)
     if comes_through:
         assert manifest.read().num_rows == 1
     else:
@@ -291,8 +291,7 @@ def test_a_manifest_whose_parts_cannot_be_merged_misses_nothing(
     manifest = Manifest(straight, join(bucket, "out"), "f", {})
     for name in ("a.jpg", "b.jpg"):
         manifest.append([replace(Outcome.of(_record(name)), outcome="done")])
-        with manifest._lock:
-            manifest._flush()
+        manifest._flush()
     with monkeypatch.context() as broken:
         broken.setattr(Storage, "read", _gone)
         manifest.close()
