@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
-from pipeline.flow import FusedWorker, PhotoFlow
+from pipeline.flow import ATTEMPTS, FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
 from pipeline.storage import Storage
 from pipeline.writing import PART_SUFFIX
@@ -130,7 +130,7 @@ def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Pat
     rows = rows_of(out)
     assert len(rows) == 26
     failed = [row for row in rows if row["outcome"] == "failed"]
-    assert [(row["code"], row["attempts"]) for row in failed] == [("worker_died", 2)] * 2
+    assert [(row["code"], row["attempts"]) for row in failed] == [("worker_died", ATTEMPTS)] * 2
     assert all("poison.png" in str(row["message"]) for row in failed)
     assert tree(out).keys() == tree(source).keys() - {"poison.png", "deep/poison.png"}
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from pipeline.flow import ATTEMPTS
 from pipeline.storage import Storage
 from pipeline.video import Segment, VideoInfo
 from pipeline.video.encode import available_encoders
@@ -191,7 +192,7 @@ def test_a_video_that_kills_its_worker_is_named_and_costs_no_other(
     rows = rows_of(out)
     assert len(rows) == 3
     (failed,) = (row for row in rows if row["outcome"] == "failed")
-    assert (failed["code"], failed["attempts"], failed["width_px"]) == ("worker_died", 2, 96)
+    assert (failed["code"], failed["attempts"], failed["width_px"]) == ("worker_died", ATTEMPTS, 96)
 
 
 class KilledOnce(EnhanceSegment):
