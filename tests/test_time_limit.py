@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from pipeline.attempts import ATTEMPTS
 from pipeline.flow import EnhanceWorker, FusedWorker, PhotoFlow, TrainingPhotoFlow
 from pipeline.photos import Development, PhotoSettings, ReadAndDecode
 from pipeline.plan import Selection
@@ -123,7 +124,7 @@ def test_photos_that_never_end_are_named_and_cost_no_other(tmp_path: Path, monke
     assert len(rows) == 20
     failed = {Path(str(row["source"])).name: row for row in rows if row["outcome"] == "failed"}
     found = {name: (row["code"], row["attempts"]) for name, row in failed.items()}
-    assert found == {"07-endless.png": ("timed_out", 1), "07-greedy.png": ("worker_died", 2)}
+    assert found == {"07-endless.png": ("timed_out", 1), "07-greedy.png": ("worker_died", ATTEMPTS)}
     for name, row in failed.items():
         assert name in str(row["message"])
         assert "--time-limit" in str(row["message"])
