@@ -59,7 +59,7 @@ PASSING = {
 BUSY = {408, 429, 500, 502, 503, 504}
 OF_CLIENTS = {"BotoCoreError", "ClientError", "ParamValidationError", "HttpError", "AzureError", "ClientResponseError"}
 LONGEST = 500  # characters of a client's message: some of them hold a whole answer
-WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#]\S*)?""", re.IGNORECASE)
+WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#]\S*?(?=['")]*(?:\s|$)))?""", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
@@ -80,8 +80,11 @@ def errors_at(url: str, place: str) -> Iterator[None]:
         yield
     except TypeError as error:
         raise UsageError(f"{place}: cannot be reached with these --storage-options ({reason(error)})") from error
-    except ValueError:  # of an endpoint, say, which may hold a password
-        raise UsageError(f"{place}: cannot be reached with these --storage-options, or at this endpoint") from None
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):
+            raise
+        # which it goes on to tell, and which may hold a password
+        raise UsageError(f"{place}: cannot be reached: its endpoint is no web address; write https://HOST") from None
     except Exception as error:
         kind = _kind(error)
         if kind is None:

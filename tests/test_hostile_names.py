@@ -29,6 +29,8 @@ FINE = [
     "~root.jpg",
     "$HOME.jpg",
     "..jpg",
+    "dot.jpg",
+    "http://example.com/web.jpg",
     "...jpg",
     "caf\u00e9.jpg",
     "cafe\u0301.jpg",
@@ -71,6 +73,19 @@ def test_no_key_leads_out_of_the_destination(
     told = capfd.readouterr()
     assert "\x1b" not in told.out + told.err
     assert "\u202e" not in told.out + told.err
+    assert main(["images", hostile_bucket, str(out)]) == 1
+    assert f"before: {len(FINE)} done" in capfd.readouterr().out
+
+
+def test_a_file_is_no_folder_whichever_comes_first(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    (source / "a.jpg").mkdir(parents=True)
+    for name in ("a.jpg/b.png", "a.png"):
+        (source / name).write_bytes(b"-")
+    target = Destination(kind=PHOTOS, root=str(out), format="jpeg")
+    plan = make_plan(Storage(), str(source), target, Selection(), History())
+    assert _names(plan, out) == ["a.jpg/b.jpg"]
+    assert [outcome.code for outcome in plan.refused] == ["collision"]
 
 
 def _plan(source: Path, out: Path, *, follow_links: bool = False) -> Plan:

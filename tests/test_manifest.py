@@ -1,4 +1,5 @@
 import json
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import ManifestError, StorageError
+from pipeline.errors import ManifestError, NotFound, StorageError
 from pipeline.history import History
 from pipeline.manifest import MERGE_PARTS, Manifest
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
@@ -108,6 +109,18 @@ def test_an_output_that_another_source_replaced_is_work_again(tmp_path: Path) ->
     assert len(history.done) == 1
 
 
+def test_an_older_output_that_was_replaced_does_not_undo_a_newer_one(tmp_path: Path) -> None:
+    for run, source, target in (("1", "/one.jpg", "/a"), ("2", "/two.jpg", "/a"), ("3", "/one.jpg", "/b")):
+        manifest = _manifest(tmp_path)
+        manifest.run = run
+        manifest.append([replace(_done(source), destination=target)])
+        manifest.close()
+    history = _manifest(tmp_path).history()
+    assert history.is_done("/one.jpg", "v1", "/b")
+    assert history.is_done("/two.jpg", "v1", "/a")
+    assert len(history.done) == 2
+
+
 def test_rows_wait_for_storage_that_fails_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = _manifest(tmp_path)
     with monkeypatch.context() as broken:
@@ -139,6 +152,59 @@ def test_many_parts_are_merged_and_no_row_is_lost(tmp_path: Path) -> None:
     manifest.close()
     assert len(_parts(tmp_path)) == 1
     assert len(manifest.history().done) == 3 * MERGE_PARTS + 5
+
+
+def test_a_part_that_is_not_seen_while_others_are_merged_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = _manifest(tmp_path)
+    for name in ("/a.jpg", "/b.jpg", "/c.jpg"):
+        manifest.append([_done(name)])
+        manifest._flush()
+    unseen, read = _parts(tmp_path)[1].name, Storage.read
+
+    def lagging(self: Storage, url: str) -> bytes:
+        if url.endswith(unseen):
+            raise NotFound(f"{url}: nothing is there")
+        return read(self, url)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Storage, "read", lagging)
+        manifest.close()
+    assert _parts(tmp_path)[0].name == unseen
+    assert manifest.read().num_rows == 3
+
+
+def test_rows_are_taken_while_others_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, write, slow = _manifest(tmp_path), Storage.write, threading.Event()
+
+    def waiting(self: Storage, url: str, data: bytes) -> None:
+        assert slow.wait(60)
+        write(self, url, data)
+
+    monkeypatch.setattr(Storage, "write", waiting)
+    for name in ("/a.jpg", "/b.jpg"):
+        manifest.append([_done(name)])
+        time.sleep(0.5)  # until the first is being written
+    slow.set()
+    manifest.close()
+    assert manifest.read().num_rows == 2
+
+
+def test_what_small_runs_leave_is_compacted_and_whole_parts_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(MERGE_PARTS + 1):
+        manifest = _manifest(tmp_path)
+        manifest.append([_done(f"/{number}.jpg")])
+        manifest.close()
+    assert len(_parts(tmp_path)) == 1
+    assert manifest.read().num_rows == MERGE_PARTS + 1
+    monkeypatch.setattr("pipeline.manifest.WHOLE_PART_BYTES", 1)
+    manifest = _manifest(tmp_path)
+    for number in range(3):
+        manifest.append([_done(f"/more-{number}.jpg")])
+        manifest._flush()
+    manifest.close()
+    assert len(_parts(tmp_path)) == 4
 
 
 def test_a_broken_part_is_named(tmp_path: Path) -> None:

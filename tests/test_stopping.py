@@ -76,6 +76,18 @@ def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(
 
 
 @pytest.mark.slow
+def test_a_job_may_be_stopped_while_ray_starts(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(source / "a.png")
+    job = [sys.executable, "-m", "jobs.images", str(source), str(out)]
+    stopped, _ = _stopped(job, lambda: len(files_below(out / "_nightlift" / "runs")) > 0, _terminate)
+    assert stopped.returncode == 143, stopped.stderr
+    assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
+    assert "1 left" in stopped.stdout
+
+
+@pytest.mark.slow
 def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()

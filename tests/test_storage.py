@@ -237,6 +237,24 @@ def test_a_signature_is_neither_shown_nor_in_an_error() -> None:
     assert without_secrets("403, url='https://me:hush@h/a%20b?X-Amz-Signature=hush&b=%2f' (no)") == (
         "403, url='https://h/a%20b' (no)"
     )
+    assert without_secrets("(HTTPS://h/x?sig=hu'sh&b=hush) at https://h/y?hush") == "(HTTPS://h/x) at https://h/y"
+    assert shown("HTTPS://host/a.jpg?hush") == "https://host/a.jpg"
+
+
+def test_an_endpoint_that_is_none_is_told_without_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": "me:hush@host"}}
+    with pytest.raises(UsageError, match="endpoint") as told:
+        Storage.from_environment(["s3://b"], options).list_files("s3://b")
+    assert "hush" not in "".join(traceback.format_exception(told.value))
+
+
+def test_two_stars_list_each_file_once(place: str) -> None:
+    storage = _storage(place)
+    for name in ("a.jpg", "x/b.jpg", "x/deep/c.jpg"):
+        storage.write(join(place, name), b"-")
+    for pattern in ("**", "**/*"):
+        found = [file.relative for file in storage.list_files(join(place, pattern))]
+        assert found == ["a.jpg", "x/b.jpg", "x/deep/c.jpg"]
 
 
 def test_storage_never_shows_its_secrets() -> None:
