@@ -11,12 +11,10 @@ Ray's object store, where every worker of the training finds every picture.
 """
 
 import logging
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,14 +24,15 @@ from ray.data.exceptions import ExecutionTimeoutError, SystemException
 from ray.exceptions import RayError, RayTaskError
 
 from model import Checkpoint
-from pipeline.attempts import ATTEMPTS, Attempts, timed_out, worker_died
+from pipeline.attempts import ATTEMPTS
 from pipeline.errors import ClusterError
 from pipeline.memory import keep_freed_memory, use_one_core
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
-from pipeline.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
+from pipeline.time_limit import TIME_LIMIT_S
 from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
+from pipeline.watched import Handle, Watched, new_attempts
 
 # A block is what a worker takes at a time, and what Ray Data spends 20 ms on: a few photos, or many small ones
 RECORDS_PER_BLOCK, BLOCK_BYTES = 32, 4_000_000
@@ -45,9 +44,7 @@ PICTURES_BLOCK_BYTES = 1 << 20  # a block of pictures: what is fetched for one o
 NO_PROGRESS_S, RESTART_S = 1800.0, 60.0  # at the least, until Ray ends the job; until a dead worker is replaced
 
 Batch = dict[str, Any]
-Handle = Any  # of the `Attempts` actor
 BlockRef = Any  # ray.ObjectRef of a pa.Table by PICTURES_SCHEMA
-Work = TypeVar("Work", Development, Reading)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +71,7 @@ class PhotoFlow:
         configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
         pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=BLOCKS_IN_FLIGHT)
         graph = self._fused if self.topology == "fused" else self._split
-        outcomes = graph(dataset_of(blocks), pool, _new_attempts())
+        outcomes = graph(dataset_of(blocks), pool, new_attempts())
         with ray_errors():
             for row in outcomes.iter_rows():
                 yield Outcome(**row)
@@ -123,63 +120,13 @@ class TrainingPhotoFlow:
         """
         blocks = blocks_of(records, self.cpus)
         configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
-        task = PicturesTask(self.read, _new_attempts(), self.time_limit_s)
+        task = PicturesTask(self.read, new_attempts(), self.time_limit_s)
         pictures = dataset_of(blocks).map_batches(task, batch_size=None, num_cpus=1)
         describe = ray.remote(num_cpus=0)(_without_pixels)
         with ray_errors():
             for bundle in pictures.iter_internal_ref_bundles():
                 for reference in bundle.block_refs:
                     yield reference, ray.get(describe.remote(reference))
-
-
-class Watched(Generic[Work]):
-    """One step, or all of them, for a block of photos.
-
-    Where a worker died at the block, every photo is told to `Attempts` before it is begun, and is not begun again once
-    workers died at it `ATTEMPTS` times. Else that would take as long as a small photo does.
-
-    One that takes longer than its time is told, and its worker ends: it is not begun again at all.
-    """
-
-    def __init__(self, step: Callable[[Work], Work], attempts: Handle, time_limit_s: float = TIME_LIMIT_S) -> None:
-        self.step: Callable[[Work], Work] = step
-        self.attempts = attempts
-        self.time_limit_s = time_limit_s
-
-    def __call__(self, works: Sequence[Work]) -> Iterator[Work]:
-        block = self._name(f"block of {works[0].record.source}")
-        again = ray.get(self.attempts.begin.remote(block)) > 1
-        for work in works:
-            yield self._watched(work) if again else self._timed(work)
-        self.attempts.finish.remote(block)
-
-    def _watched(self, work: Work) -> Work:
-        name = self._name(work.record.source)
-        lost = type(work).of(work.record)
-        tries = ray.get(self.attempts.timed_out.remote(name))
-        if tries:
-            timed_out(lost.outcome, tries, self.time_limit_s)
-            return lost
-        count = ray.get(self.attempts.begin.remote(name))
-        if count > ATTEMPTS:  # and stays begun: other photos of the block may kill workers yet
-            worker_died(lost.outcome)
-            return lost
-        done = self._timed(work)
-        done.outcome.attempts = max(done.outcome.attempts, count)
-        self.attempts.finish.remote(name)
-        return done
-
-    def _timed(self, work: Work) -> Work:
-        """The step, or the end of this process."""
-        with time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work)):
-            return self.step(work)
-
-    def _time_out(self, work: Work) -> None:
-        ray.get(self.attempts.time_out.remote(self._name(work.record.source)), timeout=TELL_S)
-
-    def _name(self, name: str) -> str:
-        """Each step counts for itself."""
-        return f"{type(self.step).__name__}: {name}"
 
 
 class FusedWorker:
@@ -277,12 +224,6 @@ def _objects(works: Sequence[Development]) -> Batch:
 def _outcomes(works: Iterable[Development]) -> Batch:
     rows = [work.outcome.row() for work in works]
     return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _new_attempts() -> Handle:
-    # by value: the actor's process then starts without our packages, which would take it a second from the workers
-    ray.cloudpickle.register_pickle_by_value(sys.modules[Attempts.__module__])
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
 
 
 @contextmanager

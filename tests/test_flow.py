@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.flow import ATTEMPTS, BLOCK_BYTES, RECORDS_PER_BLOCK, Watched, _new_attempts, blocks_of
+from pipeline.attempts import ATTEMPTS
+from pipeline.flow import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of
 from pipeline.photos import Development
 from pipeline.records import Record
+from pipeline.watched import Watched, new_attempts
 
 
 def _records(count: int, size_bytes: int = 1000) -> list[Record]:
@@ -41,7 +43,7 @@ def test_a_block_holds_no_more_bytes_than_is_said_but_for_one_large_photo() -> N
 
 @pytest.fixture
 def attempts(ray_session: object) -> object:
-    return _new_attempts()
+    return new_attempts()
 
 
 def _step(work: Development) -> Development:
