@@ -1,0 +1,72 @@
+"""A step for a block of photos, at which workers may die: `flow.py` has no other one."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import ray
+
+from pipeline.attempts import ATTEMPTS, Attempts, timed_out, worker_died
+from pipeline.photos import Development
+from pipeline.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
+from pipeline.training_photos import Reading
+
+Handle = Any  # of the `Attempts` actor
+Work = TypeVar("Work", Development, Reading)
+
+
+class Watched(Generic[Work]):
+    """One step, or all of them, for a block of photos.
+
+    Where a worker died at the block, every photo is told to `Attempts` before it is begun, and is not begun again once
+    workers died at it `ATTEMPTS` times. Else that would take as long as a small photo does.
+
+    One that takes longer than its time is told, and its worker ends: it is not begun again at all.
+    """
+
+    def __init__(self, step: Callable[[Work], Work], attempts: Handle, time_limit_s: float = TIME_LIMIT_S) -> None:
+        self.step: Callable[[Work], Work] = step
+        self.attempts = attempts
+        self.time_limit_s = time_limit_s
+
+    def __call__(self, works: Sequence[Work]) -> Iterator[Work]:
+        block = self._name(f"block of {works[0].record.source}")
+        again = ray.get(self.attempts.begin.remote(block)) > 1
+        for work in works:
+            yield self._watched(work) if again else self._timed(work)
+        self.attempts.finish.remote(block)
+
+    def _watched(self, work: Work) -> Work:
+        name = self._name(work.record.source)
+        lost = type(work).of(work.record)
+        tries = ray.get(self.attempts.timed_out.remote(name))
+        if tries:
+            timed_out(lost.outcome, tries, self.time_limit_s)
+            return lost
+        count = ray.get(self.attempts.begin.remote(name))
+        if count > ATTEMPTS:  # and stays begun: other photos of the block may kill workers yet
+            worker_died(lost.outcome)
+            return lost
+        done = self._timed(work)
+        done.outcome.attempts = max(done.outcome.attempts, count)
+        self.attempts.finish.remote(name)
+        return done
+
+    def _timed(self, work: Work) -> Work:
+        """The step, or the end of this process."""
+        with time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work)):
+            return self.step(work)
+
+    def _time_out(self, work: Work) -> None:
+        ray.get(self.attempts.time_out.remote(self._name(work.record.source)), timeout=TELL_S)
+
+    def _name(self, name: str) -> str:
+        """Each step counts for itself."""
+        return f"{type(self.step).__name__}: {name}"
+
+
+def new_attempts() -> Handle:
+    # by value: the actor's process then starts without our packages, which would take it a second from the workers
+    ray.cloudpickle.register_pickle_by_value(sys.modules[Attempts.__module__])
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
