@@ -6,6 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import pytest
+
 PAGE = 1000
 ENTRY = (
     "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
@@ -22,8 +24,8 @@ def etag_of(number: int) -> str:
 
 
 @contextmanager
-def s3_of_many_keys(counts: dict[str, int]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Its endpoint, and what was put there by `/bucket/key`. `counts`: made-up keys by bucket, which none can read."""
+def s3_of_many_keys(counts: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
+    """What is there, by `/bucket/key`; the environment names the server. `counts`: of keys it makes up."""
     kept: dict[str, bytes] = {}
 
     class Handler(_Handler):
@@ -32,7 +34,10 @@ def s3_of_many_keys(counts: dict[str, int]) -> Iterator[tuple[str, dict[str, byt
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", kept
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        yield kept
     finally:
         server.shutdown()
         server.server_close()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline.writing import PART_SUFFIX
+
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Relative path -> content of every output, manifests left out."""
@@ -15,6 +17,13 @@ def tree(folder: Path) -> dict[str, bytes]:
 def files_below(folder: Path) -> list[Path]:
     """Also while a job writes there, and removes what it needs no more."""
     return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+
+
+def whole(folder: Path) -> list[Path]:
+    """Outputs that are finished, while others are being written."""
+    return [
+        path for path in files_below(folder) if "_nightlift" not in path.parts and not path.name.endswith(PART_SUFFIX)
+    ]
 
 
 def rows_of(folder: Path | str) -> list[dict[str, object]]:

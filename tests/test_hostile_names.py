@@ -51,10 +51,8 @@ REFUSED = {
 def hostile_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     Image.fromarray(landscape(40, 30)).save(tmp_path / "photo.jpg")
     content = (tmp_path / "photo.jpg").read_bytes()
-    with s3_of_many_keys({"in": 0}) as (endpoint, objects):
+    with s3_of_many_keys({"in": 0}, monkeypatch) as objects:
         objects |= {f"/in/{key}": content for key in [*FINE, *REFUSED]}
-        for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none"}.items():
-            monkeypatch.setenv(f"AWS_{name}", value)
         yield "s3://in"
 
 

@@ -21,10 +21,9 @@ from pipeline.attempts import ATTEMPTS
 from pipeline.flow import FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
 from pipeline.storage import Storage
-from pipeline.writing import PART_SUFFIX
 from tests.killed import ROOT, killed_once
 from tests.odd_files import ODD_ERRORS
-from tests.outputs import files_below, rows_of, tree
+from tests.outputs import rows_of, tree, whole
 from tests.s3_server import KEY, S3Server, free_port
 
 NIGHT = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
@@ -292,20 +291,16 @@ def _until_it_joins(job: list[str], environment: dict[str, str], folder: Path) -
     raise AssertionError(done.stderr)
 
 
-def _whole(out: Path) -> set[str]:
-    return {path.name for path in files_below(out) if "_nightlift" not in path.parts and PART_SUFFIX not in path.name}
-
-
 @pytest.mark.slow
 def test_a_killed_driver_leaves_nothing_broken_and_the_next_run_goes_on(tmp_path: Path) -> None:
     source, out, straight = _photos(tmp_path / "in", 60, size=12), tmp_path / "out", tmp_path / "straight"
     job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "2"]
     parts = out / "_nightlift" / "manifest"
-    killed_once(job, tmp_path / "log", lambda: len(_whole(out)) >= 8 and any(parts.glob("*.parquet")))
+    killed_once(job, tmp_path / "log", lambda: len(whole(out)) >= 8 and any(parts.glob("*.parquet")))
     recorded = {Path(str(row["destination"])).name for row in rows_of(out)}
     assert recorded
-    assert recorded <= _whole(out)
-    assert len(_whole(out)) < 60
+    assert recorded <= {path.name for path in whole(out)}
+    assert len(whole(out)) < 60
     for command in (job, [*job[:4], str(straight)]):
         assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode == 0
     assert tree(out) == tree(straight)

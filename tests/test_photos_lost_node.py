@@ -12,7 +12,7 @@ from PIL import Image
 from ray.cluster_utils import Cluster
 
 from tests.killed import ROOT
-from tests.outputs import files_below, rows_of, tree
+from tests.outputs import rows_of, tree, whole
 
 COUNT = 120
 
@@ -30,10 +30,10 @@ def test_photos_are_done_by_the_node_that_is_left(cluster: Cluster, tmp_path: Pa
         process = subprocess.Popen([*job, str(out)], cwd=ROOT, env=environment, stdout=told, stderr=told)
     try:
         until = time.monotonic() + 120
-        while not len(_whole(out)) >= 20 and time.monotonic() < until:
+        while not len(whole(out)) >= 20 and time.monotonic() < until:
             time.sleep(0.02)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        assert len(_whole(out)) < COUNT
+        assert len(whole(out)) < COUNT
         assert process.wait(300) == 0, log.read_text()
     finally:
         process.kill()
@@ -43,7 +43,3 @@ def test_photos_are_done_by_the_node_that_is_left(cluster: Cluster, tmp_path: Pa
     assert {row["outcome"] for row in rows} == {"done"}
     subprocess.run([*job, str(straight)], cwd=ROOT, env=environment, capture_output=True, timeout=300, check=True)
     assert tree(out) == tree(straight)  # no files half-written either
-
-
-def _whole(out: Path) -> list[Path]:
-    return [path for path in files_below(out) if path.suffix == ".jpg"]

@@ -15,11 +15,10 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.storage import Storage
-from pipeline.writing import PART_SUFFIX
 from tests.clips import Sound, clip, streets
 from tests.dying_workers import dying_workers
 from tests.killed import ROOT, killed_once
-from tests.outputs import files_below, rows_of, tree
+from tests.outputs import files_below, rows_of, tree, whole
 
 SEED = 20_261_125
 SUFFIXES = (".jpg", ".png", ".webp")
@@ -52,10 +51,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(3):
         (folder / f"{seed}.mp4").write_bytes(clip(streets(60, seed=seed), extras=Sound(seconds=2.4)))
     return folder
-
-
-def _whole(out: Path) -> list[Path]:
-    return [path for path in files_below(out) if "_nightlift" not in path.parts and not path.name.endswith(PART_SUFFIX)]
 
 
 def _is_as_if_nothing_had_happened(out: Path, undisturbed: dict[str, bytes]) -> None:
@@ -106,13 +101,13 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
             enough = kill % 2 * rng.randint(25 * kill, 25 * kill + 24)  # every second one is killed at work for sure
 
             def ready(moment: float = moment, enough: int = enough) -> bool:
-                return time.monotonic() > moment and len(_whole(out)) >= enough
+                return time.monotonic() > moment and len(whole(out)) >= enough
 
             killed_once(job, out.with_suffix(".log"), ready, TMPDIR=str(temporary))
             sources = {row["source"] for row in rows_of(out)} if any((out / "_nightlift").glob("manifest/*")) else set()
             assert recorded <= sources
             recorded = sources
-            assert all(path.read_bytes() == undisturbed[str(path.relative_to(out))] for path in _whole(out))
+            assert all(path.read_bytes() == undisturbed[str(path.relative_to(out))] for path in whole(out))
         environment = {**os.environ, "TMPDIR": str(temporary)}
         done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr

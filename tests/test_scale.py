@@ -58,12 +58,10 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     config = ImagesConfig(src="s3://in", dst="s3://out")
     checkpoint = config.checkpoint()
     fingerprint = config.photo_settings(checkpoint).fingerprint(checkpoint)
-    with s3_of_many_keys({"in": KEYS, "out": DONE, "small": 1}) as (endpoint, objects):
+    with s3_of_many_keys({"in": KEYS, "out": DONE, "small": 1}, monkeypatch) as objects:
         for first in range(0, DONE, PART):
             rows = _rows(first, min(DONE, first + PART), fingerprint)
             objects[f"/out/_nightlift/manifest/20260101-ab-{first:05}.parquet"] = rows
-        for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none"}.items():
-            monkeypatch.setenv(f"AWS_{name}", value)
         yield
 
 
