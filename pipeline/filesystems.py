@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import fsspec
@@ -19,24 +18,25 @@ def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
     """`place`: the URL as it may be shown, for errors. Raises UsageError."""
     try:
         fs = fsspec.filesystem(protocol, **options)
+        if protocol in S3:
+            fs.retries = 1  # by s3fs: its client and `retried` repeat, and numbers of attempts multiply
+            fs.session = fs.session or _session(fs.kwargs)
     except ImportError as error:
         extra = EXTRAS.get(protocol)
         remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
         raise UsageError(f"{place}: {protocol}:// needs a package that is not installed: {remedy}") from error
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{place}: cannot be reached ({error}); use a path, s3://, gs://, az://, https://") from error
-    if protocol in S3:
-        fs.retries = 1  # by s3fs: its client and `retried` repeat, and numbers of attempts multiply
-        fs.session = fs.session or _session()
+        raise UsageError(
+            f"{place}: cannot be reached ({error}); check --storage-options, or use a path, s3://, gs://, az://, https://"
+        ) from error
     return fs
 
 
-@cache
-def _session() -> Any:
+def _session(options: Mapping[str, Any]) -> Any:
     """Of the S3 client. Most of the time that botocore takes for a listing goes into guessing how times are written."""
     import aiobotocore.session  # comes with s3fs; slow to import, needed for s3:// alone
 
-    session = aiobotocore.session.AioSession()
+    session = aiobotocore.session.AioSession(**options)
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
     return session
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 LOCAL = "file"
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+PASSWORD = re.compile(r"^(s3a?://)[^/@]*:[^/@]*@")
 GLOB = re.compile(r"[*?\[]")
 S3 = {"s3", "s3a"}
 WEB = {"http", "https"}  # sources only
@@ -46,7 +47,7 @@ def is_inside(place: str, folder: str) -> bool:
 def shown(url: str) -> str:
     """As it may be shown and recorded: a web address without its query, which may be a signature, and any password."""
     if protocol_of(url) not in WEB:
-        return url
+        return PASSWORD.sub(r"\1", url)
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from pipeline.credentials import forwarded_environment, worker_options
-from pipeline.errors import AccessDenied, Changed, NotFound, StorageError
+from pipeline.errors import AccessDenied, Changed, NotFound, StorageError, UsageError
 from pipeline.filesystems import filesystem_of
 from pipeline.listing import Listed, Listing
 from pipeline.patience import retried
@@ -43,6 +43,8 @@ class Storage:
     def filesystem(self, url: str) -> tuple[Any, str]:
         """fsspec's file system for `url` and the path in it. Raises UsageError."""
         protocol = protocol_of(url)
+        if shown(url) != url and protocol not in WEB:
+            raise UsageError(f"{shown(url)}: a bucket's URL holds no user and password; --storage-options does")
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
         fs = filesystem_of(protocol, self.options.get(protocol, {}), shown(url))

@@ -114,7 +114,7 @@ def _kind(error: Exception) -> type[StorageError] | None:
     kinds: tuple[tuple[type[StorageError], object], ...] = (
         (Changed, names & OUTDATED or code == "PreconditionFailed"),
         (Expired, names & EXPIRED or code in EXPIRED),
-        (Unreachable, names & NO_ANSWER or code in PASSING or status in BUSY),
+        (Unreachable, (names | _names(error.__cause__)) & NO_ANSWER or code in PASSING or status in BUSY),
         (NotFound, isinstance(error, FileNotFoundError)),
         (AccessDenied, isinstance(error, PermissionError) or names & NO_CREDENTIALS or status in {401, 403}),
         (AccessDenied, code == "400"),  # S3 asked for the head alone tells no reason: expired credentials, as a rule
@@ -123,7 +123,7 @@ def _kind(error: Exception) -> type[StorageError] | None:
     return next((kind for kind, applies in kinds if applies), None)
 
 
-def _names(error: Exception) -> set[str]:
+def _names(error: BaseException | None) -> set[str]:
     """Of its classes: those of clients that are not installed cannot be imported."""
     return {kind.__name__ for kind in type(error).__mro__}
 
