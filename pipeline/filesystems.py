@@ -26,9 +26,8 @@ def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
         remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
         raise UsageError(f"{place}: {protocol}:// needs a package that is not installed: {remedy}") from error
     except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"{place}: cannot be reached ({error}); check --storage-options, or use a path, s3://, gs://, az://, https://"
-        ) from error
+        remedy = "check --storage-options, or use a path, s3://, gs://, az://, https://"
+        raise UsageError(f"{place}: cannot be reached ({error}); {remedy}") from error
     return fs
 
 

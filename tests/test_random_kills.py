@@ -65,11 +65,15 @@ def _is_as_if_nothing_had_happened(out: Path, undisturbed: dict[str, bytes]) -> 
 def test_workers_that_die_cost_no_photo(
     photos: Path, undisturbed: dict[str, bytes], tmp_path: Path, topology: str, kills: int
 ) -> None:
+    job = ["images", str(photos), str(tmp_path), "--topology", topology]
     with dying_workers(SEED, kills, pause_s=1.0) as dead:
-        status = main(["images", str(photos), str(tmp_path), "--topology", topology])
+        status = main(job)
     assert len(dead) >= kills // 2
-    assert status == 0
     assert len(rows_of(tmp_path)) == len(undisturbed)
+    failed = {row["code"] for row in rows_of(tmp_path) if row["outcome"] == "failed"}
+    assert (status, failed) in ((0, set()), (1, {"worker_died"}))
+    if failed:  # a photo that was hit again and again; the next run does it
+        assert main(job) == 0
     _is_as_if_nothing_had_happened(tmp_path, undisturbed)
 
 
