@@ -123,9 +123,11 @@ class MissingExtra(MediaError):
     code = "missing_extra"
 
 
-# In the words of libraries for which it is an error like any other: libavif and CUDA; libheif; torch; oneDNN; libjpeg
+# In the words of libraries for which it is an error like any other: libavif and CUDA; libheif, but for numbers that it
+# does not believe; torch; oneDNN; libjpeg
 WANT_OF_MEMORY = re.compile(
-    "out of memory|memory allocation|can't allocate memory|could not create a (memory|primitive)|insufficient memory",
+    "out of memory|memory allocation(?! error: security limit)|can't allocate memory"
+    "|could not create a (memory|primitive)|insufficient memory",
     re.IGNORECASE,
 )
 
