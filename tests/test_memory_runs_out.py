@@ -37,7 +37,7 @@ videos = VideoSteps.of(Storage(), VideoSettings(estimate_size=32, window=Window(
 def run(source, room_mb):
     suffix = Path(source).suffix.replace("heic", "jpg")  # which is not written
     target = f"{source}.out/{room_mb}{suffix}"
-    record = Record(source=source, version="1", size_bytes=0, destination=target)
+    record = Record(source=source, version="", size_bytes=0, destination=target)
     is_photo = not source.endswith(".mp4")
     outcome = photos(Development.of(record)).outcome if is_photo else videos(record, target + ".segments")
     return outcome.code, outcome.message, outcome.notes
