@@ -98,6 +98,6 @@ def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     assert stopped.returncode == 143, stopped.stderr
     assert "videos: 0 done, 0 skipped, 0 failed" in stopped.stdout
     assert "1 left" in stopped.stdout
-    assert "run again to go on" in stopped.stderr
+    assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
     assert Storage().unfinished(str(out)) == []
     assert len(files_below(out / "_nightlift" / "segments")) >= 4
