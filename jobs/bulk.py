@@ -162,19 +162,15 @@ class BulkJob(ABC):
     @contextmanager
     def _recording(self) -> Iterator[None]:
         """The manifest is open for rows. Raises ManifestError where some could not be written."""
-        stopped = False
         try:
             yield
         except BaseException:
-            stopped = True
-            raise
-        finally:
             try:
                 self.manifest.close()
             except ManifestError as error:
-                if not stopped:
-                    raise
                 log.warning("%s", error)  # why it stopped comes last
+            raise
+        self.manifest.close()
 
 
 def run_jobs(jobs: Sequence[BulkJob]) -> int:

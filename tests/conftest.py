@@ -9,6 +9,7 @@ import pytest
 import torch
 from ray.cluster_utils import Cluster
 
+from tests.outputs import tree
 from tests.s3_server import S3Server, s3_server
 
 torch.set_num_threads(1)  # two on a busy machine wait for each other far longer than small pictures take
@@ -38,6 +39,16 @@ def ray_session() -> Iterator[None]:
 
     with ray_cluster(workers=2):
         yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path, ray_session: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a job that nothing happens to makes of the module's own `photos`."""
+    from jobs.cli import main
+
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert main(["images", str(photos), str(out)]) == 0
+    return tree(out)
 
 
 @pytest.fixture

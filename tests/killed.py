@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FORKS = multiprocessing.get_context("forkserver")  # a process starts within milliseconds, with all modules imported
@@ -19,12 +20,17 @@ def killed_once(job: list[str], log: Path, ready: Callable[[], bool], within: fl
             job, cwd=ROOT, env={**os.environ, **environment}, stdout=told, stderr=told, start_new_session=True
         )
         try:
-            until = time.monotonic() + within
-            while not ready() and driver.poll() is None and time.monotonic() < until:
-                time.sleep(0.02)
+            wait_until(ready, driver, within)
         finally:
             os.killpg(driver.pid, signal.SIGKILL)
             driver.wait()
+
+
+def wait_until(ready: Callable[[], bool], job: subprocess.Popen[Any], within: float = 240) -> None:
+    """Until a job is ready, or over, or so many seconds are."""
+    until = time.monotonic() + within
+    while not ready() and job.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def killed_at(step: int, then_s: float, work: Callable[..., None], *arguments: object) -> int:

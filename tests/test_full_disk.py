@@ -69,13 +69,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def undisturbed(photos: Path, ray_session: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("undisturbed")
-    assert main(["images", str(photos), str(out)]) == 0
-    return tree(out)
-
-
 def test_photos_that_do_not_fit_are_named_and_done_once_there_is_room(
     photos: Path, undisturbed: dict[str, bytes], disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:

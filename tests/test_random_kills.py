@@ -38,13 +38,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(photos: Path, ray_session: object, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("undisturbed")
-    assert main(["images", str(photos), str(out)]) == 0
-    return tree(out)
-
-
-@pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three clips with sound, of six segments each."""
     folder = tmp_path_factory.mktemp("clips")

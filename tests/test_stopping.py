@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from PIL import Image
 
 from pipeline.storage import Storage
 from tests.clips import clip, streets
-from tests.killed import ROOT
+from tests.killed import ROOT, wait_until
 from tests.outputs import files_below, rows_of, tree
 
 PHOTOS = 120
@@ -22,19 +21,16 @@ PHOTOS = 120
 
 def _stopped(
     job: list[str], ready: Callable[[], bool], stop: Callable[[int], None]
-) -> tuple[subprocess.CompletedProcess[str], float]:
-    """What a job said that was stopped once it was ready, and how many seconds it took from there."""
+) -> subprocess.CompletedProcess[str]:
+    """What a job said that was stopped once it was ready."""
     process = subprocess.Popen(
         job, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        until = time.monotonic() + 240
-        while not ready() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_until(ready, process)
         stop(process.pid)
-        began = time.monotonic()
         out, told = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(job, process.returncode, out, told), time.monotonic() - began
+        return subprocess.CompletedProcess(job, process.returncode, out, told)
     finally:
         process.kill()
         process.wait()
@@ -59,7 +55,7 @@ def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(
     for number in range(PHOTOS):
         Image.fromarray(np.roll(dark, number, 0)).save(source / f"{number:03}.png", compress_level=1)
     job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "2"]
-    stopped, _ = _stopped(job, lambda: len(files_below(out / "_nightlift" / "manifest")) > 0, stop)
+    stopped = _stopped(job, lambda: len(files_below(out / "_nightlift" / "manifest")) > 0, stop)
     assert stopped.returncode == status, stopped.stderr
     assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
     assert "Traceback" not in stopped.stderr
@@ -81,7 +77,7 @@ def test_a_job_may_be_stopped_while_ray_starts(tmp_path: Path) -> None:
     source.mkdir()
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(source / "a.png")
     job = [sys.executable, "-m", "jobs.images", str(source), str(out)]
-    stopped, _ = _stopped(job, lambda: len(files_below(out / "_nightlift" / "runs")) > 0, _terminate)
+    stopped = _stopped(job, lambda: len(files_below(out / "_nightlift" / "runs")) > 0, _terminate)
     assert stopped.returncode == 143, stopped.stderr
     assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
     assert "1 left" in stopped.stdout
@@ -94,7 +90,7 @@ def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     (source / "one.mp4").write_bytes(clip(streets(200)))
     flags = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
     job = [sys.executable, "-m", "jobs.videos", str(source), str(out), "--workers", "1", *flags]
-    stopped, _ = _stopped(job, lambda: len(files_below(out / "_nightlift" / "segments")) >= 4, _terminate)
+    stopped = _stopped(job, lambda: len(files_below(out / "_nightlift" / "segments")) >= 4, _terminate)
     assert stopped.returncode == 143, stopped.stderr
     assert "videos: 0 done, 0 skipped, 0 failed" in stopped.stdout
     assert "1 left" in stopped.stdout
