@@ -1,10 +1,11 @@
 """What the jobs over many files share: flags, the way from a listing to outcomes, and what is told of them."""
 
 import logging
+import posixpath
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_clu
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
 from pipeline.credentials import parse_options
-from pipeline.errors import Expired, ManifestError, Stopped, StorageError, Unreachable, UsageError
+from pipeline.destination import Destination
+from pipeline.errors import Expired, ManifestError, NoRoom, Stopped, StorageError, Unreachable, UsageError
 from pipeline.kinds import Kind
 from pipeline.manifest import FOLDER, Manifest
 from pipeline.places import join, shown
-from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
+from pipeline.plan import Plan, Selection, check_found, make_plan
 from pipeline.records import Ending, Outcome, printable
 from pipeline.storage import Storage
 from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
@@ -30,7 +32,7 @@ from pipeline.writing import is_abandoned
 log = logging.getLogger("nightlift")
 
 SHOWN = 10  # of the failed, and of the skipped
-UNANSWERED = 20  # files in a row, each tried for half a minute: then storage is down
+HOPELESS = 20  # files in a row that find no answer, each tried for half a minute, or no room
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -150,7 +152,7 @@ class BulkJob(ABC):
         started = time.monotonic()
         try:
             with self._recording():
-                tally.add(self.manifest, plan.refused)
+                tally.add(self.manifest, (refusal.outcome() for refusal in plan.refused))
                 if plan.records:
                     with closing(self.enhanced(plan)) as outcomes:
                         for outcome in outcomes:
@@ -187,7 +189,7 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
         return 0
     for job, plan in zip(jobs, plans, strict=True):
         if plan.records or plan.refused:
-            job.manifest.begin()
+            job.manifest.begin([record.destination for record in plan.records] if plan.among_others else [])
     if storage.ignores_case(join(root, FOLDER)) and not ignores_case:  # now that a folder is there, it can be told
         plans = planned(jobs)
     tallies = [Tally() for _ in jobs]
@@ -196,9 +198,10 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
             for job, plan, tally in zip(jobs, plans, tallies, strict=True):
                 job.carry_out(plan, tally)
     finally:  # also where it is stopped, or gives up: what is done is done
-        with suppress(StorageError):  # which the next run removes
-            unfinished = storage.unfinished(root, below=not jobs[0].destination.file)
-            storage.remove(name for name in unfinished if is_abandoned(name))
+        if any(plan.records for plan in plans):
+            with suppress(StorageError):  # which the next run removes
+                unfinished = storage.unfinished(root, below=not jobs[0].destination.file)
+                storage.remove(name for name in unfinished if is_abandoned(name))
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
             if plan.ours:
                 print(tally.summary(job.kind.noun, plan))
@@ -246,28 +249,32 @@ class Tally:
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
         self.seconds = 0.0
-        self._unanswered = 0  # files in a row
+        self._hopeless = 0  # files in a row
         self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "noted": []}
 
     def check_storage(self, outcome: Outcome) -> None:
         """Raises Stopped where the outcome tells that storage is closed to the whole job."""
         if outcome.code == Expired.code:
             raise Stopped(f"stopped: {outcome.message}; it goes on from here")
-        self._unanswered = self._unanswered + 1 if outcome.code == Unreachable.code else 0
-        if self._unanswered >= UNANSWERED:
+        self._hopeless = self._hopeless + 1 if outcome.code in {Unreachable.code, NoRoom.code} else 0
+        if self._hopeless >= HOPELESS:
             raise Stopped(
-                f"stopped after {UNANSWERED} files in a row that storage gave no answer for, the last of them "
+                f"stopped after {HOPELESS} files in a row that storage did not take or give, the last of them "
                 f"{outcome.message}; the same command goes on from here"
             )
 
-    def add(self, manifest: Manifest, outcomes: list[Outcome]) -> None:
-        manifest.append(outcomes)
-        for outcome in outcomes:
-            self.count[outcome.outcome] += 1
-            if outcome.outcome == "done" and outcome.notes:
-                self._tell("noted", f"  noted, {outcome.source}: {'; '.join(outcome.notes)}")
-            elif outcome.outcome != "done":
-                self._tell(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {outcome.message}")
+    def add(self, manifest: Manifest, outcomes: Iterable[Outcome]) -> None:
+        manifest.append(map(self._counted, outcomes))
+
+    def _counted(self, outcome: Outcome) -> Outcome:
+        self.count[outcome.outcome] += 1
+        if outcome.outcome == "done" and outcome.notes:
+            self._tell("noted", f"  noted, {outcome.source}: {'; '.join(outcome.notes)}")
+        elif outcome.outcome != "done":
+            what = outcome.message.removeprefix(f"{posixpath.basename(outcome.source)}: ")
+            where = "" if outcome.source in what else f"{outcome.source}: "
+            self._tell(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {where}{what}")
+        return outcome
 
     def _tell(self, ending: str, line: str) -> None:
         """The first few of each ending are told at the end; the others are counted."""

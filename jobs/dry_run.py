@@ -65,8 +65,8 @@ def _report(
     lines = [f"{len(plan.records)} {noun}s to do, {plan.bytes_in / 1e6:,.1f} MB"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
     lines.append(f"{plan.done} done before, {len(plan.skipped)} skipped before")
-    lines.append(f"{len(plan.refused)} files that would not be enhanced")
-    lines += [f"  {outcome.code}: {outcome.message}" for outcome in plan.refused[:SHOWN]]
+    lines.append(f"{len(plan.refused)} refused by their name or place")
+    lines += [f"  {refusal.code}: {refusal.message}" for refusal in plan.refused[:SHOWN]]
     if len(plan.refused) > SHOWN:
         lines.append(f"  ... and {len(plan.refused) - SHOWN} more")
     if plan.records:

@@ -7,6 +7,7 @@
      |    +-- AccessDenied       access_denied    credentials missing or wrong
      |    |    +-- Expired       expired          credentials that were right have expired
      |    +-- Unreachable        unreachable      no answer from the endpoint, or only that it is busy or broken
+     |    +-- NoRoom             no_room          a full disk, or a quota
      |    +-- Changed            changed          not what was listed any more
      |    +-- ManifestError      manifest         the manifest could not be read or written
      +-- ClusterError            cluster          Ray could not go on
@@ -69,6 +70,10 @@ class Expired(AccessDenied):
 
 class Unreachable(StorageError):
     code = "unreachable"
+
+
+class NoRoom(StorageError):
+    code = "no_room"
 
 
 class Changed(StorageError):

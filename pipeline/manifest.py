@@ -39,6 +39,7 @@ WHOLE_PART_BYTES = 8_000_000  # and are merged no more from this size on: some 2
 FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
 FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
 READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # another run may merge parts away, listings lag behind; each pause is longer
+MOST_PENDING = 10_000  # rows, of some 3 KB each until they are written
 KEY = ["source", "run", "started_at"]  # of a row
 
 
@@ -56,6 +57,7 @@ class Manifest:
         self._storage = storage
         self._settings = {"run": self.run, "fingerprint": fingerprint, **settings}
         self._root = root
+        self._claims = join(root, FOLDER, "claims")
         self._pending: list[dict[str, Any]] = []
         self._levels: list[list[str]] = [[]]
         self._written = 0
@@ -73,7 +75,8 @@ class Manifest:
 
     def history(self) -> History:
         """What is done under this fingerprint, and what any run has written. Raises ManifestError."""
-        return History.of(self._tables(COLUMNS), self.fingerprint)
+        claimed = [name for names in self._claimed().values() for name in names]  # first: a run may be ending
+        return History.of(self._tables(COLUMNS), self.fingerprint).with_written(claimed)
 
     def outputs(self) -> set[str]:
         """Every destination that any run has written. Raises ManifestError."""
@@ -83,19 +86,30 @@ class Manifest:
             for destination in table.filter(pc.field("bytes_out") > 0)["destination"].to_pylist()
         }
 
-    def begin(self) -> None:
-        """Record the run. Raises StorageError where the destination cannot be written: before any work is done."""
+    def begin(self, claimed: Sequence[str] = ()) -> None:
+        """Record the run. Raises StorageError where the destination cannot be written: before any work is done.
+
+        `claimed`: outputs that are not there, or ours. Should this run be killed between an output and its row, the
+        next one knows whose it is.
+        """
         record = json.dumps(self._settings, default=str, indent=1)
         self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
+        if claimed:
+            self._storage.write(join(self._claims, f"{self.run}.parquet"), _parquet(pa.table({"destination": claimed})))
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
-        """Add rows. A thread writes them within `FLUSH_S`, until `close`."""
-        rows = [replace(row, fingerprint=self.fingerprint, run=self.run).row() for row in outcomes]
-        with self._lock:
-            self._pending += rows
-        if self._flusher is None and rows:
-            self._flusher = threading.Thread(target=self._keep_flushing, name="manifest", daemon=True)
-            self._flusher.start()
+        """Add rows. A thread writes them within `FLUSH_S`, until `close`; while too many wait, so does this."""
+        left = iter(outcomes)
+        while some := list(itertools.islice(left, MOST_PENDING)):
+            rows = [replace(row, fingerprint=self.fingerprint, run=self.run).row() for row in some]
+            with self._lock:
+                self._pending += rows
+            if self._flusher is None:
+                self._flusher = threading.Thread(target=self._keep_flushing, name="manifest", daemon=True)
+                self._flusher.start()
+            if len(self._pending) >= MOST_PENDING:
+                with suppress(StorageError):  # of which the thread tells, and which may pass
+                    self._flush()
 
     def close(self) -> None:
         """Write what is pending and merge this run's parts into one. Raises ManifestError."""
@@ -109,6 +123,7 @@ class Manifest:
             raise ManifestError(f"{rows}; run again to do those files once more") from error
         with suppress(StorageError):  # every row is there, in more parts than need be
             self._compact()
+            self._settle_claims()
 
     def _keep_flushing(self) -> None:
         told = False
@@ -142,14 +157,13 @@ class Manifest:
                 level += 1
 
     def _write(self, table: pa.Table, level: int) -> None:
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd")
+        content = _parquet(table)
         part = join(self.url, f"{self.run}-{self._written:05d}.parquet")
         self._written += 1  # first: a write that is said to have failed may be there all the same
-        self._storage.write(part, sink.getvalue())
+        self._storage.write(part, content)
         if level == len(self._levels):
             self._levels.append([])
-        if sink.tell() < WHOLE_PART_BYTES:
+        if len(content) < WHOLE_PART_BYTES:
             self._levels[level].append(part)
 
     def _try_to_merge(self, parts: Sequence[str], level: int) -> None:
@@ -172,7 +186,7 @@ class Manifest:
 
     def _compact(self) -> None:
         """Merge this run's parts into one, and with them what other runs left once it is many; no more than fits."""
-        small = [part for part in self._parts() if part.size_bytes < WHOLE_PART_BYTES]
+        small = [part for part in self._parts(self.url) if part.size_bytes < WHOLE_PART_BYTES]
         ours = [part for part in small if posixpath.basename(part.url).startswith(self.run)]
         chosen = sorted(small if len(small) > MERGE_PARTS else ours, key=lambda part: part.size_bytes)
         total_bytes = itertools.accumulate(part.size_bytes for part in chosen)
@@ -180,9 +194,32 @@ class Manifest:
         if len(fitting) > 1:
             self._try_to_merge(fitting, len(self._levels))
 
-    def _parts(self) -> list[Listed]:
+    def _claimed(self) -> dict[str, list[str]]:
+        """Outputs, by the URL of the part that claims them."""
+        claimed = {}
+        for part in self._parts(self._claims):
+            with suppress(NotFound):
+                claimed[part.url] = self._read_part(part.url)["destination"].to_pylist()
+        return claimed
+
+    def _settle_claims(self) -> None:
+        """Remove those whose outputs all have a row since."""
+        claimed = self._claimed()
+        if not claimed:
+            return
+        newest: dict[str, str] = {}
+        for table in self._tables(["destination", "run"]):
+            for destination, run in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                newest[destination] = max(run, newest.get(destination, ""))
+        for url, names in claimed.items():
+            run = posixpath.basename(url).removesuffix(".parquet")
+            if all(newest.get(name, "") >= run for name in names):
+                self._storage.remove([url])
+        self._storage.remove_empty(self._claims)
+
+    def _parts(self, folder: str) -> list[Listed]:
         try:
-            return [part for part in self._storage.walk(self.url) if part.url.endswith(".parquet")]
+            return [part for part in self._storage.walk(folder) if part.url.endswith(".parquet")]
         except NotFound:
             return []
 
@@ -192,7 +229,7 @@ class Manifest:
         for attempt in range(READ_ATTEMPTS):
             time.sleep(READ_PAUSE_S * attempt)
             missing = ""
-            for part in self._parts():
+            for part in self._parts(self.url):
                 if part.url in known:
                     continue
                 try:
@@ -212,6 +249,12 @@ class Manifest:
             return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{url}: not a readable manifest part ({error}); move it away to go on") from error
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
 
 
 def _distinct(table: pa.Table) -> pa.Table:

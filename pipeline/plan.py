@@ -4,24 +4,23 @@ No output ever takes the place of a source, of another file's output, or of a fi
 not write.
 """
 
-import itertools
 import logging
 import posixpath
 import time
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
+from pipeline.destination import Destination, Taken
 from pipeline.errors import NotFound, UsageError
 from pipeline.history import OTHER_KIND, History
 from pipeline.kinds import Kind
 from pipeline.listing import Listed
 from pipeline.manifest import FOLDER
-from pipeline.places import GLOB, LOCAL, WEB, absolute, before_glob, is_inside, join, parent, protocol_of, real, shown
-from pipeline.records import Ending, Outcome, Record, printable, spelled_out
+from pipeline.places import GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, shown
+from pipeline.records import Outcome, Record, printable, spelled_out
 from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
@@ -43,13 +42,40 @@ class Selection:
         return wanted and not any(_matches(relative, pattern) for pattern in self.exclude)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that is settled by its name or place alone. Small: there may be a million in a bucket of other things."""
+
+    file: Listed
+    code: str
+    reason: str
+
+    @property
+    def source(self) -> str:
+        return spelled_out(shown(self.file.url))
+
+    @property
+    def message(self) -> str:
+        return printable(f"{posixpath.basename(self.source)}: {self.reason}")
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            source=self.source,
+            version=self.file.version,
+            destination="",
+            outcome="skipped" if self.code.startswith(OTHER_KIND) or self.code == "not_followed" else "failed",
+            code=self.code,
+            message=self.message,
+        )
+
+
 @dataclass(kw_only=True, slots=True)
 class Plan:
     """What one run has before it."""
 
     records: list[Record] = field(default_factory=list)
     """Files to enhance."""
-    refused: list[Outcome] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
     """Files of another kind by their name, that cannot be read, or have no place at the destination: settled."""
     done: int = 0
     """Inputs whose outputs an earlier run has written under the same weights and settings."""
@@ -59,66 +85,12 @@ class Plan:
     """How many files of each extension were listed and let through."""
     ours: int = 0
     """How many of them are of the wanted kind, or cannot be told."""
+    among_others: bool = False
+    """Whether outputs go where files lie that nightlift did not write, as above the source."""
 
     @property
     def bytes_in(self) -> int:
         return sum(record.size_bytes for record in self.records)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Destination:
-    """Where outputs go: `root` holds them and the manifest; `file` is set where the user named a single file."""
-
-    kind: Kind
-    root: str
-    file: str = ""
-    format: str | None = None
-    """A photo's format or a video's container that was asked for; None: each keeps its own."""
-
-    @classmethod
-    def of(cls, storage: Storage, source: str, destination: str, kind: Kind, format_name: str | None) -> "Destination":
-        """From what the user typed. Raises UsageError where the two places make no sense together."""
-        for name, place in (("SRC", source), ("DST", destination)):
-            if not place.strip():
-                raise UsageError(f"{name} is empty; give a folder, a file or a URL")
-        url = absolute(destination)
-        if protocol_of(url) in WEB:
-            raise UsageError(f"{shown(url)}: a web server is a source, not a destination; give a folder or a bucket")
-        if real(url) == real(absolute(source)):
-            raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
-        is_folder = storage.is_folder(url)
-        if destination.endswith("/") or not kind.accepts(url) or is_folder:
-            if not is_folder and storage.exists(url):
-                raise UsageError(f"{url}: is a file; give a folder")
-            return cls(kind=kind, root=url, format=format_name)
-        if GLOB.search(source) or storage.is_folder(absolute(source)):
-            raise UsageError(f"{destination}: the name of one {kind.noun} for many; give a folder's name")
-        kind.check_writable(url, format_name)
-        return cls(kind=kind, root=parent(url), file=url, format=format_name)
-
-    def naming(self, relatives: Iterable[str]) -> Callable[[str], str]:
-        """What tells the URL of an output by the path of its source, which is one of `relatives`.
-
-        Names that would meet once their extension has changed keep the old one too.
-        """
-        if self.file:
-            return lambda relative: self.file
-        kept, changed = set[int](), Counter[int]()  # hashes: there may be millions
-        for relative in relatives:
-            name = self.kind.renamed(relative, self.format)
-            if name == relative:
-                kept.add(hash(name))
-            else:
-                changed[hash(name)] += 1
-
-        def output_of(relative: str) -> str:
-            name = self.kind.renamed(relative, self.format)
-            meets = name != relative and (hash(name) in kept or changed[hash(name)] > 1)
-            target = join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
-            # `a//b.jpg` and `a/b.jpg` are two keys, and one path
-            return posixpath.normpath(target) if protocol_of(target) == LOCAL else target
-
-        return output_of
 
 
 def make_plan(storage: Storage, source: str, destination: Destination, selection: Selection, history: History) -> Plan:
@@ -129,7 +101,7 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
     """
     listed, kind = _inputs(storage, source, destination, selection), destination.kind
     output_of = destination.naming(file.relative for file in listed)
-    taken = _Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
+    taken = Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
     present = _present(storage, destination, history)
     plan = Plan()
     for file in listed:
@@ -147,42 +119,18 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
         elif problem is not None:
             # the row of a file of another kind may be that of its own job, and stays the newest
             if problem[0] != kind.refusal or not history.is_known(spelled_out(name), file.version):
-                plan.refused.append(_refused(file, *problem))
+                plan.refused.append(Refusal(file, *problem))
         elif hash(target) in present and history.is_done(name, file.version, target):
             plan.done += 1
         else:
             plan.records.append(
                 Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
             )
-    _protect_originals(storage, source, destination, listed, plan, history)
+    _protect_sources(plan, listed)
+    plan.among_others = _is_among_others(storage, source, destination)
+    if plan.among_others:
+        _protect_others(storage, destination, plan, history)
     return plan
-
-
-class _Taken:
-    """Places at the destination that outputs have. Names are one that the destination would not tell apart."""
-
-    def __init__(self, destination: Destination, *, ignoring_case: bool) -> None:
-        self._on_disk = protocol_of(destination.root) == LOCAL
-        self._ignoring_case = ignoring_case
-        self._files: set[int] = set()  # hashes
-        self._folders: set[int] = set()
-
-    def take(self, target: str) -> bool:
-        """Whether the place was free."""
-        if self._ignoring_case:
-            target = unicodedata.normalize("NFC", target).casefold()
-        place, folders = hash(target), self._folders_of(target)
-        free = place not in self._files and place not in self._folders and self._files.isdisjoint(folders)
-        if free:
-            self._files.add(place)
-            self._folders.update(folders)
-        return free
-
-    def _folders_of(self, target: str) -> list[int]:
-        """On a disk `a.jpg` is no folder for `a.jpg/b.jpg`."""
-        if not self._on_disk:
-            return []
-        return [hash(folder) for folder in itertools.accumulate(target.split("/")[:-1], "{}/{}".format)]
 
 
 def _inputs(storage: Storage, source: str, destination: Destination, selection: Selection) -> list[Listed]:
@@ -216,25 +164,24 @@ def _present(storage: Storage, destination: Destination, history: History) -> se
     return {hash(file.url) for file in storage.walk(destination.root, follow_links=True)}
 
 
-def _protect_originals(
-    storage: Storage,
-    source: str,
-    destination: Destination,
-    listed: Sequence[Listed],
-    plan: Plan,
-    history: History,
-) -> None:
-    """Raises UsageError where a file that nightlift did not write would be replaced: near the sources, or named
-    alone, it may be somebody's only copy."""
-    root, below = real(_root_of(source)), real(destination.root)
-    apart = root != below and not is_inside(root, below) and not is_inside(below, root)
+def _protect_sources(plan: Plan, listed: Sequence[Listed]) -> None:
+    """Raises UsageError where one would be replaced."""
     sources = {hash(real(file.url)) for file in listed}
     for record in plan.records:
         if hash(real(record.destination)) in sources:
             raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
+
+
+def _is_among_others(storage: Storage, source: str, destination: Destination) -> bool:
+    """Near the sources, or named alone, a file at the destination may be somebody's only copy."""
+    root, below = real(_root_of(source)), real(destination.root)
+    apart = root != below and not is_inside(root, below) and not is_inside(below, root)
     ours = is_inside(below, root) and storage.is_folder(join(destination.root, FOLDER))
-    if not destination.file and (apart or ours):
-        return
+    return bool(destination.file) or not (apart or ours)
+
+
+def _protect_others(storage: Storage, destination: Destination, plan: Plan, history: History) -> None:
+    """Raises UsageError where a file that nightlift did not write would be replaced."""
     try:
         there = storage.walk(destination.file or destination.root)
         foreign = {hash(file.url) for file in there if not history.was_written(file.url)}
@@ -268,19 +215,6 @@ def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
         ("unsafe_name", "its path has '.' or '..' in it; rename it", bool({".", ".."} & {*file.relative.split("/")})),
     )
     return next(((code, reason) for code, reason, applies in problems if applies), None)
-
-
-def _refused(file: Listed, code: str, reason: str) -> Outcome:
-    settled: Ending = "skipped" if code.startswith(OTHER_KIND) or code == "not_followed" else "failed"
-    name = spelled_out(posixpath.basename(shown(file.url)))
-    return Outcome(
-        source=spelled_out(shown(file.url)),
-        version=file.version,
-        destination="",
-        outcome=settled,
-        code=code,
-        message=printable(f"{name}: {reason}"),
-    )
 
 
 def _root_of(source: str) -> str:

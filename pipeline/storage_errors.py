@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from pipeline.errors import AccessDenied, Changed, Expired, NotFound, StorageError, Unreachable, UsageError
+from pipeline.errors import AccessDenied, Changed, Expired, NoRoom, NotFound, StorageError, Unreachable, UsageError
 
 SAID: dict[type[StorageError], str] = {
     NotFound: "nothing is there",
     AccessDenied: "access denied ({reason}); check the credentials or permissions",
     Expired: "credentials have expired ({reason}); renew them and run the same command again",
     Unreachable: "no answer, or none that helps ({reason}); check the endpoint and the network, or run again later",
+    NoRoom: "no room to write ({reason}); free some space and run again",
     Changed: "changed since it was listed; run again to do what is there now",
     StorageError: "{reason}",
 }
 SET_CREDENTIALS = "{reason}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 REMEDIES_BY_NUMBER = {
-    **dict.fromkeys(NO_ROOM, "; free some space and run again"),
     errno.EROFS: "; choose another destination",
     errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",
 }
@@ -72,7 +72,7 @@ def errors_at(url: str, place: str) -> Iterator[None]:
     """Turn what a client raises into our own errors. `place`: the URL as it may be shown."""
 
     def reason(error: BaseException) -> str:
-        text = str(error) or type(error).__name__
+        text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         text = text.replace(url, place).replace(urlsplit(url).query or "\0", "...") if place != url else text
         return without_secrets(" ".join(text.split()))[:LONGEST]
 
@@ -102,10 +102,7 @@ def no_room(place: str, remedy: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        reason = os.strerror(error.errno).lower()
-        raise StorageError(
-            f"{place}: no room to write ({reason}); free some space and run again, or {remedy}"
-        ) from error
+        raise NoRoom(f"{place}: {SAID[NoRoom].format(reason=os.strerror(error.errno))}, or {remedy}") from error
 
 
 def _kind(error: Exception) -> type[StorageError] | None:
@@ -116,6 +113,7 @@ def _kind(error: Exception) -> type[StorageError] | None:
         (Expired, names & EXPIRED or code in EXPIRED),
         (Unreachable, (names | _names(error.__cause__)) & NO_ANSWER or code in PASSING or status in BUSY),
         (NotFound, isinstance(error, FileNotFoundError)),
+        (NoRoom, isinstance(error, OSError) and error.errno in NO_ROOM),
         (AccessDenied, isinstance(error, PermissionError) or names & NO_CREDENTIALS or status in {401, 403}),
         (AccessDenied, code == "400"),  # S3 asked for the head alone tells no reason: expired credentials, as a rule
         (StorageError, isinstance(error, OSError) or names & OF_CLIENTS),

@@ -137,7 +137,7 @@ def test_a_video_whose_segments_do_not_fit_is_named_and_done_once_there_is_room(
     assert main(job) == 1
     rows = {Path(str(row["source"])).name: row for row in rows_of(out)}
     assert rows["small.mp4"]["outcome"] == "done"
-    assert (rows["large.mp4"]["outcome"], rows["large.mp4"]["code"]) == ("failed", "storage")
+    assert (rows["large.mp4"]["outcome"], rows["large.mp4"]["code"]) == ("failed", "no_room")
     assert "free some space and run again" in str(rows["large.mp4"]["message"])
     assert list(tree(out)) == ["small.mp4"]
     assert Storage().unfinished(str(out)) == []

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from pipeline.destination import Destination
 from pipeline.history import History
 from pipeline.kinds import PHOTOS
-from pipeline.plan import Destination, Plan, Selection, make_plan
+from pipeline.plan import Plan, Selection, make_plan
 from pipeline.records import printable
 from pipeline.storage import Storage
 from tests.many_keys import s3_of_many_keys
@@ -83,7 +84,7 @@ def test_a_file_is_no_folder_whichever_comes_first(tmp_path: Path) -> None:
     target = Destination(kind=PHOTOS, root=str(out), format="jpeg")
     plan = make_plan(Storage(), str(source), target, Selection(), History())
     assert _names(plan, out) == ["a.jpg/b.jpg"]
-    assert [outcome.code for outcome in plan.refused] == ["collision"]
+    assert [refusal.code for refusal in plan.refused] == ["collision"]
 
 
 def _plan(source: Path, out: Path, *, follow_links: bool = False) -> Plan:
@@ -104,7 +105,7 @@ def test_twins_on_a_disk_that_does_not_tell_them_apart(tmp_path: Path, monkeypat
     monkeypatch.setattr(Storage, "ignores_case", lambda *_: True)
     plan = _plan(source, out)
     assert len(_names(plan, out)) == 2
-    assert [outcome.code for outcome in plan.refused] == ["collision"] * 2
+    assert [refusal.code for refusal in plan.refused] == ["collision"] * 2
 
 
 def test_whether_a_disk_tells_names_apart_is_asked_of_the_disk(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_links_out_of_the_source_are_inputs_only_if_asked_for(tmp_path: Path) ->
     (source / "folder").symlink_to(tmp_path / "private")
     plan = _plan(source, out)
     assert _names(plan, out) == ["a.jpg"]
-    assert {(outcome.outcome, outcome.code) for outcome in plan.refused} == {("skipped", "not_followed")}
+    assert {(refusal.outcome().outcome, refusal.code) for refusal in plan.refused} == {("skipped", "not_followed")}
     assert _names(_plan(source, out, follow_links=True), out) == ["a.jpg", "folder/b.jpg", "link.jpg"]
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.bulk import UNANSWERED, Tally
+from jobs.bulk import HOPELESS, Tally
 from jobs.cli import main
 from model import DEFAULT_WEIGHTS, load
 from pipeline.errors import Changed, ManifestError, NotFound, Stopped
@@ -125,13 +125,14 @@ def test_expired_credentials_end_the_job_early_and_the_next_run_goes_on(
     assert set(_names(_rows(straight, join(bucket, "out")), "done")) == {f"{number:03d}.jpg" for number in range(60)}
 
 
-def test_storage_that_is_down_for_good_ends_the_job() -> None:
-    unanswered = replace(Outcome.of(Record(source="a", version="", size_bytes=0, destination="b")), code="unreachable")
+@pytest.mark.parametrize("code", ["unreachable", "no_room"])
+def test_storage_that_is_down_or_full_for_good_ends_the_job(code: str) -> None:
+    unanswered = replace(Outcome.of(Record(source="a", version="", size_bytes=0, destination="b")), code=code)
     tally = Tally()
-    for _ in range(UNANSWERED - 1):
+    for _ in range(HOPELESS - 1):
         tally.check_storage(unanswered)
     tally.check_storage(replace(unanswered, code="damaged"))
-    for _ in range(UNANSWERED - 1):
+    for _ in range(HOPELESS - 1):
         tally.check_storage(unanswered)
     with pytest.raises(Stopped, match="goes on from here"):
         tally.check_storage(unanswered)

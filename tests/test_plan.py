@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.destination import Destination
 from pipeline.errors import NotFound, UsageError
 from pipeline.history import History, hashes
 from pipeline.kinds import PHOTOS, VIDEOS, Kind
-from pipeline.plan import Destination, Plan, Selection, check_found, make_plan
+from pipeline.plan import Plan, Selection, check_found, make_plan
 from pipeline.storage import Storage
 
 NO_HISTORY = History()
@@ -56,7 +57,7 @@ def test_converted_names_that_would_meet_keep_their_old_extension(tmp_path: Path
 def test_names_that_meet_all_the_same_are_refused(tmp_path: Path) -> None:
     source = _fill(tmp_path / "in", "a.png", "a.webp", "a.png.webp")
     plan = _plan(source, tmp_path / "out", "webp")
-    assert [outcome.code for outcome in plan.refused] == ["collision"]
+    assert [refusal.code for refusal in plan.refused] == ["collision"]
     assert len(plan.records) == 2
 
 
@@ -64,7 +65,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     source = _fill(tmp_path / "in", "a.jpg", "notes.txt", "README")
     plan = _plan(source, tmp_path / "out")
     assert len(plan.records) == 1
-    assert [(outcome.outcome, outcome.code) for outcome in plan.refused] == [("skipped", "not_a_photo")] * 2
+    assert [(refusal.outcome().outcome, refusal.code) for refusal in plan.refused] == [("skipped", "not_a_photo")] * 2
     assert "notes.txt" in plan.refused[1].message
 
 
@@ -137,7 +138,7 @@ def test_a_collision_is_remembered_by_the_next_run(tmp_path: Path) -> None:
     plan = make_plan(
         Storage(), str(source), Destination(kind=PHOTOS, root=str(out), format="webp"), Selection(), history
     )
-    assert (plan.records, [outcome.code for outcome in plan.refused], plan.done) == ([], ["collision"], 2)
+    assert (plan.records, [refusal.code for refusal in plan.refused], plan.done) == ([], ["collision"], 2)
 
 
 def test_names_do_not_depend_on_the_selection(tmp_path: Path) -> None:
@@ -167,7 +168,7 @@ def test_names_that_are_no_text_are_refused_with_their_bytes_spelled_out(tmp_pat
     source = _fill(tmp_path / "in", "a.jpg")
     Path(os.fsdecode(os.fsencode(source / "caf") + b"\xe9.jpg")).write_bytes(b"-")
     plan = _plan(source, tmp_path / "out")
-    assert [(outcome.code, outcome.source) for outcome in plan.refused] == [("bad_name", f"{source}/caf\\xe9.jpg")]
+    assert [(refusal.code, refusal.source) for refusal in plan.refused] == [("bad_name", f"{source}/caf\\xe9.jpg")]
     assert len(plan.records) == 1
 
 
@@ -175,7 +176,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     source = _fill(tmp_path / "in", "a.jpg")
     (source / "dangling.jpg").symlink_to(tmp_path / "none")
     [refused] = _plan(source, tmp_path / "out").refused
-    assert (refused.outcome, refused.code) == ("failed", "unreadable")
+    assert (refused.outcome().outcome, refused.code) == ("failed", "unreadable")
 
 
 def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_videos_keep_their_container_where_it_is_written(tmp_path: Path) -> None
     plan = _plan(source, tmp_path / "out", kind=VIDEOS)
     names = ["a.mp4", "c.mkv", "d.mkv", "deep/b.MOV", "e.mp4", "e.mpg.mp4"]
     assert sorted(_outputs(plan, tmp_path / "out")) == names
-    assert [(outcome.outcome, outcome.code) for outcome in plan.refused] == [("skipped", "not_a_video")]
+    assert [(refusal.outcome().outcome, refusal.code) for refusal in plan.refused] == [("skipped", "not_a_video")]
     assert sorted(_outputs(_plan(source, tmp_path / "out", ".mkv", VIDEOS), tmp_path / "out"))[0] == "a.mkv"
 
 

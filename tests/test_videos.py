@@ -402,7 +402,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
             path.unlink()
         with _room_for(room):
             failed = _run(record)
-        assert (failed.outcome, failed.code) == ("failed", "storage"), failed.message
+        assert (failed.outcome, failed.code) == ("failed", "no_room"), failed.message
         assert "no room to write" in failed.message
         assert not written.exists()
         assert Storage().unfinished(str(tmp_path)) == []
