@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import ManifestError, NotFound, StorageError
-from pipeline.history import COLUMNS, History, hashes
+from pipeline.history import BATCH_ROWS, COLUMNS, History, hashes
 from pipeline.listing import Listed
 from pipeline.places import join
 from pipeline.records import OUTCOME_SCHEMA, Outcome
@@ -259,5 +259,7 @@ def _parquet(table: pa.Table) -> bytes:
 
 def _distinct(table: pa.Table) -> pa.Table:
     """Each row once: a run that was killed while it merged parts leaves rows twice."""
-    _, first = np.unique(hashes(zip(*(table[name].to_pylist() for name in KEY), strict=True)), return_index=True)
+    batches = table.select(KEY).to_batches(BATCH_ROWS)  # few rows at a time are Python's own
+    keys = (key for batch in batches for key in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    _, first = np.unique(hashes(keys), return_index=True)
     return table.take(np.sort(first))
