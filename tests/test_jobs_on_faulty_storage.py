@@ -27,6 +27,7 @@ from tests.s3_server import S3Server
 
 HURRIED = ("--storage-options", '{"config_kwargs": {"read_timeout": 2}, "default_block_size": 65536}')
 FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
+COUNT = 100  # photos
 SHARE = 0.05  # of all requests that fail
 
 
@@ -79,7 +80,7 @@ def _names(rows: list[dict[str, object]], ending: str) -> list[str]:
 def test_photos_and_films_lose_nothing_where_one_request_of_twenty_fails(
     proxy: FaultyProxy, bucket: str, straight: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(150):
+    for number in range(COUNT):
         straight.write(join(bucket, f"in/{number % 7}/{number:03d}.jpg"), _photo(number))
     straight.write(join(bucket, "in/film.mp4"), _film(45))
     assert main(["enhance", join(bucket, "in"), join(bucket, "straight"), *FAST]) == 0
@@ -90,8 +91,8 @@ def test_photos_and_films_lose_nothing_where_one_request_of_twenty_fails(
     assert proxy.injected.total() > 0.02 * len(proxy.requests) > 5
     assert len(proxy.injected) >= 6
     rows = _rows(straight, join(bucket, "out"))
-    assert _names(rows, "done") == [*(f"{number:03d}.jpg" for number in range(150)), "film.mp4"]
-    assert len(rows) == 151
+    assert _names(rows, "done") == [*(f"{number:03d}.jpg" for number in range(COUNT)), "film.mp4"]
+    assert len(rows) == COUNT + 1
     assert _outputs(straight, join(bucket, "out")) == _outputs(straight, join(bucket, "straight"))
 
 

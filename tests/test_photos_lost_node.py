@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from tests.killed import ROOT
 from tests.outputs import rows_of, tree, whole
 
-COUNT = 120
+COUNT = 80
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def _is_as_if_nothing_had_happened(out: Path, undisturbed: dict[str, bytes]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("topology", "kills"), [("fused", 12), ("split", 10)])
+@pytest.mark.parametrize(("topology", "kills"), [("fused", 8), ("split", 6)])
 def test_workers_that_die_cost_no_photo(
     photos: Path, undisturbed: dict[str, bytes], tmp_path: Path, topology: str, kills: int
 ) -> None:
@@ -97,9 +97,9 @@ def test_a_killed_run_leaves_outputs_that_the_next_one_knows_among_other_files(p
 def test_workers_that_die_cost_no_video(clips: Path, tmp_path: Path) -> None:
     straight, out = tmp_path / "straight", tmp_path / "out"
     assert main(["videos", str(clips), str(straight), *FAST]) == 0
-    with dying_workers(SEED, 6, pause_s=1.5) as dead:
+    with dying_workers(SEED, 4, pause_s=1.5) as dead:
         status = main(["videos", str(clips), str(out), *FAST])
-    assert len(dead) >= 3
+    assert len(dead) >= 2
     assert status == 0
     assert len(rows_of(out)) == 3
     assert not (out / "_nightlift" / "segments").exists()
@@ -115,9 +115,9 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
         temporary.mkdir()
         job = [sys.executable, "-m", "jobs.images", str(photos), str(out), "--workers", "2"]
         recorded: set[object] = set()
-        for kill in range(6):
+        for kill in range(3):
             moment = time.monotonic() + rng.uniform(0, 15)
-            enough = kill % 2 * rng.randint(25 * kill, 25 * kill + 24)  # every second one is killed at work for sure
+            enough = kill % 2 * rng.randint(40, 90)  # every second one is killed at work for sure
 
             def ready(moment: float = moment, enough: int = enough) -> bool:
                 return time.monotonic() > moment and len(whole(out)) >= enough
