@@ -79,15 +79,13 @@ class PreviewConfig:
 def run(config: PreviewConfig) -> int:
     """Serve the page until Ctrl-C. Raises UsageError, StorageError."""
     use_one_core()
-    storage = Storage.from_environment([config.src], parse_options(config.storage_options))
-    files = found(storage, config)
-    exhibit = Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
+    exhibit = exhibit_of(config)
     try:
         server = PreviewServer(exhibit, config.port)
     except OSError as error:
         raise UsageError(f"--port {config.port}: {error.strerror}; choose another, or leave it out") from error
     with server:
-        print(f"{len(files)} files to look at: {server.address}\nCtrl-C ends it", flush=True)
+        print(f"{len(exhibit.files)} files to look at: {server.address}\nCtrl-C ends it", flush=True)
         if config.browser:
             webbrowser.open(server.address)
         with suppress(KeyboardInterrupt):
@@ -95,14 +93,15 @@ def run(config: PreviewConfig) -> int:
     return 0
 
 
-def found(storage: Storage, config: PreviewConfig) -> list[Shown]:
+def exhibit_of(config: PreviewConfig) -> Exhibit:
     """The first of the photos and videos there, by path. Raises UsageError where there are none, and StorageErrors."""
+    storage = Storage.from_environment([config.src], parse_options(config.storage_options))
     files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
     if not files:
         raise UsageError(f"{shown(config.src)}: no photos or videos there, by their names")
     if len(files) == MOST_FILES:
         log.info("the page lists the first %d files that were found; --include chooses others", MOST_FILES)
-    return files
+    return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
 
 
 def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:

@@ -29,7 +29,7 @@ LOOPBACK = "127.0.0.1"
 NAMES = LOOPBACK, "localhost"  # by which a browser on this machine, or at the near end of a tunnel, asks for it
 BINARY = "application/octet-stream"
 PAGE = {"": "text/html", "style.css": "text/css"} | dict.fromkeys(
-    ("page.js", "lift.js", "film.js", "packets.js", "numbers.js", "command.js"), "text/javascript"
+    ("page.js", "lift.js", "film.js", "packets.js", "panel.js", "numbers.js", "command.js"), "text/javascript"
 )
 HEADERS = {
     "Cache-Control": "no-store",

@@ -5,9 +5,10 @@ import { asked, bitmapOf, mapsOf, packets } from "./packets.js";
 const AHEAD = 48; // frames that are held
 
 export class Film {
-  /** `framesFrom(rank)`: address to ask for frames. `show(frame)`: puts one on the page. `told(problem)`: an Error. */
-  constructor({ frames, framesFrom, show, told }) {
-    Object.assign(this, { frames, framesFrom, show, told });
+  /** `framesFrom(rank)`: address to ask for frames. `show(frame)`: puts one on the page. `failed(problem)`: takes an
+   * Error. `turned()`: it plays now, or no more. */
+  constructor({ frames, framesFrom, show, failed, turned }) {
+    Object.assign(this, { frames, framesFrom, show, failed, turned });
     this.queue = [];
     this.playing = false;
     this.ended = false;
@@ -23,7 +24,7 @@ export class Film {
     this.close();
     const stop = (this.stop = new AbortController());
     this.ended = false;
-    this.fill(rank, stop.signal).catch((problem) => stop.signal.aborted || this.told(problem));
+    this.fill(rank, stop.signal).catch((problem) => stop.signal.aborted || this.failed(problem));
   }
 
   /** Ask for the frames again, as under another network. */
@@ -54,18 +55,21 @@ export class Film {
   }
 
   play() {
-    this.playing = true;
+    if (this.ended && !this.queue.length) this.seek(0);
     if (this.shown) this.started = { clock: performance.now(), at: this.shown.at };
-    requestAnimationFrame(() => this.tick());
+    this.playing = true;
+    this.ticking = requestAnimationFrame(() => this.tick());
+    this.turned();
   }
 
   pause() {
     this.playing = false;
+    cancelAnimationFrame(this.ticking);
+    this.turned();
   }
 
   /** Show what is due. Where frames come too slowly, time waits for them. */
   tick() {
-    if (!this.playing) return;
     const due = this.started ? this.started.at + (performance.now() - this.started.clock) / 1000 : 0;
     let next = null;
     while (this.queue.length && this.queue[0].at <= due) {
@@ -78,8 +82,8 @@ export class Film {
       this.put(next);
       if (!late) this.started = { clock, at };
     }
-    if (this.ended && !this.queue.length) this.pause();
-    requestAnimationFrame(() => this.tick());
+    if (this.ended && !this.queue.length) return this.pause();
+    this.ticking = requestAnimationFrame(() => this.tick());
   }
 
   /** Show the next frame, or one before the one shown. */
@@ -89,6 +93,7 @@ export class Film {
     else this.seek(Math.min(Math.max(this.rank + by, 0), this.frames - 1));
   }
 
+  /** Ask for no more. */
   close() {
     this.stop?.abort();
     for (const frame of this.queue.splice(0)) frame.bitmap.close();

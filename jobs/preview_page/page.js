@@ -3,17 +3,14 @@
 import { command } from "./command.js";
 import { Film } from "./film.js";
 import { Lift } from "./lift.js";
-import { drawHistogram, numbers } from "./numbers.js";
 import { asked, bitmapOf, mapsOf, packet } from "./packets.js";
+import { Panel } from "./panel.js";
 
-const SAMPLE_PX = 256; // long side of what numbers are taken from
-const THUMBNAIL_PX = 150;
-const STRIP_PAUSE_MS = 400; // between two strips of a film that plays
 const SIZES = ["auto", "64", "128", "256", "512"];
 
 const $ = (id) => document.getElementById(id);
 const state = { file: 0, divider: 0.5, aspect: 1, shown: null };
-let exhibit, lift, film, stop;
+let exhibit, lift, panel, film, stop;
 
 const look = () => ({
   iterations: Number($("iterations").value),
@@ -43,6 +40,7 @@ async function open(number) {
   $("file").value = String(state.file);
   stop?.abort();
   stop = new AbortController();
+  film?.pause();
   film?.close();
   film = state.shown = null;
   const { name, video } = exhibit.files[state.file];
@@ -81,7 +79,8 @@ async function openFilm(signal) {
   film = new Film({
     frames,
     framesFrom: (rank) => address("frames", { from: rank }),
-    told: failed,
+    failed,
+    turned: () => ($("play").textContent = film?.playing ? "pause" : "play"),
     show: (frame) => {
       lift.setPicture(frame.bitmap);
       lift.setMaps(frame.maps);
@@ -103,7 +102,7 @@ function shown(what) {
 
 /** Other curve maps of the same file. */
 async function reestimate() {
-  told();
+  describe();
   if (!state.shown) return;
   if (film) return film.refresh();
   try {
@@ -116,12 +115,11 @@ async function reestimate() {
 }
 
 function redraw() {
-  told();
+  describe();
   if (!state.shown) return;
   lift.draw(look(), state.divider, drawnSize());
   placeDivider();
-  takeNumbers();
-  takeStrip();
+  panel.update(look(), film?.playing);
 }
 
 /** Pixels of the canvas: the picture's own, or no more than are seen. */
@@ -146,51 +144,13 @@ function placeDivider() {
   $("tag-after").hidden = state.divider > 0.88;
 }
 
-function scaledTo(longest) {
-  const [width, height] = lift.size;
-  const scale = Math.min(1, longest / Math.max(width, height));
-  return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
-}
-
-function takeNumbers() {
-  const size = scaledTo(SAMPLE_PX);
-  const before = numbers(lift.sample({ ...look(), iterations: 0 }, ...size));
-  const after = numbers(lift.sample(look(), ...size));
-  drawHistogram($("histogram"), before, after);
-  for (const [when, found] of [["before", before], ["after", after]]) {
-    $(`mean-${when}`).textContent = found.mean.toFixed(3);
-    $(`black-${when}`).textContent = `${(found.black * 100).toFixed(1)} %`;
-    $(`white-${when}`).textContent = `${(found.white * 100).toFixed(1)} %`;
-  }
-}
-
-let stripIsDue = null;
-
-/** Thumbnails of iterations 0 to 8, once things have been still for a moment. */
-function takeStrip() {
-  if (stripIsDue && film?.playing) return;
-  clearTimeout(stripIsDue);
-  stripIsDue = setTimeout(() => {
-    stripIsDue = null;
-    if (!state.shown) return;
-    const size = scaledTo(THUMBNAIL_PX);
-    [...$("strip").querySelectorAll("canvas")].forEach((canvas, iterations) => {
-      [canvas.width, canvas.height] = size;
-      const pixels = new Uint8ClampedArray(lift.sample({ ...look(), iterations }, ...size).buffer);
-      canvas.getContext("2d").putImageData(new ImageData(pixels, ...size), 0, 0);
-    });
-  }, film?.playing ? STRIP_PAUSE_MS : 60);
-}
-
 /** What follows from the settings alone. */
-function told() {
+function describe() {
   const { iterations, strength } = look();
   $("iterations-told").textContent = String(iterations);
   $("strength-told").textContent = strength.toFixed(2);
   $("command").textContent = command(exhibit, look());
-  for (const [k, button] of [...$("strip").querySelectorAll("button")].entries()) {
-    button.setAttribute("aria-pressed", String(k === iterations));
-  }
+  panel.press(iterations);
 }
 
 // --- what is done
@@ -207,12 +167,8 @@ function nudge(id, by) {
 }
 
 function play() {
-  if (!film) return;
-  if (film.playing) film.pause();
-  else if (film.ended && !film.queue.length) {
-    film.seek(0);
-    film.play();
-  } else film.play();
+  if (film?.playing) film.pause();
+  else film?.play();
 }
 
 const KEYS = {
@@ -261,7 +217,6 @@ function listen() {
     event.preventDefault();
     KEYS[key]();
   });
-  setInterval(() => ($("play").textContent = film?.playing ? "pause" : "play"), 100);
 }
 
 function fill() {
@@ -272,24 +227,16 @@ function fill() {
   $("estimate").value = sizes.includes(exhibit.estimate) ? exhibit.estimate : "auto";
   $("iterations").value = String(exhibit.iterations);
   $("strength").value = String(exhibit.strength);
-  for (let k = 0; k <= 8; k++) {
-    const button = document.createElement("button");
-    button.append(document.createElement("canvas"), String(k));
-    button.title = `${k} iterations`;
-    button.addEventListener("click", () => {
-      $("iterations").value = String(k);
-      redraw();
-    });
-    const item = document.createElement("li");
-    item.append(button);
-    $("strip").append(item);
-  }
 }
 
 async function begin() {
   exhibit = await (await asked("exhibit")).json();
   fill();
   lift = new Lift($("view"));
+  panel = new Panel(lift, (iterations) => {
+    $("iterations").value = String(iterations);
+    redraw();
+  });
   listen();
   await open(0);
 }
