@@ -134,8 +134,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _picture(self, file: Shown) -> None:
         with self.server.working:
             photo = self.server.photo(file.url)
-            picture = photo.png()
-        told = {"size": photo.size, "factor": photo.factor, "grey": photo.is_grey, "notes": photo.notes}
+            picture = photo.picture()
+        told = {
+            "size": photo.size,
+            "factor": photo.factor,
+            "grey": photo.is_grey,
+            "deep": photo.is_deep,
+            "notes": photo.notes,
+        }
         self._send(_packet(told, picture), kind=BINARY)
 
     def _maps(self, file: Shown) -> None:

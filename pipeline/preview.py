@@ -94,13 +94,19 @@ class PhotoPreview:
     def is_grey(self) -> bool:
         return bool(self.pixels.shape[2] == 1)
 
-    def png(self) -> bytes:
-        """What is shown, in RGB, without loss."""
-        shown = to_8_bits(self.pixels)
-        if self.factor > 1:
-            shown = (reduce_pixels(shown, self.factor) * 255).round().astype(np.uint8)
+    @property
+    def is_deep(self) -> bool:
+        """Whether 8 bits are too few: the curve brings up what lies between two of their levels."""
+        return bool(self.pixels.dtype != np.uint8)
+
+    def picture(self) -> bytes:
+        """What is shown, in RGB, without loss: a PNG, or where it `is_deep` rows of 16-bit floats in [0, 1]."""
+        shown: npt.NDArray[Any] = reduce_pixels(self.pixels, self.factor)
+        shown = np.broadcast_to(shown, (*shown.shape[:2], 3))
+        if self.is_deep:
+            return shown.astype(np.float16).tobytes()
         sink = BytesIO()
-        Image.fromarray(np.broadcast_to(shown, (*shown.shape[:2], 3))).save(sink, "PNG", compress_level=1)
+        Image.fromarray((shown * 255).round().astype(np.uint8)).save(sink, "PNG", compress_level=1)
         return sink.getvalue()
 
     def maps(self, estimator: Estimator) -> Maps:

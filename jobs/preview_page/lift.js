@@ -62,12 +62,25 @@ export class Lift {
   /** `bitmap`: of RGB as it is stored, colours not converted. `still`: it may be drawn much smaller. */
   setPicture(bitmap, { grey = false, still = false } = {}) {
     const gl = this.gl;
-    this.size = [bitmap.width, bitmap.height];
-    gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, this.picture);
+    this.bindPicture(bitmap, grey);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB8, gl.RGB, gl.UNSIGNED_BYTE, bitmap);
     if (still) gl.generateMipmap(gl.TEXTURE_2D);
     filter(gl, gl.TEXTURE_2D, still ? gl.LINEAR_MIPMAP_LINEAR : gl.LINEAR);
+  }
+
+  /** A picture of more than 8 bits. `halves`: RGB as 16-bit floats, row by row. */
+  setDeepPicture({ width, height, halves }, { grey = false } = {}) {
+    const gl = this.gl;
+    this.bindPicture({ width, height }, grey);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB16F, width, height, 0, gl.RGB, gl.HALF_FLOAT, halves);
+    filter(gl, gl.TEXTURE_2D, gl.LINEAR);
+  }
+
+  bindPicture({ width, height }, grey) {
+    const gl = this.gl;
+    this.size = [width, height];
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, this.picture);
     gl.uniform1i(this.at("u_grey"), grey);
   }
 

@@ -30,7 +30,10 @@ function tell(text, problem = false) {
 }
 
 function failed(problem) {
-  if (problem.name !== "AbortError") tell(problem.message, true);
+  if (problem.name === "AbortError") return;
+  $("stage").setAttribute("aria-busy", "false");
+  $("frame").hidden = !state.shown;
+  tell(problem.message, true);
 }
 
 // --- what is shown
@@ -46,10 +49,10 @@ async function open(number) {
   const { name, video } = exhibit.files[state.file];
   $("film").hidden = !video;
   tell(video ? `looking through ${name} ...` : `opening ${name} ...`);
+  $("stage").setAttribute("aria-busy", "true");
   try {
     await (video ? openFilm : openPhoto)(stop.signal);
   } catch (problem) {
-    $("frame").hidden = true;
     failed(problem);
   }
 }
@@ -59,13 +62,18 @@ async function openPhoto(signal) {
     asked(address("picture"), signal).then(packet),
     asked(address("maps"), signal).then(packet),
   ]);
-  const bitmap = await bitmapOf(picture.parts[0], "image/png");
+  const { size, factor, grey, deep, notes } = picture.told;
+  const bitmap = deep ? null : await bitmapOf(picture.parts[0], "image/png");
   if (signal.aborted) return;
   state.aspect = 1;
-  lift.setPicture(bitmap, { grey: picture.told.grey, still: true });
-  bitmap.close();
+  if (deep) {
+    const [width, height] = size.map((side) => Math.ceil(side / factor));
+    lift.setDeepPicture({ width, height, halves: new Uint16Array(picture.parts[0].buffer) }, { grey });
+  } else {
+    lift.setPicture(bitmap, { grey, still: true });
+    bitmap.close();
+  }
   lift.setMaps(mapsOf(maps.told, maps.parts[0]));
-  const { size, factor, notes } = picture.told;
   tell([`${size.join(" × ")} pixels`, ...(factor > 1 ? [`shown at 1/${factor}`] : []), ...notes].join(" · "));
   shown({ still: true });
 }
@@ -97,6 +105,7 @@ const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(2).padStart(5, "0
 function shown(what) {
   state.shown = what;
   $("frame").hidden = false;
+  $("stage").setAttribute("aria-busy", "false");
   redraw();
 }
 
