@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from jobs import benchmark, enhance, evaluate, export, images, train, videos
+from jobs import benchmark, enhance, evaluate, export, images, preview, train, videos
 from jobs.stopping import Terminated, heed_sigterm
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
@@ -18,6 +18,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "images": (images.ImagesConfig, images.run),
     "videos": (videos.VideosConfig, videos.run),
     "enhance": (enhance.EnhanceConfig, enhance.run),
+    "preview": (preview.PreviewConfig, preview.run),
     "train": (train.TrainConfig, train.run),
     "evaluate": (evaluate.EvaluateConfig, evaluate.run),
     "export": (export.ExportConfig, export.run),

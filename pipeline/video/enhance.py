@@ -85,20 +85,26 @@ class Enhancement:
             hdr=self.hdr,
             deep=info.depth > 8 or info.colours.hdr is not None,
         )
-        seen = _widened(range(segment.first, segment.end), self.window.context, info)
-        read = _widened(seen, margin(self.temporal_denoise), info)
-        shots = decoded(source, info, read.start, read.stop, threads=self.threads)
-        shots = filtered(shots, info, self.temporal_denoise)
-        shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
-        estimator = _Estimator(self.enhancer, conversion, clock)
         planes = coding(encoding.colours, encoding.pixel_format, info.height_px)
-        for shot, maps in smoothed(shots, estimator, self.window, range(segment.first, segment.end)):
+        for shot, maps in self.maps(source, info, segment, conversion, clock):
             with clock("seconds_enhance"):
                 if planes is not None and self.enhancer.is_fused and conversion.keeps(shot.frame):
                     enhanced = self._by_planes(shot, maps, conversion, planes)
                 else:
                     enhanced = self._by_rgb(shot, maps, conversion)
             yield enhanced
+
+    def maps(
+        self, source: BinaryIO, info: VideoInfo, segment: Segment, conversion: Conversion, clock: Clock
+    ) -> Iterator[tuple[Shot, CurveMaps]]:
+        """The same frames as they were decoded and filtered, each with the curve maps it gets, smoothed over time."""
+        seen = _widened(range(segment.first, segment.end), self.window.context, info)
+        read = _widened(seen, margin(self.temporal_denoise), info)
+        shots = decoded(source, info, read.start, read.stop, threads=self.threads)
+        shots = filtered(shots, info, self.temporal_denoise)
+        shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
+        estimator = _Estimator(self.enhancer, conversion, clock)
+        yield from smoothed(shots, estimator, self.window, range(segment.first, segment.end))
 
     def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
         frame = conversion.tagged(lifted(shot.frame, conversion.pixel_format, planes, self.enhancer, maps))

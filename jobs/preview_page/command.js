@@ -1,0 +1,16 @@
+// The command line that does with all files what the page shows of one.
+
+/** `exhibit`: what the server told at the start. `look`: the settings. Nothing that is the default is said. */
+export function command(exhibit, { iterations, strength, estimate, network }) {
+  const words = ["nightlift", exhibit.job, exhibit.src, "OUT"];
+  if (iterations !== 8) words.push("--iterations", String(iterations));
+  if (strength !== 1) words.push("--strength", String(strength));
+  if (estimate !== "auto") words.push("--estimate-size", estimate);
+  if (!exhibit.shipped.includes(network)) words.push("--weights", network);
+  else if (network !== exhibit.shipped[0]) words.push("--variant", network);
+  return words.map(quoted).join(" ");
+}
+
+function quoted(word) {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
+}

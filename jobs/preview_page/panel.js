@@ -1,0 +1,73 @@
+// Beside the picture: histogram and numbers before and after, and a strip of thumbnails of iterations 0 to 8.
+
+import { drawHistogram, numbers } from "./numbers.js";
+
+const SAMPLE_PX = 256; // long side of what numbers are taken from
+const THUMBNAIL_PX = 150;
+const STILL_MS = 60; // after which thumbnails are made
+const PLAYING_MS = 400; // likewise while a film plays
+const STRIP = 8;
+
+const $ = (id) => document.getElementById(id);
+
+export class Panel {
+  /** `lift`: what the picture is drawn with. `choose(iterations)`: a thumbnail was clicked. */
+  constructor(lift, choose) {
+    this.lift = lift;
+    this.due = null;
+    this.buttons = Array.from({ length: STRIP + 1 }, (_, iterations) => {
+      const button = document.createElement("button");
+      button.append(document.createElement("canvas"), String(iterations));
+      button.title = `${iterations} iterations`;
+      button.addEventListener("click", () => choose(iterations));
+      const item = document.createElement("li");
+      item.append(button);
+      $("strip").append(item);
+      return button;
+    });
+  }
+
+  /** Mark the thumbnail of what is chosen. */
+  press(iterations) {
+    this.buttons.forEach((button, k) => button.setAttribute("aria-pressed", String(k === iterations)));
+  }
+
+  /** Numbers at once; thumbnails when things have been still for a moment, or now and then while a film plays. */
+  update(look, playing) {
+    this.takeNumbers(look);
+    if (playing && this.due) return;
+    clearTimeout(this.due);
+    this.due = setTimeout(() => {
+      this.due = null;
+      this.drawStrip(look);
+    }, playing ? PLAYING_MS : STILL_MS);
+  }
+
+  takeNumbers(look) {
+    const size = this.scaledTo(SAMPLE_PX);
+    const before = numbers(this.lift.sample({ ...look, iterations: 0 }, ...size));
+    const after = numbers(this.lift.sample(look, ...size));
+    drawHistogram($("histogram"), before, after);
+    for (const [when, { mean, black, white }] of [["before", before], ["after", after]]) {
+      $(`mean-${when}`).textContent = mean.toFixed(3);
+      $(`black-${when}`).textContent = `${(black * 100).toFixed(1)} %`;
+      $(`white-${when}`).textContent = `${(white * 100).toFixed(1)} %`;
+    }
+  }
+
+  drawStrip(look) {
+    const size = this.scaledTo(THUMBNAIL_PX);
+    this.buttons.forEach((button, iterations) => {
+      const canvas = button.firstChild;
+      [canvas.width, canvas.height] = size;
+      const pixels = new Uint8ClampedArray(this.lift.sample({ ...look, iterations }, ...size).buffer);
+      canvas.getContext("2d").putImageData(new ImageData(pixels, ...size), 0, 0);
+    });
+  }
+
+  scaledTo(longest) {
+    const [width, height] = this.lift.size;
+    const scale = Math.min(1, longest / Math.max(width, height));
+    return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  }
+}

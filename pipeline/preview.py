@@ -1,0 +1,186 @@
+"""What a preview is made of: pictures to show and the curve maps of each, for photos and for frames of videos.
+
+Whoever shows them takes the steps of the curve itself, at any number of iterations and any strength. The maps are those
+that a job applies, of videos too: smoothed over time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image
+
+from model import Checkpoint, CurveMaps, Enhancer, Look, reduction_factor
+from model.boxes import reduce_pixels
+from pipeline.images import decode
+from pipeline.images.photo import to_8_bits
+from pipeline.storage import Storage
+from pipeline.video import Segment, VideoInfo, probe
+from pipeline.video.color import SDR, Conversion
+from pipeline.video.enhance import Clock, Enhancement
+from pipeline.video.smoothing import Window
+
+PHOTO_PX, FRAME_PX = 4096, 1280  # long side of what is shown; what is larger is reduced by a whole factor
+MOST_ESTIMATE_PX = 1024  # of curve maps that are sent: larger ones would be of the photo's own size
+MAX_PIXELS = 500_000_000
+FRAME_QUALITY = 92  # of JPEG
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Curve maps as textures hold them."""
+
+    values: npt.NDArray[np.float16]
+    """KxHxWxM, in [-1, 1]; M is 3, or 1 for all channels alike."""
+    span: tuple[float, float]
+    """Which part of the maps lies over the picture, across and down: 1, or less where the last boxes stick out."""
+    estimate_px: int
+    """Long side of the reduced copy that the network saw, at most."""
+
+    @classmethod
+    def of(cls, maps: CurveMaps, width: int, height: int, estimate_px: int) -> "Maps":
+        """Of an image of this size: the maps of the first pass."""
+        maps_KHWM = maps.passes[0][0].permute(0, 2, 3, 1).to(device="cpu").numpy().astype(np.float16)
+        _, rows, columns, _ = maps_KHWM.shape
+        return cls(maps_KHWM, (width / (maps.factor * columns), height / (maps.factor * rows)), estimate_px)
+
+    def turned(self, quarters: int) -> "Maps":
+        """Turned left, so many times by 90 degrees. Exact but for boxes that stick out on the other side then."""
+        span = self.span if quarters % 2 == 0 else self.span[::-1]
+        return Maps(np.ascontiguousarray(np.rot90(self.values, quarters, (1, 2))), span, self.estimate_px)
+
+
+class Estimator:
+    """A network at one estimate size, as a preview uses it: the curve's own strength and steps are left open."""
+
+    def __init__(self, checkpoint: Checkpoint, estimate_px: int | None, window: Window = Window(every=2)) -> None:
+        """`estimate_px`: long side of the reduced copy; None, or one too large to be sent, becomes MOST_ESTIMATE_PX."""
+        self.estimate_px = min(estimate_px or MOST_ESTIMATE_PX, MOST_ESTIMATE_PX)
+        self.enhancer = Enhancer(checkpoint, Look(), estimate_size=self.estimate_px)
+        self.window = window
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoPreview:
+    """A photo, decoded as the job decodes it; of an animation the first frame."""
+
+    pixels: npt.NDArray[Any]
+    """HxWx3 or HxWx1, uint8 or uint16."""
+    notes: list[str]
+
+    @classmethod
+    def of(cls, storage: Storage, url: str) -> "PhotoPreview":
+        """Raises StorageError, MediaError."""
+        photo = decode(storage.read(url), max_pixels=MAX_PIXELS)
+        return cls(photo.frames[0].pixels, photo.notes)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    @property
+    def factor(self) -> int:
+        """By which it is reduced to be shown."""
+        return reduction_factor(self.pixels.shape[0], self.pixels.shape[1], PHOTO_PX)
+
+    @property
+    def is_grey(self) -> bool:
+        return bool(self.pixels.shape[2] == 1)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether 8 bits are too few: the curve brings up what lies between two of their levels."""
+        return bool(self.pixels.dtype != np.uint8)
+
+    def picture(self) -> bytes:
+        """What is shown, in RGB, without loss: a PNG, or where it `is_deep` rows of 16-bit floats in [0, 1]."""
+        shown: npt.NDArray[Any] = reduce_pixels(self.pixels, self.factor)
+        shown = np.broadcast_to(shown, (*shown.shape[:2], 3))
+        if self.is_deep:
+            return shown.astype(np.float16).tobytes()
+        sink = BytesIO()
+        Image.fromarray((shown * 255).round().astype(np.uint8)).save(sink, "PNG", compress_level=1)
+        return sink.getvalue()
+
+    def maps(self, estimator: Estimator) -> Maps:
+        [maps] = estimator.enhancer.estimate([self.pixels])
+        return Maps.of(maps, *self.size, estimator.estimate_px)
+
+
+@dataclass(frozen=True, slots=True)
+class FramePreview:
+    """A frame of a video."""
+
+    rank: int
+    at_s: float
+    """When it is shown, from the first frame on."""
+    pixels: Pixels
+    """HxWx3, as it is shown: reduced, upright."""
+    maps: Maps
+
+    def jpeg(self) -> bytes:
+        return bytes(
+            simplejpeg.encode_jpeg(np.ascontiguousarray(self.pixels), quality=FRAME_QUALITY, colorsubsampling="444")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPreview:
+    """A video whose packets were looked through once."""
+
+    storage: Storage
+    url: str
+    info: VideoInfo
+
+    @classmethod
+    def of(cls, storage: Storage, url: str) -> "VideoPreview":
+        """Raises StorageError, MediaError."""
+        with storage.open(url) as file:
+            return cls(storage, url, probe(file))
+
+    @property
+    def seconds(self) -> float:
+        """How long it plays."""
+        info = self.info
+        return float((info.pts[-1] - info.pts[0] + info.last_duration) * info.time_base)
+
+    @property
+    def aspect(self) -> float:
+        """Width of a stored pixel over its height."""
+        return float(self.info.sample_aspect or 1)
+
+    def frames(self, estimator: Estimator, first: int) -> Iterator[FramePreview]:
+        """Frames from the `first`-th on, as far as they can be decoded. HDR is shown, and lifted, as SDR.
+
+        Raises StorageError, MediaError.
+        """
+        info = self.info
+        deep, hdr = info.depth > 8 or info.colours.hdr is not None, info.colours.hdr is not None
+        written = SDR if hdr else info.colours
+        conversion = Conversion(info.colours, written, pixel_format="", size=info.size, hdr="sdr", deep=deep)
+        enhancement = Enhancement(
+            enhancer=estimator.enhancer, window=estimator.window, temporal_denoise=0, hdr="sdr", threads=1
+        )
+        segment = Segment(index=0, first=first, end=info.frames)
+        with self.storage.open(self.url) as file:
+            for shot, maps in enhancement.maps(file, info, segment, conversion, Clock()):
+                quarters = round(shot.frame.rotation / 90)
+                yield FramePreview(
+                    shot.rank,
+                    float((shot.pts - info.pts[0]) * info.time_base),
+                    np.rot90(self._shown(shot.frame, conversion), quarters),
+                    Maps.of(maps, *info.size, estimator.estimate_px).turned(quarters),
+                )
+
+    def _shown(self, frame: Any, conversion: Conversion) -> Pixels:
+        width, height = self.info.size
+        factor = reduction_factor(height, width, FRAME_PX)
+        reduced = partial(conversion.copy, frame, -(-width // factor), -(-height // factor))
+        return to_8_bits(conversion.rgb(frame) if factor == 1 else reduced())

@@ -1,0 +1,268 @@
+"""The preview: what the page shows is what the job makes, and nobody else is served."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import fsspec
+import numpy as np
+import pytest
+from playwright.sync_api import Page, expect
+
+from jobs.preview import PreviewConfig, exhibit_of
+from jobs.preview_server import PreviewServer
+from model import DEFAULT_WEIGHTS, Enhancer, Look, load
+from pipeline.errors import UsageError
+from pipeline.images import decode
+from pipeline.images.photo import to_8_bits
+from pipeline.preview import Estimator, VideoPreview
+from pipeline.storage import Storage
+from tests.browser import browser_page, pixels_of
+from tests.clips import clip, rgb, streets
+from tests.killed import ROOT
+from tests.media import jpeg, night, night_16, png_16, saved
+
+NEAR = 2  # of 255
+
+
+@contextmanager
+def _served(source: Path | str, **flags: object) -> Iterator[PreviewServer]:
+    config = PreviewConfig(src=str(source), **flags)  # type: ignore[arg-type]
+    with PreviewServer(exhibit_of(config)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+def _ask(server: PreviewServer, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _opened(page: Page, server: PreviewServer, name: str) -> None:
+    """Until the file is shown, pixel by pixel, all of it as it is after."""
+    if page.url == "about:blank":
+        page.goto(server.address)
+        page.locator("#actual").check()
+    page.locator("#file").select_option(label=name)
+    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#frame")).to_be_visible()
+    while page.locator("#divider").get_attribute("aria-valuenow") != "0":
+        page.keyboard.press("b")
+
+
+def _at(page: Page, iterations: int) -> np.ndarray:
+    page.locator("#iterations").fill(str(iterations))
+    return pixels_of(page, "view")
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with browser_page() as page:
+        yield page
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "small.png").write_bytes(saved(night(96, 64), "PNG"))  # smaller than what the network sees
+    (folder / "large.jpg").write_bytes(jpeg(night(701, 333), quality=90))
+    (folder / "deep.png").write_bytes(png_16(night_16(300, 200)))
+    (folder / "grey.png").write_bytes(saved(night(260, 140)[..., 0], "PNG"))
+    return folder
+
+
+def _differences(page: Page, server: PreviewServer, path: Path, wanted: Sequence[int], network: str) -> list[int]:
+    """Largest difference between page and job at each number of iterations."""
+    _opened(page, server, path.name)
+    checkpoint = load(DEFAULT_WEIGHTS[network])
+    pixels = decode(path.read_bytes(), max_pixels=10**9).frames[0].pixels
+    found = []
+    for iterations in wanted:
+        look = Look(iterations=iterations)
+        [job] = Enhancer(checkpoint, look, estimate_size=checkpoint.estimate_size).enhance([pixels])
+        found.append(int(np.abs(_at(page, iterations).astype(int) - to_8_bits(job)).max()))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "wanted"), [("dce", range(17)), ("plus", (1, 8, 16))])
+def test_the_page_shows_what_the_job_makes(photos: Path, page: Page, network: str, wanted: Sequence[int]) -> None:
+    with _served(photos, variant=network) as server:
+        for path in sorted(photos.iterdir()):
+            differences = _differences(page, server, path, wanted, network)
+            assert max(differences) <= NEAR, (path.name, differences)
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_the_job_makes_of_a_real_photo(shared: Path, page: Page) -> None:
+    folder = shared / "data" / "dev" / "lime"
+    with _served(folder) as server:
+        differences = _differences(page, server, min(folder.iterdir()), range(17), "dce")
+    assert max(differences) <= NEAR, differences
+
+
+@pytest.mark.slow
+def test_sliders_and_divider_ask_the_server_nothing(photos: Path, page: Page) -> None:
+    with _served(photos) as server:
+        _opened(page, server, "large.jpg")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        before = _at(page, 0)
+        assert _at(page, 8).mean() > before.mean() + 10
+        page.locator("#strength").fill("0.5")
+        assert before.mean() < pixels_of(page, "view").mean() < _at(page, 16).mean()
+        page.keyboard.press("b")  # all before
+        assert np.array_equal(pixels_of(page, "view"), before)
+        page.locator("#strip button").nth(3).click()
+        expect(page.locator("#iterations")).to_have_value("3")
+        assert asked == []
+
+
+@pytest.mark.slow
+def test_numbers_and_command_follow_the_settings(photos: Path, page: Page) -> None:
+    with _served(photos, iterations=6) as server:
+        _opened(page, server, "small.png")
+        assert float(page.locator("#mean-before").inner_text()) == pytest.approx(night(96, 64).mean() / 255, abs=0.02)
+        assert float(page.locator("#mean-after").inner_text()) > float(page.locator("#mean-before").inner_text())
+        command = page.locator("#command")
+        expect(command).to_have_text(f"nightlift images {photos} OUT --iterations 6")
+        page.locator("#divider").focus()
+        for key in ("ArrowUp", "ArrowUp", "+", "ArrowRight"):
+            page.keyboard.press(key)
+        page.locator("#network").select_option("plus")
+        page.locator("#estimate").select_option("64")
+        expect(command).to_have_text(f"nightlift images {photos} OUT --strength 1.05 --estimate-size 64 --variant plus")
+        expect(page.locator("#divider")).to_have_attribute("aria-valuenow", "2")
+
+
+@pytest.mark.slow
+def test_a_clip_plays_while_the_slider_moves(tmp_path: Path, page: Page) -> None:
+    (tmp_path / "street.mp4").write_bytes(clip(streets(60, width=320, height=180), rate=10))
+    with _served(tmp_path) as server:
+        _opened(page, server, "street.mp4")
+        first = _at(page, 0)
+        assert np.abs(first.astype(int) - rgb(tmp_path / "street.mp4")[0]).mean() < NEAR  # sent as JPEG
+        page.locator("#divider").focus()
+        page.keyboard.press(" ")
+        expect(page.locator("#play")).to_have_text("pause")
+        seen = []
+        for iterations in range(0, 17, 4):
+            lit = _at(page, iterations)
+            seen.append((int(page.locator("#scrubber").input_value()), float(lit.mean())))
+            page.wait_for_timeout(250)
+        ranks, lights = zip(*seen, strict=True)
+        assert sorted(set(ranks)) == list(ranks)
+        assert list(lights) == sorted(lights)
+        expect(page.locator("#play")).to_have_text("play")  # at its end
+        expect(page.locator("#scrubber")).to_have_value("59")
+
+
+@pytest.mark.slow
+def test_frames_of_a_clip_are_those_of_the_job(tmp_path: Path, page: Page) -> None:
+    path = tmp_path / "street.mp4"
+    path.write_bytes(clip(streets(40, width=320, height=180)))
+    checkpoint = load(DEFAULT_WEIGHTS["dce"])
+    video = VideoPreview.of(Storage(), str(path))
+    frames = list(video.frames(Estimator(checkpoint, checkpoint.estimate_size), 20))
+    assert [frame.rank for frame in frames] == list(range(20, 40))
+    with _served(tmp_path) as server:
+        _opened(page, server, "street.mp4")
+        page.locator("#scrubber").fill("23")
+        expect(page.locator("#time")).to_contain_text("0:00.92")
+        shown = _at(page, 8)
+        assert shown.mean() > frames[3].pixels.mean() + 10
+        page.locator("#divider").focus()
+        page.keyboard.press(".")
+        expect(page.locator("#scrubber")).to_have_value("24")
+        page.keyboard.press(",")
+        expect(page.locator("#scrubber")).to_have_value("23")
+        assert np.array_equal(_at(page, 8), shown)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_shown_is_told_and_the_rest_goes_on(photos: Path, page: Page) -> None:
+    (photos / "broken.jpg").write_bytes(jpeg(night())[:200])
+    (photos / "empty.mp4").write_bytes(b"")
+    name = "<img src=x onerror=alert(1)>&\"'.png"
+    (photos / name).write_bytes(saved(night(), "PNG"))
+    with _served(photos) as server:
+        _opened(page, server, name)
+        expect(page.locator("#command")).to_contain_text("nightlift enhance")
+        for broken, told in (("broken.jpg", "damaged: "), ("empty.mp4", "empty: ")):
+            page.locator("#file").select_option(label=broken)
+            expect(page.locator("#status")).to_contain_text(told)
+            expect(page.locator("#frame")).to_be_hidden()
+        _opened(page, server, "small.png")
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_phone(photos: Path, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    with _served(photos) as server:
+        page.goto(server.address)
+        expect(page.locator("#frame")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_nobody_else_is_served(photos: Path) -> None:
+    with _served(photos) as server:
+        own = f"/{server.word}/"
+        assert server.server_address[0] == "127.0.0.1"
+        assert _ask(server, f"{own}exhibit")[0] == 200
+        for path in ("/", "/exhibit", f"/{server.word}x/exhibit", f"{own}nothing"):
+            assert _ask(server, path)[0] == 404
+        for path in (
+            "../pyproject.toml",
+            "..%2f..%2fpyproject.toml",
+            "files/99/picture",
+            "files/-1/picture",
+            "files//etc",
+        ):
+            assert _ask(server, own + path)[0] == 404
+        assert _ask(server, f"{own}exhibit", Host="evil.example")[0] == 404
+        assert _ask(server, f"{own}exhibit", "POST")[0] == 501
+        assert _ask(server, f"{own}files/0/maps?network=none&estimate=auto")[0] == 400
+        assert _ask(server, f"{own}files/0/maps?network=dce&estimate=1e9")[0] == 400
+
+
+def test_a_bucket_is_looked_at(bucket: str) -> None:
+    files = fsspec.filesystem("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], skip_instance_cache=True)
+    files.pipe_file(f"{bucket.removeprefix('s3://')}/in/a b.jpg", jpeg(night()))
+    files.pipe_file(f"{bucket.removeprefix('s3://')}/in/_nightlift/report.jpg", b"-")
+    with _served(f"{bucket}/in") as server:
+        exhibit = json.loads(_ask(server, f"/{server.word}/exhibit")[1])
+        assert exhibit["files"] == [{"name": "a b.jpg", "video": False}]
+        assert exhibit["src"] == f"{bucket}/in"
+        assert _ask(server, f"/{server.word}/files/0/picture")[0] == 200
+
+
+def test_a_place_without_media_is_told(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("-")
+    with pytest.raises(UsageError, match="no photos or videos"):
+        exhibit_of(PreviewConfig(src=str(tmp_path)))
+
+
+def test_the_command_tells_its_address_and_ends_by_ctrl_c(photos: Path) -> None:
+    command = [sys.executable, "-m", "jobs.preview", str(photos), "--no-browser"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert "4 files to look at: http://127.0.0.1:" in job.stdout.readline()
+        job.stdout.readline()
+        job.send_signal(signal.SIGINT)
+        assert job.wait(30) == 0
