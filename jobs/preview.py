@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import sys
 import webbrowser
 from collections.abc import Iterator
@@ -86,11 +87,16 @@ def run(config: PreviewConfig) -> int:
         raise UsageError(f"--port {config.port}: {error.strerror}; choose another, or leave it out") from error
     with server:
         print(f"{len(exhibit.files)} files to look at: {server.address}\nCtrl-C ends it", flush=True)
-        if config.browser:
+        if config.browser and _has_screen():
             webbrowser.open(server.address)
         with suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0
+
+
+def _has_screen() -> bool:
+    """Without one, a browser of the terminal would take it."""
+    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
 
 
 def exhibit_of(config: PreviewConfig) -> Exhibit:

@@ -8,6 +8,7 @@ import json
 import logging
 import secrets
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from jobs.flags import LEAST_ESTIMATE_PX
 from model import Checkpoint
 from pipeline.errors import NightliftError
 from pipeline.preview import Estimator, FramePreview, Maps, PhotoPreview, VideoPreview
@@ -84,10 +86,16 @@ class PreviewServer(ThreadingHTTPServer):
 
     def _estimator(self, network: str, estimate: str) -> Estimator:
         checkpoint = self.exhibit.networks[network]
-        return Estimator(checkpoint, checkpoint.estimate_size if estimate == "auto" else int(estimate))
+        if estimate == "auto":
+            return Estimator(checkpoint, checkpoint.estimate_size)
+        if int(estimate) < LEAST_ESTIMATE_PX:
+            raise ValueError(estimate)
+        return Estimator(checkpoint, int(estimate))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A page that was closed, or wants something else now, hangs up."""
+        """A page that was closed, or wants something else now, hangs up: that is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            log.exception("the preview could not answer")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -107,8 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_for(self, path: str) -> Callable[[], None] | None:
         """`/WORD/` and the page's own files, `/WORD/exhibit`, `/WORD/files/NUMBER/WHAT`."""
-        word, _, rest = path.removeprefix("/").partition("/")
-        known = secrets.compare_digest(word.encode(), self.server.word.encode())
+        word, slash, rest = path.removeprefix("/").partition("/")
+        known = slash and secrets.compare_digest(word.encode(), self.server.word.encode())
         at_home = self.headers.get("Host", "").rpartition(":")[0] in {*NAMES}
         if not (known and at_home):  # another name in Host: a page elsewhere had its own name lead here
             return None
@@ -222,5 +230,5 @@ def _next_packet(frames: Iterator[FramePreview]) -> bytes | None:
         return _packet({"code": error.code, "message": str(error)})
     if frame is None:
         return None
-    told = {"rank": frame.rank, "at": frame.at_s, **_described(frame.maps)}
+    told = {"rank": frame.rank, "at": frame.at_s, "quarters": frame.quarters, **_described(frame.maps)}
     return _packet(told, frame.jpeg(), frame.maps.values.tobytes())

@@ -51,11 +51,6 @@ class Maps:
         _, rows, columns, _ = maps_KHWM.shape
         return cls(maps_KHWM, (width / (maps.factor * columns), height / (maps.factor * rows)), estimate_px)
 
-    def turned(self, quarters: int) -> "Maps":
-        """Turned left, so many times by 90 degrees. Exact but for boxes that stick out on the other side then."""
-        span = self.span if quarters % 2 == 0 else self.span[::-1]
-        return Maps(np.ascontiguousarray(np.rot90(self.values, quarters, (1, 2))), span, self.estimate_px)
-
 
 class Estimator:
     """A network at one estimate size, as a preview uses it: the curve's own strength and steps are left open."""
@@ -122,13 +117,13 @@ class FramePreview:
     at_s: float
     """When it is shown, from the first frame on."""
     pixels: Pixels
-    """HxWx3, as it is shown: reduced, upright."""
+    """HxWx3, reduced."""
+    quarters: int
+    """By how many times 90 degrees it is turned to the left to be shown upright."""
     maps: Maps
 
     def jpeg(self) -> bytes:
-        return bytes(
-            simplejpeg.encode_jpeg(np.ascontiguousarray(self.pixels), quality=FRAME_QUALITY, colorsubsampling="444")
-        )
+        return bytes(simplejpeg.encode_jpeg(self.pixels, quality=FRAME_QUALITY, colorsubsampling="444"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +166,12 @@ class VideoPreview:
         segment = Segment(index=0, first=first, end=info.frames)
         with self.storage.open(self.url) as file:
             for shot, maps in enhancement.maps(file, info, segment, conversion, Clock()):
-                quarters = round(shot.frame.rotation / 90)
                 yield FramePreview(
-                    shot.rank,
-                    float((shot.pts - info.pts[0]) * info.time_base),
-                    np.rot90(self._shown(shot.frame, conversion), quarters),
-                    Maps.of(maps, *info.size, estimator.estimate_px).turned(quarters),
+                    rank=shot.rank,
+                    at_s=float((shot.pts - info.pts[0]) * info.time_base),
+                    pixels=self._shown(shot.frame, conversion),
+                    quarters=round(shot.frame.rotation / 90) % 4,
+                    maps=Maps.of(maps, *info.size, estimator.estimate_px),
                 )
 
     def _shown(self, frame: Any, conversion: Conversion) -> Pixels:

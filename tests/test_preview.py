@@ -30,6 +30,12 @@ from tests.killed import ROOT
 from tests.media import jpeg, night, night_16, png_16, saved
 
 NEAR = 2  # of 255
+ONE, DEEP = 1 << 16, 1 << 30  # of display matrices
+QUARTER_TURNS = [
+    (0, ONE, 0, -ONE, 0, 0, 0, 0, DEEP),
+    (-ONE, 0, 0, 0, -ONE, 0, 0, 0, DEEP),
+    (0, -ONE, 0, ONE, 0, 0, 0, 0, DEEP),
+]
 
 
 @contextmanager
@@ -193,6 +199,24 @@ def test_frames_of_a_clip_are_those_of_the_job(tmp_path: Path, page: Page) -> No
         page.keyboard.press(",")
         expect(page.locator("#scrubber")).to_have_value("23")
         assert np.array_equal(_at(page, 8), shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("matrix", QUARTER_TURNS)
+def test_a_clip_that_is_to_be_turned_is_shown_upright(tmp_path: Path, page: Page, matrix: tuple[int, ...]) -> None:
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(clip(streets(12, width=310, height=182), display_matrix=matrix))
+    checkpoint = load(DEFAULT_WEIGHTS["dce"])
+    [frame, *_] = VideoPreview.of(Storage(), str(path)).frames(Estimator(checkpoint, 128), 0)
+    job = Enhancer(checkpoint, estimate_size=128)
+    stored = [frame.pixels, job.apply(frame.pixels, job.estimate([frame.pixels])[0])]
+    with _served(tmp_path) as server:
+        _opened(page, server, "turned.mp4")
+        for pixels, iterations in zip(stored, (0, 8), strict=True):
+            shown = _at(page, iterations).astype(int)
+            upright = np.rot90(pixels, frame.quarters)
+            assert shown.shape == upright.shape
+            assert np.abs(shown - upright).mean() < NEAR + 2 * (iterations > 0)  # not smoothed over time, no JPEG
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ export class Film {
     let first = true;
     for await (const { told, parts } of packets(await asked(this.framesFrom(rank), signal))) {
       if (told.message) throw new Error(`${told.code}: ${told.message}`);
-      const frame = { rank: told.rank, at: told.at, bitmap: await bitmapOf(parts[0], "image/jpeg") };
+      const frame = { rank: told.rank, at: told.at, quarters: told.quarters, bitmap: await bitmapOf(parts[0], "image/jpeg") };
       frame.maps = mapsOf(told, parts[1]);
       if (signal.aborted) return;
       if (first) this.put(frame);

@@ -19,16 +19,21 @@ uniform vec2 u_span;         // which part of the maps lies over the picture
 uniform int u_count;         // maps
 uniform bool u_alike;        // one map for all channels
 uniform bool u_grey;         // the picture has one channel
+uniform int u_quarters;      // by how many times 90 degrees it is turned to the left to be shown
 uniform int u_iterations;
 uniform float u_strength;
 uniform float u_divider;     // left of it, the picture as it was
 in vec2 v_at;
 out vec4 o_colour;
 void main() {
-  vec3 x = texture(u_picture, v_at).rgb;
+  vec2 at = v_at;  // in the picture as it is stored
+  if (u_quarters == 1) at = vec2(1.0 - v_at.y, v_at.x);
+  if (u_quarters == 2) at = 1.0 - v_at;
+  if (u_quarters == 3) at = vec2(v_at.y, 1.0 - v_at.x);
+  vec3 x = texture(u_picture, at).rgb;
   if (v_at.x >= u_divider) {
     for (int step = 0; step < u_iterations; step++) {
-      vec3 r = textureLod(u_maps, vec3(v_at * u_span, float(min(step, u_count - 1))), 0.0).rgb;
+      vec3 r = textureLod(u_maps, vec3(at * u_span, float(min(step, u_count - 1))), 0.0).rgb;
       r = clamp((u_alike ? r.rrr : r) * u_strength, -1.0, 1.0);
       x += r * (x * x - x);
     }
@@ -60,9 +65,9 @@ export class Lift {
   }
 
   /** `bitmap`: of RGB as it is stored, colours not converted. `still`: it may be drawn much smaller. */
-  setPicture(bitmap, { grey = false, still = false } = {}) {
+  setPicture(bitmap, { grey = false, still = false, quarters = 0 } = {}) {
     const gl = this.gl;
-    this.bindPicture(bitmap, grey);
+    this.bindPicture(bitmap, grey, quarters);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB8, gl.RGB, gl.UNSIGNED_BYTE, bitmap);
     if (still) gl.generateMipmap(gl.TEXTURE_2D);
     filter(gl, gl.TEXTURE_2D, still ? gl.LINEAR_MIPMAP_LINEAR : gl.LINEAR);
@@ -71,14 +76,15 @@ export class Lift {
   /** A picture of more than 8 bits. `halves`: RGB as 16-bit floats, row by row. */
   setDeepPicture({ width, height, halves }, { grey = false } = {}) {
     const gl = this.gl;
-    this.bindPicture({ width, height }, grey);
+    this.bindPicture({ width, height }, grey, 0);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB16F, width, height, 0, gl.RGB, gl.HALF_FLOAT, halves);
     filter(gl, gl.TEXTURE_2D, gl.LINEAR);
   }
 
-  bindPicture({ width, height }, grey) {
+  bindPicture({ width, height }, grey, quarters) {
     const gl = this.gl;
-    this.size = [width, height];
+    this.size = quarters % 2 ? [height, width] : [width, height];
+    gl.uniform1i(this.at("u_quarters"), quarters);
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D, this.picture);
     gl.uniform1i(this.at("u_grey"), grey);

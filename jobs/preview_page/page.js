@@ -81,7 +81,6 @@ async function openPhoto(signal) {
 async function openFilm(signal) {
   const told = await (await asked(address("film"), signal)).json();
   const { frames, size, aspect, hdr } = told;
-  state.aspect = aspect;
   $("scrubber").max = String(frames - 1);
   tell([`${size.join(" × ")} pixels`, `${frames} frames`, ...(hdr ? [`${hdr}, shown as SDR`] : [])].join(" · "));
   film = new Film({
@@ -90,7 +89,8 @@ async function openFilm(signal) {
     failed,
     turned: () => ($("play").textContent = film?.playing ? "pause" : "play"),
     show: (frame) => {
-      lift.setPicture(frame.bitmap);
+      state.aspect = frame.quarters % 2 ? 1 / aspect : aspect;
+      lift.setPicture(frame.bitmap, { quarters: frame.quarters });
       lift.setMaps(frame.maps);
       $("scrubber").value = String(frame.rank);
       $("time").textContent = `${clock(frame.at)} / ${clock(told.seconds)}`;
