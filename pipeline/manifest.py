@@ -68,9 +68,13 @@ class Manifest:
         self._closed = threading.Event()
         self._flusher: threading.Thread | None = None
 
-    def read(self) -> pa.Table:
-        """Every row of every run, oldest first. Raises ManifestError where a part is not readable."""
-        table = pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *self._tables()], promote_options="default")
+    def read(self, columns: Sequence[str] = OUTCOME_SCHEMA.names) -> pa.Table:
+        """Every row of every run, oldest first: these columns, which hold those of `KEY`.
+
+        Raises ManifestError where a part is not readable.
+        """
+        schema = pa.schema([OUTCOME_SCHEMA.field(name) for name in columns])
+        table = pa.concat_tables([schema.empty_table(), *self._tables(list(columns))], promote_options="default")
         return _distinct(table).sort_by([("run", "ascending"), ("started_at", "ascending")])
 
     def history(self) -> History:
@@ -262,4 +266,4 @@ def _distinct(table: pa.Table) -> pa.Table:
     batches = table.select(KEY).to_batches(BATCH_ROWS)  # few rows at a time are Python's own
     keys = (key for batch in batches for key in zip(*(column.to_pylist() for column in batch.columns), strict=True))
     _, first = np.unique(hashes(keys), return_index=True)
-    return table.take(np.sort(first))
+    return table if len(first) == len(table) else table.take(np.sort(first))  # a copy of millions of rows

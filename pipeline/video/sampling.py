@@ -1,6 +1,7 @@
 """Still frames out of a video, evenly spread, as a player would show them. Reads around them, not through the file."""
 
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -19,7 +20,14 @@ Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 
 MAX_PX = 100_000_000  # of a frame
 STEP_BACK_S = 0.25
+ROUNDED_S = 0.002  # by containers that count milliseconds
 SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
+
+
+class Still(NamedTuple):
+    at_s: float
+    """Seconds from the beginning of the video."""
+    pixels: Pixels
 
 
 def sample(file: BinaryIO, count: int) -> list[Pixels]:
@@ -30,25 +38,51 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
     Raises EmptyFile, NotMedia, TooLarge, Unsupported (no video in it, PQ or HLG), Damaged (no frame at all).
     """
     with opened(file, MAX_PX) as (container, stream):
-        reformatter = VideoReformatter()
-        frames: list[Pixels] = []
-        problem: Exception | None = None
         start, length = _extent(container, stream)
-        last = -1 << 62
-        for part in range(count):
-            target = start + length * (2 * part + 1) // (2 * count)
-            try:
-                frame = _frame_at(container, stream, target, last, start)
-                if frame is not None:
-                    frames.append(_shown(frame, stream, reformatter))
-                    last = frame.pts or 0
-            except MemoryError:
-                raise
-            except av.FFmpegError as error:
-                problem = error
-        if not frames:
-            raise Damaged(f"no frame of this video can be decoded ({reason(problem)}); try to play it, or convert it")
-        return frames
+        middles = [start + length * (2 * part + 1) // (2 * count) for part in range(count)]
+        return [still.pixels for still in _stills(container, stream, middles, start)]
+
+
+def spread(file: BinaryIO, count: int) -> Iterator[Still]:
+    """As `sample`, one after the other as they are asked for, from the beginnings of the parts: the first frame first."""
+    with opened(file, MAX_PX) as (container, stream):
+        start, length = _extent(container, stream)
+        yield from _stills(container, stream, [start + length * part // count for part in range(count)], start)
+
+
+def frame_after(file: BinaryIO, at_s: float) -> Pixels:
+    """The frame that begins so many seconds after the beginning, or the next one. Raises as `sample`."""
+    with opened(file, MAX_PX) as (container, stream):
+        start, _ = _extent(container, stream)
+        target = start + int(max(0.0, at_s - ROUNDED_S) / (stream.time_base or 1))
+        frame = _frame_at(container, stream, target, target - 1, start)
+        if frame is None:
+            raise Damaged(f"there is no frame after {at_s:.1f} s; it may have been cut short since")
+        return _shown(frame, stream, VideoReformatter())
+
+
+def _stills(
+    container: InputContainer, stream: VideoStream, targets: Sequence[int], start: int
+) -> Iterator[Still]:
+    """Different frames near ascending `targets`, in units of the time base. Raises Damaged where there is none."""
+    reformatter, found = VideoReformatter(), 0
+    problem: Exception | None = None
+    last = -1 << 62
+    for target in targets:
+        try:
+            frame = _frame_at(container, stream, target, last, start)
+            if frame is None:
+                continue
+            pixels = _shown(frame, stream, reformatter)
+        except MemoryError:
+            raise
+        except av.FFmpegError as error:
+            problem = error
+            continue
+        last, found = frame.pts or 0, found + 1
+        yield Still(float((last - start) * (stream.time_base or 1)), pixels)
+    if not found:
+        raise Damaged(f"no frame of this video can be decoded ({reason(problem)}); try to play it, or convert it")
 
 
 def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
