@@ -16,6 +16,7 @@ from tyro.conf import arg
 
 from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_cluster
 from jobs.flags import check_estimate_size, check_ranges, loaded
+from jobs.report import report_at_end
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
 from pipeline.credentials import parse_options
 from pipeline.destination import Destination
@@ -80,6 +81,8 @@ class BulkConfig:
     """List what would be done, with an estimate of the time, and write nothing."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
     """How much is worked at once: CPU cores, or GPUs. By default all that the cluster has."""
+    no_report: bool = False
+    """Do not draw `_nightlift/report.html` at the end."""
     time_limit: float = TIME_LIMIT_S
     """Seconds after which a photo is given up, or a video of which no further frame was finished. Where all of a file
     is read, a second more for each megabyte."""
@@ -206,6 +209,9 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
             if plan.ours:
                 print(tally.summary(job.kind.noun, plan))
         print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
+    if not config.no_report:
+        anything_new = any(tally.count for tally in tallies)
+        report_at_end(storage, root, anything_new=anything_new, run_s=sum(tally.seconds for tally in tallies))
     return 1 if any(tally.count["failed"] for tally in tallies) else 0
 
 

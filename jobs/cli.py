@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from jobs import benchmark, enhance, evaluate, export, images, train, videos
+from jobs import benchmark, enhance, evaluate, export, images, report, train, videos
 from jobs.stopping import Terminated, heed_sigterm
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
@@ -20,6 +20,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "enhance": (enhance.EnhanceConfig, enhance.run),
     "train": (train.TrainConfig, train.run),
     "evaluate": (evaluate.EvaluateConfig, evaluate.run),
+    "report": (report.ReportConfig, report.run),
     "export": (export.ExportConfig, export.run),
     "benchmark": (benchmark.BenchmarkConfig, benchmark.run),
 }

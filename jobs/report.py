@@ -1,5 +1,6 @@
 """The report job: `nightlift report DST`, or `python -m jobs.report DST` from a checkout."""
 
+import logging
 import sys
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,12 +8,20 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
+from jobs.reporting.page import report_url
+from jobs.reporting.results import Results
+from jobs.reporting.results_page import results_page
+from jobs.reporting.training_page import is_training, training_page
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.places import WEB, absolute, protocol_of, shown
+from pipeline.records import printable
 from pipeline.storage import Storage
 
+log = logging.getLogger("nightlift")
+
 PICTURES_S = 60.0  # that pictures may take
+AT_END_S, AT_END_SHARE = 2.0, 0.02  # at the end of another job: at least, and of its own time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +52,6 @@ class ReportConfig:
 
 def run(config: ReportConfig) -> int:
     """The whole job. Returns the exit status; raises UsageError and StorageError."""
-    from jobs.reporting.page import report_url
-    from jobs.reporting.results import Results
-    from jobs.reporting.results_page import results_page
-    from jobs.reporting.training_page import is_training, training_page
-
     root, options = absolute(config.dst), parse_options(config.storage_options)
     place = absolute(config.out) if config.out else report_url(root)
     storage = Storage.from_environment([root, place], options)
@@ -55,10 +59,27 @@ def run(config: ReportConfig) -> int:
         page = training_page(storage, root)
     else:
         results = Results.read(storage, root)
-        page = results_page(results, Storage.from_environment([root, place, *results.places], options), seconds=PICTURES_S)
+        storage = Storage.from_environment([root, place, *results.files.protocols], options)
+        page = results_page(results, storage, seconds=PICTURES_S)
     storage.write(place, page)
     print(f"{place}  {len(page) / 1000:,.0f} kB")
     return 0
+
+
+def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: float) -> None:
+    """Draw what the manifest at `root` says now, and print where. Whatever is in the way is told, and no more.
+
+    `anything_new`: whether the job added rows; a report of the others may be there. `run_s`: how long it took.
+    """
+    url = report_url(root)
+    try:
+        if anything_new or not storage.exists(url):
+            seconds = min(PICTURES_S, max(AT_END_S, AT_END_SHARE * run_s))
+            storage.write(url, results_page(Results.read(storage, root), storage, seconds=seconds))
+    except Exception as error:  # what was done is done and recorded
+        log.warning("no report was written: %s", printable(str(error) or type(error).__name__))
+    else:
+        print(f"report:   {url}", flush=True)
 
 
 if __name__ == "__main__":

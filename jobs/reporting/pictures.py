@@ -33,7 +33,8 @@ MOST_PX = 60_000_000  # of a photo that is pictured: 180 MB, times THREADS
 THREADS = 4  # that wait for storage, mostly
 SEED = 0  # of the choice at random
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 Places = Sequence[int]
 
@@ -165,7 +166,7 @@ class Camera:
             self._check_time()
             return Picture(url=as_url(Image.fromarray(make())))
         except Exception as error:  # whatever it is, it costs one picture
-            return Picture(problem=_reason(error))
+            return Picture(problem=reason(error))
 
     def _curve(self, url: str) -> Curve:
         at_s, luma = list[float](), list[float]()
@@ -177,7 +178,7 @@ class Camera:
                     luma.append(mean_luma(still.pixels))
                     self._check_time()
         except Exception as error:
-            return Curve(at_s=at_s, luma=luma, problem=_reason(error))
+            return Curve(at_s=at_s, luma=luma, problem=reason(error))
         return Curve(at_s=at_s, luma=luma)
 
     def _check_time(self) -> None:
@@ -209,7 +210,8 @@ def _sized(pixels: Pixels, icc: bytes | None = None) -> Pixels:
     return np.ascontiguousarray(small(pixels, PICTURE_PX, icc).transpose(1, 2, 0))
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why there is no picture, for people."""
     if isinstance(error, TooLarge):
         return f"has more than {MOST_PX // 10**6} million pixels, too many to be made small here"
     if isinstance(error, NightliftError | _OutOfTime):

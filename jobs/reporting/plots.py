@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAPER, INK, GRID = "#1c1c1f", "#b9b9c0", "#3a3a3f"  # as in page.css
 BEFORE, AFTER = "#7d8cc4", "#f2b544"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": GRID,
     "axes.facecolor": "none",
     "axes.labelcolor": INK,
@@ -72,7 +72,7 @@ def brightness(files: Rows) -> Plot | None:
         return None
     before, after = before[seen], after[seen]
     with dark():
-        figure, axes = _figure()
+        figure, [axes] = _figure()
         for values, colour, label in ((before, BEFORE, "before"), (after, AFTER, "after")):
             counts, edges = np.histogram(values, LUMA_BINS, (0, 1))
             axes.stairs(counts, edges, fill=True, color=colour, alpha=0.55, label=label)
@@ -81,7 +81,9 @@ def brightness(files: Rows) -> Plot | None:
         axes.set_ylabel("files")
         axes.legend()
         middle = f"median {np.median(before):.2f} before, {np.median(after):.2f} after"
-        return Plot(url=_svg(figure), words=f"Histogram of mean luma of {len(before):,} files: {middle}", caption=middle)
+        return Plot(
+            url=_svg(figure), words=f"Histogram of mean luma of {len(before):,} files: {middle}", caption=middle
+        )
 
 
 def throughput(rows: Rows) -> Plot | None:
@@ -98,10 +100,14 @@ def _rates(start: float, ends: Floats, megapixels: Floats) -> Plot:
     """`start` and `ends`: seconds since 1970."""
     length = float(ends.max() - start)
     bins = int(min(TIME_BINS, max(4, len(ends) // 4)))
-    unit, name = next((unit, name) for unit, name in ((3600, "hours"), (60, "minutes"), (1, "s")) if length > 3 * unit or unit == 1)
+    unit, name = next(
+        (unit, name) for unit, name in ((3600, "hours"), (60, "minutes"), (1, "s")) if length > 3 * unit or unit == 1
+    )
     with dark():
-        figure, *panels = _figure(panels=2)
-        for axes, weights, label in zip(panels, (np.ones(len(ends)), megapixels), ("photos/s", "megapixels/s"), strict=True):
+        figure, panels = _figure(panels=2)
+        for axes, weights, label in zip(
+            panels, (np.ones(len(ends)), megapixels), ("photos/s", "megapixels/s"), strict=True
+        ):
             sums, edges = np.histogram(ends - start, bins, (0, length), weights=weights)
             axes.stairs(sums / (length / bins), edges / unit, fill=True, color=AFTER, alpha=0.75)
             axes.set_ylabel(label)
@@ -119,11 +125,11 @@ def clip_curve(clip: Clip) -> Plot | None:
     if not drawn:
         return None
     with dark():
-        figure, axes = _figure(height=1.8)
+        figure, [axes] = _figure(height=1.8)
         for curve, colour, label in drawn:
             axes.plot(curve.at_s, curve.luma, color=colour, marker="o", markersize=3, label=label)
         axes.set_xlim(left=0)
-        axes.set_ylim(0, max(0.5, *(1.1 * max(curve.luma) for curve, _, _ in drawn)))
+        axes.set_ylim(0, 1.4 * max(max(curve.luma) for curve, _, _ in drawn) + 0.02)  # with room for the legend
         axes.set_xlabel("s")
         axes.set_ylabel("mean luma")
         axes.legend(loc="upper right", ncols=2)
@@ -135,7 +141,7 @@ def _in_words(luma: Sequence[float]) -> str:
     return f"{luma[0]:.2f} in the first frame, {min(luma):.2f} to {max(luma):.2f} in all"
 
 
-def _figure(panels: int = 1, height: float = HEIGHT) -> "tuple[Figure, *tuple[Axes, ...]]":
+def _figure(panels: int = 1, height: float = HEIGHT) -> "tuple[Figure, list[Axes]]":
     """One over the other, with one axis of x."""
     from matplotlib.figure import Figure
 
@@ -144,7 +150,7 @@ def _figure(panels: int = 1, height: float = HEIGHT) -> "tuple[Figure, *tuple[Ax
     for axes in grid.flat:
         axes.grid(alpha=0.5)
         axes.set_axisbelow(True)
-    return figure, *grid.flat
+    return figure, list(grid.flat)
 
 
 def _svg(figure: "Figure") -> str:

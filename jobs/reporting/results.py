@@ -20,6 +20,8 @@ STAGES = ("read", "decode", "enhance", "encode", "write")
 COLUMNS = ["source", "destination", "outcome", "code", "message", "started_at", *(f"seconds_{each}" for each in STAGES)]
 COLUMNS += ["bytes_in", "bytes_out", "width_px", "height_px", "frames", "luma_before", "luma_after", "notes", "run"]
 
+PROTOCOL = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?.*$"
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -92,6 +94,12 @@ class Rows:
     def names(self, places: Iterable[int]) -> list[str]:
         """Sources of a few rows, without the folder that all have in common."""
         return [name.removeprefix(self.folder) for name in self.texts("source", places)]
+
+    @property
+    def protocols(self) -> list[str]:
+        """Of all sources: `s3://`, `https://`; "" for files."""
+        found: list[str] = pc.unique(pc.replace_substring_regex(self.table["source"], PROTOCOL, r"\1")).to_pylist()
+        return found
 
     @property
     def folder(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.reporting.results import STAGES, Results, Rows, numbered
+from jobs.reporting.results import STAGES, Rows, numbered
 from pipeline.errors import NotFound
 from pipeline.manifest import FOLDER
 from pipeline.places import join
