@@ -17,7 +17,7 @@ from tyro.conf import arg
 from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_cluster
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from jobs.report import report_at_end
-from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, fingerprint, settled
 from pipeline.credentials import parse_options
 from pipeline.destination import Destination
 from pipeline.errors import Expired, ManifestError, NoRoom, Stopped, StorageError, Unreachable, UsageError
@@ -122,8 +122,9 @@ class BulkJob(ABC):
         self.config, self.settings, self.checkpoint = config, settings, checkpoint
         self.storage = Storage.from_environment([config.src, config.dst], parse_options(config.storage_options))
         self.destination = Destination.of(self.storage, config.src, config.dst, self.kind, wanted)
+        weights = {"weights": str(config.weights or config.variant), "weights_fingerprint": fingerprint(checkpoint)}
         self.manifest = Manifest(
-            self.storage, self.destination.root, settings.fingerprint(checkpoint), asdict(settings)
+            self.storage, self.destination.root, settings.fingerprint(checkpoint), {**weights, **asdict(settings)}
         )
 
     def settings_on(self, device: str) -> Any:

@@ -65,12 +65,9 @@ def dark() -> Iterator[None]:
 
 def brightness(files: Rows) -> Plot | None:
     """How many files have which mean luma, before and after; None where nothing was done."""
-    done = files.ended("done")
-    before, after = (files.numbers(f"luma_{when}")[done] for when in ("before", "after"))
-    seen = np.isfinite(before) & np.isfinite(after)
-    if not seen.any():
+    before, after = files.lumas
+    if not len(before):
         return None
-    before, after = before[seen], after[seen]
     with dark():
         figure, [axes] = _figure()
         for values, colour, label in ((before, BEFORE, "before"), (after, AFTER, "after")):
@@ -81,9 +78,8 @@ def brightness(files: Rows) -> Plot | None:
         axes.set_ylabel("files")
         axes.legend()
         middle = f"median {np.median(before):.2f} before, {np.median(after):.2f} after"
-        return Plot(
-            url=_svg(figure), words=f"Histogram of mean luma of {len(before):,} files: {middle}", caption=middle
-        )
+        words = f"Histogram of mean luma of {len(before):,} files: {middle}"
+        return Plot(url=_svg(figure), words=words, caption=middle)
 
 
 def throughput(rows: Rows) -> Plot | None:
@@ -100,14 +96,11 @@ def _rates(start: float, ends: Floats, megapixels: Floats) -> Plot:
     """`start` and `ends`: seconds since 1970."""
     length = float(ends.max() - start)
     bins = int(min(TIME_BINS, max(4, len(ends) // 4)))
-    unit, name = next(
-        (unit, name) for unit, name in ((3600, "hours"), (60, "minutes"), (1, "s")) if length > 3 * unit or unit == 1
-    )
+    unit, name = (3600, "hours") if length > 3 * 3600 else (60, "minutes") if length > 3 * 60 else (1, "s")
+    rates = {"photos/s": np.ones(len(ends)), "megapixels/s": megapixels}
     with dark():
         figure, panels = _figure(panels=2)
-        for axes, weights, label in zip(
-            panels, (np.ones(len(ends)), megapixels), ("photos/s", "megapixels/s"), strict=True
-        ):
+        for axes, (label, weights) in zip(panels, rates.items(), strict=True):
             sums, edges = np.histogram(ends - start, bins, (0, length), weights=weights)
             axes.stairs(sums / (length / bins), edges / unit, fill=True, color=AFTER, alpha=0.75)
             axes.set_ylabel(label)

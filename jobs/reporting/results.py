@@ -68,6 +68,13 @@ class Rows:
         return self.numbers("width_px") * self.numbers("height_px") * self.numbers("frames")
 
     @property
+    def lumas(self) -> tuple[Floats, Floats]:
+        """Before and after, of those that are done and have both."""
+        before, after = self.numbers("luma_before"), self.numbers("luma_after")
+        seen = self.ended("done") & np.isfinite(before) & np.isfinite(after)
+        return before[seen], after[seen]
+
+    @property
     def starts(self) -> Floats:
         """Seconds since 1970, UTC."""
         return np.asarray(self.table["started_at"].cast(pa.int64()).to_numpy() / 1e6, np.float64)

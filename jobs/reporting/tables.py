@@ -95,19 +95,27 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def lasting(seconds: float) -> str:
+    """`12 s`, `5 min`, `1.3 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
 def totals(files: Rows) -> list[tuple[str, str]]:
     """Large numbers for the top of the page, each with what it counts."""
     done = files.ended("done")
     counts = [(ending, f"{int(files.ended(ending).sum()):,}") for ending in ("done", "skipped", "failed")]
     found = [("files", f"{len(files):,}"), *counts]
     if done.any():
-        before, after = (np.nanmean(files.numbers(f"luma_{when}")[done]) for when in ("before", "after"))
         found += [
             ("megapixels", f"{np.nansum(files.pixels[done]) / 1e6:,.0f}"),
             ("MB read", f"{np.nansum(files.numbers('bytes_in')[done]) / 1e6:,.0f}"),
             ("MB written", f"{np.nansum(files.numbers('bytes_out')[done]) / 1e6:,.0f}"),
-            ("mean luma before, after", f"{before:.2f}, {after:.2f}"),
         ]
+    before, after = files.lumas
+    if len(before):
+        found.append(("mean luma", f"{before.mean():.2f} → {after.mean():.2f}"))
     return found
 
 
@@ -202,7 +210,7 @@ def flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
         if isinstance(value, Mapping):
             yield from flat(value, f"{above}{name}.")
         else:
-            yield f"{above}{name}", value if isinstance(value, str) else json.dumps(value)
+            yield f"{above}{name}", "-" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def shortened(text: str) -> str:

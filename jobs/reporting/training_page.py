@@ -103,10 +103,10 @@ def _notes(storage: Storage, root: str) -> dict[str, Any]:
 
 def _totals(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
     first, last = history[0], history[-1]
-    found = [("epochs", f"{len(history):,}"), ("hours", f"{sum(row['seconds'] for row in history) / 3600:,.1f}")]
+    found = [("epochs", f"{len(history):,}"), ("time", tables.lasting(sum(row["seconds"] for row in history)))]
     for part in ("training", "validation"):
         if (name := f"{part}_total") in last:
-            found.append((f"{part} loss, first, last", f"{first[name]:.3f}, {last[name]:.3f}"))
+            found.append((f"{part} loss", f"{first[name]:.3f} → {last[name]:.3f}"))
     return found
 
 
