@@ -93,7 +93,7 @@ def choices(files: Rows) -> list[tuple[str, str, Places]]:
             found.append((title, meaning, places))
 
     choose("Darkest", "the lowest mean luma before", np.argsort(before, kind="stable"))
-    least = np.argsort(np.where(dark, lift, np.inf), kind="stable")
+    least = np.argsort(lift, kind="stable")
     meaning = "of the darker half of all files, those whose mean luma was multiplied by the least"
     choose("Least lifted", meaning, least[dark[least]])
     choose("At random", "the same ones each time", np.random.default_rng(SEED).permutation(len(files)))

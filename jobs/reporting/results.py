@@ -14,6 +14,7 @@ from pipeline.manifest import FOLDER, Manifest
 from pipeline.places import shown
 from pipeline.records import printable
 from pipeline.storage import Storage
+from pipeline.storage_errors import without_secrets
 from pipeline.video import is_video
 
 STAGES = ("read", "decode", "enhance", "encode", "write")
@@ -96,7 +97,7 @@ class Rows:
 
     def texts(self, column: str, places: Iterable[int]) -> list[str]:
         """The same, as they may be shown."""
-        return [printable(shown(text)) for text in self.raw(column, places)]
+        return [printable(without_secrets(text)) for text in self.raw(column, places)]
 
     def names(self, places: Iterable[int]) -> list[str]:
         """Sources of a few rows, without the folder that all have in common."""
@@ -112,7 +113,7 @@ class Rows:
     def folder(self) -> str:
         """What all sources have in common, up to and with a slash."""
         ends = pc.min_max(self.table["source"]).as_py()  # if these two begin alike, so do those between them
-        first, last = (printable(shown(ends[end])) for end in ("min", "max"))
+        first, last = (printable(without_secrets(ends[end])) for end in ("min", "max"))
         pairs = enumerate(zip(first, last, strict=False))
         alike = next((at for at, (one, other) in pairs if one != other), min(len(first), len(last)))
         return first[: first.rfind("/", 0, alike) + 1]

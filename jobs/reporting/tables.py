@@ -1,6 +1,7 @@
 """The sums of a manifest, in rows for a page. Whatever there may be many of is counted, and a few are named."""
 
 import json
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Group:
     code: str
     count: int
     files: Sequence[tuple[str, str]]
-    """Name and message of the first of them."""
+    """Name and message of the first of them; the message without the name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +130,8 @@ def groups(files: Rows) -> list[Group]:
             continue
         places = np.flatnonzero(numbers == number)
         first = places[:SHOWN_FILES]
-        messages = [shortened(text) for text in files.texts("message", first)]
-        named = list(zip(files.names(first), messages, strict=True))
+        told = zip(files.names(first), files.texts("message", first), strict=True)
+        named = [(name, shortened(text.removeprefix(f"{posixpath.basename(name)}: "))) for name, text in told]
         found.append(Group(outcome=outcome, code=code, count=len(places), files=named))
     return sorted(found, key=lambda group: (group.outcome != "failed", -group.count, group.code))
 
@@ -187,12 +188,12 @@ def _run(rows: Rows) -> Run:
 def settings(storage: Storage, root: str) -> list[Settings]:
     """Of the newest run of each kind of job, newest first. Raises StorageError."""
     try:
-        listed = storage.list_files(join(root, FOLDER, "runs", "*.json"))
+        listed = storage.list_files(join(root, FOLDER, "runs"))
     except NotFound:
         return []
     found: dict[tuple[str, ...], Settings] = {}
     for file in listed[: -LOOKED_AT - 1 : -1]:
-        with suppress(ValueError, KeyError, AttributeError):  # no record of ours
+        with suppress(ValueError, KeyError, AttributeError, TypeError):  # no record of ours
             record = json.loads(storage.read(file.url))
             started = datetime.strptime(record.pop("run").partition("-")[0], RUN_STARTED).replace(tzinfo=UTC)
             found.setdefault(tuple(record), Settings(started=started, values=readable(record)))

@@ -124,7 +124,7 @@ def _losses(history: Sequence[dict[str, float]]) -> Plot:
 def _sheets(storage: Storage, root: str) -> list[Sheet]:
     """The last one and a few before it, evenly spread, newest first."""
     try:
-        listed = storage.list_files(join(root, "sheets", "epoch-*.png"))
+        listed = storage.list_files(join(root, "sheets"))
     except NotFound:
         return []
     found = {int(match[1]): file.url for file in listed if (match := SHEET_NAME.fullmatch(file.relative))}
