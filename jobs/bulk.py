@@ -1,38 +1,35 @@
 """What the jobs over many files share: flags, the way from a listing to outcomes, and what is told of them."""
 
 import logging
-import posixpath
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from tyro.conf import arg
 
 from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_cluster
 from jobs.flags import check_estimate_size, check_ranges, loaded
-from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, settled
+from jobs.report import report_at_end
+from jobs.tally import Tally
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, fingerprint, settled
 from pipeline.credentials import parse_options
 from pipeline.destination import Destination
-from pipeline.errors import Expired, ManifestError, NoRoom, Stopped, StorageError, Unreachable, UsageError
+from pipeline.errors import ManifestError, StorageError, UsageError
 from pipeline.kinds import Kind
 from pipeline.manifest import FOLDER, Manifest
 from pipeline.places import join, shown
 from pipeline.plan import Plan, Selection, check_found, make_plan
-from pipeline.records import Ending, Outcome, printable
+from pipeline.records import Outcome
 from pipeline.storage import Storage
 from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
-
-SHOWN = 10  # of the failed, and of the skipped
-HOPELESS = 20  # files in a row that find no answer, each tried for half a minute, or no room
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -80,6 +77,8 @@ class BulkConfig:
     """List what would be done, with an estimate of the time, and write nothing."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
     """How much is worked at once: CPU cores, or GPUs. By default all that the cluster has."""
+    no_report: bool = False
+    """Do not draw `_nightlift/report.html` at the end."""
     time_limit: float = TIME_LIMIT_S
     """Seconds after which a photo is given up, or a video of which no further frame was finished. Where all of a file
     is read, a second more for each megabyte."""
@@ -119,8 +118,9 @@ class BulkJob(ABC):
         self.config, self.settings, self.checkpoint = config, settings, checkpoint
         self.storage = Storage.from_environment([config.src, config.dst], parse_options(config.storage_options))
         self.destination = Destination.of(self.storage, config.src, config.dst, self.kind, wanted)
+        weights = {"weights": str(config.weights or config.variant), "weights_fingerprint": fingerprint(checkpoint)}
         self.manifest = Manifest(
-            self.storage, self.destination.root, settings.fingerprint(checkpoint), asdict(settings)
+            self.storage, self.destination.root, settings.fingerprint(checkpoint), {**weights, **asdict(settings)}
         )
 
     def settings_on(self, device: str) -> Any:
@@ -144,7 +144,7 @@ class BulkJob(ABC):
             history = history.without_done()
         return make_plan(self.storage, self.config.src, self.destination, self.config.selection, history)
 
-    def carry_out(self, plan: Plan, tally: "Tally") -> None:
+    def carry_out(self, plan: Plan, tally: Tally) -> None:
         """Everything that is planned; each file gets its row in the manifest, and is counted.
 
         Raises Stopped where all further files would fail: those keep no row, and are work for the next run.
@@ -206,6 +206,9 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
             if plan.ours:
                 print(tally.summary(job.kind.noun, plan))
         print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
+    if not config.no_report:
+        anything_new = any(tally.count for tally in tallies)
+        report_at_end(storage, root, anything_new=anything_new, run_s=sum(tally.seconds for tally in tallies))
     return 1 if any(tally.count["failed"] for tally in tallies) else 0
 
 
@@ -241,57 +244,3 @@ def _tell_once(jobs: Sequence[BulkJob], plans: Sequence[Plan]) -> None:
     for job, plan in zip(jobs, plans, strict=True):
         plan.refused = [row for row in plan.refused if falls_to(row.source) is job]
         plan.skipped = [source for source in plan.skipped if falls_to(source) is job]
-
-
-class Tally:
-    """Counts outcomes on their way into the manifest, and remembers what to tell at the end."""
-
-    def __init__(self) -> None:
-        self.count: Counter[str] = Counter()
-        self.seconds = 0.0
-        self._hopeless = 0  # files in a row
-        self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "noted": []}
-
-    def check_storage(self, outcome: Outcome) -> None:
-        """Raises Stopped where the outcome tells that storage is closed to the whole job."""
-        if outcome.code == Expired.code:
-            raise Stopped(f"stopped: {outcome.message}; it goes on from here")
-        self._hopeless = self._hopeless + 1 if outcome.code in {Unreachable.code, NoRoom.code} else 0
-        if self._hopeless >= HOPELESS:
-            raise Stopped(
-                f"stopped after {HOPELESS} files in a row that storage did not take or give, the last of them "
-                f"{outcome.message}; the same command goes on from here"
-            )
-
-    def add(self, manifest: Manifest, outcomes: Iterable[Outcome]) -> None:
-        manifest.append(map(self._counted, outcomes))
-
-    def _counted(self, outcome: Outcome) -> Outcome:
-        self.count[outcome.outcome] += 1
-        if outcome.outcome == "done" and outcome.notes:
-            self._tell("noted", f"  noted, {outcome.source}: {'; '.join(outcome.notes)}")
-        elif outcome.outcome != "done":
-            what = outcome.message.removeprefix(f"{posixpath.basename(outcome.source)}: ")
-            where = "" if outcome.source in what else f"{outcome.source}: "
-            self._tell(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {where}{what}")
-        return outcome
-
-    def _tell(self, ending: str, line: str) -> None:
-        """The first few of each ending are told at the end; the others are counted."""
-        self.count["noted"] += ending == "noted"
-        if len(self._told[ending]) < SHOWN:
-            self._told[ending].append(printable(line))
-
-    def summary(self, noun: str, plan: Plan) -> str:
-        """What became of the files of a plan."""
-        left = len(plan.records) + len(plan.refused) - sum(self.count[ending] for ending in get_args(Ending))
-        lines = [
-            f"{noun}s: {self.count['done']} done, {self.count['skipped']} skipped, {self.count['failed']} failed, "
-            f"in {self.seconds:.0f} s; {f'{left} left; ' if left else ''}"
-            f"before: {plan.done} done, {len(plan.skipped)} skipped"
-        ]
-        for outcome, told in self._told.items():
-            lines += told
-            if self.count[outcome] > len(told):
-                lines.append(f"  ... and {self.count[outcome] - len(told)} more {outcome}: see the manifest")
-        return "\n".join(lines)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from jobs import benchmark, enhance, evaluate, export, images, preview, train, videos
+from jobs import benchmark, enhance, evaluate, export, images, preview, report, train, videos
 from jobs.stopping import Terminated, heed_sigterm
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
@@ -21,6 +21,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "preview": (preview.PreviewConfig, preview.run),
     "train": (train.TrainConfig, train.run),
     "evaluate": (evaluate.EvaluateConfig, evaluate.run),
+    "report": (report.ReportConfig, report.run),
     "export": (export.ExportConfig, export.run),
     "benchmark": (benchmark.BenchmarkConfig, benchmark.run),
 }

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.errors import ManifestError, NotFound, StorageError
 from pipeline.history import BATCH_ROWS, COLUMNS, History, hashes
@@ -68,10 +69,19 @@ class Manifest:
         self._closed = threading.Event()
         self._flusher: threading.Thread | None = None
 
-    def read(self) -> pa.Table:
-        """Every row of every run, oldest first. Raises ManifestError where a part is not readable."""
-        table = pa.concat_tables([OUTCOME_SCHEMA.empty_table(), *self._tables()], promote_options="default")
-        return _distinct(table).sort_by([("run", "ascending"), ("started_at", "ascending")])
+    def read(self, columns: Sequence[str] = OUTCOME_SCHEMA.names) -> pa.Table:
+        """Every row of every run, oldest first: these columns, which hold those of `KEY`.
+
+        Raises ManifestError where a part is not readable.
+        """
+        schema = pa.schema([OUTCOME_SCHEMA.field(name) for name in columns])
+        table = pa.concat_tables([schema.empty_table(), *self._tables(list(columns))], promote_options="default")
+        places = _distinct(table)
+        by = [("run", "ascending"), ("started_at", "ascending")]
+        places = places[pc.sort_indices(table.select(KEY).take(places), sort_keys=by).to_numpy()]
+        left = dict(zip(table.column_names, table.columns, strict=True))
+        del table  # there may be millions of rows: they are copied column by column
+        return pa.table({name: left.pop(name).take(places) for name in columns})
 
     def history(self) -> History:
         """What is done under this fingerprint, and what any run has written. Raises ManifestError."""
@@ -177,7 +187,8 @@ class Manifest:
                 with suppress(NotFound):  # not yet there for all to see, or merged by another run
                     tables[part] = self._read_part(part)
             if tables:
-                self._write(_distinct(pa.concat_tables(tables.values(), promote_options="default")), level)
+                table = pa.concat_tables(tables.values(), promote_options="default")
+                self._write(table.take(_distinct(table)), level)
             self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
             self._storage.remove(tables)
         except StorageError as error:
@@ -257,9 +268,9 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _distinct(table: pa.Table) -> pa.Table:
-    """Each row once: a run that was killed while it merged parts leaves rows twice."""
+def _distinct(table: pa.Table) -> NDArray[np.int64]:
+    """Places of all rows, each once: a run that was killed while it merged parts leaves rows twice."""
     batches = table.select(KEY).to_batches(BATCH_ROWS)  # few rows at a time are Python's own
     keys = (key for batch in batches for key in zip(*(column.to_pylist() for column in batch.columns), strict=True))
     _, first = np.unique(hashes(keys), return_index=True)
-    return table.take(np.sort(first))
+    return np.sort(first)

@@ -25,6 +25,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.patience.PATIENCE_S", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs in this process draw no report, which takes two seconds each, but where that is looked at."""
+    if request.module.__name__ != "tests.test_report":
+        monkeypatch.setattr("jobs.bulk.report_at_end", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real media and golden outputs of developers' machines; tests that need them are skipped elsewhere."""

@@ -115,8 +115,8 @@ def test_a_manifest_that_does_not_fit_is_told_and_its_files_are_done_again(
         assert main(["images", str(photos), str(out)]) == 1
     told = capsys.readouterr().err.splitlines()
     assert len([line for line in told if "cannot be written for now" in line]) <= 1
-    assert "rows of the manifest could not be written" in told[-1]
-    assert "free some space and run again" in told[-1]
+    assert any("rows of the manifest could not be written" in line for line in told)
+    assert "free some space and run again" in told[-1]  # the same, or that too many photos found no room
     assert [path for path in files_below(out) if path.name.startswith(".")] == []
     (disk.folder / FILLER).unlink()
     disk.resize(20)

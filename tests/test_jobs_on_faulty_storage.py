@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.bulk import HOPELESS, Tally
 from jobs.cli import main
+from jobs.tally import HOPELESS, Tally
 from model import DEFAULT_WEIGHTS, load
 from pipeline.errors import Changed, ManifestError, NotFound, Stopped
 from pipeline.manifest import Manifest

@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import Damaged, EmptyFile, NotMedia, Unsupported
 from pipeline.video import is_video, sample
+from pipeline.video.sampling import frame_after, spread
 
 Samples = npt.NDArray[Any]
 
@@ -253,3 +254,30 @@ def test_a_missing_duration(container: str, codec: str) -> None:
     found = numbers(sampled(coded, 4))
     assert len(found) == 4
     assert max(np.diff(found)) <= FRAMES / 2
+
+
+@pytest.mark.parametrize("gop", [250, 10])
+@pytest.mark.parametrize(("container", "codec"), CODED)
+def test_a_spread_begins_with_the_first_frame_and_tells_its_times(container: str, codec: str, gop: int) -> None:
+    coded = video(ramp(), container, codec, gop=gop)
+    stills = list(spread(BytesIO(coded), 8))
+    found = numbers([still.pixels for still in stills])
+    assert found[0] == 0
+    assert stills[0].at_s < 3 / RATE  # a header may count from the first packet
+    assert len(set(found)) == 8
+    steps = np.diff([still.at_s for still in stills])
+    slack = 1 / RATE if container == "avi" else 0  # which holds no times of frames that are coded out of order
+    assert steps == pytest.approx(np.diff(found) / RATE, abs=slack + 0.002)
+    assert max(np.diff(found)) <= 2 * FRAMES / 8
+
+
+@pytest.mark.parametrize("gop", [250, 10])
+def test_one_moment_is_found_again_in_another_coding(gop: int) -> None:
+    source = video(ramp(), gop=gop)
+    for container, codec in CODED:
+        if container in ("mp4", "matroska"):
+            other = video(ramp(), container, codec, gop=7)
+            for still in spread(BytesIO(source), 5):
+                assert numbers([frame_after(BytesIO(other), still.at_s)]) == numbers([still.pixels])
+    with pytest.raises(Damaged, match="after"):
+        frame_after(BytesIO(source), FRAMES / RATE + 1)
