@@ -189,7 +189,7 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
         return 0
     for job, plan in zip(jobs, plans, strict=True):
         if plan.records or plan.refused:
-            job.manifest.begin([record.destination for record in plan.records] if plan.among_others else [])
+            job.manifest.begin()
     if storage.ignores_case(join(root, FOLDER)) and not ignores_case:  # now that a folder is there, it can be told
         plans = planned(jobs)
     tallies = [Tally() for _ in jobs]

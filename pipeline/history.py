@@ -27,7 +27,7 @@ class History:
     done: NDArray[np.int64] = field(default_factory=_none)
     """(source, version, destination, or "" where none was written) of all that one fingerprint has done."""
     written: NDArray[np.int64] = field(default_factory=_none)
-    """(destination,) of every run, and of what killed runs may have written."""
+    """(destination,) of every run."""
     known: NDArray[np.int64] = field(default_factory=_none)
     """(source, version), under whatever fingerprint."""
 
@@ -63,10 +63,6 @@ class History:
     def was_written(self, destination: str) -> bool:
         """Whether any run has written this file."""
         return _holds(self.written, (destination,))
-
-    def with_written(self, destinations: Iterable[str]) -> "History":
-        """The same, with more files that some run has written."""
-        return replace(self, written=np.union1d(self.written, hashes((name,) for name in destinations)))
 
     def without_done(self) -> "History":
         """The same, as if nothing had been done."""

@@ -58,11 +58,11 @@ class Manifest:
         self._storage = storage
         self._settings = {"run": self.run, "fingerprint": fingerprint, **settings}
         self._root = root
-        self._claims = join(root, FOLDER, "claims")
         self._pending: list[dict[str, Any]] = []
         self._levels: list[list[str]] = [[]]
         self._written = 0
         self._flush_cost_s = 0.0
+        self._failing = False  # to write rows
         self._merging = True  # until that fails
         self._lock = threading.Lock()  # of what is pending
         self._writing = threading.Lock()
@@ -85,8 +85,7 @@ class Manifest:
 
     def history(self) -> History:
         """What is done under this fingerprint, and what any run has written. Raises ManifestError."""
-        claimed = [name for names in self._claimed().values() for name in names]  # first: a run may be ending
-        return History.of(self._tables(COLUMNS), self.fingerprint).with_written(claimed)
+        return History.of(self._tables(COLUMNS), self.fingerprint)
 
     def outputs(self) -> set[str]:
         """Every destination that any run has written. Raises ManifestError."""
@@ -96,16 +95,10 @@ class Manifest:
             for destination in table.filter(pc.field("bytes_out") > 0)["destination"].to_pylist()
         }
 
-    def begin(self, claimed: Sequence[str] = ()) -> None:
-        """Record the run. Raises StorageError where the destination cannot be written: before any work is done.
-
-        `claimed`: outputs that are not there, or ours. Should this run be killed between an output and its row, the
-        next one knows whose it is.
-        """
+    def begin(self) -> None:
+        """Record the run. Raises StorageError where the destination cannot be written: before any work is done."""
         record = json.dumps(self._settings, default=str, indent=1)
         self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
-        if claimed:
-            self._storage.write(join(self._claims, f"{self.run}.parquet"), _parquet(pa.table({"destination": claimed})))
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
         """Add rows. A thread writes them within `FLUSH_S`, until `close`; while too many wait, so does this."""
@@ -117,7 +110,7 @@ class Manifest:
             if self._flusher is None:
                 self._flusher = threading.Thread(target=self._keep_flushing, name="manifest", daemon=True)
                 self._flusher.start()
-            if len(self._pending) >= MOST_PENDING:
+            if len(self._pending) >= MOST_PENDING and not self._failing:
                 with suppress(StorageError):  # of which the thread tells, and which may pass
                     self._flush()
 
@@ -133,19 +126,17 @@ class Manifest:
             raise ManifestError(f"{rows}; run again to do those files once more") from error
         with suppress(StorageError):  # every row is there, in more parts than need be
             self._compact()
-            self._settle_claims()
 
     def _keep_flushing(self) -> None:
-        told = False
         while not self._closed.wait(max(FLUSH_S, self._flush_cost_s / FLUSH_SHARE)):
             start = time.monotonic()
             try:
                 self._flush()
-                told = False
+                self._failing = False
             except Exception as error:  # whatever it is, the rows wait for better times
-                if not told:
+                if not self._failing:
                     log.warning("the manifest cannot be written for now, its rows wait: %s", error)
-                told = True
+                self._failing = True
             self._flush_cost_s = time.monotonic() - start
 
     def _flush(self) -> None:
@@ -197,7 +188,7 @@ class Manifest:
 
     def _compact(self) -> None:
         """Merge this run's parts into one, and with them what other runs left once it is many; no more than fits."""
-        small = [part for part in self._parts(self.url) if part.size_bytes < WHOLE_PART_BYTES]
+        small = [part for part in self._parts() if part.size_bytes < WHOLE_PART_BYTES]
         ours = [part for part in small if posixpath.basename(part.url).startswith(self.run)]
         chosen = sorted(small if len(small) > MERGE_PARTS else ours, key=lambda part: part.size_bytes)
         total_bytes = itertools.accumulate(part.size_bytes for part in chosen)
@@ -205,32 +196,9 @@ class Manifest:
         if len(fitting) > 1:
             self._try_to_merge(fitting, len(self._levels))
 
-    def _claimed(self) -> dict[str, list[str]]:
-        """Outputs, by the URL of the part that claims them."""
-        claimed = {}
-        for part in self._parts(self._claims):
-            with suppress(NotFound):
-                claimed[part.url] = self._read_part(part.url)["destination"].to_pylist()
-        return claimed
-
-    def _settle_claims(self) -> None:
-        """Remove those whose outputs all have a row since."""
-        claimed = self._claimed()
-        if not claimed:
-            return
-        newest: dict[str, str] = {}
-        for table in self._tables(["destination", "run"]):
-            for destination, run in zip(*(column.to_pylist() for column in table.columns), strict=True):
-                newest[destination] = max(run, newest.get(destination, ""))
-        for url, names in claimed.items():
-            run = posixpath.basename(url).removesuffix(".parquet")
-            if all(newest.get(name, "") >= run for name in names):
-                self._storage.remove([url])
-        self._storage.remove_empty(self._claims)
-
-    def _parts(self, folder: str) -> list[Listed]:
+    def _parts(self) -> list[Listed]:
         try:
-            return [part for part in self._storage.walk(folder) if part.url.endswith(".parquet")]
+            return [part for part in self._storage.walk(self.url) if part.url.endswith(".parquet")]
         except NotFound:
             return []
 
@@ -240,7 +208,7 @@ class Manifest:
         for attempt in range(READ_ATTEMPTS):
             time.sleep(READ_PAUSE_S * attempt)
             missing = ""
-            for part in self._parts(self.url):
+            for part in self._parts():
                 if part.url in known:
                     continue
                 try:

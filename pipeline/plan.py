@@ -85,8 +85,6 @@ class Plan:
     """How many files of each extension were listed and let through."""
     ours: int = 0
     """How many of them are of the wanted kind, or cannot be told."""
-    among_others: bool = False
-    """Whether outputs go where files lie that nightlift did not write, as above the source."""
 
     @property
     def bytes_in(self) -> int:
@@ -127,8 +125,7 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
                 Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
             )
     _protect_sources(plan, listed)
-    plan.among_others = _is_among_others(storage, source, destination)
-    if plan.among_others:
+    if _is_among_others(storage, source, destination):
         _protect_others(storage, destination, plan, history)
     return plan
 
@@ -187,12 +184,13 @@ def _protect_others(storage: Storage, destination: Destination, plan: Plan, hist
         foreign = {hash(file.url) for file in there if not history.was_written(file.url)}
     except NotFound:
         return
-    for record in plan.records:
-        if hash(record.destination) in foreign:
-            raise UsageError(
-                f"{record.destination}: is there already, and nightlift has no record of writing it; "
-                "move it away or choose another destination"
-            )
+    taken = [record.destination for record in plan.records if hash(record.destination) in foreign]
+    if taken:
+        others = f", and {len(taken) - 1} more," if len(taken) > 1 else ""
+        raise UsageError(
+            f"{taken[0]}{others} is there already, and nightlift has no record of writing it; move it away or choose "
+            "another destination (a run that was killed may have left outputs of its last moments)"
+        )
 
 
 def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:

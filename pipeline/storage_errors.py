@@ -19,8 +19,9 @@ SAID: dict[type[StorageError], str] = {
     StorageError: "{reason}",
 }
 SET_CREDENTIALS = "{reason}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options"
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 REMEDIES_BY_NUMBER = {
+    errno.EFBIG: "; the disk takes no file of this size: choose another destination",
     errno.EROFS: "; choose another destination",
     errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",
 }
@@ -56,6 +57,7 @@ PASSING = {
     "SlowDown",
     "XAmzContentSHA256Mismatch",
 }
+FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}  # of Ceph, of MinIO
 BUSY = {408, 429, 500, 502, 503, 504}
 OF_CLIENTS = {"BotoCoreError", "ClientError", "ParamValidationError", "HttpError", "AzureError", "ClientResponseError"}
 LONGEST = 500  # characters of a client's message: some of them hold a whole answer
@@ -100,6 +102,8 @@ def no_room(place: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise StorageError(f"{place}: {os.strerror(error.errno)}{REMEDIES_BY_NUMBER[error.errno]}") from error
         if error.errno not in NO_ROOM:
             raise
         raise NoRoom(f"{place}: {SAID[NoRoom].format(reason=os.strerror(error.errno))}, or {remedy}") from error
@@ -111,9 +115,9 @@ def _kind(error: Exception) -> type[StorageError] | None:
     kinds: tuple[tuple[type[StorageError], object], ...] = (
         (Changed, names & OUTDATED or code == "PreconditionFailed"),
         (Expired, names & EXPIRED or code in EXPIRED),
+        (NoRoom, (isinstance(error, OSError) and error.errno in NO_ROOM) or code in FULL),
         (Unreachable, (names | _names(error.__cause__)) & NO_ANSWER or code in PASSING or status in BUSY),
         (NotFound, isinstance(error, FileNotFoundError)),
-        (NoRoom, isinstance(error, OSError) and error.errno in NO_ROOM),
         (AccessDenied, isinstance(error, PermissionError) or names & NO_CREDENTIALS or status in {401, 403}),
         (AccessDenied, code == "400"),  # S3 asked for the head alone tells no reason: expired credentials, as a rule
         (StorageError, isinstance(error, OSError) or names & OF_CLIENTS),

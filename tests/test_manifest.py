@@ -98,22 +98,6 @@ def test_history_knows_every_file_that_any_run_wrote(tmp_path: Path) -> None:
     assert manifest.outputs() == {"/out/a.jpg"}
 
 
-def test_what_a_killed_run_may_have_written_is_known_until_it_ends(tmp_path: Path) -> None:
-    killed, ended = _manifest(tmp_path), _manifest(tmp_path)
-    killed.begin(["/out/a.jpg", "/out/b.jpg"])
-    ended.begin(["/out/c.jpg"])
-    ended.append([_done("/c.jpg")])
-    assert _manifest(tmp_path).history().was_written("/out/c.jpg")
-    ended.close()
-    history = _manifest(tmp_path).history()
-    assert [history.was_written(f"/out/{name}.jpg") for name in "abcd"] == [True, True, True, False]
-    assert [path.stem for path in (tmp_path / "_nightlift" / "claims").iterdir()] == [killed.run]
-    later = _manifest(tmp_path)
-    later.append([_done("/a.jpg"), _done("/b.jpg")])
-    later.close()
-    assert not (tmp_path / "_nightlift" / "claims").exists()
-
-
 def test_rows_that_come_faster_than_they_are_written_wait_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """Workers and drivers killed at random moments, many times over: what comes out is as if nothing had happened."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -69,27 +68,6 @@ def test_workers_that_die_cost_no_photo(
     if failed:  # a photo that was hit again and again; the next run does it
         assert main(job) == 0
     _is_as_if_nothing_had_happened(tmp_path, undisturbed)
-
-
-@pytest.mark.slow
-def test_a_killed_run_leaves_outputs_that_the_next_one_knows_among_other_files(photos: Path) -> None:
-    """They lie above their sources, where a file that nobody has a record of is never replaced."""
-    with tempfile.TemporaryDirectory(prefix="n") as folder:  # Ray's sockets allow no long path
-        out, temporary = Path(folder) / "out", Path(folder) / "t"
-        temporary.mkdir()
-        shutil.copytree(photos, out / "in")
-        job = ["images", str(out / "in"), str(out), "--workers", "2"]
-
-        def outputs() -> list[Path]:
-            return [path for path in whole(out) if "in" not in path.relative_to(out).parts]
-
-        command = [sys.executable, "-m", "jobs.images", *job[1:]]
-        killed_once(command, temporary / "log", lambda: len(outputs()) >= 5, TMPDIR=str(temporary))
-        next(iter(outputs())).with_name("mine.jpg").write_bytes(b"-")
-        assert main(job) == 0
-        assert {row["outcome"] for row in rows_of(out)} == {"done"}
-        assert len(outputs()) == 151
-        assert not (out / "_nightlift" / "claims").exists()
 
 
 @pytest.mark.slow

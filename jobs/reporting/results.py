@@ -101,7 +101,8 @@ class Rows:
 
     def names(self, places: Iterable[int]) -> list[str]:
         """Sources of a few rows, without the folder that all have in common."""
-        return [name.removeprefix(self.folder) for name in self.texts("source", places)]
+        folder = self.folder
+        return [name.removeprefix(folder) for name in self.texts("source", places)]
 
     @property
     def protocols(self) -> list[str]:
