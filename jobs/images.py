@@ -16,7 +16,7 @@ from model import Checkpoint
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
 from pipeline.kinds import PHOTOS
-from pipeline.photos import PhotoSettings, PhotoSteps
+from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps
 from pipeline.plan import Plan
 from pipeline.records import Outcome
 
@@ -42,7 +42,7 @@ class ImagesConfig(BulkConfig):
     """What to do with photos that need nothing: enhance them all the same, copy them unchanged, or leave them out."""
     bright_luma: float = 0.45
     """Mean luma, 0 to 1, from which a photo counts as bright for --skip-bright."""
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
     """Refuse photos with more pixels than this (all frames of an animation together)."""
     topology: Literal["auto", "fused", "split"] = "auto"
     """Of photos. fused: each worker does all steps; split: decode, enhance and encode apart. auto: split on GPUs."""

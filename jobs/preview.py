@@ -60,7 +60,7 @@ class PreviewConfig:
     port: int = 0
     """Of the page's address; 0: a free one. For a machine far away: ssh -L PORT:localhost:PORT."""
     browser: bool = True
-    """Only tell the address, and open no browser."""
+    """Whether the page is opened in a browser, where there is a screen; its address is told in any case."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
     """fsspec options for a bucket."""
 
@@ -100,7 +100,10 @@ def _has_screen() -> bool:
 
 
 def exhibit_of(config: PreviewConfig) -> Exhibit:
-    """The first of the photos and videos there, by path. Raises UsageError where there are none, and StorageErrors."""
+    """The photos and videos there, by path; of very many, those that are found first.
+
+    Raises UsageError where there are none, and StorageErrors.
+    """
     storage = Storage.from_environment([config.src], parse_options(config.storage_options))
     files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
     if not files:
@@ -130,7 +133,16 @@ def _told(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:
         "iterations": config.iterations,
         "strength": config.strength,
         "estimate": str(config.estimate_size),
+        "flags": _flags(config),
     }
+
+
+def _flags(config: PreviewConfig) -> list[str]:
+    """Those that a job needs to do the same files. Options of a bucket may hold secrets: their place alone is kept."""
+    patterns = [("--include", pattern) for pattern in config.include]
+    patterns += [("--exclude", pattern) for pattern in config.exclude]
+    options = [] if parse_options(config.storage_options) == {} else ["--storage-options", "..."]
+    return [word for pair in patterns for word in pair] + options
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""The server behind the preview page: pictures and curve maps of the files it was given, over loopback, to one page.
+"""The server behind the preview page: pictures and curve maps of the files it was given, over loopback, to one machine.
 
-Addresses are files by their number in the list, never paths; all of them lie below a random word that only the page
-knows, so that neither other users of the machine nor other pages in the browser can ask for anything.
+Addresses are files by their number in the list, never paths; all of them lie below a random word, so that neither other
+users of the machine nor other pages in the browser can ask for anything. (While a browser is opened, its command line
+shows the word.)
+
+A page numbers what it wants: a request that is older than another one of the same page is not worked at any more.
 """
 
 import json
@@ -11,13 +14,14 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from jobs.flags import LEAST_ESTIMATE_PX
 from model import Checkpoint
@@ -75,7 +79,7 @@ class PreviewServer(ThreadingHTTPServer):
         self.exhibit = exhibit
         self.word = secrets.token_urlsafe(16)
         self.working = threading.Lock()  # one file at a time is decoded, one network at a time estimates
-        self.turn = 0  # of the page's requests for frames: the last one counts
+        self.turns: dict[str, int] = {}  # the newest of each page
         self.photo = lru_cache(KEPT)(partial(PhotoPreview.of, exhibit.storage))
         self.video = lru_cache(KEPT)(partial(VideoPreview.of, exhibit.storage))
         self.estimator = lru_cache(KEPT)(self._estimator)
@@ -86,10 +90,8 @@ class PreviewServer(ThreadingHTTPServer):
 
     def _estimator(self, network: str, estimate: str) -> Estimator:
         checkpoint = self.exhibit.networks[network]
-        if estimate == "auto":
-            return Estimator(checkpoint, checkpoint.estimate_size)
-        if int(estimate) < LEAST_ESTIMATE_PX:
-            raise ValueError(estimate)
+        if estimate in ("auto", "full"):
+            return Estimator(checkpoint, checkpoint.estimate_size if estimate == "auto" else None)
         return Estimator(checkpoint, int(estimate))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -98,28 +100,35 @@ class PreviewServer(ThreadingHTTPServer):
             log.exception("the preview could not answer")
 
 
+class _Refused(Exception):
+    """A request that no page of ours makes."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        self.status = status
+
+
+class _Outdated(ConnectionError):
+    """The page wants something else by now."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: PreviewServer
 
     def do_GET(self) -> None:
-        answer = self._answer_for(urlsplit(self.path).path)
         try:
-            if answer is None:
-                self.send_error(HTTPStatus.NOT_FOUND)
-            else:
-                answer()
+            self._answer_for(self.path.partition("?")[0])()
+        except _Refused as refused:
+            self.send_error(refused.status)
         except NightliftError as error:
             self._send(json.dumps({"code": error.code, "message": str(error)}), HTTPStatus.UNPROCESSABLE_ENTITY)
-        except (LookupError, ValueError):
-            self.send_error(HTTPStatus.BAD_REQUEST)
 
-    def _answer_for(self, path: str) -> Callable[[], None] | None:
+    def _answer_for(self, path: str) -> Callable[[], None]:
         """`/WORD/` and the page's own files, `/WORD/exhibit`, `/WORD/files/NUMBER/WHAT`."""
         word, slash, rest = path.removeprefix("/").partition("/")
         known = slash and secrets.compare_digest(word.encode(), self.server.word.encode())
-        at_home = self.headers.get("Host", "").rpartition(":")[0] in {*NAMES}
+        at_home = self.headers.get("Host", "").partition(":")[0] in NAMES
         if not (known and at_home):  # another name in Host: a page elsewhere had its own name lead here
-            return None
+            raise _Refused(HTTPStatus.NOT_FOUND)
         if rest in PAGE:
             return partial(self._page, rest)
         if rest == "exhibit":
@@ -127,8 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
         match rest.split("/"):
             case ["files", number, what] if number.isdecimal() and int(number) < len(self.server.exhibit.files):
                 answers = {"picture": self._picture, "maps": self._maps, "film": self._film, "frames": self._frames}
-                return partial(answers[what], self.server.exhibit.files[int(number)]) if what in answers else None
-        return None
+                if what in answers:
+                    return partial(answers[what], self.server.exhibit.files[int(number)])
+        raise _Refused(HTTPStatus.NOT_FOUND)
 
     def _page(self, name: str) -> None:
         content = (resources.files("jobs") / "preview_page" / (name or "index.html")).read_text()
@@ -140,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(json.dumps({**exhibit.told, "files": files, "networks": list(exhibit.networks)}))
 
     def _picture(self, file: Shown) -> None:
-        with self.server.working:
+        with self._working():
             photo = self.server.photo(file.url)
             picture = photo.picture()
         told = {
@@ -153,12 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(_packet(told, picture), kind=BINARY)
 
     def _maps(self, file: Shown) -> None:
-        with self.server.working:
-            maps = self.server.photo(file.url).maps(self._asked_estimator())
+        estimator = self._asked_estimator()
+        with self._working():
+            maps = self.server.photo(file.url).maps(estimator)
         self._send(_packet(_described(maps), maps.values.tobytes()), kind=BINARY)
 
     def _film(self, file: Shown) -> None:
-        with self.server.working:
+        with self._working():
             video = self.server.video(file.url)
         info = video.info
         told = {
@@ -172,27 +183,47 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _frames(self, file: Shown) -> None:
         """From the frame that was asked for to the end, or until the page asks for others or hangs up."""
-        self.server.turn += 1
-        turn = self.server.turn
-        with self.server.working:
-            video, estimator = self.server.video(file.url), self._asked_estimator()
-        first = int(self._asked("from"))
-        if not 0 <= first < video.info.frames:
-            raise ValueError(first)
+        first, estimator = self._asked_number("from"), self._asked_estimator()
+        with self._working():
+            video = self.server.video(file.url)
+        if first >= video.info.frames:
+            raise _Refused(HTTPStatus.BAD_REQUEST)
         frames = video.frames(estimator, first)
         self._head(HTTPStatus.OK, BINARY)
-        while self.server.turn == turn:
-            with self.server.working:  # not while the page has to be waited for
-                packet = _next_packet(frames)
-            if packet is None:
-                return
+        more = True
+        while more:
+            with self._working():  # not while the page has to be waited for
+                packet, more = _next_packet(frames)
             self.wfile.write(packet)
 
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Alone. Raises _Outdated where the page has asked for something else since."""
+        page, turn = self._asked("page"), self._asked_number("turn")
+        self.server.turns[page] = max(turn, self.server.turns.get(page, 0))
+        with self.server.working:
+            if self.server.turns[page] > turn:
+                raise _Outdated
+            yield
+
     def _asked_estimator(self) -> Estimator:
-        return self.server.estimator(self._asked("network"), self._asked("estimate"))
+        network, estimate = self._asked("network"), self._asked("estimate")
+        px = self._asked_number("estimate") if estimate not in ("auto", "full") else LEAST_ESTIMATE_PX
+        if network not in self.server.exhibit.networks or px < LEAST_ESTIMATE_PX:
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        return self.server.estimator(network, estimate)
 
     def _asked(self, name: str) -> str:
-        return parse_qs(urlsplit(self.path).query)[name][0]
+        found = parse_qs(self.path.partition("?")[2]).get(name)
+        if not found:
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        return found[0]
+
+    def _asked_number(self, name: str) -> int:
+        text = self._asked(name)
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        return int(text)
 
     def _send(self, content: str | bytes, status: HTTPStatus = HTTPStatus.OK, kind: str = "application/json") -> None:
         body = content.encode() if isinstance(content, str) else content
@@ -219,16 +250,16 @@ def _packet(told: Mapping[str, Any], *parts: bytes) -> bytes:
 
 
 def _described(maps: Maps) -> dict[str, Any]:
-    return {"shape": maps.values.shape, "span": maps.span, "estimate": maps.estimate_px}
+    return {"shape": maps.values.shape, "span": maps.span, "capped": maps.capped}
 
 
-def _next_packet(frames: Iterator[FramePreview]) -> bytes | None:
-    """The next frame, or why there is none; None at the end of the video."""
+def _next_packet(frames: Iterator[FramePreview]) -> tuple[bytes, bool]:
+    """The next frame, or that there is none, or why; and whether more may come."""
     try:
         frame = next(frames, None)
     except NightliftError as error:
-        return _packet({"code": error.code, "message": str(error)})
+        return _packet({"code": error.code, "message": str(error)}), False
     if frame is None:
-        return None
+        return _packet({"end": True}), False
     told = {"rank": frame.rank, "at": frame.at_s, "quarters": frame.quarters, **_described(frame.maps)}
-    return _packet(told, frame.jpeg(), frame.maps.values.tobytes())
+    return _packet(told, frame.jpeg(), frame.maps.values.tobytes()), True

@@ -26,7 +26,7 @@ from pipeline.records import Outcome
 from pipeline.video.containers import is_video, muxer_of
 from pipeline.video.encode import EncodeSettings, takes
 from pipeline.video.segment_files import check_starts
-from pipeline.video.smoothing import Window
+from pipeline.video.smoothing import ESTIMATE_EVERY, Window
 from pipeline.videos import VideoSettings, VideoSteps
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class VideosConfig(BulkConfig):
     def window(self) -> Window:
         if not self.smoothing:
             return Window(radius=0, every=self.estimate_every or 1, steadiness=0)
-        return Window(radius=self.smoothing, every=self.estimate_every or 2)
+        return Window(radius=self.smoothing, every=self.estimate_every or ESTIMATE_EVERY)
 
     def video_settings(self, checkpoint: Checkpoint) -> VideoSettings:
         """Raises UsageError."""

@@ -21,6 +21,7 @@ from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 
 REVISION = 3  # raise it when a change of code changes the pixels that come out: then everything is work again
+MAX_PIXELS = 500_000_000  # of a photo, unless it is said otherwise
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers or lower --max-pixels"
 
 
@@ -35,7 +36,7 @@ class PhotoSettings:
     quality: int | None = None
     skip_bright: Literal["no", "copy", "leave"] = "no"
     bright_luma: float = 0.45
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Hash of the weights and of the settings that decide what a photo becomes.

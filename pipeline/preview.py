@@ -1,7 +1,8 @@
 """What a preview is made of: pictures to show and the curve maps of each, for photos and for frames of videos.
 
 Whoever shows them takes the steps of the curve itself, at any number of iterations and any strength. The maps are those
-that a job applies, of videos too: smoothed over time.
+that a job applies. Of videos they are smoothed over time, as in a job of 8 iterations at strength 1: by how much a
+frame's light is steadied depends a little on these two (a few levels of 255 on a film that flickers).
 """
 
 from collections.abc import Iterator
@@ -19,15 +20,15 @@ from model import Checkpoint, CurveMaps, Enhancer, Look, reduction_factor
 from model.boxes import reduce_pixels
 from pipeline.images import decode
 from pipeline.images.photo import to_8_bits
+from pipeline.photos import MAX_PIXELS
 from pipeline.storage import Storage
 from pipeline.video import Segment, VideoInfo, probe
 from pipeline.video.color import SDR, Conversion
 from pipeline.video.enhance import Clock, Enhancement
-from pipeline.video.smoothing import Window
+from pipeline.video.smoothing import ESTIMATE_EVERY, Window
 
 PHOTO_PX, FRAME_PX = 4096, 1280  # long side of what is shown; what is larger is reduced by a whole factor
 MOST_ESTIMATE_PX = 1024  # of curve maps that are sent: larger ones would be of the photo's own size
-MAX_PIXELS = 500_000_000
 FRAME_QUALITY = 92  # of JPEG
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,25 +42,27 @@ class Maps:
     """KxHxWxM, in [-1, 1]; M is 3, or 1 for all channels alike."""
     span: tuple[float, float]
     """Which part of the maps lies over the picture, across and down: 1, or less where the last boxes stick out."""
-    estimate_px: int
-    """Long side of the reduced copy that the network saw, at most."""
+    capped: bool
+    """Whether a job's maps are finer: these were estimated at MOST_ESTIMATE_PX."""
 
     @classmethod
-    def of(cls, maps: CurveMaps, width: int, height: int, estimate_px: int) -> "Maps":
+    def of(cls, maps: CurveMaps, width: int, height: int, estimator: "Estimator") -> "Maps":
         """Of an image of this size: the maps of the first pass."""
         maps_KHWM = maps.passes[0][0].permute(0, 2, 3, 1).to(device="cpu").numpy().astype(np.float16)
         _, rows, columns, _ = maps_KHWM.shape
-        return cls(maps_KHWM, (width / (maps.factor * columns), height / (maps.factor * rows)), estimate_px)
+        span = width / (maps.factor * columns), height / (maps.factor * rows)
+        return cls(maps_KHWM, span, estimator.is_capped and max(width, height) > MOST_ESTIMATE_PX)
 
 
 class Estimator:
     """A network at one estimate size, as a preview uses it: the curve's own strength and steps are left open."""
 
-    def __init__(self, checkpoint: Checkpoint, estimate_px: int | None, window: Window = Window(every=2)) -> None:
+    def __init__(self, checkpoint: Checkpoint, estimate_px: int | None) -> None:
         """`estimate_px`: long side of the reduced copy; None, or one too large to be sent, becomes MOST_ESTIMATE_PX."""
-        self.estimate_px = min(estimate_px or MOST_ESTIMATE_PX, MOST_ESTIMATE_PX)
-        self.enhancer = Enhancer(checkpoint, Look(), estimate_size=self.estimate_px)
-        self.window = window
+        self.is_capped = estimate_px is None or estimate_px > MOST_ESTIMATE_PX
+        size = MOST_ESTIMATE_PX if estimate_px is None else min(estimate_px, MOST_ESTIMATE_PX)
+        self.enhancer = Enhancer(checkpoint, Look(), estimate_size=size)
+        self.window = Window(every=ESTIMATE_EVERY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class PhotoPreview:
 
     def maps(self, estimator: Estimator) -> Maps:
         [maps] = estimator.enhancer.estimate([self.pixels])
-        return Maps.of(maps, *self.size, estimator.estimate_px)
+        return Maps.of(maps, *self.size, estimator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ class VideoPreview:
                     at_s=float((shot.pts - info.pts[0]) * info.time_base),
                     pixels=self._shown(shot.frame, conversion),
                     quarters=round(shot.frame.rotation / 90) % 4,
-                    maps=Maps.of(maps, *info.size, estimator.estimate_px),
+                    maps=Maps.of(maps, *info.size, estimator),
                 )
 
     def _shown(self, frame: Any, conversion: Conversion) -> Pixels:

@@ -1,6 +1,7 @@
 """What many tests share: one Ray for the whole session, one real S3 server."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ray.cluster_utils import Cluster
 from tests.outputs import tree
 from tests.s3_server import S3Server, s3_server
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # of tests in the background, shells let it be ignored
 torch.set_num_threads(1)  # two on a busy machine wait for each other far longer than small pictures take
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("RAY_ADDRESS", None)

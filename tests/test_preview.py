@@ -14,12 +14,12 @@ from threading import Thread
 import fsspec
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from jobs.preview import PreviewConfig, exhibit_of
 from jobs.preview_server import PreviewServer
 from model import DEFAULT_WEIGHTS, Enhancer, Look, load
-from pipeline.errors import UsageError
+from pipeline.errors import NotFound, UsageError
 from pipeline.images import decode
 from pipeline.images.photo import to_8_bits
 from pipeline.preview import Estimator, VideoPreview
@@ -30,6 +30,7 @@ from tests.killed import ROOT
 from tests.media import jpeg, night, night_16, png_16, saved
 
 NEAR = 2  # of 255
+ASKED = "page=a&turn=1"
 ONE, DEEP = 1 << 16, 1 << 30  # of display matrices
 QUARTER_TURNS = [
     (0, ONE, 0, -ONE, 0, 0, 0, 0, DEEP),
@@ -90,6 +91,8 @@ def photos(tmp_path: Path) -> Path:
     (folder / "large.jpg").write_bytes(jpeg(night(701, 333), quality=90))
     (folder / "deep.png").write_bytes(png_16(night_16(300, 200)))
     (folder / "grey.png").write_bytes(saved(night(260, 140)[..., 0], "PNG"))
+    (folder / "pixel.png").write_bytes(saved(night(1, 1), "PNG"))
+    (folder / "strip.png").write_bytes(saved(night(301, 3), "PNG"))
     return folder
 
 
@@ -155,6 +158,98 @@ def test_numbers_and_command_follow_the_settings(photos: Path, page: Page) -> No
         page.locator("#estimate").select_option("64")
         expect(command).to_have_text(f"nightlift images {photos} OUT --strength 1.05 --estimate-size 64 --variant plus")
         expect(page.locator("#divider")).to_have_attribute("aria-valuenow", "2")
+
+
+@pytest.mark.slow
+def test_the_command_has_all_that_chose_the_files(photos: Path, page: Page) -> None:
+    flags = {
+        "include": ("*.png", "it's*"),
+        "exclude": ("deep*",),
+        "storage_options": '{"key": "secret"}',
+        "strength": 0.98,
+    }
+    with _served(photos, **flags) as server:
+        _opened(page, server, "small.png")
+        told = """--strength 0.98 --include '*.png' --include 'it'"'"'s*' --exclude 'deep*' --storage-options ..."""
+        expect(page.locator("#command")).to_have_text(f"nightlift images {photos} OUT {told}")
+
+
+@pytest.mark.slow
+def test_what_is_chosen_while_a_file_opens_counts(photos: Path, page: Page) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with _served(photos / "small.png") as server:
+        page.route("**/picture?*", hold)
+        page.goto(server.address)
+        page.locator("#network").select_option("plus")
+        expect(page.locator("#command")).to_contain_text("--variant plus")
+        while len(held) < 2:  # the first one was given up
+            page.wait_for_timeout(50)
+        held[-1].continue_()
+        expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
+        page.locator("#actual").check()
+        page.keyboard.press("b")  # all after
+        plus = load(DEFAULT_WEIGHTS["plus"])
+        [job] = Enhancer(plus, estimate_size=plus.estimate_size).enhance([night(96, 64)])
+        assert np.abs(_at(page, 8).astype(int) - job).max() <= NEAR
+
+
+@pytest.mark.slow
+def test_shares_are_those_of_pixels_and_not_of_means(tmp_path: Path, page: Page) -> None:
+    stars = np.zeros((700, 900, 3), np.uint8)
+    stars[::9, ::7] = 255
+    (tmp_path / "stars.png").write_bytes(saved(stars, "PNG"))
+    with _served(tmp_path) as server:
+        _opened(page, server, "stars.png")
+        share = 100 * float((stars == 255).all(2).mean())
+        for name, wanted in (("white", share), ("black", 100 - share)):
+            told = float(page.locator(f"#{name}-before").inner_text().removesuffix(" %"))
+            assert told == pytest.approx(wanted, abs=1)
+
+
+@pytest.mark.slow
+def test_maps_that_are_coarser_than_the_jobs_are_told(tmp_path: Path, page: Page) -> None:
+    (tmp_path / "wide.jpg").write_bytes(jpeg(night(1100, 200)))
+    (tmp_path / "small.jpg").write_bytes(jpeg(night(300, 200)))
+    with _served(tmp_path, estimate_size="full") as server:
+        _opened(page, server, "wide.jpg")
+        expect(page.locator("#status")).to_contain_text("the job takes more")
+        _opened(page, server, "small.jpg")
+        expect(page.locator("#status")).not_to_contain_text("the job takes more")
+
+
+@pytest.mark.slow
+def test_pages_do_not_disturb_each_other_and_steps_add_up(tmp_path: Path, page: Page) -> None:
+    (tmp_path / "street.mp4").write_bytes(clip(streets(100, width=160, height=96), rate=50))
+    with _served(tmp_path) as server:
+        for each in (page, page.context.new_page()):
+            _opened(each, server, "street.mp4")
+        page.locator("#divider").focus()
+        page.keyboard.press(" ")
+        expect(page.locator("#play")).to_have_text("pause")
+        expect(page.locator("#play")).to_have_text("play")  # at its end
+        expect(page.locator("#scrubber")).to_have_value("99")
+        for _ in range(5):
+            page.keyboard.press(",")
+        expect(page.locator("#scrubber")).to_have_value("94")
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_is_told(tmp_path: Path, page: Page) -> None:
+    (tmp_path / "street.mp4").write_bytes(clip(streets(80, width=160, height=96)))
+    with _served(tmp_path) as server:
+        _opened(page, server, "street.mp4")
+        server.video = broken  # type: ignore[assignment]
+        page.locator("#scrubber").fill("70")
+        expect(page.locator("#status")).to_contain_text("no longer there")
+    expect(page.locator("#status")).to_have_class("problem")
+
+
+def broken(url: str) -> VideoPreview:
+    raise NotFound(f"{url}: no longer there")
 
 
 @pytest.mark.slow
@@ -261,8 +356,11 @@ def test_nobody_else_is_served(photos: Path) -> None:
             assert _ask(server, own + path)[0] == 404
         assert _ask(server, f"{own}exhibit", Host="evil.example")[0] == 404
         assert _ask(server, f"{own}exhibit", "POST")[0] == 501
-        assert _ask(server, f"{own}files/0/maps?network=none&estimate=auto")[0] == 400
-        assert _ask(server, f"{own}files/0/maps?network=dce&estimate=1e9")[0] == 400
+        assert _ask(server, f"{own}files/0/picture")[0] == 400
+        for network, estimate in (("none", "auto"), ("dce", "1e9"), ("dce", "0"), ("dce", "-64"), ("dce", "")):
+            asked = f"{ASKED}&network={network}&estimate={estimate}"
+            assert _ask(server, f"{own}files/0/maps?{asked}")[0] == 400
+        assert _ask(server, f"{own}files/0/maps?{ASKED}&network=dce&estimate=64")[0] == 200
 
 
 def test_a_bucket_is_looked_at(bucket: str) -> None:
@@ -273,7 +371,7 @@ def test_a_bucket_is_looked_at(bucket: str) -> None:
         exhibit = json.loads(_ask(server, f"/{server.word}/exhibit")[1])
         assert exhibit["files"] == [{"name": "a b.jpg", "video": False}]
         assert exhibit["src"] == f"{bucket}/in"
-        assert _ask(server, f"/{server.word}/files/0/picture")[0] == 200
+        assert _ask(server, f"/{server.word}/files/0/picture?{ASKED}")[0] == 200
 
 
 def test_a_place_without_media_is_told(tmp_path: Path) -> None:
@@ -286,7 +384,10 @@ def test_the_command_tells_its_address_and_ends_by_ctrl_c(photos: Path) -> None:
     command = [sys.executable, "-m", "jobs.preview", str(photos), "--no-browser"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
-        assert "4 files to look at: http://127.0.0.1:" in job.stdout.readline()
+        assert "6 files to look at: http://127.0.0.1:" in job.stdout.readline()
         job.stdout.readline()
-        job.send_signal(signal.SIGINT)
-        assert job.wait(30) == 0
+        try:
+            job.send_signal(signal.SIGINT)
+            assert job.wait(30) == 0
+        finally:
+            job.kill()

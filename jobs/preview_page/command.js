@@ -8,7 +8,7 @@ export function command(exhibit, { iterations, strength, estimate, network }) {
   if (estimate !== "auto") words.push("--estimate-size", estimate);
   if (!exhibit.shipped.includes(network)) words.push("--weights", network);
   else if (network !== exhibit.shipped[0]) words.push("--variant", network);
-  return words.map(quoted).join(" ");
+  return [...words, ...exhibit.flags].map(quoted).join(" ");
 }
 
 function quoted(word) {

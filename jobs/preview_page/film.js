@@ -3,48 +3,56 @@
 import { asked, bitmapOf, mapsOf, packets } from "./packets.js";
 
 const AHEAD = 48; // frames that are held
+const LATE_S = 0.25; // from which a frame was waited for
 
 export class Film {
-  /** `framesFrom(rank)`: address to ask for frames. `show(frame)`: puts one on the page. `failed(problem)`: takes an
-   * Error. `turned()`: it plays now, or no more. */
-  constructor({ frames, framesFrom, show, failed, turned }) {
-    Object.assign(this, { frames, framesFrom, show, failed, turned });
+  /** `frames`: how many there are. `framesFrom(rank)`: address to ask for frames.
+   *
+   * What the page is told: `show(frame)`: put it there; `waits()`: for a frame that was sought; `failed(problem)`: an
+   * Error; `turned()`: it plays now, or no more.
+   */
+  constructor({ frames, framesFrom, show, waits, failed, turned }) {
+    Object.assign(this, { frames, framesFrom, show, waits, failed, turned });
     this.queue = [];
     this.playing = false;
     this.ended = false;
     this.shown = null;
-  }
-
-  get rank() {
-    return this.shown?.rank ?? 0;
+    this.wanted = 0; // the rank that was sought, or is shown
   }
 
   /** Show the frame of this rank, or the next that can be decoded, and hold those after it. */
   seek(rank) {
-    this.close();
-    const stop = (this.stop = new AbortController());
+    this.drop();
+    this.wanted = Math.min(Math.max(rank, 0), this.frames - 1);
     this.ended = false;
-    this.fill(rank, stop.signal).catch((problem) => stop.signal.aborted || this.failed(problem));
+    this.waits();
+    const stop = (this.stop = new AbortController());
+    this.fill(this.wanted, stop.signal).catch((problem) => {
+      if (stop.signal.aborted) return;
+      this.ended = true;
+      this.failed(problem);
+    });
   }
 
   /** Ask for the frames again, as under another network. */
   refresh() {
-    this.seek(this.rank);
+    this.seek(this.wanted);
   }
 
   async fill(rank, signal) {
     let first = true;
     for await (const { told, parts } of packets(await asked(this.framesFrom(rank), signal))) {
       if (told.message) throw new Error(`${told.code}: ${told.message}`);
-      const frame = { rank: told.rank, at: told.at, quarters: told.quarters, bitmap: await bitmapOf(parts[0], "image/jpeg") };
-      frame.maps = mapsOf(told, parts[1]);
-      if (signal.aborted) return;
+      if (told.end && first) throw new Error("From here on no frame can be decoded.");
+      if (told.end) return void (this.ended = true);
+      const frame = { ...told, bitmap: await bitmapOf(parts[0], "image/jpeg"), maps: mapsOf(told, parts[1]) };
+      if (signal.aborted) return frame.bitmap.close();
       if (first) this.put(frame);
       else this.queue.push(frame);
       first = false;
       while (this.queue.length >= AHEAD && !signal.aborted) await new Promise((done) => setTimeout(done, 20));
     }
-    this.ended = !signal.aborted;
+    if (!signal.aborted) throw new Error("The server has sent no more; is it still there?");
   }
 
   put(frame) {
@@ -52,6 +60,13 @@ export class Film {
     this.shown = frame;
     this.started = { clock: performance.now(), at: frame.at };
     this.show(frame);
+  }
+
+  /** The next frame of the queue. */
+  advance() {
+    const frame = this.queue.shift();
+    this.wanted = frame.rank;
+    return frame;
   }
 
   play() {
@@ -74,13 +89,12 @@ export class Film {
     let next = null;
     while (this.queue.length && this.queue[0].at <= due) {
       next?.bitmap.close();
-      next = this.queue.shift();
+      next = this.advance();
     }
     if (next) {
       const { clock, at } = this.started;
-      const late = due - next.at > 0.25; // it was waited for
       this.put(next);
-      if (!late) this.started = { clock, at };
+      if (due - next.at <= LATE_S) this.started = { clock, at };
     }
     if (this.ended && !this.queue.length) return this.pause();
     this.ticking = requestAnimationFrame(() => this.tick());
@@ -89,13 +103,20 @@ export class Film {
   /** Show the next frame, or one before the one shown. */
   step(by) {
     this.pause();
-    if (by === 1 && this.queue.length) this.put(this.queue.shift());
-    else this.seek(Math.min(Math.max(this.rank + by, 0), this.frames - 1));
+    if (by === 1 && this.queue.length) this.put(this.advance());
+    else this.seek(this.wanted + by);
   }
 
   /** Ask for no more. */
-  close() {
+  drop() {
     this.stop?.abort();
     for (const frame of this.queue.splice(0)) frame.bitmap.close();
+  }
+
+  /** For good. */
+  close() {
+    this.pause();
+    this.drop();
+    this.shown?.bitmap.close();
   }
 }

@@ -70,7 +70,8 @@ export class Lift {
     this.bindPicture(bitmap, grey, quarters);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB8, gl.RGB, gl.UNSIGNED_BYTE, bitmap);
     if (still) gl.generateMipmap(gl.TEXTURE_2D);
-    filter(gl, gl.TEXTURE_2D, still ? gl.LINEAR_MIPMAP_LINEAR : gl.LINEAR);
+    this.minified = still ? gl.LINEAR_MIPMAP_LINEAR : gl.LINEAR;
+    filter(gl, gl.TEXTURE_2D, this.minified);
   }
 
   /** A picture of more than 8 bits. `halves`: RGB as 16-bit floats, row by row. */
@@ -78,7 +79,14 @@ export class Lift {
     const gl = this.gl;
     this.bindPicture({ width, height }, grey, 0);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB16F, width, height, 0, gl.RGB, gl.HALF_FLOAT, halves);
-    filter(gl, gl.TEXTURE_2D, gl.LINEAR);
+    this.minified = gl.LINEAR;
+    filter(gl, gl.TEXTURE_2D, this.minified);
+  }
+
+  minify(how) {
+    const gl = this.gl;
+    gl.activeTexture(gl.TEXTURE0);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, how);
   }
 
   bindPicture({ width, height }, grey, quarters) {
@@ -112,11 +120,15 @@ export class Lift {
     this.run(look, divider, width, height, 1);
   }
 
-  /** The whole picture under a look, RGBA, as bytes, rows from top to bottom, drawn aside at another size. */
-  sample(look, width, height) {
+  /** The whole picture under a look, RGBA, as bytes, rows from top to bottom, drawn aside at another size.
+   *
+   * `nearest`: of single pixels of it, not of means. */
+  sample(look, width, height, { nearest = false } = {}) {
     const gl = this.gl;
     this.bindSample(width, height);
+    if (nearest) this.minify(gl.NEAREST);
     this.run(look, 0, width, height, -1);
+    if (nearest) this.minify(this.minified);
     const bytes = new Uint8Array(width * height * 4);
     gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);

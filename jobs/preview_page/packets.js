@@ -1,6 +1,6 @@
 // What the server sends: a length in four bytes, a JSON text of it, and parts whose lengths the text tells.
 
-/** Answer of the server as JSON. Throws Error with its message where it could not do what it was asked for. */
+/** The answer of the server. Throws Error with its message where it could not do what it was asked for. */
 export async function asked(address, signal) {
   const response = await fetch(address, { signal });
   if (response.ok) return response;
@@ -59,7 +59,7 @@ export function bitmapOf(bytes, type) {
 
 /** Curve maps as `Lift.setMaps` takes them. */
 export function mapsOf(told, bytes) {
-  return { shape: told.shape, span: told.span, estimate: told.estimate, halves: new Uint16Array(bytes.buffer) };
+  return { shape: told.shape, span: told.span, halves: new Uint16Array(bytes.buffer) };
 }
 
 function joined(chunks, length) {

@@ -6,11 +6,15 @@ import { Lift } from "./lift.js";
 import { asked, bitmapOf, mapsOf, packet } from "./packets.js";
 import { Panel } from "./panel.js";
 
-const SIZES = ["auto", "64", "128", "256", "512"];
+const SIZES = ["auto", "64", "128", "256", "512", "full"];
+const CAPPED = "curve maps are estimated at 1024 pixels here; the job takes more";
+const SCRUB_MS = 120; // after which a place is looked for
 
 const $ = (id) => document.getElementById(id);
-const state = { file: 0, divider: 0.5, aspect: 1, shown: null };
-let exhibit, lift, panel, film, stop;
+const state = { file: 0, divider: 0.5, aspect: 1, shown: false, facts: [] };
+const page = crypto.randomUUID();
+let turn = 0; // the server drops what an older one of this page asks for
+let exhibit, lift, panel, film, stop, scrubbing;
 
 const look = () => ({
   iterations: Number($("iterations").value),
@@ -21,7 +25,7 @@ const look = () => ({
 
 const address = (what, more = {}) => {
   const { network, estimate } = look();
-  return `files/${state.file}/${what}?${new URLSearchParams({ network, estimate, ...more })}`;
+  return `files/${state.file}/${what}?${new URLSearchParams({ page, turn, network, estimate, ...more })}`;
 };
 
 function tell(text, problem = false) {
@@ -39,13 +43,15 @@ function failed(problem) {
 // --- what is shown
 
 async function open(number) {
+  turn++;
+  clearTimeout(scrubbing);
   state.file = (number + exhibit.files.length) % exhibit.files.length;
   $("file").value = String(state.file);
   stop?.abort();
   stop = new AbortController();
-  film?.pause();
   film?.close();
-  film = state.shown = null;
+  film = null;
+  state.shown = false;
   const { name, video } = exhibit.files[state.file];
   $("film").hidden = !video;
   tell(video ? `looking through ${name} ...` : `opening ${name} ...`);
@@ -74,18 +80,22 @@ async function openPhoto(signal) {
     bitmap.close();
   }
   lift.setMaps(mapsOf(maps.told, maps.parts[0]));
-  tell([`${size.join(" × ")} pixels`, ...(factor > 1 ? [`shown at 1/${factor}`] : []), ...notes].join(" · "));
-  shown({ still: true });
+  state.facts = [`${size.join(" × ")} pixels`, ...(factor > 1 ? [`shown at 1/${factor}`] : []), ...notes];
+  shown(maps.told.capped);
 }
 
 async function openFilm(signal) {
   const told = await (await asked(address("film"), signal)).json();
   const { frames, size, aspect, hdr } = told;
   $("scrubber").max = String(frames - 1);
-  tell([`${size.join(" × ")} pixels`, `${frames} frames`, ...(hdr ? [`${hdr}, shown as SDR`] : [])].join(" · "));
+  state.facts = [`${size.join(" × ")} pixels`, `${frames} frames`, ...(hdr ? [`${hdr}, shown as SDR`] : [])];
   film = new Film({
     frames,
-    framesFrom: (rank) => address("frames", { from: rank }),
+    framesFrom: (rank) => {
+      turn++;
+      return address("frames", { from: rank });
+    },
+    waits: () => $("stage").setAttribute("aria-busy", "true"),
     failed,
     turned: () => ($("play").textContent = film?.playing ? "pause" : "play"),
     show: (frame) => {
@@ -94,7 +104,7 @@ async function openFilm(signal) {
       lift.setMaps(frame.maps);
       $("scrubber").value = String(frame.rank);
       $("time").textContent = `${clock(frame.at)} / ${clock(told.seconds)}`;
-      shown({ rank: frame.rank });
+      shown(frame.capped);
     },
   });
   film.seek(0);
@@ -102,8 +112,10 @@ async function openFilm(signal) {
 
 const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(2).padStart(5, "0")}`;
 
-function shown(what) {
-  state.shown = what;
+/** `capped`: the job's curve maps are finer. */
+function shown(capped) {
+  state.shown = true;
+  tell([...state.facts, ...(capped ? [CAPPED] : [])].join(" · "));
   $("frame").hidden = false;
   $("stage").setAttribute("aria-busy", "false");
   redraw();
@@ -112,12 +124,18 @@ function shown(what) {
 /** Other curve maps of the same file. */
 async function reestimate() {
   describe();
-  if (!state.shown) return;
+  if (!state.shown) return open(state.file);
   if (film) return film.refresh();
+  turn++;
+  stop.abort();
+  stop = new AbortController();
+  const { signal } = stop;
+  $("stage").setAttribute("aria-busy", "true");
   try {
-    const { told, parts } = await packet(await asked(address("maps"), stop.signal));
+    const { told, parts } = await packet(await asked(address("maps"), signal));
+    if (signal.aborted) return;
     lift.setMaps(mapsOf(told, parts[0]));
-    redraw();
+    shown(told.capped);
   } catch (problem) {
     failed(problem);
   }
@@ -147,6 +165,7 @@ function drawnSize() {
 }
 
 function placeDivider() {
+  $("divider").style.height = `${$("view").clientHeight}px`;
   $("divider").style.left = `${state.divider * $("view").clientWidth}px`;
   $("divider").setAttribute("aria-valuenow", String(Math.round(state.divider * 100)));
   $("tag-before").hidden = state.divider < 0.12;
@@ -183,8 +202,8 @@ function play() {
 const KEYS = {
   ArrowUp: () => nudge("iterations", 1),
   ArrowDown: () => nudge("iterations", -1),
-  "+": () => nudge("strength", 1),
-  "-": () => nudge("strength", -1),
+  "+": () => nudge("strength", 5),
+  "-": () => nudge("strength", -5),
   ArrowLeft: () => setDivider(state.divider - 0.02),
   ArrowRight: () => setDivider(state.divider + 0.02),
   b: () => setDivider(state.divider < 0.5 ? 1 : 0),
@@ -205,10 +224,18 @@ function listen() {
   $("next").addEventListener("click", KEYS.n);
   $("random").addEventListener("click", KEYS.r);
   $("play").addEventListener("click", play);
-  $("scrubber").addEventListener("input", () => film?.seek(Number($("scrubber").value)));
+  $("scrubber").addEventListener("input", () => {
+    clearTimeout(scrubbing);
+    scrubbing = setTimeout(() => film?.seek(Number($("scrubber").value)), SCRUB_MS);
+  });
   $("copy").addEventListener("click", async () => {
-    await navigator.clipboard.writeText($("command").textContent);
-    $("copy").textContent = "copied";
+    try {
+      await navigator.clipboard.writeText($("command").textContent);
+      $("copy").textContent = "copied";
+    } catch {
+      getSelection().selectAllChildren($("command"));
+      $("copy").textContent = "press Ctrl+C";
+    }
     setTimeout(() => ($("copy").textContent = "copy"), 1500);
   });
   const drag = (event) => {
@@ -221,7 +248,7 @@ function listen() {
   window.addEventListener("resize", redraw);
   document.addEventListener("keydown", (event) => {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const theirs = event.target.closest("input[type=range], select, summary, button") && /^Arrow| $/.test(event.key);
+    const theirs = event.target.closest("input, select, summary, button") && /^Arrow| $/.test(event.key);
     if (theirs || event.ctrlKey || event.metaKey || event.altKey || !(key in KEYS)) return;
     event.preventDefault();
     KEYS[key]();
@@ -231,9 +258,9 @@ function listen() {
 function fill() {
   $("file").append(...exhibit.files.map(({ name }, number) => new Option(name, String(number))));
   $("network").append(...exhibit.networks.map((name) => new Option(name, name)));
-  const sizes = SIZES.includes(exhibit.estimate) || exhibit.estimate === "full" ? SIZES : [...SIZES, exhibit.estimate];
+  const sizes = SIZES.includes(exhibit.estimate) ? SIZES : [...SIZES, exhibit.estimate];
   $("estimate").append(...sizes.map((size) => new Option(size, size)));
-  $("estimate").value = sizes.includes(exhibit.estimate) ? exhibit.estimate : "auto";
+  $("estimate").value = exhibit.estimate;
   $("iterations").value = String(exhibit.iterations);
   $("strength").value = String(exhibit.strength);
 }

@@ -45,8 +45,9 @@ export class Panel {
 
   takeNumbers(look) {
     const size = this.scaledTo(SAMPLE_PX);
-    const before = numbers(this.lift.sample({ ...look, iterations: 0 }, ...size));
-    const after = numbers(this.lift.sample(look, ...size));
+    const nearest = { nearest: true };
+    const before = numbers(this.lift.sample({ ...look, iterations: 0 }, ...size, nearest));
+    const after = numbers(this.lift.sample(look, ...size, nearest));
     drawHistogram($("histogram"), before, after);
     for (const [when, { mean, black, white }] of [["before", before], ["after", after]]) {
       $(`mean-${when}`).textContent = mean.toFixed(3);

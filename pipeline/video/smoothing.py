@@ -25,6 +25,7 @@ from model import CurveMaps
 from pipeline.video.decode import Shot
 from pipeline.video.scenes import Copy, Scenes
 
+ESTIMATE_EVERY = 2  # frames, unless it is said otherwise: as little flicker as with each of them
 LARGEST_STEP = 0.1  # changes of luma larger than this share of it are the scene's own, and are damped by no more
 GAINS = 0.6, 1.6  # of maps
 LEAST_STEP = 1e-6  # of luma
