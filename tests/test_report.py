@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from pipeline.errors import StorageError
 from pipeline.manifest import Manifest
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
 from pipeline.storage import Storage
+from tests.browser import browser_page
 from tests.clips import clip, street
 from tests.killed import ROOT
 from tests.media import night
@@ -250,6 +252,39 @@ def test_without_time_there_is_a_page_without_pictures(tmp_path: Path) -> None:
     page = _Page(results_page(Results.read(Storage(), str(out)), Storage(), seconds=-1))
     assert "0.png, before: left out for want of time" in page.text
     assert "2 photos done." in page.text
+
+
+def test_storage_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, source, out = _done_photos(tmp_path, 3)
+    read, answer = Storage.read, Event()
+
+    def silent(self: Storage, url: str) -> bytes:
+        if url == str(source / "1.png"):
+            answer.wait(60)
+        return read(self, url)
+
+    monkeypatch.setattr(Storage, "read", silent)
+    monkeypatch.setattr("jobs.reporting.pictures.GRACE_S", 1.0)
+    try:
+        page = _Page(results_page(Results.read(Storage(), str(out)), Storage(), seconds=3))
+    finally:
+        answer.set()
+    assert "1.png, before: left out for want of time" in page.text
+    assert {"0.png, after", "2.png, after"} <= {image["alt"] for image in page.of("img")}
+
+
+@pytest.mark.slow
+def test_a_browser_shows_all_of_it_from_disk(tmp_path: Path) -> None:
+    _, _, out = _done_photos(tmp_path, 3)
+    _report(out)
+    with browser_page() as page:
+        page.goto((out / "_nightlift" / "report.html").as_uri())
+        widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+        assert len(widths) > 6
+        assert min(widths) > 0
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgba(0, 0, 0, 0)"
+        page.set_viewport_size({"width": 360, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_a_dark_opening_of_a_clip_is_seen(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ What cannot be pictured, or not in time, leaves a sentence in its place.
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from threading import Thread
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from jobs.reporting.results import Rows
-from pipeline.errors import NightliftError, TooLarge
+from pipeline.errors import NightliftError, TooLarge, Unsupported
 from pipeline.images import decode
 from pipeline.images.photo import to_8_bits
 from pipeline.luma import mean_luma
@@ -31,6 +31,9 @@ CLIPS, SAMPLES = 6, 13  # clips, and frames of each
 PICTURE_PX, JPEG_QUALITY = 400, 80
 MOST_PX = 60_000_000  # of a photo that is pictured: 180 MB, times THREADS
 THREADS = 4  # that wait for storage, mostly
+GRACE_S = 3.0  # after the time is over, for what was begun
+OUT_OF_TIME = "left out for want of time; nightlift report takes more"
+HDR_IS_NOT_DRAWN = "high dynamic range (HLG or PQ), which is not drawn here"
 SEED = 0  # of the choice at random
 
 T = TypeVar("T")
@@ -122,7 +125,9 @@ class Camera:
         sources, targets = files.raw("source", places), files.raw("destination", places)
         lumas = [files.numbers(column)[list(places)].tolist() for column in ("luma_before", "luma_after")]
         make = [self._film if files.is_video[place] else self._photo for place in places]
-        pictured = _at_once(lambda at: make[at](sources[at], targets[at]), range(len(places)))
+        late = Picture(problem=OUT_OF_TIME), Picture(problem=OUT_OF_TIME)
+        until = self._until + GRACE_S
+        pictured = _at_once(lambda at: make[at](sources[at], targets[at]), range(len(places)), late, until)
         return [
             Pair(name=name, before=before, after=after, luma_before=dark, luma_after=light)
             for name, (before, after), dark, light in zip(names, pictured, *lumas, strict=True)
@@ -131,7 +136,8 @@ class Camera:
     def clips(self, files: Rows, places: Places) -> list[Clip]:
         """Of these videos, in their order."""
         columns = [files.raw(column, places) for column in ("source", "destination")]
-        curves = _at_once(self._curve, [url for urls in zip(*columns, strict=True) for url in urls])
+        urls = [url for pair in zip(*columns, strict=True) for url in pair]
+        curves = _at_once(self._curve, urls, Curve(problem=OUT_OF_TIME), self._until + GRACE_S)
         return [
             Clip(name=name, before=before, after=after)
             for name, before, after in zip(files.names(places), curves[::2], curves[1::2], strict=True)
@@ -184,7 +190,7 @@ class Camera:
     def _check_time(self) -> None:
         """Raises _OutOfTime."""
         if time.monotonic() > self._until:
-            raise _OutOfTime("left out for want of time; nightlift report takes more")
+            raise _OutOfTime(OUT_OF_TIME)
 
 
 def as_url(image: Image.Image) -> str:
@@ -198,12 +204,24 @@ class _OutOfTime(Exception):
     pass
 
 
-def _at_once(make: Callable[[T], R], of: Iterable[T]) -> list[R]:
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        return list(pool.map(make, of))
-    finally:  # stopped by Ctrl-C, it waits for nothing
-        pool.shutdown(wait=False, cancel_futures=True)
+def _at_once(make: Callable[[T], R], of: Sequence[T], late: R, until: float) -> list[R]:
+    """Several at a time. What has not come by then is `late`: storage may not answer for minutes, nor on Ctrl-C.
+
+    `make`: raises nothing. `until`: by the monotonic clock.
+    """
+    made: dict[int, R] = {}
+    left = iter(range(len(of)))  # whose next() is one step of the interpreter: no two threads get the same
+
+    def work() -> None:
+        for at in left:
+            made[at] = make(of[at])
+
+    threads = [Thread(target=work, daemon=True) for _ in range(min(THREADS, len(of)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return [made.get(at, late) for at in range(len(of))]
 
 
 def _sized(pixels: Pixels, icc: bytes | None = None) -> Pixels:
@@ -214,6 +232,8 @@ def reason(error: Exception) -> str:
     """Why there is no picture, for people."""
     if isinstance(error, TooLarge):
         return f"has more than {MOST_PX // 10**6} million pixels, too many to be made small here"
+    if isinstance(error, Unsupported) and "HDR" in str(error):
+        return HDR_IS_NOT_DRAWN
     if isinstance(error, NightliftError | _OutOfTime):
         return printable(without_secrets(str(error)))
     return printable(without_secrets(f"{type(error).__name__}: {error}"))
