@@ -54,7 +54,7 @@ def test_a_slip_is_told_by_flag_and_value_and_what_it_takes(
         (["images", "in", "out", "--skip-bright", "maybe"], "invalid choice 'maybe' for argument '--skip-bright'"),
         (["enhance", "in"], "Missing from nightlift enhance: DST"),
         (["enhance", "in", "out", "more"], "Unrecognized options: more"),
-        (["photos", "in", "out"], "images, videos, enhance, train, evaluate, report, export, benchmark"),
+        (["photos", "in", "out"], "images, videos, enhance, preview, train, evaluate, report, export, benchmark"),
     ],
 )
 def test_a_slip_is_told_in_a_few_lines_about_this_job_alone(

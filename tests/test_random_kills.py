@@ -103,10 +103,12 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
             killed_once(job, out.with_suffix(".log"), ready, TMPDIR=str(temporary))
             sources = {row["source"] for row in rows_of(out)} if any((out / "_nightlift").glob("manifest/*")) else set()
             assert recorded <= sources
+            assert {Path(str(source)).name for source in sources} <= {path.name for path in whole(out)}
             recorded = sources
             assert all(path.read_bytes() == undisturbed[str(path.relative_to(out))] for path in whole(out))
         environment = {**os.environ, "TMPDIR": str(temporary)}
         done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
+        assert len(rows_of(out)) == len(undisturbed)  # what had its row was not done again
         _is_as_if_nothing_had_happened(out, undisturbed)
         assert [path for path in files_below(temporary) if "ray" not in path.parts] == []

@@ -115,7 +115,7 @@ def test_photos_and_videos_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*job, "--limit", "1"]) == 0
     first = capsys.readouterr().out
     assert "photos: 1 done, 1 skipped, 0 failed" in first
-    assert "  skipped, not_a_photo: notes.txt: .txt: not a photo that nightlift reads" in first.splitlines()
+    assert f"  skipped, not_a_photo: {source}/notes.txt: .txt: not a photo that nightlift reads" in first.splitlines()
     assert "videos: 0 done" in first
     assert main(job) == 0
     assert sorted(tree(out)) == ["one.mp4", "photo.png"]
