@@ -57,7 +57,7 @@ def test_a_folder_becomes_the_same_tree_enhanced(tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr().out
     assert "8 done, 1 skipped, 1 failed" in printed
     assert f"  failed, not_media: {source}/broken.jpg: " in printed
-    assert "  skipped, not_a_photo: notes.txt: " in printed
+    assert f"  skipped, not_a_photo: {source}/notes.txt: " in printed
 
 
 @pytest.mark.usefixtures("ray_session")
