@@ -59,8 +59,8 @@ class PreviewConfig:
     """No paths below SRC that match this pattern; may be given several times."""
     port: int = 0
     """Of the page's address; 0: a free one. For a machine far away: ssh -L PORT:localhost:PORT."""
-    browser: bool = True
-    """Whether the page is opened in a browser, where there is a screen; its address is told in any case."""
+    no_browser: bool = False
+    """Open no browser; the address is told in any case."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
     """fsspec options for a bucket."""
 
@@ -85,12 +85,12 @@ def run(config: PreviewConfig) -> int:
         server = PreviewServer(exhibit, config.port)
     except OSError as error:
         raise UsageError(f"--port {config.port}: {error.strerror}; choose another, or leave it out") from error
-    with server:
-        print(f"{len(exhibit.files)} files to look at: {server.address}\nCtrl-C ends it", flush=True)
-        if config.browser and _has_screen():
+    with server, suppress(KeyboardInterrupt):
+        count = len(exhibit.files)
+        print(f"{count} file{'' if count == 1 else 's'} to look at: {server.address}\nCtrl-C ends it", flush=True)
+        if _has_screen() and not config.no_browser:
             webbrowser.open(server.address)
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()
     return 0
 
 

@@ -78,6 +78,8 @@ def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: flo
         if anything_new or not storage.exists(url):
             seconds = min(PICTURES_S, max(AT_END_S, AT_END_SHARE * run_s))
             storage.write(url, results_page(Results.read(storage, root), storage, seconds=seconds))
+    except KeyboardInterrupt:
+        log.warning("the report was left out: nightlift report %s", shown(root))
     except Exception as error:  # what was done is done and recorded
         log.warning("no report was written: %s", printable(str(error) or type(error).__name__))
     else:

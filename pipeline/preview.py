@@ -18,6 +18,7 @@ from PIL import Image
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, reduction_factor
 from model.boxes import reduce_pixels
+from pipeline.errors import TooLarge
 from pipeline.images import decode
 from pipeline.images.photo import to_8_bits
 from pipeline.photos import MAX_PIXELS
@@ -76,7 +77,10 @@ class PhotoPreview:
     @classmethod
     def of(cls, storage: Storage, url: str) -> "PhotoPreview":
         """Raises StorageError, MediaError."""
-        photo = decode(storage.read(url), max_pixels=MAX_PIXELS)
+        try:
+            photo = decode(storage.read(url), max_pixels=MAX_PIXELS)
+        except TooLarge as error:
+            raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many to be shown here") from error
         return cls(photo.frames[0].pixels, photo.notes)
 
     @property

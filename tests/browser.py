@@ -34,7 +34,7 @@ def browser_page() -> Iterator[Page]:
             yield page
         finally:
             browser.close()
-    assert problems == []
+    assert not problems, problems
 
 
 def _is_problem(message: ConsoleMessage) -> bool:

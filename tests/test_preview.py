@@ -62,7 +62,7 @@ def _ask(server: PreviewServer, path: str, method: str = "GET", **headers: str) 
 
 def _opened(page: Page, server: PreviewServer, name: str) -> None:
     """Until the file is shown, pixel by pixel, all of it as it is after."""
-    if page.url == "about:blank":
+    if not page.url.startswith(server.address):
         page.goto(server.address)
         page.locator("#actual").check()
     page.locator("#file").select_option(label=name)
@@ -158,6 +158,7 @@ def test_numbers_and_command_follow_the_settings(photos: Path, page: Page) -> No
         page.locator("#estimate").select_option("64")
         expect(command).to_have_text(f"nightlift images {photos} OUT --strength 1.05 --estimate-size 64 --variant plus")
         expect(page.locator("#divider")).to_have_attribute("aria-valuenow", "2")
+        expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
 
 
 @pytest.mark.slow
@@ -327,6 +328,7 @@ def test_what_cannot_be_shown_is_told_and_the_rest_goes_on(photos: Path, page: P
             page.locator("#file").select_option(label=broken)
             expect(page.locator("#status")).to_contain_text(told)
             expect(page.locator("#frame")).to_be_hidden()
+            expect(page.locator("#mean-after")).to_have_text("")
         _opened(page, server, "small.png")
 
 
@@ -372,6 +374,24 @@ def test_a_bucket_is_looked_at(bucket: str) -> None:
         assert exhibit["files"] == [{"name": "a b.jpg", "video": False}]
         assert exhibit["src"] == f"{bucket}/in"
         assert _ask(server, f"/{server.word}/files/0/picture?{ASKED}")[0] == 200
+
+
+@pytest.mark.slow
+def test_keys_go_on_after_a_click_and_a_file_that_fails_leaves_the_command(tmp_path: Path, page: Page) -> None:
+    (tmp_path / "-empty.jpg").write_bytes(b"")
+    (tmp_path / "photo.jpg").write_bytes(jpeg(night()))
+    with _served(tmp_path / "-empty.jpg") as server:
+        page.goto(server.address)
+        expect(page.locator("#status")).to_contain_text("empty: ")
+        expect(page.locator("#command")).to_have_text(f"nightlift images {tmp_path}/-empty.jpg OUT")
+    with _served(tmp_path) as server:
+        _opened(page, server, "photo.jpg")
+        page.locator("#strip button").nth(3).click()
+        page.keyboard.press("ArrowUp")
+        expect(page.locator("#iterations")).to_have_value("4")
+        page.locator("#actual").focus()
+        page.keyboard.press(" ")
+        expect(page.locator("#actual")).not_to_be_checked()
 
 
 def test_a_place_without_media_is_told(tmp_path: Path) -> None:

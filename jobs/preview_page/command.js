@@ -2,7 +2,8 @@
 
 /** `exhibit`: what the server told at the start. `look`: the settings. Nothing that is the default is said. */
 export function command(exhibit, { iterations, strength, estimate, network }) {
-  const words = ["nightlift", exhibit.job, exhibit.src, "OUT"];
+  const src = exhibit.src.startsWith("-") ? `./${exhibit.src}` : exhibit.src; // no flag
+  const words = ["nightlift", exhibit.job, src, "OUT"];
   if (iterations !== 8) words.push("--iterations", String(iterations));
   if (strength !== 1) words.push("--strength", String(strength));
   if (estimate !== "auto") words.push("--estimate-size", estimate);

@@ -2,7 +2,9 @@
 
 /** The answer of the server. Throws Error with its message where it could not do what it was asked for. */
 export async function asked(address, signal) {
-  const response = await fetch(address, { signal });
+  const response = await fetch(address, { signal }).catch((problem) => {
+    throw problem.name === "AbortError" ? problem : new Error("The server does not answer; is it still there?");
+  });
   if (response.ok) return response;
   const problem = response.status === 422 ? await response.json() : null;
   throw new Error(problem ? `${problem.code}: ${problem.message}` : `The server answered ${response.status}.`);

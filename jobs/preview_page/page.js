@@ -35,6 +35,10 @@ function tell(text, problem = false) {
 
 function failed(problem) {
   if (problem.name === "AbortError") return;
+  if (!state.shown) {
+    panel.clear();
+    $("film").hidden = true;
+  }
   $("stage").setAttribute("aria-busy", "false");
   $("frame").hidden = !state.shown;
   tell(problem.message, true);
@@ -54,6 +58,7 @@ async function open(number) {
   state.shown = false;
   const { name, video } = exhibit.files[state.file];
   $("film").hidden = !video;
+  $("time").textContent = "";
   tell(video ? `looking through ${name} ...` : `opening ${name} ...`);
   $("stage").setAttribute("aria-busy", "true");
   try {
@@ -95,7 +100,7 @@ async function openFilm(signal) {
       turn++;
       return address("frames", { from: rank });
     },
-    waits: () => $("stage").setAttribute("aria-busy", "true"),
+    waits,
     failed,
     turned: () => ($("play").textContent = film?.playing ? "pause" : "play"),
     show: (frame) => {
@@ -111,6 +116,11 @@ async function openFilm(signal) {
 }
 
 const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(2).padStart(5, "0")}`;
+
+function waits() {
+  $("stage").setAttribute("aria-busy", "true");
+  tell([...state.facts, "estimating ..."].join(" · "));
+}
 
 /** `capped`: the job's curve maps are finer. */
 function shown(capped) {
@@ -130,7 +140,7 @@ async function reestimate() {
   stop.abort();
   stop = new AbortController();
   const { signal } = stop;
-  $("stage").setAttribute("aria-busy", "true");
+  waits();
   try {
     const { told, parts } = await packet(await asked(address("maps"), signal));
     if (signal.aborted) return;
@@ -216,6 +226,12 @@ const KEYS = {
   ".": () => film?.step(1),
 };
 
+/** Whether what has the focus uses the key itself. */
+function isTheirs({ target, key }) {
+  if (key === " ") return target.matches("button, summary, select, input");
+  return key.startsWith("Arrow") && target.matches("select, input[type=range]");
+}
+
 function listen() {
   for (const id of ["iterations", "strength", "actual"]) $(id).addEventListener("input", redraw);
   for (const id of ["network", "estimate"]) $(id).addEventListener("input", reestimate);
@@ -248,8 +264,7 @@ function listen() {
   window.addEventListener("resize", redraw);
   document.addEventListener("keydown", (event) => {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const theirs = event.target.closest("input, select, summary, button") && /^Arrow| $/.test(event.key);
-    if (theirs || event.ctrlKey || event.metaKey || event.altKey || !(key in KEYS)) return;
+    if (isTheirs(event) || event.ctrlKey || event.metaKey || event.altKey || !(key in KEYS)) return;
     event.preventDefault();
     KEYS[key]();
   });
@@ -274,6 +289,7 @@ async function begin() {
     redraw();
   });
   listen();
+  describe();
   await open(0);
 }
 

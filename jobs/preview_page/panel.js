@@ -18,7 +18,7 @@ export class Panel {
     this.buttons = Array.from({ length: STRIP + 1 }, (_, iterations) => {
       const button = document.createElement("button");
       button.append(document.createElement("canvas"), String(iterations));
-      button.title = `${iterations} iterations`;
+      button.title = iterations === 1 ? "1 iteration" : `${iterations} iterations`;
       button.addEventListener("click", () => choose(iterations));
       const item = document.createElement("li");
       item.append(button);
@@ -41,6 +41,17 @@ export class Panel {
       this.due = null;
       this.drawStrip(look);
     }, playing ? PLAYING_MS : STILL_MS);
+  }
+
+  /** Nothing is shown. */
+  clear() {
+    clearTimeout(this.due);
+    for (const canvas of [$("histogram"), ...this.buttons.map((button) => button.firstChild)]) {
+      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    }
+    for (const name of ["mean", "black", "white"]) {
+      for (const when of ["before", "after"]) $(`${name}-${when}`).textContent = "";
+    }
   }
 
   takeNumbers(look) {

@@ -176,13 +176,21 @@ def _run(rows: Rows) -> Run:
     done, starts = rows.ended("done"), rows.starts
     timed = done.any() and not rows.is_video[done].any()
     return Run(
-        started=datetime.fromtimestamp(float(starts.min()), UTC),
+        started=_begun(rows.raw("run", [0])[0]) or datetime.fromtimestamp(float(starts.min()), UTC),
         done=int(done.sum()),
         skipped=int(rows.ended("skipped").sum()),
         failed=int(rows.ended("failed").sum()),
         megapixels=float(np.nansum(rows.pixels[done])) / 1e6,
         seconds=float(rows.ends[done].max() - starts[done].min()) if timed else None,
     )
+
+
+def _begun(run: str) -> datetime | None:
+    """When a run began, by its name."""
+    try:
+        return datetime.strptime(run.partition("-")[0], RUN_STARTED).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def settings(storage: Storage, root: str) -> list[Settings]:
@@ -195,8 +203,9 @@ def settings(storage: Storage, root: str) -> list[Settings]:
     for file in listed[: -LOOKED_AT - 1 : -1]:
         with suppress(ValueError, KeyError, AttributeError, TypeError):  # no record of ours
             record = json.loads(storage.read(file.url))
-            started = datetime.strptime(record.pop("run").partition("-")[0], RUN_STARTED).replace(tzinfo=UTC)
-            found.setdefault(tuple(record), Settings(started=started, values=readable(record)))
+            started = _begun(record.pop("run"))
+            if started is not None:
+                found.setdefault(tuple(record), Settings(started=started, values=readable(record)))
     return list(found.values())
 
 

@@ -62,6 +62,7 @@ def training_page(storage: Storage, root: str) -> bytes:
         totals=_totals(history),
         losses=_losses(history),
         sheets=_sheets(storage, root),
+        held_out=photos.get("held_out", 1),
         files=tables.summary(files) if files else "",
         groups=tables.groups(files) if files else [],
         settings=tables.readable(notes.get("settings", {})),
