@@ -391,7 +391,7 @@ def test_a_server_that_fails_while_segments_are_joined(tmp_path: Path) -> None:
     assert Storage().unfinished(str(tmp_path)) == []
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_takes_no_file_of_this_size_is_told_and_nothing_is_left(tmp_path: Path) -> None:
     record = _record(tmp_path, "a.mp4", clip(streets(40), extras=Sound(seconds=1.6)))
     outcome, written = _done(record)
     written.unlink()
@@ -402,8 +402,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
             path.unlink()
         with _room_for(room):
             failed = _run(record)
-        assert (failed.outcome, failed.code) == ("failed", "no_room"), failed.message
-        assert "no room to write" in failed.message
+        assert (failed.outcome, failed.code) == ("failed", "storage"), failed.message
+        assert "takes no file of this size" in failed.message
         assert not written.exists()
         assert Storage().unfinished(str(tmp_path)) == []
 
