@@ -22,6 +22,7 @@ from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
 from pipeline.evaluation import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
+from pipeline.photos import MAX_PIXELS
 from pipeline.places import WEB, absolute, join, protocol_of, real, shown
 from pipeline.plan import Selection
 from pipeline.storage import Storage
@@ -68,7 +69,7 @@ class EvaluateConfig:
     estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that networks see. auto: what each was trained for, which is full size
     for published ones."""
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
     """Leave out photos with more pixels than this."""
 
     sheet_rows: int = 6

@@ -25,6 +25,7 @@ from model.recipes import RECIPES, Recipe, RecipeName
 from model.training import first_network
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
+from pipeline.photos import MAX_PIXELS
 from pipeline.places import join, shown
 from pipeline.plan import Selection
 from pipeline.storage import Storage
@@ -100,7 +101,7 @@ class TrainConfig:
     """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """No paths below SRC that match this pattern; may be given several times."""
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
     """Leave out photos with more pixels than this (all frames of an animation together)."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
     """Train on at most this many files, taken from all sources in turn: the first of each, the second of each, ..."""

@@ -18,6 +18,7 @@ from pipeline.errors import NightliftError
 from pipeline.images import decode, format_of
 from pipeline.images.photo import to_8_bits
 from pipeline.listing import Listed
+from pipeline.photos import MAX_PIXELS
 from pipeline.places import absolute, join, real, shown
 from pipeline.plan import Selection
 from pipeline.storage import Storage
@@ -145,7 +146,7 @@ class Evaluation:
     look: Look
     estimate_size: EstimateSize = "auto"
     """As `nightlift images` has it."""
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
     thumbnail_px: tuple[int, int] = (480, 480)
     """Width and height that small copies fit into."""
 

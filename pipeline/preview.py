@@ -7,7 +7,6 @@ frame's light is steadied depends a little on these two (a few levels of 255 on 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -63,7 +62,6 @@ class Estimator:
         self.is_capped = estimate_px is None or estimate_px > MOST_ESTIMATE_PX
         size = MOST_ESTIMATE_PX if estimate_px is None else min(estimate_px, MOST_ESTIMATE_PX)
         self.enhancer = Enhancer(checkpoint, Look(), estimate_size=size)
-        self.window = Window(every=ESTIMATE_EVERY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +162,10 @@ class VideoPreview:
         Raises StorageError, MediaError.
         """
         info = self.info
-        deep, hdr = info.depth > 8 or info.colours.hdr is not None, info.colours.hdr is not None
-        written = SDR if hdr else info.colours
-        conversion = Conversion(info.colours, written, pixel_format="", size=info.size, hdr="sdr", deep=deep)
-        enhancement = Enhancement(
-            enhancer=estimator.enhancer, window=estimator.window, temporal_denoise=0, hdr="sdr", threads=1
-        )
+        written = SDR if info.colours.hdr else info.colours
+        conversion = Conversion(info.colours, written, pixel_format="", size=info.size, hdr="sdr", deep=info.is_deep)
+        window = Window(every=ESTIMATE_EVERY)
+        enhancement = Enhancement(enhancer=estimator.enhancer, window=window, temporal_denoise=0, hdr="sdr", threads=1)
         segment = Segment(index=0, first=first, end=info.frames)
         with self.storage.open(self.url) as file:
             for shot, maps in enhancement.maps(file, info, segment, conversion, Clock()):
@@ -184,5 +180,6 @@ class VideoPreview:
     def _shown(self, frame: Any, conversion: Conversion) -> Pixels:
         width, height = self.info.size
         factor = reduction_factor(height, width, FRAME_PX)
-        reduced = partial(conversion.copy, frame, -(-width // factor), -(-height // factor))
-        return to_8_bits(conversion.rgb(frame) if factor == 1 else reduced())
+        if factor == 1:
+            return to_8_bits(conversion.rgb(frame))
+        return to_8_bits(conversion.copy(frame, -(-width // factor), -(-height // factor)))

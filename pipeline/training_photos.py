@@ -18,6 +18,7 @@ from PIL import Image
 from pipeline.images import decode
 from pipeline.images.colour import tagged_to_srgb
 from pipeline.images.photo import to_8_bits
+from pipeline.photos import MAX_PIXELS
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling
 from pipeline.storage import Storage
 from pipeline.video import is_video, sample
@@ -67,7 +68,7 @@ class ReadPictures:
     storage: Storage
     photo_px: int
     frames_per_video: int
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
     """Of a photo, all its frames together; larger ones are left out."""
 
     def __call__(self, reading: Reading) -> Reading:

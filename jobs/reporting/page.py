@@ -5,9 +5,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from pipeline.manifest import FOLDER
 from pipeline.places import join
 
@@ -22,6 +19,9 @@ def report_url(root: str) -> str:
 
 def filled(template: str, **content: Any) -> bytes:
     """The page, UTF-8. Its policy lets a browser load nothing, run nothing, and style it by `page.css` alone."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only where there is a page to fill
+    from markupsafe import Markup
+
     css = (TEMPLATES / "page.css").read_text()
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"

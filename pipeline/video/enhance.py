@@ -83,7 +83,7 @@ class Enhancement:
             pixel_format=encoding.pixel_format,
             size=info.size,
             hdr=self.hdr,
-            deep=info.depth > 8 or info.colours.hdr is not None,
+            deep=info.is_deep,
         )
         planes = coding(encoding.colours, encoding.pixel_format, info.height_px)
         for shot, maps in self.maps(source, info, segment, conversion, clock):

@@ -79,6 +79,11 @@ class VideoInfo:
         return len(self.pts)
 
     @property
+    def is_deep(self) -> bool:
+        """Whether 8 bits are too few for its colours."""
+        return self.depth > 8 or self.colours.hdr is not None
+
+    @property
     def size(self) -> tuple[int, int]:
         return self.width_px, self.height_px
 
