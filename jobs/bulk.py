@@ -154,8 +154,10 @@ class BulkJob(ABC):
             with self._recording():
                 tally.add(self.manifest, (refusal.outcome() for refusal in plan.refused))
                 if plan.records:
+                    from pipeline.monitoring import counted
+
                     with closing(self.enhanced(plan)) as outcomes:
-                        for outcome in outcomes:
+                        for outcome in counted(self.kind.noun, outcomes, len(plan.records)):
                             tally.check_storage(outcome)
                             tally.add(self.manifest, [outcome])
         finally:

@@ -21,6 +21,7 @@ from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun,
 from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
 from pipeline.flow import TrainingPhotoFlow
 from pipeline.manifest import Manifest
+from pipeline.monitoring import show_training
 from pipeline.places import join
 from pipeline.records import Outcome
 from pipeline.storage import Storage
@@ -206,7 +207,9 @@ class Driver:
         try:
             while not fitting.over(LOOK_EVERY_S):
                 history, steps, _ = ray.get(run.board.read.remote())
-                progress.advance_to(max(steps, len(history) * run.steps_per_epoch))
+                steps = max(steps, len(history) * run.steps_per_epoch)
+                progress.advance_to(steps)
+                show_training(steps, history)
                 for row in history[done:]:
                     progress.say(epoch_line(row, run.recipe.epochs))
                 done = max(done, len(history))

@@ -28,6 +28,7 @@ from pipeline.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.errors import StorageError
 from pipeline.flow import Batch, blocks_of, configure_ray_data, dataset_of, ray_errors, records_of
 from pipeline.memory import use_one_core
+from pipeline.monitoring import FRAMES_ENHANCED
 from pipeline.places import join, shown
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
@@ -238,7 +239,7 @@ class Telling:
 
     def __init__(self, ledger: Handle, source: str, index: int) -> None:
         self.ledger, self.place = ledger, (source, index)
-        self.frames = 0
+        self.frames = self._counted = 0
         self._told_at = time.monotonic()
 
     def frame(self) -> None:
@@ -248,6 +249,9 @@ class Telling:
 
     def all(self, frames: int) -> None:
         self._told_at = time.monotonic()
+        if frames > self._counted:
+            FRAMES_ENHANCED.inc(frames - self._counted)
+        self._counted = frames
         self.ledger.count.remote(*self.place, frames)
 
 

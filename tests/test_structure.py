@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for package in ("model", "pipeline", "jobs") for path in (ROOT / package).rglob("*.py"))
-FLOWS = {ROOT / "pipeline" / name for name in ("flow.py", "video_flow.py", "watched.py")}
+FLOWS = {ROOT / "pipeline" / name for name in ("flow.py", "video_flow.py", "watched.py", "monitoring.py")}
 MAY_IMPORT = {"model": {"model"}, "pipeline": {"pipeline", "model"}, "jobs": {"jobs", "pipeline", "model"}}
 
 

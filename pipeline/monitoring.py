@@ -1,0 +1,65 @@
+"""What can be watched of a job while it runs: metrics that Ray exports for Prometheus.
+
+Each node serves those of the processes on it at its metrics port; there a name begins with `ray_`, and that of a
+counter ends in `_total`. Outcomes are counted by the driver, each once, as in the manifest; frames and batches by the
+workers, those that are done again as well.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from pipeline.records import Outcome
+
+SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
+IMAGES = [1, 2, 4, 8, 16, 32, 64]
+STAGES = "read", "decode", "enhance", "encode", "write"
+
+FILES = Counter("nightlift_files", "Files that came to their end, by outcome.", ("kind", "outcome", "code"))
+FILES_LEFT = Gauge("nightlift_files_left", "Files that are planned and have no outcome yet.", ("kind",))
+FRAMES = Counter("nightlift_frames", "Frames of the files that came to their end.", ("kind", "outcome"))
+READ_BYTES = Counter("nightlift_read_bytes", "Bytes of the sources that were read.", ("kind",))
+WRITTEN_BYTES = Counter("nightlift_written_bytes", "Bytes of the files that were written.", ("kind",))
+STAGE_SECONDS = Histogram(
+    "nightlift_stage_seconds", "Seconds of each stage, of each file that was done.", SECONDS, ("kind", "stage")
+)
+FRAMES_ENHANCED = Counter("nightlift_frames_enhanced", "Frames of videos, as they are enhanced.")
+BATCH_IMAGES = Histogram("nightlift_batch_images", "Images that the network saw at once.", IMAGES, ("device",))
+BATCH_SECONDS = Histogram("nightlift_batch_seconds", "Seconds of the network for a batch.", SECONDS, ("device",))
+OUT_OF_MEMORY = Counter("nightlift_out_of_memory", "Times that a batch was halved for want of memory.", ("device",))
+TRAINING_EPOCH = Gauge("nightlift_training_epoch", "Epochs that are finished.")
+TRAINING_STEPS = Gauge("nightlift_training_steps", "Steps that are finished.")
+TRAINING_LOSS = Gauge("nightlift_training_loss", "Weighted losses of the last epoch.", ("part", "loss"))
+
+
+def counted(kind: str, outcomes: Iterable[Outcome], planned: int) -> Iterator[Outcome]:
+    """The same outcomes, counted as they pass. `planned`: how many are to come. Needs an initialised Ray."""
+    FILES_LEFT.set(planned, {"kind": kind})
+    for count, outcome in enumerate(outcomes, 1):
+        _count(kind, outcome)
+        FILES_LEFT.set(planned - count, {"kind": kind})
+        yield outcome
+
+
+def _count(kind: str, outcome: Outcome) -> None:
+    FILES.inc(1, {"kind": kind, "outcome": outcome.outcome, "code": outcome.code})
+    for counter, number, tags in (
+        (FRAMES, outcome.frames, {"kind": kind, "outcome": outcome.outcome}),
+        (READ_BYTES, outcome.bytes_in, {"kind": kind}),
+        (WRITTEN_BYTES, outcome.bytes_out, {"kind": kind}),
+    ):
+        if number:  # Ray refuses to count nothing
+            counter.inc(number, tags)
+    if outcome.outcome == "done":
+        for stage in STAGES:
+            STAGE_SECONDS.observe(getattr(outcome, f"seconds_{stage}"), {"kind": kind, "stage": stage})
+
+
+def show_training(steps: int, history: Sequence[Mapping[str, float]]) -> None:
+    """`steps`: that are finished. `history`: a row for each finished epoch, with `training_LOSS`, `validation_LOSS`."""
+    TRAINING_STEPS.set(steps)
+    TRAINING_EPOCH.set(len(history))
+    for column, value in history[-1].items() if history else ():
+        part, _, loss = column.partition("_")
+        if part in ("training", "validation"):
+            TRAINING_LOSS.set(value, {"part": part, "loss": loss})
