@@ -13,7 +13,7 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_cluster
-from jobs.flags import check_estimate_size, check_ranges, loaded
+from jobs.flags import check_estimate_size, check_ranges, loaded, look_of
 from jobs.report import report_at_end
 from jobs.tally import Tally
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, fingerprint, settled
@@ -88,6 +88,7 @@ class BulkConfig:
     def __post_init__(self) -> None:
         check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
         check_estimate_size(self.estimate_size)
+        look_of(self)
 
     @property
     def selection(self) -> Selection:

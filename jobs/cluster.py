@@ -38,7 +38,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     try:
         try:
             if address:
-                _check_answers(address)
+                check_answers(address)
             with _silenced_stderr():
                 if address:
                     ray.init(address=address, runtime_env=_our_code(), **quiet)
@@ -55,9 +55,9 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Raises OSError within seconds where nothing listens: Ray itself would try for minutes."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    host, separator, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
 
