@@ -56,6 +56,8 @@ class PhotoFlow:
     checkpoint: Checkpoint
     device: str
     workers: int
+    gpus_per_worker: float = 0
+    """Share of a GPU that each worker takes; 0: it needs none."""
     topology: Literal["fused", "split"]
     time_limit_s: float = TIME_LIMIT_S
     """For all steps of a photo; where they are split, for each; and a second more for each megabyte."""
@@ -67,10 +69,13 @@ class PhotoFlow:
         each of its photos is watched, and one at which workers died `ATTEMPTS` times is left out, as failed with the
         code `worker_died`; one that took too long is not tried again, and has the code `timed_out`.
         """
-        blocks = blocks_of(records, self.workers, RECORDS_PER_BLOCK if self.topology == "fused" else DECODED_PER_BLOCK)
+        if self.topology == "fused":
+            graph, blocks = self._fused, blocks_of(records, self.workers)
+        else:  # every processor of the cluster may decode
+            processors = int(ray.cluster_resources().get("CPU", 1))
+            graph, blocks = self._split, blocks_of(records, max(self.workers, processors), DECODED_PER_BLOCK)
         configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
         pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=BLOCKS_IN_FLIGHT)
-        graph = self._fused if self.topology == "fused" else self._split
         outcomes = graph(dataset_of(blocks), pool, new_attempts())
         with ray_errors():
             for row in outcomes.iter_rows():
@@ -80,9 +85,9 @@ class PhotoFlow:
         return records.map_batches(
             FusedWorker,
             fn_constructor_args=(self, attempts),
-            batch_size=1 if self._gpus_of_a_worker else None,  # None: a block; Ray Data asks for a number with GPUs
+            batch_size=1 if self.gpus_per_worker else None,  # None: a block; Ray Data asks for a number with GPUs
             num_cpus=1,
-            num_gpus=self._gpus_of_a_worker,
+            num_gpus=self.gpus_per_worker,
             compute=pool,
         )
 
@@ -92,15 +97,11 @@ class PhotoFlow:
             EnhanceWorker,
             fn_constructor_args=(self, attempts),
             batch_size=SPLIT_BATCH,
-            num_gpus=self._gpus_of_a_worker,
+            num_gpus=self.gpus_per_worker,
             num_cpus=0,  # an actor pool that held every CPU would leave none for the tasks around it
             compute=pool,
         )
         return enhanced.map_batches(EncodeTask(self, attempts), batch_size=None, num_cpus=1)
-
-    @property
-    def _gpus_of_a_worker(self) -> int:
-        return 1 if self.device.startswith("cuda") else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,12 +152,16 @@ class DecodeTask:
 
 
 class EnhanceWorker:
-    """The network alone, on a GPU where there is one."""
+    """The network alone, on a GPU where there is one; there it sees photos of one shape together.
+
+    On a CPU that would gain nothing, and the sums of fp32 would be others than in the fused graph.
+    """
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         keep_freed_memory()
         enhance = Enhance(flow.checkpoint, flow.settings, flow.device)
-        self.enhance = Watched(enhance, attempts, flow.time_limit_s)
+        together = enhance.estimate_together if flow.gpus_per_worker else None
+        self.enhance = Watched(enhance, attempts, flow.time_limit_s, together)
 
     def __call__(self, batch: Batch) -> Batch:
         return _objects(list(self.enhance(batch["work"])))
@@ -243,8 +248,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float) -> float:
-    """Seconds until a block is done, each of whose photos kills workers only at the end of its time."""
-    return max(NO_PROGRESS_S, (1 + ATTEMPTS * max(map(len, blocks), default=1)) * (time_limit_s + RESTART_S))
+    """Seconds until a block, or a batch of small ones, is done, each of whose photos kills workers only at the end of
+    its time: once together, and then in its attempts.
+    """
+    most = max(SPLIT_BATCH, *map(len, blocks))
+    return max(NO_PROGRESS_S, (1 + ATTEMPTS) * most * (time_limit_s + RESTART_S))
 
 
 def configure_ray_data(*, block_bytes: int, patience_s: float) -> None:

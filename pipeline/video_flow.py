@@ -59,6 +59,8 @@ class VideoFlow:
     checkpoint: Checkpoint
     device: str
     workers: int
+    gpus_per_worker: float = 0
+    """Share of a GPU that each worker takes; 0: it needs none."""
     threads: int
     """That each worker decodes and encodes with."""
     folder: str
@@ -87,7 +89,7 @@ class VideoFlow:
             fn_constructor_args=(self,),
             batch_size=1,
             num_cpus=1,
-            num_gpus=1 if self.device.startswith("cuda") else 0,
+            num_gpus=self.gpus_per_worker,
             compute=ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=1),
         )
         with ray_errors():
