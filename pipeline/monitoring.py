@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from model import Enhancer
 from pipeline.records import Outcome
 
 BOUNDS_S: list[float] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
@@ -57,6 +58,18 @@ def _count(kind: str, outcome: Outcome) -> None:
 def _add(counter: Counter, number: float, **tags: str) -> None:
     if number:  # Ray refuses to count nothing
         counter.inc(number, tags)
+
+
+def watch_batches(enhancer: Enhancer, device: str) -> None:
+    """From now on this worker counts its batches of the network."""
+    tags = {"device": device}
+
+    def on_batch(images: int, seconds: float) -> None:
+        BATCH_IMAGES.observe(images, tags)
+        BATCH_SECONDS.observe(seconds, tags)
+
+    enhancer.on_batch = on_batch
+    enhancer.on_out_of_memory = lambda: OUT_OF_MEMORY.inc(1, tags)
 
 
 def show_training(steps: int, history: Sequence[Mapping[str, float]]) -> None:
