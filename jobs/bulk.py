@@ -106,12 +106,12 @@ class BulkConfig:
         """Raises UsageError."""
         return loaded(self.weights or DEFAULT_WEIGHTS[self.variant])
 
-    def placement(self) -> "Placement":
+    def placement(self, workers_per_core: int = 1) -> "Placement":
         """By what the cluster has. Needs an initialised Ray; raises UsageError."""
         gpus = cluster_gpus()
         device = ("cuda" if gpus else "cpu") if self.device == "auto" else self.device
         if device == "cpu":
-            return Placement(device, self.workers or cluster_cpus(), 0)
+            return Placement(device, self.workers or cluster_cpus() * workers_per_core, 0)
         if not gpus:
             raise UsageError(f"--device {self.device}: the cluster has no GPU; leave --device out to run on CPUs")
         room = room_on_gpus(cluster_nodes(), self.gpus_per_worker)

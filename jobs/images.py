@@ -17,6 +17,7 @@ from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
 from pipeline.kinds import PHOTOS
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps
+from pipeline.places import LOCAL, protocol_of
 from pipeline.plan import Plan
 from pipeline.records import Outcome
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.flow import PhotoFlow  # imports Ray: at run time only once there is work
 
 log = logging.getLogger("nightlift")
+
+WORKERS_PER_CORE = 2  # where photos come from or go to a bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +50,18 @@ class ImagesConfig(BulkConfig):
     topology: Literal["auto", "fused", "split"] = "auto"
     """Of photos. fused: each worker does all steps; split: decode, enhance and encode apart. auto: split on GPUs."""
 
+    workers_per_core: Annotated[int | None, arg(metavar="INT")] = None
+    """Of photos, 1 to 8, that share a core: one works while others wait for storage, for half a gigabyte of memory
+    each. By default 1, and 2 where SRC or DST is no local place."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None))
+        check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None), workers_per_core=(1, 8))
+
+    @property
+    def sharing_a_core(self) -> int:
+        local = all(protocol_of(place) == LOCAL for place in (self.src, self.dst))
+        return self.workers_per_core or (1 if local else WORKERS_PER_CORE)
 
     @property
     def format_name(self) -> str | None:
@@ -109,7 +121,7 @@ class PhotoJob(BulkJob):
         """Choose device, workers and topology by what the cluster has."""
         from pipeline.flow import PhotoFlow
 
-        placed = self.config.placement()
+        placed = self.config.placement(self.config.sharing_a_core)
         by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
         return PhotoFlow(
             storage=self.storage,
@@ -118,6 +130,7 @@ class PhotoJob(BulkJob):
             device=placed.device,
             workers=placed.workers,
             grows=self.config.workers is None,
+            workers_per_core=self.config.sharing_a_core,
             gpus_per_worker=placed.gpus_per_worker,
             topology=by_device if self.config.topology == "auto" else self.config.topology,
             time_limit_s=self.config.time_limit,

@@ -59,6 +59,8 @@ class PhotoFlow:
     workers: int
     grows: bool = False
     """Workers beyond these are started as nodes join the cluster."""
+    workers_per_core: int = 1
+    """That share it, one of which works while others wait for storage; where steps are split, tasks beside workers."""
     gpus_per_worker: float = 0
     """Share of a GPU that each worker takes; 0: it needs none."""
     topology: Literal["fused", "split"]
@@ -75,8 +77,8 @@ class PhotoFlow:
         if self.topology == "fused":
             graph, blocks = self._fused, blocks_of(records, self.workers)
         else:  # every processor of the cluster may decode
-            processors = int(ray.cluster_resources().get("CPU", 1))
-            graph, blocks = self._split, blocks_of(records, max(self.workers, processors), DECODED_PER_BLOCK)
+            tasks = int(ray.cluster_resources().get("CPU", 1)) * self.workers_per_core
+            graph, blocks = self._split, blocks_of(records, max(self.workers, tasks), DECODED_PER_BLOCK)
         configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
         grows = self.grows and (self.topology == "fused" or self.gpus_per_worker > 0)
         pool = pool_of(min(self.workers, len(blocks)), BLOCKS_IN_FLIGHT, grows=grows)
@@ -90,13 +92,13 @@ class PhotoFlow:
             FusedWorker,
             fn_constructor_args=(self, attempts),
             batch_size=1 if self.gpus_per_worker else None,  # None: a block; Ray Data asks for a number with GPUs
-            num_cpus=1,
+            num_cpus=1 / self.workers_per_core,
             num_gpus=self.gpus_per_worker,
             compute=pool,
         )
 
     def _split(self, records: ray.data.Dataset, pool: ActorPoolStrategy, attempts: Handle) -> ray.data.Dataset:
-        decoded = records.map_batches(DecodeTask(self, attempts), batch_size=None, num_cpus=1)
+        decoded = records.map_batches(DecodeTask(self, attempts), batch_size=None, num_cpus=1 / self.workers_per_core)
         enhanced = decoded.map_batches(
             EnhanceWorker,
             fn_constructor_args=(self, attempts),
@@ -105,7 +107,7 @@ class PhotoFlow:
             num_cpus=0,  # an actor pool that held every CPU would leave none for the tasks around it
             compute=pool,
         )
-        return enhanced.map_batches(EncodeTask(self, attempts), batch_size=None, num_cpus=1)
+        return enhanced.map_batches(EncodeTask(self, attempts), batch_size=None, num_cpus=1 / self.workers_per_core)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

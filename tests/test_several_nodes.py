@@ -1,0 +1,161 @@
+"""Jobs on a cluster whose nodes share nothing but a bucket: one joins midway, one is lost, the outputs are the same."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from ray.cluster_utils import Cluster
+
+from jobs.cli import main
+from jobs.training_run import read_state
+from pipeline.storage import Storage
+from tests.clips import clip, rgb, streets, times
+from tests.conftest import STORE_BYTES
+from tests.killed import ROOT, wait_until
+from tests.media import landscape
+from tests.outputs import tree
+from tests.s3_server import S3Server
+
+PHOTOS = 120
+EPOCHS = 60  # more than there is time for before the loss is felt
+FAST = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
+SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
+
+
+def _put(source: Path, bucket: str) -> None:
+    for name, content in tree(source).items():
+        with fsspec.open(f"{bucket}/in/{name}", "wb") as file:
+            file.write(content)
+
+
+def _names(place: str) -> set[str]:
+    """Of files, while others write there."""
+    found = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False).find(place)
+    return {f"s3://{name}".removeprefix(f"{place}/") for name in found}
+
+
+def _content(url: str) -> bytes:
+    with fsspec.open(url) as file:
+        return bytes(file.read())
+
+
+def _outcomes(bucket: str) -> list[tuple[str, str]]:
+    table = pq.read_table(f"{bucket.removeprefix('s3://')}/out/_nightlift/manifest", filesystem=fsspec.filesystem("s3"))
+    return sorted((row["source"].rpartition("/")[2], row["outcome"]) for row in table.to_pylist())
+
+
+@contextmanager
+def _job(cluster: Cluster, log: Path, *job: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address, **environment}
+    with log.open("wb") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *job], cwd=ROOT, env=environment, stdout=told, stderr=told, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _join(cluster: Cluster) -> None:
+    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+
+
+def _lose(cluster: Cluster) -> None:
+    """One of those that were there from the beginning."""
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+
+def _processors_in_use(cluster: Cluster) -> Callable[[], float]:
+    """By what Ray's own command tells of a cluster."""
+
+    def ask() -> float:
+        status = [Path(sys.executable).parent / "ray", "status", "--address", cluster.address]
+        told = subprocess.run(status, capture_output=True, text=True, timeout=60).stdout
+        return sum(float(line.split("/")[0]) for line in told.splitlines() if line.endswith(" CPU"))
+
+    return ask
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_photos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    night = np.random.default_rng(5).integers(0, 60, (900, 1100, 3), dtype=np.uint8)
+    for number in range(PHOTOS):  # each of which is a block by itself
+        Image.fromarray(np.roll(night, 8 * number, 1)).save(source / f"{number:02}.png", compress_level=1)
+    _put(source, bucket)
+    with _job(cluster, tmp_path / "log", "jobs.images", f"{bucket}/in", f"{bucket}/out") as job:
+        wait_until(lambda: len(_names(f"{bucket}/out")) > 2, job)
+        _join(cluster)
+        in_use = _processors_in_use(cluster)
+        wait_until(lambda: in_use() == 3, job)
+        assert job.poll() is None, (tmp_path / "log").read_text()
+        _lose(cluster)
+        assert job.wait(300) == 0, (tmp_path / "log").read_text()
+    assert "starting 2 workers" in (tmp_path / "log").read_text()
+    assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
+    assert main(["images", str(source), str(tmp_path / "out")]) == 0
+    expected = tree(tmp_path / "out")
+    assert {name for name in _names(f"{bucket}/out") if "_nightlift" not in name} == expected.keys()
+    assert all(_content(f"{bucket}/out/{name}") == content for name, content in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_videos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for seed in range(3):
+        (source / f"{seed}.mp4").write_bytes(clip(streets(150, seed=seed)))
+    _put(source, bucket)
+    with _job(cluster, tmp_path / "log", "jobs.videos", f"{bucket}/in", f"{bucket}/out", *FAST) as job:
+        wait_until(lambda: sum(name.endswith(".json") for name in _names(f"{bucket}/out")) >= 4, job)
+        assert not [name for name in _names(f"{bucket}/out") if name.endswith(".mp4")]
+        _join(cluster)
+        _lose(cluster)
+        assert job.wait(300) == 0, (tmp_path / "log").read_text()
+    assert "starting 2 workers" in (tmp_path / "log").read_text()
+    assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
+    assert main(["videos", str(source), str(tmp_path / "out"), *FAST]) == 0
+    for path in source.iterdir():
+        enhanced, expected = _content(f"{bucket}/out/{path.name}"), tmp_path / "out" / path.name
+        assert times(enhanced) == times(path)
+        assert np.array_equal(rgb(enhanced), rgb(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_training(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for seed in range(5):
+        Image.fromarray(landscape(240, 180, seed=seed)).save(source / f"{seed}.png")  # too large to be inlined
+    _put(source, bucket)
+    at_once = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
+    job = ("jobs.train", f"{bucket}/in", f"{bucket}/out", *SMALL)
+    with _job(cluster, tmp_path / "log", *job, **at_once) as training:
+        wait_until(lambda: read_state(Storage(), f"{bucket}/out") is not None, training)
+        _lose(cluster)
+        time.sleep(1)
+        _join(cluster)
+        assert training.wait(200) == 0, (tmp_path / "log").read_text()
+    assert "2 workers on cpu" in (tmp_path / "log").read_text()
+    losses = pq.read_table(f"{bucket.removeprefix('s3://')}/out/losses.parquet", filesystem=fsspec.filesystem("s3"))
+    assert losses["epoch"].to_pylist() == list(range(1, EPOCHS + 1))
+    assert main(["train", str(source), str(tmp_path / "out"), *SMALL]) == 0
+    expected = pq.read_table(tmp_path / "out" / "losses.parquet")
+    column = "training_total"  # other numbers of workers round otherwise, and that grows
+    np.testing.assert_allclose(losses[column].to_numpy()[:5], expected[column].to_numpy()[:5], rtol=1e-3)
+    np.testing.assert_allclose(losses[column].to_numpy(), expected[column].to_numpy(), rtol=0.05)
