@@ -25,7 +25,7 @@ from tests.media import landscape
 from tests.outputs import tree
 from tests.s3_server import S3Server
 
-PHOTOS = 120
+PHOTOS = 90
 EPOCHS = 60  # more than there is time for before the loss is felt
 FAST = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
 SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
@@ -96,7 +96,8 @@ def test_photos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
     for number in range(PHOTOS):  # each of which is a block by itself
         Image.fromarray(np.roll(night, 8 * number, 1)).save(source / f"{number:02}.png", compress_level=1)
     _put(source, bucket)
-    with _job(cluster, tmp_path / "log", "jobs.images", f"{bucket}/in", f"{bucket}/out") as job:
+    photos = ("jobs.images", f"{bucket}/in", f"{bucket}/out", "--workers-per-core", "1")
+    with _job(cluster, tmp_path / "log", *photos) as job:
         wait_until(lambda: len(_names(f"{bucket}/out")) > 2, job)
         _join(cluster)
         in_use = _processors_in_use(cluster)
