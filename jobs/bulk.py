@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import arg
 
-from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, ray_cluster
-from jobs.flags import check_estimate_size, check_ranges, loaded
+from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, cluster_nodes, ray_cluster, room_on_gpus
+from jobs.flags import check_estimate_size, check_ranges, loaded, look_of
 from jobs.report import report_at_end
 from jobs.tally import Tally
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant, fingerprint, settled
@@ -30,6 +30,8 @@ from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
+
+LEAST_GPU_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -76,7 +78,10 @@ class BulkConfig:
     dry_run: bool = False
     """List what would be done, with an estimate of the time, and write nothing."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """How much is worked at once: CPU cores, or GPUs. By default all that the cluster has."""
+    """How much is worked at once. By default one for each core of the cluster, or as many as its GPUs have room for,
+    and more as nodes join it."""
+    gpus_per_worker: float = 1.0
+    """Share of a GPU that each worker takes: at 0.5 two share one, which also share its memory."""
     no_report: bool = False
     """Do not draw `_nightlift/report.html` at the end."""
     time_limit: float = TIME_LIMIT_S
@@ -88,6 +93,10 @@ class BulkConfig:
     def __post_init__(self) -> None:
         check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
         check_estimate_size(self.estimate_size)
+        check_ranges(self, gpus_per_worker=(LEAST_GPU_SHARE, None))
+        look_of(self)
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise UsageError(f"--gpus-per-worker is {self.gpus_per_worker}; above 1 it must be a whole number")
 
     @property
     def selection(self) -> Selection:
@@ -97,13 +106,31 @@ class BulkConfig:
         """Raises UsageError."""
         return loaded(self.weights or DEFAULT_WEIGHTS[self.variant])
 
-    def device_and_workers(self) -> tuple[str, int]:
+    def placement(self) -> "Placement":
         """By what the cluster has. Needs an initialised Ray; raises UsageError."""
         gpus = cluster_gpus()
         device = ("cuda" if gpus else "cpu") if self.device == "auto" else self.device
-        if device == "cuda" and not gpus:
+        if device == "cpu":
+            return Placement(device, self.workers or cluster_cpus(), 0)
+        if not gpus:
             raise UsageError(f"--device {self.device}: the cluster has no GPU; leave --device out to run on CPUs")
-        return device, self.workers or (gpus if device == "cuda" else cluster_cpus())
+        room = room_on_gpus(cluster_nodes(), self.gpus_per_worker)
+        if room < (self.workers or 1):
+            raise UsageError(
+                f"the cluster's GPUs have room for {room} workers of --gpus-per-worker {self.gpus_per_worker:g}, "
+                f"not for {self.workers or 1}; lower it or --workers"
+            )
+        return Placement(device, self.workers or room, self.gpus_per_worker)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """On what the workers of a job run, and how many there are."""
+
+    device: str
+    workers: int
+    gpus_per_worker: float
+    """0 on CPUs."""
 
 
 class BulkJob(ABC):

@@ -9,8 +9,8 @@ from typing import Any
 
 import tyro
 
-from jobs import benchmark, enhance, evaluate, export, images, preview, report, train, videos
-from jobs.stopping import Terminated, heed_sigterm
+from jobs import benchmark, enhance, evaluate, export, images, preview, report, submit, train, videos
+from jobs.stopping import exit_status, heed_sigterm
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
 
@@ -27,7 +27,6 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
 }
 GO_ON = ("images", "videos", "enhance", "train")  # where they were, when they are run again; the others start over
 WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command line
-INTERRUPTED, TERMINATED = 130, 143  # as a shell reports a program ended by Ctrl-C, and by SIGTERM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         goes_on = given[:1] and given[0] in GO_ON
         outcome = "go on from here" if goes_on else "start over"
         print(f"nightlift: stopped; run the same command again{without} to {outcome}", file=sys.stderr)
-        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+        return exit_status(stop)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -57,11 +56,13 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"nightlift {version('nightlift')}")
         return 0
     name = arguments[0] if arguments else ""
+    if name == "submit":  # its own flags, and those of a job
+        return submit.run(arguments[1:], WORDS)
     if name in JOBS:  # by itself: a slip is told in the words of this job alone
         config_type, run = JOBS[name]
         return run(tyro.cli(config_type, prog=f"nightlift {name}", args=arguments[1:], config=WORDS))
     tyro.extras.subcommand_cli_from_dict(  # tells which jobs there are, and exits
-        {name: config_type for name, (config_type, _) in JOBS.items()},
+        {**{name: config_type for name, (config_type, _) in JOBS.items()}, "submit": submit.SubmitConfig},
         prog="nightlift",
         description="Lifts night photos into visible light, in bulk, on Ray.",
         args=arguments,

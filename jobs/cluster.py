@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     try:
         try:
             if address:
-                _check_answers(address)
+                check_answers(address)
             with _silenced_stderr():
                 if address:
                     ray.init(address=address, runtime_env=_our_code(), **quiet)
@@ -55,9 +55,9 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Raises OSError within seconds where nothing listens: Ray itself would try for minutes."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    host, separator, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
 
@@ -85,6 +85,20 @@ def cluster_gpus() -> int:
     import ray
 
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def cluster_nodes() -> list[tuple[int, int]]:
+    """Processors and GPUs of each node."""
+    import ray
+
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
+
+
+def room_on_gpus(nodes: Sequence[tuple[int, int]], share: float) -> int:
+    """Workers that there is room for on `cluster_nodes`, each of which takes that share of a GPU, or several of one."""
+    on_one = int(1 / share + 1e-9)  # 1 / 0.1 may come out below 10
+    return sum(gpus * on_one if share <= 1 else gpus // int(share) for _, gpus in nodes)
 
 
 def all_have_fast_bf16(device: str) -> bool:

@@ -109,14 +109,16 @@ class PhotoJob(BulkJob):
         """Choose device, workers and topology by what the cluster has."""
         from pipeline.flow import PhotoFlow
 
-        device, workers = self.config.device_and_workers()
-        by_device: Literal["fused", "split"] = "split" if device == "cuda" else "fused"
+        placed = self.config.placement()
+        by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
         return PhotoFlow(
             storage=self.storage,
-            settings=self.settings_on(device),
+            settings=self.settings_on(placed.device),
             checkpoint=self.checkpoint,
-            device=device,
-            workers=workers,
+            device=placed.device,
+            workers=placed.workers,
+            grows=self.config.workers is None,
+            gpus_per_worker=placed.gpus_per_worker,
             topology=by_device if self.config.topology == "auto" else self.config.topology,
             time_limit_s=self.config.time_limit,
         )

@@ -4,6 +4,8 @@ import signal
 import threading
 from typing import NoReturn
 
+INTERRUPTED, TERMINATED = 130, 143  # as a shell reports a program ended by Ctrl-C, and by SIGTERM
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
@@ -17,3 +19,7 @@ def heed_sigterm() -> None:
 
 def _terminate(*_: object) -> NoReturn:
     raise Terminated
+
+
+def exit_status(stop: KeyboardInterrupt) -> int:
+    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED

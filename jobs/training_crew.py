@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ray
 from ray.train import ScalingConfig
 
-from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus
+from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, cluster_nodes
 from model import Precision
 from pipeline.errors import UsageError
 
@@ -44,12 +43,7 @@ def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Cre
     workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
     if device == "cuda" and workers > gpus:
         raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")
-    nodes = [
-        (int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
-    threads = most_threads(nodes, workers, on_gpu=device == "cuda")
+    threads = most_threads(cluster_nodes(), workers, on_gpu=device == "cuda")
     if not threads:
         raise UsageError(f"--workers is {workers}; the cluster has not the processors for so many")
     return Crew(device, workers, threads)

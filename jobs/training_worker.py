@@ -23,6 +23,7 @@ from torch import nn
 
 from jobs.training_results import write_sheet, write_weights
 from jobs.training_run import Picture, Row, State, TrainingRun, read_state, write_state
+from model.precision import use_exact_fp32
 from model.training import Examples, Objective, descend, learning_rate_factor, optimizer_of, prepare
 from pipeline.errors import ClusterError
 from pipeline.memory import keep_freed_memory
@@ -39,6 +40,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """The function that Ray Train runs in every worker. `config["run"]`: a TrainingRun."""
     run: TrainingRun = config["run"]
     torch.set_num_threads(run.threads)
+    use_exact_fp32()
     keep_freed_memory()
     worker = Worker.of(run)
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from jobs.bulk import BulkConfig, BulkJob, run_jobs
-from jobs.cluster import cluster_cpus
+from jobs.cluster import cluster_nodes
 from jobs.dry_run import video_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
@@ -168,14 +168,18 @@ class VideoJob(BulkJob):
         """Choose device and workers by what the cluster has."""
         from pipeline.video_flow import VideoFlow, new_ledger
 
-        device, workers = self.config.device_and_workers()
+        placed = self.config.placement()
+        on_gpus = placed.device == "cuda"
+        beside = sum(cpus for cpus, gpus in cluster_nodes() if gpus or not on_gpus)
         return VideoFlow(
             storage=self.storage,
-            settings=self.settings_on(device),
+            settings=self.settings_on(placed.device),
             checkpoint=self.checkpoint,
-            device=device,
-            workers=workers,
-            threads=max(1, cluster_cpus() // workers),
+            device=placed.device,
+            workers=placed.workers,
+            grows=self.config.workers is None,
+            gpus_per_worker=placed.gpus_per_worker,
+            threads=max(1, beside // placed.workers),
             folder=join(self.destination.root, FOLDER, "segments"),
             ledger=new_ledger(),
             time_limit_s=self.config.time_limit,

@@ -3,10 +3,12 @@
 The network sees a reduced copy of each image; the image itself is touched once, a band of rows at a time.
 """
 
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,21 +18,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.apply import Coding, Plane, apply_curves, apply_curves_to_planes
+from model.apply import Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.boxes import reduce_pixels
-from model.curves import MAX_ITERATIONS, apply_curve, reduce, reduction_factor, upsample
+from model.curves import MAX_ITERATIONS, apply_curve, reduction_factor, upsample
 from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
-from model.precision import DTYPES, Precision, has_fast_bf16, settled
+from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
+from model.precision import DTYPES, Precision, has_fast_bf16, settled, use_exact_fp32
 from model.weights import Checkpoint
 
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
-GPU_BAND_PX = 1 << 26
+GPU_BAND_PX, LEAST_GPU_BAND_PX = 1 << 22, 1 << 16  # of a GPU: several to a photo, so that copies and work overlap
 DENOISED_BAND_PX = 1 << 17  # likewise, where every band also takes HALO_PX rows above and below it
 # Pixels of reduced copies that the network sees at once, for about 1.6 kB of memory each. A core is fastest with
 # few that stay in its cache, a GPU with many.
 CPU_BATCH_PX, GPU_BATCH_PX = 1 << 16, 1 << 19
-
-Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWx3 RGB or HxWx1 grey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +97,13 @@ class Enhancer:
         variant, fast_bf16 = checkpoint.network.architecture.variant, has_fast_bf16(device)
         precision = settled(precision, device, variant, fast_bf16=fast_bf16)
         self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
+        self.band_px = GPU_BAND_PX
+        # For whoever counts: images and seconds of each batch of the network; and each time that a GPU's memory ran
+        # out, from when on a batch, or a band, is half as large
+        self.on_batch: Callable[[int, float], object] = lambda images, seconds: None
+        self.on_out_of_memory: Callable[[], object] = lambda: None
+        if self.device.type == "cuda":
+            use_exact_fp32()
         network: Any = deepcopy(checkpoint.network)  # the caller's stays where and as it is; torch's types lack `to`s
         # channels last: the convolutions of a CPU are about twice as fast, and as exact
         network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)
@@ -107,17 +115,22 @@ class Enhancer:
         `in_place`: images may be overwritten, which saves time and memory.
         """
         enhanced: dict[int, Pixels] = {}
-        for batch in self._batches(images):
-            for index, maps in zip(batch, self._estimated([images[index] for index in batch]), strict=True):
-                enhanced[index] = self.apply(images[index], maps, in_place=in_place)
+        for index, maps in self._estimates(images):
+            enhanced[index] = self.apply(images[index], maps, in_place=in_place)
         return [enhanced[index] for index in range(len(images))]
 
     def estimate(self, images: Sequence[Pixels]) -> list[CurveMaps]:
-        """Curve maps for each image."""
-        found: dict[int, CurveMaps] = {}
-        for batch in self._batches(images):
-            found.update(zip(batch, self._estimated([images[index] for index in batch]), strict=True))
+        """Curve maps for each image.
+
+        Those of fp32 depend on which images share a batch, by 1e-7: by 1 of 255 in an enhanced pixel here and there.
+        """
+        found = dict(self._estimates(images))
         return [found[index] for index in range(len(images))]
+
+    def shares_batch(self, image: Pixels) -> bool:
+        """Whether the network would take two such images at once."""
+        height, width = self._copy_size(image)
+        return 2 * height * width <= self.batch_px
 
     def apply(self, image: Pixels, maps: CurveMaps, *, in_place: bool = False) -> Pixels:
         """Apply curve maps to an image at full size, and denoise it; dtype and shape stay.
@@ -133,19 +146,22 @@ class Enhancer:
         return self._applied_by_gpu(image, maps) if _has_triton() else self._applied(image, maps)
 
     def _applied_by_gpu(self, image: Pixels, maps: CurveMaps) -> Pixels:
-        """By one kernel, in bands of rows that fit the GPU's memory."""
+        """By one kernel, in bands of rows that fit the GPU's memory. Raises torch.OutOfMemoryError."""
         from model.gpu import lift
 
         white = float(np.iinfo(image.dtype).max)
         passes = [maps_1KMHW[0] for maps_1KMHW in maps.passes]
-        rows = max(1, GPU_BAND_PX // image.shape[1])
-        enhanced = np.empty_like(image)
-        for top in range(0, image.shape[0], rows):
-            band = image[top : top + rows]
-            pixels = _tensor(band if band.dtype == np.uint8 else band.astype(np.int32)).to(self.device)
-            lifted = lift(pixels, passes, maps.factor, self.look.iterations, white, top)
-            enhanced[top : top + rows] = lifted.cpu().numpy()
-        return enhanced
+
+        def lifted(band: Tensor, top: int) -> Tensor:
+            return lift(band, passes, maps.factor, self.look.iterations, white, top)
+
+        while True:
+            rows, last = max(1, self.band_px // image.shape[1]), self.band_px <= LEAST_GPU_BAND_PX
+            enhanced = unless_out_of_memory(partial(in_bands, image, rows, lifted, self.device), last=last)
+            if enhanced is not None:
+                return enhanced
+            self.band_px //= 2
+            self.on_out_of_memory()
 
     @property
     def is_fused(self) -> bool:
@@ -169,7 +185,7 @@ class Enhancer:
         for top in range(0, height, step):
             rows = slice(top, min(top + step, height))
             seen = slice(max(0, top - halo), min(rows.stop + halo, height))
-            x = _tensor(image[seen]).to(self.device).permute(2, 0, 1)[None].contiguous().float() / white
+            x = sent(tensor_of(image[seen]), self.device).permute(2, 0, 1)[None].contiguous().float() / white
             x = self._lifted(x, [upsample(maps_1KMHW, maps.factor, seen, width) for maps_1KMHW in maps.passes])
             x = x[0, :, top - seen.start : rows.stop - seen.start]
             enhanced[rows] = (x * white).round_().clamp_(0, white).permute(1, 2, 0).to(torch.int32).cpu().numpy()
@@ -178,7 +194,7 @@ class Enhancer:
     @torch.inference_mode()
     def luma(self, image: Pixels, maps: CurveMaps) -> float:
         """Mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: of its own size, see `fitted`."""
-        x = _tensor(image).to(self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
+        x = sent(tensor_of(image), self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
         for maps_1KMHW in maps.passes:
             x = apply_curve(x, maps_1KMHW, self.look.iterations)
         return float(x.mean(dim=(0, 2, 3)) @ x.new_tensor(LUMA_RGB))
@@ -194,31 +210,44 @@ class Enhancer:
             x = denoise(x, local_gain(image_BCHW, passes, self.look.iterations), self.look.denoise)
         return x
 
-    def _batches(self, images: Sequence[Pixels]) -> Iterator[list[int]]:
-        """Places of images whose reduced copies are of one size: at most `batch_px` of copies, or one."""
+    def _estimates(self, images: Sequence[Pixels]) -> Iterator[tuple[int, CurveMaps]]:
+        """Curve maps, each with the place of its image: those whose reduced copies are of one size together.
+
+        A batch is at most `batch_px` of copies, or one. Where a GPU has not the memory, half as many are tried, and
+        from then on; raises torch.OutOfMemoryError where it has not enough for one.
+        """
         same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, image in enumerate(images):
-            height, width, _ = image.shape
-            factor = reduction_factor(height, width, self.estimate_size)
-            same_size[-(-height // factor), -(-width // factor)].append(index)
+            same_size[self._copy_size(image)].append(index)
         for (height, width), indices in same_size.items():
-            count = max(1, self.batch_px // (height * width))
-            yield from (indices[at : at + count] for at in range(0, len(indices), count))
+            while indices:
+                batch = indices[: max(1, self.batch_px // (height * width))]
+                estimated = partial(self._estimated, [images[index] for index in batch])
+                maps = unless_out_of_memory(estimated, last=len(batch) == 1)
+                if maps is None:
+                    self.batch_px = len(batch) * height * width // 2
+                    self.on_out_of_memory()
+                else:
+                    yield from zip(batch, maps, strict=True)
+                    indices = indices[len(batch) :]
+
+    def _copy_size(self, image: Pixels) -> tuple[int, int]:
+        """Height and width of the reduced copy."""
+        height, width, _ = image.shape
+        factor = reduction_factor(height, width, self.estimate_size)
+        return -(-height // factor), -(-width // factor)
 
     @torch.inference_mode()
     def _estimated(self, images: Sequence[Pixels]) -> list[CurveMaps]:
-        """Curve maps for images of one batch."""
+        """Curve maps for images of one batch. They are reduced here, so that little travels to a GPU."""
+        start = time.perf_counter()
         factors = [reduction_factor(image.shape[0], image.shape[1], self.estimate_size) for image in images]
-        copies = [self._reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
-        passes = self._passes(torch.stack(copies))
+        copies = [_reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
+        passes = self._passes(sent(torch.stack(copies), self.device))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # else it would have been asked for, and not done
+        self.on_batch(len(images), time.perf_counter() - start)
         return [CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor) for row, factor in enumerate(factors)]
-
-    def _reduced(self, image: Pixels, factor: int) -> Tensor:
-        if self.device.type == "cpu":
-            reduced_HWC = torch.from_numpy(reduce_pixels(image, factor))
-        else:
-            reduced_HWC = reduce(_tensor(image).to(self.device), factor) / float(np.iinfo(image.dtype).max)
-        return reduced_HWC.permute(2, 0, 1).expand(3, -1, -1)
 
     def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
         passes = []
@@ -229,6 +258,10 @@ class Enhancer:
             if len(passes) < self.look.passes:
                 image_BCHW = apply_curve(image_BCHW, passes[-1], self.look.iterations)
         return passes
+
+
+def _reduced(image: Pixels, factor: int) -> Tensor:
+    return torch.from_numpy(reduce_pixels(image, factor)).permute(2, 0, 1).expand(3, -1, -1)
 
 
 def _averaged(maps_1KMHW: Tensor, height: int, width: int) -> Tensor:
@@ -243,8 +276,3 @@ def _has_triton() -> bool:
 
 def _arrays(maps: CurveMaps) -> list[npt.NDArray[np.float32]]:
     return [maps_1KMHW[0].numpy() for maps_1KMHW in maps.passes]
-
-
-def _tensor(image: Pixels) -> Tensor:
-    """On the CPU; a copy only where torch cannot share the array's memory (it refuses read-only arrays)."""
-    return torch.from_numpy(np.require(image, requirements=["C", "W"]))

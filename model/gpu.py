@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from model.curves import steps_of
+from model.gpu_memory import sent
 
 BLOCK = 1024  # values of the image that one program of the kernel works at
 HALF = tl.constexpr(12582912.0)  # 1.5 * 2**23: a float32 of up to 16 bits that it is added to is rounded, half to even
@@ -36,7 +37,7 @@ def lift(
         image_HWC,
         enhanced_HWC,
         maps_KMHW,
-        torch.tensor([*steps, 0], dtype=torch.int32, device=image_HWC.device),
+        sent(torch.tensor([*steps, 0], dtype=torch.int32), image_HWC.device),
         len(steps),
         image_HWC.numel(),
         top,

@@ -29,3 +29,8 @@ def has_fast_bf16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     features = get_host_cpu_features()
     return any(features.get(name, False) for name in CPU_FEATURES)
+
+
+def use_exact_fp32() -> None:
+    """In this process a GPU's convolutions in fp32 are that, and not of the ten bits of TF32."""
+    torch.backends.cudnn.allow_tf32 = False

@@ -27,6 +27,7 @@ from model import Checkpoint
 from pipeline.attempts import ATTEMPTS
 from pipeline.errors import ClusterError
 from pipeline.memory import keep_freed_memory, use_one_core
+from pipeline.monitoring import watch_batches
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
@@ -56,6 +57,10 @@ class PhotoFlow:
     checkpoint: Checkpoint
     device: str
     workers: int
+    grows: bool = False
+    """Workers beyond these are started as nodes join the cluster."""
+    gpus_per_worker: float = 0
+    """Share of a GPU that each worker takes; 0: it needs none."""
     topology: Literal["fused", "split"]
     time_limit_s: float = TIME_LIMIT_S
     """For all steps of a photo; where they are split, for each; and a second more for each megabyte."""
@@ -67,10 +72,14 @@ class PhotoFlow:
         each of its photos is watched, and one at which workers died `ATTEMPTS` times is left out, as failed with the
         code `worker_died`; one that took too long is not tried again, and has the code `timed_out`.
         """
-        blocks = blocks_of(records, self.workers, RECORDS_PER_BLOCK if self.topology == "fused" else DECODED_PER_BLOCK)
+        if self.topology == "fused":
+            graph, blocks = self._fused, blocks_of(records, self.workers)
+        else:  # every processor of the cluster may decode
+            processors = int(ray.cluster_resources().get("CPU", 1))
+            graph, blocks = self._split, blocks_of(records, max(self.workers, processors), DECODED_PER_BLOCK)
         configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
-        pool = ActorPoolStrategy(size=min(self.workers, len(blocks)), max_tasks_in_flight_per_actor=BLOCKS_IN_FLIGHT)
-        graph = self._fused if self.topology == "fused" else self._split
+        grows = self.grows and (self.topology == "fused" or self.gpus_per_worker > 0)
+        pool = pool_of(min(self.workers, len(blocks)), BLOCKS_IN_FLIGHT, grows=grows)
         outcomes = graph(dataset_of(blocks), pool, new_attempts())
         with ray_errors():
             for row in outcomes.iter_rows():
@@ -80,9 +89,9 @@ class PhotoFlow:
         return records.map_batches(
             FusedWorker,
             fn_constructor_args=(self, attempts),
-            batch_size=1 if self._gpus_of_a_worker else None,  # None: a block; Ray Data asks for a number with GPUs
+            batch_size=1 if self.gpus_per_worker else None,  # None: a block; Ray Data asks for a number with GPUs
             num_cpus=1,
-            num_gpus=self._gpus_of_a_worker,
+            num_gpus=self.gpus_per_worker,
             compute=pool,
         )
 
@@ -92,15 +101,11 @@ class PhotoFlow:
             EnhanceWorker,
             fn_constructor_args=(self, attempts),
             batch_size=SPLIT_BATCH,
-            num_gpus=self._gpus_of_a_worker,
+            num_gpus=self.gpus_per_worker,
             num_cpus=0,  # an actor pool that held every CPU would leave none for the tasks around it
             compute=pool,
         )
         return enhanced.map_batches(EncodeTask(self, attempts), batch_size=None, num_cpus=1)
-
-    @property
-    def _gpus_of_a_worker(self) -> int:
-        return 1 if self.device.startswith("cuda") else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,12 +156,17 @@ class DecodeTask:
 
 
 class EnhanceWorker:
-    """The network alone, on a GPU where there is one."""
+    """The network alone, on a GPU where there is one; there it sees photos of one shape together.
+
+    On a CPU that would gain nothing, and the sums of fp32 would be others than in the fused graph.
+    """
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         keep_freed_memory()
         enhance = Enhance(flow.checkpoint, flow.settings, flow.device)
-        self.enhance = Watched(enhance, attempts, flow.time_limit_s)
+        watch_batches(enhance.enhancer, flow.device)
+        together = enhance.estimate_together if flow.gpus_per_worker else None
+        self.enhance = Watched(enhance, attempts, flow.time_limit_s, together)
 
     def __call__(self, batch: Batch) -> Batch:
         return _objects(list(self.enhance(batch["work"])))
@@ -201,6 +211,12 @@ def blocks_of(records: Sequence[Record], workers: int, most: int = RECORDS_PER_B
     return blocks
 
 
+def pool_of(workers: int, blocks_in_flight: int, *, grows: bool) -> ActorPoolStrategy:
+    """`blocks_in_flight`: of a worker. `grows`: wherever nodes that join have room for a worker, one is started."""
+    most = None if grows else workers
+    return ActorPoolStrategy(min_size=workers, max_size=most, max_tasks_in_flight_per_actor=blocks_in_flight)
+
+
 def dataset_of(blocks: Sequence[Sequence[Record]]) -> ray.data.Dataset:
     return ray.data.from_arrow([pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks])
 
@@ -243,8 +259,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float) -> float:
-    """Seconds until a block is done, each of whose photos kills workers only at the end of its time."""
-    return max(NO_PROGRESS_S, (1 + ATTEMPTS * max(map(len, blocks), default=1)) * (time_limit_s + RESTART_S))
+    """Seconds until a block, or a batch of small ones, is done, each of whose photos kills workers only at the end of
+    its time: once together, and then in its attempts.
+    """
+    most = max(SPLIT_BATCH, *map(len, blocks))
+    return max(NO_PROGRESS_S, (1 + ATTEMPTS) * most * (time_limit_s + RESTART_S))
 
 
 def configure_ray_data(*, block_bytes: int, patience_s: float) -> None:
@@ -256,6 +275,7 @@ def configure_ray_data(*, block_bytes: int, patience_s: float) -> None:
     context.execution_no_progress_timeout_s = patience_s
     context.enable_progress_bars = False  # the job draws its own, from the outcomes
     context.target_max_block_size = block_bytes
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # a pool that grows does so once all are busy
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":  # its log file keeps everything
             handler.setLevel(logging.CRITICAL)

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from model import Enhancer
 from pipeline.records import Outcome
 
-SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
-IMAGES = [1, 2, 4, 8, 16, 32, 64]
+BOUNDS_S: list[float] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
+BOUNDS: list[float] = [1, 2, 4, 8, 16, 32, 64]
 STAGES = "read", "decode", "enhance", "encode", "write"
 
 FILES = Counter("nightlift_files", "Files that came to their end, by outcome.", ("kind", "outcome", "code"))
@@ -20,12 +21,13 @@ FILES_LEFT = Gauge("nightlift_files_left", "Files that are planned and have no o
 FRAMES = Counter("nightlift_frames", "Frames of the files that came to their end.", ("kind", "outcome"))
 READ_BYTES = Counter("nightlift_read_bytes", "Bytes of the sources that were read.", ("kind",))
 WRITTEN_BYTES = Counter("nightlift_written_bytes", "Bytes of the files that were written.", ("kind",))
-STAGE_SECONDS = Histogram(
-    "nightlift_stage_seconds", "Seconds of each stage, of each file that was done.", SECONDS, ("kind", "stage")
+SECONDS = Counter("nightlift_seconds", "Seconds of each stage, of files that were done.", ("kind", "stage"))
+STAGE_SECONDS = Histogram(  # for its quantiles: Ray hands on how many lie between two bounds, and no exact sum
+    "nightlift_stage_seconds", "Seconds that a stage took for a file that was done.", BOUNDS_S, ("kind", "stage")
 )
 FRAMES_ENHANCED = Counter("nightlift_frames_enhanced", "Frames of videos, as they are enhanced.")
-BATCH_IMAGES = Histogram("nightlift_batch_images", "Images that the network saw at once.", IMAGES, ("device",))
-BATCH_SECONDS = Histogram("nightlift_batch_seconds", "Seconds of the network for a batch.", SECONDS, ("device",))
+BATCH_IMAGES = Histogram("nightlift_batch_images", "Images that the network saw at once.", BOUNDS, ("device",))
+BATCH_SECONDS = Histogram("nightlift_batch_seconds", "Seconds of the network for a batch.", BOUNDS_S, ("device",))
 OUT_OF_MEMORY = Counter("nightlift_out_of_memory", "Times that a batch was halved for want of memory.", ("device",))
 TRAINING_EPOCH = Gauge("nightlift_training_epoch", "Epochs that are finished.")
 TRAINING_STEPS = Gauge("nightlift_training_steps", "Steps that are finished.")
@@ -43,16 +45,31 @@ def counted(kind: str, outcomes: Iterable[Outcome], planned: int) -> Iterator[Ou
 
 def _count(kind: str, outcome: Outcome) -> None:
     FILES.inc(1, {"kind": kind, "outcome": outcome.outcome, "code": outcome.code})
-    for counter, number, tags in (
-        (FRAMES, outcome.frames, {"kind": kind, "outcome": outcome.outcome}),
-        (READ_BYTES, outcome.bytes_in, {"kind": kind}),
-        (WRITTEN_BYTES, outcome.bytes_out, {"kind": kind}),
-    ):
-        if number:  # Ray refuses to count nothing
-            counter.inc(number, tags)
+    _add(FRAMES, outcome.frames, kind=kind, outcome=outcome.outcome)
+    _add(READ_BYTES, outcome.bytes_in, kind=kind)
+    _add(WRITTEN_BYTES, outcome.bytes_out, kind=kind)
     if outcome.outcome == "done":
         for stage in STAGES:
-            STAGE_SECONDS.observe(getattr(outcome, f"seconds_{stage}"), {"kind": kind, "stage": stage})
+            seconds = getattr(outcome, f"seconds_{stage}")
+            _add(SECONDS, seconds, kind=kind, stage=stage)
+            STAGE_SECONDS.observe(seconds, {"kind": kind, "stage": stage})
+
+
+def _add(counter: Counter, number: float, **tags: str) -> None:
+    if number:  # Ray refuses to count nothing
+        counter.inc(number, tags)
+
+
+def watch_batches(enhancer: Enhancer, device: str) -> None:
+    """From now on this worker counts its batches of the network."""
+    tags = {"device": device}
+
+    def on_batch(images: int, seconds: float) -> None:
+        BATCH_IMAGES.observe(images, tags)
+        BATCH_SECONDS.observe(seconds, tags)
+
+    enhancer.on_batch = on_batch
+    enhancer.on_out_of_memory = lambda: OUT_OF_MEMORY.inc(1, tags)
 
 
 def show_training(steps: int, history: Sequence[Mapping[str, float]]) -> None:

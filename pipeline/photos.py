@@ -8,21 +8,21 @@ comes out as exactly one outcome.
 import hashlib
 import posixpath
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.images import Photo, decode, encode, format_of
+from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
+from pipeline.images import Frame, Photo, decode, encode, format_of
 from pipeline.luma import mean_luma
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
 
 REVISION = 3  # raise it when a change of code changes the pixels that come out: then everything is work again
 MAX_PIXELS = 500_000_000  # of a photo, unless it is said otherwise
-OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers or lower --max-pixels"
+OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +59,8 @@ class Development:
     """None once nothing more is to be done: `outcome` is final."""
     original: bytes | None = None
     """The source's content, where the photo is bright enough to be passed on as it is."""
+    maps: CurveMaps | None = None
+    """Where they have been estimated together with those of others; only until they are applied."""
 
     @classmethod
     def of(cls, record: Record) -> "Development":
@@ -118,16 +120,40 @@ class Enhance:
             precision=settings.precision,
         )
 
+    def estimate_together(self, works: Sequence[Development]) -> None:
+        """Estimate the curve maps of several photos, those of one shape in one batch, which is how a GPU works best.
+
+        Photos of many frames, or too large to share a batch, are left out. So is what goes wrong: it goes wrong again,
+        and is told, when it is the photo's own turn.
+        """
+        sharing = [(work, work.photo.frames) for work in works if work.photo is not None and work.original is None]
+        sharing = [(work, frames) for work, frames in sharing if self._shares_batch(frames)]
+        start = time.perf_counter()
+        with suppress(Exception):
+            estimated = self.enhancer.estimate([frames[0].pixels for _, frames in sharing])
+            for (work, _), maps in zip(sharing, estimated, strict=True):
+                work.maps = maps
+        elapsed_s = time.perf_counter() - start
+        for work, _ in sharing:
+            work.outcome.add_seconds({"seconds_enhance": elapsed_s / len(sharing)})
+
     def __call__(self, work: Development) -> Development:
         """Enhance a photo that is neither settled nor bright; others pass untouched."""
+        maps, work.maps = work.maps, None
         if work.photo is not None and work.original is None:
             with _settling(work), _timed(work, "seconds_enhance"):
-                work.photo = self._enhanced(work.photo)
+                work.photo = self._enhanced(work.photo, maps)
                 work.outcome.luma_after = mean_luma(work.photo.frames[0].pixels)
         return work
 
-    def _enhanced(self, photo: Photo) -> Photo:
-        pixels = self.enhancer.enhance([frame.pixels for frame in photo.frames], in_place=True)
+    def _shares_batch(self, frames: Sequence[Frame]) -> bool:
+        return len(frames) == 1 and self.enhancer.shares_batch(frames[0].pixels)
+
+    def _enhanced(self, photo: Photo, maps: CurveMaps | None) -> Photo:
+        if maps is None:
+            pixels = self.enhancer.enhance([frame.pixels for frame in photo.frames], in_place=True)
+        else:
+            pixels = [self.enhancer.apply(photo.frames[0].pixels, maps, in_place=True)]
         frames = [replace(frame, pixels=new) for frame, new in zip(photo.frames, pixels, strict=True)]
         return replace(photo, frames=frames)
 
@@ -194,4 +220,4 @@ def _timed(work: Development, column: str) -> Iterator[None]:
     try:
         yield
     finally:
-        setattr(work.outcome, column, time.perf_counter() - start)
+        work.outcome.add_seconds({column: time.perf_counter() - start})

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy, TaskPoolStrategy
+from ray.data import TaskPoolStrategy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from model import Checkpoint
 from pipeline.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.errors import StorageError
-from pipeline.flow import Batch, blocks_of, configure_ray_data, dataset_of, ray_errors, records_of
+from pipeline.flow import Batch, blocks_of, configure_ray_data, dataset_of, pool_of, ray_errors, records_of
 from pipeline.memory import use_one_core
 from pipeline.monitoring import FRAMES_ENHANCED
 from pipeline.places import join, shown
@@ -60,6 +60,10 @@ class VideoFlow:
     checkpoint: Checkpoint
     device: str
     workers: int
+    grows: bool = False
+    """Workers beyond these are started as nodes join the cluster."""
+    gpus_per_worker: float = 0
+    """Share of a GPU that each worker takes; 0: it needs none."""
     threads: int
     """That each worker decodes and encodes with."""
     folder: str
@@ -88,8 +92,8 @@ class VideoFlow:
             fn_constructor_args=(self,),
             batch_size=1,
             num_cpus=1,
-            num_gpus=1 if self.device.startswith("cuda") else 0,
-            compute=ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=1),
+            num_gpus=self.gpus_per_worker,
+            compute=pool_of(self.workers, 1, grows=self.grows),
         )
         with ray_errors():
             for row in outcomes.iter_rows():

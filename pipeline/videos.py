@@ -32,7 +32,7 @@ from pipeline.video.side_data import CAPTIONS
 from pipeline.video.smoothing import Window
 
 REVISION = 3  # raise it when a change of code changes the frames that come out: then everything is work again
-OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers or lower --max-frame-pixels"
+OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers, or lower --max-frame-pixels or --estimate-size"
 RESULT_SUFFIX = ".json"  # of the file beside a segment that says what is in it
 
 

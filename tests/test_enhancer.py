@@ -74,6 +74,51 @@ def test_the_network_sees_a_bounded_batch_however_many_images_there_are() -> Non
     assert max(batch * height * width for batch, _, height, width in seen) <= 2000
 
 
+def _short_of_memory(enhancer: Enhancer, most_px: int) -> list[tuple[int, ...]]:
+    """As on a GPU whose memory is enough for so many pixels in the network. Gives the shapes that it sees."""
+    seen: list[tuple[int, ...]] = []
+
+    def see(network: object, inputs: tuple[torch.Tensor]) -> None:
+        seen.append(tuple(inputs[0].shape))
+        if inputs[0][:, 0].numel() > most_px:
+            raise torch.OutOfMemoryError
+
+    enhancer.network.register_forward_pre_hook(see)
+    return seen
+
+
+def test_a_batch_that_finds_too_little_memory_is_halved_and_later_ones_are_no_larger() -> None:
+    photos = [_photo(60, 90)] * 9
+    enhancer = Enhancer(_checkpoint(), estimate_size=32, precision="fp32")
+    alone = enhancer.enhance(photos[:1])[0]
+    batches, halvings = list[int](), list[None]()
+    enhancer.on_batch = lambda images, seconds: batches.append(images)
+    enhancer.on_out_of_memory = lambda: halvings.append(None)
+    seen = _short_of_memory(enhancer, most_px=3 * 20 * 30)
+    for enhanced in enhancer.enhance(photos):
+        assert np.abs(enhanced.astype(int) - alone).max() <= 1
+    assert [shape[0] for shape in seen] == [9, 4, 2, 2, 2, 2, 1]
+    assert (batches, len(halvings)) == ([2, 2, 2, 2, 1], 2)
+    enhancer.estimate(photos[:4])
+    assert (batches[5:], len(halvings)) == ([2, 2], 2)
+
+
+def test_one_image_that_finds_too_little_memory_fails_alone() -> None:
+    enhancer = Enhancer(_checkpoint(), estimate_size=64)
+    _short_of_memory(enhancer, most_px=20 * 30)
+    assert len(enhancer.estimate([_photo(20, 30)] * 2)) == 2
+    with pytest.raises(torch.OutOfMemoryError):
+        enhancer.estimate([_photo(60, 90)])
+    assert len(enhancer.estimate([_photo(20, 30)])) == 1
+
+
+def test_only_images_of_which_two_fit_share_a_batch() -> None:
+    enhancer = Enhancer(_checkpoint(), estimate_size=32)
+    enhancer.batch_px = 2 * 32 * 22
+    assert enhancer.shares_batch(_photo(64, 44))
+    assert not enhancer.shares_batch(_photo(64, 46))
+
+
 def test_the_checkpoint_stays_the_callers() -> None:
     checkpoint = _checkpoint()
     before = fingerprint(checkpoint)

@@ -1,5 +1,6 @@
 """What the graphs of photos are made of: blocks, and the watch on workers that die."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,23 @@ def test_one_step_does_not_count_for_another(attempts: object) -> None:
     again = Watched(Killer(), attempts)(records)
     assert next(again).outcome.attempts == 1
     assert ray.get(attempts.begin.remote("Killer: block of /in/0.jpg")) == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ends", ["together", "later"])
+def test_a_block_is_prepared_together_unless_a_worker_died_at_it(attempts: object, ends: str) -> None:
+    """Then each of its photos goes by itself, as the one at fault is to be found."""
+    works = [Development.of(record) for record in _records(3)]
+    prepared: list[int] = []
+
+    def together(block: Sequence[Development]) -> None:
+        prepared.append(len(block))
+        if ends == "together":
+            raise SystemExit
+
+    step = _Done() if ends == "together" else Killer()
+    with pytest.raises(SystemExit):
+        list(Watched(step, attempts, together=together)(works))
+    assert prepared == [3]
+    again = Watched(_Done(), attempts, together=together) if ends == "together" else Watched(step, attempts)
+    assert next(again(works)).outcome.attempts == 1
+    assert prepared == [3]

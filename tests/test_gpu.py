@@ -46,6 +46,31 @@ def test_the_enhancer_applies_it_in_bands(monkeypatch: pytest.MonkeyPatch, dtype
     assert (applied != image).any()
 
 
+def test_bands_that_find_too_little_memory_are_halved_down_to_a_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint(network=build(Architecture(map_channels=1)), estimate_size=32)
+    enhancer = Enhancer(checkpoint, estimate_size=32, device=HERE, precision="fp32")
+    image = np.random.default_rng(0).integers(0, 80, (500, 400, 3), np.uint8)
+    maps = enhancer.estimate([image])[0]
+    expected = enhancer._applied_by_gpu(image, maps)
+    bands, halvings, most_px = list[int](), list[None](), 70_000
+
+    def short_of_memory(band: torch.Tensor, *rest: object) -> torch.Tensor:
+        bands.append(len(band))
+        if band[..., 0].numel() > most_px:
+            raise torch.OutOfMemoryError
+        return lift(band, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("model.gpu.lift", short_of_memory)
+    enhancer.on_out_of_memory = lambda: halvings.append(None)
+    np.testing.assert_array_equal(enhancer._applied_by_gpu(image, maps), expected)
+    assert len(halvings) == 6  # from 2**22 pixels to 2**16
+    assert bands[-4:] == [163, 163, 163, 11]
+    most_px = 60_000
+    with pytest.raises(torch.OutOfMemoryError):
+        enhancer._applied_by_gpu(image, maps)
+    assert len(halvings) == 6
+
+
 def test_grey() -> None:
     _compare((33, 50), 1, [(8, 1)], 4, 8, 255)
 

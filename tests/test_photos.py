@@ -1,11 +1,13 @@
 """The steps without a cluster: exactly one outcome for each record, whatever happens."""
 
 import io
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from jobs.images import ImagesConfig
@@ -158,3 +160,56 @@ def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
     ]
     assert len({each.fingerprint(CHECKPOINT) for each in settings} | {PhotoSettings().fingerprint(other)}) == 8
     assert PhotoSettings().fingerprint(CHECKPOINT) == PhotoSettings().fingerprint(CHECKPOINT)
+
+
+def _decoded(folder: Path, name: str, width: int, height: int) -> Development:
+    sink = io.BytesIO()
+    noise = np.random.default_rng(width).integers(0, 60, (height, width, 3), np.uint8)
+    Image.fromarray(noise).save(sink, "png")
+    return ReadAndDecode(Storage(), SMALL)(Development.of(_record(folder, name, sink.getvalue())))
+
+
+SMALL = PhotoSettings(estimate_size=32, precision="fp32")
+
+
+def test_photos_of_one_shape_are_estimated_together_and_enhanced_as_alone(tmp_path: Path) -> None:
+    """Each gets its share of the time; those that are settled or of many frames go their own way."""
+    sizes = [(60, 40), (30, 30), (60, 40), (90, 60)]
+    works = [_decoded(tmp_path, f"{index}.png", *size) for index, size in enumerate(sizes)]
+    alone = [Enhance(CHECKPOINT, SMALL, "cpu")(work).photo for work in map(deepcopy, works)]
+    failed = ReadAndDecode(Storage(), SMALL)(Development.of(_record(tmp_path, "bad.png", b"hello, I am text")))
+    animated = deepcopy(works[1])
+    assert animated.photo is not None
+    animated.photo.frames.append(animated.photo.frames[0])
+    enhance, batches = Enhance(CHECKPOINT, SMALL, "cpu"), list[int]()
+    enhance.enhancer.on_batch = lambda images, seconds: batches.append(images)
+    enhance.estimate_together([failed, *works, animated])
+    assert batches == [3, 1]  # 30x20 pixels are what three become
+    assert [work.maps is None for work in (failed, *works, animated)] == [True, *[False] * 4, True]
+    assert len({work.outcome.seconds_enhance for work in works} - {0.0}) == 1
+    for work, expected in zip(works, alone, strict=True):
+        share_s = work.outcome.seconds_enhance
+        photo = enhance(work).photo
+        assert photo is not None and expected is not None
+        assert np.abs(photo.frames[0].pixels.astype(int) - expected.frames[0].pixels).max() <= 1
+        assert work.maps is None
+        assert work.outcome.seconds_enhance > share_s
+    assert batches == [3, 1]
+    assert enhance(animated).outcome.code == ""
+    assert enhance(failed).outcome.code == "not_media"
+
+
+def test_what_goes_wrong_together_is_the_outcome_of_its_own_photo(tmp_path: Path) -> None:
+    works = [_decoded(tmp_path, f"{size}.png", size, size) for size in (20, 32, 24)]
+    enhance = Enhance(CHECKPOINT, SMALL, "cpu")
+
+    def short_of_memory(network: object, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].shape[-1] == 32:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    enhance.enhancer.network.register_forward_pre_hook(short_of_memory)
+    enhance.estimate_together(works)
+    outcomes = [enhance(work).outcome for work in works]
+    assert [outcome.code for outcome in outcomes] == ["", "out_of_memory", ""]
+    assert "--estimate-size" in outcomes[1].message
+    assert works[0].photo is not None and works[1].photo is None

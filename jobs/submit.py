@@ -1,0 +1,233 @@
+"""Sends a job to a Ray cluster and watches it: `nightlift submit JOB ...`, or `python -m jobs.submit JOB ...`.
+
+By the job API, over HTTP: what runs here needs no route to the cluster's nodes. Our code and the weights travel along.
+"""
+
+import asyncio
+import logging
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
+from tyro.conf import arg
+
+from jobs.cluster import check_answers
+from jobs.enhance import EnhanceConfig
+from jobs.images import ImagesConfig
+from jobs.stopping import exit_status
+from jobs.train import TrainConfig
+from jobs.videos import VideosConfig
+from pipeline.errors import ClusterError, UsageError
+from pipeline.places import LOCAL, protocol_of
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+log = logging.getLogger("nightlift")
+
+CONFIGS: Mapping[str, type] = {
+    "images": ImagesConfig,
+    "videos": VideosConfig,
+    "enhance": EnhanceConfig,
+    "train": TrainConfig,
+}
+PACKAGES = "jobs", "model", "pipeline"
+CARRIED = "carried"  # the folder of files that travel with the code
+LOOK_AGAIN_S, SILENT_S = 2.0, 300.0  # at a cluster that does not answer; until it is given up
+STARTING_S = 60.0  # a cluster that answers already may take until it takes jobs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmitConfig:
+    """Send a job to a Ray cluster, show what it says, and end with its exit status.
+
+    All other flags are the job's own: nightlift JOB --help. Code and weights travel along; sources and destinations
+    must be where the cluster reaches them. Ctrl-C ends the watching, not the job.
+    """
+
+    job: tyro.conf.Positional[Annotated[Literal["images", "videos", "enhance", "train"], arg(metavar="JOB ...")]]
+    """images, videos, enhance or train, with its places and flags."""
+    address: Annotated[str | None, arg(metavar="URL")] = None
+    """Of the cluster's dashboard: http://HEAD:8265. By default RAY_API_SERVER_ADDRESS. A cluster with token
+    authentication wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."""
+    no_wait: bool = False
+    """Print the job's id, and do not watch it."""
+    env: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], arg(metavar="NAME[=VALUE]")] = ()
+    """An environment variable for the job, such as AWS_ENDPOINT_URL; without a value, that of here. May be given
+    several times. Whoever sees the cluster's dashboard sees it: secrets are better kept on the nodes."""
+
+    @property
+    def env_vars(self) -> dict[str, str]:
+        """Raises UsageError."""
+        pairs = [each.partition("=") for each in self.env]
+        missing = [name for name, given, _ in pairs if not given and name not in os.environ]
+        if missing:
+            raise UsageError(f"--env {missing[0]}: there is no such variable here; give --env {missing[0]}=VALUE")
+        return {name: value if given else os.environ[name] for name, given, value in pairs}
+
+
+def run(arguments: Sequence[str], words: tuple[Any, ...]) -> int:
+    """Submit, and watch. Returns the job's own exit status; 0 with --no-wait. Raises UsageError, ClusterError.
+
+    `words`: of the command line, for tyro.
+    """
+    config, rest = tyro.cli(
+        SubmitConfig, prog="nightlift submit", args=arguments, return_unknown_args=True, config=words
+    )
+    job: Any = tyro.cli(CONFIGS[config.job], prog=f"nightlift {config.job}", args=rest, config=words)
+    _check_places(job)
+    carried, variables = _files_of(job), config.env_vars
+    entrypoint = shlex.join(["python", "-m", f"jobs.{config.job}", *(_there(each, carried) for each in rest)])
+    client = _client(config.address)
+    with _upload(carried) as folder, _refusals():
+        environment = {"working_dir": str(folder), "env_vars": variables}
+        number = _patiently(client.submit_job, entrypoint=entrypoint, runtime_env=environment)
+    if config.no_wait:
+        print(number)
+        return 0
+    log.info("submitted as %s; Ctrl-C ends the watching, not the job", number)
+    return _watched(client, number)
+
+
+def _check_places(job: Any) -> None:
+    """A path is looked for on the cluster. Raises UsageError for one that could not mean the same there."""
+    for place in job.places if isinstance(job, TrainConfig) else (job.src, job.dst):
+        if protocol_of(place) == LOCAL and not Path(place.removeprefix("file://")).is_absolute():
+            raise UsageError(
+                f"{place}: it would be looked for on the cluster; give the URL of a bucket, or the absolute path of a "
+                "folder that all nodes share"
+            )
+
+
+def _files_of(job: Any) -> dict[Path, str]:
+    """The local files that the job's flags name, and where they will lie. Raises UsageError."""
+    path: Path | None = job.init_from if isinstance(job, TrainConfig) else job.weights
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file here; weights are sent along with the job")
+    return {path: f"{CARRIED}/{path.name}"}
+
+
+def _there(argument: str, carried: Mapping[Path, str]) -> str:
+    """An argument in the words of the cluster."""
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{flag}{equals}{carried.get(Path(value), value)}"
+
+
+def _client(address: str | None) -> "JobSubmissionClient":
+    """Raises UsageError."""
+    if address is not None:
+        url = address if "://" in address else f"http://{address}"
+        os.environ["RAY_API_SERVER_ADDRESS"] = url  # which Ray would heed before what it is told
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    for name in ("dashboard", "_private"):
+        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)  # not how it packs and sends
+    told = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    if not told:
+        raise UsageError("which cluster? give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
+    try:
+        check_answers(told)
+        return JobSubmissionClient()
+    except AuthenticationError as error:
+        raise UsageError(
+            f"{told}: the cluster does not accept the token that it was given, or none was given; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"{told}: no Ray dashboard answers there ({_first_line(error)})") from error
+
+
+@contextmanager
+def _upload(carried: Mapping[Path, str]) -> Iterator[Path]:
+    """A folder with our packages and the files that travel along, while the body runs."""
+    with TemporaryDirectory(prefix="nightlift-") as name:
+        folder = Path(name)
+        for package in PACKAGES:
+            (place,) = import_module(package).__path__
+            shutil.copytree(place, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        for path, there in carried.items():
+            (folder / there).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / there)
+        yield folder
+
+
+def _watched(client: "JobSubmissionClient", number: str) -> int:
+    """Show what the job says until it ends. Returns its exit status. Raises ClusterError."""
+    try:
+        job = asyncio.run(_followed(client, number))
+    except KeyboardInterrupt as stop:
+        log.info("no longer watching; the job goes on: ray job logs --follow %s, ray job stop %s", number, number)
+        return exit_status(stop)
+    if job.driver_exit_code is None:
+        raise ClusterError(f"{number} ended as {job.status.value}: {job.message}")
+    return job.driver_exit_code
+
+
+async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
+    """The same, however often the connection is lost: the job's log is then read again up to where it was shown."""
+    from aiohttp import ClientError
+
+    shown, heard_at = 0, time.monotonic()
+    while True:
+        try:
+            passed = 0
+            async for text in client.tail_job_logs(number):
+                new = text[max(0, shown - passed) :]
+                passed += len(text)
+                shown = max(shown, passed)
+                print(new, end="", flush=True)
+                heard_at = time.monotonic()
+            job = client.get_job_info(number)
+            heard_at = time.monotonic()
+            if job.status.is_terminal():
+                return job
+        except (ClientError, OSError, RuntimeError) as error:
+            if time.monotonic() - heard_at > SILENT_S:
+                raise ClusterError(
+                    f"the cluster has not answered for {SILENT_S:.0f} s ({_first_line(error)}); {number} may go on: "
+                    f"ray job logs --follow {number}"
+                ) from error
+        await asyncio.sleep(LOOK_AGAIN_S)
+
+
+@retry(
+    retry=retry_if_exception_message(match=".*No available agent"),
+    stop=stop_after_delay(STARTING_S),
+    wait=wait_fixed(LOOK_AGAIN_S),
+    reraise=True,
+)
+def _patiently(submit_job: Callable[..., str], **job: Any) -> str:
+    return submit_job(**job)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raises ClusterError."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"the cluster did not take the job ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+if __name__ == "__main__":
+    from jobs.cli import main
+
+    sys.exit(main(["submit", *sys.argv[1:]]))
