@@ -11,6 +11,7 @@ import tyro
 import yaml
 
 from jobs.cli import JOBS, WORDS
+from jobs.submit import SubmitConfig
 
 INFRA = Path(__file__).parents[1] / "infra"
 SEPARATORS = {";", "&&", "||", "|", "&"}
@@ -30,7 +31,9 @@ def check_command(command: str) -> None:
 
 
 def _check_words(words: list[str]) -> None:
-    """What stands before is what starts it: `timeout 15`, `docker compose exec head`."""
+    """What stands before is what starts it: `timeout 15`, `docker compose exec head`. kubectl starts none, it names."""
+    if words[:1] == ["kubectl"]:
+        return None
     for start, word in enumerate(words):
         if word == "nightlift":
             return _check_nightlift(words[start + 1 :])
@@ -43,8 +46,11 @@ def _check_nightlift(arguments: list[str]) -> None:
     job, *rest = arguments
     if arguments == ["--help"]:
         return
-    assert job in JOBS, f"no job is called {job}"
+    assert job in {**JOBS, "submit": None}, f"no job is called {job}"
     try:
+        if job == "submit":
+            config, rest = tyro.cli(SubmitConfig, args=rest, return_unknown_args=True, config=WORDS)
+            job = config.job
         tyro.cli(JOBS[job][0], args=rest, config=WORDS)
     except SystemExit as stop:
         raise AssertionError(f"nightlift {shlex.join(arguments)} is refused") from stop

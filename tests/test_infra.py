@@ -38,6 +38,7 @@ def test_every_command_exists_with_its_flags(place: str, command: str) -> None:
         "nightlift photos s3://in s3://out",
         "ray start --heads",
         "ray job submit -- nightlift images s3://in",
+        "docker compose exec head nightlift submit images s3://in s3://out --worker 3",
         "ray drain-node --reason OLD_AGE --reason-message 'it is old'",
         "ray rest",
     ],
