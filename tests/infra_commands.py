@@ -14,7 +14,7 @@ from jobs.cli import JOBS, WORDS
 from jobs.submit import SubmitConfig
 
 INFRA = Path(__file__).parents[1] / "infra"
-SEPARATORS = {";", "&&", "||", "|", "&"}
+SEPARATORS = {";", "&&", "||", "|", "&", "(", ")"}
 
 
 def check_command(command: str) -> None:
