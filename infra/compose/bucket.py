@@ -1,0 +1,15 @@
+"""Makes the bucket and copies the sample photos into it, once the S3 server listens."""
+
+import s3fs
+from tenacity import retry, stop_after_delay, wait_fixed
+
+storage = s3fs.S3FileSystem()
+
+
+@retry(stop=stop_after_delay(60), wait=wait_fixed(1))
+def fill() -> None:
+    storage.makedirs("night", exist_ok=True)
+    storage.put("photos/", "night/in/", recursive=True)
+
+
+fill()
