@@ -15,10 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 from llvmlite.binding import get_host_cpu_name
 from tyro.conf import arg
 
+from jobs.benchmarks.gpu import check_gpu, measure_gpu
 from jobs.benchmarks.inside import measure_curves, measure_networks
 from jobs.benchmarks.media import night_clip, night_jpeg
 from jobs.benchmarks.memory import measure_memory
@@ -53,14 +55,18 @@ class BenchmarkConfig:
 
     With SRC: a few of your own photos and videos, and how long all of them will take. dce and plus are the two
     networks, at default settings. Ratios from one run can be trusted, on a machine that does little else; times hold
-    for this machine. The processor is measured, not GPUs. Nothing is written but what --json names. Exit status: 0, or
-    1 where nothing could be measured, 2 wrong usage.
+    for this machine. Processors are measured, or with --device cuda the GPUs of this machine, and all that runs on them
+    is checked as well. Nothing is written but what --json names. Exit status: 0, or 1 where nothing could be measured
+    or a check failed, 2 wrong usage.
     """
 
     src: tyro.conf.Positional[Annotated[str | None, arg(metavar="SRC")]] = None
     """A folder, a file, a quoted glob, or a URL (s3://, gs://, az://): what you want enhanced."""
     only: tyro.conf.UseAppendAction[tuple[Part, ...]] = ()
-    """This part alone; may be given several times. Not with SRC."""
+    """This part alone; may be given several times. Not with SRC, nor with --device cuda."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cuda: the kernel, the network in each precision, batches, copies, too little memory, both graphs, encoders and
+    training on this machine's GPUs, each checked against the CPU. Not with SRC."""
     json: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write all numbers there as well: a local file, named *.json."""
     quick: bool = False
@@ -74,6 +80,8 @@ class BenchmarkConfig:
         check_ranges(self, workers=(1, None))
         if self.src is not None and self.only:
             raise UsageError("--only: there are no such parts of SRC; leave out one of the two")
+        if self.device == "cuda" and (self.src is not None or self.only):
+            raise UsageError("--device cuda: all of it, on media made for it; leave out SRC and --only")
         if self.json is not None and self.json.suffix != ".json":
             raise UsageError(f"--json {self.json}: a local file, and its name must end in .json")
 
@@ -84,20 +92,32 @@ class BenchmarkConfig:
 
 def run(config: BenchmarkConfig) -> int:
     """Measure and print. Returns the exit status; raises NightliftError."""
-    machine = describe_machine()
+    if config.device == "cuda":
+        check_gpu()
+    machine = describe_machine(config.device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     told: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
     _write(config.json, told)
-    for each in _made(config) if config.src is None else _of_source(config):
+    failed = 0
+    for each in _measured(config):
         if isinstance(each, Section):
             told["sections"].append(asdict(each))
+            failed += sum(row.passed is False for row in each.rows)
         else:
             told["estimates"].append(each)
         print(f"\n{each}", flush=True)
         _write(config.json, told)
     if config.json is not None:
         log.info("written: %s", config.json)
-    return 0 if told["sections"] else 1
+    if failed:
+        log.info("checks that failed: %d", failed)
+    return 0 if told["sections"] and not failed else 1
+
+
+def _measured(config: BenchmarkConfig) -> Iterator[Section | str]:
+    if config.device == "cuda":
+        return measure_gpu(config.cores, quick=config.quick)
+    return _made(config) if config.src is None else _of_source(config)
 
 
 def _write(path: Path | None, told: Mapping[str, Any]) -> None:
@@ -109,12 +129,14 @@ def _write(path: Path | None, told: Mapping[str, Any]) -> None:
             raise UsageError(f"--json {path}: it cannot be written ({error.strerror})") from error
 
 
-def describe_machine() -> Mapping[str, str]:
+def describe_machine(device: str = "cpu") -> Mapping[str, str]:
     """What a number depends on."""
+    gpu = {"gpu": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"} if device == "cuda" else {}
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": get_host_cpu_name(),
         "cores": str(os.cpu_count()),
+        **gpu,
         "load": f"{os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -23,6 +23,7 @@ from torch import nn
 
 from jobs.training_results import write_sheet, write_weights
 from jobs.training_run import Picture, Row, State, TrainingRun, read_state, write_state
+from model.gpu_memory import sent
 from model.precision import use_exact_fp32
 from model.training import Examples, Objective, descend, learning_rate_factor, optimizer_of, prepare
 from pipeline.errors import ClusterError
@@ -154,7 +155,7 @@ class Worker:
         return int.from_bytes(digest[:8]) >> 1  # as much as torch takes
 
     def _moved(self, examples: Examples) -> Examples:
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in examples.items()}
+        return {name: sent(tensor, self.device) for name, tensor in examples.items()}
 
     def _set_rate(self, step: int) -> float:
         recipe = self.run.recipe

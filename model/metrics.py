@@ -33,14 +33,19 @@ def against_reference(picture: Pixels, reference: Pixels) -> Scores:
 
     if picture.shape != reference.shape:
         raise ValueError(f"{_size(picture)} pixels, and {_size(reference)} of its reference")
-    difference = picture.astype(np.int16) - reference
-    mean_square = float(np.square(difference, dtype=np.int32).mean()) / 255**2
     large_enough = min(picture.shape[:2]) >= SSIM_WINDOW_PX
     return {
-        "psnr": min(HIGHEST_PSNR_DB, -10 * math.log10(max(mean_square, 1e-12))),
+        "psnr": psnr_db(picture, reference),
         "ssim": float(structural_similarity(picture, reference, channel_axis=2)) if large_enough else None,
-        "mae": float(np.abs(difference).mean()) / 255,
+        "mae": float(np.abs(picture.astype(np.int16) - reference).mean()) / 255,
     }
+
+
+def psnr_db(picture: Pixels, reference: Pixels) -> float:
+    """HIGHEST_PSNR_DB where they are equal. They are of one size."""
+    difference = picture.astype(np.int16) - reference
+    mean_square = float(np.square(difference, dtype=np.int32).mean()) / 255**2
+    return min(HIGHEST_PSNR_DB, -10 * math.log10(max(mean_square, 1e-12)))
 
 
 def without_reference(picture: Pixels) -> Scores:

@@ -26,8 +26,8 @@ def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int
     """`small`: photos of SMALL_PX. `large`: of `large_size`."""
     checkpoint = load(DEFAULT_WEIGHTS["dce"])
     with TemporaryDirectory(prefix="nightlift-") as folder:
-        records = _written(Path(folder) / "small", small, SMALL_PX)
-        larges = _written(Path(folder) / "large", large, large_size)
+        records = written(Path(folder) / "small", small, SMALL_PX)
+        larges = written(Path(folder) / "large", large, large_size)
         started = time.monotonic()
         with ray_cluster(workers, join=False):
             ray_up_s = time.monotonic() - started
@@ -54,7 +54,7 @@ def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int
     return Section("Ray", rows)
 
 
-def _written(folder: Path, count: int, size: tuple[int, int]) -> list[Record]:
+def written(folder: Path, count: int, size: tuple[int, int]) -> list[Record]:
     photos = [night_jpeg(*size, seed) for seed in range(min(count, SEEDS if size[0] < 1000 else 2))]
     records = []
     folder.mkdir()
@@ -78,13 +78,13 @@ def _timed_flow(records: Sequence[Record], checkpoint: Checkpoint, workers: int)
         topology="fused",
     )
     started = time.time()
-    return _span(list(flow.run(records)), started)
+    return span(list(flow.run(records)), started)
 
 
 def _timed_pool(records: Sequence[Record], workers: int) -> tuple[float, float]:
     started = time.time()
     with multiprocessing.get_context("spawn").Pool(workers, _begin) as pool:
-        return _span(list(pool.imap_unordered(_develop, records)), started)
+        return span(list(pool.imap_unordered(_develop, records)), started)
 
 
 def _begin() -> None:
@@ -98,7 +98,7 @@ def _develop(record: Record) -> Outcome:
     return _steps(Development.of(record)).outcome
 
 
-def _span(outcomes: Sequence[Outcome], started: float) -> tuple[float, float]:
+def span(outcomes: Sequence[Outcome], started: float) -> tuple[float, float]:
     """From the beginning of the first photo to the end of the last, and from `started` to the former.
 
     Raises NightliftError where one was not done.

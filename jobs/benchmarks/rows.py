@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+VERDICTS = {None: "", True: "  PASS", False: "  FAIL"}
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -12,6 +14,8 @@ class Row:
     value: float
     unit: str
     """ms, s, MB, images/s, ... `times`: the ratio to something, which the name tells."""
+    passed: bool | None = None
+    """Of what is checked: whether the number is as it must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Section:
     def __str__(self) -> str:
         """A table."""
         width = max(len(row.name) for row in self.rows)
-        lines = [f"  {row.name:<{width}}  {_shown(row.value):>9} {row.unit}" for row in self.rows]
+        lines = [f"  {row.name:<{width}}  {_shown(row.value):>9} {row.unit}{VERDICTS[row.passed]}" for row in self.rows]
         return "\n".join([self.title, *lines])
 
 
