@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from compose_spec import PyOptions
 
@@ -24,6 +25,7 @@ INFRA = ROOT / "infra"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINNED = dict(re.findall(r"^([\w.-]+)==(\S+)$", (INFRA / "constraints.txt").read_text(), re.MULTILINE))
 DOCKERFILE = INFRA / "docker" / "Dockerfile"
+DESCRIPTIONS = [path for path in INFRA.rglob("*") if path.suffix in (".yaml", ".md") or path == DOCKERFILE]
 
 
 @pytest.mark.parametrize(("place", "command"), COMMANDS, ids=[place for place, _ in COMMANDS])
@@ -115,11 +117,19 @@ def test_what_is_copied_into_an_image_is_tracked_and_nothing_else_reaches_the_bu
 def test_versions_are_said_the_same_everywhere() -> None:
     extras = re.search(r"'\.\[([\w,]+)\]'", DOCKERFILE.read_text())
     assert extras and set(extras[1].split(",")) <= PROJECT["optional-dependencies"].keys()
-    named = [path for path in INFRA.rglob("*") if path.suffix in (".yaml", ".md") or path == DOCKERFILE]
-    tags = {tag for path in named for tag in re.findall(r"nightlift:(\d[\w.]*)", path.read_text())}
+    tags = {tag for path in DESCRIPTIONS for tag in re.findall(r"nightlift:(\d[\w.]*)", path.read_text())}
     assert tags == {PROJECT["version"]}
     launcher = (INFRA / "aws" / "cluster.yaml").read_text()
     assert re.findall(r"boto3==(\S+)", launcher) == [PINNED["botocore"]]  # the two are released together
+
+
+def test_ray_heeds_every_environment_variable_that_is_named_like_its_own() -> None:
+    variable = re.compile(r"\bRAY_[A-Z_]+\b")
+    named = {name for path in DESCRIPTIONS for name in variable.findall(path.read_text())}
+    assert {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_JOB_STOP_WAIT_TIME_S"} <= named
+    places = [Path(ray.__file__).parent / part for part in ("_common", "_private", "autoscaler", "dashboard")]
+    heeded = {name for place in places for path in place.rglob("*.py") for name in variable.findall(path.read_text())}
+    assert named <= heeded
 
 
 def test_compose_file_is_right_and_names_what_exists() -> None:
