@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 from ray.data.exceptions import ExecutionTimeoutError, SystemException
 from ray.exceptions import RayError, RayTaskError
 
@@ -79,7 +79,8 @@ class PhotoFlow:
         else:  # every processor of the cluster may decode
             tasks = int(ray.cluster_resources().get("CPU", 1)) * self.workers_per_core
             graph, blocks = self._split, blocks_of(records, max(self.workers, tasks), DECODED_PER_BLOCK)
-        configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
+        patience_s = _patience_s(blocks, self.time_limit_s)
+        configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=patience_s, on_gpus=self.gpus_per_worker > 0)
         grows = self.grows and (self.topology == "fused" or self.gpus_per_worker > 0)
         pool = pool_of(min(self.workers, len(blocks)), BLOCKS_IN_FLIGHT, grows=grows)
         outcomes = graph(dataset_of(blocks), pool, new_attempts())
@@ -268,15 +269,18 @@ def _patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float) -> floa
     return max(NO_PROGRESS_S, (1 + ATTEMPTS) * most * (time_limit_s + RESTART_S))
 
 
-def configure_ray_data(*, block_bytes: int, patience_s: float) -> None:
+def configure_ray_data(*, block_bytes: int, patience_s: float, on_gpus: bool = False) -> None:
     """`block_bytes`: what a task gives is handed on whenever it is so much, and at its end.
 
-    `patience_s`: that no task may end for, or Ray ends the job; -1: for ever.
+    `patience_s`: that no task may end for, or Ray ends the job; -1: for ever. `on_gpus`: else a cluster that grows is
+    asked for no GPUs; Ray Data would ask for a node of each kind that there is.
     """
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = patience_s
     context.enable_progress_bars = False  # the job draws its own, from the outcomes
     context.target_max_block_size = block_bytes
+    gpus = None if on_gpus else ray.cluster_resources().get("GPU", 0)
+    context.execution_options.resource_limits = ExecutionResources.for_limits(gpu=gpus)
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # a pool that grows does so once all are busy
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":  # its log file keeps everything

@@ -80,7 +80,8 @@ class VideoFlow:
         A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`, and one that took
         too long with `timed_out`, at once.
         """
-        configure_ray_data(block_bytes=1, patience_s=-1)  # every segment by itself, and one may take long
+        # every segment by itself, and one may take long
+        configure_ray_data(block_bytes=1, patience_s=-1, on_gpus=self.gpus_per_worker > 0)
         # a video of fewer segments than there are workers is nothing to warn of
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
         blocks = blocks_of(records, INSPECTIONS)
