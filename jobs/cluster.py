@@ -48,7 +48,8 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
             raise Terminated from stop
         except (OSError, RuntimeError, ValueError) as error:
             place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
-            raise UsageError(f"{place} ({error})") from error
+            token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
+            raise UsageError(f"{place} ({error}{token})") from error
         heed_sigterm()
         yield
     finally:
