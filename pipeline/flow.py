@@ -222,7 +222,9 @@ def pool_of(workers: int, blocks_in_flight: int, *, grows: bool) -> ActorPoolStr
 
 def dataset_of(blocks: Sequence[Sequence[Record]]) -> ray.data.Dataset:
     """Read by nobody: `from_arrow` would send a task to a worker for each block, to learn how large it is."""
-    return ray.data.from_blocks([pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks])
+    tables = [pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks]
+    dataset: ray.data.Dataset = ray.data.from_blocks(tables)
+    return dataset
 
 
 def records_of(batch: Batch) -> list[Record]:
