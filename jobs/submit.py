@@ -134,8 +134,9 @@ def _client(address: str | None) -> "JobSubmissionClient":
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    for name in ("dashboard", "_private"):
-        logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)  # not how it packs and sends
+    for name in ("dashboard_sdk", "job.sdk"):  # they set levels of their own, and tell how they pack and send
+        logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
+    logging.getLogger("ray._private.runtime_env").setLevel(logging.WARNING)
     told = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
     if not told:
         raise UsageError("which cluster? give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")

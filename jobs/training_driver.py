@@ -27,6 +27,7 @@ from pipeline.records import Outcome
 from pipeline.storage import Storage
 from pipeline.training_files import TrainingFiles
 from pipeline.training_photos import ReadPictures, is_held_out
+from pipeline.watched import beside_the_driver
 
 if TYPE_CHECKING:
     from jobs.train import Beginning, TrainConfig
@@ -67,7 +68,8 @@ class Driver:
         else:
             found = self._begun_with(found, self.state.photos)
         pictures = self._split(found, blocks)
-        board = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board).remote()
+        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
+        board = actor.options(scheduling_strategy=beside_the_driver()).remote()
         run = self._run(pictures, crew, board)
         self._announce(run, crew)
         try:

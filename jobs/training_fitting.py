@@ -15,6 +15,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # public under no other name
 
 from jobs.training_crew import Crew
+from jobs.training_network import NodeAddresses
 from jobs.training_run import TrainingRun
 from jobs.training_worker import train_worker
 from pipeline.errors import ClusterError, NightliftError, UsageError
@@ -89,6 +90,7 @@ def _train(run: TrainingRun, crew: Crew) -> None:
         TorchTrainer(
             train_worker,
             train_loop_config={"run": run},
+            torch_config=NodeAddresses(),
             scaling_config=crew.scaling,
             run_config=RunConfig(  # type: ignore[call-arg]
                 name="training",

@@ -21,7 +21,6 @@ import numpy as np
 import ray
 import ray.data
 from ray.data import TaskPoolStrategy
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from model import Checkpoint
 from pipeline.attempts import ATTEMPTS, timed_out, worker_died
@@ -42,6 +41,7 @@ from pipeline.videos import (
     JoinSegments,
     VideoSettings,
 )
+from pipeline.watched import beside_the_driver
 
 INSPECTIONS = 4  # at once: they wait for storage more than they work
 TELL_EVERY_S = 1.0  # how often a worker tells of frames
@@ -262,8 +262,7 @@ class Telling:
 
 def new_ledger() -> Handle:
     """It must live as long as the job: without it, Ray ends the job, and the next run goes on."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0)(Ledger).options(scheduling_strategy=here).remote()
+    return ray.remote(num_cpus=0)(Ledger).options(scheduling_strategy=beside_the_driver()).remote()
 
 
 def _packed(info: VideoInfo) -> bytes:

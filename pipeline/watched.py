@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.attempts import ATTEMPTS, Attempts, timed_out, worker_died
 from pipeline.photos import Development
@@ -79,7 +80,13 @@ class Watched(Generic[Work]):
         return f"{type(self.step).__name__}: {name}"
 
 
+def beside_the_driver() -> NodeAffinitySchedulingStrategy:
+    """Where an actor lives that all others ask: elsewhere its node could be lost, and all wait until Ray saw it."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
 def new_attempts() -> Handle:
     # by value: the actor's process then starts without our packages, which would take it a second from the workers
     ray.cloudpickle.register_pickle_by_value(sys.modules[Attempts.__module__])
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts)
+    return actor.options(scheduling_strategy=beside_the_driver()).remote()
