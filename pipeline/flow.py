@@ -268,7 +268,7 @@ def _patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float) -> floa
     """Seconds until a block, or a batch of small ones, is done, each of whose photos kills workers only at the end of
     its time: once together, and then in its attempts.
     """
-    most = max(SPLIT_BATCH, *map(len, blocks))
+    most = max([SPLIT_BATCH, *map(len, blocks)])
     return max(NO_PROGRESS_S, (1 + ATTEMPTS) * most * (time_limit_s + RESTART_S))
 
 

@@ -11,7 +11,13 @@ from typing import Literal
 
 import torch
 
-from jobs.benchmarks.gpu_jobs import measure_split, measure_training_step, measure_training_whole, measure_videos
+from jobs.benchmarks.gpu_jobs import (
+    CLOSE_DB,
+    measure_split,
+    measure_training_step,
+    measure_training_whole,
+    measure_videos,
+)
 from jobs.benchmarks.media import Pixels, night_pixels
 from jobs.benchmarks.rows import Row, Section
 from jobs.benchmarks.timing import side_by_side
@@ -25,7 +31,7 @@ log = logging.getLogger("nightlift")
 
 FACTOR = 32  # of the curves: one pixel of the maps covers so many, along each side
 SMALL_PX = 600, 400
-NEAR_DB, CLOSE_DB = 60.0, 45.0  # that results in fp32, in bf16, are from those of fp32 on a CPU, at the least
+NEAR_DB = 60.0  # that results in fp32 are from those on a CPU, at the least
 NETWORK_ROOM_BYTES, CURVE_ROOM_BYTES = 256 << 20, 64 << 20  # less than a large batch, a whole photo, ask for
 
 Limited = Callable[[int], AbstractContextManager[None]]

@@ -16,12 +16,12 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from jobs import train
-from jobs.benchmarks.media import night_clip
+from jobs.benchmarks.media import Pixels, night_clip
 from jobs.benchmarks.on_ray import span, written
 from jobs.benchmarks.photos import record_of
 from jobs.benchmarks.rows import Row, Section
 from jobs.benchmarks.timing import side_by_side
-from jobs.cluster import cluster_gpus, ray_cluster
+from jobs.cluster import cluster_cpus, cluster_gpus, ray_cluster
 from jobs.videos import VideosConfig
 from model import DEFAULT_WEIGHTS, has_fast_bf16, load, settled
 from model.metrics import psnr_db
@@ -33,18 +33,23 @@ from pipeline.images import decode
 from pipeline.photos import PhotoSettings
 from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
+from pipeline.video.encode import EncodeSettings
+from pipeline.video.segment_files import check_starts
 from pipeline.videos import VideoSteps
 
-CLOSE_DB = 45.0  # that files of bf16 are from those of fp32, at the least
+CLOSE_DB = 45.0  # that results in bf16 are from those of fp32 on a CPU, at the least
 CLOSE_LUMA, CLOSE_LOSS = 0.005, 1e-3  # the most that means may differ by; that losses may, of what they are
 
 
 def measure_split(device: str, cores: int, count: int, size: tuple[int, int]) -> Section:
-    """Photos from file to file on all GPUs of this machine in bf16, fed by `cores`; on those alone in fp32."""
+    """Photos from file to file on all GPUs of this machine, in the precision of a job; on processors alone, in fp32.
+
+    `cores`: at the least. Raises NightliftError where a photo is not done.
+    """
     with TemporaryDirectory(prefix="nightlift-") as folder:
         records = written(Path(folder) / "in", count, size)
         with ray_cluster(cores, join=False):
-            gpus = cluster_gpus() if device == "cuda" else 0
+            cores, gpus = cluster_cpus(), cluster_gpus() if device == "cuda" else 0
             split, split_s = _developed(records, "split", device, max(1, gpus), 1 if gpus else 0)
             fused, fused_s = _developed(records, "fused", "cpu", cores, 0)
         near_db = min(_near_db(*pair) for pair in zip(_by_source(split), _by_source(fused), strict=True))
@@ -93,7 +98,7 @@ def _near_db(one: Outcome, other: Outcome) -> float:
     return psnr_db(*(_pixels(Path(each.destination)) for each in (one, other)))
 
 
-def _pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _pixels(path: Path) -> Pixels:
     return decode(path.read_bytes(), max_pixels=1 << 40).frames[0].pixels
 
 
@@ -122,6 +127,7 @@ def measure_videos(device: str, codecs: Sequence[str], size: tuple[int, int], fr
 
 def _enhanced_clip(source: Path, device: str, codec: str) -> tuple[Outcome, float]:
     """What became of it, and in how many seconds. Raises UsageError where the encoder does not start."""
+    check_starts(EncodeSettings(codec=codec))
     record = record_of(source, source.with_name(f"{device}-{codec}.mp4"))
     config = VideosConfig(src=record.source, dst=record.destination, codec=codec)
     checkpoint = config.checkpoint()
