@@ -35,8 +35,11 @@ from pipeline.time_limit import TIME_LIMIT_S
 from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
 from pipeline.watched import Handle, Watched, new_attempts
 
-# A block is what a worker takes at a time, and what Ray Data spends 20 ms on: a few photos, or many small ones
+# A block is what a worker takes at a time, and what Ray Data spends 20 ms on, 7 of them the driver's own: a few photos,
+# or many small ones; and more where each worker gets many blocks, or where workers are so many that it would lag behind
 RECORDS_PER_BLOCK, BLOCK_BYTES = 32, 4_000_000
+BLOCKS_OF_PLENTY, PLENTY_BYTES = 64, 64_000_000
+BYTES_PER_WORKER = 300_000  # which it enhances in about 7 ms
 DECODED_PER_BLOCK = 8  # photos whose pixels travel together
 BLOCKS_IN_FLIGHT = 4  # of a worker: Ray Data looks ten times a second whether one is needed
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
@@ -75,7 +78,7 @@ class PhotoFlow:
         code `worker_died`; one that took too long is not tried again, and has the code `timed_out`.
         """
         if self.topology == "fused":
-            graph, blocks = self._fused, blocks_of(records, self.workers)
+            graph, blocks = self._fused, blocks_of(records, self.workers, *limits_of_blocks(records, self.workers))
         else:  # every processor of the cluster may decode
             tasks = int(ray.cluster_resources().get("CPU", 1)) * self.workers_per_core
             graph, blocks = self._split, blocks_of(records, max(self.workers, tasks), DECODED_PER_BLOCK)
@@ -200,7 +203,16 @@ def _without_pixels(block: pa.Table) -> pa.Table:
     return block.drop_columns(["pictures"])
 
 
-def blocks_of(records: Sequence[Record], workers: int, most: int = RECORDS_PER_BLOCK) -> list[list[Record]]:
+def limits_of_blocks(records: Sequence[Record], workers: int) -> tuple[int, int]:
+    """Photos and bytes of a block at most, so that the driver keeps up with the workers, and with those that join."""
+    share_bytes = sum(record.size_bytes for record in records) // (BLOCKS_OF_PLENTY * workers)
+    most_bytes = max(BLOCK_BYTES, min(share_bytes, PLENTY_BYTES), workers * BYTES_PER_WORKER)
+    return max(RECORDS_PER_BLOCK, workers), most_bytes
+
+
+def blocks_of(
+    records: Sequence[Record], workers: int, most: int = RECORDS_PER_BLOCK, most_bytes: int = BLOCK_BYTES
+) -> list[list[Record]]:
     """Records in their order, up to `most` a block: fewer where there is little to do, so that no worker idles."""
     most = min(most, max(1, -(-len(records) // (4 * workers))))
     blocks: list[list[Record]] = []
@@ -208,7 +220,7 @@ def blocks_of(records: Sequence[Record], workers: int, most: int = RECORDS_PER_B
     for record in records:
         if not blocks or len(blocks[-1]) == most or room_bytes < record.size_bytes:
             blocks.append([])
-            room_bytes = BLOCK_BYTES
+            room_bytes = most_bytes
         blocks[-1].append(record)
         room_bytes -= record.size_bytes
     return blocks

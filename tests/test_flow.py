@@ -7,7 +7,14 @@ import pytest
 import ray
 
 from pipeline.attempts import ATTEMPTS
-from pipeline.flow import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of
+from pipeline.flow import (
+    BLOCK_BYTES,
+    BYTES_PER_WORKER,
+    PLENTY_BYTES,
+    RECORDS_PER_BLOCK,
+    blocks_of,
+    limits_of_blocks,
+)
 from pipeline.photos import Development
 from pipeline.records import Record
 from pipeline.watched import Watched, new_attempts
@@ -40,6 +47,16 @@ def test_a_block_holds_no_more_bytes_than_is_said_but_for_one_large_photo() -> N
     assert _lengths(_records(100, BLOCK_BYTES // 3), 1) == [3] * 33 + [1]
     assert _lengths(_records(3, 10 * BLOCK_BYTES), 1) == [1] * 3
     assert _lengths(_records(200, 0), 1)[0] == RECORDS_PER_BLOCK  # web servers may tell no size
+
+
+def test_blocks_grow_where_there_is_plenty_or_where_workers_are_many() -> None:
+    assert limits_of_blocks(_records(100, 1_000_000), 2) == (RECORDS_PER_BLOCK, BLOCK_BYTES)
+    assert limits_of_blocks(_records(10_000, 1_000_000), 10) == (RECORDS_PER_BLOCK, 10_000_000_000 // 640)
+    assert limits_of_blocks(_records(10_000, 4_000_000), 2) == (RECORDS_PER_BLOCK, PLENTY_BYTES)
+    records = _records(100_000, 3_000_000)
+    assert limits_of_blocks(records, 1000) == (1000, 1000 * BYTES_PER_WORKER)
+    lengths = [len(block) for block in blocks_of(records, 1000, *limits_of_blocks(records, 1000))]
+    assert (max(lengths), len(lengths)) == (25, 4000)  # four for each worker, so that all end at about one time
 
 
 @pytest.fixture
