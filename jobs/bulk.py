@@ -12,7 +12,15 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import arg
 
-from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, cluster_nodes, ray_cluster, room_on_gpus
+from jobs.cluster import (
+    LEAST_GPU_SHARE,
+    all_have_fast_bf16,
+    cluster_cpus,
+    cluster_gpus,
+    cluster_nodes,
+    ray_cluster,
+    room_on_gpus,
+)
 from jobs.flags import check_estimate_size, check_ranges, loaded, look_of
 from jobs.report import report_at_end
 from jobs.tally import Tally
@@ -30,8 +38,6 @@ from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
-
-LEAST_GPU_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -78,8 +84,8 @@ class BulkConfig:
     dry_run: bool = False
     """List what would be done, with an estimate of the time, and write nothing."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """How much is worked at once. By default one for each core of the cluster, or as many as its GPUs have room for,
-    and more as nodes join it."""
+    """How much is worked at once. By default as many as the cluster's cores, or its GPUs, have room for, and more as
+    nodes join it."""
     gpus_per_worker: float = 1.0
     """Share of a GPU that each worker takes: at 0.5 two share one, which also share its memory."""
     no_report: bool = False
@@ -106,19 +112,19 @@ class BulkConfig:
         """Raises UsageError."""
         return loaded(self.weights or DEFAULT_WEIGHTS[self.variant])
 
-    def placement(self, workers_per_core: int = 1) -> "Placement":
-        """By what the cluster has. Needs an initialised Ray; raises UsageError."""
+    def placement(self, workers_per_core: int = 1, cpus_beside_gpu: float = 1) -> "Placement":
+        """By what the cluster has. `cpus_beside_gpu`: of a worker. Needs an initialised Ray; raises UsageError."""
         gpus = cluster_gpus()
         device = ("cuda" if gpus else "cpu") if self.device == "auto" else self.device
         if device == "cpu":
             return Placement(device, self.workers or cluster_cpus() * workers_per_core, 0)
         if not gpus:
             raise UsageError(f"--device {self.device}: the cluster has no GPU; leave --device out to run on CPUs")
-        room = room_on_gpus(cluster_nodes(), self.gpus_per_worker)
+        room = room_on_gpus(cluster_nodes(), self.gpus_per_worker, cpus_beside_gpu)
         if room < (self.workers or 1):
             raise UsageError(
-                f"the cluster's GPUs have room for {room} workers of --gpus-per-worker {self.gpus_per_worker:g}, "
-                f"not for {self.workers or 1}; lower it or --workers"
+                f"the cluster's GPUs, and the cores beside them, have room for {room} workers of --gpus-per-worker "
+                f"{self.gpus_per_worker:g}, not for {self.workers or 1}; lower it or --workers"
             )
         return Placement(device, self.workers or room, self.gpus_per_worker)
 

@@ -25,7 +25,7 @@ JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "export": (export.ExportConfig, export.run),
     "benchmark": (benchmark.BenchmarkConfig, benchmark.run),
 }
-GO_ON = ("images", "videos", "enhance", "train")  # where they were, when they are run again; the others start over
+GO_ON = tuple(submit.CONFIGS)  # where they were, when they are run again; the others start over
 WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command line
 
 

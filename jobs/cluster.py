@@ -13,6 +13,7 @@ from model import has_fast_bf16
 from pipeline.errors import UsageError
 
 CONNECT_S = 10.0
+LEAST_GPU_SHARE = 0.01
 
 log = logging.getLogger("nightlift")
 
@@ -96,10 +97,23 @@ def cluster_nodes() -> list[tuple[int, int]]:
     return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
 
 
-def room_on_gpus(nodes: Sequence[tuple[int, int]], share: float) -> int:
-    """Workers that there is room for on `cluster_nodes`, each of which takes that share of a GPU, or several of one."""
+def room_on_gpus(nodes: Sequence[tuple[int, int]], share: float, cpus_each: float = 0) -> int:
+    """Workers that there is room for on `cluster_nodes`, each of which takes that share of a GPU, or several of one.
+
+    `cpus_each`: that a worker takes beside it, of the same node.
+    """
     on_one = int(1 / share + 1e-9)  # 1 / 0.1 may come out below 10
-    return sum(gpus * on_one if share <= 1 else gpus // int(share) for _, gpus in nodes)
+    room = 0
+    for cpus, gpus in nodes:
+        by_gpus = gpus * on_one if share <= 1 else gpus // int(share)
+        room += min(by_gpus, int(cpus / cpus_each + 1e-9)) if cpus_each else by_gpus
+    return room
+
+
+def cluster_memory_bytes() -> float:
+    import ray
+
+    return float(ray.cluster_resources().get("memory", 0))
 
 
 def all_have_fast_bf16(device: str) -> bool:
@@ -112,7 +126,7 @@ def all_have_fast_bf16(device: str) -> bool:
     here = ray.get_runtime_context().get_node_id()
     if nodes == [here] and kind == "CPU":  # without a second's wait for a worker
         return has_fast_bf16(device)
-    asking: Any = ray.remote(num_cpus=0, num_gpus=1 if kind == "GPU" else 0)(has_fast_bf16)
+    asking: Any = ray.remote(num_cpus=0, num_gpus=LEAST_GPU_SHARE if kind == "GPU" else 0)(has_fast_bf16)
     answers = [
         asking.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(device)
         for node in nodes

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from jobs.bulk import BulkConfig, BulkJob, run_jobs
+from jobs.cluster import cluster_cpus, cluster_memory_bytes
 from jobs.dry_run import photo_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightlift")
 
-WORKERS_PER_CORE = 2  # where photos come from or go to a bucket
+WORKERS_PER_CORE, WORKER_BYTES = 2, 1e9  # where photos come from or go to a bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,17 +52,20 @@ class ImagesConfig(BulkConfig):
     """Of photos. fused: each worker does all steps; split: decode, enhance and encode apart. auto: split on GPUs."""
 
     workers_per_core: Annotated[int | None, arg(metavar="INT")] = None
-    """Of photos, 1 to 8, that share a core: one works while others wait for storage, for half a gigabyte of memory
-    each. By default 1, and 2 where SRC or DST is no local place."""
+    """Of photos, 1 to 8, that share a core: one works while others wait for storage. By default 1, and 2 where SRC or
+    DST is no local place and the cluster has a gigabyte of memory for each."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None), workers_per_core=(1, 8))
 
-    @property
     def sharing_a_core(self) -> int:
+        """Needs an initialised Ray."""
+        if self.workers_per_core is not None:
+            return self.workers_per_core
         local = all(protocol_of(place) == LOCAL for place in (self.src, self.dst))
-        return self.workers_per_core or (1 if local else WORKERS_PER_CORE)
+        room = cluster_memory_bytes() >= WORKERS_PER_CORE * cluster_cpus() * WORKER_BYTES
+        return WORKERS_PER_CORE if room and not local else 1
 
     @property
     def format_name(self) -> str | None:
@@ -121,7 +125,9 @@ class PhotoJob(BulkJob):
         """Choose device, workers and topology by what the cluster has."""
         from pipeline.flow import PhotoFlow
 
-        placed = self.config.placement(self.config.sharing_a_core)
+        sharing = self.config.sharing_a_core()
+        # where the steps are split, tasks beside the workers take the cores
+        placed = self.config.placement(sharing, 1 / sharing if self.config.topology == "fused" else 0)
         by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
         return PhotoFlow(
             storage=self.storage,
@@ -130,7 +136,7 @@ class PhotoJob(BulkJob):
             device=placed.device,
             workers=placed.workers,
             grows=self.config.workers is None,
-            workers_per_core=self.config.sharing_a_core,
+            workers_per_core=sharing,
             gpus_per_worker=placed.gpus_per_worker,
             topology=by_device if self.config.topology == "auto" else self.config.topology,
             time_limit_s=self.config.time_limit,

@@ -6,12 +6,13 @@ By the job API, over HTTP: what runs here needs no route to the cluster's nodes.
 import asyncio
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -25,11 +26,11 @@ from tyro.conf import arg
 from jobs.cluster import check_answers
 from jobs.enhance import EnhanceConfig
 from jobs.images import ImagesConfig
-from jobs.stopping import exit_status
+from jobs.stopping import TERMINATED, exit_status
 from jobs.train import TrainConfig
 from jobs.videos import VideosConfig
 from pipeline.errors import ClusterError, UsageError
-from pipeline.places import LOCAL, protocol_of
+from pipeline.places import LOCAL, protocol_of, shown
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -43,8 +44,10 @@ CONFIGS: Mapping[str, type] = {
     "train": TrainConfig,
 }
 PACKAGES = "jobs", "model", "pipeline"
+SECRET = re.compile(r'"\w*(?:key|secret|token|password|connection_string|credential)\w*"\s*:', re.IGNORECASE)
 CARRIED = "carried"  # the folder of files that travel with the code
 LOOK_AGAIN_S, SILENT_S = 2.0, 300.0  # at a cluster that does not answer; until it is given up
+QUIET_S = 60.0  # a log that says nothing; then it is asked whether the job goes on
 STARTING_S = 60.0  # a cluster that answers already may take until it takes jobs
 
 
@@ -59,8 +62,8 @@ class SubmitConfig:
     job: tyro.conf.Positional[Annotated[Literal["images", "videos", "enhance", "train"], arg(metavar="JOB ...")]]
     """images, videos, enhance or train, with its places and flags."""
     address: Annotated[str | None, arg(metavar="URL")] = None
-    """Of the cluster's dashboard: http://HEAD:8265. By default RAY_API_SERVER_ADDRESS. A cluster with token
-    authentication wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."""
+    """Of the cluster's dashboard: http://HEAD:8265. By default RAY_API_SERVER_ADDRESS or RAY_ADDRESS. A cluster with
+    token authentication wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."""
     no_wait: bool = False
     """Print the job's id, and do not watch it."""
     env: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], arg(metavar="NAME[=VALUE]")] = ()
@@ -87,6 +90,7 @@ def run(arguments: Sequence[str], words: tuple[Any, ...]) -> int:
     )
     job: Any = tyro.cli(CONFIGS[config.job], prog=f"nightlift {config.job}", args=rest, config=words)
     _check_places(job)
+    _check_is_no_secret(job)
     carried, variables = _files_of(job), config.env_vars
     entrypoint = shlex.join(["python", "-m", f"jobs.{config.job}", *(_there(each, carried) for each in rest)])
     client = _client(config.address)
@@ -108,6 +112,16 @@ def _check_places(job: Any) -> None:
                 f"{place}: it would be looked for on the cluster; give the URL of a bucket, or the absolute path of a "
                 "folder that all nodes share"
             )
+
+
+def _check_is_no_secret(job: Any) -> None:
+    """Whoever may list a cluster's jobs reads their arguments. Raises UsageError."""
+    places = job.places if isinstance(job, TrainConfig) else (job.src, job.dst)
+    if any(place != shown(place) for place in places) or SECRET.search(job.storage_options):
+        raise UsageError(
+            "a place or --storage-options holds a key, a password or a signature, which all who see the cluster's jobs "
+            "would read; give it to the nodes, or, to those alone who are trusted with it, by --env"
+        )
 
 
 def _files_of(job: Any) -> dict[Path, str]:
@@ -173,36 +187,54 @@ def _watched(client: "JobSubmissionClient", number: str) -> int:
     except KeyboardInterrupt as stop:
         log.info("no longer watching; the job goes on: ray job logs --follow %s, ray job stop %s", number, number)
         return exit_status(stop)
+    if job.status == "STOPPED":
+        log.info("%s was stopped; the same command goes on from there", number)
+        return TERMINATED
     if job.driver_exit_code is None:
-        raise ClusterError(f"{number} ended as {job.status.value}: {job.message}")
+        raise ClusterError(f"{number} did not start: {job.message}")
     return job.driver_exit_code
 
 
 async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
-    """The same, however often the connection is lost: the job's log is then read again up to where it was shown."""
+    """The same, however often the connection is lost. Raises ClusterError where it cannot be had again."""
     from aiohttp import ClientError
 
-    shown, heard_at = 0, time.monotonic()
+    job_log, failing_since = _JobLog(client, number), None
     while True:
         try:
-            passed = 0
-            async for text in client.tail_job_logs(number):
-                new = text[max(0, shown - passed) :]
-                passed += len(text)
-                shown = max(shown, passed)
-                print(new, end="", flush=True)
-                heard_at = time.monotonic()
+            await job_log.show()
             job = client.get_job_info(number)
-            heard_at = time.monotonic()
+            failing_since = None
             if job.status.is_terminal():
                 return job
+        except BrokenPipeError:  # nobody reads what is shown
+            raise
         except (ClientError, OSError, RuntimeError) as error:
-            if time.monotonic() - heard_at > SILENT_S:
+            failing_since = failing_since or time.monotonic()
+            if time.monotonic() - failing_since > SILENT_S:
                 raise ClusterError(
                     f"the cluster has not answered for {SILENT_S:.0f} s ({_first_line(error)}); {number} may go on: "
                     f"ray job logs --follow {number}"
                 ) from error
         await asyncio.sleep(LOOK_AGAIN_S)
+
+
+class _JobLog:
+    """What a job says: read from its beginning by every connection, shown once."""
+
+    def __init__(self, client: "JobSubmissionClient", number: str) -> None:
+        self._client, self._number = client, number
+        self._shown = 0  # characters
+
+    async def show(self) -> None:
+        """Until it ends, or is quiet for long: a connection may be gone without a word. Raises what clients raise."""
+        passed, texts = 0, self._client.tail_job_logs(self._number)
+        with suppress(StopAsyncIteration, asyncio.TimeoutError):
+            while True:
+                text = await asyncio.wait_for(anext(texts), QUIET_S)
+                print(text[max(0, self._shown - passed) :], end="", flush=True)
+                passed += len(text)
+                self._shown = max(self._shown, passed)
 
 
 @retry(

@@ -229,6 +229,7 @@ class Driver:
         for row in history[done:]:
             log.info("%s", epoch_line(row, run.recipe.epochs))
         record.update(history, last=True)
+        show_training(len(history) * run.steps_per_epoch, history)
         if trouble is not None:
             kept = f"the weights of epoch {len(history)} stay" if history else "no epoch was finished"
             raise Diverged(f"{trouble}; {kept}; try a lower --learning-rate, or leave those photos out, with --fresh")

@@ -15,7 +15,6 @@ from ray.train.torch import TorchConfig
 
 SIOCGIFADDR = 0x8915  # Linux: the address of an interface, see netdevice(7)
 REQUEST = "16s240x"  # its struct ifreq, and room
-INTERFACES = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
 
 
 class NodeAddresses(TorchConfig):
@@ -35,9 +34,9 @@ class _NodeAddresses(TorchConfig().backend_cls):  # type: ignore[misc]
 def _speak_by_own_interface() -> None:
     """But for what the node's environment says."""
     interface = interface_of(ray.util.get_node_ip_address())
-    for name in INTERFACES:
-        if interface is not None:
-            os.environ.setdefault(name, interface)
+    if interface is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")  # else all whose names begin so
 
 
 def interface_of(address: str) -> str | None:

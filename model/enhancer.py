@@ -160,7 +160,7 @@ class Enhancer:
             enhanced = unless_out_of_memory(partial(in_bands, image, rows, lifted, self.device), last=last)
             if enhanced is not None:
                 return enhanced
-            self.band_px //= 2
+            self.band_px = max(LEAST_GPU_BAND_PX, min(self.band_px, image.shape[0] * image.shape[1]) // 2)
             self.on_out_of_memory()
 
     @property

@@ -6,6 +6,7 @@ CPU nothing is copied, so that the same code runs there.
 
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -38,7 +39,10 @@ def in_bands(image: Pixels, rows: int, work: Callable[[Tensor, int], Tensor], de
     many of the same dtype. Raises torch.OutOfMemoryError.
     """
     enhanced = np.empty_like(image)
-    lanes = [_lane(device) for _ in range(BANDS_AT_ONCE)]
+    lanes = _lanes(device)
+    for lane in lanes:
+        if lane is not None:  # behind all that was started before
+            lane.wait_stream(torch.cuda.current_stream(device))
     underway: deque[tuple[int, Tensor, torch.cuda.Stream | None]] = deque()
 
     def finish() -> None:
@@ -59,13 +63,10 @@ def in_bands(image: Pixels, rows: int, work: Callable[[Tensor, int], Tensor], de
     return enhanced
 
 
-def _lane(device: torch.device) -> torch.cuda.Stream | None:
-    """What is started in one lane is done in turn, beside that of others; behind all that was started before."""
-    if device.type == "cpu":
-        return None
-    lane = torch.cuda.Stream(device)
-    lane.wait_stream(torch.cuda.current_stream(device))
-    return lane
+@cache
+def _lanes(device: torch.device) -> list[torch.cuda.Stream | None]:
+    """What is started in one lane is done in turn, beside that of others. Always the same: memory is kept for each."""
+    return [None if device.type == "cpu" else torch.cuda.Stream(device) for _ in range(BANDS_AT_ONCE)]
 
 
 def _fetched(x: Tensor) -> Tensor:

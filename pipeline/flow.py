@@ -146,6 +146,7 @@ class FusedWorker:
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         use_one_core()
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
+        watch_batches(steps.enhance.enhancer, flow.device)
         self.develop: Watched[Development] = Watched(steps, attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:

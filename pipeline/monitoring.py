@@ -1,8 +1,8 @@
 """What can be watched of a job while it runs: metrics that Ray exports for Prometheus.
 
 Each node serves those of the processes on it at its metrics port; there a name begins with `ray_`, and that of a
-counter ends in `_total`. Outcomes are counted by the driver, each once, as in the manifest; frames and batches by the
-workers, those that are done again as well.
+counter ends in `_total`. Outcomes are counted by the driver, each once, but for files that are refused by their name
+or place; frames and batches by the workers, those that are done again as well.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -27,7 +27,7 @@ from pipeline.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.errors import StorageError
 from pipeline.flow import Batch, blocks_of, configure_ray_data, dataset_of, pool_of, ray_errors, records_of
 from pipeline.memory import use_one_core
-from pipeline.monitoring import FRAMES_ENHANCED
+from pipeline.monitoring import FRAMES_ENHANCED, watch_batches
 from pipeline.places import join, shown
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage import Storage
@@ -181,6 +181,7 @@ class SegmentWorker:
         self.flow = flow
         self.ledger = flow.ledger
         self.enhance = EnhanceSegment(flow.storage, flow.settings, flow.checkpoint, flow.device, threads=flow.threads)
+        watch_batches(self.enhance.enhancement.enhancer, flow.device)
         self.join = JoinSegments(flow.storage, flow.settings)
         self.info = lru_cache(INFOS_KEPT)(self._info)
 

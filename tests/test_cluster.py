@@ -19,6 +19,29 @@ def test_workers_fit_the_gpus_of_each_node(share: float, room: int) -> None:
     assert room_on_gpus(NODES, share) == room
 
 
+def test_workers_that_take_a_core_fit_those_beside_the_gpus() -> None:
+    assert room_on_gpus([(16, 1), (2, 1), (0, 4)], 0.1, 1) == 10 + 2
+    assert room_on_gpus([(2, 1)], 0.1, 0.5) == 4
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "asked", "memory", "sharing"),
+    [
+        ("in", "out", None, 64e9, 1),
+        ("s3://in", "out", None, 64e9, 2),
+        ("in", "gs://out", None, 64e9, 2),
+        ("s3://in", "s3://out", None, 15e9, 1),
+        ("s3://in", "s3://out", 3, 1e9, 3),
+    ],
+)
+def test_workers_share_a_core_where_they_wait_for_a_bucket(
+    monkeypatch: pytest.MonkeyPatch, src: str, dst: str, asked: int | None, memory: float, sharing: int
+) -> None:
+    monkeypatch.setattr("jobs.images.cluster_cpus", lambda: 8)
+    monkeypatch.setattr("jobs.images.cluster_memory_bytes", lambda: memory)
+    assert ImagesConfig(src=src, dst=dst, workers_per_core=asked).sharing_a_core() == sharing
+
+
 def _placement(monkeypatch: pytest.MonkeyPatch, nodes: Sequence[tuple[int, int]], **flags: object) -> Placement:
     monkeypatch.setattr("jobs.bulk.cluster_nodes", lambda: nodes)
     monkeypatch.setattr("jobs.bulk.cluster_gpus", lambda: sum(gpus for _, gpus in nodes))
@@ -31,6 +54,7 @@ def test_workers_go_where_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch
     assert _placement(monkeypatch, NODES, gpus_per_worker=0.5, workers=7) == Placement("cuda", 7, 0.5)
     assert _placement(monkeypatch, NODES, device="cpu", gpus_per_worker=0.5) == Placement("cpu", 96, 0)
     assert _placement(monkeypatch, NODES[:1]) == Placement("cpu", 64, 0)
+    assert ImagesConfig(src="in", dst="out").placement(2) == Placement("cpu", 128, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """What the graphs of photos are made of: blocks, and the watch on workers that die."""
 
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import pytest
 import ray
+from ray.data import DataContext
 
 from pipeline.attempts import ATTEMPTS
 from pipeline.flow import (
@@ -13,6 +15,7 @@ from pipeline.flow import (
     PLENTY_BYTES,
     RECORDS_PER_BLOCK,
     blocks_of,
+    configure_ray_data,
     limits_of_blocks,
 )
 from pipeline.photos import Development
@@ -57,6 +60,12 @@ def test_blocks_grow_where_there_is_plenty_or_where_workers_are_many() -> None:
     assert limits_of_blocks(records, 1000) == (1000, 1000 * BYTES_PER_WORKER)
     lengths = [len(block) for block in blocks_of(records, 1000, *limits_of_blocks(records, 1000))]
     assert (max(lengths), len(lengths)) == (25, 4000)  # four for each worker, so that all end at about one time
+
+
+def test_a_cluster_that_grows_is_asked_for_gpus_by_jobs_on_gpus_alone(ray_session: object) -> None:
+    for on_gpus, most in ((True, inf), (False, 0.0), (True, inf)):
+        configure_ray_data(block_bytes=1, patience_s=-1, on_gpus=on_gpus)
+        assert DataContext.get_current().execution_options.resource_limits.gpu == most
 
 
 @pytest.fixture

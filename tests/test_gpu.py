@@ -63,12 +63,12 @@ def test_bands_that_find_too_little_memory_are_halved_down_to_a_floor(monkeypatc
     monkeypatch.setattr("model.gpu.lift", short_of_memory)
     enhancer.on_out_of_memory = lambda: halvings.append(None)
     np.testing.assert_array_equal(enhancer._applied_by_gpu(image, maps), expected)
-    assert len(halvings) == 6  # from 2**22 pixels to 2**16
+    assert len(halvings) == 2  # from the whole image to 2**16 pixels
     assert bands[-4:] == [163, 163, 163, 11]
     most_px = 60_000
     with pytest.raises(torch.OutOfMemoryError):
         enhancer._applied_by_gpu(image, maps)
-    assert len(halvings) == 6
+    assert len(halvings) == 2
 
 
 def test_grey() -> None:

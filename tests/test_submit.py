@@ -99,6 +99,7 @@ def test_photos_by_rays_own_command_watched_by_their_metrics(
     assert _scraped(head, "frames_total", kind="photo", outcome="done") == PHOTOS - 1
     assert _scraped(head, "read_bytes_total", kind="photo") == sum(rows["bytes_in"].to_pylist())
     assert _scraped(head, "written_bytes_total", kind="photo") == sum(done["bytes_out"])
+    assert _scraped(head, "batch_images_count", device="cpu") == PHOTOS - 1
     for stage in ("read", "decode", "enhance", "encode", "write"):
         assert _scraped(head, "stage_seconds_count", stage=stage) == PHOTOS - 1
         assert _scraped(head, "seconds_total", stage=stage) == pytest.approx(sum(done[f"seconds_{stage}"]))
@@ -148,7 +149,7 @@ def test_a_training_that_nobody_waits_for(head: RayHead, s3: S3Server, bucket: s
     followed = _run(head, "ray", "job", "logs", "--follow", "--address", head.dashboard, number)
     assert "epoch 1/1" in followed.stdout
     assert len(_content(f"{bucket}/run/weights.safetensors")) > 10_000
-    assert _scraped(head, "training_epoch") == 1
+    assert _scraped(head, "training_epoch") == 1  # for as long as Ray remembers who told of it
     assert _scraped(head, "training_loss", part="training", loss="total") > 0
 
 
@@ -167,6 +168,11 @@ def test_without_the_token_nothing_is_taken(head: RayHead) -> None:
         (["images", "s3://in", "s3://out", "--weights", "/none.pth"], "/none.pth: there is no such file here"),
         (["images", "s3://in", "s3://out", "--env", "NO_SUCH"], "--env NO_SUCH: there is no such variable here"),
         (["images", "s3://in", "s3://out", "--iterations", "99"], "iterations is 99"),
+        (
+            ["images", "s3://in", "s3://out", "--storage-options", '{"s3": {"secret": "x"}}'],
+            "all who see the cluster's",
+        ),
+        (["images", "https://in/a.jpg?X-Amz-Signature=1", "s3://out"], "all who see the cluster's jobs"),
         (["images", "s3://in", "s3://out"], "which cluster? give --address"),
         (["images", "s3://in", "s3://out", "--address", "127.0.0.1:1"], "http://127.0.0.1:1: no Ray dashboard answers"),
     ],
@@ -174,7 +180,8 @@ def test_without_the_token_nothing_is_taken(head: RayHead) -> None:
 def test_slips_are_told_before_anything_is_sent(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, "")
     assert main(["submit", *arguments]) == 2
     assert told in capsys.readouterr().err
 
@@ -200,28 +207,59 @@ def test_arguments_in_the_words_of_the_cluster() -> None:
 
 
 class _Client:
-    """A cluster to which the connection is lost: each entry is what comes until then."""
+    """A cluster to which the connection is lost: each entry is what comes until then, None a long silence."""
 
-    def __init__(self, *parts: list[str], status: JobStatus = JobStatus.SUCCEEDED) -> None:
-        self.parts, self.status = list(parts), status
+    def __init__(
+        self, *parts: list[str | None], status: JobStatus = JobStatus.SUCCEEDED, exit_code: int | None = 3
+    ) -> None:
+        self.parts, self.status, self.exit_code = list(parts), status, exit_code
 
     async def tail_job_logs(self, number: str) -> AsyncIterator[str]:
         for text in self.parts.pop(0) if self.parts else ():
-            yield text
+            if text is None:
+                await asyncio.sleep(60)
+            else:
+                yield text
         if self.parts or self.status is JobStatus.RUNNING:
             raise RuntimeError("the socket was closed")
 
     def get_job_info(self, number: str) -> Any:
-        return type("Info", (), {"status": self.status, "message": "", "driver_exit_code": 3})
+        status = JobStatus.RUNNING if self.parts else self.status
+        return type("Info", (), {"status": status, "message": "no room", "driver_exit_code": self.exit_code})
 
 
 def test_a_lost_connection_is_taken_up_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submit, "LOOK_AGAIN_S", 0.0)
-    client: Any = _Client(["one\n", "tw"], ["o"], [], ["one\ntwo\nth", "ree\n"])
+    monkeypatch.setattr(submit, "QUIET_S", 0.05)
+    client: Any = _Client(["one\n", "tw"], ["o"], [], [None], ["one\n", None], ["one\ntwo\nth", "ree\n"])
     assert submit._watched(client, "1") == 3
     assert capsys.readouterr().out == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "ours"), [("STOPPED", None, 143), ("FAILED", 2, 2), ("SUCCEEDED", 0, 0)]
+)
+def test_the_status_is_the_jobs_own(status: str, exit_code: int | None, ours: int) -> None:
+    client: Any = _Client(status=JobStatus(status), exit_code=exit_code)
+    assert submit._watched(client, "1") == ours
+
+
+def test_a_job_that_did_not_start_says_why() -> None:
+    client: Any = _Client(status=JobStatus.FAILED, exit_code=None)
+    with pytest.raises(ClusterError, match="raysubmit_1 did not start: no room"):
+        submit._watched(client, "raysubmit_1")
+
+
+def test_what_is_shown_to_nobody_ends_the_watching(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    client: Any = _Client(["one\n"])
+    with pytest.raises(BrokenPipeError):
+        submit._watched(client, "1")
 
 
 def test_a_cluster_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
