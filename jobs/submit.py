@@ -104,9 +104,13 @@ def run(arguments: Sequence[str], words: tuple[Any, ...]) -> int:
     return _watched(client, number)
 
 
+def _places(job: Any) -> tuple[str, ...]:
+    return job.places if isinstance(job, TrainConfig) else (job.src, job.dst)
+
+
 def _check_places(job: Any) -> None:
     """A path is looked for on the cluster. Raises UsageError for one that could not mean the same there."""
-    for place in job.places if isinstance(job, TrainConfig) else (job.src, job.dst):
+    for place in _places(job):
         if protocol_of(place) == LOCAL and not Path(place.removeprefix("file://")).is_absolute():
             raise UsageError(
                 f"{place}: it would be looked for on the cluster; give the URL of a bucket, or the absolute path of a "
@@ -116,8 +120,7 @@ def _check_places(job: Any) -> None:
 
 def _check_is_no_secret(job: Any) -> None:
     """Whoever may list a cluster's jobs reads their arguments. Raises UsageError."""
-    places = job.places if isinstance(job, TrainConfig) else (job.src, job.dst)
-    if any(place != shown(place) for place in places) or SECRET.search(job.storage_options):
+    if any(place != shown(place) for place in _places(job)) or SECRET.search(job.storage_options):
         raise UsageError(
             "a place or --storage-options holds a key, a password or a signature, which all who see the cluster's jobs "
             "would read; give it to the nodes, or, to those alone who are trusted with it, by --env"
