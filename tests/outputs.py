@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.writing import PART_SUFFIX
@@ -30,3 +32,8 @@ def rows_of(folder: Path | str) -> list[dict[str, object]]:
     """Of the manifest, oldest first."""
     table = pq.read_table(f"{folder}/_nightlift/manifest")
     return sorted(table.to_pylist(), key=lambda row: row["started_at"])
+
+
+def table_in(bucket: str, name: str) -> pa.Table:
+    """A Parquet file, or a folder of them, below the URL of a bucket."""
+    return pq.read_table(f"{bucket.removeprefix('s3://')}/{name}", filesystem=fsspec.filesystem("s3"))

@@ -21,7 +21,7 @@ from tests.clips import clip, rgb, streets, times
 from tests.conftest import STORE_BYTES
 from tests.killed import ROOT, wait_until
 from tests.media import landscape
-from tests.outputs import tree
+from tests.outputs import table_in, tree
 from tests.s3_server import S3Server
 
 PHOTOS = 90
@@ -32,8 +32,7 @@ SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate
 
 def _put(source: Path, bucket: str) -> None:
     for name, content in tree(source).items():
-        with fsspec.open(f"{bucket}/in/{name}", "wb") as file:
-            file.write(content)
+        Storage().write(f"{bucket}/in/{name}", content)
 
 
 def _names(place: str) -> set[str]:
@@ -42,14 +41,9 @@ def _names(place: str) -> set[str]:
     return {f"s3://{name}".removeprefix(f"{place}/") for name in found}
 
 
-def _content(url: str) -> bytes:
-    with fsspec.open(url) as file:
-        return bytes(file.read())
-
-
 def _outcomes(bucket: str) -> list[tuple[str, str]]:
-    table = pq.read_table(f"{bucket.removeprefix('s3://')}/out/_nightlift/manifest", filesystem=fsspec.filesystem("s3"))
-    return sorted((row["source"].rpartition("/")[2], row["outcome"]) for row in table.to_pylist())
+    rows = table_in(bucket, "out/_nightlift/manifest").to_pylist()
+    return sorted((row["source"].rpartition("/")[2], row["outcome"]) for row in rows)
 
 
 @contextmanager
@@ -109,7 +103,7 @@ def test_photos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
     assert main(["images", str(source), str(tmp_path / "out")]) == 0
     expected = tree(tmp_path / "out")
     assert {name for name in _names(f"{bucket}/out") if "_nightlift" not in name} == expected.keys()
-    assert all(_content(f"{bucket}/out/{name}") == content for name, content in expected.items())
+    assert all(Storage().read(f"{bucket}/out/{name}") == content for name, content in expected.items())
 
 
 @pytest.mark.slow
@@ -130,7 +124,7 @@ def test_videos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
     assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
     assert main(["videos", str(source), str(tmp_path / "out"), *FAST]) == 0
     for path in source.iterdir():
-        enhanced, expected = _content(f"{bucket}/out/{path.name}"), tmp_path / "out" / path.name
+        enhanced, expected = Storage().read(f"{bucket}/out/{path.name}"), tmp_path / "out" / path.name
         assert times(enhanced) == times(path)
         assert np.array_equal(rgb(enhanced), rgb(expected))
 
@@ -150,7 +144,7 @@ def test_a_training(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path)
         _lose(cluster)
         assert training.wait(300) == 0, (tmp_path / "log").read_text()
     assert "2 workers on cpu" in (tmp_path / "log").read_text()
-    losses = pq.read_table(f"{bucket.removeprefix('s3://')}/out/losses.parquet", filesystem=fsspec.filesystem("s3"))
+    losses = table_in(bucket, "out/losses.parquet")
     assert losses["epoch"].to_pylist() == list(range(1, EPOCHS + 1))
     assert main(["train", str(source), str(tmp_path / "out"), *SMALL]) == 0
     expected = pq.read_table(tmp_path / "out" / "losses.parquet")

@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
-import pyarrow.parquet as pq
 import pytest
 import requests
 from PIL import Image
@@ -21,9 +19,11 @@ from ray.job_submission import JobStatus
 from jobs import submit
 from jobs.cli import main
 from pipeline.errors import ClusterError
+from pipeline.storage import Storage
 from tests.clips import clip, streets, times
 from tests.killed import ROOT
 from tests.media import landscape
+from tests.outputs import table_in
 from tests.ray_head import BIN, RayHead, ray_head
 from tests.s3_server import S3Server
 
@@ -46,20 +46,10 @@ def _run(head: RayHead, *command: str, **environment: str) -> subprocess.Complet
     )
 
 
-def _put(bucket: str, name: str, content: bytes) -> None:
-    with fsspec.open(f"{bucket}/{name}", "wb") as file:
-        file.write(content)
-
-
 def _photo(seed: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(landscape(320, 240, seed=seed) // 4).save(file, "JPEG", quality=92)
     return file.getvalue()
-
-
-def _content(url: str) -> bytes:
-    with fsspec.open(url) as file:
-        return bytes(file.read())
 
 
 @pytest.mark.slow
@@ -70,7 +60,7 @@ def test_photos_by_rays_own_command_watched_by_their_metrics(
     for number in range(PHOTOS):
         content = _photo(number % 5) if number else b"no photo"
         (tmp_path / "in" / f"{number:02}.jpg").write_bytes(content)
-        _put(bucket, f"in/{number:02}.jpg", content)
+        Storage().write(f"{bucket}/in/{number:02}.jpg", content)
     there = json.dumps({"env_vars": {"AWS_ENDPOINT_URL": s3.endpoint}})
     job = ["--", "python", "-m", "jobs.images", f"{bucket}/in", f"{bucket}/out"]
     submitted = _run(
@@ -90,8 +80,8 @@ def test_photos_by_rays_own_command_watched_by_their_metrics(
     assert f"photos: {PHOTOS - 1} done, 0 skipped, 1 failed" in submitted.stdout
     assert main(["images", str(tmp_path / "in"), str(tmp_path / "out")]) == 1
     for path in (tmp_path / "out").glob("*.jpg"):
-        assert _content(f"{bucket}/out/{path.name}") == path.read_bytes()
-    rows = pq.read_table(f"{bucket.removeprefix('s3://')}/out/_nightlift/manifest", filesystem=fsspec.filesystem("s3"))
+        assert Storage().read(f"{bucket}/out/{path.name}") == path.read_bytes()
+    rows = table_in(bucket, "out/_nightlift/manifest")
     done = rows.filter(rows["outcome"].to_numpy(zero_copy_only=False) == "done").to_pydict()
     assert _scraped(head, "files_total", kind="photo", outcome="done") == PHOTOS - 1
     assert _scraped(head, "files_total", kind="photo", outcome="failed", code="not_media") == 1
@@ -115,15 +105,15 @@ def _scraped(head: RayHead, name: str, **tags: str) -> float:
 @pytest.mark.slow
 def test_videos_end_with_the_jobs_own_status(head: RayHead, s3: S3Server, bucket: str) -> None:
     content = clip(streets(60))
-    _put(bucket, "in/night.mp4", content)
-    _put(bucket, "in/broken.mp4", b"no video")
+    Storage().write(f"{bucket}/in/night.mp4", content)
+    Storage().write(f"{bucket}/in/broken.mp4", b"no video")
     flags = ["--preset", "ultrafast", "--segment-frames", "20", "--estimate-size", "32"]
     videos = ["videos", f"{bucket}/in", f"{bucket}/out", "--address", head.dashboard, *flags]
     submitted = _run(head, "nightlift", "submit", *videos, "--env", f"AWS_ENDPOINT_URL={s3.endpoint}")
     assert submitted.returncode == 1, submitted.stderr
     assert "submitted as raysubmit_" in submitted.stderr
     assert "videos: 1 done, 0 skipped, 1 failed" in submitted.stdout
-    assert times(_content(f"{bucket}/out/night.mp4")) == times(content)
+    assert times(Storage().read(f"{bucket}/out/night.mp4")) == times(content)
     assert _scraped(head, "frames_enhanced_total") >= 60
     nothing = _run(head, "nightlift", "submit", "images", "/nothing", "/there", "--address", head.dashboard)
     assert nothing.returncode == 2
@@ -133,7 +123,7 @@ def test_videos_end_with_the_jobs_own_status(head: RayHead, s3: S3Server, bucket
 @pytest.mark.slow
 def test_a_training_that_nobody_waits_for(head: RayHead, s3: S3Server, bucket: str, tmp_path: Path) -> None:
     for number in range(4):
-        _put(bucket, f"in/{number}.jpg", _photo(number))
+        Storage().write(f"{bucket}/in/{number}.jpg", _photo(number))
     first = tmp_path / "first weights.safetensors"
     first.write_bytes((ROOT / "model/weights/plus.safetensors").read_bytes())
     flags = ["--init-from", str(first), "--epochs", "1", "--batch", "2", "--size-px", "32", "--validation-share", "0"]
@@ -148,7 +138,7 @@ def test_a_training_that_nobody_waits_for(head: RayHead, s3: S3Server, bucket: s
     number = submitted.stdout.strip()
     followed = _run(head, "ray", "job", "logs", "--follow", "--address", head.dashboard, number)
     assert "epoch 1/1" in followed.stdout
-    assert len(_content(f"{bucket}/run/weights.safetensors")) > 10_000
+    assert len(Storage().read(f"{bucket}/run/weights.safetensors")) > 10_000
     assert _scraped(head, "training_epoch") == 1  # for as long as Ray remembers who told of it
     assert _scraped(head, "training_loss", part="training", loss="total") > 0
 
