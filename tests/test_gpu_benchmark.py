@@ -79,7 +79,7 @@ def test_too_little_memory_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextmanager
     def limited(room_bytes: int) -> Iterator[None]:
-        limit.update(images=3, rows=200)
+        limit.update(images=3, rows=250)  # less than there are, more than the least that is tried
         yield
         limit.clear()
 
