@@ -7,12 +7,16 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from textwrap import shorten
 
 import ray
 from ray.exceptions import RayError
-from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, TrainingFailedError
+from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, TrainingFailedError, WorkerGroupError
 from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # public under no other name
+from ray.train.v2._internal.exceptions import (  # public under no other name
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 
 from jobs.training_crew import Crew
 from jobs.training_network import NodeAddresses
@@ -22,8 +26,10 @@ from pipeline.errors import ClusterError, NightliftError, UsageError
 
 log = logging.getLogger("nightlift")
 
-WORKER_DEATHS = 3  # after which a training ends; it can be gone on with
-STARTS = 10  # of all workers without an epoch gained: Ray Train waits a minute for each to have room
+DEATHS = WorkerGroupError, PreemptionError, WorkerGroupStartupFailedError
+MOST_DEATHS = 3  # without an epoch gained, after which a training ends; it can be gone on with
+SHOWN = 120  # characters of what is only told on the way
+STARTS = 10  # of all workers, likewise: Ray Train waits a minute for each to have room
 
 
 class Fitting:
@@ -49,32 +55,42 @@ class Fitting:
             self._over.set()
 
     def _train_to_the_end(self, run: TrainingRun, crew: Crew) -> None:
-        """To the last epoch, by fewer workers where a node was lost. Raises ClusterError, TrainingFailedError."""
-        starts = epochs = 0
+        """To the last epoch, by whom there is room for after each loss. Raises ClusterError, TrainingFailedError."""
+        deaths = starts = epochs = 0
         while True:
             try:
                 return _train(replace(run, threads=crew.threads), crew)
-            except ControllerError as error:
-                if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
-                    raise
+            except TrainingFailedError as error:
                 done = _epochs_done(run)
-                starts, epochs = 1 if done > epochs else starts + 1, max(done, epochs)
-                if starts == STARTS:
-                    raise ClusterError(
-                        f"{crew.words} could not be started ({_last_line(error.controller_failure)}); run the same "
-                        "command again, with fewer --workers where the cluster has too few processors, to go on from "
-                        "the last epoch"
-                    ) from error
-                crew = self._next_crew(crew)
+                if done > epochs:
+                    deaths, starts, epochs = 0, 0, done
+                failure = getattr(error, "controller_failure", error)
+                if isinstance(failure, WorkerGroupStartupTimeoutError):
+                    starts += 1
+                    if starts == STARTS:
+                        raise _no_room(crew, failure) from error
+                    crew = self._next_crew(crew, f"the cluster has no room for {crew.words} now")
+                else:
+                    deaths += 1
+                    if not isinstance(failure, DEATHS) or deaths > MOST_DEATHS:
+                        raise
+                    crew = self._next_crew(crew, f"a worker ended ({shorten(_last_line(_cause(error)), SHOWN)})")
 
-    def _next_crew(self, crew: Crew) -> Crew:
+    def _next_crew(self, crew: Crew, why: str) -> Crew:
         try:
             found = self._choose_crew()
         except UsageError:  # --workers asks for more than there is: what was lost may come back
-            found = crew
-        outlook = "waiting for it" if found == crew else f"going on with {found.words}"
-        log.warning("the cluster has no room for %s now: %s", crew.words, outlook)
+            log.warning("%s: waiting for room for %s", why, crew.words)
+            return crew
+        log.warning("%s: going on with %s", why, found.words)
         return found
+
+
+def _no_room(crew: Crew, failure: Exception) -> ClusterError:
+    return ClusterError(
+        f"{crew.words} could not be started ({_last_line(failure)}); run the same command again, with fewer --workers "
+        "where the cluster has too few processors, to go on from the last epoch"
+    )
 
 
 def _epochs_done(run: TrainingRun) -> int:
@@ -83,7 +99,10 @@ def _epochs_done(run: TrainingRun) -> int:
 
 
 def _train(run: TrainingRun, crew: Crew) -> None:
-    """Raises TrainingFailedError: a ControllerError where the workers could not be started, or Ray Train failed."""
+    """Raises TrainingFailedError, whatever is lost: workers that Ray Train starts by itself leave no processor free to
+    read again the pictures that were lost with them, for which they would wait for ever.
+    """
+    ray.wait(list(run.pictures.blocks), num_returns=len(run.pictures.blocks), fetch_local=False)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a dead worker is noticed at once
     folder = tempfile.mkdtemp(prefix="nightlift-train-")  # Ray Train wants one; what lasts is in the state
     try:
@@ -96,7 +115,7 @@ def _train(run: TrainingRun, crew: Crew) -> None:
                 name="training",
                 storage_path=folder,
                 failure_config=FailureConfig(  # type: ignore[call-arg]
-                    max_failures=WORKER_DEATHS, controller_failure_limit=0
+                    max_failures=0, max_preemption_failures=0, controller_failure_limit=0
                 ),
                 logging_config=LoggingConfig(log_level="ERROR"),
             ),
@@ -107,15 +126,21 @@ def _train(run: TrainingRun, crew: Crew) -> None:
 
 def ended(error: Exception) -> Exception:
     """What to tell of an error that ended Ray Train: our own where there is one behind it."""
-    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
-    causes = [getattr(failure, "_base_exc", failure) for failure in failures if failure is not None]
-    own = next((cause for cause in [error, *causes] if isinstance(cause, NightliftError)), None)
-    if own is not None:
-        return own
+    cause = _cause(error)
+    if isinstance(cause, NightliftError):
+        return cause
     if not isinstance(error, TrainingFailedError | RayError):
         return error
-    last = _last_line(causes[0] if causes else error)
-    return ClusterError(f"Ray ended the training ({last}); run the same command again to go on from the last epoch")
+    return ClusterError(
+        f"Ray ended the training ({_last_line(cause)}); run the same command again to go on from the last epoch"
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    """What happened to a worker, or to Ray Train's controller: of several our own error."""
+    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
+    causes = [getattr(failure, "_base_exc", failure) for failure in failures if failure is not None] or [error]
+    return next((cause for cause in causes if isinstance(cause, NightliftError)), causes[0])
 
 
 def _last_line(error: Exception) -> str:

@@ -18,6 +18,8 @@ from pipeline.places import join
 from pipeline.storage import Storage
 from pipeline.training_photos import Pixels
 
+PICTURE_S = 60.0  # until a picture that cannot be had is given up, by a worker that trains
+
 Row = dict[str, float]
 """One epoch: `epoch`, `seconds`, `learning_rate`, `gradient_norm`, and `training_NAME` and `validation_NAME` of each
 weighted loss and of `total`."""
@@ -51,8 +53,12 @@ class Pictures:
     held_out: Sequence[Picture]
 
     def pixels(self, picture: Picture) -> Pixels:
-        """CHW, uint8 sRGB, read-only: shared memory where the block is on this machine."""
-        rows = ray.get(self.blocks[picture.block])["pictures"].slice(picture.row, 1)
+        """CHW, uint8 sRGB, read-only: shared memory where the block is on this machine.
+
+        Raises ray.exceptions.GetTimeoutError where it was lost, and no processor is free to read it again.
+        """
+        block = ray.get(self.blocks[picture.block], timeout=PICTURE_S)
+        rows = block["pictures"].slice(picture.row, 1)
         found = rows.chunk(0)[0].values[picture.frame]
         shape = (3, found["height_px"].as_py(), found["width_px"].as_py())
         return _array(found["pixels"].as_buffer(), shape)

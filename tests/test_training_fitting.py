@@ -1,19 +1,26 @@
-"""A training whose workers cannot all be started: it goes on with fewer, or says how to go on."""
+"""A training whose workers are lost, or cannot all be started: it goes on with others, or says how to go on."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ray.train import ControllerError
-from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError, WorkerGroupStartupTimeoutError
+from ray.exceptions import GetTimeoutError
+from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import (
+    CheckpointManagerInitializationError,
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 
 from jobs import training_fitting
 from jobs.training_crew import Crew
-from jobs.training_fitting import STARTS, Fitting
+from jobs.training_fitting import MOST_DEATHS, STARTS, Fitting
 from pipeline.errors import ClusterError, UsageError
 
 TWO, ONE = Crew("cpu", 2, 1), Crew("cpu", 1, 1)
+NO_ROOM = ControllerError(WorkerGroupStartupTimeoutError(2))
+DEATH = WorkerGroupError("", {1: GetTimeoutError("Traceback:\nits picture is lost")})
 
 
 @dataclass
@@ -24,16 +31,16 @@ class _Run:
 def _fitted(
     monkeypatch: pytest.MonkeyPatch,
     look: Callable[[], Crew],
-    failure: Exception | None = None,
+    failure: Exception = NO_ROOM,
     epochs: Iterator[int] | None = None,
 ) -> tuple[list[Crew], Exception | None]:
-    """Which crews are started where only one worker has room, and `look` says what the cluster has by then."""
+    """Which crews are started where all but one worker fail, and `look` says what the cluster has by then."""
     started: list[Crew] = []
 
     def train(run: Any, crew: Crew) -> None:
         started.append(crew)
         if crew.workers > 1:
-            raise ControllerError(failure or WorkerGroupStartupTimeoutError(crew.workers))
+            raise failure
 
     monkeypatch.setattr(training_fitting, "_train", train)
     monkeypatch.setattr(training_fitting, "_epochs_done", lambda run: next(epochs) if epochs else 0)
@@ -71,8 +78,25 @@ def test_the_count_of_starts_begins_anew_with_an_epoch_gained(monkeypatch: pytes
     assert len(_fitted(monkeypatch, _too_little, epochs=epochs)[0]) == 3 + STARTS
 
 
+@pytest.mark.parametrize("failure", [DEATH, ControllerError(WorkerGroupStartupFailedError("its node is lost"))])
+def test_a_death_is_gone_on_from_by_what_the_cluster_has_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
+) -> None:
+    looks = iter([TWO, TWO, ONE])
+    assert _fitted(monkeypatch, lambda: next(looks), failure) == ([TWO, TWO, TWO, ONE], None)
+    assert "is lost): going on with 1 worker on cpu" in caplog.text
+
+
+def test_deaths_without_an_epoch_gained_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = iter([0, 0, *[7] * (1 + MOST_DEATHS)])
+    started, error = _fitted(monkeypatch, lambda: TWO, DEATH, epochs)
+    assert len(started) == 2 + 1 + MOST_DEATHS
+    assert isinstance(error, ClusterError)
+    assert "Ray ended the training (its picture is lost); run the same command again" in str(error)
+
+
 def test_other_failures_than_a_lack_of_room_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = CheckpointManagerInitializationError("Traceback:\n  line 1\nthe snapshot is damaged")
+    failure = ControllerError(CheckpointManagerInitializationError("Traceback:\n  line 1\nthe snapshot is damaged"))
     started, error = _fitted(monkeypatch, _too_little, failure)
     assert started == [TWO]
     assert isinstance(error, ClusterError)
