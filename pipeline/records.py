@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
+import torch
 
 from pipeline.errors import NightliftError, is_want_of_memory
 from pipeline.places import shown
@@ -99,10 +100,13 @@ OUTCOME_SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in fie
 def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterator[None]:
     """End a file's way with a failed outcome for whatever goes wrong: one bad file never ends a job.
 
-    `out_of_memory`: what to tell where memory ran out.
+    `out_of_memory`: what to tell where memory ran out. Raises torch.AcceleratorError where a GPU failed, which is no
+    fault of the file's.
     """
     try:
         yield
+    except torch.AcceleratorError:
+        raise
     except NightliftError as error:
         _fail(record, outcome, error.code, str(error))
     except Exception as error:

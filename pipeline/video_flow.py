@@ -26,6 +26,7 @@ from model import Checkpoint
 from pipeline.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.errors import StorageError
 from pipeline.flow import Batch, blocks_of, configure_ray_data, dataset_of, pool_of, ray_errors, records_of
+from pipeline.lost_gpu import ending_with_its_gpu
 from pipeline.memory import use_one_core
 from pipeline.monitoring import FRAMES_ENHANCED, watch_batches
 from pipeline.places import join, shown
@@ -217,7 +218,8 @@ class SegmentWorker:
                 told.frame()
                 more(self.flow.time_limit_s)
 
-            result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=on_frame)
+            with ending_with_its_gpu():
+                result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=on_frame)
         told.all(segment.frames)
         whole = ray.get(self.ledger.finish.remote(record.source, segment.index, result))
         if whole is None:

@@ -9,6 +9,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.attempts import ATTEMPTS, Attempts, timed_out, worker_died
+from pipeline.lost_gpu import ending_with_its_gpu
 from pipeline.photos import Development
 from pipeline.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
 from pipeline.training_photos import Reading
@@ -69,7 +70,8 @@ class Watched(Generic[Work]):
 
     def _timed(self, work: Work) -> Work:
         """The step, or the end of this process."""
-        with time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work)):
+        limit = time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work))
+        with limit, ending_with_its_gpu():
             return self.step(work)
 
     def _time_out(self, work: Work) -> None:

@@ -6,7 +6,6 @@ process that it ran in, and how many photos the network saw at once.
 
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
 from jobs.cli import main
 from jobs.images import PhotoJob
+from model import Enhancer
 from pipeline import flow
 from pipeline.flow import Batch, DecodeTask, EncodeTask, EnhanceWorker, Handle, PhotoFlow
 
@@ -41,14 +42,14 @@ def noted(step: type, name: str) -> type:
 
 
 class Enhancing(EnhanceWorker):
-    """Begins once all workers are there. One of them dies at its first block."""
+    """Begins once all workers are there. The GPU of one of them fails at its first block, and from then on."""
 
     def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
         super().__init__(flow, attempts)
         note("enhance")
         self.enhance.step.enhancer.on_batch = lambda images, seconds: note("network", images)  # type: ignore[attr-defined]
         assert self.enhance.together is not None
-        self.enhance.together = dying_once(self.enhance.together)
+        self.enhance.together = failing_once(self.enhance.together, self.enhance.step.enhancer)  # type: ignore[attr-defined]
 
     def __call__(self, batch: Batch) -> Batch:
         until = time.monotonic() + AT_MOST_S
@@ -61,14 +62,17 @@ def notes() -> list[tuple[str, str, int, int]]:
     return [tuple(json.loads(line)) for line in log.read_text().splitlines()]
 
 
-def dying_once(together: Callable[[Any], None]) -> Callable[[Any], None]:
-    def dying(works: Any) -> None:
-        if not any(step == "died" for step, *_ in notes()):
-            note("died")
-            os.kill(os.getpid(), signal.SIGKILL)
+def failing_once(together: Callable[[Any], None], enhancer: Enhancer) -> Callable[[Any], None]:
+    def fail(images: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    def failing(works: Any) -> None:
+        if not any(step == "failed" for step, *_ in notes()):
+            note("failed")
+            enhancer._estimated = fail  # type: ignore[method-assign]
         together(works)
 
-    return dying
+    return failing
 
 
 def on_cpu(choose: Callable[[PhotoJob], PhotoFlow]) -> Callable[[PhotoJob], PhotoFlow]:

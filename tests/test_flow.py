@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import pytest
 import ray
+import torch
 from ray.data import DataContext
 
+from model import DEFAULT_WEIGHTS, Enhancer, load
 from pipeline.attempts import ATTEMPTS
 from pipeline.flow import (
     BLOCK_BYTES,
@@ -18,7 +22,8 @@ from pipeline.flow import (
     configure_ray_data,
     limits_of_blocks,
 )
-from pipeline.photos import Development
+from pipeline.images.photo import Frame, Photo
+from pipeline.photos import Development, Enhance, PhotoSettings
 from pipeline.records import Record
 from pipeline.watched import Watched, new_attempts
 
@@ -107,6 +112,25 @@ def test_only_the_photos_at_which_workers_died_are_given_up(attempts: object) ->
     last = list(Watched(Killer(), attempts)([Development.of(record) for record in records]))
     assert [work.outcome.code for work in last] == ["", "worker_died", "", "worker_died", "worker_died", ""]
     assert {work.outcome.attempts for work in last if work.outcome.code} == {ATTEMPTS}
+
+
+def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the steps themselves: they settle whatever else goes wrong."""
+
+    def fail(enhancer: Enhancer, images: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    def end(status: int) -> NoReturn:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(Enhancer, "_estimated", fail)
+    monkeypatch.setattr("os._exit", end)
+    work = Development.of(_records(1)[0])
+    work.photo = Photo(format="JPEG", frames=[Frame(pixels=np.zeros((8, 8, 3), np.uint8))])
+    enhance = Enhance(load(DEFAULT_WEIGHTS["plus"]), PhotoSettings(), "cpu")
+    with pytest.raises(SystemExit):
+        list(Watched(enhance, attempts, together=enhance.estimate_together)([work]))
+    assert work.outcome.code == ""
 
 
 def test_one_step_does_not_count_for_another(attempts: object) -> None:

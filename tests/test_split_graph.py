@@ -43,7 +43,7 @@ def nodes() -> Iterator[tuple[Cluster, str, str]]:
 def test_a_gpu_is_shared_and_fed_by_the_processors_of_another_node(
     nodes: tuple[Cluster, str, str], tmp_path: Path
 ) -> None:
-    """Photos go through the network in batches, a worker that dies there is replaced, and no file tells of it."""
+    """Photos go through the network in batches, a worker whose GPU fails is replaced, and no file tells of it."""
     cluster, processors, gpu = nodes
     source, out, log = tmp_path / "in", tmp_path / "out", tmp_path / "log"
     source.mkdir()
@@ -63,7 +63,13 @@ def test_a_gpu_is_shared_and_fed_by_the_processors_of_another_node(
             processes.add(process)
         if step == "network":
             batches.append(images)
-    assert places == {"decode": {processors}, "encode": {processors}, "enhance": {gpu}, "died": {gpu}, "network": {gpu}}
+    assert places == {
+        "decode": {processors},
+        "encode": {processors},
+        "enhance": {gpu},
+        "failed": {gpu},
+        "network": {gpu},
+    }
     assert len(processes) >= 2
     assert max(batches) > 1
     _check_outputs(source, out)
