@@ -8,7 +8,6 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
-from ray.cluster_utils import Cluster
 
 from tests.outputs import tree
 from tests.s3_server import S3Server, s3_server
@@ -58,19 +57,6 @@ def undisturbed(photos: Path, ray_session: object, tmp_path_factory: pytest.Temp
     out = tmp_path_factory.mktemp("undisturbed")
     assert main(["images", str(photos), str(out)]) == 0
     return tree(out)
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that works at nothing, and two nodes of one processor each."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-        yield cluster
-    finally:
-        cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

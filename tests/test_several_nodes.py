@@ -30,6 +30,19 @@ FAST = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "3
 SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head that works at nothing, and two nodes of one processor each; each test leaves it so, with others."""
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
 def _put(source: Path, bucket: str) -> None:
     for name, content in tree(source).items():
         Storage().write(f"{bucket}/in/{name}", content)
