@@ -5,6 +5,7 @@ import posixpath
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pipeline.errors import NotFound
@@ -114,7 +115,8 @@ class Listing:
         while True:
             page = self.ask(self.fs.call_s3, "list_objects_v2", **where, **token)
             for each in page.get("Contents", ()):
-                yield f"{bucket}/{each['Key']}", {"ETag": each.get("ETag"), "size": each["Size"]}
+                told = {name: each.get(name) for name in ("ETag", "LastModified")}
+                yield f"{bucket}/{each['Key']}", {**told, "size": each["Size"]}
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
@@ -165,5 +167,10 @@ def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
 
 
 def _version(info: Mapping[str, Any]) -> str:
-    told = next((str(info[key]) for key in VERSION_KEYS if info.get(key)), "")
-    return f"{told.strip(chr(34))}-{info.get('size')}"
+    """The same from a listing and from a question for the file, of which S3 tells the one to the millisecond."""
+    told = (_written(info[key]) for key in VERSION_KEYS if info.get(key))
+    return f"{next(filter(None, told), '')}-{info.get('size')}"
+
+
+def _written(told: Any) -> str:
+    return str(int(told.timestamp())) if isinstance(told, datetime) else str(told).strip('"')

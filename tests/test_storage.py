@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import tempfile
+import time
 import traceback
 from contextlib import suppress
 from functools import partial
@@ -11,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import fsspec
 import pytest
 
 from pipeline.credentials import parse_options
@@ -19,7 +21,7 @@ from pipeline.places import absolute, join, parent, shown
 from pipeline.storage import Storage
 from pipeline.storage_errors import without_secrets
 from pipeline.writing import PART_SUFFIX, is_abandoned
-from tests.s3_server import KEY, SECRET, S3Server
+from tests.s3_server import KEY, SECRET, S3Server, s3_server
 from tests.web_server import Ending, web_server
 
 AWKWARD_NAMES = ["a.jpg", "deep/er/b.jpg", "name with space é夜.bmp", "100%.png", "a#b.png", "q?x=1.png", "plus+.png"]
@@ -67,6 +69,25 @@ def test_version_changes_with_the_content(place: str) -> None:
     storage.write(url, b"two")
     [after] = storage.list_files(url)
     assert before.version != after.version
+
+
+def test_a_store_without_etags_tells_versions_by_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same time whether a listing tells it, a glob, or the answer for one file."""
+    with s3_server(tmp_path, etags=False) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        fsspec.filesystem("s3", endpoint_url=server.endpoint, skip_instance_cache=True).mkdir("timed")
+        storage, url = _storage("s3://timed"), "s3://timed/in/a.mp4"
+        versions = []
+        for content in (b"one", b"two"):
+            storage.write(url, content)
+            [listed], [matched] = storage.list_files("s3://timed/in"), storage.list_files("s3://timed/in/*.mp4")
+            assert listed.version == matched.version == storage.version(url)
+            with storage.open(url, version=listed.version) as file:
+                assert file.read() == content
+            versions.append(listed.version)
+            time.sleep(1.1)  # it is told to the second
+        assert versions[0] != versions[1]
 
 
 def test_a_failed_write_leaves_the_old_file_and_is_replaced_by_the_next(
