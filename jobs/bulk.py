@@ -39,6 +39,8 @@ from pipeline.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
 
+SHOWN_RESULTS = 5  # folders
+
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
 class BulkConfig:
@@ -189,8 +191,11 @@ class BulkJob(ABC):
                 if plan.records:
                     from pipeline.monitoring import counted
 
-                    with closing(self.enhanced(plan)) as outcomes:
-                        for outcome in counted(self.kind.noun, outcomes, len(plan.records)):
+                    with (
+                        closing(self.enhanced(plan)) as enhanced,
+                        closing(counted(self.kind.noun, enhanced, len(plan.records))) as outcomes,
+                    ):
+                        for outcome in outcomes:
                             tally.check_storage(outcome)
                             tally.add(self.manifest, [outcome])
         finally:
@@ -253,6 +258,8 @@ def planned(jobs: Sequence[BulkJob]) -> list[Plan]:
     log.info("listing %s", shown(config.src))
     plans = [job.plan() for job in jobs]
     check_found(config.src, plans, " or ".join(f"{job.kind.noun}s" for job in jobs))
+    for folder in plans[0].results[:SHOWN_RESULTS]:
+        log.warning("%s/ holds outputs of another job, which are inputs of this one: --exclude '%s/*'", folder, folder)
     _tell_once(jobs, plans)
     left = config.limit
     for job, plan in zip(jobs, plans, strict=True):

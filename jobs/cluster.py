@@ -83,6 +83,15 @@ def cluster_cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
+def tell_of_no_room() -> None:
+    """Where others have all processors: a job may wait for hours, and looks as if it stood still."""
+    import ray
+
+    free, most = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
+    if most and free < 1:
+        log.info("other jobs have all %d processors of the cluster: workers start as some become free", most)
+
+
 def cluster_gpus() -> int:
     import ray
 

@@ -23,7 +23,7 @@ class Progress:
     def __init__(self, total: int, unit: str, *, done: int = 0, opening: str = "") -> None:
         self.total, self.done, self.failed = total, done, 0
         self._unit, self._begun_with, self._opening = unit, done, opening
-        self._marks: deque[tuple[float, int]] = deque(maxlen=RECENT)  # moments, and what was finished by then
+        self._marks: deque[tuple[float, int]] = deque(maxlen=RECENT)  # moments, and what this run had finished by then
         self._logged_at = time.monotonic()
         self._bar = (
             tqdm(total=total, initial=done, unit=unit, desc=opening or STARTING, dynamic_ncols=True, smoothing=0.05)
@@ -35,10 +35,11 @@ class Progress:
         self.failed += failed
         self.advance_to(self.done + 1)
 
-    def advance_to(self, done: int, total: int | None = None) -> None:
-        """So many are finished by now. `total`: where it has changed."""
+    def advance_to(self, done: int, total: int | None = None, before: int | None = None) -> None:
+        """So many are finished by now. `total`, and `before` this run: where they have changed."""
         self.done = max(done, self.done)
         self.total = self.total if total is None else total
+        self._begun_with = self._begun_with if before is None else before
         if not self._marks:
             self._mark()
         if self._bar is not None:
@@ -83,7 +84,7 @@ class Progress:
         if not self._marks:
             return 0.0
         moment, done = self._marks[0]
-        return (self.done - done) / max(time.monotonic() - moment, 1e-3)
+        return (self.done - self._begun_with - done) / max(time.monotonic() - moment, 1e-3)
 
     def _log(self, text: str) -> None:
         log.info("%s", text)
@@ -92,7 +93,7 @@ class Progress:
 
     def _mark(self) -> None:
         if self.done > self._begun_with:
-            self._marks.append((time.monotonic(), self.done))
+            self._marks.append((time.monotonic(), self.done - self._begun_with))
 
     def _show(self, bar: "tqdm[None]") -> None:
         bar.total = self.total

@@ -29,6 +29,7 @@ from jobs.images import ImagesConfig
 from jobs.stopping import TERMINATED, exit_status
 from jobs.train import TrainConfig
 from jobs.videos import VideosConfig
+from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
 from pipeline.places import LOCAL, protocol_of, shown
 
@@ -109,17 +110,21 @@ def _places(job: Any) -> tuple[str, ...]:
 
 
 def _check_places(job: Any) -> None:
-    """A path is looked for on the cluster. Raises UsageError for one that could not mean the same there."""
+    """A path is looked for on the cluster, and that is told. Raises UsageError for one that is none there."""
     for place in _places(job):
-        if protocol_of(place) == LOCAL and not Path(place.removeprefix("file://")).is_absolute():
+        if protocol_of(place) != LOCAL:
+            continue
+        if not Path(place.removeprefix("file://")).is_absolute():
             raise UsageError(
                 f"{place}: it would be looked for on the cluster; give the URL of a bucket, or the absolute path of a "
                 "folder that all nodes share"
             )
+        log.info("%s: taken for a folder that the cluster's nodes share", place)
 
 
 def _check_is_no_secret(job: Any) -> None:
-    """Whoever may list a cluster's jobs reads their arguments. Raises UsageError."""
+    """Whoever may list a cluster's jobs reads their arguments. Raises UsageError, also for what is not JSON."""
+    parse_options(job.storage_options)
     if any(place != shown(place) for place in _places(job)) or SECRET.search(job.storage_options):
         raise UsageError(
             "a place or --storage-options holds a key, a password or a signature, which all who see the cluster's jobs "
@@ -163,7 +168,7 @@ def _client(address: str | None) -> "JobSubmissionClient":
     except AuthenticationError as error:
         raise UsageError(
             f"{told}: the cluster does not accept the token that it was given, or none was given; set "
-            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH (or this is no Ray dashboard)"
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{told}: no Ray dashboard answers there ({_first_line(error)})") from error
@@ -188,7 +193,8 @@ def _watched(client: "JobSubmissionClient", number: str) -> int:
     try:
         job = asyncio.run(_followed(client, number))
     except KeyboardInterrupt as stop:
-        log.info("no longer watching; the job goes on: ray job logs --follow %s, ray job stop %s", number, number)
+        again, stopping = (_command(client, what, number) for what in ("logs --follow", "stop"))
+        log.info("no longer watching, which ends no job: %s, %s", again, stopping)
         return exit_status(stop)
     if job.status == "STOPPED":
         log.info("%s was stopped; the same command goes on from there", number)
@@ -196,6 +202,10 @@ def _watched(client: "JobSubmissionClient", number: str) -> int:
     if job.driver_exit_code is None:
         raise ClusterError(f"{number} did not start: {job.message}")
     return job.driver_exit_code
+
+
+def _command(client: "JobSubmissionClient", what: str, number: str) -> str:
+    return f"ray job {what} --address {client.get_address()} {number}"
 
 
 async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
@@ -213,11 +223,13 @@ async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
         except BrokenPipeError:  # nobody reads what is shown
             raise
         except (ClientError, OSError, RuntimeError) as error:
-            failing_since = failing_since or time.monotonic()
+            if failing_since is None:
+                failing_since = time.monotonic()
+                log.warning("the cluster does not answer (%s); asking again for %.0f s", _first_line(error), SILENT_S)
             if time.monotonic() - failing_since > SILENT_S:
                 raise ClusterError(
                     f"the cluster has not answered for {SILENT_S:.0f} s ({_first_line(error)}); {number} may go on: "
-                    f"ray job logs --follow {number}"
+                    f"{_command(client, 'logs --follow', number)}"
                 ) from error
         await asyncio.sleep(LOOK_AGAIN_S)
 

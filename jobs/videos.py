@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from jobs.bulk import BulkConfig, BulkJob, run_jobs
-from jobs.cluster import cluster_nodes
+from jobs.cluster import cluster_nodes, tell_of_no_room
 from jobs.dry_run import video_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
@@ -137,6 +137,7 @@ class VideoJob(BulkJob):
     def enhanced(self, plan: Plan) -> Generator[Outcome]:
         flow = self._flow()
         log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
+        tell_of_no_room()
         if self.config.fresh:
             for record in plan.records:
                 flow.clear(record)

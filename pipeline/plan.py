@@ -85,6 +85,8 @@ class Plan:
     """How many files of each extension were listed and let through."""
     ours: int = 0
     """How many of them are of the wanted kind, or cannot be told."""
+    results: list[str] = field(default_factory=list)
+    """Folders below the source, as paths from it, that other jobs have written to; what they wrote is listed, too."""
 
     @property
     def bytes_in(self) -> int:
@@ -97,11 +99,12 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
 
     An output that has vanished from the destination is work again.
     """
-    listed, kind = _inputs(storage, source, destination, selection), destination.kind
+    listed, results = _inputs(storage, source, destination, selection)
+    kind = destination.kind
     output_of = destination.naming(file.relative for file in listed)
     taken = Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
     present = _present(storage, destination, history)
-    plan = Plan()
+    plan = Plan(results=results)
     for file in listed:
         name, target = shown(file.url), output_of(file.relative)
         wanted = bool(file.code) or kind.accepts(name)
@@ -130,8 +133,10 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
     return plan
 
 
-def _inputs(storage: Storage, source: str, destination: Destination, selection: Selection) -> list[Listed]:
-    """All files of the source by path, less what nightlift itself wrote: manifests, and a destination inside it."""
+def _inputs(
+    storage: Storage, source: str, destination: Destination, selection: Selection
+) -> tuple[list[Listed], list[str]]:
+    """All files of the source by path, without manifests and a destination inside it; folders other jobs wrote to."""
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
         raise UsageError(f"{shown(source)}: from a web server give one {noun}, or a glob over an index page")
@@ -141,15 +146,21 @@ def _inputs(storage: Storage, source: str, destination: Destination, selection: 
     own = join(destination.root, "") if inside else None
     own_by_link = join(below, "") if linked else None
     inputs: list[Listed] = []
+    results: dict[str, None] = {}  # in the order that they are found
     told_at = time.monotonic()
     for file in storage.walk(absolute(source), follow_links=selection.follow_links):
         ours = bool(own and file.url.startswith(own)) or bool(own_by_link and real(file.url).startswith(own_by_link))
-        if f"/{FOLDER}/" not in f"/{file.relative}" and not ours:
+        folder, is_record, _ = f"/{file.relative}".partition(f"/{FOLDER}/")
+        if not is_record and not ours:
             inputs.append(file)
+        elif folder and not ours:
+            results[folder.removeprefix("/")] = None
         if time.monotonic() - told_at >= TELL_EVERY_S:
             told_at = time.monotonic()
             log.info("%s files listed so far", f"{len(inputs):,}")
-    return sorted(inputs, key=lambda file: file.relative)
+    chosen = [file.relative for file in inputs if selection(file.relative)] if results else []
+    used = [folder for folder in results if any(each.startswith(f"{folder}/") for each in chosen)]
+    return sorted(inputs, key=lambda file: file.relative), used
 
 
 def _present(storage: Storage, destination: Destination, history: History) -> set[int]:

@@ -102,11 +102,14 @@ class VideoFlow:
                 if row["work"].segment is None:
                     yield row["work"].outcome
 
-    def progress(self) -> tuple[int, int]:
-        """Frames that are finished, and that are known of by now. Raises ClusterError."""
+    def progress(self) -> tuple[int, int, int]:
+        """Frames that are finished, that are known of by now, and how many of the finished ones are of an earlier run.
+
+        Raises ClusterError.
+        """
         with ray_errors():
-            done, found = ray.get(self.ledger.progress.remote(), timeout=ANSWER_S)
-        return done, found
+            done, found, reused = ray.get(self.ledger.progress.remote(), timeout=ANSWER_S)
+        return done, found, reused
 
     def segment_url(self, record: Record, segment: Segment) -> str:
         return join(self._folder_of(record), f"{segment.index:05d}")
@@ -220,7 +223,7 @@ class SegmentWorker:
 
             with ending_with_its_gpu():
                 result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=on_frame)
-        told.all(segment.frames)
+        told.end(segment.frames)
         whole = ray.get(self.ledger.finish.remote(record.source, segment.index, result))
         if whole is None:
             return False
@@ -253,9 +256,16 @@ class Telling:
     def frame(self) -> None:
         self.frames += 1
         if time.monotonic() - self._told_at >= TELL_EVERY_S:
-            self.all(self.frames)
+            self._tell(self.frames)
 
-    def all(self, frames: int) -> None:
+    def end(self, frames: int) -> None:
+        """All `frames` are there; where none was told, from an earlier run."""
+        if self.frames:
+            self._tell(frames)
+        else:
+            self.ledger.reuse.remote(*self.place, frames)
+
+    def _tell(self, frames: int) -> None:
         self._told_at = time.monotonic()
         if frames > self._counted:
             FRAMES_ENHANCED.inc(frames - self._counted)

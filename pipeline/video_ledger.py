@@ -33,7 +33,7 @@ class Ledger:
         self._begun: Counter[tuple[str, int]] = Counter()
         self._timed_out: dict[tuple[str, int], int] = {}
         self._videos: dict[str, _Entry] = {}
-        self._done = self._found = 0
+        self._done = self._found = self._reused = 0
 
     def begin(self, source: str, index: int) -> int:
         """How often this has been begun and not finished, this time included."""
@@ -63,9 +63,14 @@ class Ledger:
         self._done += frames - counted.get(index, 0)
         counted[index] = frames
 
-    def progress(self) -> tuple[int, int]:
-        """Frames that are finished, and that are known of."""
-        return self._done, self._found
+    def reuse(self, source: str, index: int, frames: int) -> None:
+        """The segment was there already, from an earlier run."""
+        self._reused += frames - self._videos[source].frames.get(index, 0)
+        self.count(source, index, frames)
+
+    def progress(self) -> tuple[int, int, int]:
+        """Frames that are finished, that are known of, and how many of the finished ones are of an earlier run."""
+        return self._done, self._found, self._reused
 
     def finish(
         self, source: str, index: int, result: SegmentResult

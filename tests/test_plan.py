@@ -80,6 +80,15 @@ def test_what_nightlift_wrote_is_not_an_input(tmp_path: Path) -> None:
     assert _outputs(_plan(source, tmp_path / "out"), tmp_path / "out") == ["a.jpg"]
 
 
+def test_outputs_of_another_job_in_the_source_are_told(tmp_path: Path) -> None:
+    source = _fill(tmp_path, "a.jpg", "x/y/b.jpg", "x/y/_nightlift/manifest/1.parquet", "out/_nightlift/1.parquet")
+    plan = _plan(source, tmp_path / "out")
+    assert plan.results == ["x/y"]
+    assert len(plan.records) == 2
+    assert _plan(source, tmp_path / "out", exclude=("x/y/*",)).results == []
+    assert _plan(source / "x" / "y", tmp_path / "out").results == []
+
+
 def test_one_file_to_one_file(tmp_path: Path) -> None:
     source = _fill(tmp_path, "a.jpg") / "a.jpg"
     plan = _plan(source, tmp_path / "bright" / "b.png")

@@ -47,6 +47,17 @@ def test_a_log_says_what_is_going_on_before_anything_is_known(
     ]
 
 
+def test_what_turns_out_to_be_of_an_earlier_run_is_no_rate(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    bar = Progress(0, "frame")
+    for done, before in ((10, 0), (20, 0), (330, 300)):
+        clock[0] += 10
+        bar.advance_to(done, 430, before)
+    bar.close()
+    assert caplog.messages[-1] == "330 of 430 frames, 1.0 a second, 1:40 left"
+
+
 def test_lines_of_text_stand_between_with_the_time_left(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     bar = Progress(30, "step", done=10)
     bar.say("epoch 1")

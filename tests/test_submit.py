@@ -162,6 +162,7 @@ def test_without_the_token_nothing_is_taken(head: RayHead) -> None:
             ["images", "s3://in", "s3://out", "--storage-options", '{"s3": {"secret": "x"}}'],
             "all who see the cluster's",
         ),
+        (["images", "s3://in", "s3://out", "--storage-options", "{'secret': 'x'}"], "--storage-options is not JSON"),
         (["images", "https://in/a.jpg?X-Amz-Signature=1", "s3://out"], "all who see the cluster's jobs"),
         (["images", "s3://in", "s3://out"], "which cluster? give --address"),
         (["images", "s3://in", "s3://out", "--address", "127.0.0.1:1"], "http://127.0.0.1:1: no Ray dashboard answers"),
@@ -213,6 +214,9 @@ class _Client:
         if self.parts or self.status is JobStatus.RUNNING:
             raise RuntimeError("the socket was closed")
 
+    def get_address(self) -> str:
+        return "http://head:8265"
+
     def get_job_info(self, number: str) -> Any:
         status = JobStatus.RUNNING if self.parts else self.status
         return type("Info", (), {"status": status, "message": "no room", "driver_exit_code": self.exit_code})
@@ -252,9 +256,23 @@ def test_what_is_shown_to_nobody_ends_the_watching(monkeypatch: pytest.MonkeyPat
         submit._watched(client, "1")
 
 
-def test_a_cluster_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.print", stop)
+    caplog.set_level("INFO", "nightlift")
+    client: Any = _Client(["one\n"])
+    assert submit._watched(client, "raysubmit_1") == 130
+    assert "ray job logs --follow --address http://head:8265 raysubmit_1, ray job stop --address" in caplog.text
+
+
+def test_a_cluster_that_stays_silent_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(submit, "LOOK_AGAIN_S", 0.01)
     monkeypatch.setattr(submit, "SILENT_S", 0.1)
     client: Any = _Client(status=JobStatus.RUNNING)
     with pytest.raises(ClusterError, match="has not answered for 0 s"):
         asyncio.run(submit._followed(client, "raysubmit_1"))
+    assert caplog.text.count("the cluster does not answer (the socket was closed)") == 1

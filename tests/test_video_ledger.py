@@ -74,8 +74,16 @@ def test_frames_are_counted_once_whatever_is_repeated() -> None:
     ledger.count("a", 0, 10)
     ledger.count("a", 1, 3)
     ledger.count("a", 1, 1)  # begun again
-    assert ledger.progress() == (11, 25)
+    assert ledger.progress() == (11, 25, 0)
     assert ledger.begin("a", WHOLE) == 1
+
+
+def test_frames_of_an_earlier_run_are_told_apart() -> None:
+    ledger = _ledger()
+    ledger.count("a", 0, 4)
+    for _ in range(2):  # as everything it may come twice
+        ledger.reuse("a", 1, SEGMENTS[1].frames)
+    assert ledger.progress() == (4 + SEGMENTS[1].frames, 25, SEGMENTS[1].frames)
 
 
 def test_a_segment_that_is_done_again_keeps_its_first_result() -> None:
@@ -90,6 +98,6 @@ def test_a_segment_that_is_done_again_keeps_its_first_result() -> None:
 def test_what_a_failed_video_leaves_undone_is_not_waited_for() -> None:
     ledger = _ledger()
     ledger.count("a", 0, 7)
-    assert ledger.progress() == (7, 25)
+    assert ledger.progress() == (7, 25, 0)
     assert ledger.settle("a", 1, _outcome("failed"))
-    assert ledger.progress() == (7, 7)
+    assert ledger.progress() == (7, 7, 0)

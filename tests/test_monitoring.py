@@ -1,0 +1,47 @@
+"""What is exported where nothing happens: the rest is scraped from a job in `test_submit.py`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from pipeline import monitoring
+from pipeline.monitoring import counted
+from pipeline.records import Outcome
+
+
+class _Gauge:
+    """Keeps what it is set to."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def set(self, value: float, tags: dict[str, str]) -> None:
+        self.values.append(value)
+
+
+def _outcomes() -> Iterator[Outcome]:
+    while True:
+        yield Outcome(source="/a", version="", destination="/b", outcome="done")
+
+
+def _comes(ready: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 20
+    while not ready() and time.monotonic() < until:
+        time.sleep(0.01)
+    return ready()
+
+
+def test_files_left_are_told_while_a_job_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    gauge = _Gauge()
+    monkeypatch.setattr(monitoring, "FILES_LEFT", gauge)
+    monkeypatch.setattr(monitoring, "SHOW_AGAIN_S", 0.01)
+    monkeypatch.setattr(monitoring, "_count", lambda *_: None)
+    with closing(counted("photo", _outcomes(), 7)) as outcomes:
+        for left in (6, 5):
+            next(outcomes)
+            assert _comes(lambda left=left: gauge.values.count(left) > 3)  # type: ignore[misc]
+    told = len(gauge.values)
+    time.sleep(0.05)
+    assert len(gauge.values) == told
