@@ -2,17 +2,19 @@
 # make test   set up, run all tests
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --constraint infra/constraints.txt
 INSTALLED := .venv/.installed
+FOR_TESTS := .venv/.installed-for-tests
 
 .PHONY: demo test check clean
 
 demo: $(INSTALLED)
 	$(BIN)/nightlift images infra/samples/photos demo
 
-test: $(INSTALLED)
+test: $(FOR_TESTS)
 	$(BIN)/pytest
 
-check: $(INSTALLED)
+check: $(FOR_TESTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -21,8 +23,12 @@ $(INSTALLED): pyproject.toml infra/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightlift needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	# torch first and by itself, so that its exact version is settled before anything asks for a looser one
-	$(BIN)/pip install --quiet --constraint infra/constraints.txt torch
-	$(BIN)/pip install --quiet --constraint infra/constraints.txt --editable '.[dev,heif]'
+	$(PIP) torch
+	$(PIP) --editable '.[heif,cluster,evaluate]'
+	touch $@
+
+$(FOR_TESTS): $(INSTALLED)
+	$(PIP) --editable '.[dev,heif]'
 	touch $@
 
 clean:
