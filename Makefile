@@ -11,8 +11,9 @@ FOR_TESTS := .venv/.installed-for-tests
 demo: $(INSTALLED)
 	$(BIN)/nightlift images infra/samples/photos demo
 
+# two files of tests at once: most of a test is waiting for what it started
 test: $(FOR_TESTS)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: $(FOR_TESTS)
 	$(BIN)/ruff check .

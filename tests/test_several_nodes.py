@@ -24,7 +24,7 @@ from tests.media import landscape
 from tests.outputs import table_in, tree
 from tests.s3_server import S3Server
 
-PHOTOS = 90
+PHOTOS = 60
 EPOCHS = 20  # more than there is time for before the loss is felt
 FAST = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
 SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
