@@ -1,4 +1,4 @@
-"""Videos made by code, through PyAV. Nothing here uses the code under test."""
+"""Videos made by code, through PyAV. Nothing here uses the code under test, but for what keeps SVT-AV1 in its place."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from fractions import Fraction
@@ -10,6 +10,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
+
+from pipeline.memory import scheduling_kept
 
 Samples = npt.NDArray[Any]
 
@@ -33,6 +35,7 @@ def streets(count: int, **shape: Any) -> list[Samples]:
     return [street(number, **shape) for number in range(count)]
 
 
+@scheduling_kept()
 def clip(
     frames: Sequence[Samples],
     container: str = "mp4",

@@ -1,5 +1,6 @@
 """Which encoder a source gets, and how it is set."""
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
@@ -137,6 +138,7 @@ def test_encoders_keep_to_their_threads_and_write_the_same_bits(codec: str, more
                 frame = VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")
                 output.encode(frame, number * 40)
             counts.append(len(list(THREADS.iterdir())) - before)
+            assert {os.sched_getscheduler(int(thread.name)) for thread in THREADS.iterdir()} == {os.SCHED_OTHER}
         files.append(file.getvalue())
     assert counts[0] <= more
     assert files[0] == files[1] or codec == "libx264"  # its threads work on a frame each, and see less of the others

@@ -14,6 +14,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from pipeline.errors import Unsupported, UsageError
+from pipeline.memory import scheduling_kept
 from pipeline.reading import Timed
 from pipeline.video.color import Colours
 from pipeline.video.encode import EncodeSettings, Encoding, pixel_format_near
@@ -47,7 +48,8 @@ class Encoder:
             context.sample_aspect_ratio = encoding.sample_aspect
         tag(context, encoding.colours)
         try:
-            self.output.start_encoding()
+            with scheduling_kept():
+                self.output.start_encoding()
         except MemoryError:
             raise
         except av.FFmpegError as error:
