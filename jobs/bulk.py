@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -32,7 +33,7 @@ from pipeline.kinds import Kind
 from pipeline.manifest import FOLDER, Manifest
 from pipeline.places import join, shown
 from pipeline.plan import Plan, Selection, check_found, make_plan
-from pipeline.records import Outcome
+from pipeline.records import Outcome, printable
 from pipeline.storage import Storage
 from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.writing import is_abandoned
@@ -258,8 +259,7 @@ def planned(jobs: Sequence[BulkJob]) -> list[Plan]:
     log.info("listing %s", shown(config.src))
     plans = [job.plan() for job in jobs]
     check_found(config.src, plans, " or ".join(f"{job.kind.noun}s" for job in jobs))
-    for folder in plans[0].results[:SHOWN_RESULTS]:
-        log.warning("%s/ holds outputs of another job, which are inputs of this one: --exclude '%s/*'", folder, folder)
+    _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
     _tell_once(jobs, plans)
     left = config.limit
     for job, plan in zip(jobs, plans, strict=True):
@@ -275,6 +275,14 @@ def planned(jobs: Sequence[BulkJob]) -> list[Plan]:
             len(plan.refused),
         )
     return plans
+
+
+def _tell_of_results(folders: Sequence[str]) -> None:
+    for folder in folders[:SHOWN_RESULTS]:
+        pattern = printable(f"{escape(folder)}/*")
+        log.warning("%s/ has outputs of another job, which are inputs here: --exclude '%s'", printable(folder), pattern)
+    if len(folders) > SHOWN_RESULTS:
+        log.warning("and so have %d more folders", len(folders) - SHOWN_RESULTS)
 
 
 def _tell_once(jobs: Sequence[BulkJob], plans: Sequence[Plan]) -> None:

@@ -52,6 +52,8 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
             token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
             raise UsageError(f"{place} ({error}{token})") from error
         heed_sigterm()
+        if address:
+            _tell_of_no_room()
         yield
     finally:
         ray.shutdown()
@@ -62,6 +64,15 @@ def check_answers(address: str) -> None:
     host, separator, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+
+
+def _tell_of_no_room() -> None:
+    """Where others have all processors: a job may wait for hours, and looks as if it stood still."""
+    import ray
+
+    free, most = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
+    if most and free < 1:
+        log.info("other jobs have all %d processors of the cluster: workers start as some become free", most)
 
 
 @contextmanager
@@ -81,15 +92,6 @@ def cluster_cpus() -> int:
     import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
-
-
-def tell_of_no_room() -> None:
-    """Where others have all processors: a job may wait for hours, and looks as if it stood still."""
-    import ray
-
-    free, most = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
-    if most and free < 1:
-        log.info("other jobs have all %d processors of the cluster: workers start as some become free", most)
 
 
 def cluster_gpus() -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from jobs.bulk import BulkConfig, BulkJob, run_jobs
-from jobs.cluster import cluster_cpus, cluster_memory_bytes, tell_of_no_room
+from jobs.cluster import cluster_cpus, cluster_memory_bytes
 from jobs.dry_run import photo_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
@@ -110,7 +110,6 @@ class PhotoJob(BulkJob):
     def enhanced(self, plan: Plan) -> Generator[Outcome]:
         flow = self._flow()
         log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
-        tell_of_no_room()
         progress = Progress(len(plan.records), "photo")
         try:
             for outcome in flow.run(plan.records):

@@ -39,7 +39,8 @@ class Progress:
         """So many are finished by now. `total`, and `before` this run: where they have changed."""
         self.done = max(done, self.done)
         self.total = self.total if total is None else total
-        self._begun_with = self._begun_with if before is None else before
+        if before is not None:
+            self._skip(before - self._begun_with)
         if not self._marks:
             self._mark()
         if self._bar is not None:
@@ -84,7 +85,14 @@ class Progress:
         if not self._marks:
             return 0.0
         moment, done = self._marks[0]
-        return (self.done - self._begun_with - done) / max(time.monotonic() - moment, 1e-3)
+        return max(0, self.done - self._begun_with - done) / max(time.monotonic() - moment, 1e-3)
+
+    def _skip(self, more: int) -> None:
+        """So many more turn out to be of an earlier run: that is no speed."""
+        self._begun_with += more
+        if self._bar is not None:
+            self._bar.n, self._bar.initial = self._bar.n + more, self._bar.initial + more
+            self._bar.last_print_n += more
 
     def _log(self, text: str) -> None:
         log.info("%s", text)

@@ -110,7 +110,7 @@ def _places(job: Any) -> tuple[str, ...]:
 
 
 def _check_places(job: Any) -> None:
-    """A path is looked for on the cluster, and that is told. Raises UsageError for one that is none there."""
+    """A path is looked for on the cluster, and that is told. Raises UsageError for one that is not absolute."""
     for place in _places(job):
         if protocol_of(place) != LOCAL:
             continue
@@ -214,6 +214,7 @@ async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
 
     job_log, failing_since = _JobLog(client, number), None
     while True:
+        shown = job_log.shown
         try:
             await job_log.show()
             job = client.get_job_info(number)
@@ -223,9 +224,9 @@ async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
         except BrokenPipeError:  # nobody reads what is shown
             raise
         except (ClientError, OSError, RuntimeError) as error:
-            if failing_since is None:
+            if failing_since is None or job_log.shown > shown:
                 failing_since = time.monotonic()
-                log.warning("the cluster does not answer (%s); asking again for %.0f s", _first_line(error), SILENT_S)
+                log.warning("the connection is lost (%s); asking again for %.0f s", _first_line(error), SILENT_S)
             if time.monotonic() - failing_since > SILENT_S:
                 raise ClusterError(
                     f"the cluster has not answered for {SILENT_S:.0f} s ({_first_line(error)}); {number} may go on: "
@@ -239,7 +240,7 @@ class _JobLog:
 
     def __init__(self, client: "JobSubmissionClient", number: str) -> None:
         self._client, self._number = client, number
-        self._shown = 0  # characters
+        self.shown = 0  # characters
 
     async def show(self) -> None:
         """Until it ends, or is quiet for long: a connection may be gone without a word. Raises what clients raise."""
@@ -247,9 +248,9 @@ class _JobLog:
         with suppress(StopAsyncIteration, asyncio.TimeoutError):
             while True:
                 text = await asyncio.wait_for(anext(texts), QUIET_S)
-                print(text[max(0, self._shown - passed) :], end="", flush=True)
+                print(text[max(0, self.shown - passed) :], end="", flush=True)
                 passed += len(text)
-                self._shown = max(self._shown, passed)
+                self.shown = max(self.shown, passed)
 
 
 @retry(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from jobs.cluster import cluster_cpus, tell_of_no_room
+from jobs.cluster import cluster_cpus
 from jobs.progress import Progress
 from jobs.training_crew import Crew, choose_crew, choose_precision
 from jobs.training_fitting import Fitting, ended
@@ -89,7 +89,6 @@ class Driver:
         manifest.begin()
         blocks, found, failures = list[Any](), list[Picture](), list[str]()
         log.info("reading %d files", len(self.files.records))
-        tell_of_no_room()
         progress = Progress(len(self.files.records), "file")
         try:
             manifest.append(self.files.refused)
@@ -224,6 +223,7 @@ class Driver:
         except RayError as error:
             raise ended(error) from error
         finally:
+            fitting.abandon()
             progress.close()
         state = read_state(self.storage, self.root)
         history = state.history if state is not None else []

@@ -5,9 +5,11 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from textwrap import shorten
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -26,10 +28,11 @@ from pipeline.errors import ClusterError, NightliftError, UsageError
 
 log = logging.getLogger("nightlift")
 
-DEATHS = WorkerGroupError, PreemptionError, WorkerGroupStartupFailedError
+DEATHS = WorkerGroupError, PreemptionError, WorkerGroupStartupFailedError, RayError
 MOST_DEATHS = 3  # without an epoch gained, after which a training ends; it can be gone on with
+STARTS = 10  # likewise, of all workers: Ray Train waits a minute for each to have room
+READ_AGAIN_S = 60.0  # without a lost block that was read again: nobody has room to
 SHOWN = 120  # characters of what is only told on the way
-STARTS = 10  # of all workers, likewise: Ray Train waits a minute for each to have room
 
 
 class Fitting:
@@ -40,11 +43,15 @@ class Fitting:
         self.error: Exception | None = None
         """Why it ended before its time: a NightliftError, or what nobody foresaw."""
         self._choose_crew = choose_crew
-        self._over = threading.Event()
+        self._over, self._abandoned = threading.Event(), False
         threading.Thread(target=self._fit, args=(run, crew), name="training", daemon=True).start()
 
     def over(self, wait_s: float) -> bool:
         return self._over.wait(wait_s)
+
+    def abandon(self) -> None:
+        """Nothing is started from now on, as Ray may be gone."""
+        self._abandoned = True
 
     def _fit(self, run: TrainingRun, crew: Crew) -> None:
         try:
@@ -55,35 +62,63 @@ class Fitting:
             self._over.set()
 
     def _train_to_the_end(self, run: TrainingRun, crew: Crew) -> None:
-        """To the last epoch, by whom there is room for after each loss. Raises ClusterError, TrainingFailedError."""
+        """To the last epoch, by whom there is room for after each loss. Raises ClusterError, TrainingFailedError.
+
+        Workers that Ray Train would start again by itself might leave no processor free to read again the pictures
+        that were lost with a node, for which they would wait for ever: so they are waited for first.
+        """
         deaths = starts = epochs = 0
         while True:
             try:
+                wait_for_blocks(run.pictures.blocks)
+                if deaths or starts:
+                    crew = self._next_crew(crew)
                 return _train(replace(run, threads=crew.threads), crew)
-            except TrainingFailedError as error:
+            except (TrainingFailedError, RayError, TimeoutError) as error:
+                if self._abandoned:
+                    raise
                 done = _epochs_done(run)
                 if done > epochs:
                     deaths, starts, epochs = 0, 0, done
-                failure = getattr(error, "controller_failure", error)
-                if isinstance(failure, WorkerGroupStartupTimeoutError):
+                if isinstance(_failure(error), TimeoutError | WorkerGroupStartupTimeoutError):
                     starts += 1
+                    log.warning("the cluster has no room for %s now", crew.words)
                     if starts == STARTS:
-                        raise _no_room(crew, failure) from error
-                    crew = self._next_crew(crew, f"the cluster has no room for {crew.words} now")
+                        raise _no_room(crew, _failure(error)) from error
                 else:
                     deaths += 1
-                    if not isinstance(failure, DEATHS) or deaths > MOST_DEATHS:
+                    if deaths > MOST_DEATHS or not _is_death(error):
                         raise
-                    crew = self._next_crew(crew, f"a worker ended ({shorten(_last_line(_cause(error)), SHOWN)})")
+                    log.warning("a worker ended (%s)", shorten(_last_line(_cause(error)), SHOWN))
 
-    def _next_crew(self, crew: Crew, why: str) -> Crew:
-        try:
-            found = self._choose_crew()
-        except UsageError:  # --workers asks for more than there is: what was lost may come back
-            log.warning("%s: waiting for room for %s", why, crew.words)
-            return crew
-        log.warning("%s: going on with %s", why, found.words)
-        return found
+    def _next_crew(self, crew: Crew) -> Crew:
+        with suppress(UsageError):  # --workers asks for more than there is: what was lost may come back
+            crew = self._choose_crew()
+        log.info("starting %s", crew.words)
+        return crew
+
+
+def wait_for_blocks(blocks: Sequence[Any]) -> None:
+    """Until all are there. Ray reads again those that were lost with a node once it knows of the loss.
+
+    Where it does not know yet, a worker that asks for one waits for it, and ends after `PICTURE_S`. Raises TimeoutError
+    where for `READ_AGAIN_S` none of those that are missing was read.
+    """
+    missing = list(blocks)
+    while missing:
+        _, still = ray.wait(missing, num_returns=len(missing), timeout=READ_AGAIN_S, fetch_local=False)
+        if len(still) == len(missing):
+            raise TimeoutError(f"{len(still)} blocks of pictures were lost, and nobody has room to read them again")
+        missing = still
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether other workers may go on from there."""
+    return isinstance(_failure(error), DEATHS) and not isinstance(_cause(error), ClusterError)
+
+
+def _failure(error: Exception) -> Exception:
+    return getattr(error, "controller_failure", error)
 
 
 def _no_room(crew: Crew, failure: Exception) -> ClusterError:
@@ -99,10 +134,7 @@ def _epochs_done(run: TrainingRun) -> int:
 
 
 def _train(run: TrainingRun, crew: Crew) -> None:
-    """Raises TrainingFailedError, whatever is lost: workers that Ray Train starts by itself leave no processor free to
-    read again the pictures that were lost with them, for which they would wait for ever.
-    """
-    ray.wait(list(run.pictures.blocks), num_returns=len(run.pictures.blocks), fetch_local=False)
+    """Raises TrainingFailedError, or a RayError of Ray Train's controller, for whatever is lost."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a dead worker is noticed at once
     folder = tempfile.mkdtemp(prefix="nightlift-train-")  # Ray Train wants one; what lasts is in the state
     try:

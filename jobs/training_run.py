@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import GetTimeoutError
 
 from model import CurveNetwork
 from model.losses import LossWeights
@@ -55,9 +56,14 @@ class Pictures:
     def pixels(self, picture: Picture) -> Pixels:
         """CHW, uint8 sRGB, read-only: shared memory where the block is on this machine.
 
-        Raises ray.exceptions.GetTimeoutError where it was lost, and no processor is free to read it again.
+        Raises TimeoutError where it was lost and is not there again within `PICTURE_S`.
         """
-        block = ray.get(self.blocks[picture.block], timeout=PICTURE_S)
+        try:
+            block = ray.get(self.blocks[picture.block], timeout=PICTURE_S)
+        except GetTimeoutError as error:
+            raise TimeoutError(
+                f"{picture.name} was lost with a node, and not read again in {PICTURE_S:.0f} s"
+            ) from error
         rows = block["pictures"].slice(picture.row, 1)
         found = rows.chunk(0)[0].values[picture.frame]
         shape = (3, found["height_px"].as_py(), found["width_px"].as_py())

@@ -49,7 +49,7 @@ def train_worker(config: dict[str, Any]) -> None:
             worker.train_epoch(epoch)
             ray_train.report(worker.history[-1])
     except NotFinite:
-        pass  # the driver has been told; an error would make Ray try again
+        pass  # the driver has been told; an error would be taken for a death, and gone on from
 
 
 class NotFinite(Exception):

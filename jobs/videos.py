@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import arg
 
 from jobs.bulk import BulkConfig, BulkJob, run_jobs
-from jobs.cluster import cluster_nodes, tell_of_no_room
+from jobs.cluster import cluster_nodes
 from jobs.dry_run import video_report
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
@@ -23,6 +22,7 @@ from pipeline.manifest import FOLDER
 from pipeline.places import join, shown
 from pipeline.plan import Plan
 from pipeline.records import Outcome
+from pipeline.repeating import repeating
 from pipeline.video.containers import is_video, muxer_of
 from pipeline.video.encode import EncodeSettings, takes
 from pipeline.video.segment_files import check_starts
@@ -137,7 +137,6 @@ class VideoJob(BulkJob):
     def enhanced(self, plan: Plan) -> Generator[Outcome]:
         flow = self._flow()
         log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
-        tell_of_no_room()
         if self.config.fresh:
             for record in plan.records:
                 flow.clear(record)
@@ -190,20 +189,16 @@ class VideoJob(BulkJob):
 @contextmanager
 def _shown_progress(flow: "VideoFlow") -> Iterator[Progress]:
     """Frames done of those that are known of, while the body runs. More become known as videos are opened."""
-    progress, over = Progress(0, "frame", opening="opening videos"), threading.Event()
+    progress = Progress(0, "frame", opening="opening videos")
 
     def look_on() -> None:
-        while not over.wait(LOOK_EVERY_S):
-            with suppress(ClusterError):  # busy, or the flow itself will tell of it
-                progress.advance_to(*flow.progress())
+        with suppress(ClusterError):  # busy, or the flow itself will tell of it
+            progress.advance_to(*flow.progress())
 
-    watcher = threading.Thread(target=look_on, name="progress", daemon=True)
-    watcher.start()
     try:
-        yield progress
+        with repeating(LOOK_EVERY_S, look_on):
+            yield progress
     finally:
-        over.set()
-        watcher.join()
         progress.close()
 
 

@@ -37,7 +37,7 @@ class Attempts:
 def worker_died(outcome: Outcome) -> Outcome:
     """The outcome of a file that has had its `ATTEMPTS`."""
     outcome.code, outcome.attempts = "worker_died", ATTEMPTS
-    causes = "of a crash, for want of memory, or stuck beyond --time-limit"
+    causes = "of a crash, a failed GPU, want of memory, or stuck beyond --time-limit"
     remedy = "try fewer --workers, or leave it out"
     outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, {causes}; {remedy}"
     return outcome

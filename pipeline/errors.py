@@ -34,7 +34,7 @@ Codes of rows that no error of ours stands behind:
     bad_name          failed    a name that is not UTF-8
     unsafe_name       failed    a path with '.' or '..' in it
     collision         failed    its output is taken by another file
-    worker_died       failed    workers died at it, of a crash, of their GPU's, for want of memory, or stuck in C code
+    worker_died       failed    workers died at it: a crash, a failed GPU, want of memory, stuck in C code
     timed_out         failed    it took longer than --time-limit allows
     out_of_memory     failed    a step found too little memory
     internal          failed    an error that nobody foresaw: please report it

@@ -30,7 +30,7 @@ class Listed:
     """Where the listing began, as the file system names it."""
     size_bytes: int = 0
     version: str = ""
-    """Changes whenever the content does: the store's ETag, or else the time of the last change, and the size."""
+    """Changes whenever the content does: the store's ETag, or else the second of the last change, and the size."""
     code: str = ""
     """Why it cannot be an input: `unreadable`, or `not_followed`."""
     problem: str = ""

@@ -5,18 +5,17 @@ counter ends in `_total`. Outcomes are counted by the driver, each once, but for
 or place; frames and batches by the workers, those that are done again as well.
 """
 
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from model import Enhancer
 from pipeline.records import Outcome
+from pipeline.repeating import repeating
 
 BOUNDS_S: list[float] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
 BOUNDS: list[float] = [1, 2, 4, 8, 16, 32, 64]
-SHOW_AGAIN_S = 3.0  # Ray reports every ten
+SHOW_AGAIN_S = 3.0  # Ray reports every ten, and drops a gauge that was not set anew
 STAGES = "read", "decode", "enhance", "encode", "write"
 
 FILES = Counter("nightlift_files", "Files that came to their end, by outcome.", ("kind", "outcome", "code"))
@@ -44,31 +43,13 @@ def counted(kind: str, outcomes: Iterable[Outcome], planned: int) -> Generator[O
     def show() -> None:
         FILES_LEFT.set(left, {"kind": kind})
 
-    with _shown_again(show):
+    show()
+    with repeating(SHOW_AGAIN_S, show):
         for outcome in outcomes:
             _count(kind, outcome)
             left -= 1
             show()
             yield outcome
-
-
-@contextmanager
-def _shown_again(show: Callable[[], None]) -> Iterator[None]:
-    """`show` sets a gauge, now and every few seconds while the body runs: Ray drops one that is not set anew."""
-    over = threading.Event()
-
-    def keep() -> None:
-        show()
-        while not over.wait(SHOW_AGAIN_S):
-            show()
-
-    thread = threading.Thread(target=keep, name="gauge", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _count(kind: str, outcome: Outcome) -> None:

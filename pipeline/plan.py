@@ -158,9 +158,13 @@ def _inputs(
         if time.monotonic() - told_at >= TELL_EVERY_S:
             told_at = time.monotonic()
             log.info("%s files listed so far", f"{len(inputs):,}")
-    chosen = [file.relative for file in inputs if selection(file.relative)] if results else []
-    used = [folder for folder in results if any(each.startswith(f"{folder}/") for each in chosen)]
-    return sorted(inputs, key=lambda file: file.relative), used
+    inputs.sort(key=lambda file: file.relative)
+    return inputs, [folder for folder in results if _has_inputs(folder, inputs, selection, destination.kind)]
+
+
+def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kind: Kind) -> bool:
+    names = (file.relative for file in inputs if file.relative.startswith(f"{folder}/"))
+    return any(selection(name) and kind.accepts(name) for name in names)
 
 
 def _present(storage: Storage, destination: Destination, history: History) -> set[int]:

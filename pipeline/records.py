@@ -105,13 +105,13 @@ def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterato
     """
     try:
         yield
-    except torch.AcceleratorError:
-        raise
     except NightliftError as error:
         _fail(record, outcome, error.code, str(error))
     except Exception as error:
         if is_want_of_memory(error):
             _fail(record, outcome, "out_of_memory", out_of_memory)
+        elif isinstance(error, torch.AcceleratorError):
+            raise
         else:
             _fail(record, outcome, "internal", f"{type(error).__name__}: {error}")
 

@@ -223,7 +223,7 @@ class SegmentWorker:
 
             with ending_with_its_gpu():
                 result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=on_frame)
-        told.end(segment.frames)
+        told.end(segment.frames, reused=result.reused)
         whole = ray.get(self.ledger.finish.remote(record.source, segment.index, result))
         if whole is None:
             return False
@@ -258,12 +258,12 @@ class Telling:
         if time.monotonic() - self._told_at >= TELL_EVERY_S:
             self._tell(self.frames)
 
-    def end(self, frames: int) -> None:
-        """All `frames` are there; where none was told, from an earlier run."""
-        if self.frames:
-            self._tell(frames)
-        else:
+    def end(self, frames: int, *, reused: bool) -> None:
+        """All `frames` are there. `reused`: from an earlier run."""
+        if reused:
             self.ledger.reuse.remote(*self.place, frames)
+        else:
+            self._tell(frames)
 
     def _tell(self, frames: int) -> None:
         self._told_at = time.monotonic()

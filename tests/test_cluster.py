@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from jobs.bulk import Placement
-from jobs.cluster import room_on_gpus
+from jobs.cluster import _tell_of_no_room, room_on_gpus
 from jobs.images import ImagesConfig
 from pipeline.errors import UsageError
 
@@ -73,3 +73,15 @@ def test_too_little_room_is_told(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         _placement(monkeypatch, nodes, **flags)
+
+
+@pytest.mark.parametrize(("free", "told"), [(0.5, True), (1.0, False), (None, False)])
+def test_a_cluster_that_others_have_is_told(
+    free: float | None, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """None: it has no processors yet."""
+    caplog.set_level("INFO", "nightlift")
+    monkeypatch.setattr("ray.available_resources", lambda: {} if free is None else {"CPU": free})
+    monkeypatch.setattr("ray.cluster_resources", lambda: {} if free is None else {"CPU": 4.0})
+    _tell_of_no_room()
+    assert ("other jobs have all 4 processors" in caplog.text) == told

@@ -117,8 +117,10 @@ def test_only_the_photos_at_which_workers_died_are_given_up(attempts: object) ->
 def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the steps themselves: they settle whatever else goes wrong."""
 
+    told = "CUDA error: unspecified launch failure"
+
     def fail(enhancer: Enhancer, images: object) -> None:
-        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+        raise torch.AcceleratorError(told)
 
     def end(status: int) -> NoReturn:
         raise SystemExit(status)
@@ -131,6 +133,9 @@ def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkey
     with pytest.raises(SystemExit):
         list(Watched(enhance, attempts, together=enhance.estimate_together)([work]))
     assert work.outcome.code == ""
+    told = "CUDA error: out of memory"  # of pinned memory, which torch's allocator of the GPU knows nothing of
+    list(Watched(enhance, new_attempts())([work]))
+    assert work.outcome.code == "out_of_memory"
 
 
 def test_one_step_does_not_count_for_another(attempts: object) -> None:

@@ -87,6 +87,8 @@ def test_outputs_of_another_job_in_the_source_are_told(tmp_path: Path) -> None:
     assert len(plan.records) == 2
     assert _plan(source, tmp_path / "out", exclude=("x/y/*",)).results == []
     assert _plan(source / "x" / "y", tmp_path / "out").results == []
+    (tmp_path / "x" / "y" / "b.jpg").rename(tmp_path / "x" / "y" / "b.mp4")
+    assert _plan(source, tmp_path / "out").results == []
 
 
 def test_one_file_to_one_file(tmp_path: Path) -> None:

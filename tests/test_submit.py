@@ -275,4 +275,4 @@ def test_a_cluster_that_stays_silent_is_given_up(
     client: Any = _Client(status=JobStatus.RUNNING)
     with pytest.raises(ClusterError, match="has not answered for 0 s"):
         asyncio.run(submit._followed(client, "raysubmit_1"))
-    assert caplog.text.count("the cluster does not answer (the socket was closed)") == 1
+    assert caplog.text.count("the connection is lost (the socket was closed)") == 1

@@ -1,11 +1,13 @@
 """A training whose workers are lost, or cannot all be started: it goes on with others, or says how to go on."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
-from ray.exceptions import GetTimeoutError
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import (
     CheckpointManagerInitializationError,
@@ -16,6 +18,7 @@ from ray.train.v2._internal.exceptions import (
 from jobs import training_fitting
 from jobs.training_crew import Crew
 from jobs.training_fitting import MOST_DEATHS, STARTS, Fitting
+from jobs.training_run import Pictures
 from pipeline.errors import ClusterError, UsageError
 
 TWO, ONE = Crew("cpu", 2, 1), Crew("cpu", 1, 1)
@@ -26,6 +29,7 @@ DEATH = WorkerGroupError("", {1: GetTimeoutError("Traceback:\nits picture is los
 @dataclass
 class _Run:
     threads: int
+    pictures: Pictures = field(default_factory=partial(Pictures, blocks=(), trained=(), held_out=()))
 
 
 def _fitted(
@@ -78,13 +82,21 @@ def test_the_count_of_starts_begins_anew_with_an_epoch_gained(monkeypatch: pytes
     assert len(_fitted(monkeypatch, _too_little, epochs=epochs)[0]) == 3 + STARTS
 
 
-@pytest.mark.parametrize("failure", [DEATH, ControllerError(WorkerGroupStartupFailedError("its node is lost"))])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        DEATH,
+        ControllerError(WorkerGroupStartupFailedError("its node is lost")),
+        ControllerError(RayActorError(error_msg="a worker that is lost")),  # while it was handed its work
+        RayActorError(error_msg="Ray Train's controller is lost"),
+    ],
+)
 def test_a_death_is_gone_on_from_by_what_the_cluster_has_then(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
     looks = iter([TWO, TWO, ONE])
     assert _fitted(monkeypatch, lambda: next(looks), failure) == ([TWO, TWO, TWO, ONE], None)
-    assert "is lost): going on with 1 worker on cpu" in caplog.text
+    assert caplog.text.count("is lost)") == 3
 
 
 def test_deaths_without_an_epoch_gained_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +105,37 @@ def test_deaths_without_an_epoch_gained_end_the_training(monkeypatch: pytest.Mon
     assert len(started) == 2 + 1 + MOST_DEATHS
     assert isinstance(error, ClusterError)
     assert "Ray ended the training (its picture is lost); run the same command again" in str(error)
+
+
+def test_what_others_would_meet_too_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = WorkerGroupError("", {0: ClusterError("another training writes there")})
+    started, error = _fitted(monkeypatch, lambda: TWO, failure)
+    assert (started, str(error)) == ([TWO], "another training writes there")
+
+
+def test_lost_blocks_are_waited_for_as_long_as_some_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def wait(blocks: list[str], **_: object) -> tuple[list[str], list[str]]:
+        """One is read each time."""
+        asked.append(blocks)
+        return blocks[:1], blocks[1:]
+
+    monkeypatch.setattr("ray.wait", wait)
+    training_fitting.wait_for_blocks(["a", "b", "c"])
+    assert asked == [["a", "b", "c"], ["b", "c"], ["c"]]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_lost_blocks_that_nobody_has_room_to_read_are_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_fitting, "READ_AGAIN_S", 0.1)
+    monkeypatch.setattr(training_fitting, "_epochs_done", lambda run: 0)
+    blocks = [ray.remote(num_cpus=1000)(bytes).remote()]
+    fitting = Fitting(_Run(1, Pictures(blocks=blocks, trained=(), held_out=())), TWO, _too_little)  # type: ignore[arg-type]
+    assert fitting.over(30)
+    assert isinstance(fitting.error, ClusterError)
+    assert "could not be started (1 blocks of pictures were lost, and nobody has room" in str(fitting.error)
+    ray.cancel(blocks[0])
 
 
 def test_other_failures_than_a_lack_of_room_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:

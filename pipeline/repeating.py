@@ -1,0 +1,23 @@
+"""What is done again and again beside other work."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def repeating(every_s: float, call: Callable[[], object]) -> Iterator[None]:
+    """Every so many seconds while the body runs it is called, in a thread of its own. It must raise nothing."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(every_s):
+            call()
+
+    thread = threading.Thread(target=repeat, name=call.__name__, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
