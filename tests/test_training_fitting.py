@@ -130,7 +130,7 @@ def test_lost_blocks_are_waited_for_as_long_as_some_are_read(monkeypatch: pytest
 def test_lost_blocks_that_nobody_has_room_to_read_are_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_fitting, "READ_AGAIN_S", 0.1)
     monkeypatch.setattr(training_fitting, "_epochs_done", lambda run: 0)
-    blocks = [ray.remote(num_cpus=1000)(bytes).remote()]
+    blocks = [ray.remote(num_cpus=1000)(lambda: b"").remote()]
     fitting = Fitting(_Run(1, Pictures(blocks=blocks, trained=(), held_out=())), TWO, _too_little)  # type: ignore[arg-type]
     assert fitting.over(30)
     assert isinstance(fitting.error, ClusterError)
