@@ -3,11 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
 import pytest
 import torch
+from ray.cluster_utils import Cluster
 
 from tests.outputs import tree
 from tests.s3_server import S3Server, s3_server
@@ -57,6 +59,17 @@ def undisturbed(photos: Path, ray_session: object, tmp_path_factory: pytest.Temp
     out = tmp_path_factory.mktemp("undisturbed")
     assert main(["images", str(photos), str(out)]) == 0
     return tree(out)
+
+
+@contextmanager
+def headed_cluster() -> Iterator[Cluster]:
+    """A head that works at nothing, for nodes to be added to."""
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -26,10 +26,10 @@ def killed_once(job: list[str], log: Path, ready: Callable[[], bool], within: fl
             driver.wait()
 
 
-def wait_until(ready: Callable[[], bool], job: subprocess.Popen[Any], within: float = 240) -> None:
-    """Until a job is ready, or over, or so many seconds are."""
+def wait_until(ready: Callable[[], bool], job: subprocess.Popen[Any] | None = None, within: float = 240) -> None:
+    """Until it is ready, or a job is over, or so many seconds are."""
     until = time.monotonic() + within
-    while not ready() and job.poll() is None and time.monotonic() < until:
+    while not ready() and (job is None or job.poll() is None) and time.monotonic() < until:
         time.sleep(0.02)
 
 

@@ -1,7 +1,7 @@
 """What is exported where nothing happens: the rest is scraped from a job in `test_submit.py`."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from pipeline import monitoring
 from pipeline.monitoring import counted
 from pipeline.records import Outcome
+from tests.killed import wait_until
 
 
 class _Gauge:
@@ -26,13 +27,6 @@ def _outcomes() -> Iterator[Outcome]:
         yield Outcome(source="/a", version="", destination="/b", outcome="done")
 
 
-def _comes(ready: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 20
-    while not ready() and time.monotonic() < until:
-        time.sleep(0.01)
-    return ready()
-
-
 def test_files_left_are_told_while_a_job_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     gauge = _Gauge()
     monkeypatch.setattr(monitoring, "FILES_LEFT", gauge)
@@ -41,7 +35,8 @@ def test_files_left_are_told_while_a_job_stands_still(monkeypatch: pytest.Monkey
     with closing(counted("photo", _outcomes(), 7)) as outcomes:
         for left in (6, 5):
             next(outcomes)
-            assert _comes(lambda left=left: gauge.values.count(left) > 3)  # type: ignore[misc]
+            wait_until(lambda left=left: gauge.values.count(left) > 3, within=20)  # type: ignore[misc]
+            assert gauge.values.count(left) > 3
     told = len(gauge.values)
     time.sleep(0.05)
     assert len(gauge.values) == told

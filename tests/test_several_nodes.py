@@ -18,7 +18,7 @@ from jobs.cli import main
 from jobs.training_run import read_state
 from pipeline.storage import Storage
 from tests.clips import clip, rgb, streets, times
-from tests.conftest import STORE_BYTES
+from tests.conftest import STORE_BYTES, headed_cluster
 from tests.killed import ROOT, wait_until
 from tests.media import landscape
 from tests.outputs import table_in, tree
@@ -33,14 +33,10 @@ SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head that works at nothing, and two nodes of one processor each; each test leaves it so, with others."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
+    with headed_cluster() as cluster:
         for _ in range(2):
-            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            _join(cluster)
         yield cluster
-    finally:
-        cluster.shutdown()
 
 
 def _put(source: Path, bucket: str) -> None:

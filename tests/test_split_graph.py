@@ -19,7 +19,7 @@ from pipeline.photos import Development, PhotoSteps
 from pipeline.records import Record
 from pipeline.storage import Storage
 from tests import media
-from tests.conftest import STORE_BYTES
+from tests.conftest import STORE_BYTES, headed_cluster
 from tests.killed import ROOT
 from tests.outputs import rows_of, tree
 
@@ -29,14 +29,10 @@ SIZES = [(90, 60), (60, 90), (120, 80)]
 @pytest.fixture
 def nodes() -> Iterator[tuple[Cluster, str, str]]:
     """The cluster, and of its nodes the one with processors and the one with a GPU."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
+    with headed_cluster() as cluster:
         processors = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
         gpu = cluster.add_node(num_cpus=0, num_gpus=1, object_store_memory=STORE_BYTES)
         yield cluster, processors.node_id, gpu.node_id
-    finally:
-        cluster.shutdown()
 
 
 @pytest.mark.slow
