@@ -30,10 +30,11 @@ from pipeline.credentials import parse_options
 from pipeline.destination import Destination
 from pipeline.errors import ManifestError, StorageError, UsageError
 from pipeline.kinds import Kind
-from pipeline.manifest import FOLDER, Manifest
-from pipeline.places import join, shown
+from pipeline.manifest import Manifest
+from pipeline.places import FOLDER, join, shown
 from pipeline.plan import Plan, Selection, check_found, make_plan
 from pipeline.records import Outcome, printable
+from pipeline.same_place import proven
 from pipeline.storage import Storage
 from pipeline.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.writing import is_abandoned
@@ -228,7 +229,12 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
         print(*(job.dry_run(plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
         print("nothing was written")
         return 0
+    if any(plan.records or plan.refused for plan in plans):
+        places = {plan.root: None for plan in plans if plan.root}
+        places |= {join(plan.root, folder): None for plan in plans for folder in plan.results}
+        storage = proven(storage, root, places)
     for job, plan in zip(jobs, plans, strict=True):
+        job.storage = storage
         if plan.records or plan.refused:
             job.manifest.begin()
     if storage.ignores_case(join(root, FOLDER)) and not ignores_case:  # now that a folder is there, it can be told

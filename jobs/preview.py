@@ -21,9 +21,8 @@ from model.curves import MAX_ITERATIONS
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
 from pipeline.kinds import PHOTOS, VIDEOS
-from pipeline.manifest import FOLDER
 from pipeline.memory import use_one_core
-from pipeline.places import absolute, shown
+from pipeline.places import FOLDER, absolute, shown
 from pipeline.plan import Selection
 from pipeline.storage import Storage
 

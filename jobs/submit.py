@@ -31,7 +31,7 @@ from jobs.train import TrainConfig
 from jobs.videos import VideosConfig
 from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
-from pipeline.places import LOCAL, protocol_of, shown
+from pipeline.places import LOCAL, local_path, protocol_of, shown
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -114,7 +114,7 @@ def _check_places(job: Any) -> None:
     for place in _places(job):
         if protocol_of(place) != LOCAL:
             continue
-        if not Path(place.removeprefix("file://")).is_absolute():
+        if not Path(local_path(place)).is_absolute():
             raise UsageError(
                 f"{place}: it would be looked for on the cluster; give the URL of a bucket, or the absolute path of a "
                 "folder that all nodes share"

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.manifest import FOLDER
-from pipeline.places import LOCAL, WEB, absolute, join, protocol_of, real, shown
+from pipeline.places import FOLDER, LOCAL, WEB, absolute, join, protocol_of, real, shown
 from pipeline.storage import Storage
 from pipeline.training_files import TrainingFiles
 

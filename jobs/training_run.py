@@ -14,8 +14,7 @@ from model import CurveNetwork
 from model.losses import LossWeights
 from model.recipes import Recipe
 from pipeline.errors import NotFound, StorageError
-from pipeline.manifest import FOLDER
-from pipeline.places import join
+from pipeline.places import FOLDER, join
 from pipeline.storage import Storage
 from pipeline.training_photos import Pixels
 

@@ -18,8 +18,7 @@ from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file
 from pipeline.kinds import VIDEOS
-from pipeline.manifest import FOLDER
-from pipeline.places import join, shown
+from pipeline.places import FOLDER, join, shown
 from pipeline.plan import Plan
 from pipeline.records import Outcome
 from pipeline.repeating import repeating

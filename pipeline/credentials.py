@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import AccessDenied, UsageError
-from pipeline.places import S3
+from pipeline.places import S3, canonical
 
 FORWARDED = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")  # environment variables, but for
 STAYS = {  # files of this machine, and keys, which travel whole and in the options or not at all
@@ -43,13 +43,14 @@ def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict
     tools would; an instance's own role stays each worker's own.
     """
     protocols = set(protocols)
-    keyed = bool(protocols & options.keys())
-    chosen = {protocol: options.get(protocol, {}) if keyed else options for protocol in protocols}
+    by_protocol = {canonical(name): found for name, found in options.items()}
+    keyed = bool(protocols & by_protocol.keys())
+    chosen = {protocol: by_protocol.get(protocol, {}) if keyed else options for protocol in protocols}
     for protocol, found in chosen.items():
         if not isinstance(found, Mapping):
             raise UsageError(f"--storage-options: {protocol} must hold a JSON object, like '{{\"anon\": true}}'")
     return {
-        protocol: _with_aws_session(_with_retries(found)) if protocol in S3 else dict(found)
+        protocol: _with_aws_session(_with_retries(found)) if protocol == S3 else dict(found)
         for protocol, found in chosen.items()
     }
 

@@ -9,7 +9,20 @@ from dataclasses import dataclass
 
 from pipeline.errors import UsageError
 from pipeline.kinds import Kind
-from pipeline.places import GLOB, LOCAL, WEB, absolute, join, parent, protocol_of, real, shown
+from pipeline.places import (
+    GLOB,
+    LOCAL,
+    WEB,
+    absolute,
+    before_glob,
+    is_bucket,
+    is_same,
+    join,
+    parent,
+    protocol_of,
+    real,
+    shown,
+)
 from pipeline.storage import Storage
 
 
@@ -32,10 +45,11 @@ class Destination:
         url = absolute(destination)
         if protocol_of(url) in WEB:
             raise UsageError(f"{shown(url)}: a web server is a source, not a destination; give a folder or a bucket")
-        if real(url) == real(absolute(source)):
+        origin = absolute(source)
+        if is_same(url, origin) or (real(url) != real(before_glob(origin)) and is_same(url, before_glob(origin))):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
         is_folder = storage.is_folder(url)
-        if destination.endswith("/") or not kind.accepts(url) or is_folder:
+        if destination.endswith("/") or is_bucket(url) or not kind.accepts(url) or is_folder:
             if not is_folder and storage.exists(url):
                 raise UsageError(f"{url}: is a file; give a folder")
             return cls(kind=kind, root=url, format=format_name)

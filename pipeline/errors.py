@@ -9,6 +9,7 @@
      |    +-- Unreachable        unreachable      no answer from the endpoint, or only that it is busy or broken
      |    +-- NoRoom             no_room          a full disk, or a quota
      |    +-- Changed            changed          not what was listed any more
+     |    +-- InTheWay           in_the_way       a file that nightlift did not write is where an output would go
      |    +-- ManifestError      manifest         the manifest could not be read or written
      +-- ClusterError            cluster          Ray could not go on
      +-- Stopped                 stopped          a job ended before its end, as every further file would have failed
@@ -78,6 +79,10 @@ class NoRoom(StorageError):
 
 class Changed(StorageError):
     code = "changed"
+
+
+class InTheWay(StorageError):
+    code = "in_the_way"
 
 
 class ManifestError(StorageError):

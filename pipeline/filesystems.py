@@ -11,14 +11,14 @@ from fsspec.utils import glob_translate
 from pipeline.errors import UsageError
 from pipeline.places import S3, before_glob
 
-EXTRAS = {"gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "http": "http", "https": "http"}
+EXTRAS = {"gs": "gcs", "az": "azure", "http": "http", "https": "http"}
 
 
 def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
     """`place`: the URL as it may be shown, for errors. Raises UsageError."""
     try:
         fs = fsspec.filesystem(protocol, **options)
-        if protocol in S3:
+        if protocol == S3:
             fs.retries = 1  # by s3fs: its client and `retried` repeat, and numbers of attempts multiply
             fs.session = fs.session or _session(fs.kwargs)
     except ImportError as error:

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.places import canonical_url
+
 OTHER_KIND = "not_a_"  # begins the codes of files that are not of the kind that a job enhances
 COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
 BATCH_ROWS = 16_384  # that are taken out of a table at a time
@@ -28,6 +30,8 @@ class History:
     """(source, version, destination, or "" where none was written) of all that one fingerprint has done."""
     written: NDArray[np.int64] = field(default_factory=_none)
     """(destination,) of every run."""
+    written_bytes: NDArray[np.int64] = field(default_factory=_none)
+    """Size of what was last written to each of them."""
     known: NDArray[np.int64] = field(default_factory=_none)
     """(source, version), under whatever fingerprint."""
 
@@ -37,18 +41,19 @@ class History:
         rows = _in_order(_Rows.of(batch, fingerprint) for table in tables for batch in table.to_batches(BATCH_ROWS))
         if rows is None:
             return cls()
-        writers = np.flatnonzero(rows.written)
+        writers = np.flatnonzero(rows.bytes_out)
         writers = writers[_last(rows.destination[writers])]  # by ascending destination
         counting = np.flatnonzero(rows.counting)
         newest = counting[_last(rows.source[counting])]
         well = newest[rows.well[newest]]
         place = np.searchsorted(rows.destination[writers], rows.destination[well]).clip(max=max(0, len(writers) - 1))
-        replaced = rows.written[well]  # by another source's output
+        replaced = rows.bytes_out[well] > 0  # by another source's output
         if len(writers):
             replaced &= rows.source[writers][place] != rows.source[well]
         return cls(
             done=np.sort(rows.as_done[well[~replaced]]),
             written=rows.destination[writers],
+            written_bytes=rows.bytes_out[writers],
             known=np.sort(rows.as_known[_last(rows.source)]),
         )
 
@@ -60,9 +65,11 @@ class History:
         """Whether the newest row of the source is of this version."""
         return _holds(self.known, (source, version))
 
-    def was_written(self, destination: str) -> bool:
-        """Whether any run has written this file."""
-        return _holds(self.written, (destination,))
+    def known_bytes(self, destination: str) -> int:
+        """Return the size of what a run has last written to this file; 0: none has."""
+        value = hash((destination,))
+        place = np.searchsorted(self.written, value)
+        return int(self.written_bytes[place]) if place < len(self.written) and self.written[place] == value else 0
 
     def without_done(self) -> "History":
         """The same, as if nothing had been done."""
@@ -77,8 +84,8 @@ class _Rows:
     destination: NDArray[np.int64]
     as_known: NDArray[np.int64]
     as_done: NDArray[np.int64]
-    written: NDArray[np.bool_]
-    """Whether the row wrote its destination."""
+    bytes_out: NDArray[np.int64]
+    """Of what the row wrote to its destination; 0: nothing."""
     well: NDArray[np.bool_]
     """Whether it ended well, under this fingerprint."""
     counting: NDArray[np.bool_]
@@ -89,16 +96,17 @@ class _Rows:
     @classmethod
     def of(cls, batch: pa.RecordBatch, fingerprint: str) -> "_Rows":
         source, version, destination, outcome, code = (batch[name].to_pylist() for name in COLUMNS[:5])
+        source, destination = [canonical_url(each) for each in source], [canonical_url(each) for each in destination]
         ours = np.asarray([each == fingerprint for each in batch["fingerprint"].to_pylist()], bool)
-        written = np.asarray(batch["bytes_out"].to_numpy() > 0)
-        targets = [name if was else "" for name, was in zip(destination, written, strict=True)]
+        bytes_out = batch["bytes_out"].to_numpy()
+        targets = [name if size else "" for name, size in zip(destination, bytes_out, strict=True)]
         names: dict[str, str] = {}
         return cls(
             source=hashes(zip(source, strict=True)),
             destination=hashes(zip(destination, strict=True)),
             as_known=hashes(zip(source, version, strict=True)),
             as_done=hashes(zip(source, version, targets, strict=True)),
-            written=written,
+            bytes_out=bytes_out,
             well=ours & np.asarray([each != "failed" for each in outcome], bool),
             counting=ours | np.asarray([not each.startswith(OTHER_KIND) for each in code], bool),
             run=np.asarray([names.setdefault(each, each) for each in batch["run"].to_pylist()], object),

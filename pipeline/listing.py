@@ -103,7 +103,7 @@ class Listing:
         """Every file below a folder."""
         if protocol_of(self.url) == LOCAL:
             return self._on_disk(folder)
-        if protocol_of(self.url) in S3:
+        if protocol_of(self.url) == S3:
             return self._in_bucket(folder)
         return iter(self.ask(self.fs.find, folder, detail=True).items())
 

@@ -28,13 +28,12 @@ from numpy.typing import NDArray
 from pipeline.errors import ManifestError, NotFound, StorageError
 from pipeline.history import BATCH_ROWS, COLUMNS, History, hashes
 from pipeline.listing import Listed
-from pipeline.places import join
+from pipeline.places import FOLDER, join
 from pipeline.records import OUTCOME_SCHEMA, Outcome
 from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
 
-FOLDER = "_nightlift"
 MERGE_PARTS = 16  # parts of one level become one part of the next
 WHOLE_PART_BYTES = 8_000_000  # and are merged no more from this size on: some 200,000 rows
 FLUSH_S = 0.2  # rows wait at most this long, or on slow storage

@@ -171,7 +171,7 @@ class EncodeAndWrite:
                 with _timed(work, "seconds_encode"):
                     data = self._encoded(work, work.photo)
                 with _timed(work, "seconds_write"):
-                    self.storage.write(work.record.destination, data)
+                    self.storage.write(work.record.destination, data, work.record.claim)
                 work.outcome.bytes_out = len(data)
                 if work.original is None:
                     work.outcome.outcome = "done"

@@ -5,18 +5,37 @@ import os
 import re
 from urllib.parse import urlsplit
 
+from pipeline.errors import UsageError
+
+FOLDER = "_nightlift"  # at a destination, for what nightlift keeps for itself
 LOCAL = "file"
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-PASSWORD = re.compile(r"^(s3a?://)[^/@]*:[^/@]*@")
-GLOB = re.compile(r"[*?\[]")
-S3 = {"s3", "s3a"}
+S3 = "s3"
 WEB = {"http", "https"}  # sources only
+BUCKETS = {S3, "gs", "az"}
+ALIASES = {"s3a": S3, "gcs": "gs", "abfs": "az", "abfss": "az", "local": LOCAL}  # other names of the same protocols
+OTHER_NAMES = tuple(f"{alias}://" for alias in ALIASES)
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+MISTYPED = re.compile(  # `s3:/b/x`, `s3:b/x`, `s3//b/x`; `foo:/x`, but for a Windows drive; chains of file systems
+    rf"({'|'.join((*BUCKETS, *WEB, *ALIASES, LOCAL))})(:|//)|[a-z][a-z0-9+.-]+:/|[a-z0-9+.-]+::", re.IGNORECASE
+)
+PASSWORD = re.compile(r"^(s3a?://)[^/@]*:[^/@]*@", re.IGNORECASE)
+GLOB = re.compile(r"[*?\[]")
+
+
+def canonical(protocol: str) -> str:
+    """Return the one name of a protocol that may have several: `s3` for `S3A`."""
+    return ALIASES.get(protocol.lower(), protocol.lower())
 
 
 def protocol_of(url: str) -> str:
-    """`s3` for `s3://bucket/key`; `file` for a path."""
+    """Return `s3` for `s3://bucket/key` and `s3a://bucket/key`; `file` for a path."""
     scheme = SCHEME.match(url)
-    return scheme[1].lower() if scheme else LOCAL
+    return canonical(scheme[1]) if scheme else LOCAL
+
+
+def canonical_url(url: str) -> str:
+    """Return a URL with the one name of its protocol; earlier versions recorded the name that was typed."""
+    return f"{protocol_of(url)}://{url.partition('://')[2]}" if url.startswith(OTHER_NAMES) else url
 
 
 def join(folder: str, *names: str) -> str:
@@ -24,20 +43,56 @@ def join(folder: str, *names: str) -> str:
 
 
 def parent(url: str) -> str:
-    """The folder of a file: `s3://bucket/a` for `s3://bucket/a/b.jpg`, `.` for `b.jpg`."""
+    """Return the folder of a file: `s3://bucket/a` for `s3://bucket/a/b.jpg`, `.` for `b.jpg`."""
     return url.rstrip("/").rpartition("/")[0] or ("/" if url.startswith("/") else ".")
 
 
-def absolute(url: str) -> str:
-    """A local path made absolute; a URL as it is, without a trailing slash."""
-    if protocol_of(url) == LOCAL:
-        return os.path.abspath(os.path.expanduser(url.removeprefix("file://")))  # noqa: PTH100, PTH111 (keeps globs)
-    return url if protocol_of(url) in WEB else url.rstrip("/")
+def absolute(place: str) -> str:
+    """Return the one way to write a place: an absolute path, or a URL with its protocol's canonical name.
+
+    A URL loses its trailing slash, but for one of a web server. Raises UsageError for what is neither path nor URL.
+    """
+    scheme = SCHEME.match(place)
+    if scheme is None and MISTYPED.match(place):
+        raise UsageError(f"{place}: neither a path nor a URL; write a URL as s3://BUCKET/KEY, or the path as ./{place}")
+    rest = place[scheme.end() :] if scheme else place
+    protocol = protocol_of(place)
+    if protocol == LOCAL:
+        names_a_place = rest.startswith(("/", "~"))
+    else:
+        names_a_place = bool(rest.strip("/")) and not (rest.startswith("/") and protocol in BUCKETS | WEB)
+    if scheme and not names_a_place:
+        form = "file:///PATH" if protocol == LOCAL else f"{protocol}://NAME/..."
+        raise UsageError(f"{shown(place)}: names no place; write it as {form}")
+    if protocol == LOCAL:
+        return os.path.abspath(os.path.expanduser(rest))  # noqa: PTH100, PTH111 (keeps globs)
+    return f"{protocol}://{rest if protocol in WEB else rest.rstrip('/')}"
 
 
 def real(url: str) -> str:
-    """The same with links resolved, for telling whether two local places are one."""
+    """Return the same place with links resolved."""
     return os.path.realpath(url) if protocol_of(url) == LOCAL else url
+
+
+def is_same(one: str, other: str) -> bool:
+    """Tell whether two absolute places are one, by their names and, on disks, by device and inode."""
+    if real(one) == real(other):
+        return True
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121
+    except OSError:  # one of them is not there, or a URL
+        return False
+
+
+def is_bucket(url: str) -> bool:
+    """Tell whether a URL names a bucket as a whole, and no key in it."""
+    return protocol_of(url) in BUCKETS and "/" not in url.partition("://")[2]
+
+
+def local_path(place: str) -> str:
+    """Return the path in `file:///a/b` and `local:///a/b`; a path as it is."""
+    scheme = SCHEME.match(place)
+    return place[scheme.end() :] if scheme else place
 
 
 def is_inside(place: str, folder: str) -> bool:

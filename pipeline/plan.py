@@ -14,14 +14,15 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.destination import Destination, Taken
-from pipeline.errors import NotFound, UsageError
+from pipeline.errors import InTheWay, NotFound, UsageError
 from pipeline.history import OTHER_KIND, History
 from pipeline.kinds import Kind
 from pipeline.listing import Listed
-from pipeline.manifest import FOLDER
-from pipeline.places import GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, shown
+from pipeline.ownership import is_free
+from pipeline.places import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, shown
 from pipeline.records import Outcome, Record, printable, spelled_out
 from pipeline.storage import Storage
+from pipeline.storage_errors import SAID
 
 log = logging.getLogger("nightlift")
 
@@ -73,6 +74,8 @@ class Refusal:
 class Plan:
     """What one run has before it."""
 
+    root: str = ""
+    """The folder that paths of inputs count from; "" where nothing was found."""
     records: list[Record] = field(default_factory=list)
     """Files to enhance."""
     refused: list[Refusal] = field(default_factory=list)
@@ -104,7 +107,7 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
     output_of = destination.naming(file.relative for file in listed)
     taken = Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
     present = _present(storage, destination, history)
-    plan = Plan(results=results)
+    plan = Plan(root=_root_of_listing(listed), results=results)
     for file in listed:
         name, target = shown(file.url), output_of(file.relative)
         wanted = bool(file.code) or kind.accepts(name)
@@ -125,11 +128,17 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
             plan.done += 1
         else:
             plan.records.append(
-                Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination=target)
+                Record(
+                    source=file.url,
+                    version=file.version,
+                    size_bytes=file.size_bytes,
+                    destination=target,
+                    known_bytes=history.known_bytes(target),
+                )
             )
     _protect_sources(plan, listed)
     if _is_among_others(storage, source, destination):
-        _protect_others(storage, destination, plan, history)
+        _protect_others(storage, destination, plan)
     return plan
 
 
@@ -162,6 +171,13 @@ def _inputs(
     return inputs, [folder for folder in results if _has_inputs(folder, inputs, selection, destination.kind)]
 
 
+def _root_of_listing(listed: Sequence[Listed]) -> str:
+    if not listed:
+        return ""
+    url = shown(listed[0].url)
+    return url.removesuffix(listed[0].relative).rstrip("/") or "/"
+
+
 def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kind: Kind) -> bool:
     names = (file.relative for file in inputs if file.relative.startswith(f"{folder}/"))
     return any(selection(name) and kind.accepts(name) for name in names)
@@ -192,20 +208,17 @@ def _is_among_others(storage: Storage, source: str, destination: Destination) ->
     return bool(destination.file) or not (apart or ours)
 
 
-def _protect_others(storage: Storage, destination: Destination, plan: Plan, history: History) -> None:
-    """Raises UsageError where a file that nightlift did not write would be replaced."""
+def _protect_others(storage: Storage, destination: Destination, plan: Plan) -> None:
+    """Raise UsageError where a file that nightlift did not write would be in the way: before any work is done."""
     try:
-        there = storage.walk(destination.file or destination.root)
-        foreign = {hash(file.url) for file in there if not history.was_written(file.url)}
+        there = {hash(file.url) for file in storage.walk(destination.file or destination.root)}
     except NotFound:
         return
-    taken = [record.destination for record in plan.records if hash(record.destination) in foreign]
-    if taken:
-        others = f", and {len(taken) - 1} more," if len(taken) > 1 else ""
-        raise UsageError(
-            f"{taken[0]}{others} is there already, and nightlift has no record of writing it; move it away or choose "
-            "another destination (a run that was killed may have left outputs of its last moments)"
-        )
+    taken = [record for record in plan.records if hash(record.destination) in there and not record.known_bytes]
+    foreign = [record for record in taken if not is_free(storage, record.destination)]
+    if foreign:
+        others = f", and {len(foreign) - 1} more," if len(foreign) > 1 else ""
+        raise UsageError(f"{foreign[0].destination}{others} {SAID[InTheWay]}")
 
 
 def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:

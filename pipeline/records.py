@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.errors import NightliftError, is_want_of_memory
+from pipeline.ownership import Claim
 from pipeline.places import shown
 from pipeline.storage_errors import without_secrets
 
@@ -29,6 +30,13 @@ class Record:
     size_bytes: int
     destination: str
     """URL or absolute path of the output."""
+    known_bytes: int = 0
+    """Size of the output that the manifest says nightlift wrote to the destination; 0: it knows of none."""
+
+    @property
+    def claim(self) -> Claim:
+        """What the output may replace."""
+        return Claim(known_bytes=self.known_bytes)
 
 
 @dataclass(kw_only=True, slots=True)

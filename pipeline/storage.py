@@ -13,16 +13,17 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from pipeline.credentials import forwarded_environment, worker_options
-from pipeline.errors import AccessDenied, Changed, NotFound, StorageError, UsageError
+from pipeline.errors import Changed, NotFound, StorageError, UsageError
 from pipeline.filesystems import filesystem_of
 from pipeline.listing import Listed, Listing
+from pipeline.ownership import METADATA, NO_CLAIM, Claim, Content, check_is_ours, is_own, mark_of, set_mark
 from pipeline.patience import retried
-from pipeline.places import LOCAL, S3, WEB, join, protocol_of, shown
+from pipeline.places import BUCKETS, LOCAL, S3, WEB, join, protocol_of, shown
 from pipeline.reading import Timed, reading
-from pipeline.storage_errors import SAID, errors_at, no_room
+from pipeline.storage_errors import SAID, errors_at, no_room, with_reason
 from pipeline.writing import PART_SUFFIX, beside, nameless
 
-WHOLE_PUT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}  # an object appears whole or not at all
+WHOLE_PUT = {*BUCKETS, "memory"}  # an object appears whole or not at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Storage:
     """fsspec's storage options for each protocol."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables for workers that lack them."""
+    conditional_puts: bool = False
+    """Whether the destination, in S3, refuses to replace an object if it is asked to."""
 
     @classmethod
     def from_environment(cls, urls: list[str], options: Mapping[str, Any]) -> "Storage":
@@ -113,7 +116,7 @@ class Storage:
         fs, path = self.filesystem(url)
         with storage_errors(url):
             # in one answer: what comes in several may be of several versions
-            return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) in S3 else fs.cat_file(path))
+            return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) == S3 else fs.cat_file(path))
 
     @contextmanager
     def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
@@ -131,58 +134,91 @@ class Storage:
     def _opened(self, url: str) -> Any:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        try:
-            with storage_errors(url):
-                return fs.open(path, "rb")
-        except AccessDenied:  # S3 asked for the head alone does not tell why; asked for a byte it does
-            with storage_errors(url):
-                fs.cat_file(path, start=0, end=1)
-            raise
+        with with_reason(url, fs, path):
+            return fs.open(path, "rb")
 
     def _check_version(self, url: str, version: str) -> None:
         if version and self.version(url) != version:
             raise Changed(f"{shown(url)}: {SAID[Changed]}")
 
-    def write(self, url: str, data: bytes) -> None:
-        """Write `data` so that the file is seen whole or not at all, whatever happens in between."""
-        self._put(url, lambda fs, path: fs.pipe_file(path, data))
+    def write(self, url: str, data: bytes, claim: Claim = NO_CLAIM) -> None:
+        """Write `data` so that the file is seen whole or not at all, whatever happens in between.
 
-    def put_file(self, url: str, path: str) -> None:
-        """As `write`, with the content of the local file `path`, which is not held in memory."""
-        self._put(url, lambda fs, target: fs.put_file(path, target))
+        Raises InTheWay where a file is there that is not ours to replace: see `ownership.py`. Below `_nightlift/` all
+        is ours.
+        """
+        self._write(url, Content(data), claim)
 
     @contextmanager
-    def writing(self, url: str, timed: Timed = nullcontext) -> Iterator[str]:
+    def writing(self, url: str, timed: Timed = nullcontext, claim: Claim = NO_CLAIM) -> Iterator[str]:
         """A local path to write a file to, which is seen at `url` once the block has ended well, whole or not at all.
 
         It lies beside a local target; what goes elsewhere waits in the temporary folder. Raises StorageError, for want
-        of room too. `timed`: entered while the file is sent.
+        of room too, and InTheWay as `write` does. `timed`: entered while the file is sent.
         """
         if protocol_of(url) == LOCAL:
-            fs, path = self.filesystem(url)
-            part = beside(path, os.replace, fs, partial(storage_errors, url))
-            with part as local, no_room(url, "choose another destination"):
+            with self._beside(url, claim) as local, no_room(url, "choose another destination"):
                 yield local
             return
         with nameless() as scratch:
             with no_room(tempfile.gettempdir(), "set TMPDIR to a folder that has more"):
                 yield scratch
             with timed():
-                self.put_file(url, scratch)
+                self._write(url, Content(path=scratch), claim)
+
+    def refuses_to_replace(self, url: str) -> bool:
+        """Try whether the store refuses to replace the file of ours at `url` if it is asked to. False: not S3."""
+        if protocol_of(url) != S3:
+            return False
+        try:
+            self._put(url, Content(b"replaced"), mode="create")
+        except Changed:
+            return True
+        except StorageError:  # it does not know what it was asked for
+            return False
+        return False
+
+    def _write(self, url: str, content: Content, claim: Claim) -> None:
+        if protocol_of(url) not in WHOLE_PUT:
+            self._put_beside(url, content, claim)
+            return
+        marks = {"Metadata": {METADATA: mark_of(url, content.size_bytes)}} if protocol_of(url) == S3 else {}
+        if self.conditional_puts and not claim.known_bytes and not is_own(url, claim):
+            with suppress(Changed):  # then something is there
+                self._put(url, content, mode="create", **marks)
+                return
+        check_is_ours(self, url, claim, content)
+        self._put(url, content, **marks)
 
     @retried
-    def _put(self, url: str, put: Callable[[Any, str], None]) -> None:
+    def _put(self, url: str, content: Content, **options: Any) -> None:
         fs, path = self.filesystem(url)
-        if protocol_of(url) not in WHOLE_PUT:
-            move = os.replace if protocol_of(url) == LOCAL else fs.mv
-            with beside(path, move, fs, partial(storage_errors, url)) as part, storage_errors(url):
-                put(fs, part)
-            return
         try:
             with storage_errors(url):
-                put(fs, path)
+                content.put(fs, path, **options)
         except NotFound as error:
             raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
+
+    @retried
+    def _put_beside(self, url: str, content: Content, claim: Claim) -> None:
+        fs, _ = self.filesystem(url)
+        with self._beside(url, claim) as part, storage_errors(url):
+            content.put(fs, part)
+
+    def _beside(self, url: str, claim: Claim) -> AbstractContextManager[str]:
+        """A path for a file that takes its place at `url` once it is whole, where folders are real."""
+        fs, path = self.filesystem(url)
+
+        def take_place(part: str, path: str) -> None:
+            content = Content(path=part) if protocol_of(url) == LOCAL else None
+            check_is_ours(self, url, claim, content)
+            if content is None:
+                fs.mv(part, path)
+            else:
+                set_mark(part, mark_of(url, content.size_bytes))
+                os.replace(part, path)  # noqa: PTH105
+
+        return beside(path, take_place, fs, partial(storage_errors, url))
 
     def remove(self, urls: Iterable[str]) -> None:
         """Remove files; those that are gone already do not matter."""

@@ -5,9 +5,21 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import AccessDenied, Changed, Expired, NoRoom, NotFound, StorageError, Unreachable, UsageError
+from pipeline.errors import (
+    AccessDenied,
+    Changed,
+    Expired,
+    InTheWay,
+    NoRoom,
+    NotFound,
+    StorageError,
+    Unreachable,
+    UsageError,
+)
+from pipeline.places import shown
 
 SAID: dict[type[StorageError], str] = {
     NotFound: "nothing is there",
@@ -16,6 +28,7 @@ SAID: dict[type[StorageError], str] = {
     Unreachable: "no answer, or none that helps ({reason}); check the endpoint and the network, or run again later",
     NoRoom: "no room to write ({reason}); free some space and run again",
     Changed: "changed since it was listed; run again to do what is there now",
+    InTheWay: "is there already, and nightlift has no record of writing it; move it away or choose another destination",
     StorageError: "{reason}",
 }
 SET_CREDENTIALS = "{reason}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options"
@@ -50,6 +63,7 @@ NO_ANSWER = {
 }
 PASSING = {
     "BadDigest",
+    "ConditionalRequestConflict",
     "IncompleteBody",
     "NoSuchUpload",  # its parts were put together by a request whose answer was lost
     "OperationAborted",
@@ -94,6 +108,18 @@ def errors_at(url: str, place: str) -> Iterator[None]:
         said = SET_CREDENTIALS if _names(error) & NO_CREDENTIALS else SAID[kind]
         remedy = REMEDIES_BY_NUMBER.get(getattr(error, "errno", None) or 0, "") if kind is StorageError else ""
         raise kind(f"{place}: {said.format(reason=reason(error))}{remedy}") from error
+
+
+@contextmanager
+def with_reason(url: str, fs: Any, path: str) -> Iterator[None]:
+    """Raise what `errors_at` does, for a request to S3 that gets no more than a status: why it was denied, too."""
+    try:
+        with errors_at(url, shown(url)):
+            yield
+    except AccessDenied:  # a request for a byte is answered with the reason
+        with errors_at(url, shown(url)):
+            fs.cat_file(path, start=0, end=1)
+        raise
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from itertools import zip_longest
 from pipeline.errors import NotFound, UsageError
 from pipeline.images import format_of
 from pipeline.listing import Listed
-from pipeline.manifest import FOLDER, Manifest
-from pipeline.places import absolute, join, real, shown
+from pipeline.manifest import Manifest
+from pipeline.places import FOLDER, absolute, join, real, shown
 from pipeline.plan import Selection
 from pipeline.records import Outcome, Record, spelled_out
 from pipeline.storage import Storage

@@ -16,6 +16,7 @@ import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
 from pipeline.errors import Damaged, NotFound
+from pipeline.ownership import check_is_ours
 from pipeline.places import join as join_url
 from pipeline.places import shown
 from pipeline.records import Outcome, Record, settling
@@ -96,8 +97,8 @@ class SegmentResult:
 class Inspect:
     """Reference -> what the video holds, and its segments.
 
-    Raises as `probe` does, Damaged (cut short, and damage is not kept), TooLarge, Unsupported (nothing to encode it
-    with), and what `Storage` raises.
+    Raises InTheWay where the place of the output is not free, as `probe` does, Damaged (cut short, and damage is not
+    kept), TooLarge, Unsupported (nothing to encode it with), and what `Storage` raises.
     """
 
     def __init__(self, storage: Storage, settings: VideoSettings) -> None:
@@ -105,6 +106,7 @@ class Inspect:
 
     def __call__(self, record: Record, outcome: Outcome | None = None) -> tuple[VideoInfo, list[Segment]]:
         """`outcome`: what is found is written down there."""
+        check_is_ours(self.storage, record.destination, record.claim)  # before hours of work, not after them
         clock = Clock()
         source = self.storage.open(record.source, partial(clock, "seconds_read"), version=record.version)
         with source as file, clock("seconds_decode"):
@@ -235,7 +237,7 @@ class JoinSegments:
             pts=[pts for _, result in held for pts in result.pts],
             reorder=max(result.reorder for _, result in held),
         )
-        with clock("seconds_write"), self.storage.writing(record.destination) as path:
+        with clock("seconds_write"), self.storage.writing(record.destination, claim=record.claim) as path:
             with reading(record.source, version=record.version) as source:
                 notes = join(source, picture, path, record.destination)
             bytes_out = Path(path).stat().st_size

@@ -28,9 +28,7 @@ def beside(
     folder, name = posixpath.split(path)
     with errors():
         fs.makedirs(folder, exist_ok=True)
-    # a name of this write's own: a worker that outlived its job may be writing the same file
-    digest = _digest(os.fsencode(name))
-    part = posixpath.join(folder, f".{digest}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}")
+    part = posixpath.join(folder, part_name(name))
     try:
         yield part
         with errors():
@@ -39,6 +37,11 @@ def beside(
         with suppress(OSError):
             fs.rm_file(part)
         raise
+
+
+def part_name(name: str) -> str:
+    """Return a name for a file on its way to `name`: of one write alone, as a lost worker may be writing the same."""
+    return f".{_digest(os.fsencode(name))}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}"
 
 
 def is_abandoned(part: str) -> bool:

@@ -26,12 +26,17 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(folder: Path, *, etags: bool = True) -> Iterator[S3Server]:
-    """Serves buckets from below `folder` until the block ends. `etags`: whether it tells those of what it is given."""
+def s3_server(folder: Path, *, etags: bool = True, metadata: bool = True) -> Iterator[S3Server]:
+    """Serves buckets from below `folder` until the block ends.
+
+    `etags`: whether it tells those of what it is given. `metadata`: whether it keeps what objects carry. It does not
+    know conditional puts: it replaces what is there.
+    """
     database, address = f"sqlite3://{folder}/meta.db", f"127.0.0.1:{free_port()}"
     make = [JUICEFS, "format", "--storage", "file", "--bucket", f"{folder}/store/", database, "media"]
     subprocess.run(make, check=True, capture_output=True)
     options = ["--no-banner", "--multi-buckets", "--log", f"{folder}/gateway.log", *(["--keep-etag"] if etags else [])]
+    options += ["--object-meta"] if metadata else []
     environment = {**os.environ, "MINIO_ROOT_USER": KEY, "MINIO_ROOT_PASSWORD": SECRET}
     with (folder / "output.log").open("wb") as output:
         server = subprocess.Popen(

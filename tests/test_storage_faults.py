@@ -1,6 +1,7 @@
 """Storage that misbehaves: a real S3 server behind a proxy that fails on purpose."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def _read_in_parts(storage: Storage, url: str) -> bytes:
         return file.read(200_000) + end
 
 
-def _operations(storage: Storage, bucket: str, scratch: Path) -> dict[str, Callable[[], bool]]:
+def _operations(storage: Storage, bucket: str) -> dict[str, Callable[[], bool]]:
     """Everything that a job asks of storage, and whether it came out right."""
     photo = join(bucket, "in/photo.jpg")
 
@@ -54,8 +55,8 @@ def _operations(storage: Storage, bucket: str, scratch: Path) -> dict[str, Calla
         return storage.exists(join(bucket, "out/photo.jpg"))
 
     def put() -> bool:
-        scratch.write_bytes(CONTENT)
-        storage.put_file(join(bucket, "out/film.mp4"), str(scratch))
+        with storage.writing(join(bucket, "out/film.mp4")) as path:
+            Path(path).write_bytes(CONTENT)
         return storage.exists(join(bucket, "out/film.mp4"))
 
     def removed() -> bool:
@@ -83,11 +84,9 @@ def _operations(storage: Storage, bucket: str, scratch: Path) -> dict[str, Calla
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_every_operation_comes_through(
-    proxy: FaultyProxy, storage: Storage, bucket: str, tmp_path: Path, fault: Fault
-) -> None:
+def test_every_operation_comes_through(proxy: FaultyProxy, storage: Storage, bucket: str, fault: Fault) -> None:
     storage.write(join(bucket, "in/photo.jpg"), CONTENT)
-    for name, operation in _operations(storage, bucket, tmp_path / "scratch").items():
+    for name, operation in _operations(storage, bucket).items():
         before = proxy.injected.total()
         proxy.plan(fault, times=1 if fault == "too_slow" else 2)
         assert operation(), name
@@ -97,14 +96,14 @@ def test_every_operation_comes_through(
 
 @pytest.mark.parametrize("fault", [*PASSING, "expired"])
 def test_what_fails_for_good_is_one_clear_error_without_secrets(
-    proxy: FaultyProxy, bucket: str, tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    proxy: FaultyProxy, bucket: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.patience.LEAST_ATTEMPTS", 1)
     proxy.rates = {fault: 1.0}
     keys = {"key": KEY, "secret": SECRET, "token": TOKEN}
     once = {"read_timeout": 0.2, "retries": {"total_max_attempts": 1}}
     storage = Storage.from_environment([bucket], {**keys, "config_kwargs": once})
-    for operation in _operations(storage, bucket, tmp_path / "scratch").values():
+    for operation in _operations(storage, bucket).values():
         with pytest.raises(StorageError) as told:
             operation()
         assert bucket in str(told.value)
@@ -181,6 +180,7 @@ def test_a_film_that_is_sent_in_parts_arrives_whole(
     proxy.plan(
         "lost_answer", "POST", "film.mp4?uploadId"
     )  # the client asks again, and there is no such upload any more
-    storage.put_file(join(bucket, "film.mp4"), str(film))
+    with storage.writing(join(bucket, "film.mp4")) as path:
+        shutil.copyfile(film, path)
     assert proxy.injected.total() == 5
     assert storage.read(join(bucket, "film.mp4")) == film.read_bytes()

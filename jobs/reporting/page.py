@@ -5,8 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pipeline.manifest import FOLDER
-from pipeline.places import join
+from pipeline.places import FOLDER, join
 
 TEMPLATES = Path(__file__).parent / "templates"
 NAME = "report.html"

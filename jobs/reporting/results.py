@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.history import BATCH_ROWS, hashes
-from pipeline.manifest import FOLDER, Manifest
-from pipeline.places import shown
+from pipeline.manifest import Manifest
+from pipeline.places import FOLDER, shown
 from pipeline.records import printable
 from pipeline.storage import Storage
 from pipeline.storage_errors import without_secrets

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 
 from jobs.reporting.results import STAGES, Rows, numbered
 from pipeline.errors import NotFound
-from pipeline.manifest import FOLDER
-from pipeline.places import join
+from pipeline.places import FOLDER, join
 from pipeline.records import printable
 from pipeline.storage import Storage
 

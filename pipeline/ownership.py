@@ -1,0 +1,136 @@
+"""Whose file lies at the place of an output: what nightlift wrote there may be replaced, and nothing else.
+
+A file counts as ours where the manifest knows an output of its size there, where it carries the mark that nightlift
+gives to its outputs, or where it holds just what is to be written. The mark is an extended attribute on disks and
+metadata of the object in S3. It tells the outputs that a killed run wrote and did not record; where a store keeps no
+marks, such outputs count as ours only if they would come out the same again.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pipeline.errors import InTheWay, NotFound
+from pipeline.patience import retried
+from pipeline.places import FOLDER, LOCAL, S3, protocol_of, shown
+from pipeline.storage_errors import SAID, with_reason
+
+if TYPE_CHECKING:
+    from pipeline.storage import Storage
+
+CHUNK_BYTES = 1 << 20
+METADATA, ATTRIBUTE = "nightlift", "user.nightlift"  # names of the mark in S3 and on disks
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is to be written: bytes in memory, or those of a local file."""
+
+    data: bytes = b""
+    path: str = ""
+    """Of the local file; "" where `data` is meant."""
+
+    @property
+    def size_bytes(self) -> int:
+        return Path(self.path).stat().st_size if self.path else len(self.data)
+
+    def put(self, fs: Any, target: str, **options: Any) -> None:
+        """Write it to `target` in fsspec's `fs`, whose own `options` these are."""
+        if self.path:
+            fs.put_file(self.path, target, **options)
+        else:
+            fs.pipe_file(target, self.data, **options)
+
+    def equals(self, file: BinaryIO) -> bool:
+        """Tell whether a file that is open at its beginning, and of the same size, holds the same."""
+        if not self.path:
+            return file.read() == self.data
+        with Path(self.path).open("rb") as own:
+            while chunk := own.read(CHUNK_BYTES):
+                if file.read(len(chunk)) != chunk:
+                    return False
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What an output may replace, beside files that carry its mark or hold the same."""
+
+    known_bytes: int = 0
+    """Size of the output that the manifest says nightlift wrote there; 0: it knows of none."""
+    recognised: Callable[[bytes], bool] | None = None
+    """Tells by its content whether a file there is an earlier one of ours."""
+    anything: bool = False
+    """Whether the job has made sure beforehand that the name is its own."""
+
+
+NO_CLAIM = Claim()
+
+
+def is_own(url: str, claim: Claim) -> bool:
+    """Tell whether a place is nightlift's own, whatever is there."""
+    return claim.anything or FOLDER in url.split("/")
+
+
+@retried
+def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content | None = None) -> None:
+    """Raise InTheWay where a file is at `url` that is not ours to replace. `content`: what would be written there."""
+    if is_own(url, claim):
+        return
+    try:
+        size_bytes, mark = _found(storage, url)
+    except NotFound:
+        return
+    if 0 < size_bytes == claim.known_bytes or mark == mark_of(url, size_bytes):
+        return
+    if content is not None and content.size_bytes == size_bytes:
+        with storage.open(url) as file:
+            if content.equals(file):
+                return
+    if size_bytes >= 0 and claim.recognised is not None and claim.recognised(storage.read(url)):
+        return
+    raise InTheWay(f"{shown(url)}: {SAID[InTheWay]}")
+
+
+def is_free(storage: "Storage", url: str) -> bool:
+    """Tell whether nothing is at `url`, or a file that carries our mark."""
+    try:
+        check_is_ours(storage, url, NO_CLAIM)
+    except InTheWay:
+        return False
+    return True
+
+
+def mark_of(url: str, size_bytes: int) -> str:
+    """Return the mark of an output of this size at this place: a copy elsewhere and an edited file have another."""
+    return f"{hashlib.sha256(os.fsencode(url)).hexdigest()[:16]}-{size_bytes}"
+
+
+def set_mark(path: str, mark: str) -> None:
+    """Mark a local file, where its disk keeps such marks."""
+    with suppress(OSError, AttributeError):  # AttributeError: not Linux
+        os.setxattr(path, ATTRIBUTE, mark.encode())
+
+
+def _found(storage: "Storage", url: str) -> tuple[int, str]:
+    """Return size in bytes and mark of what is at `url`; the size of a link or a folder is -1. Raises NotFound."""
+    fs, path = storage.filesystem(url)
+    fs.invalidate_cache()
+    with with_reason(url, fs, path):
+        if protocol_of(url) == S3:  # s3fs's own `info` lists the bucket, too, where there is no such key
+            bucket, key, _ = fs.split_path(path)
+            answer = fs.call_s3("head_object", Bucket=bucket, Key=key, **fs.req_kw)
+            return int(answer["ContentLength"]), str(answer.get("Metadata", {}).get(METADATA, ""))
+        info = fs.info(path)
+    is_file = info["type"] == "file" and not info.get("islink")
+    return int(info["size"]) if is_file else -1, _local_mark(path) if protocol_of(url) == LOCAL else ""
+
+
+def _local_mark(path: str) -> str:
+    with suppress(OSError, AttributeError):
+        return os.getxattr(path, ATTRIBUTE).decode(errors="replace")
+    return ""
