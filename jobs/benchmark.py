@@ -36,6 +36,7 @@ from jobs.flags import check_ranges
 from jobs.images import PhotoJob
 from jobs.videos import VideoJob
 from pipeline.errors import NightliftError, UsageError
+from pipeline.ownership import Claim, check_is_ours
 from pipeline.places import shown
 from pipeline.plan import Plan
 from pipeline.records import Record
@@ -97,6 +98,8 @@ def run(config: BenchmarkConfig) -> int:
     machine = describe_machine(config.device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     told: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
+    if config.json is not None:
+        check_is_ours(Storage(), str(config.json.absolute()), Claim(recognised=_is_measurement))
     _write(config.json, told)
     failed = 0
     for each in _measured(config):
@@ -112,6 +115,11 @@ def run(config: BenchmarkConfig) -> int:
     if failed:
         log.info("checks that failed: %d", failed)
     return 0 if told["sections"] and not failed else 1
+
+
+def _is_measurement(content: bytes) -> bool:
+    """Tell whether a file is what an earlier benchmark wrote, whole or in part."""
+    return content.lstrip().startswith(b"{") and b'"machine"' in content and b'"sections"' in content
 
 
 def _measured(config: BenchmarkConfig) -> Iterator[Section | str]:

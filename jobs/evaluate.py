@@ -22,14 +22,17 @@ from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
 from pipeline.evaluation import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
+from pipeline.ownership import Claim
 from pipeline.photos import MAX_PIXELS
-from pipeline.places import WEB, absolute, join, protocol_of, real, shown
+from pipeline.places import WEB, absolute, is_same, join, protocol_of, shown
 from pipeline.plan import Selection
+from pipeline.same_place import proven
 from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
 
 SCORES, SUMMARY, SHEET = "nightlift_scores.csv", "nightlift_summary.csv", "nightlift_sheet.jpg"
+OURS = Claim(anything=True)  # the names say that nightlift wrote what has them
 NONE = "none"  # of --weights: no network, for the photos as they are
 SHOWN_PROBLEMS = 10
 SHOWN_NAMES = 3  # of what is left aside
@@ -96,7 +99,7 @@ class EvaluateConfig:
                 f"{shown(self.out)}: a web server is a source, not a destination; give a folder or a bucket"
             )
         for place in (self.src, self.ref):
-            if place and real(absolute(place)) == real(absolute(self.out)):
+            if place and is_same(absolute(place), absolute(self.out)):
                 raise UsageError(f"{self.out}: OUT is where the photos are; its contact sheet would be taken for one")
 
 
@@ -135,6 +138,7 @@ def run(config: EvaluateConfig) -> int:
         estimate_size=config.estimate_size,
         max_pixels=config.max_pixels,
     )
+    proven(storage, out, found.roots)
     _prove_writable(storage, out)
     judgements = list(found.problems)
     if pairs:
@@ -144,7 +148,7 @@ def run(config: EvaluateConfig) -> int:
     judgements.sort(key=lambda judgement: judgement.name)
     _report(judgements, _write_scores(storage, out, judgements))
     if pictured := [judgement for judgement in judgements if judgement.pictures]:
-        storage.write(join(out, SHEET), _sheet(pictured))
+        storage.write(join(out, SHEET), _sheet(pictured), OURS)
         print(join(out, SHEET))
     return 1 if any(judgement.problem for judgement in judgements) else 0
 
@@ -213,7 +217,7 @@ def _judge(evaluation: Evaluation, pair: Pair, with_pictures: bool) -> Judgement
 def _prove_writable(storage: Storage, out: str) -> None:
     """Hours of scores are to go there. Scores of an earlier run stay until there are new ones. Raises StorageError."""
     url = join(out, SCORES)
-    storage.write(url, storage.read(url) if storage.exists(url) else scores_csv([]))
+    storage.write(url, storage.read(url) if storage.exists(url) else scores_csv([]), OURS)
 
 
 @contextmanager
@@ -233,7 +237,7 @@ def _write_scores(storage: Storage, out: str, judgements: Sequence[Judgement]) -
     """Both CSV files at OUT; returns where they are."""
     files = {SCORES: scores_csv(judgements), SUMMARY: summary_csv(judgements)}
     for name, content in files.items():
-        storage.write(join(out, name), content)
+        storage.write(join(out, name), content, OURS)
     return [join(out, name) for name in files]
 
 

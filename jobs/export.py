@@ -11,9 +11,10 @@ from tyro.conf import arg
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, EstimateSize, Variant
 from model.curves import MAX_ITERATIONS
-from model.export import ExportError, largest_difference, missing_packages, to_onnx
+from model.export import ExportError, is_export, largest_difference, missing_packages, to_onnx
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
+from pipeline.ownership import Claim, check_is_ours
 from pipeline.places import WEB, absolute, protocol_of, shown
 from pipeline.storage import Storage
 
@@ -26,7 +27,7 @@ class ExportConfig:
     """
 
     dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
-    """The .onnx file: a path or a URL (s3://, gs://, az://). One that is there is replaced."""
+    """The .onnx file: a path or a URL (s3://, gs://, az://). One that nightlift exported before is replaced."""
 
     variant: Variant = "dce"
     """The shipped network: dce, or plus (smaller, faster)."""
@@ -56,16 +57,18 @@ def run(config: ExportConfig) -> int:
     checkpoint = loaded(config.weights or DEFAULT_WEIGHTS[config.variant])
     size = checkpoint.estimate_size_for(config.estimate_size)
     storage = Storage.from_environment([config.dst], parse_options(config.storage_options))
+    dst, claim = absolute(config.dst), Claim(recognised=is_export)
+    check_is_ours(storage, dst, claim)
     try:
         onnx = to_onnx(checkpoint, estimate_size=size, iterations=config.iterations)
         difference, checked = largest_difference(onnx, checkpoint, estimate_size=size, iterations=config.iterations)
     except ExportError as error:
         raise UsageError(f"{config.dst}: not written: {error}") from error
-    storage.write(absolute(config.dst), onnx)
+    storage.write(dst, onnx, claim)
     seen = "the image at full size" if size is None else f"a copy of at most {size} pixels, made in the graph"
     print(f"the network sees {seen}; {config.iterations} iterations")
     print(f"equal to torch on {checked} sizes: largest difference {difference:.1e}")
-    print(f"{absolute(config.dst)}  {len(onnx) / 1000:.0f} kB")
+    print(f"{dst}  {len(onnx) / 1000:.0f} kB")
     return 0
 
 

@@ -8,18 +8,20 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from jobs.reporting.page import report_url
+from jobs.reporting.page import is_report, report_url
 from jobs.reporting.results import Results
 from jobs.reporting.results_page import results_page
 from jobs.reporting.training_page import is_training, training_page
 from pipeline.credentials import parse_options
 from pipeline.errors import UsageError
+from pipeline.ownership import Claim
 from pipeline.places import WEB, absolute, protocol_of, shown
 from pipeline.records import printable
 from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
 
+REPORT = Claim(recognised=is_report)
 PICTURES_S = 60.0  # that pictures may take
 AT_END_S, AT_END_SHARE = 2.0, 0.02  # at the end of another job: at least, and of its own time
 
@@ -36,7 +38,7 @@ class ReportConfig:
     """Where a job wrote: the DST of images, videos or enhance, the OUT of train. A folder or a bucket URL."""
 
     out: Annotated[str | None, arg(metavar="FILE")] = None
-    """The .html file, a path or a URL; one that is there is replaced. By default `_nightlift/report.html` in DST."""
+    """The .html file, a path or a URL; an earlier report is replaced. By default `_nightlift/report.html` in DST."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
     """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
 
@@ -63,7 +65,7 @@ def run(config: ReportConfig) -> int:
         results = Results.read(storage, root)
         storage = Storage.from_environment([root, place, *results.files.protocols], options)
         page = results_page(results, storage, seconds=PICTURES_S)
-    storage.write(place, page)
+    storage.write(place, page, REPORT)
     print(f"{place}  {len(page) / 1000:,.0f} kB")
     return 0
 

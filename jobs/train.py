@@ -18,7 +18,7 @@ from tyro.conf import arg
 
 from jobs.cluster import ray_cluster
 from jobs.flags import check_estimate_size, check_ranges, loaded
-from jobs.training_places import check_is_no_file, check_nothing_is_lost, check_same, checked_root, few
+from jobs.training_places import check_is_no_file, check_same, checked_root, claim_names, few
 from model import CurveNetwork, Precision, Variant, fingerprint
 from model.losses import LossWeights
 from model.recipes import RECIPES, Recipe, RecipeName
@@ -202,8 +202,6 @@ def run(config: TrainConfig) -> int:
         )
     beginning = Beginning.of(config, files)
     state = None if config.fresh else read_state(storage, root)
-    if state is None and not config.fresh:
-        check_nothing_is_lost(storage, root)
     if state is not None:
         check_same(beginning.settings, files, state, root)
         if state.epoch >= beginning.recipe.epochs:
@@ -211,6 +209,7 @@ def run(config: TrainConfig) -> int:
                 TrainingRecord(storage, root).update(state.history, last=True)
             print(f"this training is finished: {state.epoch} epochs; --fresh starts over\n{_results(root)}")
             return 0
+    claim_names(storage, root, files.roots, beginning.settings)
     with ray_cluster(config.workers):
         from jobs.training_driver import Driver
 

@@ -15,9 +15,9 @@ from jobs.cluster import cluster_cpus
 from jobs.progress import Progress
 from jobs.training_crew import Crew, choose_crew, choose_precision
 from jobs.training_fitting import Fitting, ended
-from jobs.training_places import RESULTS
+from jobs.training_places import RESULTS, SHEETS, state_url
 from jobs.training_record import TrainingRecord
-from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun, read_state, state_url
+from jobs.training_run import Board, Picture, Pictures, Row, State, TrainingRun, read_state
 from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
 from pipeline.flow import TrainingPhotoFlow
 from pipeline.manifest import Manifest
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightlift")
 
-SHEETS = 5  # by default
+SHEETS_DRAWN = 5  # by default
 SHOWN_FAILURES = 10
 LOOK_EVERY_S = 0.5  # at the board
 
@@ -148,9 +148,8 @@ class Driver:
 
     def _clear(self) -> None:
         """Remove what another training has left here, and nothing else."""
-        for folder, name in (("sheets", "epoch-*.png"), ("tensorboard", "*.tfevents.*")):
-            with suppress(NotFound):
-                self.storage.remove(file.url for file in self.storage.list_files(join(self.root, folder, name)))
+        with suppress(NotFound):
+            self.storage.remove(file.url for file in self.storage.list_files(join(self.root, SHEETS)))
         self.storage.remove([state_url(self.root), *(join(self.root, name) for name in RESULTS)])
 
     def _run(self, pictures: Pictures, crew: Crew, board: Any) -> TrainingRun:
@@ -179,7 +178,7 @@ class Driver:
             if self.state is not None
             else choose_precision(self.config.precision, crew.device),
             threads=crew.threads,
-            sheet_every=self.config.sheet_every or -(-self.recipe.epochs // SHEETS),
+            sheet_every=self.config.sheet_every or -(-self.recipe.epochs // SHEETS_DRAWN),
             notes=notes,
             board=board,
         )

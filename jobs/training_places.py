@@ -1,12 +1,17 @@
 """Where a training reads and writes: nothing that is not its own is lost, and OUT holds one training at a time."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UsageError
-from pipeline.places import FOLDER, LOCAL, WEB, absolute, join, protocol_of, real, shown
+from pipeline.errors import InTheWay, NotFound, UsageError
+from pipeline.ownership import Claim, is_free
+from pipeline.places import FOLDER, LOCAL, WEB, absolute, is_same, join, protocol_of, real, shown
+from pipeline.same_place import proven
 from pipeline.storage import Storage
+from pipeline.storage_errors import SAID
 from pipeline.training_files import TrainingFiles
 
 if TYPE_CHECKING:
@@ -16,7 +21,11 @@ if TYPE_CHECKING:
 DIFFERENCES_SHOWN = 6
 NAMES_SHOWN = 3
 WEIGHTS = "weights.safetensors"
-RESULTS = (WEIGHTS, "losses.parquet", "losses.png")
+EVENTS = "events.out.tfevents.nightlift"  # TensorBoard knows its files by the middle of their names
+RESULTS = (WEIGHTS, "losses.parquet", "losses.png", f"tensorboard/{EVENTS}")
+SHEETS = "sheets/epoch-*.png"
+CLAIMED = Claim(anything=True)  # what `claim_names` has made sure of
+RECORD = "training.json"  # in `_nightlift/`: says that names of results in OUT are a training's
 
 
 def checked_root(config: "TrainConfig") -> str:
@@ -29,7 +38,7 @@ def checked_root(config: "TrainConfig") -> str:
     if root.endswith((".safetensors", ".pth")):
         raise UsageError(f"{config.out}: OUT is a folder, in which {WEIGHTS} and more will lie")
     for source in config.sources:
-        if real(absolute(source)) == real(root):
+        if is_same(absolute(source), root):
             raise UsageError(f"{config.out}: source and destination are the same; give another folder for the results")
         if _is_inside(absolute(source), root):
             raise UsageError(f"{shown(source)}: lies inside OUT ({config.out}); give another folder for the results")
@@ -44,16 +53,26 @@ def check_is_no_file(storage: Storage, root: str) -> None:
         raise UsageError(f"{root}: is a file; give a folder for the results (OUT is the last place)")
 
 
-def check_nothing_is_lost(storage: Storage, root: str) -> None:
-    """Raises UsageError where results in `root` would be replaced that no training of ours has left there."""
-    if storage.is_folder(join(root, FOLDER)):
-        return
-    for name in RESULTS:
-        if storage.exists(join(root, name)):
-            raise UsageError(
-                f"{join(root, name)}: is there already, and nightlift has no record of writing it; move it away, "
-                "choose another OUT, or start over with --fresh"
-            )
+def claim_names(storage: Storage, root: str, sources: Iterable[str], settings: Mapping[str, Any]) -> None:
+    """Record that the names of results in `root` belong to a training, which may then replace and remove them.
+
+    Raises UsageError where a file that no training of ours has left has such a name, or where `root` is one of the
+    folders `sources`; StorageError where nothing can be written there.
+    """
+    record = join(root, FOLDER, RECORD)
+    proven(storage, root, sources)
+    if not (storage.exists(record) or storage.exists(state_url(root))):
+        names = [join(root, name) for name in RESULTS if storage.exists(join(root, name))]
+        with suppress(NotFound):
+            names += [file.url for file in storage.list_files(join(root, SHEETS))]
+        foreign = [name for name in names if not is_free(storage, name)]
+        if foreign:
+            raise UsageError(f"{foreign[0]}: {SAID[InTheWay]}")
+    storage.write(record, json.dumps(dict(settings), indent=1).encode())
+
+
+def state_url(root: str) -> str:
+    return join(root, FOLDER, "training.pt")
 
 
 def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: "State", root: str) -> None:

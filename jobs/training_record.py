@@ -12,6 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 
+from jobs.training_places import CLAIMED, EVENTS
 from jobs.training_run import Row
 from pipeline.errors import NotFound
 from pipeline.places import join
@@ -22,7 +23,6 @@ COLUMNS = 4  # of the drawing
 FEW_EPOCHS = 10  # below which each is a dot
 TRAINING_COLOUR, VALIDATION_COLOUR, OTHER_COLOUR = "#3b6fb6", "#d9822b", "#6b6b70"
 PARQUET = "losses.parquet"
-EVENTS = "events.out.tfevents.nightlift"  # TensorBoard knows its files by the middle of their names
 
 
 class TrainingRecord:
@@ -39,9 +39,9 @@ class TrainingRecord:
         if len(history) <= self._rows or (not last and time.monotonic() < self._free_at):
             return
         started = time.monotonic()
-        self._storage.write(join(self._root, "losses.png"), drawing(history))
-        self._storage.write(join(self._root, "tensorboard", EVENTS), events(history))
-        self._storage.write(join(self._root, PARQUET), parquet(history))
+        self._storage.write(join(self._root, "losses.png"), drawing(history), CLAIMED)
+        self._storage.write(join(self._root, "tensorboard", EVENTS), events(history), CLAIMED)
+        self._storage.write(join(self._root, PARQUET), parquet(history), CLAIMED)
         self._rows = len(history)
         self._free_at = time.monotonic() + (time.monotonic() - started) / WRITE_SHARE
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from jobs.training_places import WEIGHTS
+from jobs.training_places import CLAIMED, WEIGHTS
 from jobs.training_run import Picture, Row, TrainingRun
 from model import Checkpoint, Enhancer, to_bytes
 from model.darkening import darken
@@ -33,7 +33,7 @@ def write_weights(run: TrainingRun, history: Sequence[Row]) -> None:
         "validation": json.dumps(scores["validation"]),
     }
     checkpoint = Checkpoint(network=run.network, estimate_size=run.recipe.estimate_size, notes=notes)
-    run.storage.write(join(run.root, WEIGHTS), to_bytes(checkpoint))
+    run.storage.write(join(run.root, WEIGHTS), to_bytes(checkpoint), CLAIMED)
 
 
 def write_sheet(run: TrainingRun, epoch: int, device: str) -> None:
@@ -50,7 +50,7 @@ def write_sheet(run: TrainingRun, epoch: int, device: str) -> None:
         rows.append(SheetRow(caption=picture.name, pictures=pairs))
     sheet = contact_sheet(titles, rows, cell_px=SHEET_CELL_PX)
     name = f"epoch-{epoch:04d}.png"
-    run.storage.write(join(run.root, "sheets", name), coded(sheet, name))
+    run.storage.write(join(run.root, "sheets", name), coded(sheet, name), CLAIMED)
 
 
 def _shown(pictures: Sequence[Picture]) -> list[Picture]:

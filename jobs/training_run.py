@@ -10,11 +10,11 @@ import ray
 import torch
 from ray.exceptions import GetTimeoutError
 
+from jobs.training_places import state_url
 from model import CurveNetwork
 from model.losses import LossWeights
 from model.recipes import Recipe
 from pipeline.errors import NotFound, StorageError
-from pipeline.places import FOLDER, join
 from pipeline.storage import Storage
 from pipeline.training_photos import Pixels
 
@@ -145,10 +145,6 @@ class Board:
     def read(self) -> tuple[list[Row], int, str | None]:
         """All epochs done, all steps done, and the trouble."""
         return self._history, self._steps, self._trouble and self._trouble[1]
-
-
-def state_url(root: str) -> str:
-    return join(root, FOLDER, "training.pt")
 
 
 def read_state(storage: Storage, root: str) -> State | None:

@@ -27,6 +27,7 @@ from model.dce_net import CurveNetwork
 from model.weights import Checkpoint, fingerprint
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+PRODUCER = "nightlift"  # as an ONNX file names it
 TOLERANCE = 1e-4  # largest difference from torch, of levels in [0, 1]: a fortieth of an 8-bit level
 CHECKED_BHW = ((1, 64, 48), (2, 97, 131), (1, 1, 1), (1, 300, 700), (1, 517, 301))
 EXAMPLE_BHW = 2, 300, 700  # the size that is traced: no side, batch or factor of it is 1, which would be taken as fixed
@@ -91,8 +92,18 @@ def to_onnx(checkpoint: Checkpoint, *, estimate_size: int | None, iterations: in
     _name_sizes(model)
     for name, value in _metadata(checkpoint, estimate_size, iterations).items():
         model.metadata_props.add(key=name, value=value)
-    model.producer_name = "nightlift"
+    model.producer_name = PRODUCER
     return bytes(model.SerializeToString())
+
+
+def is_export(content: bytes) -> bool:
+    """Tell whether a file is an ONNX model that nightlift has written. Raises ImportError where onnx is missing."""
+    import onnx
+
+    try:
+        return str(onnx.load_model_from_string(content).producer_name) == PRODUCER
+    except Exception:  # whatever protobuf raises: it is no model
+        return False
 
 
 def largest_difference(

@@ -62,6 +62,8 @@ class Pairs:
     """Files that are no photos, by their names."""
     unused: list[str] = field(default_factory=list)
     """References of which there is no photo at the source, let through or not."""
+    roots: list[str] = field(default_factory=list)
+    """Folders that the paths of photos and of references count from."""
 
 
 def find_pairs(
@@ -88,7 +90,9 @@ def find_pairs(
             found.ignored.append(file.relative)
         else:
             photos.append(file)
-    references = _References(storage.list_files(absolute(reference))) if reference else None
+    listed = storage.list_files(absolute(reference)) if reference else []
+    references = _References(listed) if reference else None
+    found.roots += [file.folder for file in (*there[:1], *listed[:1])]
     for file in photos:
         if references is None:
             found.pairs.append(Pair(name=file.relative, photo=file.url))

@@ -43,6 +43,11 @@ class Listed:
         name = self.url if protocol in {LOCAL} | WEB else self.url.removeprefix(f"{protocol}://")
         return shown(name).removeprefix(self.root).lstrip("/")
 
+    @property
+    def folder(self) -> str:
+        """URL of the root of the listing, without the query of a web address."""
+        return shown(self.url).removesuffix(self.relative).rstrip("/") or "/"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:

@@ -107,7 +107,7 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
     output_of = destination.naming(file.relative for file in listed)
     taken = Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
     present = _present(storage, destination, history)
-    plan = Plan(root=_root_of_listing(listed), results=results)
+    plan = Plan(root=listed[0].folder if listed else "", results=results)
     for file in listed:
         name, target = shown(file.url), output_of(file.relative)
         wanted = bool(file.code) or kind.accepts(name)
@@ -169,13 +169,6 @@ def _inputs(
             log.info("%s files listed so far", f"{len(inputs):,}")
     inputs.sort(key=lambda file: file.relative)
     return inputs, [folder for folder in results if _has_inputs(folder, inputs, selection, destination.kind)]
-
-
-def _root_of_listing(listed: Sequence[Listed]) -> str:
-    if not listed:
-        return ""
-    url = shown(listed[0].url)
-    return url.removesuffix(listed[0].relative).rstrip("/") or "/"
 
 
 def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kind: Kind) -> bool:

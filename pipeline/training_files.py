@@ -28,6 +28,8 @@ class TrainingFiles:
     """Files that are neither, or cannot be read: settled."""
     names: Sequence[tuple[str, int]]
     """Relative path and size of each photo and video, sorted."""
+    roots: Sequence[str]
+    """Folders that the paths count from, one for each source."""
     results: Mapping[str, int]
     """Folders below the sources that nightlift wrote into, and how many files in each are left out as its own."""
 
@@ -48,12 +50,13 @@ def training_files(
     """
     named = {real(absolute(place)) for place in (*sources, destination)}
     seen: set[str] = set()
-    refused, results = list[Outcome](), dict[str, int]()
+    refused, results, roots = list[Outcome](), dict[str, int](), list[str]()
     found: list[list[Listed]] = []
     for source in sources:
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
         listed = storage.list_files(absolute(source))
+        roots += [file.folder for file in listed[:1]]
         written = _written(storage, listed, [folder for folder in _written_into(listed) if real(folder) not in named])
         results |= Counter(written.values())
         theirs = [file for file in _outside(listed, destination) if file.url not in written]
@@ -75,6 +78,7 @@ def training_files(
         ],
         refused=refused,
         names=sorted((spelled_out(file.relative), file.size_bytes) for file in chosen),
+        roots=roots,
         results=results,
     )
 

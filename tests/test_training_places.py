@@ -38,10 +38,12 @@ def test_results_that_are_not_ours_are_refused_and_fresh_clears_own_names_alone(
     (out / "sheets").mkdir(parents=True)
     (out / "weights.safetensors").write_bytes(b"somebody's only copy")
     (out / "sheets" / "plan.pdf").write_bytes(b"not ours")
-    assert main(["train", str(photos), str(out), *FEW]) == 2
-    assert "no record of writing it" in capsys.readouterr().err
-    assert (out / "weights.safetensors").read_bytes() == b"somebody's only copy"
-    assert main(["train", str(photos), str(out), *FEW, "--fresh"]) == 0
+    for fresh in ([], ["--fresh"]):
+        assert main(["train", str(photos), str(out), *FEW, *fresh]) == 2
+        assert "no record of writing it" in capsys.readouterr().err
+        assert (out / "weights.safetensors").read_bytes() == b"somebody's only copy"
+    (out / "weights.safetensors").unlink()
+    assert main(["train", str(photos), str(out), *FEW]) == 0
     assert (out / "sheets" / "plan.pdf").exists()
     assert main(["train", str(photos), str(out), *FEW, "--fresh", "--seed", "1"]) == 0
     assert (out / "sheets" / "plan.pdf").exists()
@@ -132,7 +134,7 @@ def test_other_files_than_it_began_with_are_told_by_name(tmp_path: Path) -> None
         files=begun,
     )
     names = [("b.jpg", 20), *((f"{number}.jpg", 1) for number in range(5)), ("c.jpg", 3)]
-    now = TrainingFiles(records=[], refused=[], names=names, results={})
+    now = TrainingFiles(records=[], refused=[], names=names, roots=[], results={})
     check_same({"seed": 0, "files": "4 (x)"}, now, state, "/out")
     with pytest.raises(UsageError) as told:
         check_same({"seed": 0, "files": "7 (y)"}, now, state, "/out")

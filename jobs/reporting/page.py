@@ -16,6 +16,11 @@ def report_url(root: str) -> str:
     return join(root, FOLDER, NAME)
 
 
+def is_report(content: bytes) -> bool:
+    """Tell whether a file is a page that nightlift has drawn."""
+    return b"<footer>nightlift, " in content
+
+
 def filled(template: str, **content: Any) -> bytes:
     """The page, UTF-8. Its policy lets a browser load nothing, run nothing, and style it by `page.css` alone."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only where there is a page to fill
