@@ -1,8 +1,8 @@
 """What happened to every input: Parquet parts under `_nightlift/manifest/` at the destination.
 
-Rows are appended as they come and are on storage within moments. The newest row of a source counts. An
-input is done when that row ended well under the same fingerprint (weights and settings), for the same version of the
-source; anything else is work.
+Rows are appended as they come and are on storage within moments. The row of a source's latest run counts, whatever the
+clocks of machines said. An input is done when that row ended well under the same fingerprint (weights and settings),
+for the same version of the source; anything else is work.
 """
 
 import io
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
 FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
 READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # another run may merge parts away, listings lag behind; each pause is longer
 MOST_PENDING = 10_000  # rows, of some 3 KB each until they are written
+TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # in UTC; runs sort by their names
 KEY = ["source", "run", "started_at"]  # of a row
 
 
@@ -53,9 +54,9 @@ class Manifest:
     def __init__(self, storage: Storage, root: str, fingerprint: str, settings: Mapping[str, Any]) -> None:
         self.url = join(root, FOLDER, "manifest")
         self.fingerprint = fingerprint
-        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(2)}"
+        self.run = _name_of_run(datetime.now(UTC))
         self._storage = storage
-        self._settings = {"run": self.run, "fingerprint": fingerprint, **settings}
+        self._settings = {"fingerprint": fingerprint, **settings}
         self._root = root
         self._pending: list[dict[str, Any]] = []
         self._levels: list[list[str]] = [[]]
@@ -95,8 +96,16 @@ class Manifest:
         }
 
     def begin(self) -> None:
-        """Record the run. Raises StorageError where the destination cannot be written: before any work is done."""
-        record = json.dumps(self._settings, default=str, indent=1)
+        """Name and record the run, before any work is done. Raises StorageError where the destination is not writable.
+
+        It is named by the time; where an earlier run has a later name, as its clock was ahead, by the moment after it.
+        """
+        names = [
+            posixpath.basename(file.url) for file in (*self._files(join(self._root, FOLDER, "runs")), *self._parts())
+        ]
+        latest = max(map(_time_of_run, names), default=datetime.min)
+        self.run = _name_of_run(max(datetime.now(UTC).replace(tzinfo=None), latest + timedelta(microseconds=1)))
+        record = json.dumps({"run": self.run, **self._settings}, default=str, indent=1)
         self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
@@ -196,10 +205,12 @@ class Manifest:
             self._try_to_merge(fitting, len(self._levels))
 
     def _parts(self) -> list[Listed]:
-        try:
-            return [part for part in self._storage.walk(self.url) if part.url.endswith(".parquet")]
-        except NotFound:
-            return []
+        return [part for part in self._files(self.url) if part.url.endswith(".parquet")]
+
+    def _files(self, folder: str) -> list[Listed]:
+        with suppress(NotFound):
+            return list(self._storage.walk(folder))
+        return []
 
     def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """What is in each part, in any order. Rows of parts that are merged meanwhile may come twice."""
@@ -227,6 +238,18 @@ class Manifest:
             return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{url}: not a readable manifest part ({error}); move it away to go on") from error
+
+
+def _name_of_run(moment: datetime) -> str:
+    return f"{moment:{TIME_OF_RUN}}-{secrets.token_hex(2)}"
+
+
+def _time_of_run(name: str) -> datetime:
+    """Return the time in the name of a run, or of a file of it; the earliest there is where it has none."""
+    try:
+        return datetime.strptime(name.partition("-")[0], TIME_OF_RUN)
+    except ValueError:
+        return datetime.min
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -72,7 +72,7 @@ class Outcome:
     fingerprint: str = ""
     """Hash of the weights and of every setting that decides the output."""
     run: str = ""
-    """The run that wrote this row: its start in UTC and a random word."""
+    """The run that wrote this row: its start in UTC and a random word. Later runs have names that sort after it."""
 
     @classmethod
     def of(cls, record: Record) -> "Outcome":

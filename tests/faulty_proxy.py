@@ -73,13 +73,27 @@ class FaultyProxy:
     on_answer: Callable[[str, bytes], bytes] = lambda request, body: body
     """What becomes of each answer's body."""
 
+    knows_conditions: bool = False
+    """Whether it refuses to replace an object that was put through it, where the request asks for that."""
+
     def __post_init__(self) -> None:
+        self._put: set[str] = set()
         self._random, self._lock = random.Random(self.seed), threading.Lock()
         self._plans: list[Planned] = []
 
     def plan(self, fault: Fault, method: str = "", part: str = "", times: int = 1) -> None:
         """The next `times` requests by this method, with this in their address, meet the fault."""
         self._plans.append(Planned(fault, method, part, times))
+
+    def refuses(self, method: str, address: str, condition: str | None) -> bool:
+        """Whether a put is refused as there is such an object; remembers what is there."""
+        with self._lock:
+            there = address in self._put
+            if method == "PUT" and not (there and condition == "*"):
+                self._put.add(address)
+            if method == "DELETE":
+                self._put.discard(address)
+            return self.knows_conditions and method == "PUT" and there and condition == "*"
 
     def behave(self) -> None:
         """From now on, as if nothing had been."""
@@ -130,7 +144,10 @@ def faulty_proxy(endpoint: str, seed: int = 0) -> Iterator[FaultyProxy]:
             upload = self.rfile.read(upload_bytes)
             if fault == "too_slow":
                 time.sleep(proxy.slow_s)
-            if fault in ("dropped", "reset", "too_slow"):
+            if proxy.refuses(self.command, self.path, self.headers["If-None-Match"]):
+                told = b"<Error><Code>PreconditionFailed</Code><Message>there is one</Message></Error>"
+                self.answer(412, {"Content-Type": "application/xml"}, told)
+            elif fault in ("dropped", "reset", "too_slow"):
                 self.end(reset=fault == "reset")
             elif fault == "no_xml":
                 self.answer(503, {"Content-Type": "text/html"}, b"<html><p>busy")
