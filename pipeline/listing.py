@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline.errors import NotFound
+from pipeline.errors import NotFound, UsageError
 from pipeline.filesystems import matches
 from pipeline.places import GLOB, LOCAL, S3, WEB, before_glob, is_inside, protocol_of, real, shown
 from pipeline.writing import PART_SUFFIX
@@ -113,13 +113,19 @@ class Listing:
         return iter(self.ask(self.fs.find, folder, detail=True).items())
 
     def _in_bucket(self, folder: str) -> Iterator[Found]:
-        """Page by page: s3fs's own `find` keeps every page, a kilobyte for each key."""
+        """Yield files page by page: s3fs's own `find` keeps every page, a kilobyte for each key.
+
+        Raises UsageError where the store keeps keys as paths, and has another name for the folder.
+        """
         bucket, key, _ = self.fs.split_path(folder)
         where = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", **self.fs.req_kw}
         token: dict[str, str] = {}
         while True:
             page = self.ask(self.fs.call_s3, "list_objects_v2", **where, **token)
             for each in page.get("Contents", ()):
+                if not each["Key"].startswith(where["Prefix"]):
+                    plain = f"{S3}://{'/'.join(filter(None, folder.split('/')))}"
+                    raise UsageError(f"{S3}://{folder}: its store names what is there otherwise; write it as {plain}")
                 told = {name: each.get(name) for name in ("ETag", "LastModified")}
                 yield f"{bucket}/{each['Key']}", {**told, "size": each["Size"]}
             if not page.get("IsTruncated"):

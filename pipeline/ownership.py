@@ -8,6 +8,7 @@ marks, such outputs count as ours only if they would come out the same again.
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,9 +126,11 @@ def _found(storage: "Storage", url: str) -> tuple[int, str]:
             bucket, key, _ = fs.split_path(path)
             answer = fs.call_s3("head_object", Bucket=bucket, Key=key, **fs.req_kw)
             return int(answer["ContentLength"]), str(answer.get("Metadata", {}).get(METADATA, ""))
+        if protocol_of(url) == LOCAL:
+            status = os.lstat(path)
+            return status.st_size if stat.S_ISREG(status.st_mode) else -1, _local_mark(path)
         info = fs.info(path)
-    is_file = info["type"] == "file" and not info.get("islink")
-    return int(info["size"]) if is_file else -1, _local_mark(path) if protocol_of(url) == LOCAL else ""
+    return int(info["size"]) if info["type"] == "file" else -1, ""
 
 
 def _local_mark(path: str) -> str:

@@ -17,13 +17,15 @@ from pipeline.writing import part_name
 def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
     """Make sure that the folder `root`, where outputs will go, is none of the folders `sources` under another name.
 
-    Returns the storage, knowing whether the store of `root` refuses to replace objects. Raises UsageError where `root`
-    is a source; StorageError where it cannot be written. A source of the same name is the caller's affair.
+    A source of the same name is the caller's affair. Returns the storage, knowing whether the store of `root` refuses
+    to replace objects. Raises UsageError where `root` is a source, or where its store knows it by another name;
+    StorageError where it cannot be written.
     """
     token, name = secrets.token_hex(16).encode(), part_name("place")
     marker = join(root, FOLDER, name)
     storage.write(marker, token)
     try:
+        next(storage.walk(join(root, FOLDER)), None)  # raises where the store knows `root` by another name
         for source in sources:
             if real(source) != real(root) and _holds(storage, join(source, FOLDER, name), token):
                 raise UsageError(

@@ -1,7 +1,9 @@
 import json
+import shutil
 import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -86,6 +88,40 @@ def test_done_is_what_the_newest_row_says_under_the_same_fingerprint(tmp_path: P
     assert len(history.done) == 2
     assert not len(_manifest(tmp_path, "f2").history().done)
     assert not len(history.without_done().done)
+
+
+def test_a_later_run_counts_though_an_earlier_ones_clock_was_ahead(tmp_path: Path) -> None:
+    ahead, begun = "20990101T000000000000-ffff", datetime(2099, 1, 1, tzinfo=UTC)
+    first = _manifest(tmp_path)
+    first.run = ahead
+    first.append([replace(_done("/a.jpg"), outcome="failed", code="damaged", started_at=begun)])
+    first.close()
+    for name in ("runs", "manifest"):  # either tells that there was such a run
+        second = _manifest(tmp_path / name)
+        (tmp_path / name / "_nightlift").mkdir(parents=True)
+        shutil.copytree(tmp_path / "_nightlift" / "manifest", tmp_path / name / "_nightlift" / "manifest")
+        if name == "runs":
+            part = next((tmp_path / name / "_nightlift" / "manifest").iterdir())
+            part.rename(part.with_name("20200101T000000000000-0000-00000.parquet"))
+            (tmp_path / name / "_nightlift" / "runs").mkdir()
+            (tmp_path / name / "_nightlift" / "runs" / f"{ahead}.json").write_text("{}")
+        second.begin()
+        second.append([_done("/a.jpg")])
+        second.close()
+        third = _manifest(tmp_path / name)
+        assert _is_done(third.history(), "/a.jpg")
+        assert third.read().column("outcome").to_pylist() == ["failed", "done"]
+        third.begin()
+        assert ahead < second.run < third.run
+
+
+def test_rows_of_a_bucket_that_had_another_name_count(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([replace(_done("s3a://b/in/a.jpg"), destination="s3a://b/out/a.jpg", bytes_out=7)])
+    manifest.close()
+    history = _manifest(tmp_path).history()
+    assert history.is_done("s3://b/in/a.jpg", "v1", "s3://b/out/a.jpg")
+    assert history.known_bytes("s3://b/out/a.jpg") == 7
 
 
 def test_history_knows_every_file_that_any_run_wrote(tmp_path: Path) -> None:
