@@ -6,8 +6,10 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from jobs.import_path import standing_in
 from jobs.stopping import Terminated, heed_sigterm
 from model import has_fast_bf16
 from pipeline.errors import UsageError
@@ -27,36 +29,45 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # else Ray sends the current directory to workers that run under `uv run`, and installs everything there anew
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray  # takes a second: only once there is work
 
     if ray.is_initialized():
         yield
         return
     address = os.environ.get("RAY_ADDRESS") if join else None
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    cores = max(workers or 0, os.cpu_count() or 1)
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
-    try:
+    with TemporaryDirectory(prefix="nightlift-") as empty:
         try:
+            _start(address, max(workers or 0, os.cpu_count() or 1), empty)
+            heed_sigterm()
             if address:
-                check_answers(address)
-            with _silenced_stderr():
-                if address:
-                    ray.init(address=address, runtime_env=_our_code(), **quiet)
-                else:
-                    ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
-        except SystemExit as stop:  # Ray's way with SIGTERM
-            raise Terminated from stop
-        except (OSError, RuntimeError, ValueError) as error:
-            place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
-            token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
-            raise UsageError(f"{place} ({error}{token})") from error
-        heed_sigterm()
+                _tell_of_no_room()
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str | None, cores: int, empty: str) -> None:
+    """Join the cluster at `address`, or start a local one. `empty`: a folder for Ray to stand in. Raises UsageError."""
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
         if address:
-            _tell_of_no_room()
-        yield
-    finally:
-        ray.shutdown()
+            check_answers(address)
+        with _silenced_stderr(), standing_in(empty):
+            if address:
+                ray.init(address=address, runtime_env=_our_code(), **quiet)
+            else:
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+    except SystemExit as stop:  # Ray's way with SIGTERM
+        raise Terminated from stop
+    except (OSError, RuntimeError, ValueError) as error:
+        place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
+        token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
+        raise UsageError(f"{place} ({error}{token})") from error
 
 
 def check_answers(address: str) -> None:
