@@ -13,9 +13,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import arg
 
+from jobs.canary import watched
 from jobs.cluster import (
     LEAST_GPU_SHARE,
     all_have_fast_bf16,
+    check_gpus,
     cluster_cpus,
     cluster_gpus,
     cluster_nodes,
@@ -124,6 +126,7 @@ class BulkConfig:
             return Placement(device, self.workers or cluster_cpus() * workers_per_core, 0)
         if not gpus:
             raise UsageError(f"--device {self.device}: the cluster has no GPU; leave --device out to run on CPUs")
+        check_gpus()
         room = room_on_gpus(cluster_nodes(), self.gpus_per_worker, cpus_beside_gpu)
         if room < (self.workers or 1):
             raise UsageError(
@@ -194,10 +197,12 @@ class BulkJob(ABC):
                     from pipeline.monitoring import counted
 
                     with (
+                        watched() as watch,
                         closing(self.enhanced(plan)) as enhanced,
                         closing(counted(self.kind.noun, enhanced, len(plan.records))) as outcomes,
                     ):
                         for outcome in outcomes:
+                            watch.moved()
                             tally.check_storage(outcome)
                             tally.add(self.manifest, [outcome])
         finally:

@@ -3,15 +3,16 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.import_path import standing_in
-from jobs.stopping import Terminated, heed_sigterm
-from model import has_fast_bf16
+from jobs.room import check_room
+from jobs.stopping import Terminated, heed_signals
+from model import cuda_problem, has_fast_bf16
 from pipeline.errors import UsageError
 
 CONNECT_S = 10.0
@@ -38,10 +39,12 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS") if join else None
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
-    with TemporaryDirectory(prefix="nightlift-") as empty:
+    if not address:
+        check_room()
+    with TemporaryDirectory(prefix="nightlift-") as empty, _told_nothing_by_ray():
         try:
             _start(address, max(workers or 0, os.cpu_count() or 1), empty)
-            heed_sigterm()
+            heed_signals()
             if address:
                 _tell_of_no_room()
             yield
@@ -84,6 +87,13 @@ def _tell_of_no_room() -> None:
     free, most = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
     if most and free < 1:
         log.info("other jobs have all %d processors of the cluster: workers start as some become free", most)
+
+
+@contextmanager
+def _told_nothing_by_ray() -> Iterator[None]:
+    """Ray prints what becomes of its tasks to standard output, page after page; its logs have it, too."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 @contextmanager
@@ -138,22 +148,38 @@ def cluster_memory_bytes() -> float:
     return float(ray.cluster_resources().get("memory", 0))
 
 
+def check_gpus() -> None:
+    """Raise UsageError where torch cannot use the GPUs that the cluster has."""
+    problem = next(filter(None, _on_each_node("GPU", cuda_problem)), "")
+    if problem:
+        raise UsageError(f"the cluster has GPUs that torch cannot use ({problem}); --device cpu runs on processors")
+
+
 def all_have_fast_bf16(device: str) -> bool:
-    """Whether every node with a GPU, or with CPUs, computes in bf16 itself: then results do not depend on the node."""
+    """Tell whether every node with a GPU, or with CPUs, computes in bf16: then results do not depend on the node."""
+    import ray
+
+    kind = "GPU" if device.startswith("cuda") else "CPU"
+    if kind == "CPU" and _nodes_with(kind) == [ray.get_runtime_context().get_node_id()]:  # without a worker's start
+        return has_fast_bf16(device)
+    return all(_on_each_node(kind, has_fast_bf16, device))
+
+
+def _nodes_with(kind: str) -> list[str]:
+    """Return the ids of all nodes that have a GPU, or a CPU."""
+    import ray
+
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) >= 1]
+
+
+def _on_each_node(kind: str, ask: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Return what a function gives on each node that has a GPU, or a CPU. Raises RayError."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    kind = "GPU" if device.startswith("cuda") else "CPU"
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) >= 1]
-    here = ray.get_runtime_context().get_node_id()
-    if nodes == [here] and kind == "CPU":  # without a second's wait for a worker
-        return has_fast_bf16(device)
-    asking: Any = ray.remote(num_cpus=0, num_gpus=LEAST_GPU_SHARE if kind == "GPU" else 0)(has_fast_bf16)
-    answers = [
-        asking.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(device)
-        for node in nodes
-    ]
-    return all(ray.get(answers))
+    asking: Any = ray.remote(num_cpus=0, num_gpus=LEAST_GPU_SHARE if kind == "GPU" else 0)(ask)
+    places = (NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes_with(kind))
+    return list(ray.get([asking.options(scheduling_strategy=place).remote(*arguments) for place in places]))
 
 
 def _our_code() -> dict[str, object]:

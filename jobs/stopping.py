@@ -1,25 +1,41 @@
-"""Ctrl-C, and SIGTERM (the notice of a spot machine, or of Kubernetes): work is given up; what is done stays done."""
+"""Ctrl-C, SIGTERM (the notice of a spot machine, or of Kubernetes) and SIGHUP (of a terminal that is closed): work is
+given up, and what is done stays done.
+"""
 
 import signal
 import threading
 from typing import NoReturn
 
-INTERRUPTED, TERMINATED = 130, 143  # as a shell reports a program ended by Ctrl-C, and by SIGTERM
+INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # as a shell reports a program that a signal has ended
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
 
 
-def heed_sigterm() -> None:
-    """From now on SIGTERM ends this process as Ctrl-C does. To be said again after Ray, which has its own way."""
+class HungUp(KeyboardInterrupt):
+    """SIGHUP came."""
+
+
+def heed_signals() -> None:
+    """End this process by SIGTERM and SIGHUP as by Ctrl-C. Called again after Ray has started, which has its own way.
+
+    A SIGHUP that is ignored, as under `nohup`, stays so.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, _hang_up)
+
+
+def exit_status(stop: KeyboardInterrupt) -> int:
+    """Return the exit status of a job that was stopped."""
+    return TERMINATED if isinstance(stop, Terminated) else HUNG_UP if isinstance(stop, HungUp) else INTERRUPTED
 
 
 def _terminate(*_: object) -> NoReturn:
     raise Terminated
 
 
-def exit_status(stop: KeyboardInterrupt) -> int:
-    return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+def _hang_up(*_: object) -> NoReturn:
+    raise HungUp

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ray.train import ScalingConfig
 
-from jobs.cluster import all_have_fast_bf16, cluster_cpus, cluster_gpus, cluster_nodes
+from jobs.cluster import all_have_fast_bf16, check_gpus, cluster_cpus, cluster_gpus, cluster_nodes
 from model import Precision
 from pipeline.errors import UsageError
 
@@ -38,6 +38,8 @@ def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Cre
     device = ("cuda" if gpus else "cpu") if asked_device == "auto" else asked_device
     if device == "cuda" and not gpus:
         raise UsageError(f"--device {asked_device}: the cluster has no GPU; leave --device out to train on CPUs")
+    if device == "cuda":
+        check_gpus()
     most = gpus if device == "cuda" else cluster_cpus()
     # several workers of few threads: examples are made by one thread, and threads that share cores wait for each other
     workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)

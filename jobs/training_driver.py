@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
+from jobs.canary import Watch, watched
 from jobs.cluster import cluster_cpus
 from jobs.progress import Progress
 from jobs.training_crew import Crew, choose_crew, choose_precision
@@ -62,7 +63,8 @@ class Driver:
     def train(self) -> None:
         """Raises Diverged, ClusterError, UsageError, StorageError."""
         crew = self._choose_crew(self.config.device)
-        found, blocks = self._read()
+        with watched() as watch:
+            found, blocks = self._read(watch)
         if self.state is None:
             self._clear()
         else:
@@ -73,14 +75,15 @@ class Driver:
         run = self._run(pictures, crew, board)
         self._announce(run, crew)
         try:
-            self._follow(run, crew)
+            with watched() as watch:
+                self._follow(run, crew, watch)
         except StorageError as error:
             raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error
 
     def _choose_crew(self, device: str) -> Crew:
         return choose_crew(device, self.config.workers, self.recipe.batch)
 
-    def _read(self) -> tuple[list[Picture], list[Any]]:
+    def _read(self, watch: Watch) -> tuple[list[Picture], list[Any]]:
         """All pictures, in an order of their own, and their blocks. Each file gets its row in the manifest."""
         read = ReadPictures(self.storage, self.recipe.photo_px, self.config.frames_per_video, self.config.max_pixels)
         settings = {name: getattr(read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
@@ -94,6 +97,7 @@ class Driver:
             manifest.append(self.files.refused)
             flow = TrainingPhotoFlow(read=read, cpus=cluster_cpus(), time_limit_s=self.config.time_limit)
             for block, table in flow.run(self.files.records):
+                watch.moved()
                 rows = table.to_pylist()
                 outcomes = [Outcome(**{name: row[name] for name in Outcome.__slots__}) for row in rows]
                 manifest.append(outcomes)
@@ -198,7 +202,7 @@ class Driver:
         start = f", from epoch {self.state.epoch + 1}" if self.state else ""
         log.info("starting %s (some seconds), %s%s", crew.words, run.precision, start)
 
-    def _follow(self, run: TrainingRun, crew: Crew) -> None:
+    def _follow(self, run: TrainingRun, crew: Crew, watch: Watch) -> None:
         """Train, and show each epoch as it comes."""
         done = self.state.epoch if self.state is not None else 0
         record = TrainingRecord(self.storage, self.root)
@@ -208,6 +212,8 @@ class Driver:
         try:
             while not fitting.over(LOOK_EVERY_S):
                 history, steps, _ = ray.get(run.board.read.remote())
+                if steps:
+                    watch.moved()
                 steps = max(steps, len(history) * run.steps_per_epoch)
                 progress.advance_to(steps)
                 show_training(steps, history)

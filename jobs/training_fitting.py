@@ -114,7 +114,7 @@ def wait_for_blocks(blocks: Sequence[Any]) -> None:
 
 def _is_death(error: Exception) -> bool:
     """Whether other workers may go on from there."""
-    return isinstance(_failure(error), DEATHS) and not isinstance(_cause(error), ClusterError)
+    return isinstance(_failure(error), DEATHS) and not isinstance(_cause(error), ClusterError | ImportError)
 
 
 def _failure(error: Exception) -> Exception:

@@ -4,7 +4,7 @@ from model.apply import Coding
 from model.curves import apply_curve, reduction_factor
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
 from model.enhancer import CurveMaps, Enhancer, Look
-from model.precision import Precision, has_fast_bf16, settled
+from model.precision import Precision, cuda_problem, has_fast_bf16, settled
 from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "WeightsError",
     "apply_curve",
     "build",
+    "cuda_problem",
     "fingerprint",
     "has_fast_bf16",
     "load",

@@ -31,6 +31,13 @@ def has_fast_bf16(device: str) -> bool:
     return any(features.get(name, False) for name in CPU_FEATURES)
 
 
+def cuda_problem() -> str:
+    """Return why torch can use no GPU in this process, and what to do; "" where it can."""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} is a build without CUDA; install one that has it on every node"
+    return "" if torch.cuda.is_available() else "it finds none; check the driver on every node"
+
+
 def use_exact_fp32() -> None:
     """In this process a GPU's convolutions in fp32 are that, and not of the ten bits of TF32."""
     torch.backends.cudnn.allow_tf32 = False

@@ -44,6 +44,8 @@ Codes of rows that no error of ours stands behind:
 import re
 from typing import ClassVar
 
+SAME_PACKAGES = "install the same packages on every node"  # what to do where workers cannot import something
+
 
 class NightliftError(Exception):
     code: ClassVar[str] = "internal"

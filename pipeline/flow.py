@@ -25,7 +25,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from model import Checkpoint
 from pipeline.attempts import ATTEMPTS
-from pipeline.errors import ClusterError
+from pipeline.errors import SAME_PACKAGES, ClusterError
 from pipeline.memory import keep_freed_memory, use_one_core
 from pipeline.monitoring import watch_batches
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
@@ -267,8 +267,11 @@ def ray_errors() -> Iterator[None]:
         yield
     except (ExecutionTimeoutError, RayError, SystemException) as error:
         cause = next((each for each in _causes(error) if isinstance(each, RayTaskError)), error)
-        told = str(getattr(cause, "cause", None) or cause).strip().splitlines()
-        raise ClusterError(f"Ray ended the job ({told[-1]}); run the same command again to go on from here") from error
+        origin = getattr(cause, "cause", None) or cause
+        told = str(origin).strip().splitlines()[-1]
+        if isinstance(origin, ImportError):
+            raise ClusterError(f"workers cannot start ({told}); {SAME_PACKAGES}") from error
+        raise ClusterError(f"Ray ended the job ({told}); run the same command again to go on from here") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,0 +1,31 @@
+"""Room for the files that a local Ray keeps: looked at before it starts, as without it no worker comes up."""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from pipeline.errors import UsageError
+
+LEAST_BYTES = 50_000_000  # a session writes some 10 MB of logs and sockets at its start, and more as it works
+
+
+def ray_folder() -> Path:
+    """Return the folder that Ray puts `ray/` into, or the one above it that is there, by Ray's own rule."""
+    named = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None) or "/tmp"
+    folder = Path(named).absolute()
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
+def check_room() -> None:
+    """Raise UsageError where Ray, or what is written on its way elsewhere, has no room."""
+    for folder in dict.fromkeys((ray_folder(), Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_BYTES:
+            raise UsageError(
+                f"{folder}: {free / 1e6:,.1f} MB are free, and Ray needs {LEAST_BYTES / 1e6:,.0f} MB for its files; "
+                "free some, or set TMPDIR to a folder that has more"
+            )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UsageError(f"{folder}: Ray cannot write its files there; set TMPDIR to a folder where it can")
