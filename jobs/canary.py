@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobs.room import ray_folder
-from jobs.stopping import heed_signals
+from jobs.stopping import check_not_stopped, forget_signals, heed_signals
 from pipeline.errors import SAME_PACKAGES, ClusterError
 
 FIRST_LOOK_S = 20.0  # without a result; the pause doubles each time that the canary is well
@@ -38,8 +38,9 @@ class Watch:
         self._moved, self._lock, self._over = threading.Event(), threading.Lock(), False
 
     def moved(self) -> None:
-        """Say that something was done: from now on the job may take its time."""
+        """Say that something was done: from now on the job may take its time. Raises what a signal did."""
         self._moved.set()
+        check_not_stopped()
 
     def end(self) -> None:
         with self._lock:
@@ -84,6 +85,7 @@ def watched() -> Iterator[Watch]:
             watch.end()
     except KeyboardInterrupt:
         if watch.trouble:
+            forget_signals()
             raise ClusterError(watch.trouble) from None
         raise
 
@@ -103,7 +105,7 @@ def diagnosis() -> str:
             ray.cancel(canary, force=True)
             return (
                 f"no worker came up in {COMES_UP_S:.0f} s; {_room()}; what Ray says of it is in "
-                f"{ray_folder()}/ray/session_latest/logs"
+                f"{ray_folder()}/session_latest/logs"
             )
         except OutOfMemoryError as error:
             found = MEMORY.search(str(error))

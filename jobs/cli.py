@@ -10,7 +10,7 @@ from typing import Any
 import tyro
 
 from jobs import benchmark, enhance, evaluate, export, images, preview, report, submit, train, videos
-from jobs.stopping import exit_status, heed_signals
+from jobs.stopping import exit_status, forget_signals, heed_signals
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
 
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
     given = sys.argv[1:] if arguments is None else arguments
+    forget_signals()
     heed_signals()
     try:
         return _run(given)

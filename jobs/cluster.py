@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.import_path import standing_in
 from jobs.room import check_room
-from jobs.stopping import Terminated, heed_signals
+from jobs.stopping import Terminated, check_not_stopped, heed_signals
 from model import cuda_problem, has_fast_bf16
 from pipeline.errors import UsageError
 
@@ -34,6 +34,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray  # takes a second: only once there is work
 
+    check_not_stopped()
     if ray.is_initialized():
         yield
         return
@@ -45,6 +46,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
         try:
             _start(address, max(workers or 0, os.cpu_count() or 1), empty)
             heed_signals()
+            check_not_stopped()
             if address:
                 _tell_of_no_room()
             yield

@@ -12,9 +12,9 @@ LEAST_BYTES = 50_000_000  # a session writes some 10 MB of logs and sockets at i
 
 
 def ray_folder() -> Path:
-    """Return the folder that Ray puts `ray/` into, or the one above it that is there, by Ray's own rule."""
+    """Return the folder for Ray's files by Ray's own rule, or the one above it that is there."""
     named = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None) or "/tmp"
-    folder = Path(named).absolute()
+    folder = Path(named, "ray").absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 

@@ -3,10 +3,13 @@ given up, and what is done stays done.
 """
 
 import signal
+import sys
 import threading
-from typing import NoReturn
+import time
+from types import FrameType
 
 INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # as a shell reports a program that a signal has ended
+ENDING_S = 10.0  # that the end of a job may take; until then it needs no second notice
 
 
 class Terminated(KeyboardInterrupt):
@@ -17,15 +20,36 @@ class HungUp(KeyboardInterrupt):
     """SIGHUP came."""
 
 
+RAISED: dict[int, type[KeyboardInterrupt]] = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: Terminated,
+    signal.SIGHUP: HungUp,
+}
+_notice: tuple[type[KeyboardInterrupt], float] | None = None  # that this process was to end, and when it came
+
+
 def heed_signals() -> None:
     """End this process by SIGTERM and SIGHUP as by Ctrl-C. Called again after Ray has started, which has its own way.
 
-    A SIGHUP that is ignored, as under `nohup`, stays so.
+    Signals that are ignored, as SIGHUP is under `nohup` and Ctrl-C in the background, stay so.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, _hang_up)
+        for number in RAISED:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _stop)
+        sys.unraisablehook = _tell_of_lost_errors
+
+
+def check_not_stopped() -> None:
+    """Raise again what a signal has raised, which compiled code that lets no error out may have lost."""
+    if _notice is not None:
+        raise _notice[0]
+
+
+def forget_signals() -> None:
+    """Begin as if none had come."""
+    global _notice
+    _notice = None
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
@@ -33,9 +57,16 @@ def exit_status(stop: KeyboardInterrupt) -> int:
     return TERMINATED if isinstance(stop, Terminated) else HUNG_UP if isinstance(stop, HungUp) else INTERRUPTED
 
 
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
+def _tell_of_lost_errors(lost: "sys.UnraisableHookArgs") -> None:
+    """Do as Python does with errors that nobody can catch, but for what signals raise, which is raised again."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
 
 
-def _hang_up(*_: object) -> NoReturn:
-    raise HungUp
+def _stop(number: int, _: FrameType | None) -> None:
+    """Raise what the signal stands for. While the job ends, only an impatient Ctrl-C counts."""
+    global _notice
+    now = time.monotonic()
+    if _notice is None or number == signal.SIGINT or now - _notice[1] > ENDING_S:
+        _notice = RAISED[number], now
+        raise RAISED[number]
