@@ -102,7 +102,6 @@ def diagnosis() -> str:
             _wait(canary)
             return ""
         except GetTimeoutError:
-            ray.cancel(canary, force=True)
             return (
                 f"no worker came up in {COMES_UP_S:.0f} s; {_room()}; what Ray says of it is in "
                 f"{ray_folder()}/session_latest/logs"

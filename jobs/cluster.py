@@ -4,10 +4,12 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import psutil
 
 from jobs.import_path import standing_in
 from jobs.room import check_room
@@ -15,7 +17,7 @@ from jobs.stopping import Terminated, check_not_stopped, heed_signals
 from model import cuda_problem, has_fast_bf16
 from pipeline.errors import UsageError
 
-CONNECT_S = 10.0
+CONNECT_S, END_S = 10.0, 2.0  # that a cluster may take to answer, and Ray's processes to end
 LEAST_GPU_SHARE = 0.01
 
 log = logging.getLogger("nightlift")
@@ -42,6 +44,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     if not address:
         check_room()
+    others = psutil.Process().children(recursive=True)
     with TemporaryDirectory(prefix="nightlift-") as empty, _told_nothing_by_ray():
         try:
             _start(address, max(workers or 0, os.cpu_count() or 1), empty)
@@ -51,7 +54,19 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
                 _tell_of_no_room()
             yield
         finally:
-            ray.shutdown()
+            _shut_down(others)
+
+
+def _shut_down(others: Sequence[psutil.Process]) -> None:
+    """Leave Ray. What it has started and does not end is killed: its agents outlive a raylet that ends as it starts."""
+    import ray
+
+    started = [process for process in psutil.Process().children(recursive=True) if process not in others]
+    ray.shutdown()
+    _, left = psutil.wait_procs(started, timeout=END_S)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _start(address: str | None, cores: int, empty: str) -> None:
