@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.shipment import shipped_environment, standing_apart
 from jobs.stopping import Terminated, heed_sigterm
 from model import has_fast_bf16
 from pipeline.errors import UsageError
@@ -27,6 +28,8 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # under `uv run` Ray would send the current directory to the workers, and start them by uv once more
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray  # takes a second: only once there is work
 
     if ray.is_initialized():
@@ -42,9 +45,11 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
                 check_answers(address)
             with _silenced_stderr():
                 if address:
-                    ray.init(address=address, runtime_env=_our_code(), **quiet)
+                    with shipped_environment() as environment:
+                        ray.init(address=address, runtime_env=environment, **quiet)
                 else:
-                    ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
+                    with standing_apart():
+                        ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         except SystemExit as stop:  # Ray's way with SIGTERM
             raise Terminated from stop
         except (OSError, RuntimeError, ValueError) as error:
@@ -143,14 +148,3 @@ def all_have_fast_bf16(device: str) -> bool:
         for node in nodes
     ]
     return all(ray.get(answers))
-
-
-def _our_code() -> dict[str, object]:
-    """Sends the packages that run here to the workers. A submitted Ray job has them in its working directory."""
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        return {}
-    import jobs
-    import model
-    import pipeline
-
-    return {"py_modules": [jobs, model, pipeline]}

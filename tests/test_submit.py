@@ -18,6 +18,7 @@ from ray.job_submission import JobStatus
 
 from jobs import submit
 from jobs.cli import main
+from jobs.shipment import shipped_folder
 from pipeline.errors import ClusterError
 from pipeline.storage import Storage
 from tests.clips import clip, streets, times
@@ -181,7 +182,7 @@ def test_slips_are_told_before_anything_is_sent(
 def test_what_is_uploaded_is_small(way: str, tmp_path: Path) -> None:
     weights = tmp_path / "my.safetensors"
     weights.write_bytes(b"weights")
-    with submit._upload({weights: "carried/my.safetensors"}) as folder:
+    with shipped_folder({weights: "carried/my.safetensors"}) as folder:
         create_package(str(ROOT if way == "the checkout" else folder), tmp_path / "sent.zip", include_gitignore=True)
     sent = zipfile.ZipFile(tmp_path / "sent.zip").namelist()
     assert (tmp_path / "sent.zip").stat().st_size < UPLOAD_BYTES
