@@ -1,19 +1,15 @@
 """Starts the console command: before any package of ours is imported, makes sure that it is ours.
 
 `jobs`, `model` and `pipeline` are names that other distributions use too. So this package is installed a second
-time, as `nightlift_entry`, at the top level, where nobody else puts theirs. It imports the standard library alone.
+time, as `nightlift_entry`, at the top level, where nobody else puts theirs.
 """
 
-import csv
-import os
+import os  # this and sys are all that Python has loaded already: others are imported from a search path made safe
 import sys
-from importlib.metadata import Distribution, distributions
-from importlib.util import find_spec
-from pathlib import Path
 
 PACKAGES = "jobs", "model", "pipeline"
-HERE = Path(__file__).parent
-HOME = HERE.parents[1] if HERE.name == "entry" else HERE.parent  # the folder of our packages
+HERE = os.path.dirname(os.path.abspath(__file__))
+HOME = os.path.dirname(os.path.dirname(HERE) if os.path.basename(HERE) == "entry" else HERE)  # of our packages
 REMEDY = (
     "install nightlift into an environment of its own (python -m venv, pipx install or uv tool install), "
     "or install it again here (pip install --force-reinstall --no-deps)"
@@ -33,7 +29,7 @@ def main() -> int:
 
 def in_our_own_directory() -> bool:
     """Return whether the current directory is the one that holds our packages, as a checkout does."""
-    return HOME.samefile(os.curdir)
+    return os.path.samefile(HOME, os.curdir)
 
 
 def leave_out_current_directory() -> None:
@@ -45,41 +41,46 @@ def leave_out_current_directory() -> None:
     if in_our_own_directory():
         return
     try:
-        current = Path.cwd()
+        current = os.getcwd()
     except FileNotFoundError:  # deleted: nothing can be imported from it
         return
-    entries = [Path(entry) for entry in os.environ.pop("PYTHONPATH", "").split(os.pathsep) if entry]
-    kept = [str(entry.absolute()) for entry in entries if entry.is_absolute() or entry.absolute() != current]
+    entries = [entry for entry in os.environ.pop("PYTHONPATH", "").split(os.pathsep) if entry]
+    kept = [os.path.abspath(entry) for entry in entries if os.path.isabs(entry) or os.path.abspath(entry) != current]
     if kept:
         os.environ["PYTHONPATH"] = os.pathsep.join(kept)
     os.environ["PYTHONSAFEPATH"] = "1"  # for the processes that this one starts
-    script_directory = Path(sys.argv[0]).resolve().parent
-    left_out = {"", str(current), str(script_directory)}.difference(kept)
+    script_directory = os.path.dirname(os.path.realpath(sys.argv[0]))
+    left_out = {"", current, script_directory}.difference(kept)
     sys.path[:] = [entry for entry in sys.path if entry not in left_out]
 
 
 def fault_of_installation() -> str | None:
     """Say which of our packages another distribution has replaced or taken away; None where all are whole."""
+    from importlib.metadata import distributions
+    from importlib.util import find_spec
+
     for package in PACKAGES:
         spec = find_spec(package)
         if spec is None:
-            return f"the package {package} is missing from {HOME}: the uninstall of another distribution took it away"
-        (found, *_) = map(Path, spec.submodule_search_locations or [spec.origin or ""])
-        if not (found.exists() and found.samefile(HOME / package)):
+            return f"the package {package} is missing from {HOME}: another distribution's uninstall took it away"
+        found = spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin or ""
+        if not (os.path.isdir(found) and os.path.samefile(found, os.path.join(HOME, package))):
             return f"the package {package} is found at {found}, which is not nightlift's own"
-    ours = next(iter(distributions(name="nightlift", path=[str(HOME)])), None)
-    for name, size in _recorded(ours) if ours else ():
-        file = HOME / name
-        if not file.exists():
-            return f"{name} is missing from {HOME}: the uninstall of another distribution took it away"
-        if file.stat().st_size != size and (owner := _other_owner(name)):
+    ours = next(iter(distributions(name="nightlift", path=[HOME])), None)
+    for name, size in _recorded(ours.read_text("RECORD")) if ours else ():
+        file = os.path.join(HOME, name)
+        if not os.path.exists(file):
+            return f"{name} is missing from {HOME}: another distribution's uninstall took it away"
+        if os.path.getsize(file) != size and (owner := _other_owner(name)):
             return f"{file} is no longer nightlift's own: {owner} has put its own file there"
     return None
 
 
-def _recorded(distribution: Distribution) -> list[tuple[str, int]]:
-    """Name and size in bytes of each Python file that was installed in our packages."""
-    rows = csv.reader((distribution.read_text("RECORD") or "").splitlines())
+def _recorded(record: str | None) -> list[tuple[str, int]]:
+    """Return name and size in bytes of each Python file in packages of our names that a distribution's RECORD lists."""
+    import csv
+
+    rows = csv.reader((record or "").splitlines())
     return [
         (name, int(size)) for name, _, size in rows if size and name.endswith(".py") and name.split("/")[0] in PACKAGES
     ]
@@ -87,7 +88,10 @@ def _recorded(distribution: Distribution) -> list[tuple[str, int]]:
 
 def _other_owner(name: str) -> str | None:
     """Find the distribution, other than ours, that lists the file as its own."""
-    for distribution in distributions(path=[str(HOME)]):
-        if distribution.name != "nightlift" and any(name == listed for listed, _ in _recorded(distribution)):
+    from importlib.metadata import distributions
+
+    for distribution in distributions(path=[HOME]):
+        listed = _recorded(distribution.read_text("RECORD"))
+        if distribution.name != "nightlift" and name in dict(listed):
             return distribution.name
     return None
