@@ -27,6 +27,7 @@ from tests.media import landscape
 from tests.outputs import table_in
 from tests.ray_head import BIN, RayHead, ray_head
 from tests.s3_server import S3Server
+from tests.shadows import shadows
 
 UPLOAD_BYTES = 3 << 20
 PHOTOS = 60
@@ -40,10 +41,10 @@ def head(_server: S3Server) -> Iterator[RayHead]:
         yield head
 
 
-def _run(head: RayHead, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run(head: RayHead, *command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **head.environment, "RAY_API_SERVER_ADDRESS": "", **environment}
     return subprocess.run(
-        [BIN / command[0], *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+        [BIN / command[0], *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
     )
 
 
@@ -142,6 +143,27 @@ def test_a_training_that_nobody_waits_for(head: RayHead, s3: S3Server, bucket: s
     assert len(Storage().read(f"{bucket}/run/weights.safetensors")) > 10_000
     assert _scraped(head, "training_epoch") == 1  # for as long as Ray remembers who told of it
     assert _scraped(head, "training_loss", part="training", loss="total") > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("job", "written"),
+    [
+        (["images", "in", "out"], "out/0.jpg"),
+        (["train", "in", "run", "--epochs", "1", "--batch", "2", "--size-px", "32"], "run/weights.safetensors"),
+    ],
+)
+def test_workers_of_a_cluster_run_none_of_the_files_beside_a_job(
+    head: RayHead, tmp_path: Path, job: list[str], written: str
+) -> None:
+    ran = shadows(tmp_path)
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        (tmp_path / f"in/{number}.jpg").write_bytes(_photo(number))
+    joined = _run(head, "nightlift", *job, cwd=tmp_path, RAY_ADDRESS=head.address)
+    assert not ran.exists(), ran.read_text()
+    assert joined.returncode == 0, joined.stderr
+    assert (tmp_path / written).exists()
 
 
 def test_without_the_token_nothing_is_taken(head: RayHead) -> None:
