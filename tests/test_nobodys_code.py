@@ -1,8 +1,6 @@
 """Files of the current directory are not imported, whatever they are called: neither here nor by workers."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,30 +8,23 @@ from PIL import Image
 
 from jobs.shipment import standing_apart
 from pipeline.credentials import worker_options
+from tests.killed import killed_once
 from tests.media import landscape
 from tests.ray_head import BIN
-from tests.shadows import shadows
+from tests.shadows import UV_RUN, shadows
 
 
 @pytest.mark.slow
 def test_a_job_runs_none_of_the_files_beside_it(tmp_path: Path) -> None:
-    """Started by uv, which Ray would send the directory for, and with an entry in PYTHONPATH that names it."""
+    """Started by `uv run`, for which Ray would take the directory to its workers, and with it in PYTHONPATH."""
     ran = shadows(tmp_path)
     (tmp_path / "in").mkdir()
     Image.fromarray(landscape(64, 48) // 4).save(tmp_path / "in/night.jpg")
-    uv = [BIN / "uv", "run", "--no-project", "--offline", "--python", sys.executable]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ENABLE_UV")}
-    job = subprocess.run(
-        [*uv, BIN / "nightlift", "images", "in", "out", "--workers", "2"],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": os.pathsep, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    log = tmp_path / "log"
+    job = [BIN / "nightlift", "images", "in", "out", "--workers", "2"]
+    killed_once([*UV_RUN, *job], log, ran.exists, cwd=tmp_path, PYTHONPATH=os.pathsep)
     assert not ran.exists(), ran.read_text()
-    assert job.returncode == 0, job.stderr
-    assert (tmp_path / "out/night.jpg").exists()
+    assert "photos: 1 done" in log.read_text()
 
 
 def test_paths_stay_what_they_are_where_workers_stand_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

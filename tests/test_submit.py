@@ -22,12 +22,12 @@ from jobs.shipment import shipped_folder
 from pipeline.errors import ClusterError
 from pipeline.storage import Storage
 from tests.clips import clip, streets, times
-from tests.killed import ROOT
+from tests.killed import ROOT, killed_once
 from tests.media import landscape
 from tests.outputs import table_in
 from tests.ray_head import BIN, RayHead, ray_head
 from tests.s3_server import S3Server
-from tests.shadows import shadows
+from tests.shadows import UV_RUN, shadows
 
 UPLOAD_BYTES = 3 << 20
 PHOTOS = 60
@@ -41,10 +41,10 @@ def head(_server: S3Server) -> Iterator[RayHead]:
         yield head
 
 
-def _run(head: RayHead, *command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+def _run(head: RayHead, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **head.environment, "RAY_API_SERVER_ADDRESS": "", **environment}
     return subprocess.run(
-        [BIN / command[0], *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
+        [BIN / command[0], *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
     )
 
 
@@ -160,10 +160,11 @@ def test_workers_of_a_cluster_run_none_of_the_files_beside_a_job(
     (tmp_path / "in").mkdir()
     for number in range(4):
         (tmp_path / f"in/{number}.jpg").write_bytes(_photo(number))
-    joined = _run(head, "nightlift", *job, cwd=tmp_path, RAY_ADDRESS=head.address)
+    log = tmp_path / "log"
+    environment = {**head.environment, "RAY_ADDRESS": head.address}
+    killed_once([*UV_RUN, BIN / "nightlift", *job], log, ran.exists, cwd=tmp_path, **environment)
     assert not ran.exists(), ran.read_text()
-    assert joined.returncode == 0, joined.stderr
-    assert (tmp_path / written).exists()
+    assert (tmp_path / written).exists(), log.read_text()
 
 
 def test_without_the_token_nothing_is_taken(head: RayHead) -> None:
