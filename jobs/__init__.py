@@ -8,6 +8,6 @@ from jobs.entry import leave_out_current_directory
 if sys.argv[:1] == ["-m"]:  # so Python calls a module that it is about to run: `python -m jobs.NAME`
     leave_out_current_directory()
 
-# Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this as it
-# is imported, which some jobs do early.
+# Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this
+# when it is imported, which some jobs do early.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
