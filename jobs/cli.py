@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 
 from jobs import benchmark, enhance, evaluate, export, images, preview, report, submit, train, videos
+from jobs.local_ray import leave
 from jobs.stopping import exit_status, forget_signals, heed_signals
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
@@ -31,9 +32,12 @@ WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all done, 1 some inputs failed, 2 usage or nothing to read."""
+    return leave(_status(sys.argv[1:] if arguments is None else arguments))
+
+
+def _status(given: Sequence[str]) -> int:
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
-    given = sys.argv[1:] if arguments is None else arguments
     forget_signals()
     heed_signals()
     try:

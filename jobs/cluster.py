@@ -4,20 +4,18 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
-
-from jobs.import_path import standing_in
-from jobs.room import check_room
+from jobs.local_ray import local_ray
+from jobs.shipment import shipped_environment
 from jobs.stopping import Terminated, check_not_stopped, heed_signals
 from model import cuda_problem, has_fast_bf16
 from pipeline.errors import UsageError
 
-CONNECT_S, END_S = 10.0, 2.0  # that a cluster may take to answer, and Ray's processes to end
+CONNECT_S = 10.0
+QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 LEAST_GPU_SHARE = 0.01
 
 log = logging.getLogger("nightlift")
@@ -25,15 +23,13 @@ log = logging.getLogger("nightlift")
 
 @contextmanager
 def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
-    """An initialised Ray while the body runs; a local one has a core for each worker. Raises UsageError.
+    """Initialise Ray while the body runs; a local one has a core for each worker. Raises UsageError.
 
     `join`: the cluster that RAY_ADDRESS names, where it names one.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # else Ray sends the current directory to workers that run under `uv run`, and installs everything there anew
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray  # takes a second: only once there is work
 
     check_not_stopped()
@@ -42,52 +38,42 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
         return
     address = os.environ.get("RAY_ADDRESS") if join else None
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
-    if not address:
-        check_room()
-    others = psutil.Process().children(recursive=True)
-    with TemporaryDirectory(prefix="nightlift-") as empty, _told_nothing_by_ray():
-        try:
-            _start(address, max(workers or 0, os.cpu_count() or 1), empty)
-            heed_signals()
-            check_not_stopped()
-            if address:
-                _tell_of_no_room()
-            yield
-        finally:
-            _shut_down(others)
-
-
-def _shut_down(others: Sequence[psutil.Process]) -> None:
-    """Leave Ray. What it has started and does not end is killed: its agents outlive a raylet that ends as it starts."""
-    import ray
-
-    started = [process for process in psutil.Process().children(recursive=True) if process not in others]
-    ray.shutdown()
-    _, left = psutil.wait_procs(started, timeout=END_S)
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _start(address: str | None, cores: int, empty: str) -> None:
-    """Join the cluster at `address`, or start a local one. `empty`: a folder for Ray to stand in. Raises UsageError."""
-    import ray
-
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
+    there = _joined(address) if address else local_ray(max(workers or 0, os.cpu_count() or 1), **QUIET)
+    with _told_nothing_by_ray(), _started(there, address):
+        heed_signals()  # after Ray, which has its own way with them
+        check_not_stopped()
         if address:
-            check_answers(address)
-        with _silenced_stderr(), standing_in(empty):
-            if address:
-                ray.init(address=address, runtime_env=_our_code(), **quiet)
-            else:
-                ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
-    except SystemExit as stop:  # Ray's way with SIGTERM
-        raise Terminated from stop
-    except (OSError, RuntimeError, ValueError) as error:
-        place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
-        token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
-        raise UsageError(f"{place} ({error}{token})") from error
+            _tell_of_no_room()
+        yield
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    import ray
+
+    try:
+        check_answers(address)
+        with shipped_environment() as environment:
+            ray.init(address=address, runtime_env=environment, **QUIET)
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _started(there: AbstractContextManager[None], address: str | None) -> Iterator[None]:
+    """Enter a Ray, quietly. Raises UsageError where that fails."""
+    with ExitStack() as stack:
+        try:
+            with _silenced_stderr():
+                stack.enter_context(there)
+        except SystemExit as stop:  # Ray's way with SIGTERM
+            raise Terminated from stop
+        except (OSError, RuntimeError, ValueError) as error:
+            place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
+            token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
+            raise UsageError(f"{place} ({error}{token})") from error
+        yield
 
 
 def check_answers(address: str) -> None:
@@ -197,14 +183,3 @@ def _on_each_node(kind: str, ask: Callable[..., Any], *arguments: Any) -> list[A
     asking: Any = ray.remote(num_cpus=0, num_gpus=LEAST_GPU_SHARE if kind == "GPU" else 0)(ask)
     places = (NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes_with(kind))
     return list(ray.get([asking.options(scheduling_strategy=place).remote(*arguments) for place in places]))
-
-
-def _our_code() -> dict[str, object]:
-    """Sends the packages that run here to the workers. A submitted Ray job has them in its working directory."""
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        return {}
-    import jobs
-    import model
-    import pipeline
-
-    return {"py_modules": [jobs, model, pipeline]}

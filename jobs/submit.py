@@ -8,15 +8,12 @@ import logging
 import os
 import re
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -26,6 +23,7 @@ from tyro.conf import arg
 from jobs.cluster import check_answers
 from jobs.enhance import EnhanceConfig
 from jobs.images import ImagesConfig
+from jobs.shipment import shipped_folder
 from jobs.stopping import TERMINATED, exit_status
 from jobs.train import TrainConfig
 from jobs.videos import VideosConfig
@@ -44,7 +42,6 @@ CONFIGS: Mapping[str, type] = {
     "enhance": EnhanceConfig,
     "train": TrainConfig,
 }
-PACKAGES = "jobs", "model", "pipeline"
 SECRET = re.compile(r'"\w*(?:key|secret|token|password|connection_string|credential)\w*"\s*:', re.IGNORECASE)
 CARRIED = "carried"  # the folder of files that travel with the code
 LOOK_AGAIN_S, SILENT_S = 2.0, 300.0  # at a cluster that does not answer; until it is given up
@@ -95,7 +92,7 @@ def run(arguments: Sequence[str], words: tuple[Any, ...]) -> int:
     carried, variables = _files_of(job), config.env_vars
     entrypoint = shlex.join(["python", "-m", f"jobs.{config.job}", *(_there(each, carried) for each in rest)])
     client = _client(config.address)
-    with _upload(carried) as folder, _refusals():
+    with shipped_folder(carried) as folder, _refusals():
         environment = {"working_dir": str(folder), "env_vars": variables}
         number = _patiently(client.submit_job, entrypoint=entrypoint, runtime_env=environment)
     if config.no_wait:
@@ -172,20 +169,6 @@ def _client(address: str | None) -> "JobSubmissionClient":
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"{told}: no Ray dashboard answers there ({_first_line(error)})") from error
-
-
-@contextmanager
-def _upload(carried: Mapping[Path, str]) -> Iterator[Path]:
-    """A folder with our packages and the files that travel along, while the body runs."""
-    with TemporaryDirectory(prefix="nightlift-") as name:
-        folder = Path(name)
-        for package in PACKAGES:
-            (place,) = import_module(package).__path__
-            shutil.copytree(place, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        for path, there in carried.items():
-            (folder / there).parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, folder / there)
-        yield folder
 
 
 def _watched(client: "JobSubmissionClient", number: str) -> int:

@@ -51,13 +51,31 @@ def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict
             raise UsageError(f"--storage-options: {protocol} must hold a JSON object, like '{{\"anon\": true}}'")
     return {
         protocol: _with_aws_session(_with_retries(found)) if protocol == S3 else dict(found)
-        for protocol, found in chosen.items()
+        for protocol, found in _with_absolute_files(chosen).items()
     }
 
 
 def forwarded_environment() -> dict[str, str]:
     """Environment variables that workers need to reach what we reach."""
     return {name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and name not in STAYS}
+
+
+def _with_absolute_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Name by its absolute path each file that an option, such as gcsfs's `token`, names by a relative one.
+
+    Workers stand in another directory.
+    """
+    return {
+        name: _with_absolute_files(value) if isinstance(value, Mapping) else _absolute_if_file(value)
+        for name, value in options.items()
+    }
+
+
+def _absolute_if_file(value: Any) -> Any:
+    """A word without a suffix is taken for what it says, even if a file has that name."""
+    if isinstance(value, str) and os.path.splitext(value)[1] and os.path.isfile(value):  # noqa: PTH113, PTH122
+        return os.path.abspath(value)  # noqa: PTH100
+    return value
 
 
 def _with_retries(options: Mapping[str, Any]) -> dict[str, Any]:

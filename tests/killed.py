@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,24 @@ ROOT = Path(__file__).parents[1]
 FORKS = multiprocessing.get_context("forkserver")  # a process starts within milliseconds, with all modules imported
 
 
-def killed_once(job: list[str], log: Path, ready: Callable[[], bool], within: float = 240, **environment: str) -> None:
+def killed_once(
+    job: Sequence[str | Path],
+    log: Path,
+    ready: Callable[[], bool],
+    within: float = 240,
+    cwd: Path = ROOT,
+    **environment: str,
+) -> None:
     """Starts the job, and kills it and all that it started as soon as it is ready, or after `within` seconds."""
     with log.open("wb") as told:
         driver = subprocess.Popen(
-            job, cwd=ROOT, env={**os.environ, **environment}, stdout=told, stderr=told, start_new_session=True
+            job, cwd=cwd, env={**os.environ, **environment}, stdout=told, stderr=told, start_new_session=True
         )
         try:
             wait_until(ready, driver, within)
         finally:
-            os.killpg(driver.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it is over, and left nothing behind
+                os.killpg(driver.pid, signal.SIGKILL)
             driver.wait()
 
 

@@ -22,6 +22,8 @@ STORE_BYTES = 100 << 20
 
 @dataclass(frozen=True, slots=True)
 class RayHead:
+    address: str
+    """For RAY_ADDRESS."""
     dashboard: str
     """URL."""
     metrics: str
@@ -33,10 +35,10 @@ class RayHead:
 @contextmanager
 def ray_head(cpus: int, **environment: str) -> Iterator[RayHead]:
     """Runs until the block ends. `environment`: of the nodes, which jobs find their credentials in."""
-    dashboard, metrics, agent = free_port(), free_port(), free_port()
+    port, dashboard, metrics, agent = free_port(), free_port(), free_port(), free_port()
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # the `python` of a node is the one with our packages
-    start = ["--head", "--block", f"--port={free_port()}", f"--dashboard-port={dashboard}"]
+    start = ["--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}"]
     start += [f"--dashboard-agent-listen-port={agent}"]
     limits = [f"--metrics-export-port={metrics}", f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}"]
     with TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:  # short: of sockets
@@ -50,9 +52,11 @@ def ray_head(cpus: int, **environment: str) -> Iterator[RayHead]:
                 start_new_session=True,
             )
         try:
-            there = RayHead(f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}/metrics", token)
-            for port in (dashboard, metrics, agent):
-                wait_until(lambda port=port: _answers(f"http://127.0.0.1:{port}/"), head, 60)
+            there = RayHead(
+                f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}/metrics", token
+            )
+            for web in (dashboard, metrics, agent):
+                wait_until(lambda web=web: _answers(f"http://127.0.0.1:{web}/"), head, 60)
             assert head.poll() is None, log.read_text()
             yield there
         finally:

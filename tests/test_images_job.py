@@ -25,7 +25,6 @@ from tests.killed import ROOT
 from tests.odd_files import ODD_ERRORS
 from tests.outputs import rows_of, tree
 from tests.s3_server import KEY, S3Server, free_port
-from tests.test_foreign_code import shadow
 
 NIGHT = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
 
@@ -257,7 +256,7 @@ def test_a_cluster_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_joins_a_running_cluster_and_brings_its_code_along(tmp_path: Path) -> None:
     """Neither the cluster nor the command runs in the checkout, and nothing is imported from where the command runs."""
-    ran = shadow(tmp_path)
+    ran = shadows(tmp_path)
     source, out, port = _photos(tmp_path / "in", 3), tmp_path / "out", free_port()
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": f"127.0.0.1:{port}"}
     start = ["start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", "--block"]

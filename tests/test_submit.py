@@ -18,14 +18,16 @@ from ray.job_submission import JobStatus
 
 from jobs import submit
 from jobs.cli import main
+from jobs.shipment import shipped_folder
 from pipeline.errors import ClusterError
 from pipeline.storage import Storage
 from tests.clips import clip, streets, times
-from tests.killed import ROOT
+from tests.killed import ROOT, killed_once
 from tests.media import landscape
 from tests.outputs import table_in
 from tests.ray_head import BIN, RayHead, ray_head
 from tests.s3_server import S3Server
+from tests.shadows import UV_RUN, shadows
 
 UPLOAD_BYTES = 3 << 20
 PHOTOS = 60
@@ -143,6 +145,28 @@ def test_a_training_that_nobody_waits_for(head: RayHead, s3: S3Server, bucket: s
     assert _scraped(head, "training_loss", part="training", loss="total") > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("job", "written"),
+    [
+        (["images", "in", "out"], "out/0.jpg"),
+        (["train", "in", "run", "--epochs", "1", "--batch", "2", "--size-px", "32"], "run/weights.safetensors"),
+    ],
+)
+def test_workers_of_a_cluster_run_none_of_the_files_beside_a_job(
+    head: RayHead, tmp_path: Path, job: list[str], written: str
+) -> None:
+    ran = shadows(tmp_path)
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        (tmp_path / f"in/{number}.jpg").write_bytes(_photo(number))
+    log = tmp_path / "log"
+    environment = {**head.environment, "RAY_ADDRESS": head.address}
+    killed_once([*UV_RUN, BIN / "nightlift", *job], log, ran.exists, cwd=tmp_path, **environment)
+    assert not ran.exists(), ran.read_text()
+    assert (tmp_path / written).exists(), log.read_text()
+
+
 def test_without_the_token_nothing_is_taken(head: RayHead) -> None:
     job = ["images", "s3://in", "s3://out", "--address", head.dashboard]
     refused = _run(head, "nightlift", "submit", *job, RAY_AUTH_TOKEN="x" * 64)
@@ -181,7 +205,7 @@ def test_slips_are_told_before_anything_is_sent(
 def test_what_is_uploaded_is_small(way: str, tmp_path: Path) -> None:
     weights = tmp_path / "my.safetensors"
     weights.write_bytes(b"weights")
-    with submit._upload({weights: "carried/my.safetensors"}) as folder:
+    with shipped_folder({weights: "carried/my.safetensors"}) as folder:
         create_package(str(ROOT if way == "the checkout" else folder), tmp_path / "sent.zip", include_gitignore=True)
     sent = zipfile.ZipFile(tmp_path / "sent.zip").namelist()
     assert (tmp_path / "sent.zip").stat().st_size < UPLOAD_BYTES

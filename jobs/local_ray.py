@@ -1,0 +1,87 @@
+"""A Ray of our own on this machine: how it is started, and that nothing of it is left behind."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+import psutil
+
+from jobs.room import check_room, ray_folder
+from jobs.shipment import standing_apart
+from pipeline.errors import ClusterError
+
+END_S = 2.0  # that Ray's processes may take to end by themselves
+_broken_off = False  # whether threads of this process may wait for a Ray that was killed
+
+
+@contextmanager
+def local_ray(cores: int, **options: Any) -> Iterator[None]:
+    """Run a Ray of our own while the body runs. `options`: of `ray.init`. Raises UsageError, and what that raises.
+
+    Where the body is broken off, Ray's processes are killed, and Ray is not asked to shut down: threads of Ray Data may
+    still ask something of it, which would end this process with status 1 before it has said a word. `leave` ends it.
+    """
+    import ray
+
+    global _broken_off
+    check_room()
+    others = psutil.Process().children(recursive=True)
+    with TemporaryDirectory(prefix="nightlift-", dir=ray_folder(), ignore_cleanup_errors=True) as spilled:
+        try:
+            with standing_apart():
+                ray.init(
+                    address="local",
+                    num_cpus=cores,
+                    include_dashboard=False,
+                    object_spilling_directory=spilled,
+                    **options,
+                )
+            yield
+        except (KeyboardInterrupt, ClusterError):
+            _broken_off = True
+            _end(_started(others), 0.0)
+            raise
+        except BaseException:
+            _shut_down(others)
+            raise
+        _shut_down(others)
+
+
+def leave(status: int) -> int:
+    """Return the exit status, or end this process with it where Python's own way out would wait for a killed Ray."""
+    if _broken_off:
+        _exit(status)
+    return status
+
+
+def _shut_down(others: Sequence[psutil.Process]) -> None:
+    """Leave Ray, and end what that leaves: agents outlive a raylet that ends as it starts."""
+    import ray
+
+    started = _started(others)
+    ray.shutdown()
+    _end(started, END_S)
+
+
+def _started(others: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Return the processes below this one that are not among `others`."""
+    return [process for process in psutil.Process().children(recursive=True) if process not in others]
+
+
+def _end(processes: Sequence[psutil.Process], wait_s: float) -> None:
+    """Kill those of the processes that do not end by themselves."""
+    _, left = psutil.wait_procs(processes, timeout=wait_s)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=END_S)
+
+
+def _exit(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
