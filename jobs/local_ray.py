@@ -1,6 +1,7 @@
 """A Ray of our own on this machine: how it is started, and that nothing of it is left behind."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
     others = psutil.Process().children(recursive=True)
     with TemporaryDirectory(prefix="nightlift-", dir=ray_folder(), ignore_cleanup_errors=True) as spilled:
         try:
-            with standing_apart():
+            with standing_apart(), _deaf_to_hangups():
                 ray.init(
                     address="local",
                     num_cpus=cores,
@@ -48,6 +49,19 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
             _shut_down(others)
             raise
         _shut_down(others)
+
+
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Let SIGHUP wait while the body runs, and never reach the processes that it starts.
+
+    A terminal that is closed sends it to all of them. Without Ray's, the job could not end in good order.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def leave(status: int) -> int:

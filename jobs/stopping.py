@@ -2,6 +2,7 @@
 given up, and what is done stays done.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -9,7 +10,7 @@ import time
 from types import FrameType
 
 INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # as a shell reports a program that a signal has ended
-ENDING_S = 10.0  # that the end of a job may take; until then it needs no second notice
+ENDING_S, LATEST_S = 10.0, 60.0  # until a second notice counts; until it ends without any further ado
 
 
 class Terminated(KeyboardInterrupt):
@@ -69,4 +70,13 @@ def _stop(number: int, _: FrameType | None) -> None:
     now = time.monotonic()
     if _notice is None or number == signal.SIGINT or now - _notice[1] > ENDING_S:
         _notice = RAISED[number], now
+        threading.Thread(target=_leave_late, args=(_notice,), daemon=True).start()
         raise RAISED[number]
+
+
+def _leave_late(notice: tuple[type[KeyboardInterrupt], float]) -> None:
+    """End this process where it has not ended by itself: what it waits for may be gone."""
+    time.sleep(LATEST_S)
+    if _notice == notice:
+        print(f"nightlift: stopped; something did not answer for {LATEST_S:.0f} s", file=sys.stderr, flush=True)
+        os._exit(exit_status(notice[0]()))

@@ -25,6 +25,7 @@ from tests.killed import ROOT
 from tests.odd_files import ODD_ERRORS
 from tests.outputs import rows_of, tree
 from tests.s3_server import KEY, S3Server, free_port
+from tests.shadows import shadows
 
 NIGHT = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
 
