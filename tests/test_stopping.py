@@ -1,22 +1,29 @@
-"""Jobs told to end: by Ctrl-C, which a terminal sends to all their processes, and by SIGTERM, sent to the job alone."""
+"""Jobs told to end: by Ctrl-C and SIGHUP, which a terminal sends to all their processes, and by SIGTERM, sent to the job
+alone.
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jobs import stopping
+from jobs.stopping import HungUp, Terminated, check_not_stopped, forget_signals, heed_signals
 from pipeline.storage import Storage
 from tests.clips import clip, streets
 from tests.killed import ROOT, wait_until
 from tests.outputs import files_below, rows_of, tree
 
 PHOTOS = 200
+GONE_S = 10.0  # within which nothing of a job is left
 
 
 def _stopped(
@@ -30,10 +37,28 @@ def _stopped(
         wait_until(ready, process)
         stop(process.pid)
         out, told = process.communicate(timeout=120)
+        deadline = time.monotonic() + GONE_S
+        while (left := _in_session(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not left, "processes that outlived the job"
         return subprocess.CompletedProcess(job, process.returncode, out, told)
     finally:
         process.kill()
         process.wait()
+
+
+def _in_session(session: int) -> list[str]:
+    """Command lines of the processes in a session that this one is not in."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(place.name)) == session and (command := (place / "cmdline").read_text()):
+                found.append(command)
+    return found
+
+
+def _hang_up(process: int) -> None:
+    os.killpg(process, signal.SIGHUP)
 
 
 def _interrupt(process: int) -> None:
@@ -53,7 +78,7 @@ def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(tmp_path: Pa
         Image.fromarray(np.roll(dark, number, 0)).save(source / f"{number:03}.png", compress_level=1)
     job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "2"]
     done = 0
-    for stop, status in ((_interrupt, 130), (_terminate, 143)):
+    for stop, status in ((_interrupt, 130), (_hang_up, 129), (_terminate, 143)):
         before, parts = done, _parts(out)
         stopped = _stopped(job, lambda parts=parts: not _parts(out) <= parts, stop)
         assert stopped.returncode == status, stopped.stderr
@@ -102,3 +127,47 @@ def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
     assert Storage().unfinished(str(out)) == []
     assert len(files_below(out / "_nightlift" / "segments")) >= 4
+
+
+def test_a_notice_that_was_lost_is_raised_again_and_a_second_one_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "LATEST_S", 3600.0)
+    forget_signals()
+    heed_signals()
+    try:
+        with suppress(KeyboardInterrupt):  # as an import of compiled code does
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Terminated):
+            check_not_stopped()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):  # an impatient Ctrl-C counts
+            signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(stopping, "ENDING_S", 0.0)
+        with pytest.raises(HungUp):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        forget_signals()
+    check_not_stopped()
+
+
+def test_a_job_that_does_not_end_leaves_all_the_same() -> None:
+    job = (
+        "import signal, threading, time; from jobs import stopping; stopping.LATEST_S = 0.5; stopping.heed_signals()\n"
+        "try: signal.raise_signal(signal.SIGTERM)\nexcept KeyboardInterrupt: time.sleep(60)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 143
+    assert "nightlift: stopped; something did not answer" in done.stderr
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    job = (
+        "import signal; from jobs.stopping import heed_signals; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+        "heed_signals(); signal.raise_signal(signal.SIGHUP); print('as under nohup')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "as under nohup\n")
