@@ -52,7 +52,10 @@ class Watch:
         """Look on until something was done. Calls `give_up` where `diagnose` tells why nothing will be."""
         pause_s = FIRST_LOOK_S
         while not self._moved.wait(pause_s) and not self._has_begun():
-            trouble = diagnose()
+            try:
+                trouble = diagnose()
+            except Exception as error:  # as where Ray is gone, with a job that is over or without
+                trouble = f"Ray does not answer ({last_line(error)})"
             with self._lock:
                 if trouble and not self._moved.is_set():  # it may have moved meanwhile
                     self.trouble = trouble
@@ -109,10 +112,10 @@ def diagnosis() -> str:
         canaries = [asking.options(scheduling_strategy=place).remote() for place in places]
         _wait(canaries)
         fates = [_fate(canary, node) for canary, node in zip(canaries, nodes, strict=True)]
-        if not all(reason for reason, _ in fates) or not fates:
+        if not fates or not all(reason for reason, _ in fates):
             return ""
-        reason, by_chance = fates[0]
-        if not by_chance:
+        reason = fates[0][0]
+        if not any(by_chance for _, by_chance in fates):
             return reason
     return reason
 
