@@ -26,6 +26,7 @@ OVERLOADED = 3.0  # processes that want to run, for each core
 MOST_NODES = 8  # that canaries are started on
 TRIES = 3  # as Ray may kill one for the memory that others take
 MORE_MEMORY = "free some, use fewer --workers, or a machine that has more"
+THRESHOLD = "RAY_memory_usage_threshold"  # Ray's setting
 MEMORY = re.compile(r"was (\S+) used / (\S+) limit.*?\(([0-9.]+%) of", re.DOTALL)  # in Ray's words
 
 log = logging.getLogger("nightlift")
@@ -140,7 +141,8 @@ def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:
     except OutOfMemoryError as error:
         found = MEMORY.search(str(error))
         used = f" ({found[1]} of {found[2]} are in use, above Ray's limit of {found[3]})" if found else ""
-        return f"memory runs out, so that workers are killed before they can work{used}; {MORE_MEMORY}", True
+        remedy = f"raise {THRESHOLD}, {MORE_MEMORY}" if THRESHOLD in os.environ else MORE_MEMORY
+        return f"memory runs out, so that workers are killed before they can work{used}; {remedy}", True
     except RayError as error:
         told = f"workers cannot start on {name} ({last_line(error)})"
         if isinstance(getattr(error, "cause", None), ImportError):

@@ -176,7 +176,10 @@ def test_workers_that_are_killed_for_memory_end_a_job_in_one_line(tmp_path: Path
     assert done.returncode == 1, done.stderr
     assert time.monotonic() - begun < ABOUT_A_MINUTE_S
     assert "memory runs out, so that workers are killed before they can work (" in done.stderr.splitlines()[-1]
-    assert "above Ray's limit of 1.0%); free some, use fewer --workers" in done.stderr.splitlines()[-1]
+    assert (
+        "above Ray's limit of 1.0%); raise RAY_memory_usage_threshold, free some, use fewer --workers"
+        in done.stderr.splitlines()[-1]
+    )
     assert len(done.stderr.splitlines()) <= 8, done.stderr
     assert "retries" not in done.stdout
     assert "1 left" in done.stdout
