@@ -174,6 +174,10 @@ class BulkJob(ABC):
         """Do the work, on Ray, which is there. Announces itself and shows its progress."""
 
     @abstractmethod
+    def has_begun(self) -> bool:
+        """Tell whether a worker has come up and begun a file."""
+
+    @abstractmethod
     def dry_run(self, plan: Plan) -> str:
         """What would be done."""
 
@@ -197,7 +201,7 @@ class BulkJob(ABC):
                     from pipeline.monitoring import counted
 
                     with (
-                        watched() as watch,
+                        watched(self.has_begun) as watch,
                         closing(self.enhanced(plan)) as enhanced,
                         closing(counted(self.kind.noun, enhanced, len(plan.records))) as outcomes,
                     ):

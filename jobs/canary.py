@@ -23,8 +23,10 @@ FIRST_LOOK_S = 20.0  # without a result; the pause doubles each time that the ca
 COMES_UP_S = 60.0  # at most; longer where the machine is overloaded
 MOST_WAITS = 5  # of that length
 OVERLOADED = 3.0  # processes that want to run, for each core
+MOST_NODES = 8  # that canaries are started on
 TRIES = 3  # as Ray may kill one for the memory that others take
 MORE_MEMORY = "free some, use fewer --workers, or a machine that has more"
+THRESHOLD = "RAY_memory_usage_threshold"  # Ray's setting
 MEMORY = re.compile(r"was (\S+) used / (\S+) limit.*?\(([0-9.]+%) of", re.DOTALL)  # in Ray's words
 
 log = logging.getLogger("nightlift")
@@ -33,9 +35,9 @@ log = logging.getLogger("nightlift")
 class Watch:
     """What is known of a job: whether it has done something, and whether it never will."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_begun: Callable[[], bool]) -> None:
         self.trouble = ""
-        self._moved, self._lock, self._over = threading.Event(), threading.Lock(), False
+        self._has_begun, self._moved, self._lock = has_begun, threading.Event(), threading.Lock()
 
     def moved(self) -> None:
         """Say that something was done: from now on the job may take its time. Raises what a signal did."""
@@ -43,17 +45,20 @@ class Watch:
         check_not_stopped()
 
     def end(self) -> None:
-        with self._lock:
-            self._over = True
-        self._moved.set()
+        """Say that the job is over, so that nothing ends it any more."""
+        with self._lock:  # not between a look at it and the signal
+            self._moved.set()
 
     def look(self, diagnose: Callable[[], str], give_up: Callable[[], None]) -> None:
         """Look on until something was done. Calls `give_up` where `diagnose` tells why nothing will be."""
         pause_s = FIRST_LOOK_S
-        while not self._moved.wait(pause_s):
-            trouble = diagnose()
+        while not self._moved.wait(pause_s) and not self._has_begun():
+            try:
+                trouble = diagnose()
+            except Exception as error:  # as where Ray is gone, with a job that is over or without
+                trouble = f"Ray does not answer ({last_line(error)})"
             with self._lock:
-                if trouble and not self._over:
+                if trouble and not self._moved.is_set():  # it may have moved meanwhile
                     self.trouble = trouble
                     give_up()
                     return
@@ -61,13 +66,15 @@ class Watch:
 
 
 @contextmanager
-def watched() -> Iterator[Watch]:
+def watched(has_begun: Callable[[], bool] = lambda: False) -> Iterator[Watch]:
     """Watch over the body, which calls `moved` with its first result. Needs an initialised Ray.
+
+    `has_begun`: tells whether a worker has come up and begun to work, where a first result may take long.
 
     Raises ClusterError, in one line, where workers cannot come up. The body is left as by SIGTERM, which a main thread
     alone can be: in another thread the line is logged.
     """
-    watch, caller = Watch(), threading.current_thread()
+    watch, caller = Watch(has_begun), threading.current_thread()
 
     def give_up() -> None:
         if caller is threading.main_thread() and caller.ident is not None:
@@ -91,30 +98,57 @@ def watched() -> Iterator[Watch]:
 
 
 def diagnosis() -> str:
-    """Start a canary. Returns why workers cannot come up, and what to do; "" where it is well, or Ray is gone."""
+    """Start a canary on each node that has processors, or on some of many.
+
+    Returns why no worker can come up, and what to do; "" where one can, where there is no node yet, or Ray is gone.
+    """
     import ray
-    from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     reason = ""
     for _ in range(TRIES):
-        canary = ray.remote(num_cpus=0, max_retries=0)(come_up).remote()
-        try:
-            _wait(canary)
+        nodes = _nodes() if ray.is_initialized() else []
+        asking = ray.remote(num_cpus=0, max_retries=0)(come_up)
+        places = (NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes)
+        canaries = [asking.options(scheduling_strategy=place).remote() for place in places]
+        _wait(canaries)
+        fates = [_fate(canary, node) for canary, node in zip(canaries, nodes, strict=True)]
+        if not fates or not all(reason for reason, _ in fates):
             return ""
-        except GetTimeoutError:
-            return (
-                f"no worker came up in {COMES_UP_S:.0f} s; {_room()}; what Ray says of it is in "
-                f"{ray_folder()}/session_latest/logs"
-            )
-        except OutOfMemoryError as error:
-            found = MEMORY.search(str(error))
-            used = f" ({found[1]} of {found[2]} are in use, above Ray's limit of {found[3]})" if found else ""
-            reason = f"memory runs out, so that workers are killed before they can work{used}; {MORE_MEMORY}"
-        except RayError as error:
-            reason = f"workers cannot start ({last_line(error)}); {_room()}"
-            if isinstance(getattr(error, "cause", None), ImportError):
-                return f"workers cannot start ({last_line(error)}); {SAME_PACKAGES}"
+        reason = fates[0][0]
+        if not any(by_chance for _, by_chance in fates):
+            return reason
     return reason
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """Return nodes that workers can start on, from `ray.nodes()`; not a head that only looks after others."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1][:MOST_NODES]
+
+
+def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:
+    """Return why a canary did not come up, "" if it did, and whether it was ended by what may have been chance."""
+    import ray
+    from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError
+
+    name = node["NodeManagerHostname"]
+    try:
+        ray.get(canary, timeout=0)
+    except GetTimeoutError:
+        return f"no worker came up in {COMES_UP_S:.0f} s on {name}; {_room(node)}", False
+    except OutOfMemoryError as error:
+        found = MEMORY.search(str(error))
+        used = f" ({found[1]} of {found[2]} are in use, above Ray's limit of {found[3]})" if found else ""
+        remedy = f"raise {THRESHOLD}, {MORE_MEMORY}" if THRESHOLD in os.environ else MORE_MEMORY
+        return f"memory runs out, so that workers are killed before they can work{used}; {remedy}", True
+    except RayError as error:
+        told = f"workers cannot start on {name} ({last_line(error)})"
+        if isinstance(getattr(error, "cause", None), ImportError):
+            return f"{told}; {SAME_PACKAGES}", False
+        return f"{told}; {_room(node)}", True
+    return "", False
 
 
 def come_up() -> None:
@@ -132,21 +166,23 @@ def last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _wait(canary: Any) -> None:
-    """Raises GetTimeoutError, and what became of the canary. A machine that is overloaded gets more time."""
+def _wait(canaries: list[Any]) -> None:
+    """Wait until all have come up or died, for as long as that may take; longer where the machine is overloaded."""
     import ray
-    from ray.exceptions import GetTimeoutError
 
     for left in reversed(range(MOST_WAITS)):
-        try:
-            ray.get(canary, timeout=COMES_UP_S)
+        if not canaries or not ray.wait(canaries, num_returns=len(canaries), timeout=COMES_UP_S)[1]:
             return
-        except GetTimeoutError:
-            if not left or os.getloadavg()[0] < OVERLOADED * (os.cpu_count() or 1):
-                raise
+        if not left or os.getloadavg()[0] < OVERLOADED * (os.cpu_count() or 1):
+            return
 
 
-def _room() -> str:
-    """Return what is free where Ray keeps its files, in words."""
+def _room(node: dict[str, Any]) -> str:
+    """Return where to look, in words: what Ray says, and how much is free there if that is this machine."""
+    import ray
+
+    if node["NodeID"] != ray.get_runtime_context().get_node_id():
+        return "what Ray says of it is in its logs there"
     folder = ray_folder()
-    return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free in {folder}"
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    return f"{free_mb:,.0f} MB are free in {folder}; what Ray says of it is in {folder}/session_latest/logs"

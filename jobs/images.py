@@ -100,6 +100,8 @@ class PhotoJob(BulkJob):
     kind = PHOTOS
     config: ImagesConfig
     settings: PhotoSettings
+    flow: "PhotoFlow | None" = None
+    """Since workers are started."""
 
     @classmethod
     def of(cls, config: ImagesConfig, checkpoint: Checkpoint) -> "PhotoJob":
@@ -108,7 +110,7 @@ class PhotoJob(BulkJob):
         return cls(config, settings, checkpoint, settings.format)
 
     def enhanced(self, plan: Plan) -> Generator[Outcome]:
-        flow = self._flow()
+        flow = self.flow = self._flow()
         log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
         progress = Progress(len(plan.records), "photo")
         try:
@@ -117,6 +119,9 @@ class PhotoJob(BulkJob):
                 yield outcome
         finally:
             progress.close()
+
+    def has_begun(self) -> bool:
+        return self.flow is not None and self.flow.has_begun()
 
     def dry_run(self, plan: Plan) -> str:
         return photo_report(plan, PhotoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)

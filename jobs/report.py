@@ -71,7 +71,7 @@ def run(config: ReportConfig) -> int:
 
 
 def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: float) -> None:
-    """Draw what the manifest at `root` says now, and print where. Whatever is in the way is told, and no more.
+    """Draw what the manifest at `root` says now, and print where. What is in the way is told, and no more but a stop.
 
     `anything_new`: whether the job added rows; a report of the others may be there. `run_s`: how long it took.
     """
@@ -82,6 +82,7 @@ def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: flo
             storage.write(url, results_page(Results.read(storage, root), storage, seconds=seconds))
     except KeyboardInterrupt:
         log.warning("the report was left out: nightlift report %s", shown(root))
+        raise
     except Exception as error:  # what was done is done and recorded
         log.warning("no report was written: %s", printable(str(error) or type(error).__name__))
     else:

@@ -63,8 +63,11 @@ class Driver:
     def train(self) -> None:
         """Raises Diverged, ClusterError, UsageError, StorageError."""
         crew = self._choose_crew(self.config.device)
-        with watched() as watch:
-            found, blocks = self._read(watch)
+        config = self.config
+        read = ReadPictures(self.storage, self.recipe.photo_px, config.frames_per_video, config.max_pixels)
+        flow = TrainingPhotoFlow(read=read, cpus=cluster_cpus(), time_limit_s=config.time_limit)
+        with watched(flow.has_begun) as watch:
+            found, blocks = self._read(flow, watch)
         if self.state is None:
             self._clear()
         else:
@@ -83,10 +86,9 @@ class Driver:
     def _choose_crew(self, device: str) -> Crew:
         return choose_crew(device, self.config.workers, self.recipe.batch)
 
-    def _read(self, watch: Watch) -> tuple[list[Picture], list[Any]]:
+    def _read(self, flow: TrainingPhotoFlow, watch: Watch) -> tuple[list[Picture], list[Any]]:
         """All pictures, in an order of their own, and their blocks. Each file gets its row in the manifest."""
-        read = ReadPictures(self.storage, self.recipe.photo_px, self.config.frames_per_video, self.config.max_pixels)
-        settings = {name: getattr(read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
+        settings = {name: getattr(flow.read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
         digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
         manifest = Manifest(self.storage, self.root, digest, settings)
         manifest.begin()
@@ -95,7 +97,6 @@ class Driver:
         progress = Progress(len(self.files.records), "file")
         try:
             manifest.append(self.files.refused)
-            flow = TrainingPhotoFlow(read=read, cpus=cluster_cpus(), time_limit_s=self.config.time_limit)
             for block, table in flow.run(self.files.records):
                 watch.moved()
                 rows = table.to_pylist()

@@ -127,6 +127,8 @@ class VideoJob(BulkJob):
     kind = VIDEOS
     config: VideosConfig
     settings: VideoSettings
+    flow: "VideoFlow | None" = None
+    """Since workers are started."""
 
     @classmethod
     def of(cls, config: VideosConfig, checkpoint: Checkpoint) -> "VideoJob":
@@ -134,7 +136,7 @@ class VideoJob(BulkJob):
         return cls(config, config.video_settings(checkpoint), checkpoint, config.extension)
 
     def enhanced(self, plan: Plan) -> Generator[Outcome]:
-        flow = self._flow()
+        flow = self.flow = self._flow()
         log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
         if self.config.fresh:
             for record in plan.records:
@@ -159,6 +161,9 @@ class VideoJob(BulkJob):
             if left:
                 size_mb = sum(file.size_bytes for file in left) / 1e6
                 log.info("segments of unfinished videos wait in %s (%.0f MB): run again to go on", folder, size_mb)
+
+    def has_begun(self) -> bool:
+        return self.flow is not None and self.flow.has_begun()
 
     def dry_run(self, plan: Plan) -> str:
         return video_report(plan, VideoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)

@@ -10,20 +10,41 @@ maps, S samples of a line of a plane (with what pads it), T pixels of a tile, C 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache
 
 TILE = 384  # pixels: eight maps, three times, take 36 kB. Even, so that no chroma sample is in two tiles
 
 
+class KernelCache(FunctionCache):
+    """Machine code of one function, kept on disk for the next process: it saves time, and nothing depends on it."""
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """Return what was kept, or None. A file that cannot be read, as one cut off by a full disk, is begun anew."""
+        try:
+            return super().load_overload(signature, target)  # type: ignore[no-untyped-call]
+        except Exception:  # unpickling what is damaged may raise anything
+            with suppress(OSError):
+                self.flush()  # type: ignore[no-untyped-call]
+            return None
+
+    def save_overload(self, signature: Any, compiled_code: Any) -> None:
+        """Keep it, where there is room."""
+        with suppress(Exception):  # the index of another process is read here, too
+            super().save_overload(signature, compiled_code)  # type: ignore[no-untyped-call]
+
+
 def compiled(function: Callable[..., Any]) -> Any:
-    """The function as machine code, which is kept on disk for the next process where there is a place for it."""
-    try:
-        return numba.njit(cache=True, fastmath={"contract"})(function)
-    except RuntimeError:  # neither beside the source nor in the user's cache folder
-        return numba.njit(fastmath={"contract"})(function)
+    """Return the function as machine code, made when it is first called."""
+    kernel: Any = numba.njit(fastmath={"contract"})(function)
+    with suppress(RuntimeError):  # neither beside the source nor in the user's cache folder is there a place for it
+        # what `enable_caching` does, but for a cache that a full disk or a damaged file cannot stop
+        kernel._cache = KernelCache(function)  # type: ignore[no-untyped-call]
+    return kernel
 
 
 @compiled

@@ -16,9 +16,15 @@ class Attempts:
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
         self._timed_out: dict[str, int] = {}
+        self._any = False
+
+    def has_begun(self) -> bool:
+        """Tell whether any worker has come up and begun something."""
+        return self._any
 
     def begin(self, name: str) -> int:
         """How often this has been begun, this time included."""
+        self._any = True
         self._begun[name] += 1
         return self._begun[name]
 

@@ -13,7 +13,7 @@ Ray's object store, where every worker of the training finds every picture.
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ from pipeline.records import Outcome, Record
 from pipeline.storage import Storage
 from pipeline.time_limit import TIME_LIMIT_S
 from pipeline.training_photos import PICTURES_SCHEMA, Reading, ReadPictures
-from pipeline.watched import Handle, Watched, new_attempts
+from pipeline.watched import Handle, Watched, has_begun, new_attempts
 
 # A block is what a worker takes at a time, and what Ray Data spends 20 ms on, 7 of them the driver's own: a few photos,
 # or many small ones; and more where each worker gets many blocks, or where workers are so many that it would lag behind
@@ -53,7 +53,7 @@ BlockRef = Any  # ray.ObjectRef of a pa.Table by PICTURES_SCHEMA
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhotoFlow:
-    """What the graphs need to enhance photos."""
+    """What the graphs need to enhance photos. Made with an initialised Ray."""
 
     storage: Storage
     settings: PhotoSettings
@@ -69,6 +69,7 @@ class PhotoFlow:
     topology: Literal["fused", "split"]
     time_limit_s: float = TIME_LIMIT_S
     """For all steps of a photo; where they are split, for each; and a second more for each megabyte."""
+    attempts: Handle = field(default_factory=new_attempts)
 
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
         """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
@@ -86,32 +87,36 @@ class PhotoFlow:
         configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=patience_s, on_gpus=self.gpus_per_worker > 0)
         grows = self.grows and (self.topology == "fused" or self.gpus_per_worker > 0)
         pool = pool_of(min(self.workers, len(blocks)), BLOCKS_IN_FLIGHT, grows=grows)
-        outcomes = graph(dataset_of(blocks), pool, new_attempts())
+        outcomes = graph(dataset_of(blocks), pool)
         with ray_errors():
             for row in outcomes.iter_rows():
                 yield Outcome(**row)
 
-    def _fused(self, records: ray.data.Dataset, pool: ActorPoolStrategy, attempts: Handle) -> ray.data.Dataset:
+    def has_begun(self) -> bool:
+        """Tell whether a worker has come up and begun a photo."""
+        return has_begun(self.attempts)
+
+    def _fused(self, records: ray.data.Dataset, pool: ActorPoolStrategy) -> ray.data.Dataset:
         return records.map_batches(
             FusedWorker,
-            fn_constructor_args=(self, attempts),
+            fn_constructor_args=(self,),
             batch_size=1 if self.gpus_per_worker else None,  # None: a block; Ray Data asks for a number with GPUs
             num_cpus=1 / self.workers_per_core,
             num_gpus=self.gpus_per_worker,
             compute=pool,
         )
 
-    def _split(self, records: ray.data.Dataset, pool: ActorPoolStrategy, attempts: Handle) -> ray.data.Dataset:
-        decoded = records.map_batches(DecodeTask(self, attempts), batch_size=None, num_cpus=1 / self.workers_per_core)
+    def _split(self, records: ray.data.Dataset, pool: ActorPoolStrategy) -> ray.data.Dataset:
+        decoded = records.map_batches(DecodeTask(self), batch_size=None, num_cpus=1 / self.workers_per_core)
         enhanced = decoded.map_batches(
             EnhanceWorker,
-            fn_constructor_args=(self, attempts),
+            fn_constructor_args=(self,),
             batch_size=SPLIT_BATCH,
             num_gpus=self.gpus_per_worker,
             num_cpus=0,  # an actor pool that held every CPU would leave none for the tasks around it
             compute=pool,
         )
-        return enhanced.map_batches(EncodeTask(self, attempts), batch_size=None, num_cpus=1 / self.workers_per_core)
+        return enhanced.map_batches(EncodeTask(self), batch_size=None, num_cpus=1 / self.workers_per_core)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +127,11 @@ class TrainingPhotoFlow:
     cpus: int
     time_limit_s: float = TIME_LIMIT_S
     """For a file, and a second more for each megabyte."""
+    attempts: Handle = field(default_factory=new_attempts)
+
+    def has_begun(self) -> bool:
+        """Tell whether a worker has come up and begun a file."""
+        return has_begun(self.attempts)
 
     def run(self, records: Sequence[Record]) -> Iterator[tuple[BlockRef, pa.Table]]:
         """Blocks of read files as they come: a reference to keep, and the same without the pixels.
@@ -131,7 +141,7 @@ class TrainingPhotoFlow:
         """
         blocks = blocks_of(records, self.cpus)
         configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES, patience_s=_patience_s(blocks, self.time_limit_s))
-        task = PicturesTask(self.read, new_attempts(), self.time_limit_s)
+        task = PicturesTask(self.read, self.attempts, self.time_limit_s)
         pictures = dataset_of(blocks).map_batches(task, batch_size=None, num_cpus=1)
         describe = ray.remote(num_cpus=0)(_without_pixels)
         with ray_errors():
@@ -143,19 +153,19 @@ class TrainingPhotoFlow:
 class FusedWorker:
     """All steps, one photo after the other, on one core."""
 
-    def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
+    def __init__(self, flow: PhotoFlow) -> None:
         use_one_core()
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
         watch_batches(steps.enhance.enhancer, flow.device)
-        self.develop: Watched[Development] = Watched(steps, attempts, flow.time_limit_s)
+        self.develop: Watched[Development] = Watched(steps, flow.attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         return _outcomes(self.develop(_works(batch)))
 
 
 class DecodeTask:
-    def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), attempts, flow.time_limit_s)
+    def __init__(self, flow: PhotoFlow) -> None:
+        self.decode = Watched(ReadAndDecode(flow.storage, flow.settings), flow.attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         keep_freed_memory()
@@ -168,20 +178,20 @@ class EnhanceWorker:
     On a CPU that would gain nothing, and the sums of fp32 would be others than in the fused graph.
     """
 
-    def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
+    def __init__(self, flow: PhotoFlow) -> None:
         keep_freed_memory()
         enhance = Enhance(flow.checkpoint, flow.settings, flow.device)
         watch_batches(enhance.enhancer, flow.device)
         together = enhance.estimate_together if flow.gpus_per_worker else None
-        self.enhance = Watched(enhance, attempts, flow.time_limit_s, together)
+        self.enhance = Watched(enhance, flow.attempts, flow.time_limit_s, together)
 
     def __call__(self, batch: Batch) -> Batch:
         return _objects(list(self.enhance(batch["work"])))
 
 
 class EncodeTask:
-    def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        self.encode = Watched(EncodeAndWrite(flow.storage, flow.settings), attempts, flow.time_limit_s)
+    def __init__(self, flow: PhotoFlow) -> None:
+        self.encode = Watched(EncodeAndWrite(flow.storage, flow.settings), flow.attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         keep_freed_memory()

@@ -42,11 +42,10 @@ from pipeline.videos import (
     JoinSegments,
     VideoSettings,
 )
-from pipeline.watched import beside_the_driver
+from pipeline.watched import ANSWER_S, beside_the_driver, has_begun
 
 INSPECTIONS = 4  # at once: they wait for storage more than they work
 TELL_EVERY_S = 1.0  # how often a worker tells of frames
-ANSWER_S = 10.0  # the ledger answers at once, or not at all
 INFOS_KEPT = 4  # by a worker
 
 Handle = Any  # of the `Ledger` actor
@@ -101,6 +100,10 @@ class VideoFlow:
             for row in outcomes.iter_rows():
                 if row["work"].segment is None:
                     yield row["work"].outcome
+
+    def has_begun(self) -> bool:
+        """Tell whether a worker has come up and begun a segment."""
+        return has_begun(self.ledger)
 
     def progress(self) -> tuple[int, int, int]:
         """Frames that are finished, that are known of by now, and how many of the finished ones are of an earlier run.

@@ -40,6 +40,10 @@ class Ledger:
         self._begun[source, index] += 1
         return self._begun[source, index]
 
+    def has_begun(self) -> bool:
+        """Tell whether any worker has come up and begun a segment; videos are inspected without one."""
+        return any(index != WHOLE for _, index in self._begun)
+
     def time_out(self, source: str, index: int) -> None:
         """The worker that has begun this will end, as it took too long."""
         self._timed_out[source, index] = self._begun[source, index]

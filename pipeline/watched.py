@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.attempts import ATTEMPTS, Attempts, timed_out, worker_died
@@ -13,6 +14,8 @@ from pipeline.lost_gpu import ending_with_its_gpu
 from pipeline.photos import Development
 from pipeline.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
 from pipeline.training_photos import Reading
+
+ANSWER_S = 10.0  # that an actor of ours may take: it answers at once, or not at all
 
 Handle = Any  # of the `Attempts` actor
 Work = TypeVar("Work", Development, Reading)
@@ -85,6 +88,14 @@ class Watched(Generic[Work]):
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:
     """Where an actor lives that all others ask: elsewhere its node could be lost, and all wait until Ray saw it."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def has_begun(told: Handle) -> bool:
+    """Tell whether a worker has come up and begun to work. `told`: the actor of `Attempts` or of a `Ledger`."""
+    try:
+        return bool(ray.get(told.has_begun.remote(), timeout=ANSWER_S))
+    except RayError:  # it does not answer: then nobody knows
+        return False
 
 
 def new_attempts() -> Handle:

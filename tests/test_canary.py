@@ -16,6 +16,9 @@ from jobs.canary import diagnosis, watched
 from jobs.cli import main
 from jobs.cluster import ray_cluster
 from pipeline.errors import ClusterError, UsageError
+from pipeline.video_flow import new_ledger
+from pipeline.video_ledger import WHOLE
+from pipeline.watched import has_begun, new_attempts
 from tests.media import jpeg, night
 
 BIN = Path(sys.executable).parent
@@ -64,6 +67,43 @@ def test_a_job_that_ends_while_the_canary_is_asked_is_left_alone(monkeypatch: py
 
 
 @pytest.mark.usefixtures("impatient_watch")
+def test_a_job_that_moves_while_the_canary_is_asked_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, moved = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        asked.set()
+        moved.wait(10)
+        return "none comes up"
+
+    monkeypatch.setattr(canary, "diagnosis", slow)
+    with watched() as watch:
+        asked.wait(10)
+        watch.moved()
+        moved.set()
+        time.sleep(0.3)
+
+
+@pytest.mark.usefixtures("impatient_watch")
+def test_no_canary_takes_memory_beside_workers_that_have_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their first results may take hours, as those of long videos do."""
+    asked = []
+    monkeypatch.setattr(canary, "diagnosis", lambda: asked.append("") or "")
+    with watched(has_begun=lambda: True):
+        time.sleep(0.5)
+    assert asked == []
+
+
+@pytest.mark.usefixtures("impatient_watch")
+def test_a_ray_that_does_not_answer_ends_a_job_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise RuntimeError("traceback\nthe head is gone")
+
+    monkeypatch.setattr(canary, "diagnosis", fail)
+    with pytest.raises(ClusterError, match=r"Ray does not answer \(the head is gone\)"), watched():
+        time.sleep(60)
+
+
+@pytest.mark.usefixtures("impatient_watch")
 def test_a_stop_is_no_trouble_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "diagnosis", lambda: "")
     with pytest.raises(KeyboardInterrupt), watched():
@@ -87,6 +127,29 @@ def test_the_canary_tells_what_workers_die_of(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("os.getloadavg", lambda: (waits.append(1) or 1e3, 0.0, 0.0))
     assert "no worker came up in" in diagnosis()
     assert len(waits) == canary.MOST_WAITS - 1  # a machine that is overloaded gets more time
+    (node,) = ray.nodes()
+    monkeypatch.setattr("ray.nodes", lambda: [{**node, "Resources": {}}])
+    assert diagnosis() == ""  # a head without processors, to which nodes are yet to be added
+    monkeypatch.setattr("ray.nodes", lambda: [node, {**node, "NodeID": "f" * 56}])
+    monkeypatch.setattr(canary, "come_up", lambda: None)
+    assert diagnosis() == ""  # one node that is well is enough
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_flows_tell_that_their_workers_have_begun() -> None:
+    attempts, ledger = new_attempts(), new_ledger()
+    assert not has_begun(attempts)
+    assert not has_begun(ledger)
+    ray.get(attempts.begin.remote("block"))
+    ray.get(attempts.finish.remote("block"))
+    assert has_begun(attempts)
+    ray.get(ledger.begin.remote("a.mp4", WHOLE))  # it is inspected
+    assert not has_begun(ledger)
+    ray.get(ledger.begin.remote("a.mp4", 0))
+    assert has_begun(ledger)
+    for actor in (attempts, ledger):
+        ray.kill(actor)
+        assert not has_begun(actor)
 
 
 def _lacks_a_package() -> None:
@@ -113,7 +176,10 @@ def test_workers_that_are_killed_for_memory_end_a_job_in_one_line(tmp_path: Path
     assert done.returncode == 1, done.stderr
     assert time.monotonic() - begun < ABOUT_A_MINUTE_S
     assert "memory runs out, so that workers are killed before they can work (" in done.stderr.splitlines()[-1]
-    assert "above Ray's limit of 1.0%); free some, use fewer --workers" in done.stderr.splitlines()[-1]
+    assert (
+        "above Ray's limit of 1.0%); raise RAY_memory_usage_threshold, free some, use fewer --workers"
+        in done.stderr.splitlines()[-1]
+    )
     assert len(done.stderr.splitlines()) <= 8, done.stderr
     assert "retries" not in done.stdout
     assert "1 left" in done.stdout

@@ -1,14 +1,17 @@
 """The fused kernel against the readable reference, and what it promises of memory."""
 
+import shutil
 import tracemalloc
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import torch
 
 from model.apply import Coding, apply_curves, apply_curves_to_planes
 from model.curves import apply_curve, upsample
-from model.kernels import TILE
+from model.kernels import TILE, compiled
 
 
 def _reference(image: np.ndarray, passes: list[np.ndarray], factor: int, iterations: int) -> np.ndarray:
@@ -163,3 +166,27 @@ def test_what_pads_the_lines_of_planes_is_not_touched() -> None:
     enhanced = [np.full_like(plane, 7) for plane in planes]
     apply_curves_to_planes(planes, enhanced, 500, coding, [_maps(np.empty((32, 500, 3)), 8, 8, 1)], 8, 8)
     assert all((plane[:, -13:] == 7).all() for plane in enhanced)
+
+
+def _twice(x):  # type: ignore[no-untyped-def]
+    return 2 * x
+
+
+def test_a_cache_of_machine_code_that_cannot_be_used_costs_time_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    assert compiled(_twice)(3) == 6
+    kept = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert [path.suffix for path in kept] == [".nbc", ".nbi"]
+    for path in kept:  # as a disk that was full leaves them
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        assert compiled(_twice)(3) == 6
+        again = compiled(_twice)
+        assert again(3) == 6
+        assert again.stats.cache_hits  # it was mended
+    later = compiled(_twice)
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")  # where nothing can be written, not even by root
+    assert later(3) == 6

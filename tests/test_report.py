@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Event
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from jobs.reporting.pictures import PAIRS, Camera, choices
 from jobs.reporting.results import Results, Rows
 from jobs.reporting.results_page import results_page
 from jobs.reporting.tables import SHOWN_FILES, SHOWN_NOTES, SHOWN_RUNS, groups, notes, runs, settings, stages, summary
+from jobs.stopping import Terminated
 from pipeline.errors import StorageError
 from pipeline.manifest import Manifest
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
@@ -467,6 +469,24 @@ def test_a_report_that_fails_changes_no_exit_status(
 
 def _fail(*_: object) -> None:
     raise StorageError("the disk is full")
+
+
+def test_stopped_while_it_is_drawn_a_job_says_so(
+    job: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(*_: object) -> NoReturn:
+        raise Terminated
+
+    Path(job[-1], "_nightlift", "report.html").unlink(missing_ok=True)
+    monkeypatch.setattr(Storage, "write", stopped)
+    assert main(job) == 143
+    told = capsys.readouterr()
+    assert "photos: " in told.out
+    assert "the report was left out: nightlift report" in caplog.text
+    assert "nightlift: stopped; run the same command again" in told.err
 
 
 @pytest.mark.usefixtures("ray_session")
