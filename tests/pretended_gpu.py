@@ -16,6 +16,7 @@ from typing import Any
 import ray
 import torch
 
+from jobs import bulk
 from jobs.cli import main
 from jobs.images import PhotoJob
 from model import Enhancer
@@ -82,5 +83,6 @@ def on_cpu(choose: Callable[[PhotoJob], PhotoFlow]) -> Callable[[PhotoJob], Phot
 if __name__ == "__main__":
     flow.DecodeTask, flow.EncodeTask = noted(DecodeTask, "decode"), noted(EncodeTask, "encode")  # type: ignore[misc]
     flow.EnhanceWorker = Enhancing  # type: ignore[misc]
+    bulk.check_gpus = lambda: None
     PhotoJob._flow = on_cpu(PhotoJob._flow)  # type: ignore[method-assign]
     sys.exit(main(sys.argv[2:]))

@@ -43,6 +43,7 @@ def test_workers_share_a_core_where_they_wait_for_a_bucket(
 
 
 def _placement(monkeypatch: pytest.MonkeyPatch, nodes: Sequence[tuple[int, int]], **flags: object) -> Placement:
+    monkeypatch.setattr("jobs.bulk.check_gpus", lambda: None)
     monkeypatch.setattr("jobs.bulk.cluster_nodes", lambda: nodes)
     monkeypatch.setattr("jobs.bulk.cluster_gpus", lambda: sum(gpus for _, gpus in nodes))
     monkeypatch.setattr("jobs.bulk.cluster_cpus", lambda: sum(cpus for cpus, _ in nodes))

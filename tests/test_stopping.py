@@ -1,6 +1,4 @@
-"""Jobs told to end: by Ctrl-C and SIGHUP, which a terminal sends to all their processes, and by SIGTERM, sent to the job
-alone.
-"""
+"""Jobs told to end: by Ctrl-C and SIGHUP, as a terminal sends to all processes, and by SIGTERM, sent to the job alone."""
 
 import os
 import signal
@@ -171,3 +169,8 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
         [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "as under nohup\n")
+
+
+def _run_alone(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

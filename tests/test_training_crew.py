@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs import training_crew, training_driver
+from jobs.canary import Watch
 from jobs.train import TrainConfig
 from jobs.training_crew import GPU_THREADS, Crew, choose_crew, most_threads
 from jobs.training_driver import Driver
@@ -45,7 +46,8 @@ def test_a_training_stays_on_the_device_that_it_began_on(monkeypatch: pytest.Mon
     driver.config = TrainConfig(places=("in", "out"))  # of --device auto
     driver.recipe, driver.state, driver.storage, driver.root = driver.config.resolved, None, Storage(), "/out"
     with pytest.raises(RuntimeError):
-        driver._follow(SimpleNamespace(recipe=driver.recipe, steps_per_epoch=1), Crew("cuda", 1, 1))  # type: ignore[arg-type]
+        run = SimpleNamespace(recipe=driver.recipe, steps_per_epoch=1)
+        driver._follow(run, Crew("cuda", 1, 1), Watch(lambda: False))  # type: ignore[arg-type]
     assert asked == ["cuda"]
 
 
