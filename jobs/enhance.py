@@ -14,7 +14,7 @@ class EnhanceConfig(ImagesConfig, VideosConfig):
     """Enhance photos and videos of one place: each goes its way, into one tree, with one manifest.
 
     Photos come first, also for --limit. Run it again to do only what is new, changed or failed. Exit status: 0 all
-    done, 1 some inputs failed, 2 wrong usage or nothing to read, 130 or 143 stopped by Ctrl-C or SIGTERM.
+    done, 1 some inputs failed, 2 wrong usage or nothing to read, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
 

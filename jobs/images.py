@@ -35,7 +35,7 @@ class ImagesConfig(BulkConfig):
     """Enhance photos: a folder, a file, a glob or a bucket in, the same tree out, and a manifest beside it.
 
     Run it again to do only what is new, changed or failed. Exit status: 0 all done, 1 some inputs failed,
-    2 wrong usage or nothing to read, 130 or 143 stopped by Ctrl-C or SIGTERM.
+    2 wrong usage or nothing to read, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
     format: Annotated[str | None, arg(metavar="NAME")] = None

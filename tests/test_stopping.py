@@ -1,4 +1,4 @@
-"""Jobs told to end: by Ctrl-C and SIGHUP, as a terminal sends to all processes, and by SIGTERM, sent to the job alone."""
+"""Jobs told to end: by Ctrl-C and SIGHUP, as a terminal sends to all processes, and by SIGTERM to the job alone."""
 
 import os
 import signal
