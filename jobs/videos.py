@@ -41,7 +41,8 @@ class VideosConfig(BulkConfig):
     """Enhance videos: the same clips come out, as long, with all their sound, subtitles and metadata, without flicker.
 
     Run it again to do only what is new, changed or failed; a run that was killed goes on at the segment. Exit status:
-    0 all done, 1 some inputs failed, 2 wrong usage or nothing to read, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    0 all done, 1 some inputs failed, 2 wrong usage or nothing to read, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or
+    SIGHUP.
     """
 
     codec: Annotated[str | None, arg(metavar="NAME")] = None
