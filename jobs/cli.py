@@ -32,7 +32,9 @@ WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all done, 1 some inputs failed, 2 usage or nothing to read."""
-    return leave(_status(sys.argv[1:] if arguments is None else arguments))
+    status = _status(sys.argv[1:] if arguments is None else arguments)
+    forget_signals()  # they have had their answer
+    return leave(status)
 
 
 def _status(given: Sequence[str]) -> int:
