@@ -57,6 +57,8 @@ class Watch:
                 trouble = diagnose()
             except Exception as error:  # as where Ray is gone, with a job that is over or without
                 trouble = f"Ray does not answer ({last_line(error)})"
+            if trouble and self._has_begun():  # meanwhile
+                return
             with self._lock:
                 if trouble and not self._moved.is_set():  # it may have moved meanwhile
                     self.trouble = trouble

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from jobs.entry import PACKAGES, in_our_own_directory
 
-NAMES_A_PATH = re.compile(r"(FILE|DIR|PATH|BUNDLE|CREDENTIALS|HOME)$")  # environment variables
+NAMES_A_PATH = re.compile(r"(^|_)(FILE|DIR|PATH|BUNDLE|CREDENTIALS|HOME)$")  # environment variables
 
 
 @contextmanager

@@ -125,7 +125,7 @@ class Listing:
             for each in page.get("Contents", ()):
                 if not each["Key"].startswith(where["Prefix"]):
                     plain = f"{S3}://{'/'.join(filter(None, folder.split('/')))}"
-                    raise UsageError(f"{S3}://{folder}: its store names what is there otherwise; write it as {plain}")
+                    raise UsageError(f"{S3}://{folder}: this store takes several slashes for one; write it as {plain}")
                 told = {name: each.get(name) for name in ("ETag", "LastModified")}
                 yield f"{bucket}/{each['Key']}", {**told, "size": each["Size"]}
             if not page.get("IsTruncated"):

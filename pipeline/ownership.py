@@ -19,11 +19,14 @@ from pipeline.errors import InTheWay, NotFound
 from pipeline.patience import retried
 from pipeline.places import FOLDER, LOCAL, S3, protocol_of, shown
 from pipeline.storage_errors import SAID, with_reason
+from pipeline.writing import PART_SUFFIX
 
 if TYPE_CHECKING:
     from pipeline.storage import Storage
 
 CHUNK_BYTES = 1 << 20
+OWN = {"manifest", "runs", "segments", "report.html", "training.json", "training.pt"}  # below `_nightlift/`
+NO_MARK = "none is kept there"
 METADATA, ATTRIBUTE = "nightlift", "user.nightlift"  # names of the mark in S3 and on disks
 
 
@@ -74,7 +77,8 @@ NO_CLAIM = Claim()
 
 def is_own(url: str, claim: Claim) -> bool:
     """Tell whether a place is nightlift's own, whatever is there."""
-    return claim.anything or FOLDER in url.split("/")
+    own = url.rpartition(f"/{FOLDER}/")[2].partition("/")[0] if f"/{FOLDER}/" in url else ""
+    return claim.anything or own in OWN or own.endswith(PART_SUFFIX)
 
 
 @retried
@@ -83,10 +87,10 @@ def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content |
     if is_own(url, claim):
         return
     try:
-        size_bytes, mark = _found(storage, url)
+        size_bytes, mark, expected = _found(storage, url)
     except NotFound:
         return
-    if 0 < size_bytes == claim.known_bytes or mark == mark_of(url, size_bytes):
+    if mark == expected or (not mark and 0 < size_bytes == claim.known_bytes):
         return
     if content is not None and content.size_bytes == size_bytes:
         with storage.open(url) as file:
@@ -106,31 +110,40 @@ def is_free(storage: "Storage", url: str) -> bool:
     return True
 
 
-def mark_of(url: str, size_bytes: int) -> str:
-    """Return the mark of an output of this size at this place: a copy elsewhere and an edited file have another."""
-    return f"{hashlib.sha256(os.fsencode(url)).hexdigest()[:16]}-{size_bytes}"
+def mark_of(url: str, size_bytes: int, changed_ns: int = 0) -> str:
+    """Return the mark of an output of this size at this place: a copy elsewhere and an edited file have another.
+
+    `changed_ns`: when a local file was last changed, in nanoseconds; an object in S3 is never changed, but replaced.
+    """
+    return f"{hashlib.sha256(os.fsencode(url)).hexdigest()[:16]}-{size_bytes}-{changed_ns}"
 
 
-def set_mark(path: str, mark: str) -> None:
-    """Mark a local file, where its disk keeps such marks."""
+def set_mark(url: str, part: str) -> None:
+    """Mark a local file that will take its place at `url`, where its disk keeps such marks."""
+    status = os.stat(part)  # noqa: PTH116
     with suppress(OSError, AttributeError):  # AttributeError: not Linux
-        os.setxattr(path, ATTRIBUTE, mark.encode())
+        os.setxattr(part, ATTRIBUTE, mark_of(url, status.st_size, status.st_mtime_ns).encode())
 
 
-def _found(storage: "Storage", url: str) -> tuple[int, str]:
-    """Return size in bytes and mark of what is at `url`; the size of a link or a folder is -1. Raises NotFound."""
+def _found(storage: "Storage", url: str) -> tuple[int, str, str]:
+    """Return size in bytes of what is at `url`, the mark it has, and that of an output of ours. Raises NotFound.
+
+    The size of a link or a folder is -1.
+    """
     fs, path = storage.filesystem(url)
     fs.invalidate_cache()
     with with_reason(url, fs, path):
         if protocol_of(url) == S3:  # s3fs's own `info` lists the bucket, too, where there is no such key
             bucket, key, _ = fs.split_path(path)
             answer = fs.call_s3("head_object", Bucket=bucket, Key=key, **fs.req_kw)
-            return int(answer["ContentLength"]), str(answer.get("Metadata", {}).get(METADATA, ""))
+            size_bytes = int(answer["ContentLength"])
+            return size_bytes, str(answer.get("Metadata", {}).get(METADATA, "")), mark_of(url, size_bytes)
         if protocol_of(url) == LOCAL:
             status = os.lstat(path)
-            return status.st_size if stat.S_ISREG(status.st_mode) else -1, _local_mark(path)
+            expected = mark_of(url, status.st_size, status.st_mtime_ns)
+            return status.st_size if stat.S_ISREG(status.st_mode) else -1, _local_mark(path), expected
         info = fs.info(path)
-    return int(info["size"]) if info["type"] == "file" else -1, ""
+    return int(info["size"]) if info["type"] == "file" else -1, "", NO_MARK
 
 
 def _local_mark(path: str) -> str:

@@ -6,6 +6,7 @@ what a bucket shows. So a file is written below the destination and looked for b
 
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from pipeline.errors import AccessDenied, NotFound, StorageError, UsageError
@@ -34,7 +35,8 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
                 )
         return replace(storage, conditional_puts=storage.refuses_to_replace(marker))
     finally:
-        storage.remove([marker])
+        with suppress(StorageError):  # as where nothing may be deleted: listings leave it out
+            storage.remove([marker])
         storage.remove_empty(join(root, FOLDER))
 
 

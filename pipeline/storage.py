@@ -215,7 +215,7 @@ class Storage:
             if content is None:
                 fs.mv(part, path)
             else:
-                set_mark(part, mark_of(url, content.size_bytes))
+                set_mark(url, part)
                 os.replace(part, path)  # noqa: PTH105
 
         return beside(path, take_place, fs, partial(storage_errors, url))

@@ -31,11 +31,13 @@ def test_paths_stay_what_they_are_where_workers_stand_apart(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "key.json")
     monkeypatch.setenv("AWS_CONFIG_FILE", "~/aws")
+    monkeypatch.setenv("AWS_PROFILE", "night")
     with standing_apart():
         assert list(Path.cwd().iterdir()) == []
     assert Path.cwd() == tmp_path
     assert os.environ["GOOGLE_APPLICATION_CREDENTIALS"] == str(tmp_path / "key.json")
     assert os.environ["AWS_CONFIG_FILE"] == "~/aws"
+    assert os.environ["AWS_PROFILE"] == "night"
 
 
 def test_a_directory_that_is_gone_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

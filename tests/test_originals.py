@@ -285,10 +285,21 @@ def test_a_copied_or_edited_output_is_somebodys_own(tmp_path: Path) -> None:
     subprocess.run(["cp", "-a", tmp_path / "a.jpg", tmp_path / "b.jpg"], check=True)
     with pytest.raises(InTheWay):
         Storage().write(str(tmp_path / "b.jpg"), b"another output")
-    with (tmp_path / "a.jpg").open("ab") as edited:
-        edited.write(b", retouched")
+    (tmp_path / "a.jpg").write_bytes(b"retouched")  # as large as it was
+    for claim in (Claim(), Claim(known_bytes=len(b"retouched"))):
+        with pytest.raises(InTheWay):
+            Storage().write(str(tmp_path / "a.jpg"), b"another output", claim)
+
+
+def test_a_folder_named_like_nightlifts_own_is_no_free_ground(tmp_path: Path) -> None:
+    place = tmp_path / "_nightlift" / "bright" / "a.jpg"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(ORIGINAL)
     with pytest.raises(InTheWay):
-        Storage().write(str(tmp_path / "a.jpg"), b"another output")
+        Storage().write(str(place), b"enhanced")
+    for own in ("manifest/1.parquet", "runs/1.json", "report.html"):
+        for content in (b"first", b"second"):
+            Storage().write(str(tmp_path / "out" / "_nightlift" / own), content)
 
 
 def test_links_and_folders_in_the_way_stay(tmp_path: Path) -> None:
