@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.room import ray_folder
 from jobs.stopping import check_not_stopped, forget_signals, heed_signals
-from pipeline.errors import SAME_PACKAGES, ClusterError
+from pipeline.errors import ClusterError, failed_import
 
 FIRST_LOOK_S = 20.0  # without a result; the pause doubles each time that the canary is well
 COMES_UP_S = 60.0  # at most; longer where the machine is overloaded
@@ -146,10 +146,9 @@ def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:
         remedy = f"raise {THRESHOLD}, {MORE_MEMORY}" if THRESHOLD in os.environ else MORE_MEMORY
         return f"memory runs out, so that workers are killed before they can work{used}; {remedy}", True
     except RayError as error:
-        told = f"workers cannot start on {name} ({last_line(error)})"
-        if isinstance(getattr(error, "cause", None), ImportError):
-            return f"{told}; {SAME_PACKAGES}", False
-        return f"{told}; {_room(node)}", True
+        if lacking := failed_import(error):
+            return str(lacking), False
+        return f"workers cannot start on {name} ({last_line(error)}); {_room(node)}", True
     return "", False
 
 

@@ -176,10 +176,13 @@ def _nodes_with(kind: str) -> list[str]:
 
 
 def _on_each_node(kind: str, ask: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Return what a function gives on each node that has a GPU, or a CPU. Raises RayError."""
+    """Return what a function gives on each node that has a GPU, or a CPU. Raises ClusterError."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from pipeline.flow import ray_errors
+
     asking: Any = ray.remote(num_cpus=0, num_gpus=LEAST_GPU_SHARE if kind == "GPU" else 0)(ask)
     places = (NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes_with(kind))
-    return list(ray.get([asking.options(scheduling_strategy=place).remote(*arguments) for place in places]))
+    with ray_errors():
+        return list(ray.get([asking.options(scheduling_strategy=place).remote(*arguments) for place in places]))

@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from jobs.canary import last_line, watched
+from jobs.canary import watched
 from jobs.cluster import cluster_cpus, ray_cluster
 from jobs.flags import check_estimate_size, check_ranges, loaded, look_of
 from jobs.progress import Progress
@@ -21,7 +21,7 @@ from jobs.score_tables import line, scores_csv, summary_csv, table, without_scor
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.credentials import parse_options
-from pipeline.errors import SAME_PACKAGES, ClusterError, UsageError
+from pipeline.errors import ClusterError, UsageError, failed_import
 from pipeline.evaluation import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
 from pipeline.ownership import Claim
 from pipeline.photos import MAX_PIXELS
@@ -202,8 +202,8 @@ def _judged(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfi
             try:
                 judgement = ray.get(ready[0])
             except ray.exceptions.RayError as error:
-                if isinstance(getattr(error, "cause", None), ImportError):
-                    raise ClusterError(f"workers cannot start ({last_line(error)}); {SAME_PACKAGES}") from error
+                if lacking := failed_import(error):
+                    raise lacking from error
                 reason = (
                     f"{pair.name}: two workers died at it, of a crash or for want of memory ({type(error).__name__})"
                 )

@@ -62,7 +62,8 @@ class Driver:
 
     def train(self) -> None:
         """Raises Diverged, ClusterError, UsageError, StorageError."""
-        crew = self._choose_crew(self.config.device)
+        with watched():
+            crew = self._choose_crew(self.config.device)
         config = self.config
         read = ReadPictures(self.storage, self.recipe.photo_px, config.frames_per_video, config.max_pixels)
         flow = TrainingPhotoFlow(read=read, cpus=cluster_cpus(), time_limit_s=config.time_limit)

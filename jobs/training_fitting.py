@@ -24,7 +24,7 @@ from jobs.training_crew import Crew
 from jobs.training_network import NodeAddresses
 from jobs.training_run import TrainingRun
 from jobs.training_worker import train_worker
-from pipeline.errors import ClusterError, NightliftError, UsageError
+from pipeline.errors import ClusterError, NightliftError, UsageError, failed_import
 
 log = logging.getLogger("nightlift")
 
@@ -114,7 +114,9 @@ def wait_for_blocks(blocks: Sequence[Any]) -> None:
 
 def _is_death(error: Exception) -> bool:
     """Whether other workers may go on from there."""
-    return isinstance(_failure(error), DEATHS) and not isinstance(_cause(error), ClusterError | ImportError)
+    cause = _cause(error)
+    hopeless = isinstance(cause, ClusterError | ImportError) or failed_import(cause)
+    return isinstance(_failure(error), DEATHS) and not hopeless
 
 
 def _failure(error: Exception) -> Exception:
@@ -163,6 +165,8 @@ def ended(error: Exception) -> Exception:
         return cause
     if not isinstance(error, TrainingFailedError | RayError):
         return error
+    if lacking := failed_import(cause):
+        return lacking
     return ClusterError(
         f"Ray ended the training ({_last_line(cause)}); run the same command again to go on from the last epoch"
     )

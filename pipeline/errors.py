@@ -44,8 +44,6 @@ Codes of rows that no error of ours stands behind:
 import re
 from typing import ClassVar
 
-SAME_PACKAGES = "install the same packages on every node"  # what to do where workers cannot import something
-
 
 class NightliftError(Exception):
     code: ClassVar[str] = "internal"
@@ -154,3 +152,20 @@ def is_of_the_file(code: str) -> bool:
     for kind in kinds:
         kinds += kind.__subclasses__()
     return code in {kind.code for kind in kinds}
+
+
+IMPORT_ERROR = re.compile(r"^(?:Import|ModuleNotFound)Error: (.+)")  # the last line of a traceback
+NODE = re.compile(r"\bip=([^\s,)]+)")  # in Ray's words
+
+
+def failed_import(error: BaseException) -> ClusterError | None:
+    """Return what to raise where a worker could not import something, as no other one could; else None.
+
+    `error`: Ray's. Of what is raised while the code of a task is unpickled, it hands on the text alone.
+    """
+    text = str(error).strip()
+    found, node = IMPORT_ERROR.match(text.rpartition("\n")[2]), NODE.search(text)
+    if found is None:
+        return None
+    place = f" on {node[1]}" if node else ""
+    return ClusterError(f"workers cannot start{place} ({found[1]}); install the same packages on every node")

@@ -25,7 +25,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from model import Checkpoint
 from pipeline.attempts import ATTEMPTS
-from pipeline.errors import SAME_PACKAGES, ClusterError
+from pipeline.errors import ClusterError, failed_import
 from pipeline.memory import keep_freed_memory, use_one_core
 from pipeline.monitoring import watch_batches
 from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
@@ -273,15 +273,15 @@ def _outcomes(works: Iterable[Development]) -> Batch:
 
 @contextmanager
 def ray_errors() -> Iterator[None]:
+    """Raise ClusterError for what Ray raises in the body."""
     try:
         yield
     except (ExecutionTimeoutError, RayError, SystemException) as error:
         cause = next((each for each in _causes(error) if isinstance(each, RayTaskError)), error)
-        origin = getattr(cause, "cause", None) or cause
-        told = str(origin).strip().splitlines()[-1]
-        if isinstance(origin, ImportError):
-            raise ClusterError(f"workers cannot start ({told}); {SAME_PACKAGES}") from error
-        raise ClusterError(f"Ray ended the job ({told}); run the same command again to go on from here") from error
+        if lacking := failed_import(cause):
+            raise lacking from error
+        told = str(getattr(cause, "cause", None) or cause).strip().splitlines()
+        raise ClusterError(f"Ray ended the job ({told[-1]}); run the same command again to go on from here") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
