@@ -51,12 +51,13 @@ class Watch:
 
     def look(self, diagnose: Callable[[], str], give_up: Callable[[], None]) -> None:
         """Look on until something was done. Calls `give_up` where `diagnose` tells why nothing will be."""
-        pause_s = FIRST_LOOK_S
+        pause_s, silent = FIRST_LOOK_S, False
         while not self._moved.wait(pause_s) and not self._has_begun():
             try:
-                trouble = diagnose()
+                trouble, silent = diagnose(), False
             except Exception as error:  # as where Ray is gone, with a job that is over or without
-                trouble = f"Ray does not answer ({last_line(error)})"
+                trouble = f"Ray does not answer ({last_line(error)})" if silent else ""  # a head may come back
+                silent = True
             if trouble and self._has_begun():  # meanwhile
                 return
             with self._lock:

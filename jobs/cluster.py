@@ -12,7 +12,7 @@ from jobs.local_ray import local_ray
 from jobs.shipment import shipped_environment
 from jobs.stopping import Terminated, check_not_stopped, heed_signals
 from model import cuda_problem, has_fast_bf16
-from pipeline.errors import UsageError
+from pipeline.errors import ClusterError, UsageError
 
 CONNECT_S = 10.0
 QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -153,7 +153,10 @@ def cluster_memory_bytes() -> float:
 
 def check_gpus() -> None:
     """Raise UsageError where torch cannot use the GPUs that the cluster has."""
-    problem = next(filter(None, _on_each_node("GPU", cuda_problem)), "")
+    try:
+        problem = next(filter(None, _on_each_node("GPU", cuda_problem)), "")
+    except ClusterError:  # a node was lost just now: workers will tell
+        return
     if problem:
         raise UsageError(f"the cluster has GPUs that torch cannot use ({problem}); --device cpu runs on processors")
 
