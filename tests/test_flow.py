@@ -11,8 +11,11 @@ import ray
 import torch
 from ray.data import DataContext
 
+from jobs.evaluate import EvaluateConfig, _judged
 from model import DEFAULT_WEIGHTS, Enhancer, load
 from pipeline.attempts import ATTEMPTS
+from pipeline.errors import ClusterError
+from pipeline.evaluation import Pair
 from pipeline.flow import (
     BLOCK_BYTES,
     BYTES_PER_WORKER,
@@ -21,6 +24,7 @@ from pipeline.flow import (
     blocks_of,
     configure_ray_data,
     limits_of_blocks,
+    ray_errors,
 )
 from pipeline.images.photo import Frame, Photo
 from pipeline.photos import Development, Enhance, PhotoSettings
@@ -92,6 +96,24 @@ def test_a_block_that_is_done_at_once_is_not_watched(attempts: object) -> None:
     works = [Development.of(record) for record in _records(3)]
     done = list(Watched(_Done(), attempts)(works))
     assert [work.outcome.outcome for work in done] == ["done"] * 3
+
+
+class Lacking:
+    """What a worker that lacks a package cannot unpickle."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return __import__, ("nobody_has_this",)
+
+
+def test_a_worker_that_lacks_a_package_is_told_as_that(ray_session: object) -> None:
+    told = r"workers cannot start on \S+ \(No module named 'nobody_has_this'\); install the same packages on every node"
+    with pytest.raises(ClusterError, match=told), ray_errors():
+        ray.get(ray.remote(lambda _: None).remote(Lacking()))
+    with pytest.raises(ClusterError, match=told), ray_errors():
+        ray.data.range(2).map_batches(_step, fn_args=(Lacking(),)).materialize()
+    pair = Pair(name="a.jpg", photo="a.jpg")
+    with pytest.raises(ClusterError, match=told):
+        list(_judged(Lacking(), [pair], EvaluateConfig(src="in", out="out")))  # type: ignore[arg-type]
 
 
 class Killer:
