@@ -21,7 +21,7 @@ from jobs.cli import main
 from jobs.images import PhotoJob
 from model import Enhancer
 from pipeline import flow
-from pipeline.flow import Batch, DecodeTask, EncodeTask, EnhanceWorker, Handle, PhotoFlow
+from pipeline.flow import Batch, DecodeTask, EncodeTask, EnhanceWorker, PhotoFlow
 
 WORKERS, AT_MOST_S = 2, 60.0
 
@@ -45,8 +45,8 @@ def noted(step: type, name: str) -> type:
 class Enhancing(EnhanceWorker):
     """Begins once all workers are there. The GPU of one of them fails at its first block, and from then on."""
 
-    def __init__(self, flow: PhotoFlow, attempts: Handle) -> None:
-        super().__init__(flow, attempts)
+    def __init__(self, flow: PhotoFlow) -> None:
+        super().__init__(flow)
         note("enhance")
         self.enhance.step.enhancer.on_batch = lambda images, seconds: note("network", images)  # type: ignore[attr-defined]
         assert self.enhance.together is not None

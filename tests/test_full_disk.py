@@ -102,8 +102,8 @@ class FillsTheDisk(EncodeAndWrite):
 
 
 class FillingWorker(FusedWorker):
-    def __init__(self, flow: PhotoFlow, attempts: object) -> None:
-        super().__init__(flow, attempts)
+    def __init__(self, flow: PhotoFlow) -> None:
+        super().__init__(flow)
         self.develop.step = replace(self.develop.step, encode=FillsTheDisk(flow.storage, flow.settings))
 
 

@@ -121,8 +121,8 @@ def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Pat
             return super().__call__(work)
 
     class DeadlyWorker(FusedWorker):
-        def __init__(self, flow: PhotoFlow, attempts: object) -> None:
-            super().__init__(flow, attempts)
+        def __init__(self, flow: PhotoFlow) -> None:
+            super().__init__(flow)
             self.develop.step = replace(self.develop.step, decode=Deadly(flow.storage, flow.settings))
 
     monkeypatch.setattr("pipeline.flow.FusedWorker", DeadlyWorker)

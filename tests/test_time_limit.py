@@ -107,14 +107,14 @@ def test_photos_that_never_end_are_named_and_cost_no_other(
     warm = Record(source=str(source / "00.png"), version="", size_bytes=0, destination=str(tmp_path / "warm.png"))
 
     class StuckWorker(FusedWorker):
-        def __init__(self, flow: PhotoFlow, attempts: object) -> None:
-            super().__init__(flow, attempts)
+        def __init__(self, flow: PhotoFlow) -> None:
+            super().__init__(flow)
             self.develop.step(Development.of(warm))  # what only the first photo waits for is not what is tested
             self.develop.step = replace(self.develop.step, decode=Stuck(flow.storage, flow.settings))
 
     class WarmWorker(EnhanceWorker):
-        def __init__(self, flow: PhotoFlow, attempts: object) -> None:
-            super().__init__(flow, attempts)
+        def __init__(self, flow: PhotoFlow) -> None:
+            super().__init__(flow)
             self.enhance.step(ReadAndDecode(Storage(), PhotoSettings())(Development.of(warm)))
 
     monkeypatch.setattr("pipeline.flow.FusedWorker", StuckWorker)
