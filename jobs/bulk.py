@@ -239,8 +239,8 @@ def run_jobs(jobs: Sequence[BulkJob]) -> int:
         print("nothing was written")
         return 0
     if any(plan.records or plan.refused for plan in plans):
-        places = {plan.root: None for plan in plans if plan.root}
-        places |= {join(plan.root, folder): None for plan in plans for folder in plan.results}
+        places = {plan.root for plan in plans if plan.root}
+        places |= {join(plan.root, folder) for plan in plans for folder in plan.results}
         storage = proven(storage, root, places)
     for job, plan in zip(jobs, plans, strict=True):
         job.storage = storage

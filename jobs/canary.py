@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from jobs.cluster import nodes_with, tasks_on
 from jobs.room import ray_folder
 from jobs.stopping import check_not_stopped, forget_signals, heed_signals
 from pipeline.errors import ClusterError, failed_import
@@ -106,14 +107,12 @@ def diagnosis() -> str:
     Returns why no worker can come up, and what to do; "" where one can, where there is no node yet, or Ray is gone.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     reason = ""
     for _ in range(TRIES):
-        nodes = _nodes() if ray.is_initialized() else []
-        asking = ray.remote(num_cpus=0, max_retries=0)(come_up)
-        places = (NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes)
-        canaries = [asking.options(scheduling_strategy=place).remote() for place in places]
+        # not on a head that only looks after others
+        nodes = nodes_with("CPU")[:MOST_NODES] if ray.is_initialized() else []
+        canaries = tasks_on(nodes, come_up, max_retries=0)
         _wait(canaries)
         fates = [_fate(canary, node) for canary, node in zip(canaries, nodes, strict=True)]
         if not fates or not all(reason for reason, _ in fates):
@@ -122,13 +121,6 @@ def diagnosis() -> str:
         if not any(by_chance for _, by_chance in fates):
             return reason
     return reason
-
-
-def _nodes() -> list[dict[str, Any]]:
-    """Return nodes that workers can start on, from `ray.nodes()`; not a head that only looks after others."""
-    import ray
-
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1][:MOST_NODES]
 
 
 def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:

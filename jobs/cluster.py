@@ -96,7 +96,7 @@ def _tell_of_no_room() -> None:
 
 @contextmanager
 def _told_nothing_by_ray() -> Iterator[None]:
-    """Ray prints what becomes of its tasks to standard output, page after page; its logs have it, too."""
+    """Keep from standard output the pages that Ray prints of what becomes of its tasks; its logs have them, too."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
 
@@ -168,26 +168,35 @@ def all_have_fast_bf16(device: str) -> bool:
     import ray
 
     kind = "GPU" if device.startswith("cuda") else "CPU"
-    if kind == "CPU" and _nodes_with(kind) == [ray.get_runtime_context().get_node_id()]:  # without a worker's start
+    here = ray.get_runtime_context().get_node_id()
+    if kind == "CPU" and [node["NodeID"] for node in nodes_with(kind)] == [here]:  # without a worker's start
         return has_fast_bf16(device)
     return all(_on_each_node(kind, has_fast_bf16, device))
 
 
-def _nodes_with(kind: str) -> list[str]:
-    """Return the ids of all nodes that have a GPU, or a CPU."""
+def nodes_with(kind: str) -> list[dict[str, Any]]:
+    """Return all nodes that have a GPU, or a CPU, as `ray.nodes` tells of them."""
     import ray
 
-    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) >= 1]
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) >= 1]
+
+
+def tasks_on(nodes: Sequence[dict[str, Any]], call: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+    """Call a function on each of the nodes, beside what works there. Returns references. `options`: of `ray.remote`."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task: Any = ray.remote(num_cpus=0, **options)(call)
+    places = (NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes)
+    return [task.options(scheduling_strategy=place).remote(*arguments) for place in places]
 
 
 def _on_each_node(kind: str, ask: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Return what a function gives on each node that has a GPU, or a CPU. Raises ClusterError."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from pipeline.flow import ray_errors
 
-    asking: Any = ray.remote(num_cpus=0, num_gpus=LEAST_GPU_SHARE if kind == "GPU" else 0)(ask)
-    places = (NodeAffinitySchedulingStrategy(node, soft=False) for node in _nodes_with(kind))
+    share = LEAST_GPU_SHARE if kind == "GPU" else 0
     with ray_errors():
-        return list(ray.get([asking.options(scheduling_strategy=place).remote(*arguments) for place in places]))
+        return list(ray.get(tasks_on(nodes_with(kind), ask, *arguments, num_gpus=share)))

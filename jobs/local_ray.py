@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any
 
 import psutil
 
@@ -67,7 +67,10 @@ def _deaf_to_hangups() -> Iterator[None]:
 def leave(status: int) -> int:
     """Return the exit status, or end this process with it where Python's own way out would wait for a killed Ray."""
     if _broken_off:
-        _exit(status)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
     return status
 
 
@@ -92,10 +95,3 @@ def _end(processes: Sequence[psutil.Process], wait_s: float) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left, timeout=END_S)
-
-
-def _exit(status: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)

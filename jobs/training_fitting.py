@@ -20,6 +20,7 @@ from ray.train.v2._internal.exceptions import (  # public under no other name
     WorkerGroupStartupTimeoutError,
 )
 
+from jobs.canary import last_line
 from jobs.training_crew import Crew
 from jobs.training_network import NodeAddresses
 from jobs.training_run import TrainingRun
@@ -89,7 +90,7 @@ class Fitting:
                     deaths += 1
                     if deaths > MOST_DEATHS or not _is_death(error):
                         raise
-                    log.warning("a worker ended (%s)", shorten(_last_line(_cause(error)), SHOWN))
+                    log.warning("a worker ended (%s)", shorten(last_line(_cause(error)), SHOWN))
 
     def _next_crew(self, crew: Crew) -> Crew:
         with suppress(UsageError):  # --workers asks for more than there is: what was lost may come back
@@ -125,7 +126,7 @@ def _failure(error: Exception) -> Exception:
 
 def _no_room(crew: Crew, failure: Exception) -> ClusterError:
     return ClusterError(
-        f"{crew.words} could not be started ({_last_line(failure)}); run the same command again, with fewer --workers "
+        f"{crew.words} could not be started ({last_line(failure)}); run the same command again, with fewer --workers "
         "where the cluster has too few processors, to go on from the last epoch"
     )
 
@@ -168,7 +169,7 @@ def ended(error: Exception) -> Exception:
     if lacking := failed_import(cause):
         return lacking
     return ClusterError(
-        f"Ray ended the training ({_last_line(cause)}); run the same command again to go on from the last epoch"
+        f"Ray ended the training ({last_line(cause)}); run the same command again to go on from the last epoch"
     )
 
 
@@ -177,9 +178,3 @@ def _cause(error: Exception) -> Exception:
     failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
     causes = [getattr(failure, "_base_exc", failure) for failure in failures if failure is not None] or [error]
     return next((cause for cause in causes if isinstance(cause, NightliftError)), causes[0])
-
-
-def _last_line(error: Exception) -> str:
-    """Of what it says, or else its name: above it a traceback may stand."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -72,7 +72,7 @@ def _with_absolute_files(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _absolute_if_file(value: Any) -> Any:
-    """A word without a suffix is taken for what it says, even if a file has that name."""
+    """Return the absolute path of a file that is named; a word without a suffix stays, even if a file has that name."""
     if isinstance(value, str) and os.path.splitext(value)[1] and os.path.isfile(value):  # noqa: PTH113, PTH122
         return os.path.abspath(value)  # noqa: PTH100
     return value

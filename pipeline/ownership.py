@@ -67,7 +67,7 @@ class Claim:
     known_bytes: int = 0
     """Size of the output that the manifest says nightlift wrote there; 0: it knows of none."""
     recognised: Callable[[bytes], bool] | None = None
-    """Tells by its content whether a file there is an earlier one of ours."""
+    """What tells by its content whether a file there is an earlier one of ours."""
     anything: bool = False
     """Whether the job has made sure beforehand that the name is its own."""
 

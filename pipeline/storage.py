@@ -206,7 +206,7 @@ class Storage:
             content.put(fs, part)
 
     def _beside(self, url: str, claim: Claim) -> AbstractContextManager[str]:
-        """A path for a file that takes its place at `url` once it is whole, where folders are real."""
+        """Give a path for a file that takes its place at `url` once it is whole, where folders are real."""
         fs, path = self.filesystem(url)
 
         def take_place(part: str, path: str) -> None:

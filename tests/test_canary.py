@@ -215,7 +215,7 @@ def test_gpus_that_torch_cannot_use_are_told_at_once(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg(night()))
     monkeypatch.setattr("torch.version.cuda", None)
-    monkeypatch.setattr("jobs.cluster._nodes_with", lambda kind: [ray.get_runtime_context().get_node_id()])
+    monkeypatch.setattr("jobs.cluster.nodes_with", lambda kind: ray.nodes())
     monkeypatch.setattr("jobs.cluster.LEAST_GPU_SHARE", 0)
     for job in ("images", "train"):
         monkeypatch.setattr(f"jobs.{'bulk' if job == 'images' else 'training_crew'}.cluster_gpus", lambda: 1)
