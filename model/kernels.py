@@ -9,6 +9,7 @@ Suffixes: K maps, H height, V values of a row of the image (channels of a pixel 
 maps, S samples of a line of a plane (with what pads it), T pixels of a tile, C channels.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -25,17 +26,28 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return what was kept, or None. A file that cannot be read, as one cut off by a full disk, is begun anew."""
+        kept: Any = None
         try:
-            return super().load_overload(signature, target)  # type: ignore[no-untyped-call]
+            kept = super().load_overload(signature, target)  # type: ignore[no-untyped-call]
         except Exception:  # unpickling what is damaged may raise anything
             with suppress(OSError):
                 self.flush()  # type: ignore[no-untyped-call]
-            return None
+        if kept is None:  # it is compiled next, and numba then names source files relative to the current directory
+            _leave_a_deleted_directory()
+        return kept
 
     def save_overload(self, signature: Any, compiled_code: Any) -> None:
         """Keep it, where there is room."""
         with suppress(Exception):  # the index of another process is read here, too
             super().save_overload(signature, compiled_code)  # type: ignore[no-untyped-call]
+
+
+def _leave_a_deleted_directory() -> None:
+    """Ray replaces the directory that workers of a cluster stand in, where a node joins that shares its disk."""
+    try:
+        os.getcwd()  # noqa: PTH109 (the file has no other use for paths)
+    except FileNotFoundError:
+        os.chdir(os.sep)
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from model.apply import Coding, apply_curves, apply_curves_to_planes
 from model.curves import apply_curve, upsample
-from model.kernels import TILE, compiled
+from model.kernels import TILE, _store, compiled
 
 
 def _reference(image: np.ndarray, passes: list[np.ndarray], factor: int, iterations: int) -> np.ndarray:
@@ -190,3 +190,14 @@ def test_a_cache_of_machine_code_that_cannot_be_used_costs_time_alone(
     shutil.rmtree(folder)
     folder.write_bytes(b"")  # where nothing can be written, not even by root
     assert later(3) == 6
+
+
+def test_compiles_where_the_current_directory_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    values = np.zeros(3 * TILE, dtype=np.uint8)
+    compiled(_store.py_func)(values, np.ones((3, TILE), dtype=np.float32), np.float32(255))
+    assert np.all(values == 255)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -220,12 +219,11 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_weights(
 ) -> None:
     out = tmp_path / "out"
     flags = [*SMALL, "--include", "[0-3].png", "--validation-share", "0", "--learning-rate", "1e30", "--workers", "1"]
-    started = time.monotonic()
     assert main(["train", str(sources), str(out), *flags, "--recipe", "published"]) == 1
-    told = capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr().err
     for words in ("epoch 2, step 1 of 1", "spatial is nan", "0.png", "the weights of epoch 1 stay"):
-        assert words in told
-    assert time.monotonic() - started < 90  # not tried again
+        assert words in told.splitlines()[-1]
+    assert "a worker ended" not in told  # not tried again
     assert len(_table(out)) == 1
     assert load(out / "weights.safetensors").notes["epoch"] == "1"
 
