@@ -36,7 +36,7 @@ from jobs.flags import check_ranges
 from jobs.images import PhotoJob
 from jobs.videos import VideoJob
 from pipeline.errors import NightliftError, UsageError
-from pipeline.ownership import Claim, check_is_ours
+from pipeline.ownership import Claim
 from pipeline.places import shown
 from pipeline.plan import Plan
 from pipeline.records import Record
@@ -98,8 +98,6 @@ def run(config: BenchmarkConfig) -> int:
     machine = describe_machine(config.device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     told: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
-    if config.json is not None:
-        check_is_ours(Storage(), str(config.json.absolute()), Claim(recognised=_is_measurement))
     _write(config.json, told)
     failed = 0
     for each in _measured(config):
@@ -129,12 +127,10 @@ def _measured(config: BenchmarkConfig) -> Iterator[Section | str]:
 
 
 def _write(path: Path | None, told: Mapping[str, Any]) -> None:
-    """As far as it has come, whatever happens next. Raises UsageError."""
+    """Write what has been measured so far. Raises StorageError, InTheWay."""
     if path is not None:
-        try:
-            path.write_text(json.dumps(told, indent=1) + "\n")
-        except OSError as error:
-            raise UsageError(f"--json {path}: it cannot be written ({error.strerror})") from error
+        content = json.dumps(told, indent=1) + "\n"
+        Storage().write(str(path.absolute()), content.encode(), Claim(recognised=_is_measurement))
 
 
 def describe_machine(device: str = "cpu") -> Mapping[str, str]:

@@ -295,9 +295,13 @@ def planned(jobs: Sequence[BulkJob]) -> list[Plan]:
 def _tell_of_results(folders: Sequence[str]) -> None:
     for folder in folders[:SHOWN_RESULTS]:
         pattern = printable(f"{escape(folder)}/*")
-        log.warning("%s/ has outputs of another job, which are inputs here: --exclude '%s'", printable(folder), pattern)
+        log.warning(
+            "%s/ contains another job's outputs, which would be enhanced again; to skip them: --exclude '%s'",
+            printable(folder),
+            pattern,
+        )
     if len(folders) > SHOWN_RESULTS:
-        log.warning("and so have %d more folders", len(folders) - SHOWN_RESULTS)
+        log.warning("and so do %d more folders", len(folders) - SHOWN_RESULTS)
 
 
 def _tell_once(jobs: Sequence[BulkJob], plans: Sequence[Plan]) -> None:

@@ -7,6 +7,7 @@ becomes of it is the diagnosis.
 
 import logging
 import os
+import random
 import re
 import shutil
 import signal
@@ -111,7 +112,8 @@ def diagnosis() -> str:
     reason = ""
     for _ in range(TRIES):
         # not on a head that only looks after others
-        nodes = nodes_with("CPU")[:MOST_NODES] if ray.is_initialized() else []
+        nodes = nodes_with("CPU") if ray.is_initialized() else []
+        nodes = random.sample(nodes, min(len(nodes), MOST_NODES))
         canaries = tasks_on(nodes, come_up, max_retries=0)
         _wait(canaries)
         fates = [_fate(canary, node) for canary, node in zip(canaries, nodes, strict=True)]
@@ -132,7 +134,7 @@ def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:
     try:
         ray.get(canary, timeout=0)
     except GetTimeoutError:
-        return f"no worker came up in {COMES_UP_S:.0f} s on {name}; {_room(node)}", False
+        return f"no worker came up in {COMES_UP_S:.0f} s on {name}; {_room(node)}", not _is_here(node)
     except OutOfMemoryError as error:
         found = MEMORY.search(str(error))
         used = f" ({found[1]} of {found[2]} are in use, above Ray's limit of {found[3]})" if found else ""
@@ -171,11 +173,16 @@ def _wait(canaries: list[Any]) -> None:
             return
 
 
-def _room(node: dict[str, Any]) -> str:
-    """Return where to look, in words: what Ray says, and how much is free there if that is this machine."""
+def _is_here(node: dict[str, Any]) -> bool:
+    """Tell whether a node is this machine, whose load is known."""
     import ray
 
-    if node["NodeID"] != ray.get_runtime_context().get_node_id():
+    return bool(node["NodeID"] == ray.get_runtime_context().get_node_id())
+
+
+def _room(node: dict[str, Any]) -> str:
+    """Return where to look, in words: what Ray says, and how much is free there if that is this machine."""
+    if not _is_here(node):
         return "what Ray says of it is in its logs there"
     folder = ray_folder()
     free_mb = shutil.disk_usage(folder).free / 1e6

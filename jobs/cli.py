@@ -10,8 +10,7 @@ from typing import Any
 import tyro
 
 from jobs import benchmark, enhance, evaluate, export, images, preview, report, submit, train, videos
-from jobs.local_ray import leave
-from jobs.stopping import exit_status, forget_signals, heed_signals
+from jobs.stopping import exit_status, forget_signals, heed_signals, leave
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
 from pipeline.records import printable
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.local_ray import local_ray
 from jobs.shipment import shipped_environment
-from jobs.stopping import Terminated, check_not_stopped, heed_signals
+from jobs.stopping import Terminated, check_not_stopped, heed_signals, leave_without_ray
 from model import cuda_problem, has_fast_bf16
 from pipeline.errors import ClusterError, UsageError
 
@@ -51,15 +51,21 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
 
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
+    """Take part in a cluster while the body runs. One that is broken off is left by the end of this process."""
     import ray
 
+    check_answers(address)
     try:
-        check_answers(address)
         with shipped_environment() as environment:
             ray.init(address=address, runtime_env=environment, **QUIET)
         yield
-    finally:
+    except (KeyboardInterrupt, ClusterError):
+        leave_without_ray()
+        raise
+    except BaseException:
         ray.shutdown()
+        raise
+    ray.shutdown()
 
 
 @contextmanager
@@ -79,19 +85,20 @@ def _started(there: AbstractContextManager[None], address: str | None) -> Iterat
 
 
 def check_answers(address: str) -> None:
-    """Raises OSError within seconds where nothing listens: Ray itself would try for minutes."""
+    """Raise OSError within seconds where nothing listens: Ray itself would try for minutes."""
     host, separator, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
 
 
 def _tell_of_no_room() -> None:
-    """Where others have all processors: a job may wait for hours, and looks as if it stood still."""
+    """Log which processors of the cluster other jobs have: this one may wait for hours, and looks as if it hung."""
     import ray
 
-    free, most = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
-    if most and free < 1:
-        log.info("other jobs have all %d processors of the cluster: workers start as some become free", most)
+    free, all_of_them = ray.available_resources(), ray.cluster_resources()
+    for kind in ("CPU", "GPU"):
+        if all_of_them.get(kind, 0) and free.get(kind, 0) < (LEAST_GPU_SHARE if kind == "GPU" else 1):
+            log.info("all %d %ss are in use by other jobs; waiting for free ones", all_of_them[kind], kind)
 
 
 @contextmanager

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import arg
@@ -29,6 +30,9 @@ from pipeline.places import WEB, absolute, is_same, join, protocol_of, shown
 from pipeline.plan import Selection
 from pipeline.same_place import proven
 from pipeline.storage import Storage
+
+if TYPE_CHECKING:
+    from pipeline.watched import Handle
 
 log = logging.getLogger("nightlift")
 
@@ -132,6 +136,7 @@ def run(config: EvaluateConfig) -> int:
         log.info("references without a photo, left aside: %d, such as %s", len(found.unused), first)
     if not pairs and not found.problems:
         raise UsageError(f"{shown(config.src)}: no photos there that nightlift reads, or none that were let through")
+    storage = proven(storage, out, found.roots)
     evaluation = Evaluation(
         storage=storage,
         networks=networks,
@@ -139,14 +144,16 @@ def run(config: EvaluateConfig) -> int:
         estimate_size=config.estimate_size,
         max_pixels=config.max_pixels,
     )
-    proven(storage, out, found.roots)
-    _prove_writable(storage, out)
     judgements = list(found.problems)
     if pairs:
-        with ray_cluster(config.workers), _rescued(storage, out, judgements), watched() as watch:
-            for judgement in _judged(evaluation, pairs, config):
-                watch.moved()
-                judgements.append(judgement)
+        with ray_cluster(config.workers), _rescued(storage, out, judgements):
+            from pipeline.watched import has_begun, new_attempts  # Ray: only once there is work
+
+            attempts = new_attempts()
+            with watched(partial(has_begun, attempts)) as watch:
+                for judgement in _judged(evaluation, pairs, config, attempts):
+                    watch.moved()
+                    judgements.append(judgement)
     judgements.sort(key=lambda judgement: judgement.name)
     _report(judgements, _write_scores(storage, out, judgements))
     if pictured := [judgement for judgement in judgements if judgement.pictures]:
@@ -172,10 +179,12 @@ def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
     return networks
 
 
-def _judged(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfig) -> Iterator[Judgement]:
-    """One judgement for each pair, as they come: a Ray task for each, as many under way as there are workers.
+def _judged(
+    evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfig, attempts: "Handle"
+) -> Iterator[Judgement]:
+    """Yield one judgement for each pair, as they come: a Ray task for each, as many under way as there are workers.
 
-    Raises ClusterError.
+    `attempts`: the actor that is told of each photo that a worker begins. Raises ClusterError.
     """
     import ray
 
@@ -192,7 +201,7 @@ def _judged(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfi
         while True:
             try:
                 for index, pair in islice(todo, max(0, workers - len(under_way))):
-                    under_way[judge.remote(shared, pair, index in on_sheet)] = pair
+                    under_way[judge.remote(shared, pair, index in on_sheet, attempts)] = pair
                 if not under_way:
                     return
                 ready, _ = ray.wait(list(under_way))
@@ -214,14 +223,9 @@ def _judged(evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfi
         progress.close()
 
 
-def _judge(evaluation: Evaluation, pair: Pair, with_pictures: bool) -> Judgement:
+def _judge(evaluation: Evaluation, pair: Pair, with_pictures: bool, attempts: "Handle") -> Judgement:
+    attempts.begin.remote(pair.name)
     return evaluation(pair, with_pictures=with_pictures)
-
-
-def _prove_writable(storage: Storage, out: str) -> None:
-    """Hours of scores are to go there. Scores of an earlier run stay until there are new ones. Raises StorageError."""
-    url = join(out, SCORES)
-    storage.write(url, storage.read(url) if storage.exists(url) else scores_csv([]), OURS)
 
 
 @contextmanager

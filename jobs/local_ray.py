@@ -1,10 +1,9 @@
 """A Ray of our own on this machine: how it is started, and that nothing of it is left behind."""
 
-import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -12,37 +11,38 @@ import psutil
 
 from jobs.room import check_room, ray_folder
 from jobs.shipment import standing_apart
+from jobs.stopping import leave_without_ray
 from pipeline.errors import ClusterError
 
 END_S = 2.0  # that Ray's processes may take to end by themselves
-_broken_off = False  # whether threads of this process may wait for a Ray that was killed
 
 
 @contextmanager
 def local_ray(cores: int, **options: Any) -> Iterator[None]:
     """Run a Ray of our own while the body runs. `options`: of `ray.init`. Raises UsageError, and what that raises.
 
-    Where the body is broken off, Ray's processes are killed, and Ray is not asked to shut down: threads of Ray Data may
-    still ask something of it, which would end this process with status 1 before it has said a word. `leave` ends it.
+    Where the body is broken off, Ray's processes are killed, and Ray is not asked to shut down: see
+    `leave_without_ray`.
     """
     import ray
 
-    global _broken_off
     check_room()
     others = psutil.Process().children(recursive=True)
-    with TemporaryDirectory(prefix="nightlift-", dir=ray_folder(), ignore_cleanup_errors=True) as spilled:
+    with TemporaryDirectory(prefix="nightlift-", dir=ray_folder(), ignore_cleanup_errors=True) as name:
+        empty, spilled = Path(name, "empty"), Path(name, "spilled")
+        empty.mkdir()
         try:
-            with standing_apart(), _deaf_to_hangups():
+            with standing_apart(empty), _deaf_to_hangups():
                 ray.init(
                     address="local",
                     num_cpus=cores,
                     include_dashboard=False,
-                    object_spilling_directory=spilled,
+                    object_spilling_directory=str(spilled),
                     **options,
                 )
             yield
         except (KeyboardInterrupt, ClusterError):
-            _broken_off = True
+            leave_without_ray()
             _end(_started(others), 0.0)
             raise
         except BaseException:
@@ -62,16 +62,6 @@ def _deaf_to_hangups() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def leave(status: int) -> int:
-    """Return the exit status, or end this process with it where Python's own way out would wait for a killed Ray."""
-    if _broken_off:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
-    return status
 
 
 def _shut_down(others: Sequence[psutil.Process]) -> None:

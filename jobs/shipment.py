@@ -1,16 +1,14 @@
 """Brings our packages to the workers of a cluster, and keeps the files of the current directory from all workers."""
 
-import atexit
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 
 from jobs.entry import PACKAGES, in_our_own_directory
 
@@ -46,11 +44,12 @@ def shipped_environment() -> Iterator[dict[str, object]]:
 
 
 @contextmanager
-def standing_apart() -> Iterator[None]:
+def standing_apart(empty: Path) -> Iterator[None]:
     """Stand in an empty directory while the body starts a local Ray, unless our packages lie in the current one.
 
-    Ray starts its workers in the directory that it is started in, which also comes first in their search path. Paths in
-    environment variables are made absolute, so that they mean to workers what they mean here.
+    Ray starts its workers in the directory that it is started in, which also comes first in their search path: the
+    empty one must last as long as they do. Paths in environment variables are made absolute, so that they mean to
+    workers what they mean here.
     """
     if in_our_own_directory():
         yield
@@ -60,16 +59,8 @@ def standing_apart() -> Iterator[None]:
         for name, value in os.environ.items():
             if NAMES_A_PATH.search(name) and value and value[0] not in "/~$" and os.pathsep not in value:
                 os.environ[name] = str(Path(value).absolute())
-        os.chdir(_empty_directory())
+        os.chdir(empty)
         yield
     finally:
         os.fchdir(here)
         os.close(here)
-
-
-@cache
-def _empty_directory() -> str:
-    """Make a directory that lasts as long as this process: workers stand in it until Ray is shut down."""
-    place = mkdtemp(prefix="nightlift-")
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    return place

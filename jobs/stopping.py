@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # as a shell reports a program that a signal has ended
@@ -27,6 +28,7 @@ RAISED: dict[int, type[KeyboardInterrupt]] = {
     signal.SIGHUP: HungUp,
 }
 _notice: tuple[type[KeyboardInterrupt], float] | None = None  # that this process was to end, and when it came
+_without_ray = False  # whether this process ends without asking Ray to shut down
 
 
 def heed_signals() -> None:
@@ -56,6 +58,26 @@ def forget_signals() -> None:
 def exit_status(stop: KeyboardInterrupt) -> int:
     """Return the exit status of a job that was stopped."""
     return TERMINATED if isinstance(stop, Terminated) else HUNG_UP if isinstance(stop, HungUp) else INTERRUPTED
+
+
+def leave_without_ray() -> None:
+    """Let `leave` end this process at once, and with it what it has in Ray.
+
+    Threads of Ray Data may still wait for a job that was broken off. Were Ray shut down beside them, its core would end
+    this process with status 1 before it has said a word, or Python would wait for them for ever.
+    """
+    global _without_ray
+    _without_ray = True
+
+
+def leave(status: int) -> int:
+    """Return the exit status, or end this process with it where `leave_without_ray` was called."""
+    if _without_ray:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    return status
 
 
 def _tell_of_lost_errors(lost: "sys.UnraisableHookArgs") -> None:

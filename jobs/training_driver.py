@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -28,7 +29,7 @@ from pipeline.records import Outcome
 from pipeline.storage import Storage
 from pipeline.training_files import TrainingFiles
 from pipeline.training_photos import ReadPictures, is_held_out
-from pipeline.watched import beside_the_driver
+from pipeline.watched import beside_the_driver, has_begun
 
 if TYPE_CHECKING:
     from jobs.train import Beginning, TrainConfig
@@ -79,7 +80,7 @@ class Driver:
         run = self._run(pictures, crew, board)
         self._announce(run, crew)
         try:
-            with watched() as watch:
+            with watched(partial(has_begun, board)) as watch:
                 self._follow(run, crew, watch)
         except StorageError as error:
             raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error

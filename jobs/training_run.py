@@ -128,7 +128,15 @@ class Board:
     def __init__(self) -> None:
         self._history: list[Row] = []
         self._steps = 0
+        self._begun = False
         self._trouble: tuple[int, str] | None = None
+
+    def show_begun(self) -> None:
+        """Say that a worker has come up, whose first step may take long."""
+        self._begun = True
+
+    def has_begun(self) -> bool:
+        return self._begun
 
     def show_history(self, history: list[Row]) -> None:
         self._history = history

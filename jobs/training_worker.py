@@ -43,6 +43,7 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(run.threads)
     use_exact_fp32()
     keep_freed_memory()
+    run.board.show_begun.remote()
     worker = Worker.of(run)
     try:
         for epoch in range(len(worker.history) + 1, run.recipe.epochs + 1):

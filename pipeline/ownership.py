@@ -1,9 +1,9 @@
 """Whose file lies at the place of an output: what nightlift wrote there may be replaced, and nothing else.
 
-A file counts as ours where the manifest knows an output of its size there, where it carries the mark that nightlift
-gives to its outputs, or where it holds just what is to be written. The mark is an extended attribute on disks and
-metadata of the object in S3. It tells the outputs that a killed run wrote and did not record; where a store keeps no
-marks, such outputs count as ours only if they would come out the same again.
+A file counts as ours where it carries the mark that nightlift gives to its outputs, or where it holds just what is to
+be written. The mark is an extended attribute on disks and metadata of the object in S3. Where a place keeps no marks, a
+file also counts as ours if the manifest knows an output of its size there; then outputs that a killed run wrote and did
+not record count as ours only if they would come out the same again.
 """
 
 import hashlib
@@ -65,7 +65,8 @@ class Claim:
     """What an output may replace, beside files that carry its mark or hold the same."""
 
     known_bytes: int = 0
-    """Size of the output that the manifest says nightlift wrote there; 0: it knows of none."""
+    """Size of the output that the manifest says nightlift wrote there; 0: it knows of none. Counts where no marks are
+    kept."""
     recognised: Callable[[bytes], bool] | None = None
     """What tells by its content whether a file there is an earlier one of ours."""
     anything: bool = False
@@ -90,7 +91,7 @@ def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content |
         size_bytes, mark, expected = _found(storage, url)
     except NotFound:
         return
-    if mark == expected or (not mark and 0 < size_bytes == claim.known_bytes):
+    if mark == expected or (not mark and not storage.keeps_marks and 0 < size_bytes == claim.known_bytes):
         return
     if content is not None and content.size_bytes == size_bytes:
         with storage.open(url) as file:
@@ -99,6 +100,12 @@ def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content |
     if size_bytes >= 0 and claim.recognised is not None and claim.recognised(storage.read(url)):
         return
     raise InTheWay(f"{shown(url)}: {SAID[InTheWay]}")
+
+
+def keeps_marks(storage: "Storage", url: str) -> bool:
+    """Tell whether the mark was kept of the output that nightlift has just written to `url`. Raises StorageError."""
+    _, mark, expected = _found(storage, url)
+    return mark == expected
 
 
 def is_free(storage: "Storage", url: str) -> bool:

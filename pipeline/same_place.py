@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from pipeline.errors import AccessDenied, NotFound, StorageError, UsageError
+from pipeline.ownership import keeps_marks
 from pipeline.places import FOLDER, WEB, join, protocol_of, real, shown
 from pipeline.storage import Storage
 from pipeline.writing import part_name
@@ -18,9 +19,9 @@ from pipeline.writing import part_name
 def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
     """Make sure that the folder `root`, where outputs will go, is none of the folders `sources` under another name.
 
-    A source of the same name is the caller's affair. Returns the storage, knowing whether the store of `root` refuses
-    to replace objects. Raises UsageError where `root` is a source, or where its store knows it by another name;
-    StorageError where it cannot be written.
+    A source of the same name is the caller's affair. Returns the storage, knowing what the store of `root` can do:
+    refuse to replace objects, keep marks. Raises UsageError where `root` is a source, or where its store knows it by
+    another name; StorageError where it cannot be written.
     """
     token, name = secrets.token_hex(16).encode(), part_name("place")
     marker = join(root, FOLDER, name)
@@ -33,7 +34,9 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
                     f"{shown(source)} and {root} are one place under two names; the originals could be overwritten: "
                     "choose another destination"
                 )
-        return replace(storage, conditional_puts=storage.refuses_to_replace(marker))
+        return replace(
+            storage, conditional_puts=storage.refuses_to_replace(marker), keeps_marks=keeps_marks(storage, marker)
+        )
     finally:
         with suppress(StorageError):  # as where nothing may be deleted: listings leave it out
             storage.remove([marker])

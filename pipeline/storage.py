@@ -36,6 +36,8 @@ class Storage:
     """Environment variables for workers that lack them."""
     conditional_puts: bool = False
     """Whether the destination, in S3, refuses to replace an object if it is asked to."""
+    keeps_marks: bool = False
+    """Whether the destination keeps the marks by which outputs are known: see `ownership.py`."""
 
     @classmethod
     def from_environment(cls, urls: list[str], options: Mapping[str, Any]) -> "Storage":

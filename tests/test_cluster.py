@@ -76,13 +76,15 @@ def test_too_little_room_is_told(
         _placement(monkeypatch, nodes, **flags)
 
 
-@pytest.mark.parametrize(("free", "told"), [(0.5, True), (1.0, False), (None, False)])
+@pytest.mark.parametrize(("free", "told"), [(0.0, True), (1.0, False), (None, False)])
 def test_a_cluster_that_others_have_is_told(
     free: float | None, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """None: it has no processors yet."""
     caplog.set_level("INFO", "nightlift")
-    monkeypatch.setattr("ray.available_resources", lambda: {} if free is None else {"CPU": free})
-    monkeypatch.setattr("ray.cluster_resources", lambda: {} if free is None else {"CPU": 4.0})
-    _tell_of_no_room()
-    assert ("other jobs have all 4 processors" in caplog.text) == told
+    for kind in ("CPU", "GPU"):
+        monkeypatch.setattr("ray.available_resources", lambda kind=kind: {} if free is None else {kind: free})
+        monkeypatch.setattr("ray.cluster_resources", lambda kind=kind: {} if free is None else {kind: 4.0})
+        caplog.clear()
+        _tell_of_no_room()
+        assert (f"all 4 {kind}s are in use by other jobs; waiting for free ones" in caplog.text) == told

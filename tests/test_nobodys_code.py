@@ -32,8 +32,9 @@ def test_paths_stay_what_they_are_where_workers_stand_apart(tmp_path: Path, monk
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "key.json")
     monkeypatch.setenv("AWS_CONFIG_FILE", "~/aws")
     monkeypatch.setenv("AWS_PROFILE", "night")
-    with standing_apart():
-        assert list(Path.cwd().iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    with standing_apart(tmp_path / "empty"):
+        assert Path.cwd() == tmp_path / "empty"
     assert Path.cwd() == tmp_path
     assert os.environ["GOOGLE_APPLICATION_CREDENTIALS"] == str(tmp_path / "key.json")
     assert os.environ["AWS_CONFIG_FILE"] == "~/aws"
@@ -41,11 +42,14 @@ def test_paths_stay_what_they_are_where_workers_stand_apart(tmp_path: Path, monk
 
 
 def test_a_directory_that_is_gone_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    tmp_path.rmdir()
-    with standing_apart():
-        assert Path.cwd() != tmp_path
-    assert not os.path.lexists(tmp_path)
+    here, empty = tmp_path / "here", tmp_path / "empty"
+    here.mkdir()
+    empty.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    with standing_apart(empty):
+        assert Path.cwd() == empty
+    assert not os.path.lexists(here)
     with pytest.raises(FileNotFoundError):
         Path.cwd()
 
