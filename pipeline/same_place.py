@@ -34,9 +34,8 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
                     f"{shown(source)} and {root} are one place under two names; the originals could be overwritten: "
                     "choose another destination"
                 )
-        return replace(
-            storage, conditional_puts=storage.refuses_to_replace(marker), keeps_marks=keeps_marks(storage, marker)
-        )
+        marked = keeps_marks(storage, marker)  # before a store that does not refuse replaces it
+        return replace(storage, keeps_marks=marked, conditional_puts=storage.refuses_to_replace(marker))
     finally:
         with suppress(StorageError):  # as where nothing may be deleted: listings leave it out
             storage.remove([marker])
