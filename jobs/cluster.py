@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from jobs.local_ray import local_ray
@@ -17,6 +18,7 @@ from pipeline.errors import ClusterError, UsageError
 CONNECT_S = 10.0
 QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 LEAST_GPU_SHARE = 0.01
+SHOWN = 300  # characters of what Ray says
 
 log = logging.getLogger("nightlift")
 
@@ -30,6 +32,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")  # its 30 are too few for a machine that is overloaded
     # else a canary that is asked while the job leaves Ray would start another one
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray  # takes a second: only once there is work
@@ -77,10 +80,12 @@ def _started(there: AbstractContextManager[None], address: str | None) -> Iterat
                 stack.enter_context(there)
         except SystemExit as stop:  # Ray's way with SIGTERM
             raise Terminated from stop
-        except (OSError, RuntimeError, ValueError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # Ray raises bare ones, too, as where a busy machine takes too long
             place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
             token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
-            raise UsageError(f"{place} ({error}{token})") from error
+            raise UsageError(f"{place} ({shorten(str(error), SHOWN)}{token})") from error
         yield
 
 

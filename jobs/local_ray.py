@@ -43,7 +43,7 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
             yield
         except (KeyboardInterrupt, ClusterError):
             leave_without_ray()
-            _end(_started(others), 0.0)
+            _kill(others)
             raise
         except BaseException:
             _shut_down(others)
@@ -53,7 +53,7 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
 
 @contextmanager
 def _deaf_to_hangups() -> Iterator[None]:
-    """Let SIGHUP wait while the body runs, and never reach the processes that it starts.
+    """Keep SIGHUP from the processes that the body starts, and for as long from this thread.
 
     A terminal that is closed sends it to all of them. Without Ray's, the job could not end in good order.
     """
@@ -70,7 +70,8 @@ def _shut_down(others: Sequence[psutil.Process]) -> None:
 
     started = _started(others)
     ray.shutdown()
-    _end(started, END_S)
+    psutil.wait_procs(started, timeout=END_S)
+    _kill(others)
 
 
 def _started(others: Sequence[psutil.Process]) -> list[psutil.Process]:
@@ -78,9 +79,12 @@ def _started(others: Sequence[psutil.Process]) -> list[psutil.Process]:
     return [process for process in psutil.Process().children(recursive=True) if process not in others]
 
 
-def _end(processes: Sequence[psutil.Process], wait_s: float) -> None:
-    """Kill those of the processes that do not end by themselves."""
-    _, left = psutil.wait_procs(processes, timeout=wait_s)
+def _kill(others: Sequence[psutil.Process]) -> None:
+    """Kill all processes below this one that are not among `others`."""
+    for process in _started(others):  # so that none starts another one that would be missed
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    left = _started(others)
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()

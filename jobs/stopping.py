@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from types import FrameType
 
 INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # as a shell reports a program that a signal has ended
-ENDING_S, LATEST_S = 10.0, 60.0  # until a second notice counts; until it ends without any further ado
+ENDING_S = 10.0  # until a second notice counts
+UNHEARD_S, LATEST_S = 10.0, 60.0  # until a process is ended that has not heard its notice, or is not done with it
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,7 +29,10 @@ RAISED: dict[int, type[KeyboardInterrupt]] = {
     signal.SIGTERM: Terminated,
     signal.SIGHUP: HungUp,
 }
+SLACK_S = 1.0  # by which one thread may hear of a signal after the other
+NOT_HEEDED = {signal.SIG_IGN, signal.SIG_DFL, signal.default_int_handler}
 _notice: tuple[type[KeyboardInterrupt], float] | None = None  # that this process was to end, and when it came
+_heard_at = 0.0  # when a signal was last raised in this process, or forgotten
 _without_ray = False  # whether this process ends without asking Ray to shut down
 
 
@@ -41,6 +46,7 @@ def heed_signals() -> None:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _stop)
         sys.unraisablehook = _tell_of_lost_errors
+        _listen()
 
 
 def check_not_stopped() -> None:
@@ -51,8 +57,8 @@ def check_not_stopped() -> None:
 
 def forget_signals() -> None:
     """Begin as if none had come."""
-    global _notice
-    _notice = None
+    global _notice, _heard_at
+    _notice, _heard_at = None, time.monotonic()
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
@@ -88,17 +94,37 @@ def _tell_of_lost_errors(lost: "sys.UnraisableHookArgs") -> None:
 
 def _stop(number: int, _: FrameType | None) -> None:
     """Raise what the signal stands for. While the job ends, only an impatient Ctrl-C counts."""
-    global _notice
-    now = time.monotonic()
+    global _notice, _heard_at
+    now = _heard_at = time.monotonic()
     if _notice is None or number == signal.SIGINT or now - _notice[1] > ENDING_S:
         _notice = RAISED[number], now
-        threading.Thread(target=_leave_late, args=(_notice,), daemon=True).start()
         raise RAISED[number]
 
 
-def _leave_late(notice: tuple[type[KeyboardInterrupt], float]) -> None:
-    """End this process where it has not ended by itself: what it waits for may be gone."""
-    time.sleep(LATEST_S)
-    if _notice == notice:
-        print(f"nightlift: stopped; something did not answer for {LATEST_S:.0f} s", file=sys.stderr, flush=True)
-        os._exit(exit_status(notice[0]()))
+@cache
+def _listen() -> None:
+    """Have another thread hear of signals, too: Python's handlers wait for compiled code, as that which starts Ray."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=_hear, args=(heard,), name="signals", daemon=True).start()
+
+
+def _hear(pipe: int) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, RAISED)  # the main thread may be deaf to some for a while
+    while True:
+        number = os.read(pipe, 1)[0]
+        if number in RAISED and signal.getsignal(number) not in NOT_HEEDED:
+            threading.Thread(target=_leave_late, args=(number, time.monotonic()), daemon=True).start()
+
+
+def _leave_late(number: int, told_at: float) -> None:
+    """End this process where a signal does not: what it waits for may be gone, or never let Python's handler run."""
+    time.sleep(UNHEARD_S)
+    notice = _notice
+    if _heard_at > told_at - SLACK_S:
+        time.sleep(LATEST_S - UNHEARD_S)
+        if notice is None or _notice != notice:
+            return
+    print("nightlift: stopped; something did not answer", file=sys.stderr, flush=True)
+    os._exit(exit_status(RAISED[number]()))

@@ -15,6 +15,7 @@ from tests.outputs import tree
 from tests.s3_server import S3Server, s3_server
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # of tests in the background, shells let it be ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and `nohup` this one
 torch.set_num_threads(1)  # two on a busy machine wait for each other far longer than small pictures take
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("RAY_ADDRESS", None)

@@ -150,7 +150,7 @@ def test_a_notice_that_was_lost_is_raised_again_and_a_second_one_costs_nothing(m
 
 def test_a_job_that_does_not_end_leaves_all_the_same() -> None:
     job = (
-        "import signal, threading, time; from jobs import stopping; stopping.LATEST_S = 0.5; stopping.heed_signals()\n"
+        "import signal, threading, time; from jobs import stopping; stopping.UNHEARD_S = stopping.LATEST_S = 0.5; stopping.heed_signals()\n"
         "try: signal.raise_signal(signal.SIGTERM)\nexcept KeyboardInterrupt: time.sleep(60)"
     )
     done = subprocess.run(
@@ -174,3 +174,26 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
 def _run_alone(code: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+DEAF = """
+import ctypes, signal
+from jobs import stopping
+stopping.UNHEARD_S = 0.5
+stopping.heed_signals()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+print("deaf", flush=True)
+ctypes.CDLL(None).pause()  # compiled code that no signal reaches: Python's handler never runs
+"""
+
+
+def test_a_process_that_cannot_hear_a_signal_is_ended() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "deaf\n"
+        process.send_signal(signal.SIGHUP)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 129
+    assert told.splitlines()[-1] == "nightlift: stopped; something did not answer"
