@@ -12,8 +12,10 @@ import re
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from jobs.cluster import nodes_with, tasks_on
@@ -24,6 +26,8 @@ from pipeline.errors import ClusterError, failed_import
 FIRST_LOOK_S = 20.0  # without a result; the pause doubles each time that the canary is well
 COMES_UP_S = 60.0  # at most; longer where the machine is overloaded
 MOST_WAITS = 5  # of that length
+LOOK_S = 0.5  # how often a wait for canaries looks whether the job still wants to know
+JOIN_S = 5.0  # that the end of a job waits for its watch: it asks something of Ray, which must not be shut down then
 OVERLOADED = 3.0  # processes that want to run, for each core
 MOST_NODES = 8  # that canaries are started on
 TRIES = 3  # as Ray may kill one for the memory that others take
@@ -50,6 +54,10 @@ class Watch:
         """Say that the job is over, so that nothing ends it any more."""
         with self._lock:  # not between a look at it and the signal
             self._moved.set()
+
+    def wants_to_know(self) -> bool:
+        """Tell whether nothing was done yet, and the job is not over."""
+        return not self._moved.is_set()
 
     def look(self, diagnose: Callable[[], str], give_up: Callable[[], None]) -> None:
         """Look on until something was done. Calls `give_up` where `diagnose` tells why nothing will be."""
@@ -89,12 +97,15 @@ def watched(has_begun: Callable[[], bool] = lambda: False) -> Iterator[Watch]:
 
     if caller is threading.main_thread():
         heed_signals()
-    threading.Thread(target=watch.look, args=(diagnosis, give_up), name="watch", daemon=True).start()
+    diagnose = partial(diagnosis, watch.wants_to_know)
+    thread = threading.Thread(target=watch.look, args=(diagnose, give_up), name="watch", daemon=True)
+    thread.start()
     try:
         try:
             yield watch
         finally:
             watch.end()
+            thread.join(JOIN_S)  # Ray's core ends a process, with status 1, that asks it something as it shuts down
     except KeyboardInterrupt:
         if watch.trouble:
             forget_signals()
@@ -102,10 +113,11 @@ def watched(has_begun: Callable[[], bool] = lambda: False) -> Iterator[Watch]:
         raise
 
 
-def diagnosis() -> str:
+def diagnosis(wanted: Callable[[], bool]) -> str:
     """Start a canary on each node that has processors, or on some of many.
 
-    Returns why no worker can come up, and what to do; "" where one can, where there is no node yet, or Ray is gone.
+    Returns why no worker can come up, and what to do; "" where one can, where there is no node yet, Ray is gone, or
+    nobody wants to know any more.
     """
     import ray
 
@@ -115,7 +127,8 @@ def diagnosis() -> str:
         nodes = nodes_with("CPU") if ray.is_initialized() else []
         nodes = random.sample(nodes, min(len(nodes), MOST_NODES))
         canaries = tasks_on(nodes, come_up, max_retries=0)
-        _wait(canaries)
+        if not _waited(canaries, wanted):
+            return ""
         fates = [_fate(canary, node) for canary, node in zip(canaries, nodes, strict=True)]
         if not fates or not all(reason for reason, _ in fates):
             return ""
@@ -162,15 +175,22 @@ def last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _wait(canaries: list[Any]) -> None:
-    """Wait until all have come up or died, for as long as that may take; longer where the machine is overloaded."""
+def _waited(canaries: list[Any], wanted: Callable[[], bool]) -> bool:
+    """Wait until all have come up or died, for as long as that may take; longer where the machine is overloaded.
+
+    Returns whether the answer is still `wanted`.
+    """
     import ray
 
-    for left in reversed(range(MOST_WAITS)):
-        if not canaries or not ray.wait(canaries, num_returns=len(canaries), timeout=COMES_UP_S)[1]:
-            return
-        if not left or os.getloadavg()[0] < OVERLOADED * (os.cpu_count() or 1):
-            return
+    started, waits = time.monotonic(), 1
+    while canaries and wanted():
+        if not ray.wait(canaries, num_returns=len(canaries), timeout=LOOK_S)[1]:
+            break
+        if time.monotonic() - started > waits * COMES_UP_S:
+            waits += 1
+            if waits > MOST_WAITS or os.getloadavg()[0] < OVERLOADED * (os.cpu_count() or 1):
+                break
+    return wanted()
 
 
 def _is_here(node: dict[str, Any]) -> bool:

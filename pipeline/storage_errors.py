@@ -33,7 +33,10 @@ SAID: dict[type[StorageError], str] = {
 }
 SET_CREDENTIALS = "{reason}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NO_FOLDER = "; a part of its path is a file, not a folder: choose another destination"
 REMEDIES_BY_NUMBER = {
+    errno.EEXIST: NO_FOLDER,
+    errno.ENOTDIR: NO_FOLDER,
     errno.EFBIG: "; the disk takes no file of this size: choose another destination",
     errno.EROFS: "; choose another destination",
     errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",

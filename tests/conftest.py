@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 import fsspec
 import pytest
@@ -65,12 +66,24 @@ def undisturbed(photos: Path, ray_session: object, tmp_path_factory: pytest.Temp
 @contextmanager
 def headed_cluster() -> Iterator[Cluster]:
     """A head that works at nothing, for nodes to be added to."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
+    with TemporaryDirectory(prefix="ray") as disks:
+        cluster = Machines(disks, num_cpus=0, include_dashboard=False)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+class Machines(Cluster):  # type: ignore[misc]
+    """A cluster whose nodes share no disk: Ray replaces the files of a running job that a new node finds there."""
+
+    def __init__(self, disks: str, **head: object) -> None:
+        self._disks = disks
+        super().__init__(initialize_head=True, head_node_args=head)
+
+    def add_node(self, wait: bool = True, **node: object) -> object:
+        disk = mkdtemp(prefix="", dir=self._disks)
+        return super().add_node(wait, object_store_memory=STORE_BYTES, temp_dir=disk, **node)
 
 
 @pytest.fixture(scope="session")

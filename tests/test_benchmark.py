@@ -72,7 +72,7 @@ def test_wrong_usage_is_one_line(tmp_path: Path, capsys) -> None:
         ([str(tmp_path)], "no files there"),
         ([str(tmp_path), "--only", "ray"], "--only"),
         (["--workers", "0"], "--workers is 0"),
-        (["--json", "/dev/null/where.json", "--only", "inside"], "cannot be written"),
+        (["--json", "/dev/null/where.json", "--only", "inside"], "is a file, not a folder"),
         (["--json", str(tmp_path / "photo.jpg"), "--only", "inside"], "must end in .json"),
     ):
         assert main(["benchmark", "--quick", *arguments]) == 2

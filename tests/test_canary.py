@@ -32,7 +32,7 @@ def impatient_watch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient_watch")
 def test_a_job_of_which_no_worker_comes_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "diagnosis", lambda: "no room; make some")
+    monkeypatch.setattr(canary, "diagnosis", lambda _: "no room; make some")
     with pytest.raises(ClusterError, match="no room; make some"), watched():
         time.sleep(60)
 
@@ -40,21 +40,22 @@ def test_a_job_of_which_no_worker_comes_up_ends(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("impatient_watch")
 def test_a_job_that_has_moved_or_whose_canary_is_well_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(canary, "diagnosis", lambda: asked.append(time.monotonic()) or "")
+    monkeypatch.setattr(canary, "diagnosis", lambda _: asked.append(time.monotonic()) or "")
     with watched():
         time.sleep(1.0)
     assert 2 <= len(asked) <= 5  # with growing pauses
-    monkeypatch.setattr(canary, "diagnosis", lambda: "none comes up")
+    monkeypatch.setattr(canary, "diagnosis", lambda _: "none comes up")
     with watched() as watch:
         watch.moved()
         time.sleep(0.5)
+    assert "watch" not in {thread.name for thread in threading.enumerate()}  # that might ask a Ray that is shut down
 
 
 @pytest.mark.usefixtures("impatient_watch")
 def test_a_job_that_ends_while_the_canary_is_asked_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, over = threading.Event(), threading.Event()
 
-    def slow() -> str:
+    def slow(_: object) -> str:
         asked.set()
         over.wait(10)
         return "none comes up"
@@ -70,7 +71,7 @@ def test_a_job_that_ends_while_the_canary_is_asked_is_left_alone(monkeypatch: py
 def test_a_job_that_moves_while_the_canary_is_asked_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, moved = threading.Event(), threading.Event()
 
-    def slow() -> str:
+    def slow(_: object) -> str:
         asked.set()
         moved.wait(10)
         return "none comes up"
@@ -87,7 +88,7 @@ def test_a_job_that_moves_while_the_canary_is_asked_goes_on(monkeypatch: pytest.
 def test_no_canary_takes_memory_beside_workers_that_have_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their first results may take hours, as those of long videos do."""
     asked = []
-    monkeypatch.setattr(canary, "diagnosis", lambda: asked.append("") or "")
+    monkeypatch.setattr(canary, "diagnosis", lambda _: asked.append("") or "")
     with watched(has_begun=lambda: True):
         time.sleep(0.5)
     assert asked == []
@@ -95,7 +96,7 @@ def test_no_canary_takes_memory_beside_workers_that_have_begun(monkeypatch: pyte
 
 @pytest.mark.usefixtures("impatient_watch")
 def test_a_ray_that_does_not_answer_ends_a_job_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> str:
+    def fail(_: object) -> str:
         raise RuntimeError("traceback\nthe head is gone")
 
     monkeypatch.setattr(canary, "diagnosis", fail)
@@ -105,35 +106,43 @@ def test_a_ray_that_does_not_answer_ends_a_job_in_one_line(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("impatient_watch")
 def test_a_stop_is_no_trouble_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "diagnosis", lambda: "")
+    monkeypatch.setattr(canary, "diagnosis", lambda _: "")
     with pytest.raises(KeyboardInterrupt), watched():
         raise KeyboardInterrupt
 
 
+def _always() -> bool:
+    return True
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_the_canary_tells_what_workers_die_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert diagnosis() == ""
+    assert diagnosis(_always) == ""
     monkeypatch.setattr(canary, "come_up", _lacks_a_package)
-    assert "workers cannot start" in (told := diagnosis())
+    assert "workers cannot start" in (told := diagnosis(_always))
     assert "No module named 'nobody_has_this'); install the same packages on every node" in told
     monkeypatch.setattr(canary, "come_up", _dies)
-    assert "workers cannot start" in (told := diagnosis())
+    assert "workers cannot start" in (told := diagnosis(_always))
     assert "MB are free in" in told
     monkeypatch.setattr(canary, "come_up", _hangs)
     monkeypatch.setattr(canary, "COMES_UP_S", 0.5)
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
-    assert "no worker came up in" in diagnosis()
+    assert "no worker came up in" in diagnosis(_always)
     waits = []
     monkeypatch.setattr("os.getloadavg", lambda: (waits.append(1) or 1e3, 0.0, 0.0))
-    assert "no worker came up in" in diagnosis()
+    assert "no worker came up in" in diagnosis(_always)
     assert len(waits) == canary.MOST_WAITS - 1  # a machine that is overloaded gets more time
     (node,) = ray.nodes()
     monkeypatch.setattr("ray.nodes", lambda: [{**node, "Resources": {}}])
-    assert diagnosis() == ""  # a head without processors, to which nodes are yet to be added
+    assert diagnosis(_always) == ""  # a head without processors, to which nodes are yet to be added
     monkeypatch.setattr("ray.nodes", lambda: [node, {**node, "NodeID": "ab" * 28}])
     monkeypatch.setattr(canary, "come_up", lambda: None)
     monkeypatch.setattr(canary, "COMES_UP_S", 60.0)
-    assert diagnosis() == ""  # one node that is well is enough
+    assert diagnosis(_always) == ""  # one node that is well is enough
+    monkeypatch.setattr(canary, "come_up", _hangs)
+    started = time.monotonic()
+    assert diagnosis(lambda: time.monotonic() < started + 1) == ""  # the job is over: Ray may be shut down any moment
+    assert time.monotonic() < started + 30
 
 
 @pytest.mark.usefixtures("ray_session")

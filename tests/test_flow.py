@@ -105,7 +105,7 @@ class Lacking:
         return __import__, ("nobody_has_this",)
 
 
-def test_a_worker_that_lacks_a_package_is_told_as_that(ray_session: object) -> None:
+def test_a_worker_that_lacks_a_package_is_told_as_that(attempts: object) -> None:
     told = r"workers cannot start on \S+ \(No module named 'nobody_has_this'\); install the same packages on every node"
     with pytest.raises(ClusterError, match=told), ray_errors():
         ray.get(ray.remote(lambda _: None).remote(Lacking()))
@@ -113,7 +113,7 @@ def test_a_worker_that_lacks_a_package_is_told_as_that(ray_session: object) -> N
         ray.data.range(2).map_batches(_step, fn_args=(Lacking(),)).materialize()
     pair = Pair(name="a.jpg", photo="a.jpg")
     with pytest.raises(ClusterError, match=told):
-        list(_judged(Lacking(), [pair], EvaluateConfig(src="in", out="out")))  # type: ignore[arg-type]
+        list(_judged(Lacking(), [pair], EvaluateConfig(src="in", out="out"), attempts))  # type: ignore[arg-type]
 
 
 class Killer:

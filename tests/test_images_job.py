@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from pipeline.attempts import ATTEMPTS
 from pipeline.flow import FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
 from pipeline.storage import Storage
-from tests.killed import ROOT
+from tests.killed import ROOT, wait_until
 from tests.odd_files import ODD_ERRORS
 from tests.outputs import rows_of, tree
 from tests.s3_server import KEY, S3Server, free_port
@@ -269,10 +268,14 @@ def test_joins_a_running_cluster_and_brings_its_code_along(tmp_path: Path) -> No
             )
         try:
             job = [sys.executable, "-P", "-c", JOB_FROM_ELSEWHERE, str(ROOT), "images", str(source), str(out)]
-            done = _until_it_joins(job, environment, tmp_path)
+            wait_until(lambda: "Ray runtime started" in (tmp_path / "log").read_text(), head)
+            done = subprocess.run(
+                job, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+            )
         finally:
             head.terminate()
             head.wait(60)
+    assert done.returncode == 0, done.stderr
     assert "joining the Ray cluster" in done.stderr
     assert not ran.exists(), ran.read_text()
     assert tree(out).keys() == tree(source).keys()
@@ -281,14 +284,3 @@ def test_joins_a_running_cluster_and_brings_its_code_along(tmp_path: Path) -> No
 JOB_FROM_ELSEWHERE = (
     "import sys; sys.path.insert(0, sys.argv[1]); from jobs.cli import main; sys.exit(main(sys.argv[2:]))"
 )
-
-
-def _until_it_joins(job: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    for _ in range(20):
-        done = subprocess.run(
-            job, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
-        )
-        if done.returncode == 0:
-            return done
-        time.sleep(2)
-    raise AssertionError(done.stderr)

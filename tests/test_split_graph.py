@@ -19,7 +19,7 @@ from pipeline.photos import Development, PhotoSteps
 from pipeline.records import Record
 from pipeline.storage import Storage
 from tests import media
-from tests.conftest import STORE_BYTES, headed_cluster
+from tests.conftest import headed_cluster
 from tests.killed import ROOT
 from tests.outputs import rows_of, tree
 
@@ -30,8 +30,8 @@ SIZES = [(90, 60), (60, 90), (120, 80)]
 def nodes() -> Iterator[tuple[Cluster, str, str]]:
     """The cluster, and of its nodes the one with processors and the one with a GPU."""
     with headed_cluster() as cluster:
-        processors = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
-        gpu = cluster.add_node(num_cpus=0, num_gpus=1, object_store_memory=STORE_BYTES)
+        processors = cluster.add_node(num_cpus=2)
+        gpu = cluster.add_node(num_cpus=0, num_gpus=1)
         yield cluster, processors.node_id, gpu.node_id
 
 

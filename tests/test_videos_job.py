@@ -67,7 +67,7 @@ def test_a_rerun_does_only_what_is_new_or_changed(tmp_path: Path, capsys: pytest
     source, out = _clips(tmp_path / "in", one=12), tmp_path / "out"
     assert main(["videos", str(source), str(out), *FAST]) == 0
     first = tree(out)
-    _clips(tmp_path / "in", one=12, two=11)
+    _clips(tmp_path / "in", two=11)
     os.utime(source / "one.mp4", ns=(1, 1))  # as if it had been written anew
     assert main(["videos", str(source), str(out), *FAST]) == 0
     assert tree(out)["one.mp4"] == first["one.mp4"]
