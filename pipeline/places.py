@@ -54,7 +54,8 @@ def absolute(place: str) -> str:
     """
     scheme = SCHEME.match(place)
     if scheme is None and MISTYPED.match(place):
-        raise UsageError(f"{place}: neither a path nor a URL; write a URL as s3://BUCKET/KEY, or the path as ./{place}")
+        form = f"{place.partition(':')[0]}://BUCKET/KEY"
+        raise UsageError(f"{place}: neither a path nor a URL; write a URL as {form}, or the path as ./{place}")
     rest = place[scheme.end() :] if scheme else place
     protocol = protocol_of(place)
     if protocol == LOCAL:
