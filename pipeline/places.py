@@ -54,7 +54,7 @@ def absolute(place: str) -> str:
     """
     scheme = SCHEME.match(place)
     if scheme is None and MISTYPED.match(place):
-        form = f"{place.partition(':')[0]}://BUCKET/KEY"
+        form = f"{re.split('[:/]', place)[0]}://BUCKET/KEY"
         raise UsageError(f"{place}: neither a path nor a URL; write a URL as {form}, or the path as ./{place}")
     rest = place[scheme.end() :] if scheme else place
     protocol = protocol_of(place)
