@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from jobs.cluster import nodes_with, tasks_on
-from jobs.room import ray_folder
+from jobs.room import is_overloaded, ray_folder
 from jobs.stopping import check_not_stopped, forget_signals, heed_signals
 from pipeline.errors import ClusterError, failed_import
 
@@ -28,7 +28,6 @@ COMES_UP_S = 60.0  # at most; longer where the machine is overloaded
 MOST_WAITS = 5  # of that length
 LOOK_S = 0.5  # how often a wait for canaries looks whether the job still wants to know
 JOIN_S = 5.0  # that the end of a job waits for its watch: it asks something of Ray, which must not be shut down then
-OVERLOADED = 3.0  # processes that want to run, for each core
 MOST_NODES = 8  # that canaries are started on
 TRIES = 3  # as Ray may kill one for the memory that others take
 MORE_MEMORY = "free some, use fewer --workers, or a machine that has more"
@@ -188,7 +187,7 @@ def _waited(canaries: list[Any], wanted: Callable[[], bool]) -> bool:
             break
         if time.monotonic() - started > waits * COMES_UP_S:
             waits += 1
-            if waits > MOST_WAITS or os.getloadavg()[0] < OVERLOADED * (os.cpu_count() or 1):
+            if waits > MOST_WAITS or not is_overloaded():
                 break
     return wanted()
 

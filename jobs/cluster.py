@@ -32,7 +32,6 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")  # its 30 are too few for a machine that is overloaded
     # else a canary that is asked while the job leaves Ray would start another one
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray  # takes a second: only once there is work

@@ -9,11 +9,12 @@ from typing import Any
 
 import psutil
 
-from jobs.room import check_room, ray_folder
+from jobs.room import check_room, is_overloaded, ray_folder
 from jobs.shipment import standing_apart
 from jobs.stopping import leave_without_ray
 from pipeline.errors import ClusterError
 
+STARTS = 3
 END_S = 2.0  # that Ray's processes may take to end by themselves
 
 
@@ -24,8 +25,6 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
     Where the body is broken off, Ray's processes are killed, and Ray is not asked to shut down: see
     `leave_without_ray`.
     """
-    import ray
-
     check_room()
     others = psutil.Process().children(recursive=True)
     with TemporaryDirectory(prefix="nightlift-", dir=ray_folder(), ignore_cleanup_errors=True) as name:
@@ -33,13 +32,7 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
         empty.mkdir()
         try:
             with standing_apart(empty), _deaf_to_hangups():
-                ray.init(
-                    address="local",
-                    num_cpus=cores,
-                    include_dashboard=False,
-                    object_spilling_directory=str(spilled),
-                    **options,
-                )
+                _start(others, num_cpus=cores, object_spilling_directory=str(spilled), **options)
             yield
         except (KeyboardInterrupt, ClusterError):
             leave_without_ray()
@@ -49,6 +42,20 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
             _shut_down(others)
             raise
         _shut_down(others)
+
+
+def _start(others: Sequence[psutil.Process], **options: Any) -> None:
+    """Start Ray, which gives itself half a minute for that: tries again where the machine is overloaded."""
+    import ray
+
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(address="local", include_dashboard=False, **options)
+            return
+        except Exception:  # Ray raises bare ones
+            if not left or not is_overloaded():
+                raise
+            _shut_down(others)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Room for the files that a local Ray keeps: looked at before it starts, as without it no worker comes up."""
+"""What a local Ray needs of its machine: room for the files that it keeps, and processors that have time for it."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 
+OVERLOADED = 3.0  # processes that want to run, for each core
 LEAST_BYTES = 50_000_000  # a session writes some 10 MB of logs and sockets at its start, and more as it works
 
 
@@ -29,3 +30,8 @@ def check_room() -> None:
             )
         if not os.access(folder, os.W_OK | os.X_OK):
             raise UsageError(f"{folder}: Ray cannot write its files there; set TMPDIR to a folder where it can")
+
+
+def is_overloaded() -> bool:
+    """Tell whether everything takes much longer on this machine than it should."""
+    return os.getloadavg()[0] >= OVERLOADED * (os.cpu_count() or 1)

@@ -216,6 +216,26 @@ def test_no_room_for_rays_files_is_told_before_it_starts(
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize(("load", "starts"), [(0.0, 1), (1e3, 3)])
+def test_a_ray_that_does_not_start_is_told_and_tried_again_on_an_overloaded_machine(
+    load: float, starts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(**_: object) -> None:
+        asked.append("")
+        raise Exception("The current node timed out during startup.")  # as bare as Ray's
+
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", fail)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    told = r"Ray did not start on this machine \(The current node timed out during startup.\)"
+    with pytest.raises(UsageError, match=told), ray_cluster(1):
+        pass
+    assert len(asked) == starts
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_gpus_that_torch_cannot_use_are_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
