@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from model.curves import steps_of
 from model.kernels import lift, lift_planes
+from model.light import Space
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWxC
 Floats = npt.NDArray[np.float32]
@@ -20,19 +21,26 @@ Plane = npt.NDArray[Any]  # uint8 or uint16
 
 
 def apply_curves(
-    image_HWC: Pixels, passes: Sequence[Floats], factor: int, iterations: int, *, in_place: bool = False
+    image_HWC: Pixels,
+    passes: Sequence[Floats],
+    factor: int,
+    iterations: int,
+    space: Space = "srgb",
+    *,
+    in_place: bool = False,
 ) -> Pixels:
     """Apply curve maps to an image.
 
     `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
     ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass; those beyond its maps repeat the last
-    one. `in_place`: the image may be overwritten, which is a third faster; it is where it lies in one piece and may be
-    written to. Returns an image of the same shape and dtype.
+    one. `space`: what the curve acts on, see `light.py`. `in_place`: the image may be overwritten, which is a third
+    faster; it is where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = image_HV if in_place and image_HV.flags.writeable else np.empty_like(image_HV)
-    lift(image_HV, enhanced_HV, *_curves(passes, iterations), factor, _columns(width, factor, passes))
+    curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
+    lift(image_HV, enhanced_HV, *curves, factor, columns, _in_light(space))
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -69,25 +77,32 @@ def apply_curves_to_planes(
     passes: Sequence[Floats],
     factor: int,
     iterations: int,
+    space: Space = "srgb",
 ) -> None:
     """Apply curve maps to a YUV frame without making an RGB one.
 
     `planes`: Y, Cb and Cr, uint8 or uint16, their lines as long as they lie in memory. `enhanced`: planes of the same
     shapes, written to. `width`: of the frame. The rest as in `apply_curves`.
 
-    A pixel's RGB is had from its luma and the chroma sample over it, clipped to [0, 1], taken through the curve and
-    brought back; a chroma sample becomes the mean of what the pixels under it ask for. Where the curve changes nothing,
-    the same samples come out, but for what lies outside of RGB.
+    In `srgb`, a pixel's RGB is had from its luma and the chroma sample over it, clipped to [0, 1], taken through the
+    curve and brought back. In `light`, luma goes through the curve, and chroma follows. A chroma sample becomes the
+    mean of what the pixels under it ask for. Where the curve changes nothing, the same samples come out, but for what
+    lies outside of RGB.
     """
     curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
     subsampling = coding.across, coding.down
-    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, *curves, factor, columns)
+    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, *curves, factor, columns, _in_light(space))
 
 
 def _curves(passes: Sequence[Floats], iterations: int) -> tuple[Floats, npt.NDArray[np.int64]]:
     """All maps as `maps_HMKL`, and which of them each step takes."""
     maps_HMKL = np.ascontiguousarray(np.concatenate(passes).transpose(2, 1, 0, 3))
     return maps_HMKL, np.array(steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations), np.int64)
+
+
+def _in_light(space: Space) -> bool | None:
+    """Return what kernels are told: where it is None, numba compiles nothing of what light takes."""
+    return True if space == "light" else None
 
 
 def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.kernels import compiled
+from model.compiled import compiled
 
 
 def reduce_pixels(image_HWC: npt.NDArray[Any], factor: int) -> npt.NDArray[np.float32]:

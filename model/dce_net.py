@@ -5,10 +5,10 @@ Enhancement", CVPR 2020; Li et al., "Learning to Enhance Low-Light Image via Zer
 Estimation", TPAMI 2021): seven convolutions of 32 features, the last three of which also see an earlier
 layer. `DCENet` uses plain convolutions, `DCENetPlus` depthwise separable ones.
 
-Beyond the published layout, an `Architecture` may ask for five things, all recorded in a checkpoint:
+Beyond the published layout, an `Architecture` may ask for six things, all recorded in a checkpoint:
 replicate padding (no dark borders), encoded input (dark values spread apart), global context (the network
-knows how dark the whole photo is), dilated convolutions (it sees how dark the surroundings are, at no cost) and
-one map for all three channels (grey stays grey by construction).
+knows how dark the whole photo is), dilated convolutions (it sees how dark the surroundings are, at no cost),
+one map for all three channels (grey stays grey by construction) and a curve that acts on light (see `light.py`).
 
 Tensor suffixes: B batch, C colour channels, F features, K maps, M channels of a map (3 or 1), H height, W width.
 """
@@ -18,6 +18,8 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+
+from model.light import Space
 
 FEATURES = 32
 INITIAL_STD = 0.02  # of every convolution's weights, as published
@@ -43,6 +45,8 @@ class Architecture:
     """Add a projection of the third layer's global mean and deviation to the fourth layer."""
     dilations: tuple[int, ...] = (1,) * 7
     """Distance in pixels between the taps of each convolution."""
+    space: Space = "srgb"
+    """What the curve acts on: the values of each channel, or the light of luma; see `light.py`."""
 
     def __post_init__(self) -> None:
         if self.variant not in ("dce", "plus"):
@@ -55,6 +59,8 @@ class Architecture:
             )
         if len(self.dilations) != 7 or min(self.dilations) < 1:
             raise ValueError(f"dilations are {self.dilations}; need seven numbers of 1 or more")
+        if self.space not in ("srgb", "light") or (self.space == "light" and self.map_channels != 1):
+            raise ValueError(f"space is {self.space!r}; it must be 'srgb', or 'light' with maps of 1 channel")
 
 
 PUBLISHED_DCE = Architecture()

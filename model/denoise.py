@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.light import Space, lift_luma
+
 NOISE = 0.004  # standard deviation of the noise before enhancement, of a white of 1: one level of 8 bits
 LUMA_RADIUS_PX, CHROMA_RADIUS_PX = 2, 4  # powers of two
 CHROMA_EPS = 9.0  # of luma's eps
@@ -48,13 +50,15 @@ def denoise(enhanced_BCHW: Tensor, gain_B1HW: Tensor, strength: float) -> Tensor
     return enhanced_BCHW + torch.cat([change + chroma[:, :1], change + chroma_of_green, change + chroma[:, 1:]], dim=1)
 
 
-def local_gain(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int) -> Tensor:
+def local_gain(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: Space) -> Tensor:
     """By how much the curve amplifies small differences: its slope at the local mean of luma.
 
     `image_BCHW`: float in [0, 1], before enhancement. `passes`: `maps_BKMHW` of each pass of the enhancement, of the
     image's height and width. Returns `gain_B1HW`: 1 where the curve does nothing; in dark parts about what luma is
     multiplied by; below 1 in highlights that are compressed.
     """
+    if space == "light":
+        return lift_luma(_box_mean(_luma(image_BCHW), LUMA_RADIUS_PX), passes, iterations)[1]
     # with u = 1 - 2x, a step x <- x + r (x^2 - x) is u <- u + r (1 - u^2) / 2, and its slope is 1 - r u
     u = 1 - 2 * _box_mean(_luma(image_BCHW), LUMA_RADIUS_PX)
     slope = torch.ones_like(u)

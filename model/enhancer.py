@@ -20,9 +20,10 @@ from torch import Tensor
 
 from model.apply import Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.boxes import reduce_pixels
-from model.curves import MAX_ITERATIONS, apply_curve, reduction_factor, upsample
+from model.curves import MAX_ITERATIONS, reduction_factor, upsample
 from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
 from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
+from model.light import lift as lift_by_reference
 from model.precision import DTYPES, Precision, has_fast_bf16, settled, use_exact_fp32
 from model.weights import Checkpoint
 
@@ -46,6 +47,10 @@ class Look:
     """Scale of the curve maps: 0 leaves the image as it is, 1 is the network's own estimate, up to 2."""
     denoise: float = 0.0
     """How much noise to expect and smooth where the curve amplified it: 0 none, 1 a level of 8 bits, up to 2."""
+
+    @property
+    def leaves_images_alone(self) -> bool:
+        return not self.iterations or not self.strength
 
     def __post_init__(self) -> None:
         if not 0 <= self.iterations <= MAX_ITERATIONS:
@@ -92,6 +97,7 @@ class Enhancer:
         precision: Precision = "auto",
     ) -> None:
         self.look = look
+        self.space = checkpoint.network.architecture.space
         self.estimate_size = estimate_size
         self.device = torch.device(device)
         variant, fast_bf16 = checkpoint.network.architecture.variant, has_fast_bf16(device)
@@ -138,11 +144,14 @@ class Enhancer:
         Where maps are of the image's own size the result is the readable reference's to the bit, else within 1 of 255.
         `in_place`: the image may be overwritten.
         """
+        if self.look.leaves_images_alone:
+            return image if in_place else image.copy()
         alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
         if maps.factor == 1 or self.look.denoise or not alike:
             return self._applied(image, maps)
         if self.device.type == "cpu":
-            return apply_curves(image, _arrays(maps), maps.factor, self.look.iterations, in_place=in_place)
+            arrays, iterations = _arrays(maps), self.look.iterations
+            return apply_curves(image, arrays, maps.factor, iterations, self.space, in_place=in_place)
         return self._applied_by_gpu(image, maps) if _has_triton() else self._applied(image, maps)
 
     def _applied_by_gpu(self, image: Pixels, maps: CurveMaps) -> Pixels:
@@ -153,7 +162,7 @@ class Enhancer:
         passes = [maps_1KMHW[0] for maps_1KMHW in maps.passes]
 
         def lifted(band: Tensor, top: int) -> Tensor:
-            return lift(band, passes, maps.factor, self.look.iterations, white, top)
+            return lift(band, passes, maps.factor, self.look.iterations, self.space, white, top)
 
         while True:
             rows, last = max(1, self.band_px // image.shape[1]), self.band_px <= LEAST_GPU_BAND_PX
@@ -172,7 +181,8 @@ class Enhancer:
         self, planes: Sequence[Plane], enhanced: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps
     ) -> None:
         """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Only where the enhancer `is_fused`."""
-        apply_curves_to_planes(planes, enhanced, width, coding, _arrays(maps), maps.factor, self.look.iterations)
+        iterations = 0 if self.look.leaves_images_alone else self.look.iterations
+        apply_curves_to_planes(planes, enhanced, width, coding, _arrays(maps), maps.factor, iterations, self.space)
 
     @torch.inference_mode()
     def _applied(self, image: Pixels, maps: CurveMaps) -> Pixels:
@@ -195,19 +205,16 @@ class Enhancer:
     def luma(self, image: Pixels, maps: CurveMaps) -> float:
         """Mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: of its own size, see `fitted`."""
         x = sent(tensor_of(image), self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
-        for maps_1KMHW in maps.passes:
-            x = apply_curve(x, maps_1KMHW, self.look.iterations)
+        x = lift_by_reference(x, maps.passes, self.look.iterations, self.space)
         return float(x.mean(dim=(0, 2, 3)) @ x.new_tensor(LUMA_RGB))
 
     def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor]) -> Tensor:
         """The look, but for estimating it: curves and denoising. `passes`: maps of the image's own size."""
-        x = image_BCHW
-        for maps_BKMHW in passes:
-            x = apply_curve(x, maps_BKMHW, self.look.iterations)
+        x = lift_by_reference(image_BCHW, passes, self.look.iterations, self.space)
         if x.shape[1] != image_BCHW.shape[1]:  # a grey image under one map for each channel
             x = x.mean(dim=1, keepdim=True)
         if self.look.denoise:
-            x = denoise(x, local_gain(image_BCHW, passes, self.look.iterations), self.look.denoise)
+            x = denoise(x, local_gain(image_BCHW, passes, self.look.iterations, self.space), self.look.denoise)
         return x
 
     def _estimates(self, images: Sequence[Pixels]) -> Iterator[tuple[int, CurveMaps]]:
@@ -250,13 +257,11 @@ class Enhancer:
         return [CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor) for row, factor in enumerate(factors)]
 
     def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
-        passes = []
+        passes: list[Tensor] = []
         for _ in range(self.look.passes):
-            x = image_BCHW.contiguous(memory_format=torch.channels_last)
-            maps = self.network(x).contiguous().float() * self.look.strength
-            passes.append(maps.clamp_(-1, 1))
-            if len(passes) < self.look.passes:
-                image_BCHW = apply_curve(image_BCHW, passes[-1], self.look.iterations)
+            x = lift_by_reference(image_BCHW, passes, self.look.iterations, self.space) if passes else image_BCHW
+            maps = self.network(x.contiguous(memory_format=torch.channels_last)).contiguous().float()
+            passes.append((maps * self.look.strength).clamp_(-1, 1))
         return passes
 
 

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.curves import apply_curve, reduce, reduction_factor, upsample
+from model.curves import reduce, reduction_factor, upsample
 from model.dce_net import CurveNetwork
+from model.light import lift
 from model.weights import Checkpoint, fingerprint
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -52,14 +53,14 @@ class EnhancementGraph(nn.Module):
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         if self.estimate_size is None:
             maps: Tensor = self.network(image_BCHW)
-            return apply_curve(image_BCHW, maps, self.iterations), maps
+            return lift(image_BCHW, [maps], self.iterations, self.network.architecture.space), maps
         height, width = image_BCHW.shape[2], image_BCHW.shape[3]
         factor = (torch.sym_max(height, width) + self.estimate_size - 1) // self.estimate_size
         copy_BChw = _averaged(_averaged(image_BCHW, factor, dim=2), factor, dim=3)
         maps_BKMhw: Tensor = self.network(copy_BChw)
         wide_BKMhW = _interpolated(maps_BKMhw, factor, width, dim=4)
         full_BKMHW = _interpolated(wide_BKMhW, factor, height, dim=3)
-        return apply_curve(image_BCHW, full_BKMHW, self.iterations), maps_BKMhw
+        return lift(image_BCHW, [full_BKMHW], self.iterations, self.network.architecture.space), maps_BKMhw
 
 
 def missing_packages() -> list[str]:
@@ -144,7 +145,7 @@ def enhanced_by_torch(
     copies = [reduce(image_CHW.permute(1, 2, 0), factor).permute(2, 0, 1) for image_CHW in image_BCHW]
     maps_BKMhw: Tensor = checkpoint.network(torch.stack(copies))
     full_BKMHW = upsample(maps_BKMhw, factor, slice(0, height), width)
-    return apply_curve(image_BCHW, full_BKMHW, iterations), maps_BKMhw
+    return lift(image_BCHW, [full_BKMHW], iterations, checkpoint.network.architecture.space), maps_BKMhw
 
 
 def _averaged(x: Tensor, factor: int, dim: int) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from model.curves import apply_curve
 from model.darkening import darken, tint, underexpose
 from model.dce_net import CurveNetwork, Variant, build
+from model.light import lift
 from model.losses import Enhancement, LossWeights, flat_tone, weighted_losses
 from model.recipes import Recipe
 
@@ -51,7 +51,8 @@ class Objective(nn.Module):
         image_BCHW = examples["image"]
         with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
             maps_BKMHW = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
-        enhanced_BCHW = apply_curve(image_BCHW, maps_BKMHW, STEPS)
+        space = self.network.architecture.space
+        enhanced_BCHW = lift(image_BCHW, [maps_BKMHW], STEPS, space)
         batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW)
         if self.weights.consistency or self.weights.dark:
             darker, lighter = batch.halves()
@@ -61,7 +62,7 @@ class Objective(nn.Module):
         if self.weights.flat:
             levels_N = examples["flat"]
             flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, 4, 4)
-            enhanced_N = apply_curve(flat_N3HW, self.network(flat_N3HW), STEPS)[:, 0, 0, 0]
+            enhanced_N = lift(flat_N3HW, [self.network(flat_N3HW)], STEPS, space)[:, 0, 0, 0]
             terms["flat"] = self.weights.flat * flat_tone(levels_N, enhanced_N, self.weights.overall_level)
         return terms
 

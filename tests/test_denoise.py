@@ -95,10 +95,10 @@ def test_the_gain_is_the_slope_of_the_curve(level: float) -> None:
     for maps in passes:
         enhanced = apply_curve(enhanced, maps.double(), 10)
     (slope,) = torch.autograd.grad(enhanced.sum(), x)
-    gain = local_gain(torch.full((1, 3, 64, 96), level), passes, 10)
+    gain = local_gain(torch.full((1, 3, 64, 96), level), passes, 10, "srgb")
     assert torch.allclose(gain.double(), slope, rtol=1e-3)
 
 
 def test_a_curve_that_does_nothing_has_a_gain_of_exactly_one() -> None:
-    assert torch.equal(local_gain(_noisy(), [torch.zeros(1, 8, 3, 64, 96)], 8), _gain(1.0))
-    assert torch.equal(local_gain(_noisy(), [torch.rand(1, 8, 3, 64, 96)], 0), _gain(1.0))
+    assert torch.equal(local_gain(_noisy(), [torch.zeros(1, 8, 3, 64, 96)], 8, "srgb"), _gain(1.0))
+    assert torch.equal(local_gain(_noisy(), [torch.rand(1, 8, 3, 64, 96)], 0, "srgb"), _gain(1.0))

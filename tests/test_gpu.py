@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from model import Architecture, Checkpoint, Enhancer, build
-from model.curves import apply_curve, upsample
+from model.curves import upsample
+from model.light import Space
+from model.light import lift as lift_by_reference
 
 HERE = "cuda" if torch.cuda.is_available() else "cpu"
 if HERE == "cpu":
@@ -19,24 +21,32 @@ from model.gpu import lift  # noqa: E402
 
 @pytest.mark.parametrize("factor", [1, 2, 5, 16, 700])
 @pytest.mark.parametrize("size", [(31, 47), (1, 1), (2, 600), (64, 20)])
-@pytest.mark.parametrize("map_channels", [1, 3])
-def test_the_kernel_equals_the_reference(factor: int, size: tuple[int, int], map_channels: int) -> None:
-    _compare(size, 3, [(8, map_channels)], factor, 8, 255)
+@pytest.mark.parametrize(("map_channels", "space"), [(1, "srgb"), (3, "srgb"), (1, "light")])
+def test_the_kernel_equals_the_reference(factor: int, size: tuple[int, int], map_channels: int, space: Space) -> None:
+    _compare(size, 3, [(8, map_channels)], factor, 8, 255, space)
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 8, 16])
-@pytest.mark.parametrize("maps", [[(1, 1)], [(8, 3)], [(8, 1), (3, 1)]])
+@pytest.mark.parametrize(
+    ("maps", "space"),
+    [([(1, 1)], "srgb"), ([(8, 3)], "srgb"), ([(8, 1), (3, 1)], "srgb"), ([(8, 1), (3, 1)], "light")],
+)
 @pytest.mark.parametrize("top", [255, 65535])
-def test_any_number_of_steps_maps_and_passes(iterations: int, maps: list[tuple[int, int]], top: int) -> None:
-    _compare((33, 50), 3, maps, 4, iterations, top)
+def test_any_number_of_steps_maps_and_passes(
+    iterations: int, maps: list[tuple[int, int]], space: Space, top: int
+) -> None:
+    _compare((33, 50), 3, maps, 4, iterations, top, space)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_enhancer_applies_it_in_bands(monkeypatch: pytest.MonkeyPatch, dtype: type, channels: int) -> None:
+@pytest.mark.parametrize("space", ["srgb", "light"])
+def test_the_enhancer_applies_it_in_bands(
+    monkeypatch: pytest.MonkeyPatch, dtype: type, channels: int, space: Space
+) -> None:
     monkeypatch.setattr("model.enhancer.GPU_BAND_PX", 500)
     torch.manual_seed(3)
-    checkpoint = Checkpoint(network=build(Architecture(map_channels=1)), estimate_size=32)
+    checkpoint = Checkpoint(network=build(Architecture(map_channels=1, space=space)), estimate_size=32)
     enhancer = Enhancer(checkpoint, estimate_size=32, device=HERE, precision="fp32")
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max // 3, (67, 90, channels), dtype)
     maps = enhancer.estimate([image])[0].scaled(4)
@@ -71,12 +81,19 @@ def test_bands_that_find_too_little_memory_are_halved_down_to_a_floor(monkeypatc
     assert len(halvings) == 2
 
 
-def test_grey() -> None:
-    _compare((33, 50), 1, [(8, 1)], 4, 8, 255)
+@pytest.mark.parametrize("space", ["srgb", "light"])
+def test_grey(space: Space) -> None:
+    _compare((33, 50), 1, [(8, 1)], 4, 8, 255, space)
 
 
 def _compare(
-    size: tuple[int, int], channels: int, maps: list[tuple[int, int]], factor: int, iterations: int, top: int
+    size: tuple[int, int],
+    channels: int,
+    maps: list[tuple[int, int]],
+    factor: int,
+    iterations: int,
+    top: int,
+    space: Space,
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     dtype = torch.uint8 if top == 255 else torch.int32
@@ -84,9 +101,10 @@ def _compare(
     small = [-(-side // factor) for side in size]
     passes = [torch.rand((*each, *small), generator=generator) * 2 - 1 for each in maps]
     x = image.permute(2, 0, 1)[None].float() / top
-    for each in passes:
-        x = apply_curve(x, upsample(each[None], factor, slice(0, size[0]), size[1]), iterations)
-    enhanced = lift(image.to(HERE), [each.to(HERE) for each in passes], factor, iterations, float(top)).cpu()
+    full = [upsample(each[None], factor, slice(0, size[0]), size[1]) for each in passes]
+    x = lift_by_reference(x, full, iterations, space)
+    on_gpu = [each.to(HERE) for each in passes]
+    enhanced = lift(image.to(HERE), on_gpu, factor, iterations, space, float(top)).cpu()
     difference = (enhanced.int() - (x * top).round().clamp(0, top)[0].permute(1, 2, 0).int()).abs()
     assert enhanced.dtype == dtype
     assert difference.max() <= (1 if top == 255 else 4)  # of 65535: sixteen steps double what is rounded otherwise

@@ -31,14 +31,14 @@ def _verdicts(section: Section) -> list[bool]:
 
 def test_the_kernel_is_checked() -> None:
     section = gpu.measure_kernel(HERE, SMALL)
-    assert _verdicts(section) == [True] * 6
+    assert _verdicts(section) == [True] * 8
     assert "PASS" in str(section)
 
 
 def test_a_wrong_kernel_fails_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.gpu.lift", lambda image, *rest: image)
     section = gpu.measure_kernel(HERE, SMALL)
-    assert _verdicts(section) == [False] * 6
+    assert _verdicts(section) == [False] * 8
     assert "FAIL" in str(section)
 
 

@@ -10,16 +10,21 @@ import pytest
 import torch
 
 from model.apply import Coding, apply_curves, apply_curves_to_planes
-from model.curves import apply_curve, upsample
-from model.kernels import TILE, _store, compiled
+from model.compiled import compiled
+from model.curves import upsample
+from model.light import Space, lift
+from model.tiles import TILE, store
+
+KINDS = [(1, "srgb"), (3, "srgb"), (1, "light")]  # channels of the maps, and what the curve acts on
 
 
-def _reference(image: np.ndarray, passes: list[np.ndarray], factor: int, iterations: int) -> np.ndarray:
-    white = np.iinfo(image.dtype).max
+def _reference(
+    image: np.ndarray, passes: list[np.ndarray], factor: int, iterations: int, space: Space = "srgb"
+) -> np.ndarray:
+    white, rows = np.iinfo(image.dtype).max, slice(0, image.shape[0])
     x = torch.from_numpy(image.astype(np.int32)).permute(2, 0, 1)[None].float() / white
-    for maps in passes:
-        full = upsample(torch.from_numpy(maps)[None], factor, slice(0, image.shape[0]), image.shape[1])
-        x = apply_curve(x, full, iterations)
+    full = [upsample(torch.from_numpy(maps)[None], factor, rows, image.shape[1]) for maps in passes]
+    x = lift(x, full, iterations, space)
     return (x * white).round().clamp(0, white)[0].permute(1, 2, 0).numpy()
 
 
@@ -45,17 +50,27 @@ def test_any_number_of_steps_equals_the_reference(count: int, iterations: int) -
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3), (50, TILE), (50, TILE + 1), (61, 500)])
 @pytest.mark.parametrize("factor", [1, 2, 5, 16, 33, 700])
-@pytest.mark.parametrize("map_channels", [1, 3])
-def test_any_size_and_factor_equals_the_reference(size: tuple[int, int], factor: int, map_channels: int) -> None:
+@pytest.mark.parametrize(("map_channels", "space"), KINDS)
+def test_any_size_and_factor_equals_the_reference(
+    size: tuple[int, int], factor: int, map_channels: int, space: Space
+) -> None:
     image = _image(*size)
     maps = _maps(image, factor, 8, map_channels)
-    assert np.abs(apply_curves(image, [maps], factor, 8) - _reference(image, [maps], factor, 8)).max() <= 1
+    difference = apply_curves(image, [maps], factor, 8, space) - _reference(image, [maps], factor, 8, space)
+    assert np.abs(difference).max() <= 1
 
 
-def test_sixteen_bits_and_several_passes_equal_the_reference() -> None:
+def test_grey_in_light_equals_the_reference() -> None:
+    image = _image(40, 500, channels=1)
+    maps = _maps(image, 8, 8, 1)
+    assert np.abs(apply_curves(image, [maps], 8, 8, "light") - _reference(image, [maps], 8, 8, "light")).max() <= 1
+
+
+@pytest.mark.parametrize("space", ["srgb", "light"])
+def test_sixteen_bits_and_several_passes_equal_the_reference(space: Space) -> None:
     image = _image(120, 333, dtype=np.uint16)
     passes = [_maps(image, 7, 8, 1, seed) for seed in range(3)]
-    difference = apply_curves(image, passes, 7, 9).astype(int) - _reference(image, passes, 7, 9)
+    difference = apply_curves(image, passes, 7, 9, space).astype(int) - _reference(image, passes, 7, 9, space)
     assert np.abs(difference).max() <= 2
     assert (difference != 0).mean() < 0.01
 
@@ -69,10 +84,11 @@ def test_passes_may_have_other_numbers_of_maps() -> None:
         assert np.abs(difference).max() <= 1
 
 
-def test_black_and_white_stay() -> None:
+@pytest.mark.parametrize(("map_channels", "space"), KINDS)
+def test_black_and_white_stay(map_channels: int, space: Space) -> None:
     image = np.zeros((20, 400, 3), np.uint8)
     image[:, 200:] = 255
-    np.testing.assert_array_equal(apply_curves(image, [_maps(image, 8, 8, 3)], 8, 16), image)
+    np.testing.assert_array_equal(apply_curves(image, [_maps(image, 8, 8, map_channels)], 8, 16, space), image)
 
 
 def test_images_that_do_not_lie_in_one_piece_or_may_not_be_written_are_read() -> None:
@@ -131,17 +147,20 @@ CODINGS = [
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("size", [(1, 1), (35, 2 * TILE + 51), (64, TILE), (33, 20)])
-@pytest.mark.parametrize("map_channels", [1, 3])
-def test_planes_are_lifted_as_rgb_is(coding: Coding, size: tuple[int, int], map_channels: int) -> None:
+@pytest.mark.parametrize(("map_channels", "space"), KINDS)
+def test_planes_are_lifted_as_rgb_is(
+    coding: Coding, size: tuple[int, int], map_channels: int, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    luma = coding.red, 1 - coding.red - coding.blue, coding.blue
+    monkeypatch.setattr("model.light.LUMA_RGB", luma)
     planes, factor = _frame(*size, coding), 6
     maps = _maps(np.empty((*size, 3)), factor, 8, map_channels) / 3
     enhanced = [np.zeros_like(plane) for plane in planes]
-    apply_curves_to_planes(planes, enhanced, size[1], coding, [maps], factor, 8)
+    apply_curves_to_planes(planes, enhanced, size[1], coding, [maps], factor, 8, space)
     full = upsample(torch.from_numpy(maps)[None], factor, slice(0, size[0]), size[1])
     x = torch.from_numpy(_rgb(planes, coding)).permute(2, 0, 1)[None].float().clamp(0, 1)
-    expected = apply_curve(x, full, 8)[0].permute(1, 2, 0).numpy()
+    expected = lift(x, [full], 8, space)[0].permute(1, 2, 0).numpy()
     one = 1 / (219 << (coding.depth - 8))
-    luma = np.array([coding.red, 1 - coding.red - coding.blue, coding.blue])
     got = _rgb(enhanced, coding)
     assert np.abs((got - expected) @ luma).max() < 0.51 * one
     # chroma samples are means over their pixels: so are the colours of boxes of `down` x `across` of them
@@ -152,10 +171,11 @@ def test_planes_are_lifted_as_rgb_is(coding: Coding, size: tuple[int, int], map_
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-def test_planes_that_the_curve_does_not_change_keep_every_sample(coding: Coding) -> None:
+@pytest.mark.parametrize("space", ["srgb", "light"])
+def test_planes_that_the_curve_does_not_change_keep_every_sample(coding: Coding, space: Space) -> None:
     planes = _frame(41, 900, coding)
     enhanced = [np.zeros_like(plane) for plane in planes]
-    apply_curves_to_planes(planes, enhanced, 900, coding, [np.zeros((8, 1, 6, 113), np.float32)], 8, 8)
+    apply_curves_to_planes(planes, enhanced, 900, coding, [np.zeros((8, 1, 6, 113), np.float32)], 8, 8, space)
     for before, after in zip(planes, enhanced, strict=True):
         np.testing.assert_array_equal(before, after)
 
@@ -199,5 +219,5 @@ def test_compiles_where_the_current_directory_was_deleted(tmp_path: Path, monkey
     monkeypatch.chdir(gone)
     gone.rmdir()
     values = np.zeros(3 * TILE, dtype=np.uint8)
-    compiled(_store.py_func)(values, np.ones((3, TILE), dtype=np.float32), np.float32(255))
+    compiled(store.py_func)(values, np.ones((3, TILE), dtype=np.float32), np.float32(255))
     assert np.all(values == 255)

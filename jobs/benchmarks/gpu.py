@@ -21,15 +21,17 @@ from jobs.benchmarks.gpu_jobs import (
 from jobs.benchmarks.media import Pixels, night_pixels
 from jobs.benchmarks.rows import Row, Section
 from jobs.benchmarks.timing import side_by_side
-from model import DEFAULT_WEIGHTS, Enhancer, Precision, apply_curve, load
+from model import DEFAULT_WEIGHTS, Enhancer, Precision, Space, load
 from model.curves import upsample
 from model.gpu_memory import in_bands, sent, tensor_of
+from model.light import lift as lift_by_reference
 from model.metrics import psnr_db
 from pipeline.errors import UsageError
 
 log = logging.getLogger("nightlift")
 
 FACTOR = 32  # of the curves: one pixel of the maps covers so many, along each side
+KINDS: tuple[tuple[int, int, Space], ...] = ((8, 1, "srgb"), (8, 3, "srgb"), (1, 1, "srgb"), (8, 1, "light"))  # of maps
 SMALL_PX = 600, 400
 NEAR_DB = 60.0  # that results in fp32 are from those on a CPU, at the least
 NETWORK_ROOM_BYTES, CURVE_ROOM_BYTES = 256 << 20, 64 << 20  # less than a large batch, a whole photo, ask for
@@ -86,15 +88,16 @@ def measure_kernel(device: str, size: tuple[int, int]) -> Section:
     generator, rows = torch.Generator().manual_seed(0), []
     for bits, dtype, most in ((8, torch.uint8, 1), (16, torch.int32, 4)):
         white = 2**bits - 1
-        for count, channels in ((8, 1), (8, 3), (1, 1)):
+        for count, channels, space in KINDS:
             image_HWC = torch.randint(0, white + 1, (height, width, 3), generator=generator, dtype=dtype)
             small = -(-height // FACTOR), -(-width // FACTOR)
             maps_KMHW = torch.rand((count, channels, *small), generator=generator) * 2 - 1
-            lifted_HWC = lift(image_HWC.to(device), [maps_KMHW.to(device)], FACTOR, 8, float(white)).cpu()
+            lifted_HWC = lift(image_HWC.to(device), [maps_KMHW.to(device)], FACTOR, 8, space, float(white)).cpu()
             large_1KMHW = upsample(maps_KMHW[None], FACTOR, slice(0, height), width)
-            expected = apply_curve(image_HWC.permute(2, 0, 1)[None].float() / white, large_1KMHW, 8)[0] * white
+            image_1CHW = image_HWC.permute(2, 0, 1)[None].float() / white
+            expected = lift_by_reference(image_1CHW, [large_1KMHW], 8, space)[0] * white
             difference = int((lifted_HWC.int() - expected.round().permute(1, 2, 0).int()).abs().max())
-            name = f"{bits} bits, {count} maps of {channels}: largest difference, {most} at most"
+            name = f"{bits} bits, {count} maps of {channels}, {space}: largest difference, {most} at most"
             rows.append(Row(name, difference, f"of {white}", passed=difference <= most))
     return Section(f"the kernel against the reference ({width}x{height})", rows)
 

@@ -1,0 +1,75 @@
+"""What the curve acts on: the values of each channel, or the light of luma, which colour follows. The reference.
+
+`srgb`, the published way: each channel's value, as sRGB codes it, takes the steps of the curve by itself.
+
+`light`: luma alone takes them, in what comes near to linear light, `v = x (x + 0.1) / 1.1`. There a step with r = -1 is
+an exposure of one stop more with a soft shoulder. Chroma, a pixel's RGB less its luma, is multiplied by the rise of the
+tone curve from its luma upwards; in shadows that is less than what luma is multiplied by, so that noise does not turn
+into colours. Where a channel would leave [0, 1] by that, the pixel's chroma becomes smaller and keeps its hue.
+
+Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from model.curves import apply_curve
+
+Space = Literal["srgb", "light"]
+
+TOE = 0.1  # keeps the slope of light finite at black, as sRGB itself does
+SPAN, LEAST_SPAN = 0.5, 1 / 255  # of luma, or of what is left to white: the rise is taken over so much
+FULL = 0.96  # up to which chroma may bring a channel that was not there before
+LUMA_RGB = 0.2126, 0.7152, 0.0722  # of sRGB's primaries (ITU-R BT.709)
+
+
+def to_light(coded: Tensor) -> Tensor:
+    """Return nearly linear light, in [0, 1] as `coded` is."""
+    return coded * (coded + TOE) * (1 / (1 + TOE))
+
+
+def from_light(light: Tensor) -> Tensor:
+    """Return what `to_light` was given."""
+    return (light * (1 + TOE) + TOE**2 / 4).sqrt() - TOE / 2
+
+
+def lift(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: Space) -> Tensor:
+    """Take an image through the tone curve of curve maps.
+
+    `image_BCHW`: float in [0, 1], RGB or grey. `passes`: for each pass of the enhancement `maps_BKMHW`, in [-1, 1], of
+    the image's height and width; of one channel for `light`. `iterations`: steps of each pass, 0 to 16. Returns an
+    image of the same shape in [0, 1]. Raises ValueError on iterations out of range.
+    """
+    if space == "srgb":
+        for maps_BKMHW in passes:
+            image_BCHW = apply_curve(image_BCHW, maps_BKMHW, iterations)
+        return image_BCHW
+    luma = luma_of(image_BCHW)
+    lifted, rise = lift_luma(luma, passes, iterations)
+    if image_BCHW.shape[1] == 1:
+        return lifted
+    highest, lowest = image_BCHW.amax(1, keepdim=True), image_BCHW.amin(1, keepdim=True)
+    room_above = (highest.clamp(min=FULL) - lifted).clamp(min=0) / (highest - luma).clamp(min=1e-6)
+    room_below = lifted / (luma - lowest).clamp(min=1e-6)
+    return lifted + rise.minimum(room_above).minimum(room_below) * (image_BCHW - luma)
+
+
+def lift_luma(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int) -> tuple[Tensor, Tensor]:
+    """Return what becomes of a luma in [0, 1], and the rise of the tone curve from there upwards."""
+    span = SPAN * luma_B1HW.minimum(1 - luma_B1HW) + LEAST_SPAN
+    one, other = to_light(luma_B1HW), to_light(luma_B1HW + span)
+    for maps_BKMHW in passes:
+        one, other = (apply_curve(light, maps_BKMHW, iterations) for light in (one, other))
+    lifted = from_light(one)
+    return lifted, (from_light(other) - lifted) / span
+
+
+def luma_of(image_BCHW: Tensor) -> Tensor:
+    """Return `luma_B1HW` of RGB, or the grey image itself."""
+    if image_BCHW.shape[1] == 1:
+        return image_BCHW
+    red, green, blue = image_BCHW.split(1, dim=1)
+    luma: Tensor = red * LUMA_RGB[0] + green * LUMA_RGB[1] + blue * LUMA_RGB[2]
+    return luma

@@ -1,0 +1,186 @@
+"""What happens to a tile of an image or frame, as loops that numba compiles for the CPU. `kernels.py` calls them.
+
+Loops are over all of a tile, of constant length and without branches, of which the compiler makes vector code; it may
+contract a multiplication and an addition into one, which rounds once instead of twice.
+
+Suffixes: K maps, M channels of a map, T pixels of a tile, C channels.
+"""
+
+import numpy as np
+
+from model.compiled import compiled
+from model.light import FULL, LEAST_SPAN, LUMA_RGB, SPAN, TOE
+
+TILE = 384  # pixels: eight maps, three times, take 36 kB. Even, so that no chroma sample is in two tiles
+
+
+@compiled
+def load(pixels_CT, values, scale):  # type: ignore[no-untyped-def]
+    if len(pixels_CT) == 1:
+        for i in range(len(values)):
+            pixels_CT[0, i] = np.float32(values[i]) * scale
+    elif len(values) == 3 * TILE:
+        for i in range(TILE):
+            pixels_CT[0, i] = np.float32(values[3 * i]) * scale
+            pixels_CT[1, i] = np.float32(values[3 * i + 1]) * scale
+            pixels_CT[2, i] = np.float32(values[3 * i + 2]) * scale
+    else:  # the end of a row
+        for i in range(len(values) // 3):
+            pixels_CT[0, i] = np.float32(values[3 * i]) * scale
+            pixels_CT[1, i] = np.float32(values[3 * i + 1]) * scale
+            pixels_CT[2, i] = np.float32(values[3 * i + 2]) * scale
+
+
+@compiled
+def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
+    """Rounded to even, as torch does."""
+    if len(pixels_CT) == 1:
+        for i in range(len(values)):
+            values[i] = np.int32(np.rint(pixels_CT[0, i] * white))
+    elif len(values) == 3 * TILE:
+        for i in range(TILE):
+            values[3 * i] = np.int32(np.rint(pixels_CT[0, i] * white))
+            values[3 * i + 1] = np.int32(np.rint(pixels_CT[1, i] * white))
+            values[3 * i + 2] = np.int32(np.rint(pixels_CT[2, i] * white))
+    else:
+        for i in range(len(values) // 3):
+            values[3 * i] = np.int32(np.rint(pixels_CT[0, i] * white))
+            values[3 * i + 1] = np.int32(np.rint(pixels_CT[1, i] * white))
+            values[3 * i + 2] = np.int32(np.rint(pixels_CT[2, i] * white))
+
+
+@compiled
+def _take_steps(pixels_CT, channel, maps_KT, steps):  # type: ignore[no-untyped-def]
+    """`steps`: which map each takes. Four at a time where that can be, which saves going through memory between."""
+    fours = len(steps) // 4 * 4
+    for at in range(0, fours, 4):
+        one, two, three, four = steps[at], steps[at + 1], steps[at + 2], steps[at + 3]
+        for i in range(TILE):
+            x = pixels_CT[channel, i]
+            x = x + maps_KT[one, i] * (x * x - x)
+            x = x + maps_KT[two, i] * (x * x - x)
+            x = x + maps_KT[three, i] * (x * x - x)
+            pixels_CT[channel, i] = x + maps_KT[four, i] * (x * x - x)
+    for at in range(fours, len(steps)):
+        one = steps[at]
+        for i in range(TILE):
+            x = pixels_CT[channel, i]
+            pixels_CT[channel, i] = x + maps_KT[one, i] * (x * x - x)
+
+
+@compiled
+def lift_tile(pixels_CT, curve):  # type: ignore[no-untyped-def]
+    """All steps of the channels of a tile.
+
+    `curve`: room for the tile's maps; the row of maps above it and their rise to the row below; the place of the tile's
+    row between the two, 0 to 1; and which map each step takes.
+    """
+    maps_KT, above_MKT, rises_MKT, place, steps = curve
+    map_channels, count, _ = above_MKT.shape
+    for channel in range(len(pixels_CT)):
+        if channel < map_channels:  # else those of the last one
+            for k in range(count):
+                for i in range(TILE):
+                    maps_KT[k, i] = above_MKT[channel, k, i] + place * rises_MKT[channel, k, i]
+        _take_steps(pixels_CT, channel, maps_KT, steps)
+
+
+@compiled
+def _lift_luma(rises_T, luma_T, pair_CT, curve):  # type: ignore[no-untyped-def]
+    """Luma of a tile through the curve in light, and the rise of the tone curve from there; see `light.lift_luma`.
+
+    `pair_CT`: room for two channels.
+    """
+    one, half_toe = np.float32(1), np.float32(TOE / 2)
+    toe, unit = np.float32(TOE), np.float32(1 / (1 + TOE))
+    span_of, least = np.float32(SPAN), np.float32(LEAST_SPAN)
+    scale, base = np.float32(1 + TOE), np.float32(TOE**2 / 4)
+    for i in range(TILE):
+        luma = luma_T[i]
+        above = luma + span_of * min(luma, one - luma) + least
+        pair_CT[0, i] = luma * (luma + toe) * unit
+        pair_CT[1, i] = above * (above + toe) * unit
+    lift_tile(pair_CT, curve)
+    for i in range(TILE):
+        luma = luma_T[i]
+        lifted = np.sqrt(pair_CT[0, i] * scale + base) - half_toe
+        above = np.sqrt(pair_CT[1, i] * scale + base) - half_toe
+        rises_T[i] = (above - lifted) / (span_of * min(luma, one - luma) + least)
+        luma_T[i] = lifted
+
+
+@compiled
+def _room(luma, lifted, highest, lowest):  # type: ignore[no-untyped-def]
+    """What chroma may be multiplied by at most."""
+    zero, least = np.float32(0), np.float32(1e-6)
+    above = max(max(highest, np.float32(FULL)) - lifted, zero) / max(highest - luma, least)
+    return min(above, lifted / max(luma - lowest, least))
+
+
+@compiled
+def lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve):  # type: ignore[no-untyped-def]
+    """A tile of RGB or grey; see `light.lift`."""
+    if len(pixels_CT) == 1:
+        luma_T[:] = pixels_CT[0]
+        _lift_luma(rises_T, luma_T, pair_CT, curve)
+        pixels_CT[0, :] = luma_T
+        return
+    of_red, of_green, of_blue = np.float32(LUMA_RGB[0]), np.float32(LUMA_RGB[1]), np.float32(LUMA_RGB[2])
+    for i in range(TILE):
+        luma_T[i] = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
+    _lift_luma(rises_T, luma_T, pair_CT, curve)
+    for i in range(TILE):
+        red, green, blue, lifted = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i], luma_T[i]
+        luma = of_red * red + of_green * green + of_blue * blue
+        scale = min(rises_T[i], _room(luma, lifted, max(max(red, green), blue), min(min(red, green), blue)))
+        pixels_CT[0, i] = lifted + scale * (red - luma)
+        pixels_CT[1, i] = lifted + scale * (green - luma)
+        pixels_CT[2, i] = lifted + scale * (blue - luma)
+
+
+@compiled
+def lift_coded_in_light(planes, rises_T, lifted_T, pair_CT, curve, weights):  # type: ignore[no-untyped-def]
+    """The same of a tile of luma and chroma. Luma is clipped: what lies outside of black and white has no curve."""
+    luma_T, of_blue_T, of_red_T = planes
+    red, green, blue = weights
+    of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
+    red_of_green, blue_of_green = of_red * red / green, of_blue * blue / green
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(TILE):
+        luma_T[i] = min(max(luma_T[i], zero), one)
+        lifted_T[i] = luma_T[i]
+    _lift_luma(rises_T, lifted_T, pair_CT, curve)
+    for i in range(TILE):
+        luma, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
+        more_red, more_green, more_blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb
+        highest = luma + max(max(more_red, more_green), more_blue)
+        lowest = luma + min(min(more_red, more_green), more_blue)
+        scale = min(rises_T[i], _room(luma, lifted_T[i], highest, lowest))
+        luma_T[i], of_blue_T[i], of_red_T[i] = lifted_T[i], scale * cb, scale * cr
+
+
+@compiled
+def to_rgb(rgb_CT, planes, weights):  # type: ignore[no-untyped-def]
+    """Clipped: what lies outside of RGB has no curve."""
+    luma_T, of_blue_T, of_red_T = planes
+    red, green, blue = weights
+    of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
+    red_of_green, blue_of_green = of_red * red / green, of_blue * blue / green
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(TILE):
+        y, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
+        rgb_CT[0, i] = min(max(y + of_red * cr, zero), one)
+        rgb_CT[1, i] = min(max(y - red_of_green * cr - blue_of_green * cb, zero), one)
+        rgb_CT[2, i] = min(max(y + of_blue * cb, zero), one)
+
+
+@compiled
+def from_rgb(planes, rgb_CT, weights):  # type: ignore[no-untyped-def]
+    luma_T, of_blue_T, of_red_T = planes
+    red, green, blue = weights
+    of_red, of_blue = np.float32(0.5) / (np.float32(1) - red), np.float32(0.5) / (np.float32(1) - blue)
+    for i in range(TILE):
+        y = red * rgb_CT[0, i] + green * rgb_CT[1, i] + blue * rgb_CT[2, i]
+        luma_T[i] = y
+        of_blue_T[i] = (rgb_CT[2, i] - y) * of_blue
+        of_red_T[i] = (rgb_CT[0, i] - y) * of_red
