@@ -14,7 +14,7 @@ from jobs.shipment import standing_apart
 from jobs.stopping import leave_without_ray
 from pipeline.errors import ClusterError
 
-STARTS = 3
+STARTS = 3  # of Ray, where the machine is overloaded
 END_S = 2.0  # that Ray's processes may take to end by themselves
 
 

@@ -20,13 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.light import Space, lift_luma
+from model.light import BT601, Space, lift_luma
 
 NOISE = 0.004  # standard deviation of the noise before enhancement, of a white of 1: one level of 8 bits
 LUMA_RADIUS_PX, CHROMA_RADIUS_PX = 2, 4  # powers of two
 CHROMA_EPS = 9.0  # of luma's eps
 HALO_PX = 2 * CHROMA_RADIUS_PX  # how far a pixel of the result sees: a window of windows
-LUMA_RGB = 0.299, 0.587, 0.114
 
 
 def denoise(enhanced_BCHW: Tensor, gain_B1HW: Tensor, strength: float) -> Tensor:
@@ -45,7 +44,7 @@ def denoise(enhanced_BCHW: Tensor, gain_B1HW: Tensor, strength: float) -> Tensor
     luma = _luma(enhanced_BCHW)
     change = _smoothing(luma, eps, LUMA_RADIUS_PX)
     chroma = _smoothing(enhanced_BCHW[:, ::2] - luma, eps.mul_(CHROMA_EPS), CHROMA_RADIUS_PX)  # R - Y and B - Y
-    red, green, blue = LUMA_RGB
+    red, green, blue = BT601
     chroma_of_green = (chroma[:, :1] * red + chroma[:, 1:] * blue) / -green  # leaves luma as it is
     return enhanced_BCHW + torch.cat([change + chroma[:, :1], change + chroma_of_green, change + chroma[:, 1:]], dim=1)
 
@@ -84,7 +83,7 @@ def _luma(image_BCHW: Tensor) -> Tensor:
     if image_BCHW.shape[1] == 1:
         return image_BCHW
     red, green, blue = image_BCHW.split(1, dim=1)
-    luma: Tensor = (red * LUMA_RGB[0]).add_(green, alpha=LUMA_RGB[1]).add_(blue, alpha=LUMA_RGB[2])
+    luma: Tensor = (red * BT601[0]).add_(green, alpha=BT601[1]).add_(blue, alpha=BT601[2])
     return luma
 
 

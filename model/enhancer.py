@@ -21,8 +21,9 @@ from torch import Tensor
 from model.apply import Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.boxes import reduce_pixels
 from model.curves import MAX_ITERATIONS, reduction_factor, upsample
-from model.denoise import HALO_PX, LUMA_RGB, denoise, local_gain
+from model.denoise import HALO_PX, denoise, local_gain
 from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
+from model.light import BT601
 from model.light import lift as lift_by_reference
 from model.precision import DTYPES, Precision, has_fast_bf16, settled, use_exact_fp32
 from model.weights import Checkpoint
@@ -181,8 +182,8 @@ class Enhancer:
         self, planes: Sequence[Plane], enhanced: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps
     ) -> None:
         """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Only where the enhancer `is_fused`."""
-        iterations = 0 if self.look.leaves_images_alone else self.look.iterations
-        apply_curves_to_planes(planes, enhanced, width, coding, _arrays(maps), maps.factor, iterations, self.space)
+        arrays, iterations = _arrays(maps), self.look.iterations
+        apply_curves_to_planes(planes, enhanced, width, coding, arrays, maps.factor, iterations, self.space)
 
     @torch.inference_mode()
     def _applied(self, image: Pixels, maps: CurveMaps) -> Pixels:
@@ -206,7 +207,7 @@ class Enhancer:
         """Mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: of its own size, see `fitted`."""
         x = sent(tensor_of(image), self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
         x = lift_by_reference(x, maps.passes, self.look.iterations, self.space)
-        return float(x.mean(dim=(0, 2, 3)) @ x.new_tensor(LUMA_RGB))
+        return float(x.mean(dim=(0, 2, 3)) @ x.new_tensor(BT601))
 
     def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor]) -> Tensor:
         """The look, but for estimating it: curves and denoising. `passes`: maps of the image's own size."""

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from model.curves import steps_of
 from model.gpu_memory import sent
-from model.light import FULL, LEAST_SPAN, LUMA_RGB, SPAN, TOE, Space
+from model.light import BT709, FULL, LEAST_SPAN, SPAN, TOE, Space
 
 BLOCK = 1024  # values of the image that one program of the kernel works at
 HALF = tl.constexpr(12582912.0)  # 1.5 * 2**23: a float32 of up to 16 bits that it is added to is rounded, half to even
 TOE_, SPANNED, LEAST_SPANNED, FULL_ = (tl.constexpr(number) for number in (TOE, SPAN, LEAST_SPAN, FULL))
-OF_RED, OF_GREEN, OF_BLUE = map(tl.constexpr, LUMA_RGB)
+OF_RED, OF_GREEN, OF_BLUE = map(tl.constexpr, BT709)
 
 
 def lift(
@@ -84,15 +84,11 @@ def _lift(  # type: ignore[no-untyped-def]
     inside = value < values
     pixel = value // channels
     channel = tl.minimum(value - pixel * channels, map_channels - 1)
-    row = pixel // width
-    above, below, y = _between(row + top, factor, map_height)
-    left, right, x = _between(pixel - row * width, factor, map_width)
+    above, below, y, left, right, x = _around(pixel, width, top, factor, map_height, map_width)
     lifted = tl.load(image + value, mask=inside, other=0).to(tl.float32) / white
     for step in range(count):
         map_ = maps + (tl.load(steps + step) * map_channels + channel) * map_height * map_width
-        upper = _along(map_ + above * map_width, left, right, x, inside)
-        lower = _along(map_ + below * map_width, left, right, x, inside)
-        lifted += (upper + y * (lower - upper)) * (lifted * lifted - lifted)
+        lifted += _at(map_, above, below, y, left, right, x, inside) * (lifted * lifted - lifted)
     _put(enhanced + value, lifted, white, inside)
 
 
@@ -117,9 +113,7 @@ def _lift_in_light(  # type: ignore[no-untyped-def]
     """The same for whole pixels; see `light.lift`. `map_channels` is 1."""
     pixel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < pixels
-    row = pixel // width
-    above, below, y = _between(row + top, factor, map_height)
-    left, right, x = _between(pixel - row * width, factor, map_width)
+    above, below, y, left, right, x = _around(pixel, width, top, factor, map_height, map_width)
     red = tl.load(image + pixel * channels, mask=inside, other=0).to(tl.float32) / white
     luma, green, blue = red, red, red
     if channels == 3:
@@ -130,9 +124,7 @@ def _lift_in_light(  # type: ignore[no-untyped-def]
     one, other = _to_light(luma), _to_light(luma + span)
     for step in range(count):
         map_ = maps + tl.load(steps + step) * map_height * map_width
-        upper = _along(map_ + above * map_width, left, right, x, inside)
-        lower = _along(map_ + below * map_width, left, right, x, inside)
-        r = upper + y * (lower - upper)
+        r = _at(map_, above, below, y, left, right, x, inside)
         one += r * (one * one - one)
         other += r * (other * other - other)
     lifted = _from_light(one)
@@ -163,6 +155,22 @@ def _from_light(light):  # type: ignore[no-untyped-def]
 def _put(place, values, white, inside):  # type: ignore[no-untyped-def]
     rounded = (values * white + HALF) - HALF
     tl.store(place, rounded.to(place.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _around(pixel, width, top, factor, map_height, map_width):  # type: ignore[no-untyped-def]
+    """Where the lines of a map above and below a pixel begin, the columns beside it, and its places between them."""
+    row = pixel // width
+    above, below, y = _between(row + top, factor, map_height)
+    left, right, x = _between(pixel - row * width, factor, map_width)
+    return above * map_width, below * map_width, y, left, right, x
+
+
+@triton.jit
+def _at(map_, above, below, y, left, right, x, inside):  # type: ignore[no-untyped-def]
+    """The value of a map at each pixel, of which `_around` tells where it lies."""
+    upper = _along(map_ + above, left, right, x, inside)
+    return upper + y * (_along(map_ + below, left, right, x, inside) - upper)
 
 
 @triton.jit

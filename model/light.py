@@ -22,7 +22,8 @@ Space = Literal["srgb", "light"]
 TOE = 0.1  # keeps the slope of light finite at black, as sRGB itself does
 SPAN, LEAST_SPAN = 0.5, 1 / 255  # of luma, or of what is left to white: the rise is taken over so much
 FULL = 0.96  # up to which chroma may bring a channel that was not there before
-LUMA_RGB = 0.2126, 0.7152, 0.0722  # of sRGB's primaries (ITU-R BT.709)
+BT709 = 0.2126, 0.7152, 0.0722  # shares of red, green and blue in luma; primaries are those of sRGB
+BT601 = 0.299, 0.587, 0.114
 
 
 def to_light(coded: Tensor) -> Tensor:
@@ -71,5 +72,5 @@ def luma_of(image_BCHW: Tensor) -> Tensor:
     if image_BCHW.shape[1] == 1:
         return image_BCHW
     red, green, blue = image_BCHW.split(1, dim=1)
-    luma: Tensor = red * LUMA_RGB[0] + green * LUMA_RGB[1] + blue * LUMA_RGB[2]
+    luma: Tensor = red * BT709[0] + green * BT709[1] + blue * BT709[2]
     return luma

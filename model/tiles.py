@@ -9,7 +9,7 @@ Suffixes: K maps, M channels of a map, T pixels of a tile, C channels.
 import numpy as np
 
 from model.compiled import compiled
-from model.light import FULL, LEAST_SPAN, LUMA_RGB, SPAN, TOE
+from model.light import BT709, FULL, LEAST_SPAN, SPAN, TOE
 
 TILE = 384  # pixels: eight maps, three times, take 36 kB. Even, so that no chroma sample is in two tiles
 
@@ -125,7 +125,7 @@ def lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve):  # type: ignore[n
         _lift_luma(rises_T, luma_T, pair_CT, curve)
         pixels_CT[0, :] = luma_T
         return
-    of_red, of_green, of_blue = np.float32(LUMA_RGB[0]), np.float32(LUMA_RGB[1]), np.float32(LUMA_RGB[2])
+    of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
     for i in range(TILE):
         luma_T[i] = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
     _lift_luma(rises_T, luma_T, pair_CT, curve)
@@ -139,12 +139,18 @@ def lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve):  # type: ignore[n
 
 
 @compiled
+def _shares_of_chroma(weights):  # type: ignore[no-untyped-def]
+    """What red takes of its chroma and blue of its own, and what green loses for each of the two."""
+    red, green, blue = weights
+    of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
+    return of_red, of_blue, of_red * red / green, of_blue * blue / green
+
+
+@compiled
 def lift_coded_in_light(planes, rises_T, lifted_T, pair_CT, curve, weights):  # type: ignore[no-untyped-def]
     """The same of a tile of luma and chroma. Luma is clipped: what lies outside of black and white has no curve."""
     luma_T, of_blue_T, of_red_T = planes
-    red, green, blue = weights
-    of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
-    red_of_green, blue_of_green = of_red * red / green, of_blue * blue / green
+    of_red, of_blue, red_of_green, blue_of_green = _shares_of_chroma(weights)
     zero, one = np.float32(0), np.float32(1)
     for i in range(TILE):
         luma_T[i] = min(max(luma_T[i], zero), one)
@@ -163,9 +169,7 @@ def lift_coded_in_light(planes, rises_T, lifted_T, pair_CT, curve, weights):  # 
 def to_rgb(rgb_CT, planes, weights):  # type: ignore[no-untyped-def]
     """Clipped: what lies outside of RGB has no curve."""
     luma_T, of_blue_T, of_red_T = planes
-    red, green, blue = weights
-    of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
-    red_of_green, blue_of_green = of_red * red / green, of_blue * blue / green
+    of_red, of_blue, red_of_green, blue_of_green = _shares_of_chroma(weights)
     zero, one = np.float32(0), np.float32(1)
     for i in range(TILE):
         y, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]

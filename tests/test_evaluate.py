@@ -171,9 +171,15 @@ def test_out_is_proven_writable_before_ray_starts(
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file"):
         run(EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "file" / "out")))
+    config, scores = EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "out")), tmp_path / "out" / evaluate.SCORES
     with pytest.raises(UsageError, match="Ray starts"):
-        run(EvaluateConfig(src=str(folders[0]), out=str(tmp_path / "out")))
+        run(config)
     assert files_below(tmp_path / "out") == []
+    scores.parent.mkdir(exist_ok=True)
+    scores.write_text("of an earlier run")
+    with pytest.raises(UsageError, match="Ray starts"):
+        run(config)
+    assert scores.read_text() == "of an earlier run"
 
 
 def test_references_without_a_photo_are_told(

@@ -152,7 +152,7 @@ def test_planes_are_lifted_as_rgb_is(
     coding: Coding, size: tuple[int, int], map_channels: int, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     luma = coding.red, 1 - coding.red - coding.blue, coding.blue
-    monkeypatch.setattr("model.light.LUMA_RGB", luma)
+    monkeypatch.setattr("model.light.BT709", luma)
     planes, factor = _frame(*size, coding), 6
     maps = _maps(np.empty((*size, 3)), factor, 8, map_channels) / 3
     enhanced = [np.zeros_like(plane) for plane in planes]
