@@ -61,8 +61,12 @@ class BulkConfig:
     """Scale of the curve maps, 0 (no change) to 2; far above 1 brings up noise."""
     passes: int = 1
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
-    denoise: float = 0.0
-    """Smooths the noise that the curve amplified, 0 (off) to 2: 0.5 keeps more detail, 1 suits very dark photos."""
+    denoise: float | Literal["auto"] = "auto"
+    """Noise to smooth where the curve amplifies it. auto: as much as is found in the file; 0: none, 1: a level of
+    8 bits, up to 2."""
+    floor: Literal["auto", "off"] = "auto"
+    """auto: what the camera did not see stays dark and grey, and what it saw is raised no further than it takes to be
+    seen; off: all is lifted alike."""
 
     variant: Variant = "dce"
     """The network: dce, or plus (smaller, faster)."""

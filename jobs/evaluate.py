@@ -9,7 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import arg
@@ -72,8 +72,10 @@ class EvaluateConfig:
     """Scale of the curve maps, 0 to 2."""
     passes: int = 1
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
-    denoise: float = 0.0
-    """How much noise to smooth where the curve amplified it, 0 to 2."""
+    denoise: float | Literal["auto"] = "auto"
+    """Noise to smooth where the curve amplifies it. auto: as much as is found; 0: none, 1: a level of 8 bits, up to 2."""
+    floor: Literal["auto", "off"] = "auto"
+    """auto: what the camera did not see stays dark and grey; off: all is lifted alike."""
     estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that networks see. auto: what each was trained for, which is full size
     for published ones."""

@@ -4,6 +4,7 @@ from model.apply import Coding
 from model.curves import apply_curve, reduction_factor
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
 from model.enhancer import CurveMaps, Enhancer, Look
+from model.floor import Floor, mean_floor
 from model.light import Space
 from model.precision import Precision, cuda_problem, has_fast_bf16, settled
 from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
@@ -19,6 +20,7 @@ __all__ = [
     "DCENetPlus",
     "Enhancer",
     "EstimateSize",
+    "Floor",
     "Look",
     "Precision",
     "Space",
@@ -30,6 +32,7 @@ __all__ = [
     "fingerprint",
     "has_fast_bf16",
     "load",
+    "mean_floor",
     "reduction_factor",
     "settled",
     "to_bytes",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from model.curves import steps_of
 from model.kernels import lift, lift_planes
@@ -20,12 +21,24 @@ Floats = npt.NDArray[np.float32]
 Plane = npt.NDArray[Any]  # uint8 or uint16
 
 
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What cleans an image before its curve, and holds the curve back; see `cleaning.py`."""
+
+    cells_1Phw: Tensor
+    side: int
+    """Pixels along each side of a cell."""
+    black: float
+    """Luma that nothing is lifted below."""
+
+
 def apply_curves(
     image_HWC: Pixels,
     passes: Sequence[Floats],
     factor: int,
     iterations: int,
     space: Space = "srgb",
+    cells: Cells | None = None,
     *,
     in_place: bool = False,
 ) -> Pixels:
@@ -33,14 +46,14 @@ def apply_curves(
 
     `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
     ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass; those beyond its maps repeat the last
-    one. `space`: what the curve acts on, see `light.py`. `in_place`: the image may be overwritten, which is a third
+    one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned. `in_place`: the image may be overwritten, which is a third
     faster; it is where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = image_HV if in_place and image_HV.flags.writeable else np.empty_like(image_HV)
     curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
-    lift(image_HV, enhanced_HV, *curves, factor, columns, _in_light(space))
+    lift(image_HV, enhanced_HV, *curves, factor, columns, _in_light(space), *_cells(cells))
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -78,6 +91,7 @@ def apply_curves_to_planes(
     factor: int,
     iterations: int,
     space: Space = "srgb",
+    cells: Cells | None = None,
 ) -> None:
     """Apply curve maps to a YUV frame without making an RGB one.
 
@@ -91,7 +105,17 @@ def apply_curves_to_planes(
     """
     curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
     subsampling = coding.across, coding.down
-    lift_planes(tuple(planes), tuple(enhanced), subsampling, coding.numbers, *curves, factor, columns, _in_light(space))
+    lift_planes(
+        tuple(planes),
+        tuple(enhanced),
+        subsampling,
+        coding.numbers,
+        *curves,
+        factor,
+        columns,
+        _in_light(space),
+        *_cells(cells),
+    )
 
 
 def _curves(passes: Sequence[Floats], iterations: int) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -103,6 +127,13 @@ def _curves(passes: Sequence[Floats], iterations: int) -> tuple[Floats, npt.NDAr
 def _in_light(space: Space) -> bool | None:
     """Return what kernels are told: where it is None, numba compiles nothing of what light takes."""
     return True if space == "light" else None
+
+
+def _cells(cells: Cells | None) -> tuple[Floats | None, int, np.float32]:
+    """`cells_HPL`, their side, and black."""
+    if cells is None:
+        return None, 0, np.float32(0)
+    return np.ascontiguousarray(cells.cells_1Phw[0].numpy().transpose(1, 0, 2)), cells.side, np.float32(cells.black)
 
 
 def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, Any]:

@@ -95,9 +95,18 @@ def upsample(maps_BKMHW: Tensor, factor: int, rows: slice, width: int) -> Tensor
     return _interpolated(wide, factor, slice(rows.start - first * factor, rows.stop - first * factor), dim=-2)
 
 
-def _interpolated(maps: Tensor, factor: int, wanted: slice, dim: int) -> Tensor:
-    """The pixels `wanted` along `dim`: pixel p lies at (p + 1/2) / factor - 1/2, in whole numbers of 1 / (2 factor)."""
-    at = 2 * torch.arange(wanted.start, wanted.stop, device=maps.device) + 1 - factor
+def sample(maps_BKMHW: Tensor, factor: int, side: int, size: Sequence[int]) -> Tensor:
+    """Curve maps at the centres of boxes of `side` x `side` pixels, as many as `size`: rows and columns."""
+    wide = _interpolated(maps_BKMHW, factor, slice(0, size[1]), dim=-1, side=side)
+    return _interpolated(wide, factor, slice(0, size[0]), dim=-2, side=side)
+
+
+def _interpolated(maps: Tensor, factor: int, wanted: slice, dim: int, side: int = 1) -> Tensor:
+    """The boxes `wanted` along `dim`, of `side` pixels: box p has its centre at (p + 1/2) side / factor - 1/2 of a map.
+
+    In whole numbers of 1 / (2 factor).
+    """
+    at = (2 * torch.arange(wanted.start, wanted.stop, device=maps.device) + 1) * side - factor
     before = at // (2 * factor)
     weight = (at - before * 2 * factor).float() / (2 * factor)
     last = maps.shape[dim] - 1  # beyond the first and the last map pixel, that one itself

@@ -7,10 +7,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.apply import Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
+from model.apply import Cells, Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.boxes import reduce_pixels
+from model.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
 from model.curves import MAX_ITERATIONS, reduction_factor, upsample
-from model.denoise import HALO_PX, denoise, local_gain
+from model.floor import CODE, NO_FLOOR, Floor, floor_of, floor_of_planes
 from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
 from model.light import BT601
+from model.level import held_to_level
 from model.light import lift as lift_by_reference
+from model.moments import moments_of, moments_of_planes
 from model.precision import DTYPES, Precision, has_fast_bf16, settled, use_exact_fp32
 from model.weights import Checkpoint
 
+Floats = npt.NDArray[np.float32]
+
 BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
 GPU_BAND_PX, LEAST_GPU_BAND_PX = 1 << 22, 1 << 16  # of a GPU: several to a photo, so that copies and work overlap
-DENOISED_BAND_PX = 1 << 17  # likewise, where every band also takes HALO_PX rows above and below it
 # Pixels of reduced copies that the network sees at once, for about 1.6 kB of memory each. A core is fastest with
 # few that stay in its cache, a GPU with many.
 CPU_BATCH_PX, GPU_BATCH_PX = 1 << 16, 1 << 19
@@ -46,8 +50,10 @@ class Look:
     """Times the whole estimate-and-apply is done, each on the result of the one before."""
     strength: float = 1.0
     """Scale of the curve maps: 0 leaves the image as it is, 1 is the network's own estimate, up to 2."""
-    denoise: float = 0.0
-    """How much noise to expect and smooth where the curve amplified it: 0 none, 1 a level of 8 bits, up to 2."""
+    denoise: float | Literal["auto"] = "auto"
+    """Noise to smooth where the curve amplifies it: auto, as much as is found; 0 none, 1 a level of 8 bits, up to 2."""
+    floor: Literal["auto", "off"] = "auto"
+    """auto: what the camera did not see stays dark and grey. off: it is lifted like all else."""
 
     @property
     def leaves_images_alone(self) -> bool:
@@ -60,8 +66,20 @@ class Look:
             raise ValueError(f"passes is {self.passes}; it must be between 1 and 4")
         if not 0 <= self.strength <= 2:
             raise ValueError(f"strength is {self.strength}; it must be between 0 and 2")
-        if not 0 <= self.denoise <= 2:
-            raise ValueError(f"denoise is {self.denoise}; it must be between 0 and 2")
+        if self.denoise != "auto" and not 0 <= self.denoise <= 2:
+            raise ValueError(f"denoise is {self.denoise}; it must be auto, or between 0 and 2")
+        if self.floor not in ("auto", "off"):
+            raise ValueError(f"floor is {self.floor!r}; it must be auto or off")
+
+    @property
+    def cleans(self) -> bool:
+        """Whether anything is done but lifting."""
+        return self.floor == "auto" or self.denoise != 0
+
+    def cleaned(self, found: Floor) -> Floor:
+        """What is taken for the floor, of what was found."""
+        floor = found if self.denoise == "auto" else found.expecting(self.denoise * CODE)
+        return floor if self.floor == "auto" else floor.all_seen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +89,17 @@ class CurveMaps:
     passes: tuple[Tensor, ...]
     factor: int
     """How many pixels of the image one pixel of the maps covers, along each side."""
+    floor: Floor | None = None
+    """What is cleaned before the maps are applied; None: nothing."""
 
     def scaled(self, gain: float) -> "CurveMaps":
         """Maps of `gain` times the strength."""
-        return CurveMaps(tuple((maps * gain).clamp_(-1, 1) for maps in self.passes), self.factor)
+        return replace(self, passes=tuple((maps * gain).clamp_(-1, 1) for maps in self.passes))
 
     def fitted(self, height: int, width: int) -> "CurveMaps":
         """Maps for a small copy of the image, of that size: averaged, or repeated."""
-        return CurveMaps(tuple(_averaged(maps_1KMHW, height, width) for maps_1KMHW in self.passes), 1)
+        passes = tuple(_averaged(maps_1KMHW, height, width) for maps_1KMHW in self.passes)
+        return CurveMaps(passes, 1, self.floor)
 
 
 class Enhancer:
@@ -126,12 +147,13 @@ class Enhancer:
             enhanced[index] = self.apply(images[index], maps, in_place=in_place)
         return [enhanced[index] for index in range(len(images))]
 
-    def estimate(self, images: Sequence[Pixels]) -> list[CurveMaps]:
+    def estimate(self, images: Sequence[Pixels], floors: Sequence[Floor | None] | None = None) -> list[CurveMaps]:
         """Curve maps for each image.
 
+        `floors`: of what the images are copies of; else each is looked for its own.
         Those of fp32 depend on which images share a batch, by 1e-7: by 1 of 255 in an enhanced pixel here and there.
         """
-        found = dict(self._estimates(images))
+        found = dict(self._estimates(images, floors))
         return [found[index] for index in range(len(images))]
 
     def shares_batch(self, image: Pixels) -> bool:
@@ -148,14 +170,38 @@ class Enhancer:
         if self.look.leaves_images_alone:
             return image if in_place else image.copy()
         alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
-        if maps.factor == 1 or self.look.denoise or not alike:
-            return self._applied(image, maps)
+        cells = self._cells(image, maps)
+        if maps.factor == 1 or not alike:
+            return self._applied(image, maps, cells)
         if self.device.type == "cpu":
             arrays, iterations = _arrays(maps), self.look.iterations
-            return apply_curves(image, arrays, maps.factor, iterations, self.space, in_place=in_place)
-        return self._applied_by_gpu(image, maps) if _has_triton() else self._applied(image, maps)
+            return apply_curves(image, arrays, maps.factor, iterations, self.space, cells, in_place=in_place)
+        return self._applied_by_gpu(image, maps, cells) if _has_triton() else self._applied(image, maps, cells)
 
-    def _applied_by_gpu(self, image: Pixels, maps: CurveMaps) -> Pixels:
+    def floor_of(self, image: Pixels) -> Floor | None:
+        """The floor of an image, as far as the look asks for it."""
+        height, width, _ = image.shape
+        return self.look.cleaned(floor_of(image, cell_side(height, width) // 2)) if self.look.cleans else None
+
+    def floor_of_planes(self, planes: Sequence[Plane], coding: Coding) -> Floor | None:
+        """Likewise of a YUV frame, its planes without padding."""
+        if not self.look.cleans:
+            return None
+        luma, *chroma = planes
+        return self.look.cleaned(floor_of_planes(luma, chroma, coding.numbers, cell_side(*luma.shape) // 2))
+
+    def _cells(self, image: Pixels, maps: CurveMaps) -> Cells | None:
+        height, width, _ = image.shape
+        side = cell_side(height, width)
+        return maps.floor and self._cells_of(moments_of(image, side), side, maps, maps.floor)
+
+    @torch.inference_mode()
+    def _cells_of(self, moments_Phw: Floats, side: int, maps: CurveMaps, floor: Floor) -> Cells:
+        moments = sent(torch.from_numpy(moments_Phw)[None], self.device)
+        passes, iterations = maps.passes, self.look.iterations
+        return Cells(coefficients(moments, side, floor, passes, maps.factor, iterations, self.space), side, floor.black)
+
+    def _applied_by_gpu(self, image: Pixels, maps: CurveMaps, cells: Cells | None = None) -> Pixels:
         """By one kernel, in bands of rows that fit the GPU's memory. Raises torch.OutOfMemoryError."""
         from model.gpu import lift
 
@@ -163,7 +209,7 @@ class Enhancer:
         passes = [maps_1KMHW[0] for maps_1KMHW in maps.passes]
 
         def lifted(band: Tensor, top: int) -> Tensor:
-            return lift(band, passes, maps.factor, self.look.iterations, self.space, white, top)
+            return lift(band, passes, maps.factor, self.look.iterations, self.space, white, top, cells)
 
         while True:
             rows, last = max(1, self.band_px // image.shape[1]), self.band_px <= LEAST_GPU_BAND_PX
@@ -175,62 +221,76 @@ class Enhancer:
 
     @property
     def is_fused(self) -> bool:
-        """Whether the curve is all that happens at full size, and on a CPU."""
-        return self.device.type == "cpu" and not self.look.denoise
+        """Whether frames are enhanced as planes, without RGB on the way: on a CPU."""
+        return self.device.type == "cpu"
 
     def apply_to_planes(
         self, planes: Sequence[Plane], enhanced: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps
     ) -> None:
         """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Only where the enhancer `is_fused`."""
+        size, subsampling = (len(planes[0]), width), (coding.across, coding.down)
+        side = cell_side(*size)
+        cells = maps.floor and self._cells_of(
+            moments_of_planes(planes, size, subsampling, coding.numbers, side), side, maps, maps.floor
+        )
         arrays, iterations = _arrays(maps), self.look.iterations
-        apply_curves_to_planes(planes, enhanced, width, coding, arrays, maps.factor, iterations, self.space)
+        apply_curves_to_planes(planes, enhanced, width, coding, arrays, maps.factor, iterations, self.space, cells)
 
     @torch.inference_mode()
-    def _applied(self, image: Pixels, maps: CurveMaps) -> Pixels:
+    def _applied(self, image: Pixels, maps: CurveMaps, cells: Cells | None = None) -> Pixels:
         """The same for every look and device, in torch, in bands of rows: readable, exact, and slow."""
         height, width, _ = image.shape
         white = float(np.iinfo(image.dtype).max)
-        halo = HALO_PX if self.look.denoise else 0
-        step = max(1, 2 * halo, (DENOISED_BAND_PX if halo else BAND_PX) // width)
+        step = max(1, BAND_PX // width)
         enhanced = np.empty_like(image)
         for top in range(0, height, step):
             rows = slice(top, min(top + step, height))
-            seen = slice(max(0, top - halo), min(rows.stop + halo, height))
-            x = sent(tensor_of(image[seen]), self.device).permute(2, 0, 1)[None].contiguous().float() / white
-            x = self._lifted(x, [upsample(maps_1KMHW, maps.factor, seen, width) for maps_1KMHW in maps.passes])
-            x = x[0, :, top - seen.start : rows.stop - seen.start]
-            enhanced[rows] = (x * white).round_().clamp_(0, white).permute(1, 2, 0).to(torch.int32).cpu().numpy()
+            x = sent(tensor_of(image[rows]), self.device).permute(2, 0, 1)[None].contiguous().float() / white
+            x = self._lifted(
+                x, [upsample(maps_1KMHW, maps.factor, rows, width) for maps_1KMHW in maps.passes], cells, rows
+            )
+            enhanced[rows] = (x[0] * white).round_().clamp_(0, white).permute(1, 2, 0).to(torch.int32).cpu().numpy()
         return enhanced
 
     @torch.inference_mode()
     def luma(self, image: Pixels, maps: CurveMaps) -> float:
         """Mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: of its own size, see `fitted`."""
         x = sent(tensor_of(image), self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
-        x = lift_by_reference(x, maps.passes, self.look.iterations, self.space)
-        return float(x.mean(dim=(0, 2, 3)) @ x.new_tensor(BT601))
+        lifted = lift_by_reference(x, maps.passes, self.look.iterations, self.space)
+        if maps.floor is not None:
+            lifted = hold_back(lifted, x, seen_of(x, maps.floor), maps.floor.black)
+        return float(lifted.mean(dim=(0, 2, 3)) @ x.new_tensor(BT601))
 
-    def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor]) -> Tensor:
-        """The look, but for estimating it: curves and denoising. `passes`: maps of the image's own size."""
-        x = lift_by_reference(image_BCHW, passes, self.look.iterations, self.space)
+    def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor], cells: Cells | None, rows: slice) -> Tensor:
+        """The look, but for estimating it. `image_BCHW`: rows of the image. `passes`: maps of these rows."""
+        x = image_BCHW
+        if cells is not None:
+            cells_BPHW = upsample(cells.cells_1Phw[:, :, None], cells.side, rows, x.shape[3])[:, :, 0]
+            x = cleaned = clean(x, cells_BPHW)
+        x = lift_by_reference(x, passes, self.look.iterations, self.space)
         if x.shape[1] != image_BCHW.shape[1]:  # a grey image under one map for each channel
             x = x.mean(dim=1, keepdim=True)
-        if self.look.denoise:
-            x = denoise(x, local_gain(image_BCHW, passes, self.look.iterations, self.space), self.look.denoise)
-        return x
+        return x if cells is None else hold_back(x, cleaned, cells_BPHW[:, Cell.SEEN :], cells.black)
 
-    def _estimates(self, images: Sequence[Pixels]) -> Iterator[tuple[int, CurveMaps]]:
+    def _estimates(
+        self, images: Sequence[Pixels], floors: Sequence[Floor | None] | None = None
+    ) -> Iterator[tuple[int, CurveMaps]]:
         """Curve maps, each with the place of its image: those whose reduced copies are of one size together.
 
         A batch is at most `batch_px` of copies, or one. Where a GPU has not the memory, half as many are tried, and
         from then on; raises torch.OutOfMemoryError where it has not enough for one.
         """
+        if floors is None:
+            floors = [self.floor_of(image) for image in images]
         same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, image in enumerate(images):
             same_size[self._copy_size(image)].append(index)
         for (height, width), indices in same_size.items():
             while indices:
                 batch = indices[: max(1, self.batch_px // (height * width))]
-                estimated = partial(self._estimated, [images[index] for index in batch])
+                estimated = partial(
+                    self._estimated, *zip(*((images[index], floors[index]) for index in batch), strict=True)
+                )
                 maps = unless_out_of_memory(estimated, last=len(batch) == 1)
                 if maps is None:
                     self.batch_px = len(batch) * height * width // 2
@@ -246,16 +306,23 @@ class Enhancer:
         return -(-height // factor), -(-width // factor)
 
     @torch.inference_mode()
-    def _estimated(self, images: Sequence[Pixels]) -> list[CurveMaps]:
+    def _estimated(self, images: Sequence[Pixels], floors: Sequence[Floor | None]) -> list[CurveMaps]:
         """Curve maps for images of one batch. They are reduced here, so that little travels to a GPU."""
         start = time.perf_counter()
         factors = [reduction_factor(image.shape[0], image.shape[1], self.estimate_size) for image in images]
         copies = [_reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
-        passes = self._passes(sent(torch.stack(copies), self.device))
+        x = sent(torch.stack(copies), self.device)
+        passes = self._passes(x)
+        if self.look.floor == "auto":
+            black_B = sent(torch.tensor([floor.black if floor else 0.0 for floor in floors]), self.device)
+            passes = held_to_level(passes, x, black_B, self.look.iterations, self.space)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # else it would have been asked for, and not done
         self.on_batch(len(images), time.perf_counter() - start)
-        return [CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor) for row, factor in enumerate(factors)]
+        return [
+            CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor, floor)
+            for row, (factor, floor) in enumerate(zip(factors, floors, strict=True))
+        ]
 
     def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
         passes: list[Tensor] = []

@@ -10,6 +10,7 @@ its width, L columns of maps, S samples of a line of a plane (with what pads it)
 
 import numpy as np
 
+from model.clean_tiles import between_cells, clean, clean_coded, hold_back, hold_back_coded
 from model.compiled import compiled
 from model.tiles import TILE, from_rgb, lift_coded_in_light, lift_in_light, lift_tile, load, store, to_rgb
 
@@ -40,7 +41,7 @@ def _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right):  # type: igno
 
 
 @compiled
-def lift(image_HV, enhanced_HV, maps_HMKL, steps, factor, columns, in_light):  # type: ignore[no-untyped-def]
+def lift(image_HV, enhanced_HV, maps_HMKL, steps, factor, columns, in_light, cells_HPL, side, black):  # type: ignore[no-untyped-def]
     map_rows, map_channels, count, _ = maps_HMKL.shape
     height, width = len(image_HV), len(columns[1])
     channels = image_HV.shape[1] // width
@@ -52,6 +53,8 @@ def lift(image_HV, enhanced_HV, maps_HMKL, steps, factor, columns, in_light):  #
     rises_MKT = np.zeros((map_channels, count, TILE), np.float32)
     maps_KT, pixels_CT = np.zeros((count, TILE), np.float32), np.zeros((channels, TILE), np.float32)
     rises_T, luma_T, pair_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((2, TILE), np.float32)
+    cleaned_T = np.zeros(TILE, np.float32)
+    above_PT, rises_PT = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32)
     _widen(below_MKW, maps_HMKL[0], *columns)
     first = 0
     for map_row in range(map_rows + 1):  # the rows whose centres lie between that of this row of maps and the last
@@ -61,14 +64,25 @@ def lift(image_HV, enhanced_HV, maps_HMKL, steps, factor, columns, in_light):  #
         for left in range(0, width, TILE):
             right = min(left + TILE, width)
             _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right)
+            cell_row = -1
             for y in range(first, end):
+                if cells_HPL is not None:
+                    if cell_row != (2 * y + 1 + side) // (2 * side):
+                        cell_row = (2 * y + 1 + side) // (2 * side)
+                        between_cells(above_PT, rises_PT, cells_HPL, cell_row, left, side)
+                    at = np.float32(2 * y + 1 + side - 2 * side * cell_row) / np.float32(2 * side)
+                    between = above_PT, rises_PT, at
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 load(pixels_CT, image_HV[y, channels * left : channels * right], scale)
+                if cells_HPL is not None:
+                    clean(pixels_CT, cleaned_T, between)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
                     lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve)
                 else:
                     lift_tile(pixels_CT, curve)
+                if cells_HPL is not None:
+                    hold_back(pixels_CT, cleaned_T, between, black)
                 store(enhanced_HV[y, channels * left : channels * right], pixels_CT, white)
         first = end
 
@@ -122,7 +136,9 @@ def _write(samples, values, scale, black, top):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def lift_planes(planes, enhanced, subsampling, numbers, maps_HMKL, steps, factor, columns, in_light):  # type: ignore[no-untyped-def]
+def lift_planes(  # type: ignore[no-untyped-def]
+    planes, enhanced, subsampling, numbers, maps_HMKL, steps, factor, columns, in_light, cells_HPL, side, lowest
+):
     (luma_HS, blue_HS, red_HS), (new_luma_HS, new_blue_HS, new_red_HS) = planes, enhanced
     across, down = subsampling
     red, green, blue, black, span, grey, chroma_span, top = numbers
@@ -137,6 +153,8 @@ def lift_planes(planes, enhanced, subsampling, numbers, maps_HMKL, steps, factor
     maps_KT = np.zeros((count, TILE), np.float32)
     rgb_CT = np.zeros((3, TILE), np.float32)
     rises_T, luma_T, pair_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((2, TILE), np.float32)
+    cleaned_T = np.zeros(TILE, np.float32)
+    above_PT, rises_PT = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32)
     coded = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     blue_sums, red_sums = np.zeros(width, np.float32), np.zeros(width, np.float32)
     _widen(below_MKW, maps_HMKL[0], *columns)
@@ -149,11 +167,20 @@ def lift_planes(planes, enhanced, subsampling, numbers, maps_HMKL, steps, factor
             right = min(left + TILE, width)
             under = slice(left // across, (right + across - 1) // across)
             _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right)
+            cell_row = -1
             for y in range(first, end):
+                if cells_HPL is not None:
+                    if cell_row != (2 * y + 1 + side) // (2 * side):
+                        cell_row = (2 * y + 1 + side) // (2 * side)
+                        between_cells(above_PT, rises_PT, cells_HPL, cell_row, left, side)
+                    at = np.float32(2 * y + 1 + side - 2 * side * cell_row) / np.float32(2 * side)
+                    between = above_PT, rises_PT, at
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 _read(coded[0], luma_HS[y, left:right], black, unit)
                 _spread(coded[1], blue_HS[y // down, under], across, grey, chroma_unit)
                 _spread(coded[2], red_HS[y // down, under], across, grey, chroma_unit)
+                if cells_HPL is not None:
+                    clean_coded(coded, cleaned_T, between, weights)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
                     lift_coded_in_light(coded, rises_T, luma_T, pair_CT, curve, weights)
@@ -161,6 +188,8 @@ def lift_planes(planes, enhanced, subsampling, numbers, maps_HMKL, steps, factor
                     to_rgb(rgb_CT, coded, weights)
                     lift_tile(rgb_CT, curve)
                     from_rgb(coded, rgb_CT, weights)
+                if cells_HPL is not None:
+                    hold_back_coded(coded, cleaned_T, between, lowest)
                 _write(new_luma_HS[y, left:right], coded[0], span, black, top)
                 if y % down == 0:
                     blue_sums[under] = 0

@@ -67,6 +67,17 @@ def lift_luma(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int) -> t
     return lifted, (from_light(other) - lifted) / span
 
 
+def tone(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int, space: Space) -> tuple[Tensor, Tensor]:
+    """Return what becomes of grey, and the rise of the tone curve from there, in either space. See `lift_luma`."""
+    if space == "light":
+        return lift_luma(luma_B1HW, passes, iterations)
+    span = SPAN * luma_B1HW.minimum(1 - luma_B1HW) + LEAST_SPAN
+    lifted, above = (
+        lift(luma, passes, iterations, space).mean(1, keepdim=True) for luma in (luma_B1HW, luma_B1HW + span)
+    )
+    return lifted, (above - lifted) / span
+
+
 def luma_of(image_BCHW: Tensor) -> Tensor:
     """Return `luma_B1HW` of RGB, or the grey image itself."""
     if image_BCHW.shape[1] == 1:

@@ -66,6 +66,7 @@ NIGHT = Recipe(
             encoded=True,
             context=True,
             dilations=(1, 2, 4, 8, 16, 8, 1),
+            space="light",
         )
         for variant in ("dce", "plus")
     },

@@ -139,7 +139,7 @@ def lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve):  # type: ignore[n
 
 
 @compiled
-def _shares_of_chroma(weights):  # type: ignore[no-untyped-def]
+def shares_of_chroma(weights):  # type: ignore[no-untyped-def]
     """What red takes of its chroma and blue of its own, and what green loses for each of the two."""
     red, green, blue = weights
     of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
@@ -150,7 +150,7 @@ def _shares_of_chroma(weights):  # type: ignore[no-untyped-def]
 def lift_coded_in_light(planes, rises_T, lifted_T, pair_CT, curve, weights):  # type: ignore[no-untyped-def]
     """The same of a tile of luma and chroma. Luma is clipped: what lies outside of black and white has no curve."""
     luma_T, of_blue_T, of_red_T = planes
-    of_red, of_blue, red_of_green, blue_of_green = _shares_of_chroma(weights)
+    of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
     zero, one = np.float32(0), np.float32(1)
     for i in range(TILE):
         luma_T[i] = min(max(luma_T[i], zero), one)
@@ -169,7 +169,7 @@ def lift_coded_in_light(planes, rises_T, lifted_T, pair_CT, curve, weights):  # 
 def to_rgb(rgb_CT, planes, weights):  # type: ignore[no-untyped-def]
     """Clipped: what lies outside of RGB has no curve."""
     luma_T, of_blue_T, of_red_T = planes
-    of_red, of_blue, red_of_green, blue_of_green = _shares_of_chroma(weights)
+    of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
     zero, one = np.float32(0), np.float32(1)
     for i in range(TILE):
         y, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]

@@ -168,7 +168,7 @@ class VideoPreview:
         enhancement = Enhancement(enhancer=estimator.enhancer, window=window, temporal_denoise=0, hdr="sdr", threads=1)
         segment = Segment(index=0, first=first, end=info.frames)
         with self.storage.open(self.url) as file:
-            for shot, maps in enhancement.maps(file, info, segment, conversion, Clock()):
+            for shot, maps in enhancement.maps(file, info, segment, conversion, Clock(), None):
                 yield FramePreview(
                     rank=shot.rank,
                     at_s=float((shot.pts - info.pts[0]) * info.time_base),

@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 from av.video.frame import VideoFrame
 
-from model import Coding, CurveMaps, Enhancer, reduction_factor
+from model import Coding, CurveMaps, Enhancer, Floor, reduction_factor
 from pipeline.luma import mean_luma
 from pipeline.video.color import Conversion, Hdr
 from pipeline.video.decode import Shot, decoded
 from pipeline.video.encode import Encoding
 from pipeline.video.filters import filtered, margin
-from pipeline.video.planes import coding, lifted, mean_luma_of_planes
+from pipeline.video.planes import coding, lifted, mean_luma_of_planes, samples
 from pipeline.video.probe import VideoInfo
 from pipeline.video.scenes import Copy
 from pipeline.video.segments import Segment
@@ -85,17 +85,23 @@ class Enhancement:
             hdr=self.hdr,
             deep=info.is_deep,
         )
-        planes = coding(encoding.colours, encoding.pixel_format, info.height_px)
-        for shot, maps in self.maps(source, info, segment, conversion, clock):
+        planes = coding(encoding.colours, encoding.pixel_format, info.height_px) if self.enhancer.is_fused else None
+        for shot, maps in self.maps(source, info, segment, conversion, clock, planes):
             with clock("seconds_enhance"):
-                if planes is not None and self.enhancer.is_fused and conversion.keeps(shot.frame):
+                if planes is not None and conversion.keeps(shot.frame):
                     enhanced = self._by_planes(shot, maps, conversion, planes)
                 else:
                     enhanced = self._by_rgb(shot, maps, conversion)
             yield enhanced
 
     def maps(
-        self, source: BinaryIO, info: VideoInfo, segment: Segment, conversion: Conversion, clock: Clock
+        self,
+        source: BinaryIO,
+        info: VideoInfo,
+        segment: Segment,
+        conversion: Conversion,
+        clock: Clock,
+        planes: Coding | None,
     ) -> Iterator[tuple[Shot, CurveMaps]]:
         """The same frames as they were decoded and filtered, each with the curve maps it gets, smoothed over time."""
         seen = _widened(range(segment.first, segment.end), self.window.context, info)
@@ -103,7 +109,7 @@ class Enhancement:
         shots = decoded(source, info, read.start, read.stop, threads=self.threads)
         shots = filtered(shots, info, self.temporal_denoise)
         shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
-        estimator = _Estimator(self.enhancer, conversion, clock)
+        estimator = _Estimator(self.enhancer, conversion, clock, planes)
         yield from smoothed(shots, estimator, self.window, range(segment.first, segment.end))
 
     def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
@@ -127,14 +133,24 @@ class _Estimator:
     enhancer: Enhancer
     conversion: Conversion
     clock: Clock
+    planes: Coding | None
+    """Of frames that are not converted."""
 
     def estimate(self, shot: Shot) -> CurveMaps:
-        """From a copy of the size that the network sees. One frame at a time: a batch may be rounded otherwise."""
+        """From a copy of the size that the network sees. One frame at a time: a batch may be rounded otherwise.
+
+        The floor is that of the frame itself.
+        """
         with self.clock("seconds_enhance"):
             width, height = self.conversion.width, self.conversion.height
             factor = reduction_factor(height, width, self.enhancer.estimate_size)
             copy = self.conversion.copy(shot.frame, -(-width // factor), -(-height // factor))
-            return replace(self.enhancer.estimate([copy])[0], factor=factor)
+            return replace(self.enhancer.estimate([copy], [self._floor(shot)])[0], factor=factor)
+
+    def _floor(self, shot: Shot) -> Floor | None:
+        if self.planes is not None and self.conversion.keeps(shot.frame):
+            return self.enhancer.floor_of_planes(samples(shot.frame, self.planes), self.planes)
+        return self.enhancer.floor_of(self.conversion.for_curves(self.conversion.rgb(shot.frame)))
 
     def copy(self, shot: Shot) -> Copy:
         with self.clock("seconds_enhance"):

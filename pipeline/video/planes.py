@@ -1,6 +1,9 @@
 """Curves applied to the planes of a frame as they lie in memory, where no RGB is needed on the way."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
@@ -48,6 +51,12 @@ def mean_luma_of_planes(frame: VideoFrame, coding: Coding) -> float:
     y, cb, cr = (means[0] - black) / span, (means[1] - grey) / chroma_span, (means[2] - grey) / chroma_span
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
     return float(np.array([r, (y - red * r - blue * b) / green, b]) @ RGB)
+
+
+def samples(frame: VideoFrame, coding: Coding) -> list[npt.NDArray[Any]]:
+    """Y, Cb and Cr, without what pads their lines; shared with the frame."""
+    kind = np.uint8 if coding.depth == 8 else np.uint16
+    return [lines(plane, kind)[:, : plane.width] for plane in frame.planes[:3]]
 
 
 def lifted(frame: VideoFrame, pixel_format: str, coding: Coding, enhancer: Enhancer, maps: CurveMaps) -> VideoFrame:

@@ -3,7 +3,7 @@
 Two filters, one after the other. Both are weighted means over frames on either side, with weights that fall linearly
 with the distance; frames of another scene do not count, and the weights of those that are left add up to 1.
 
-1. The maps of a frame are the mean of the maps around it.
+1. The maps and the floor of a frame are the mean of those around it.
 2. With these, the mean luma of each frame is told from a small copy; where it differs from that of the frames around it
    (the camera's own exposure, lamps on mains), all maps of the frame are scaled so that most of the difference goes.
 
@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from model import CurveMaps
+from model import CurveMaps, mean_floor
 from pipeline.video.decode import Shot
 from pipeline.video.scenes import Copy, Scenes
 
@@ -172,7 +172,8 @@ def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimato
         for (weight, _), maps in zip(samples, each, strict=True):
             mean.add_(maps, alpha=weight / total)
         passes.append(mean)
-    maps = CurveMaps(tuple(passes), samples[0][1].factor)
+    floors = [(weight / total, maps.floor) for weight, maps in samples if maps.floor]
+    maps = CurveMaps(tuple(passes), samples[0][1].factor, mean_floor(floors) if floors else None)
     fitted = maps.fitted(*place.copy.shape[:2])
     luma = estimator.luma(place.copy, fitted) if window.light_reach else 0.0
     return _Mean(place.rank, place.scene, place.copy, maps, fitted, luma)

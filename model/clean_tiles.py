@@ -1,0 +1,130 @@
+"""The cleaning of a tile, as loops that numba compiles: `cleaning.clean` and `cleaning.hold_back`. See `tiles.py`.
+
+Suffixes: P planes of cells, see `cleaning.Cell`, L columns of cells, T pixels of a tile, C channels.
+"""
+
+import numpy as np
+
+from model.cleaning import LIFTED_UNSEEN, Cell
+from model.compiled import compiled
+from model.light import BT709
+from model.tiles import TILE, shares_of_chroma
+
+GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
+
+
+@compiled
+def between_cells(above_PT, rises_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-def]
+    """The cells over a tile, interpolated along rows: those above, and their rise to those below.
+
+    `row`: of the cells below; the first and the last are repeated. `left`: the tile's first pixel.
+    """
+    last = len(cells_HPL) - 1
+    above_PL, below_PL = cells_HPL[min(max(row - 1, 0), last)], cells_HPL[min(max(row, 0), last)]
+    for p in range(len(above_PT)):
+        _widen(above_PT[p], above_PL[p], left, side)
+        _widen(rises_PT[p], below_PL[p], left, side)
+        for i in range(TILE):
+            rises_PT[p, i] -= above_PT[p, i]
+
+
+@compiled
+def _widen(wide_T, cells_L, left, side):  # type: ignore[no-untyped-def]
+    first, last = left // side, len(cells_L) - 1
+    count = min(TILE // side, last + 1 - first)
+    for c in range(count):
+        before, here, after = cells_L[max(first + c - 1, 0)], cells_L[first + c], cells_L[min(first + c + 1, last)]
+        half = side // 2
+        for i in range(half):
+            place = np.float32(2 * i + 1) / np.float32(2 * side)
+            wide_T[c * side + i] = before + (place + np.float32(0.5)) * (here - before)
+            wide_T[c * side + half + i] = here + place * (after - here)
+
+
+@compiled
+def clean(pixels_CT, cleaned_T, between):  # type: ignore[no-untyped-def]
+    """Pixels without their noise, in place, and their luma. `between`: see `between_cells`, and the row's place."""
+    above_PT, rises_PT, place = between
+    zero, one = np.float32(0), np.float32(1)
+    of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
+    if len(pixels_CT) == 1:
+        for i in range(TILE):
+            gain = above_PT[GAIN, i] + place * rises_PT[GAIN, i]
+            offset = above_PT[OFFSET, i] + place * rises_PT[OFFSET, i]
+            luma = min(max(gain * pixels_CT[0, i] + offset, zero), one)
+            pixels_CT[0, i] = luma
+            cleaned_T[i] = luma
+        return
+    for i in range(TILE):
+        red, green, blue = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
+        luma = of_red * red + of_green * green + of_blue * blue
+        gain = above_PT[COLOUR_GAIN, i] + place * rises_PT[COLOUR_GAIN, i]
+        more_red = gain * (red - luma) + above_PT[RED_OFFSET, i] + place * rises_PT[RED_OFFSET, i]
+        more_blue = gain * (blue - luma) + above_PT[BLUE_OFFSET, i] + place * rises_PT[BLUE_OFFSET, i]
+        more_green = -(of_red / of_green) * more_red - (of_blue / of_green) * more_blue
+        gain = above_PT[GAIN, i] + place * rises_PT[GAIN, i]
+        offset = above_PT[OFFSET, i] + place * rises_PT[OFFSET, i]
+        luma = min(max(gain * luma + offset, zero), one)
+        red = min(max(luma + more_red, zero), one)
+        green = min(max(luma + more_green, zero), one)
+        blue = min(max(luma + more_blue, zero), one)
+        pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i] = red, green, blue
+        cleaned_T[i] = of_red * red + of_green * green + of_blue * blue
+
+
+@compiled
+def clean_coded(planes, cleaned_T, between, weights):  # type: ignore[no-untyped-def]
+    """The same of a tile of luma and chroma. RGB is not made: what lies outside of it is not clipped."""
+    luma_T, of_blue_T, of_red_T = planes
+    above_PT, rises_PT, place = between
+    of_red, of_blue, _, _ = shares_of_chroma(weights)
+    zero, one = np.float32(0), np.float32(1)
+    less_red, less_blue = one / of_red, one / of_blue
+    for i in range(TILE):
+        gain = above_PT[COLOUR_GAIN, i] + place * rises_PT[COLOUR_GAIN, i]
+        red = above_PT[RED_OFFSET, i] + place * rises_PT[RED_OFFSET, i]
+        blue = above_PT[BLUE_OFFSET, i] + place * rises_PT[BLUE_OFFSET, i]
+        of_red_T[i] = gain * of_red_T[i] + less_red * red
+        of_blue_T[i] = gain * of_blue_T[i] + less_blue * blue
+        gain = above_PT[GAIN, i] + place * rises_PT[GAIN, i]
+        offset = above_PT[OFFSET, i] + place * rises_PT[OFFSET, i]
+        luma = min(max(gain * min(max(luma_T[i], zero), one) + offset, zero), one)
+        luma_T[i] = luma
+        cleaned_T[i] = luma
+
+
+@compiled
+def hold_back(pixels_CT, cleaned_T, between, black):  # type: ignore[no-untyped-def]
+    """What the camera did not see, in place. `pixels_CT`: RGB or grey after the curve."""
+    above_PT, rises_PT, place = between
+    of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
+    if len(pixels_CT) == 1:
+        for i in range(TILE):
+            seen = above_PT[SEEN, i] + place * rises_PT[SEEN, i]
+            pixels_CT[0, i] *= _share(seen, cleaned_T[i], pixels_CT[0, i], black)
+        return
+    for i in range(TILE):
+        seen = above_PT[SEEN, i] + place * rises_PT[SEEN, i]
+        lifted = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
+        share = _share(seen, cleaned_T[i], lifted, black)
+        pixels_CT[0, i] *= share
+        pixels_CT[1, i] *= share
+        pixels_CT[2, i] *= share
+
+
+@compiled
+def hold_back_coded(planes, cleaned_T, between, black):  # type: ignore[no-untyped-def]
+    luma_T, of_blue_T, of_red_T = planes
+    above_PT, rises_PT, place = between
+    for i in range(TILE):
+        seen = above_PT[SEEN, i] + place * rises_PT[SEEN, i]
+        share = _share(seen, cleaned_T[i], luma_T[i], black)
+        luma_T[i] *= share
+        of_blue_T[i] *= share
+        of_red_T[i] *= share
+
+
+@compiled
+def _share(seen, cleaned, lifted, black):  # type: ignore[no-untyped-def]
+    most = np.float32(LIFTED_UNSEEN) * max(cleaned - black, np.float32(0))
+    return seen + (np.float32(1) - seen) * min(most / max(lifted, np.float32(1e-6)), np.float32(1))
