@@ -21,24 +21,44 @@ def between_cells(above_PT, rises_PT, cells_HPL, row, left, side):  # type: igno
     """
     last = len(cells_HPL) - 1
     above_PL, below_PL = cells_HPL[min(max(row - 1, 0), last)], cells_HPL[min(max(row, 0), last)]
+    near_L = np.empty(TILE // side + 2, np.float32)
     for p in range(len(above_PT)):
-        _widen(above_PT[p], above_PL[p], left, side)
-        _widen(rises_PT[p], below_PL[p], left, side)
+        _widen(above_PT[p], near_L, above_PL[p], left // side, side)
+        _widen(rises_PT[p], near_L, below_PL[p], left // side, side)
         for i in range(TILE):
             rises_PT[p, i] -= above_PT[p, i]
 
 
 @compiled
-def _widen(wide_T, cells_L, left, side):  # type: ignore[no-untyped-def]
-    first, last = left // side, len(cells_L) - 1
-    count = min(TILE // side, last + 1 - first)
-    for c in range(count):
-        before, here, after = cells_L[max(first + c - 1, 0)], cells_L[first + c], cells_L[min(first + c + 1, last)]
+def _widen(wide_T, near_L, cells_L, first, side):  # type: ignore[no-untyped-def]
+    """`near_L`: room for the cells of a tile and one on either side. `first`: of the tile's cells."""
+    last = len(cells_L) - 1
+    if 0 < first and first + len(near_L) - 2 <= last:
+        near_L[:] = cells_L[first - 1 : first - 1 + len(near_L)]
+    else:
+        for c in range(len(near_L)):
+            near_L[c] = cells_L[min(max(first + c - 1, 0), last)]
+    cells = len(near_L) - 2
+    if side == 2:
+        for c in range(cells):
+            before, here, after = near_L[c], near_L[c + 1], near_L[c + 2]
+            wide_T[2 * c] = here + np.float32(0.25) * (before - here)
+            wide_T[2 * c + 1] = here + np.float32(0.25) * (after - here)
+    elif side == 4:
+        for c in range(cells):
+            before, here, after = near_L[c], near_L[c + 1], near_L[c + 2]
+            wide_T[4 * c] = here + np.float32(0.375) * (before - here)
+            wide_T[4 * c + 1] = here + np.float32(0.125) * (before - here)
+            wide_T[4 * c + 2] = here + np.float32(0.125) * (after - here)
+            wide_T[4 * c + 3] = here + np.float32(0.375) * (after - here)
+    else:
         half = side // 2
-        for i in range(half):
-            place = np.float32(2 * i + 1) / np.float32(2 * side)
-            wide_T[c * side + i] = before + (place + np.float32(0.5)) * (here - before)
-            wide_T[c * side + half + i] = here + place * (after - here)
+        for c in range(cells):
+            before, here, after = near_L[c], near_L[c + 1], near_L[c + 2]
+            for i in range(half):
+                place = np.float32(2 * i + 1) / np.float32(2 * side)
+                wide_T[c * side + half - 1 - i] = here + place * (before - here)
+                wide_T[c * side + half + i] = here + place * (after - here)
 
 
 @compiled

@@ -30,11 +30,13 @@ from model.floor import CODE, LEVELS, Floor
 from model.light import BT709, Space, luma_of, tone
 
 WORKING_PX = 2400  # of the long side, about: larger photos are cleaned by coarser cells
+MOST_SIDE = 128  # of a cell: a tile of the kernels is a multiple of it
 LUMA, COLOUR, COARSE = 2.5, 4.0, 0.7  # deviations of noise that are smoothed: COARSE of cells, which are means
 BLOCKS, BLOCKS_UP_TO = 4 * CODE, 8 * CODE  # how much of steps between blocks is smoothed at black, fading above it
 LEAST_VARIANCE = (1e-3 * CODE) ** 2  # 0 / 0 is no number
 UNSEEN, UNSEEN_CODED = 0.3 * CODE, 2.5 * CODE  # above black, half of it seen: with noise, and where it was coded away
 NOISE_UNSEEN, NOISE_UNSEEN_CODED = 0.1, 1.5  # the same in deviations of noise
+AMPLIFIED_FROM = 1.05  # rise of the curve above which blocks are smoothed
 FADE = 2.0  # chroma is gone at so many times that
 LIFTED_UNSEEN = 8.0  # by how much at most what was not seen is lifted
 
@@ -56,7 +58,7 @@ class Cell(IntEnum):
 def cell_side(height: int, width: int) -> int:
     """Pixels along each side of a cell: 2 up to 3,600 pixels on the long side, 4 up to 7,200, and so on."""
     side = 2
-    while max(height, width) > side * 3 * WORKING_PX // 4:
+    while max(height, width) > side * 3 * WORKING_PX // 4 and side < MOST_SIDE:
         side *= 2
     return side
 
@@ -79,9 +81,9 @@ def moments(image_BCHW: Tensor, side: int) -> Tensor:
 
 def coefficients(
     moments_BPhw: Tensor,
+    passes: Sequence[Tensor],
     side: int,
     floor: Floor,
-    passes: Sequence[Tensor],
     factor: int,
     iterations: int,
     space: Space,
@@ -106,7 +108,7 @@ def coefficients(
     squares = gain * gain * square + 2 * gain * offset * mean + offset * offset
     mean, square = (F.avg_pool2d(plane, 2, ceil_mode=True) for plane in (filtered, squares))
     above = (mean - floor.black).clamp(min=0)
-    blocks = floor.coded_away * BLOCKS * (-(above / BLOCKS_UP_TO).square()).exp() * (rise > 1.05)
+    blocks = floor.coded_away * BLOCKS * (-(above / BLOCKS_UP_TO).square()).exp() * (rise > AMPLIFIED_FROM)
     more, other = _doubled(
         torch.cat(_guided(mean, square, (COARSE * noise).square() + blocks.square(), 2), 1), moments_BPhw
     ).split(1, 1)
@@ -187,11 +189,15 @@ def _seen(luma: Tensor, floor: Floor) -> tuple[Tensor, Tensor]:
     coarse = F.avg_pool2d(luma, 2, ceil_mode=True)
     around = _doubled(_box_mean(coarse, 1), luma)
     power = ((luma + around) / 2 - floor.black).clamp(min=0).square()
-    noise = floor.noise_at(floor.black + 4 * CODE)
-    coded = floor.coded_away
-    half = (UNSEEN + coded * (UNSEEN_CODED - UNSEEN)) ** 2
-    half += ((NOISE_UNSEEN + coded * (NOISE_UNSEEN_CODED - NOISE_UNSEEN)) * noise) ** 2
+    half = half_seen(floor)
     return power / (power + half), power / (power + FADE**2 * half)
+
+
+def half_seen(floor: Floor) -> float:
+    """The square of the luma above black of which half is seen."""
+    coded, noise = floor.coded_away, floor.noise_at(floor.black + 4 * CODE)
+    of_codes = UNSEEN + coded * (UNSEEN_CODED - UNSEEN)
+    return of_codes**2 + ((NOISE_UNSEEN + coded * (NOISE_UNSEEN_CODED - NOISE_UNSEEN)) * noise) ** 2
 
 
 def _doubled(coarse_BPhw: Tensor, like: Tensor) -> Tensor:

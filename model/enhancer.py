@@ -21,6 +21,7 @@ from torch import Tensor
 from model.apply import Cells, Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.boxes import reduce_pixels
 from model.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
+from model.cells import coefficients_of
 from model.curves import MAX_ITERATIONS, reduction_factor, upsample
 from model.floor import CODE, NO_FLOOR, Floor, floor_of, floor_of_planes
 from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
@@ -197,9 +198,13 @@ class Enhancer:
 
     @torch.inference_mode()
     def _cells_of(self, moments_Phw: Floats, side: int, maps: CurveMaps, floor: Floor) -> Cells:
-        moments = sent(torch.from_numpy(moments_Phw)[None], self.device)
-        passes, iterations = maps.passes, self.look.iterations
-        return Cells(coefficients(moments, side, floor, passes, maps.factor, iterations, self.space), side, floor.black)
+        settings = side, floor, maps.factor, self.look.iterations, self.space
+        if self.device.type == "cpu":
+            cells_hPw = coefficients_of(moments_Phw, _arrays(maps), *settings)
+            cells_1Phw = torch.from_numpy(cells_hPw).permute(1, 0, 2)[None]
+        else:
+            cells_1Phw = coefficients(sent(torch.from_numpy(moments_Phw)[None], self.device), maps.passes, *settings)
+        return Cells(cells_1Phw, side, floor.black)
 
     def _applied_by_gpu(self, image: Pixels, maps: CurveMaps, cells: Cells | None = None) -> Pixels:
         """By one kernel, in bands of rows that fit the GPU's memory. Raises torch.OutOfMemoryError."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.compiled import compiled
 from model.light import BT709
 
 Floats = npt.NDArray[np.float32]
@@ -24,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 CODE = 1 / 255
 LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # of luma, at which noise is told
 SIDE = 8  # pixels of a block
-MOST_BLOCKS = 6000
+MOST_BLOCKS = 4000
 BINS = 10  # of luma, with as many blocks in each
 LEAST_BLOCKS = 8  # of a bin that tells anything
 FLAT = 0.2  # share of a bin's blocks
@@ -84,74 +85,127 @@ def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
 
 def floor_of(image_HWC: npt.NDArray[Any], box: int = 1) -> Floor:
     """Find the floor of an image, RGB or grey, uint8 or uint16: of its pixels, or of means of `box` x `box` pixels."""
-    blocks_NSSC = _blocks(image_HWC, box) * np.float32(1 / np.iinfo(image_HWC.dtype).max)
-    if image_HWC.shape[2] == 1:
-        return _found(blocks_NSSC[..., 0], [])
-    luma_NSS = blocks_NSSC @ np.array(BT709, np.float32)
-    return _found(luma_NSS, [blocks_NSSC[..., channel] - luma_NSS for channel in (0, 2)])
+    blocks_CNSS = _blocks(image_HWC, box, 0.0, 1 / np.iinfo(image_HWC.dtype).max)
+    if len(blocks_CNSS) == 1:
+        return _found(blocks_CNSS[0], [])
+    red, green, blue = blocks_CNSS
+    luma_NSS = red * BT709[0] + green * BT709[1] + blue * BT709[2]
+    return _found(luma_NSS, [red - luma_NSS, blue - luma_NSS])
 
 
 def floor_of_planes(
     luma_HW: npt.NDArray[Any], chroma: Sequence[npt.NDArray[Any]], numbers: Sequence[float], box: int = 1
 ) -> Floor:
     """Likewise of YUV planes without padding. `numbers`: of their coding, see `apply.Coding.numbers`."""
-    red, _, blue, black, span, grey, chroma_span, _ = map(np.float32, numbers)
-    luma_NSS = (_blocks(luma_HW[..., None], box)[..., 0] - black) / span
+    red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
+    [luma_NSS] = _blocks(luma_HW[..., None], box, black, 1 / span)
     colours = [
-        (_blocks(plane_HW[..., None], box)[..., 0] - grey) * (2 * (1 - share) / chroma_span)
+        _blocks(plane_HW[..., None], box, grey, 2 * (1 - share) / chroma_span)[0]
         for plane_HW, share in zip(chroma, (blue, red), strict=True)
     ]
     return _found(luma_NSS.clip(0, 1), colours)
 
 
-def _blocks(image_HWC: npt.NDArray[Any], box: int) -> Floats:
-    """`blocks_NSSC`: at most MOST_BLOCKS, spread evenly."""
-    side = SIDE * box
-    rows, columns = image_HWC.shape[0] // side, image_HWC.shape[1] // side
-    whole = image_HWC[: rows * side, : columns * side].reshape(rows, side, columns, side, -1)
-    wanted = np.linspace(0, rows * columns - 1, min(rows * columns, MOST_BLOCKS)).astype(int)
-    blocks_NSSC = whole[wanted // max(columns, 1), :, wanted % max(columns, 1)].astype(np.float32)
-    if box == 1:
-        return blocks_NSSC
-    return blocks_NSSC.reshape(-1, SIDE, box, SIDE, box, image_HWC.shape[2]).mean((2, 4))
+def _blocks(image_HWC: npt.NDArray[Any], box: int, zero: float, unit: float) -> Floats:
+    """`blocks_CNSS`: at most MOST_BLOCKS, spread evenly. `zero`: the code of 0. `unit`: what one code more is."""
+    height, width, channels = image_HWC.shape
+    rows, columns = height // (SIDE * box), width // (SIDE * box)
+    wanted = np.linspace(0, rows * columns - 1, min(rows * columns, MOST_BLOCKS)).astype(np.int64)
+    blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)
+    corners = wanted // max(columns, 1) * (SIDE * box), wanted % max(columns, 1) * (SIDE * box)
+    _take(blocks_CNSS, image_HWC, *corners, box, np.float32(zero), np.float32(unit))
+    return blocks_CNSS
+
+
+@compiled
+def _take(blocks_CNSS, image_HWC, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
+    channels, blocks, side, _ = blocks_CNSS.shape
+    share = unit / np.float32(box * box)
+    for n in range(blocks):
+        for y in range(side):
+            top, left = tops[n] + y * box, lefts[n]
+            for c in range(channels):
+                for x in range(side):
+                    total = np.float32(0)
+                    for row in range(top, top + box):
+                        for column in range(left + x * box, left + (x + 1) * box):
+                            total += np.float32(image_HWC[row, column, c]) - zero
+                    blocks_CNSS[c, n, y, x] = total * share
+
+
+@compiled
+def _look(blocks_NSS, means_N, ranges_N, deviations_N, quarters_N4, spreads_N4):  # type: ignore[no-untyped-def]
+    """Of each block: its mean, how far the means of its quarters lie apart, and the deviation of diagonal differences;
+    of each quarter its mean, and how far its pixels lie apart."""
+    blocks, side, _ = blocks_NSS.shape
+    half = side // 2
+    for n in range(blocks):
+        for q in range(4):
+            top, left = q // 2 * half, q % 2 * half
+            total, least, most = np.float32(0), blocks_NSS[n, top, left], blocks_NSS[n, top, left]
+            for y in range(top, top + half):
+                for x in range(left, left + half):
+                    value = blocks_NSS[n, y, x]
+                    total += value
+                    least, most = min(least, value), max(most, value)
+            quarters_N4[n, q], spreads_N4[n, q] = total / np.float32(half * half), most - least
+        squares = np.float32(0)
+        for y in range(0, side, 2):
+            for x in range(0, side, 2):
+                difference = blocks_NSS[n, y, x] + blocks_NSS[n, y + 1, x + 1]
+                difference -= blocks_NSS[n, y, x + 1] + blocks_NSS[n, y + 1, x]
+                squares += difference * difference
+        deviations_N[n] = np.sqrt(squares / np.float32(side * side))
+        means_N[n] = np.mean(quarters_N4[n])
+        ranges_N[n] = np.max(quarters_N4[n]) - np.min(quarters_N4[n])
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """What `_look` told of blocks of one plane."""
+
+    means_N: Floats
+    ranges_N: Floats
+    deviations_N: Floats
+    quarters_N4: Floats
+    spreads_N4: Floats
+
+    @classmethod
+    def of(cls, blocks_NSS: Floats) -> "_Blocks":
+        count = len(blocks_NSS)
+        found = [np.empty(size, np.float32) for size in (count, count, count, (count, 4), (count, 4))]
+        _look(np.ascontiguousarray(blocks_NSS), *found)
+        return cls(*found)
 
 
 def _found(luma_NSS: Floats, colours: Sequence[Floats]) -> Floor:
     if not len(luma_NSS):  # smaller than a block
         return NO_FLOOR
-    quarters_N4 = luma_NSS.reshape(-1, 2, SIDE // 2, 2, SIDE // 2).mean((2, 4)).reshape(-1, 4)
-    darkest = float(np.quantile(quarters_N4, DARKEST))
-    coded_away = _coded_away(luma_NSS, quarters_N4, darkest)
+    luma = _Blocks.of(luma_NSS)
+    darkest = float(np.quantile(luma.quarters_N4, DARKEST))
+    coded_away = _coded_away(luma, darkest)
     most = HIGHEST_BLACK[0] + coded_away * (HIGHEST_BLACK[1] - HIGHEST_BLACK[0])
-    lumas, deviations = _noise(luma_NSS)
+    lumas, deviations = _noise(luma)
     noise_L = np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
-    of_colours = [_noise(colour_NSS)[1] for colour_NSS in colours]
+    of_colours = [_noise(_Blocks.of(colour_NSS))[1] for colour_NSS in colours]
     colour_noise = float(np.sqrt(sum(float(np.median(each)) ** 2 for each in of_colours if len(each))))
     return Floor(min(darkest, most), coded_away, noise_L, colour_noise)
 
 
-def _coded_away(luma_NSS: Floats, quarters_N4: Floats, darkest: float) -> float:
-    squares = luma_NSS.reshape(-1, 2, SIDE // 2, 2, SIDE // 2).swapaxes(2, 3).reshape(-1, (SIDE // 2) ** 2)
-    dark = squares[quarters_N4.ravel() < darkest + NEAR_BLACK]
-    if len(dark) < LEAST_BLOCKS:
+def _coded_away(luma: _Blocks, darkest: float) -> float:
+    spreads = luma.spreads_N4[luma.quarters_N4 < darkest + NEAR_BLACK]
+    if len(spreads) < LEAST_BLOCKS:
         return 0.0
-    uniform = float((np.ptp(dark, axis=1) <= UNIFORM).mean())
+    uniform = float((spreads <= UNIFORM).mean())
     return min(max((uniform - CODED_FROM) / (CODED_TO - CODED_FROM), 0.0), 1.0)
 
 
-def _noise(plane_NSS: Floats) -> tuple[Floats, Floats]:
+def _noise(plane: _Blocks) -> tuple[Floats, Floats]:
     """The mean of each bin, rising, and its deviation. Bins with too few blocks are left out."""
-    if len(plane_NSS) < LEAST_BLOCKS:
-        return np.zeros(0, np.float32), np.zeros(0, np.float32)
-    means_N = plane_NSS.mean((1, 2))
-    quarters_N4 = plane_NSS.reshape(-1, 2, SIDE // 2, 2, SIDE // 2).mean((2, 4)).reshape(-1, 4)
-    ranges_N = np.ptp(quarters_N4, axis=1)
-    even, odd = plane_NSS[:, ::2], plane_NSS[:, 1::2]
-    diagonal = (even[..., ::2] + odd[..., 1::2] - even[..., 1::2] - odd[..., ::2]) / 2
-    deviations_N = np.sqrt(np.square(diagonal).mean((1, 2)))
+    bins = min(BINS, len(plane.means_N) // LEAST_BLOCKS)
     found = []
-    for bin_ in np.array_split(np.argsort(means_N, kind="stable"), min(BINS, len(means_N) // LEAST_BLOCKS)):
-        flat = bin_[ranges_N[bin_] <= np.quantile(ranges_N[bin_], FLAT)]
-        found.append((means_N[flat].mean(), np.quantile(deviations_N[flat], QUANTILE) / OF_NOISE))
-    lumas, deviations = np.array(sorted(found), np.float32).T
-    return lumas, np.minimum(deviations, MOST_TO_MEDIAN * np.median(deviations))
+    for bin_N in np.array_split(np.argsort(plane.means_N, kind="stable"), bins) if bins else []:
+        flat_N = bin_N[plane.ranges_N[bin_N] <= np.quantile(plane.ranges_N[bin_N], FLAT)]
+        found.append((plane.means_N[flat_N].mean(), np.quantile(plane.deviations_N[flat_N], QUANTILE) / OF_NOISE))
+    lumas, deviations = np.array(sorted(found), np.float32).reshape(-1, 2).T
+    return lumas, np.minimum(deviations, MOST_TO_MEDIAN * np.median(deviations)) if bins else deviations

@@ -86,6 +86,32 @@ def lift_tile(pixels_CT, curve):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _take_steps_twice(pair_CT, curve):  # type: ignore[no-untyped-def]
+    """All steps of two values for each pixel, under the same maps, of which no tile is made."""
+    _, above_MKT, rises_MKT, place, steps = curve
+    above_KT, rises_KT = above_MKT[0], rises_MKT[0]
+    fours = len(steps) // 4 * 4
+    for at in range(0, fours, 4):
+        first, second, third, fourth = steps[at], steps[at + 1], steps[at + 2], steps[at + 3]
+        for i in range(TILE):
+            x, y = pair_CT[0, i], pair_CT[1, i]
+            r = above_KT[first, i] + place * rises_KT[first, i]
+            x, y = x + r * (x * x - x), y + r * (y * y - y)
+            r = above_KT[second, i] + place * rises_KT[second, i]
+            x, y = x + r * (x * x - x), y + r * (y * y - y)
+            r = above_KT[third, i] + place * rises_KT[third, i]
+            x, y = x + r * (x * x - x), y + r * (y * y - y)
+            r = above_KT[fourth, i] + place * rises_KT[fourth, i]
+            pair_CT[0, i], pair_CT[1, i] = x + r * (x * x - x), y + r * (y * y - y)
+    for at in range(fours, len(steps)):
+        step = steps[at]
+        for i in range(TILE):
+            x, y = pair_CT[0, i], pair_CT[1, i]
+            r = above_KT[step, i] + place * rises_KT[step, i]
+            pair_CT[0, i], pair_CT[1, i] = x + r * (x * x - x), y + r * (y * y - y)
+
+
+@compiled
 def _lift_luma(rises_T, luma_T, pair_CT, curve):  # type: ignore[no-untyped-def]
     """Luma of a tile through the curve in light, and the rise of the tone curve from there; see `light.lift_luma`.
 
@@ -100,7 +126,7 @@ def _lift_luma(rises_T, luma_T, pair_CT, curve):  # type: ignore[no-untyped-def]
         above = luma + span_of * min(luma, one - luma) + least
         pair_CT[0, i] = luma * (luma + toe) * unit
         pair_CT[1, i] = above * (above + toe) * unit
-    lift_tile(pair_CT, curve)
+    _take_steps_twice(pair_CT, curve)
     for i in range(TILE):
         luma = luma_T[i]
         lifted = np.sqrt(pair_CT[0, i] * scale + base) - half_toe

@@ -1,8 +1,11 @@
-"""What a preview is made of: pictures to show and the curve maps of each, for photos and for frames of videos.
+"""What a preview is made of: pictures to show, and the curve maps and cells of each, for photos and frames of videos.
 
-Whoever shows them takes the steps of the curve itself, at any number of iterations and any strength. The maps are those
-that a job applies. Of videos they are smoothed over time, as in a job of 8 iterations at strength 1: by how much a
-frame's light is steadied depends a little on these two (a few levels of 255 on a film that flickers).
+Whoever shows them cleans them, takes the steps of the curve and holds it back, at any number of iterations and any
+strength. The maps and cells are those that a job of 8 iterations at strength 1 applies, and three things in them depend
+on these two: how far a bright scene's maps are weakened (`model/level.py`), how much noise is smoothed
+(`model/cleaning.py`), and by how much the light of a video's frame is steadied (`pipeline/video/smoothing.py`).
+
+Cells are those of the full picture: they act on means of its pixels as they do on the pixels.
 """
 
 from collections.abc import Iterator
@@ -13,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+import torch.nn.functional as F
 from PIL import Image
 
-from model import Checkpoint, CurveMaps, Enhancer, Look, reduction_factor
+from model import Checkpoint, CurveMaps, Enhancer, Look, Space, reduction_factor
+from model.apply import Cells
 from model.boxes import reduce_pixels
 from pipeline.errors import TooLarge
 from pipeline.images import decode
@@ -29,6 +34,8 @@ from pipeline.video.smoothing import ESTIMATE_EVERY, Window
 
 PHOTO_PX, FRAME_PX = 4096, 1280  # long side of what is shown; what is larger is reduced by a whole factor
 MOST_ESTIMATE_PX = 1024  # of curve maps that are sent: larger ones would be of the photo's own size
+CELL_PX = 2  # along each side of a cell, of pixels that are shown: smaller ones are averaged before they are sent
+CELLS_OF_LAYER = 3  # planes of cells in a layer of their texture
 FRAME_QUALITY = 92  # of JPEG
 
 Pixels = npt.NDArray[np.uint8]
@@ -44,6 +51,8 @@ class Maps:
     """Which part of the maps lies over the picture, across and down: 1, or less where the last boxes stick out."""
     capped: bool
     """Whether a job's maps are finer: these were estimated at MOST_ESTIMATE_PX."""
+    space: Space
+    """What the curve acts on."""
 
     @classmethod
     def of(cls, maps: CurveMaps, width: int, height: int, estimator: "Estimator") -> "Maps":
@@ -51,7 +60,38 @@ class Maps:
         maps_KHWM = maps.passes[0][0].permute(0, 2, 3, 1).to(device="cpu").numpy().astype(np.float16)
         _, rows, columns, _ = maps_KHWM.shape
         span = width / (maps.factor * columns), height / (maps.factor * rows)
-        return cls(maps_KHWM, span, estimator.is_capped and max(width, height) > MOST_ESTIMATE_PX)
+        is_capped = estimator.is_capped and max(width, height) > MOST_ESTIMATE_PX
+        return cls(maps_KHWM, span, is_capped, estimator.enhancer.space)
+
+
+@dataclass(frozen=True, slots=True)
+class CellMaps:
+    """Cells as textures hold them: what cleans a picture before the curve and holds the curve back after it."""
+
+    values: npt.NDArray[np.float16]
+    """2xhxwx3: in layers of three, the six numbers of `model.cleaning.Cell`."""
+    span: tuple[float, float]
+    """As of maps."""
+    black: float
+    """Luma that nothing is lifted below."""
+
+    @classmethod
+    def of(cls, pixels: npt.NDArray[Any], maps: CurveMaps, factor: int, estimator: "Estimator") -> "CellMaps":
+        """Compute those of a full picture. `maps`: its own. `factor`: by which it is reduced to be shown."""
+        height, width, _ = pixels.shape
+        cells = _averaged(estimator.cells(pixels, maps), CELL_PX * factor)
+        layers_LPhw = cells.cells_1Phw[0].unflatten(0, (-1, CELLS_OF_LAYER))
+        _, _, rows, columns = layers_LPhw.shape
+        values_LhwP = layers_LPhw.permute(0, 2, 3, 1).to(device="cpu").numpy().astype(np.float16)
+        return cls(values_LhwP, (width / (cells.side * columns), height / (cells.side * rows)), cells.black)
+
+
+def _averaged(cells: Cells, least_side: int) -> Cells:
+    """Average cells whose sides are shorter than that many pixels."""
+    count = -(-least_side // cells.side)
+    if count == 1:
+        return cells
+    return Cells(F.avg_pool2d(cells.cells_1Phw, count, ceil_mode=True), cells.side * count, cells.black)
 
 
 class Estimator:
@@ -62,6 +102,12 @@ class Estimator:
         self.is_capped = estimate_px is None or estimate_px > MOST_ESTIMATE_PX
         size = MOST_ESTIMATE_PX if estimate_px is None else min(estimate_px, MOST_ESTIMATE_PX)
         self.enhancer = Enhancer(checkpoint, Look(), estimate_size=size)
+
+    def cells(self, pixels: npt.NDArray[Any], maps: CurveMaps) -> Cells:
+        """Compute what cleans a picture under its maps."""
+        cells = self.enhancer._cells(pixels, maps)
+        assert cells is not None  # the default look cleans
+        return cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +155,10 @@ class PhotoPreview:
         Image.fromarray((shown * 255).round().astype(np.uint8)).save(sink, "PNG", compress_level=1)
         return sink.getvalue()
 
-    def maps(self, estimator: Estimator) -> Maps:
+    def maps(self, estimator: Estimator) -> tuple[Maps, CellMaps]:
+        """Estimate the curve maps, and compute the cells under them."""
         [maps] = estimator.enhancer.estimate([self.pixels])
-        return Maps.of(maps, *self.size, estimator)
+        return Maps.of(maps, *self.size, estimator), CellMaps.of(self.pixels, maps, self.factor, estimator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +173,7 @@ class FramePreview:
     quarters: int
     """By how many times 90 degrees it is turned to the left to be shown upright."""
     maps: Maps
+    cells: CellMaps
 
     def jpeg(self) -> bytes:
         return bytes(simplejpeg.encode_jpeg(self.pixels, quality=FRAME_QUALITY, colorsubsampling="444"))
@@ -167,19 +215,19 @@ class VideoPreview:
         window = Window(every=ESTIMATE_EVERY)
         enhancement = Enhancement(enhancer=estimator.enhancer, window=window, temporal_denoise=0, hdr="sdr", threads=1)
         segment = Segment(index=0, first=first, end=info.frames)
+        factor = reduction_factor(info.size[1], info.size[0], FRAME_PX)
         with self.storage.open(self.url) as file:
             for shot, maps in enhancement.maps(file, info, segment, conversion, Clock(), None):
+                full = conversion.rgb(shot.frame)
                 yield FramePreview(
                     rank=shot.rank,
                     at_s=float((shot.pts - info.pts[0]) * info.time_base),
-                    pixels=self._shown(shot.frame, conversion),
+                    pixels=to_8_bits(full if factor == 1 else self._reduced(shot.frame, conversion, factor)),
                     quarters=round(shot.frame.rotation / 90) % 4,
                     maps=Maps.of(maps, *info.size, estimator),
+                    cells=CellMaps.of(full, maps, factor, estimator),
                 )
 
-    def _shown(self, frame: Any, conversion: Conversion) -> Pixels:
+    def _reduced(self, frame: Any, conversion: Conversion, factor: int) -> npt.NDArray[Any]:
         width, height = self.info.size
-        factor = reduction_factor(height, width, FRAME_PX)
-        if factor == 1:
-            return to_8_bits(conversion.rgb(frame))
-        return to_8_bits(conversion.copy(frame, -(-width // factor), -(-height // factor)))
+        return conversion.copy(frame, -(-width // factor), -(-height // factor))
