@@ -73,7 +73,7 @@ class EvaluateConfig:
     passes: int = 1
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
     denoise: float | Literal["auto"] = "auto"
-    """Noise to smooth where the curve amplifies it. auto: as much as is found; 0: none, 1: a level of 8 bits, up to 2."""
+    """Noise to smooth where the curve amplifies it. auto: as much as is found; 0: none; 1: a level of 8 bits."""
     floor: Literal["auto", "off"] = "auto"
     """auto: what the camera did not see stays dark and grey; off: all is lifted alike."""
     estimate_size: EstimateSize = "auto"

@@ -1,4 +1,4 @@
-"""The server behind the preview page: pictures and curve maps of the files it was given, over loopback, to one machine.
+"""The server behind the preview page: pictures, curve maps and cells of files, over loopback, to one machine.
 
 Addresses are files by their number in the list, never paths; all of them lie below a random word, so that neither other
 users of the machine nor other pages in the browser can ask for anything. (While a browser is opened, its command line
@@ -26,7 +26,7 @@ from urllib.parse import parse_qs
 from jobs.flags import LEAST_ESTIMATE_PX
 from model import Checkpoint
 from pipeline.errors import NightliftError
-from pipeline.preview import Estimator, FramePreview, Maps, PhotoPreview, VideoPreview
+from pipeline.preview import CellMaps, Estimator, FramePreview, Maps, PhotoPreview, VideoPreview
 from pipeline.storage import Storage
 
 log = logging.getLogger("nightlift")
@@ -165,8 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _maps(self, file: Shown) -> None:
         estimator = self._asked_estimator()
         with self._working():
-            maps = self.server.photo(file.url).maps(estimator)
-        self._send(_packet(_described(maps), maps.values.tobytes()), kind=BINARY)
+            maps, cells = self.server.photo(file.url).maps(estimator)
+        self._send(_packet(_described(maps, cells), maps.values.tobytes(), cells.values.tobytes()), kind=BINARY)
 
     def _film(self, file: Shown) -> None:
         with self._working():
@@ -249,8 +249,14 @@ def _packet(told: Mapping[str, Any], *parts: bytes) -> bytes:
     return b"".join([struct.pack("<I", len(text)), text, *parts])
 
 
-def _described(maps: Maps) -> dict[str, Any]:
-    return {"shape": maps.values.shape, "span": maps.span, "capped": maps.capped}
+def _described(maps: Maps, cells: CellMaps) -> dict[str, Any]:
+    return {
+        "shape": maps.values.shape,
+        "span": maps.span,
+        "capped": maps.capped,
+        "space": maps.space,
+        "cells": {"shape": cells.values.shape, "span": cells.span, "black": cells.black},
+    }
 
 
 def _next_packet(frames: Iterator[FramePreview]) -> tuple[bytes, bool]:
@@ -261,5 +267,6 @@ def _next_packet(frames: Iterator[FramePreview]) -> tuple[bytes, bool]:
         return _packet({"code": error.code, "message": str(error)}), False
     if frame is None:
         return _packet({"end": True}), False
-    told = {"rank": frame.rank, "at": frame.at_s, "quarters": frame.quarters, **_described(frame.maps)}
-    return _packet(told, frame.jpeg(), frame.maps.values.tobytes()), True
+    told = {"rank": frame.rank, "at": frame.at_s, "quarters": frame.quarters}
+    told |= _described(frame.maps, frame.cells)
+    return _packet(told, frame.jpeg(), frame.maps.values.tobytes(), frame.cells.values.tobytes()), True

@@ -25,7 +25,8 @@ Plane = npt.NDArray[Any]  # uint8 or uint16
 class Cells:
     """What cleans an image before its curve, and holds the curve back; see `cleaning.py`."""
 
-    cells_1Phw: Tensor
+    planes: Tensor
+    """1xPxhxw: see `cleaning.Cell`."""
     side: int
     """Pixels along each side of a cell."""
     black: float
@@ -46,8 +47,9 @@ def apply_curves(
 
     `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
     ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass; those beyond its maps repeat the last
-    one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned. `in_place`: the image may be overwritten, which is a third
-    faster; it is where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
+    one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned. `in_place`: the image
+    may be overwritten, which is a third faster; it is where it lies in one piece and may be written to. Returns an
+    image of the same shape and dtype.
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
@@ -133,7 +135,7 @@ def _cells(cells: Cells | None) -> tuple[Floats | None, int, np.float32]:
     """`cells_HPL`, their side, and black."""
     if cells is None:
         return None, 0, np.float32(0)
-    return np.ascontiguousarray(cells.cells_1Phw[0].numpy().transpose(1, 0, 2)), cells.side, np.float32(cells.black)
+    return np.ascontiguousarray(cells.planes[0].numpy().transpose(1, 0, 2)), cells.side, np.float32(cells.black)
 
 
 def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, Any]:

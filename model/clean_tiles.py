@@ -14,26 +14,28 @@ GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
 
 
 @compiled
-def between_cells(above_PT, rises_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-def]
-    """The cells over a tile, interpolated along rows: those above, and their rise to those below.
+def widen_cells(wide_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-def]
+    """A row of cells over a tile, interpolated to its pixels. The first and the last row are repeated.
 
-    `row`: of the cells below; the first and the last are repeated. `left`: the tile's first pixel.
+    `left`: the tile's first pixel.
     """
-    last = len(cells_HPL) - 1
-    above_PL, below_PL = cells_HPL[min(max(row - 1, 0), last)], cells_HPL[min(max(row, 0), last)]
+    cells_PL = cells_HPL[min(max(row, 0), len(cells_HPL) - 1)]
     near_L = np.empty(TILE // side + 2, np.float32)
-    for p in range(len(above_PT)):
-        _widen(above_PT[p], near_L, above_PL[p], left // side, side)
-        _widen(rises_PT[p], near_L, below_PL[p], left // side, side)
-        for i in range(TILE):
-            rises_PT[p, i] -= above_PT[p, i]
+    for p in range(len(wide_PT)):
+        _widen(wide_PT[p], near_L, cells_PL[p], left // side, side)
+
+
+@compiled
+def _at(between, plane, i):  # type: ignore[no-untyped-def]
+    above_PT, below_PT, place = between
+    return above_PT[plane, i] + place * (below_PT[plane, i] - above_PT[plane, i])
 
 
 @compiled
 def _widen(wide_T, near_L, cells_L, first, side):  # type: ignore[no-untyped-def]
     """`near_L`: room for the cells of a tile and one on either side. `first`: of the tile's cells."""
     last = len(cells_L) - 1
-    if 0 < first and first + len(near_L) - 2 <= last:
+    if first > 0 and first + len(near_L) - 2 <= last:
         near_L[:] = cells_L[first - 1 : first - 1 + len(near_L)]
     else:
         for c in range(len(near_L)):
@@ -63,14 +65,13 @@ def _widen(wide_T, near_L, cells_L, first, side):  # type: ignore[no-untyped-def
 
 @compiled
 def clean(pixels_CT, cleaned_T, between):  # type: ignore[no-untyped-def]
-    """Pixels without their noise, in place, and their luma. `between`: see `between_cells`, and the row's place."""
-    above_PT, rises_PT, place = between
+    """Pixels without their noise, in place, and their luma. `between`: cells above and below, and the place between."""
     zero, one = np.float32(0), np.float32(1)
     of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
     if len(pixels_CT) == 1:
         for i in range(TILE):
-            gain = above_PT[GAIN, i] + place * rises_PT[GAIN, i]
-            offset = above_PT[OFFSET, i] + place * rises_PT[OFFSET, i]
+            gain = _at(between, GAIN, i)
+            offset = _at(between, OFFSET, i)
             luma = min(max(gain * pixels_CT[0, i] + offset, zero), one)
             pixels_CT[0, i] = luma
             cleaned_T[i] = luma
@@ -78,12 +79,12 @@ def clean(pixels_CT, cleaned_T, between):  # type: ignore[no-untyped-def]
     for i in range(TILE):
         red, green, blue = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
         luma = of_red * red + of_green * green + of_blue * blue
-        gain = above_PT[COLOUR_GAIN, i] + place * rises_PT[COLOUR_GAIN, i]
-        more_red = gain * (red - luma) + above_PT[RED_OFFSET, i] + place * rises_PT[RED_OFFSET, i]
-        more_blue = gain * (blue - luma) + above_PT[BLUE_OFFSET, i] + place * rises_PT[BLUE_OFFSET, i]
+        gain = _at(between, COLOUR_GAIN, i)
+        more_red = gain * (red - luma) + _at(between, RED_OFFSET, i)
+        more_blue = gain * (blue - luma) + _at(between, BLUE_OFFSET, i)
         more_green = -(of_red / of_green) * more_red - (of_blue / of_green) * more_blue
-        gain = above_PT[GAIN, i] + place * rises_PT[GAIN, i]
-        offset = above_PT[OFFSET, i] + place * rises_PT[OFFSET, i]
+        gain = _at(between, GAIN, i)
+        offset = _at(between, OFFSET, i)
         luma = min(max(gain * luma + offset, zero), one)
         red = min(max(luma + more_red, zero), one)
         green = min(max(luma + more_green, zero), one)
@@ -96,18 +97,17 @@ def clean(pixels_CT, cleaned_T, between):  # type: ignore[no-untyped-def]
 def clean_coded(planes, cleaned_T, between, weights):  # type: ignore[no-untyped-def]
     """The same of a tile of luma and chroma. RGB is not made: what lies outside of it is not clipped."""
     luma_T, of_blue_T, of_red_T = planes
-    above_PT, rises_PT, place = between
     of_red, of_blue, _, _ = shares_of_chroma(weights)
     zero, one = np.float32(0), np.float32(1)
     less_red, less_blue = one / of_red, one / of_blue
     for i in range(TILE):
-        gain = above_PT[COLOUR_GAIN, i] + place * rises_PT[COLOUR_GAIN, i]
-        red = above_PT[RED_OFFSET, i] + place * rises_PT[RED_OFFSET, i]
-        blue = above_PT[BLUE_OFFSET, i] + place * rises_PT[BLUE_OFFSET, i]
+        gain = _at(between, COLOUR_GAIN, i)
+        red = _at(between, RED_OFFSET, i)
+        blue = _at(between, BLUE_OFFSET, i)
         of_red_T[i] = gain * of_red_T[i] + less_red * red
         of_blue_T[i] = gain * of_blue_T[i] + less_blue * blue
-        gain = above_PT[GAIN, i] + place * rises_PT[GAIN, i]
-        offset = above_PT[OFFSET, i] + place * rises_PT[OFFSET, i]
+        gain = _at(between, GAIN, i)
+        offset = _at(between, OFFSET, i)
         luma = min(max(gain * min(max(luma_T[i], zero), one) + offset, zero), one)
         luma_T[i] = luma
         cleaned_T[i] = luma
@@ -116,15 +116,14 @@ def clean_coded(planes, cleaned_T, between, weights):  # type: ignore[no-untyped
 @compiled
 def hold_back(pixels_CT, cleaned_T, between, black):  # type: ignore[no-untyped-def]
     """What the camera did not see, in place. `pixels_CT`: RGB or grey after the curve."""
-    above_PT, rises_PT, place = between
     of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
     if len(pixels_CT) == 1:
         for i in range(TILE):
-            seen = above_PT[SEEN, i] + place * rises_PT[SEEN, i]
+            seen = _at(between, SEEN, i)
             pixels_CT[0, i] *= _share(seen, cleaned_T[i], pixels_CT[0, i], black)
         return
     for i in range(TILE):
-        seen = above_PT[SEEN, i] + place * rises_PT[SEEN, i]
+        seen = _at(between, SEEN, i)
         lifted = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
         share = _share(seen, cleaned_T[i], lifted, black)
         pixels_CT[0, i] *= share
@@ -135,9 +134,8 @@ def hold_back(pixels_CT, cleaned_T, between, black):  # type: ignore[no-untyped-
 @compiled
 def hold_back_coded(planes, cleaned_T, between, black):  # type: ignore[no-untyped-def]
     luma_T, of_blue_T, of_red_T = planes
-    above_PT, rises_PT, place = between
     for i in range(TILE):
-        seen = above_PT[SEEN, i] + place * rises_PT[SEEN, i]
+        seen = _at(between, SEEN, i)
         share = _share(seen, cleaned_T[i], luma_T[i], black)
         luma_T[i] *= share
         of_blue_T[i] *= share

@@ -90,7 +90,8 @@ def coefficients(
 ) -> Tensor:
     """`cells_BPhw` of an image: see `Cell`.
 
-    `moments_BPhw`: of its cells, of `side` x `side` pixels. `passes`: for each pass of the enhancement `maps_BKMHW`, of ceil(H / factor) x ceil(W / factor) pixels.
+    `moments_BPhw`: of its cells, of `side` x `side` pixels. `passes`: for each pass of the enhancement `maps_BKMHW`,
+    of ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass. `space`: see `light.py`.
     """
     moments_BPhw = moments_BPhw
     coarse_BPhw = F.avg_pool2d(moments_BPhw, 2, ceil_mode=True)
@@ -130,13 +131,14 @@ def clean(image_BCHW: Tensor, cells_BKHW: Tensor) -> Tensor:
     """Return the image with its noise smoothed, in [0, 1]. `cells_BKHW`: of its own size."""
     gain, offset, colour_gain, red, blue, _ = cells_BKHW.split(1, 1)
     luma = luma_of(image_BCHW)
-    smooth = (gain * luma + offset).clamp(0, 1)
+    smooth: Tensor = (gain * luma + offset).clamp(0, 1)
     if image_BCHW.shape[1] == 1:
         return smooth
     red = colour_gain * (image_BCHW[:, :1] - luma) + red
     blue = colour_gain * (image_BCHW[:, 2:] - luma) + blue
     green = (red * BT709[0] + blue * BT709[2]) / -BT709[1]  # leaves luma as it is
-    return (smooth + torch.cat([red, green, blue], 1)).clamp(0, 1)
+    cleaned: Tensor = (smooth + torch.cat([red, green, blue], 1)).clamp(0, 1)
+    return cleaned
 
 
 def hold_back(lifted_BCHW: Tensor, cleaned_BCHW: Tensor, seen_B1HW: Tensor, black: float) -> Tensor:
@@ -151,7 +153,7 @@ def _noise(luma: Tensor, floor: Floor) -> Tensor:
     last = len(LEVELS) - 1
     place = luma.clamp(0, 1).sqrt() * last  # LEVELS are squares
     before = place.long().clamp(max=last - 1)
-    noise_L = torch.from_numpy(floor.noise_L).to(luma.device)
+    noise_L = torch.from_numpy(floor.noise).to(luma.device)
     low, levels_L = noise_L[before], torch.from_numpy(LEVELS).to(luma.device)
     share = (luma.clamp(0, 1) - levels_L[before]) / (levels_L[before + 1] - levels_L[before])
     return low + share * (noise_L[before + 1] - low)

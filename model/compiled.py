@@ -66,5 +66,5 @@ def compiled(function: Callable[..., Any]) -> Any:
     kernel: Any = numba.njit(fastmath={"contract"}, error_model="numpy")(function)
     with suppress(RuntimeError):  # neither beside the source nor in the user's cache folder is there a place for it
         # what `enable_caching` does, but for a cache that a full disk or a damaged file cannot stop
-        kernel._cache = KernelCache(function)  # type: ignore[no-untyped-call]
+        kernel._cache = KernelCache(function)
     return kernel

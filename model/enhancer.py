@@ -7,27 +7,27 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.apply import Cells, Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.boxes import reduce_pixels
-from model.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
 from model.cells import coefficients_of
-from model.curves import MAX_ITERATIONS, reduction_factor, upsample
-from model.floor import CODE, NO_FLOOR, Floor, floor_of, floor_of_planes
+from model.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
+from model.curve_maps import CurveMaps
+from model.curves import reduction_factor, upsample
+from model.floor import Floor, floor_of, floor_of_planes
 from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
-from model.light import BT601
 from model.level import held_to_level
+from model.light import BT601
 from model.light import lift as lift_by_reference
+from model.look import Look
 from model.moments import moments_of, moments_of_planes
 from model.precision import DTYPES, Precision, has_fast_bf16, settled, use_exact_fp32
 from model.weights import Checkpoint
@@ -39,68 +39,6 @@ GPU_BAND_PX, LEAST_GPU_BAND_PX = 1 << 22, 1 << 16  # of a GPU: several to a phot
 # Pixels of reduced copies that the network sees at once, for about 1.6 kB of memory each. A core is fastest with
 # few that stay in its cache, a GPU with many.
 CPU_BATCH_PX, GPU_BATCH_PX = 1 << 16, 1 << 19
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """How strongly an image is enhanced."""
-
-    iterations: int = 8
-    """Steps of the light-enhancement curve, 0 to 16. 8 is what the network was trained for."""
-    passes: int = 1
-    """Times the whole estimate-and-apply is done, each on the result of the one before."""
-    strength: float = 1.0
-    """Scale of the curve maps: 0 leaves the image as it is, 1 is the network's own estimate, up to 2."""
-    denoise: float | Literal["auto"] = "auto"
-    """Noise to smooth where the curve amplifies it: auto, as much as is found; 0 none, 1 a level of 8 bits, up to 2."""
-    floor: Literal["auto", "off"] = "auto"
-    """auto: what the camera did not see stays dark and grey. off: it is lifted like all else."""
-
-    @property
-    def leaves_images_alone(self) -> bool:
-        return not self.iterations or not self.strength
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.iterations <= MAX_ITERATIONS:
-            raise ValueError(f"iterations is {self.iterations}; it must be between 0 and {MAX_ITERATIONS}")
-        if not 1 <= self.passes <= 4:
-            raise ValueError(f"passes is {self.passes}; it must be between 1 and 4")
-        if not 0 <= self.strength <= 2:
-            raise ValueError(f"strength is {self.strength}; it must be between 0 and 2")
-        if self.denoise != "auto" and not 0 <= self.denoise <= 2:
-            raise ValueError(f"denoise is {self.denoise}; it must be auto, or between 0 and 2")
-        if self.floor not in ("auto", "off"):
-            raise ValueError(f"floor is {self.floor!r}; it must be auto or off")
-
-    @property
-    def cleans(self) -> bool:
-        """Whether anything is done but lifting."""
-        return self.floor == "auto" or self.denoise != 0
-
-    def cleaned(self, found: Floor) -> Floor:
-        """What is taken for the floor, of what was found."""
-        floor = found if self.denoise == "auto" else found.expecting(self.denoise * CODE)
-        return floor if self.floor == "auto" else floor.all_seen()
-
-
-@dataclass(frozen=True, slots=True)
-class CurveMaps:
-    """What `estimate` found for one image: for each pass `maps_1KMHW` at the size of the reduced copy."""
-
-    passes: tuple[Tensor, ...]
-    factor: int
-    """How many pixels of the image one pixel of the maps covers, along each side."""
-    floor: Floor | None = None
-    """What is cleaned before the maps are applied; None: nothing."""
-
-    def scaled(self, gain: float) -> "CurveMaps":
-        """Maps of `gain` times the strength."""
-        return replace(self, passes=tuple((maps * gain).clamp_(-1, 1) for maps in self.passes))
-
-    def fitted(self, height: int, width: int) -> "CurveMaps":
-        """Maps for a small copy of the image, of that size: averaged, or repeated."""
-        passes = tuple(_averaged(maps_1KMHW, height, width) for maps_1KMHW in self.passes)
-        return CurveMaps(passes, 1, self.floor)
 
 
 class Enhancer:
@@ -171,7 +109,7 @@ class Enhancer:
         if self.look.leaves_images_alone:
             return image if in_place else image.copy()
         alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
-        cells = self._cells(image, maps)
+        cells = self.cells(image, maps)
         if maps.factor == 1 or not alike:
             return self._applied(image, maps, cells)
         if self.device.type == "cpu":
@@ -191,10 +129,21 @@ class Enhancer:
         luma, *chroma = planes
         return self.look.cleaned(floor_of_planes(luma, chroma, coding.numbers, cell_side(*luma.shape) // 2))
 
-    def _cells(self, image: Pixels, maps: CurveMaps) -> Cells | None:
-        height, width, _ = image.shape
-        side = cell_side(height, width)
-        return maps.floor and self._cells_of(moments_of(image, side), side, maps, maps.floor)
+    def cells(self, image: Pixels, maps: CurveMaps) -> Cells | None:
+        """What cleans an image under its maps; None where nothing is cleaned."""
+        if maps.floor is None:
+            return None
+        side = cell_side(*image.shape[:2])
+        return self._cells_of(moments_of(image, side), side, maps, maps.floor)
+
+    def cells_of_planes(self, planes: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps) -> Cells | None:
+        """Likewise of a YUV frame; see `apply_curves_to_planes`."""
+        if maps.floor is None:
+            return None
+        size, subsampling = (len(planes[0]), width), (coding.across, coding.down)
+        side = cell_side(*size)
+        moments_Phw = moments_of_planes(planes, size, subsampling, coding.numbers, side)
+        return self._cells_of(moments_Phw, side, maps, maps.floor)
 
     @torch.inference_mode()
     def _cells_of(self, moments_Phw: Floats, side: int, maps: CurveMaps, floor: Floor) -> Cells:
@@ -233,11 +182,7 @@ class Enhancer:
         self, planes: Sequence[Plane], enhanced: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps
     ) -> None:
         """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Only where the enhancer `is_fused`."""
-        size, subsampling = (len(planes[0]), width), (coding.across, coding.down)
-        side = cell_side(*size)
-        cells = maps.floor and self._cells_of(
-            moments_of_planes(planes, size, subsampling, coding.numbers, side), side, maps, maps.floor
-        )
+        cells = self.cells_of_planes(planes, width, coding, maps)
         arrays, iterations = _arrays(maps), self.look.iterations
         apply_curves_to_planes(planes, enhanced, width, coding, arrays, maps.factor, iterations, self.space, cells)
 
@@ -270,7 +215,7 @@ class Enhancer:
         """The look, but for estimating it. `image_BCHW`: rows of the image. `passes`: maps of these rows."""
         x = image_BCHW
         if cells is not None:
-            cells_BPHW = upsample(cells.cells_1Phw[:, :, None], cells.side, rows, x.shape[3])[:, :, 0]
+            cells_BPHW = upsample(cells.planes[:, :, None], cells.side, rows, x.shape[3])[:, :, 0]
             x = cleaned = clean(x, cells_BPHW)
         x = lift_by_reference(x, passes, self.look.iterations, self.space)
         if x.shape[1] != image_BCHW.shape[1]:  # a grey image under one map for each channel
@@ -317,10 +262,7 @@ class Enhancer:
         factors = [reduction_factor(image.shape[0], image.shape[1], self.estimate_size) for image in images]
         copies = [_reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
         x = sent(torch.stack(copies), self.device)
-        passes = self._passes(x)
-        if self.look.floor == "auto":
-            black_B = sent(torch.tensor([floor.black if floor else 0.0 for floor in floors]), self.device)
-            passes = held_to_level(passes, x, black_B, self.look.iterations, self.space)
+        passes = self._passes(x, sent(torch.tensor([floor.black if floor else 0.0 for floor in floors]), self.device))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # else it would have been asked for, and not done
         self.on_batch(len(images), time.perf_counter() - start)
@@ -329,23 +271,19 @@ class Enhancer:
             for row, (factor, floor) in enumerate(zip(factors, floors, strict=True))
         ]
 
-    def _passes(self, image_BCHW: Tensor) -> list[Tensor]:
+    def _passes(self, image_BCHW: Tensor, black_B: Tensor) -> list[Tensor]:
         passes: list[Tensor] = []
         for _ in range(self.look.passes):
             x = lift_by_reference(image_BCHW, passes, self.look.iterations, self.space) if passes else image_BCHW
             maps = self.network(x.contiguous(memory_format=torch.channels_last)).contiguous().float()
+            if self.look.floor == "auto" and not passes:
+                maps = held_to_level(maps, image_BCHW, black_B, self.space)
             passes.append((maps * self.look.strength).clamp_(-1, 1))
         return passes
 
 
 def _reduced(image: Pixels, factor: int) -> Tensor:
     return torch.from_numpy(reduce_pixels(image, factor)).permute(2, 0, 1).expand(3, -1, -1)
-
-
-def _averaged(maps_1KMHW: Tensor, height: int, width: int) -> Tensor:
-    mean = F.adaptive_avg_pool2d(maps_1KMHW.flatten(1, 2), (height, width))
-    fitted: Tensor = mean.unflatten(1, maps_1KMHW.shape[1:3])
-    return fitted
 
 
 def _has_triton() -> bool:

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 CODE = 1 / 255
 LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # of luma, at which noise is told
 SIDE = 8  # pixels of a block
-MOST_BLOCKS = 4000
+MOST_BLOCKS = 2500
 BINS = 10  # of luma, with as many blocks in each
 LEAST_BLOCKS = 8  # of a bin that tells anything
 FLAT = 0.2  # share of a bin's blocks
@@ -49,7 +49,7 @@ class Floor:
     """Luma of black."""
     coded_away: float
     """0: the dark has noise, or drawing; 1: a codec left single values of it."""
-    noise_L: Floats
+    noise: Floats
     """Deviation of the noise of luma, at LEVELS."""
     colour_noise: float
     """Deviation of the noise of R - Y and of B - Y together."""
@@ -57,11 +57,11 @@ class Floor:
     """Whether there is anything that the camera did not see."""
 
     def noise_at(self, luma: float) -> float:
-        return float(np.interp(luma, LEVELS, self.noise_L))
+        return float(np.interp(luma, LEVELS, self.noise))
 
     def expecting(self, noise: float) -> "Floor":
         """The same with noise of this deviation at every brightness and in each colour, whatever was found."""
-        return replace(self, noise_L=np.full_like(self.noise_L, noise), colour_noise=noise * 2**0.5)
+        return replace(self, noise=np.full_like(self.noise, noise), colour_noise=noise * 2**0.5)
 
     def all_seen(self) -> "Floor":
         """The same noise, and nothing that the camera did not see."""
@@ -77,7 +77,7 @@ def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
     for weight, floor in weighted:
         black += weight * floor.black
         coded_away += weight * floor.coded_away
-        noise_L = noise_L + np.float32(weight) * floor.noise_L
+        noise_L = noise_L + np.float32(weight) * floor.noise
         colour_noise += weight * floor.colour_noise
         has_unseen = floor.has_unseen
     return Floor(black, coded_away, noise_L, colour_noise, has_unseen)
@@ -94,7 +94,7 @@ def floor_of(image_HWC: npt.NDArray[Any], box: int = 1) -> Floor:
 
 
 def floor_of_planes(
-    luma_HW: npt.NDArray[Any], chroma: Sequence[npt.NDArray[Any]], numbers: Sequence[float], box: int = 1
+    luma_HW: npt.NDArray[Any], chroma: Sequence[npt.NDArray[Any]], numbers: Iterable[Any], box: int = 1
 ) -> Floor:
     """Likewise of YUV planes without padding. `numbers`: of their coding, see `apply.Coding.numbers`."""
     red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
@@ -164,11 +164,11 @@ def _look(blocks_NSS, means_N, ranges_N, deviations_N, quarters_N4, spreads_N4):
 class _Blocks:
     """What `_look` told of blocks of one plane."""
 
-    means_N: Floats
-    ranges_N: Floats
-    deviations_N: Floats
-    quarters_N4: Floats
-    spreads_N4: Floats
+    means: Floats
+    ranges: Floats
+    deviations: Floats
+    quarters: Floats
+    spreads: Floats
 
     @classmethod
     def of(cls, blocks_NSS: Floats) -> "_Blocks":
@@ -182,7 +182,7 @@ def _found(luma_NSS: Floats, colours: Sequence[Floats]) -> Floor:
     if not len(luma_NSS):  # smaller than a block
         return NO_FLOOR
     luma = _Blocks.of(luma_NSS)
-    darkest = float(np.quantile(luma.quarters_N4, DARKEST))
+    darkest = float(np.quantile(luma.quarters, DARKEST))
     coded_away = _coded_away(luma, darkest)
     most = HIGHEST_BLACK[0] + coded_away * (HIGHEST_BLACK[1] - HIGHEST_BLACK[0])
     lumas, deviations = _noise(luma)
@@ -193,7 +193,7 @@ def _found(luma_NSS: Floats, colours: Sequence[Floats]) -> Floor:
 
 
 def _coded_away(luma: _Blocks, darkest: float) -> float:
-    spreads = luma.spreads_N4[luma.quarters_N4 < darkest + NEAR_BLACK]
+    spreads = luma.spreads[luma.quarters < darkest + NEAR_BLACK]
     if len(spreads) < LEAST_BLOCKS:
         return 0.0
     uniform = float((spreads <= UNIFORM).mean())
@@ -202,10 +202,10 @@ def _coded_away(luma: _Blocks, darkest: float) -> float:
 
 def _noise(plane: _Blocks) -> tuple[Floats, Floats]:
     """The mean of each bin, rising, and its deviation. Bins with too few blocks are left out."""
-    bins = min(BINS, len(plane.means_N) // LEAST_BLOCKS)
+    bins = min(BINS, len(plane.means) // LEAST_BLOCKS)
     found = []
-    for bin_N in np.array_split(np.argsort(plane.means_N, kind="stable"), bins) if bins else []:
-        flat_N = bin_N[plane.ranges_N[bin_N] <= np.quantile(plane.ranges_N[bin_N], FLAT)]
-        found.append((plane.means_N[flat_N].mean(), np.quantile(plane.deviations_N[flat_N], QUANTILE) / OF_NOISE))
+    for bin_N in np.array_split(np.argsort(plane.means, kind="stable"), bins) if bins else []:
+        flat_N = bin_N[plane.ranges[bin_N] <= np.quantile(plane.ranges[bin_N], FLAT)]
+        found.append((plane.means[flat_N].mean(), np.quantile(plane.deviations[flat_N], QUANTILE) / OF_NOISE))
     lumas, deviations = np.array(sorted(found), np.float32).reshape(-1, 2).T
     return lumas, np.minimum(deviations, MOST_TO_MEDIAN * np.median(deviations)) if bins else deviations

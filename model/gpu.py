@@ -1,9 +1,10 @@
-"""The light-enhancement curve at full size as one kernel of a GPU: what `kernels.py` is for a CPU.
+"""Cleaning and the light-enhancement curve at full size as one kernel of a GPU: what `kernels.py` is for a CPU.
 
-Triton makes it; it comes with the builds of torch for GPUs. No map is ever of full size: each value of the image takes
-all its steps in registers, from the four pixels of each map around it.
+Triton makes it; it comes with the builds of torch for GPUs. No map is ever of full size: each pixel of the image takes
+all its steps in registers, from the four pixels of each map, and the four cells, around it.
 
-Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C channels of the image.
+Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C channels of the image, P planes of cells, h
+and w in cells.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from model.apply import Cells
+from model.cleaning import LIFTED_UNSEEN
 from model.curves import steps_of
 from model.gpu_memory import sent
 from model.light import BT709, FULL, LEAST_SPAN, SPAN, TOE, Space
 
-BLOCK = 1024  # values of the image that one program of the kernel works at
+BLOCK = 1024  # pixels of the image that one program of the kernel works at
 HALF = tl.constexpr(12582912.0)  # 1.5 * 2**23: a float32 of up to 16 bits that it is added to is rounded, half to even
 TOE_, SPANNED, LEAST_SPANNED, FULL_ = (tl.constexpr(number) for number in (TOE, SPAN, LEAST_SPAN, FULL))
+LIFTED_UNSEEN_ = tl.constexpr(LIFTED_UNSEEN)
 OF_RED, OF_GREEN, OF_BLUE = map(tl.constexpr, BT709)
 
 
@@ -31,32 +35,41 @@ def lift(
     space: Space,
     white: float,
     top: int = 0,
+    cells: Cells | None = None,
 ) -> Tensor:
-    """Apply curve maps to an image, or to some rows of it, the first of which is `top`.
+    """Clean an image and apply curve maps to it, or to some rows of it, the first of which is `top`.
 
-    `image_HWC`: uint8, or int32 for 16 bits, its values 0 to `white`. `passes`: for each pass of the enhancement
-    `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels for H and W of the whole image, all
-    on one GPU. `iterations`: steps of each pass; those beyond its maps repeat the last one. `space`: see `light.py`.
-    Returns an image of the same shape and dtype.
+    `image_HWC`: RGB or grey, uint8, or int32 for 16 bits, its values 0 to `white`. `passes`: for each pass of the
+    enhancement `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels for H and W of the whole
+    image, all on one GPU; of one channel for a grey image. `iterations`: steps of each pass; those beyond its maps
+    repeat the last one. `space`: see `light.py`. `cells`: of the whole image, on the same GPU; None where nothing is
+    cleaned. Returns an image of the same shape and dtype.
     """
     image_HWC, maps_KMHW = image_HWC.contiguous(), torch.cat(list(passes)).contiguous()
     steps = steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations)
     enhanced_HWC = torch.empty_like(image_HWC)
     height, width, channels = image_HWC.shape
-    count, kernel = (height * width, _lift_in_light) if space == "light" else (image_HWC.numel(), _lift)
-    kernel[(triton.cdiv(count, BLOCK),)](
+    cells_Phw = maps_KMHW[0] if cells is None else cells.planes[0].contiguous()
+    _lift[(triton.cdiv(height * width, BLOCK),)](
         image_HWC,
         enhanced_HWC,
         maps_KMHW,
         sent(torch.tensor([*steps, 0], dtype=torch.int32), image_HWC.device),
         len(steps),
-        count,
+        cells_Phw,
+        height * width,
         top,
         width,
-        channels,
-        *maps_KMHW.shape[1:],
+        *maps_KMHW.shape[2:],
         factor,
+        *cells_Phw.shape[1:],
+        1 if cells is None else cells.side,
+        0.0 if cells is None else cells.black,
         white,
+        CHANNELS=channels,
+        MAP_CHANNELS=maps_KMHW.shape[1],
+        IN_LIGHT=space == "light",
+        CLEANS=cells is not None,
         BLOCK=BLOCK,
     )
     return enhanced_HWC
@@ -69,76 +82,126 @@ def _lift(  # type: ignore[no-untyped-def]
     maps,
     steps,
     count,
-    values,
-    top,
-    width,
-    channels,
-    map_channels,
-    map_height,
-    map_width,
-    factor,
-    white,
-    BLOCK: tl.constexpr,
-):
-    value = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = value < values
-    pixel = value // channels
-    channel = tl.minimum(value - pixel * channels, map_channels - 1)
-    above, below, y, left, right, x = _around(pixel, width, top, factor, map_height, map_width)
-    lifted = tl.load(image + value, mask=inside, other=0).to(tl.float32) / white
-    for step in range(count):
-        map_ = maps + (tl.load(steps + step) * map_channels + channel) * map_height * map_width
-        lifted += _at(map_, above, below, y, left, right, x, inside) * (lifted * lifted - lifted)
-    _put(enhanced + value, lifted, white, inside)
-
-
-@triton.jit
-def _lift_in_light(  # type: ignore[no-untyped-def]
-    image,
-    enhanced,
-    maps,
-    steps,
-    count,
+    cells,
     pixels,
     top,
     width,
-    channels: tl.constexpr,
-    map_channels,
     map_height,
     map_width,
     factor,
+    cells_height,
+    cells_width,
+    side,
+    black,
     white,
+    CHANNELS: tl.constexpr,
+    MAP_CHANNELS: tl.constexpr,
+    IN_LIGHT: tl.constexpr,
+    CLEANS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """The same for whole pixels; see `light.lift`. `map_channels` is 1."""
     pixel = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < pixels
+    red = tl.load(image + pixel * CHANNELS, mask=inside, other=0).to(tl.float32) / white
+    green, blue = red, red
+    if CHANNELS == 3:
+        green = tl.load(image + pixel * CHANNELS + 1, mask=inside, other=0).to(tl.float32) / white
+        blue = tl.load(image + pixel * CHANNELS + 2, mask=inside, other=0).to(tl.float32) / white
+    seen, cleaned = red, red
+    if CLEANS:
+        row, line, y, left, right, x = _around(pixel, width, top, side, cells_height, cells_width)
+        area = cells_height * cells_width
+        gain = _at(cells, row, line, y, left, right, x, inside)
+        offset = _at(cells + area, row, line, y, left, right, x, inside)
+        colour_gain = _at(cells + 2 * area, row, line, y, left, right, x, inside)
+        more_red = _at(cells + 3 * area, row, line, y, left, right, x, inside)
+        more_blue = _at(cells + 4 * area, row, line, y, left, right, x, inside)
+        seen = _at(cells + 5 * area, row, line, y, left, right, x, inside)
+        red, green, blue = _clean(red, green, blue, gain, offset, colour_gain, more_red, more_blue, CHANNELS)
+        cleaned = _luma(red, green, blue, CHANNELS)
     above, below, y, left, right, x = _around(pixel, width, top, factor, map_height, map_width)
-    red = tl.load(image + pixel * channels, mask=inside, other=0).to(tl.float32) / white
-    luma, green, blue = red, red, red
-    if channels == 3:
-        green = tl.load(image + pixel * channels + 1, mask=inside, other=0).to(tl.float32) / white
-        blue = tl.load(image + pixel * channels + 2, mask=inside, other=0).to(tl.float32) / white
+    area = map_height * map_width
+    if IN_LIGHT:
+        luma = _luma(red, green, blue, CHANNELS)
+        span = SPANNED * tl.minimum(luma, 1.0 - luma) + LEAST_SPANNED
+        one, other = _to_light(luma), _to_light(luma + span)
+        for step in range(count):
+            r = _at(maps + tl.load(steps + step) * area, above, below, y, left, right, x, inside)
+            one += r * (one * one - one)
+            other += r * (other * other - other)
+        lifted = _from_light(one)
+        rise = (_from_light(other) - lifted) / span
+        red, green, blue = _follow(red, green, blue, luma, lifted, rise, CHANNELS)
+    else:
+        for step in range(count):
+            map_ = maps + tl.load(steps + step) * (MAP_CHANNELS * area)
+            r = _at(map_, above, below, y, left, right, x, inside)
+            red += r * (red * red - red)
+            if CHANNELS == 3:
+                if MAP_CHANNELS == 3:
+                    r = _at(map_ + area, above, below, y, left, right, x, inside)
+                green += r * (green * green - green)
+                if MAP_CHANNELS == 3:
+                    r = _at(map_ + 2 * area, above, below, y, left, right, x, inside)
+                blue += r * (blue * blue - blue)
+    if CLEANS:
+        most = LIFTED_UNSEEN_ * tl.maximum(cleaned - black, 0.0)
+        unseen = tl.minimum(most / tl.maximum(_luma(red, green, blue, CHANNELS), 1e-6), 1.0)
+        share = seen + (1.0 - seen) * unseen
+        red, green, blue = red * share, green * share, blue * share
+    _put(enhanced + pixel * CHANNELS, red, white, inside)
+    if CHANNELS == 3:
+        _put(enhanced + pixel * CHANNELS + 1, green, white, inside)
+        _put(enhanced + pixel * CHANNELS + 2, blue, white, inside)
+
+
+@triton.jit
+def _luma(red, green, blue, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
+    luma = red
+    if CHANNELS == 3:
         luma = OF_RED * red + OF_GREEN * green + OF_BLUE * blue
-    span = SPANNED * tl.minimum(luma, 1.0 - luma) + LEAST_SPANNED
-    one, other = _to_light(luma), _to_light(luma + span)
-    for step in range(count):
-        map_ = maps + tl.load(steps + step) * map_height * map_width
-        r = _at(map_, above, below, y, left, right, x, inside)
-        one += r * (one * one - one)
-        other += r * (other * other - other)
-    lifted = _from_light(one)
-    if channels == 3:
+    return luma
+
+
+@triton.jit
+def _clean(  # type: ignore[no-untyped-def]
+    red, green, blue, gain, offset, colour_gain, more_red, more_blue, CHANNELS: tl.constexpr
+):
+    """See `cleaning.clean`."""
+    luma = _luma(red, green, blue, CHANNELS)
+    smooth = _clipped(gain * luma + offset)
+    if CHANNELS == 3:
+        more_red += colour_gain * (red - luma)
+        more_blue += colour_gain * (blue - luma)
+        more_green = (OF_RED * more_red + OF_BLUE * more_blue) / -OF_GREEN
+        red, green, blue = _clipped(smooth + more_red), _clipped(smooth + more_green), _clipped(smooth + more_blue)
+    else:
+        red, green, blue = smooth, smooth, smooth
+    return red, green, blue
+
+
+@triton.jit
+def _clipped(values):  # type: ignore[no-untyped-def]
+    return tl.minimum(tl.maximum(values, 0.0), 1.0)
+
+
+@triton.jit
+def _follow(red, green, blue, luma, lifted, rise, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Chroma after the rise of luma; see `light.lift`."""
+    if CHANNELS == 3:
         highest = tl.maximum(tl.maximum(red, green), blue)
         lowest = tl.minimum(tl.minimum(red, green), blue)
         room = tl.maximum(tl.maximum(highest, FULL_) - lifted, 0.0) / tl.maximum(highest - luma, 1e-6)
         room = tl.minimum(room, lifted / tl.maximum(luma - lowest, 1e-6))
-        scale = tl.minimum((_from_light(other) - lifted) / span, room)
-        _put(enhanced + pixel * channels, lifted + scale * (red - luma), white, inside)
-        _put(enhanced + pixel * channels + 1, lifted + scale * (green - luma), white, inside)
-        _put(enhanced + pixel * channels + 2, lifted + scale * (blue - luma), white, inside)
+        scale = tl.minimum(rise, room)
+        red, green, blue = (
+            lifted + scale * (red - luma),
+            lifted + scale * (green - luma),
+            lifted + scale * (blue - luma),
+        )
     else:
-        _put(enhanced + pixel, lifted, white, inside)
+        red, green, blue = lifted, lifted, lifted
+    return red, green, blue
 
 
 @triton.jit

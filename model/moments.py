@@ -51,7 +51,7 @@ def moments_of_planes(
 
 @compiled
 def _of_pixels(planes_Phw, image_HV, width, box, unit):  # type: ignore[no-untyped-def]
-    _, rows, columns = planes_Phw.shape
+    rows = planes_Phw.shape[1]
     height, colours = len(image_HV), len(planes_Phw) == 6
     of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
     luma_W, red_W, blue_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
@@ -79,7 +79,7 @@ def _of_pixels(planes_Phw, image_HV, width, box, unit):  # type: ignore[no-untyp
 @compiled
 def _of_plane(planes_Phw, plane_HW, cell, zero, unit, limits):  # type: ignore[no-untyped-def]
     """`cell`: samples across and down. `zero`: the code of 0. Values are clipped to `limits`."""
-    _, rows, columns = planes_Phw.shape
+    rows = planes_Phw.shape[1]
     height, width = plane_HW.shape
     across, down = cell
     box_across, box_down = max(across // 2, 1), max(down // 2, 1)

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import torch.nn.functional as F
+from av.video.frame import VideoFrame
 from PIL import Image
 
-from model import Checkpoint, CurveMaps, Enhancer, Look, Space, reduction_factor
+from model import Checkpoint, Coding, CurveMaps, Enhancer, Look, Space, reduction_factor
 from model.apply import Cells
 from model.boxes import reduce_pixels
 from pipeline.errors import TooLarge
@@ -30,6 +31,7 @@ from pipeline.storage import Storage
 from pipeline.video import Segment, VideoInfo, probe
 from pipeline.video.color import SDR, Conversion
 from pipeline.video.enhance import Clock, Enhancement
+from pipeline.video.planes import coding, samples
 from pipeline.video.smoothing import ESTIMATE_EVERY, Window
 
 PHOTO_PX, FRAME_PX = 4096, 1280  # long side of what is shown; what is larger is reduced by a whole factor
@@ -76,11 +78,10 @@ class CellMaps:
     """Luma that nothing is lifted below."""
 
     @classmethod
-    def of(cls, pixels: npt.NDArray[Any], maps: CurveMaps, factor: int, estimator: "Estimator") -> "CellMaps":
-        """Compute those of a full picture. `maps`: its own. `factor`: by which it is reduced to be shown."""
-        height, width, _ = pixels.shape
-        cells = _averaged(estimator.cells(pixels, maps), CELL_PX * factor)
-        layers_LPhw = cells.cells_1Phw[0].unflatten(0, (-1, CELLS_OF_LAYER))
+    def of(cls, cells: Cells, width: int, height: int, factor: int) -> "CellMaps":
+        """Convert those of a full picture of this size. `factor`: by which it is reduced to be shown."""
+        cells = _averaged(cells, CELL_PX * factor)
+        layers_LPhw = cells.planes[0].unflatten(0, (-1, CELLS_OF_LAYER))
         _, _, rows, columns = layers_LPhw.shape
         values_LhwP = layers_LPhw.permute(0, 2, 3, 1).to(device="cpu").numpy().astype(np.float16)
         return cls(values_LhwP, (width / (cells.side * columns), height / (cells.side * rows)), cells.black)
@@ -91,7 +92,7 @@ def _averaged(cells: Cells, least_side: int) -> Cells:
     count = -(-least_side // cells.side)
     if count == 1:
         return cells
-    return Cells(F.avg_pool2d(cells.cells_1Phw, count, ceil_mode=True), cells.side * count, cells.black)
+    return Cells(F.avg_pool2d(cells.planes, count, ceil_mode=True), cells.side * count, cells.black)
 
 
 class Estimator:
@@ -105,7 +106,17 @@ class Estimator:
 
     def cells(self, pixels: npt.NDArray[Any], maps: CurveMaps) -> Cells:
         """Compute what cleans a picture under its maps."""
-        cells = self.enhancer._cells(pixels, maps)
+        cells = self.enhancer.cells(pixels, maps)
+        assert cells is not None  # the default look cleans
+        return cells
+
+    def cells_of_frame(
+        self, frame: VideoFrame, conversion: Conversion, coding: Coding | None, maps: CurveMaps
+    ) -> Cells:
+        """Likewise of a frame, from what a job takes them from. `coding`: of the planes that a job would write."""
+        if coding is None or not conversion.keeps(frame):
+            return self.cells(conversion.rgb(frame), maps)
+        cells = self.enhancer.cells_of_planes(samples(frame, coding), frame.width, coding, maps)
         assert cells is not None  # the default look cleans
         return cells
 
@@ -158,7 +169,8 @@ class PhotoPreview:
     def maps(self, estimator: Estimator) -> tuple[Maps, CellMaps]:
         """Estimate the curve maps, and compute the cells under them."""
         [maps] = estimator.enhancer.estimate([self.pixels])
-        return Maps.of(maps, *self.size, estimator), CellMaps.of(self.pixels, maps, self.factor, estimator)
+        cells = CellMaps.of(estimator.cells(self.pixels, maps), *self.size, self.factor)
+        return Maps.of(maps, *self.size, estimator), cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +216,12 @@ class VideoPreview:
         """Width of a stored pixel over its height."""
         return float(self.info.sample_aspect or 1)
 
+    @property
+    def factor(self) -> int:
+        """By which frames are reduced to be shown."""
+        width, height = self.info.size
+        return reduction_factor(height, width, FRAME_PX)
+
     def frames(self, estimator: Estimator, first: int) -> Iterator[FramePreview]:
         """Frames from the `first`-th on, as far as they can be decoded. HDR is shown, and lifted, as SDR.
 
@@ -211,23 +229,28 @@ class VideoPreview:
         """
         info = self.info
         written = SDR if info.colours.hdr else info.colours
-        conversion = Conversion(info.colours, written, pixel_format="", size=info.size, hdr="sdr", deep=info.is_deep)
+        format_ = info.pixel_format.replace("yuvj", "yuv")  # that a job keeps, where it can
+        conversion = Conversion(
+            info.colours, written, pixel_format=format_, size=info.size, hdr="sdr", deep=info.is_deep
+        )
+        planes = coding(written, format_, info.size[1])
         window = Window(every=ESTIMATE_EVERY)
         enhancement = Enhancement(enhancer=estimator.enhancer, window=window, temporal_denoise=0, hdr="sdr", threads=1)
         segment = Segment(index=0, first=first, end=info.frames)
-        factor = reduction_factor(info.size[1], info.size[0], FRAME_PX)
         with self.storage.open(self.url) as file:
-            for shot, maps in enhancement.maps(file, info, segment, conversion, Clock(), None):
-                full = conversion.rgb(shot.frame)
+            for shot, maps in enhancement.maps(file, info, segment, conversion, Clock(), planes):
+                cells = estimator.cells_of_frame(shot.frame, conversion, planes, maps)
                 yield FramePreview(
                     rank=shot.rank,
                     at_s=float((shot.pts - info.pts[0]) * info.time_base),
-                    pixels=to_8_bits(full if factor == 1 else self._reduced(shot.frame, conversion, factor)),
+                    pixels=self._shown(shot.frame, conversion),
                     quarters=round(shot.frame.rotation / 90) % 4,
                     maps=Maps.of(maps, *info.size, estimator),
-                    cells=CellMaps.of(full, maps, factor, estimator),
+                    cells=CellMaps.of(cells, *info.size, self.factor),
                 )
 
-    def _reduced(self, frame: Any, conversion: Conversion, factor: int) -> npt.NDArray[Any]:
+    def _shown(self, frame: Any, conversion: Conversion) -> Pixels:
         width, height = self.info.size
-        return conversion.copy(frame, -(-width // factor), -(-height // factor))
+        if self.factor == 1:
+            return to_8_bits(conversion.rgb(frame))
+        return to_8_bits(conversion.copy(frame, -(-width // self.factor), -(-height // self.factor)))

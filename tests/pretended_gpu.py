@@ -64,7 +64,7 @@ def notes() -> list[tuple[str, str, int, int]]:
 
 
 def failing_once(together: Callable[[Any], None], enhancer: Enhancer) -> Callable[[Any], None]:
-    def fail(images: Any) -> Any:
+    def fail(images: Any, floors: Any) -> Any:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")
 
     def failing(works: Any) -> None:

@@ -1,8 +1,14 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from model import Architecture, Checkpoint, Enhancer, Look, apply_curve, build, fingerprint
+from model import Architecture, Checkpoint, Enhancer, Look, Space, apply_curve, build, fingerprint
+from model.light import BT709
+
+PLAIN = Look(denoise=0, floor="off")  # the curve alone
 
 
 def _checkpoint(**architecture: object) -> Checkpoint:
@@ -24,7 +30,7 @@ def test_full_size_estimate_is_the_reference_exactly() -> None:
     checkpoint, photo = _checkpoint(), _photo(50, 70)
     x = torch.from_numpy(photo).permute(2, 0, 1)[None] / 255
     expected = (apply_curve(x, checkpoint.network(x), 8)[0] * 255).round().permute(1, 2, 0).numpy()
-    [enhanced] = Enhancer(checkpoint, estimate_size=None, precision="fp32").enhance([photo])
+    [enhanced] = Enhancer(checkpoint, PLAIN, estimate_size=None, precision="fp32").enhance([photo])
     np.testing.assert_array_equal(enhanced, expected)
     assert (enhanced != photo).any()
 
@@ -144,38 +150,51 @@ def test_strength_and_iterations_of_nothing_change_nothing() -> None:
 
 def test_two_passes_are_the_enhancement_of_the_enhanced() -> None:
     photo = _photo(40, 60, dtype=np.uint16)
-    once = Enhancer(_checkpoint(), estimate_size=None, precision="fp32")
-    [twice] = Enhancer(_checkpoint(), Look(passes=2), estimate_size=None, precision="fp32").enhance([photo])
+    once = Enhancer(_checkpoint(), PLAIN, estimate_size=None, precision="fp32")
+    [twice] = Enhancer(_checkpoint(), replace(PLAIN, passes=2), estimate_size=None, precision="fp32").enhance([photo])
     [by_hand] = once.enhance(once.enhance([photo]))
     assert np.abs(twice.astype(int) - by_hand).max() <= 4  # of 65535: the hand-made one is rounded in between
 
 
-def _night(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
-    """Coarse dark patches with noise of one level of 8 bits."""
+def _night(height: int, width: int, channels: int = 3, dtype: type = np.uint8, side: int = 16) -> np.ndarray:
+    """Coarse dark patches with noise of one level of 8 bits. `side`: of a patch."""
     random = np.random.default_rng(4)
-    patches = random.uniform(0.03, 0.2, (height // 16 + 1, width // 16 + 1, channels)).repeat(16, 0).repeat(16, 1)
+    patches = random.uniform(0.03, 0.2, (height // side + 1, width // side + 1, channels))
+    patches = patches.repeat(side, 0).repeat(side, 1)
     noisy = patches[:height, :width] + random.normal(0, 0.004, (height, width, channels))
     return (noisy.clip(0, 1) * np.iinfo(dtype).max).round().astype(dtype)
 
 
-def _brightening(**architecture: object) -> Checkpoint:
-    """A network that lifts every photo alike: its last layer is all bias."""
+def _brightening(rate: float = -0.38, **architecture: object) -> Checkpoint:
+    """A network that lifts every photo alike: its last layer is all bias. `rate`: of every step of the curve."""
     checkpoint = _checkpoint(**architecture)
     *_, weight, bias = checkpoint.network.parameters()
     weight.data.zero_()
-    bias.data.fill_(-0.4)
+    bias.data.fill_(math.atanh(rate))
     return checkpoint
+
+
+def brightening(look: Look = Look(), rate: float = -0.25, space: Space = "srgb") -> Enhancer:
+    """Lifts every photo alike: shadows by `rate`, eight times."""
+    return Enhancer(_brightening(rate, map_channels=1, space=space), look, estimate_size=32)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("channels", "map_channels"), [(3, 1), (3, 3), (1, 1), (1, 3)])
 def test_denoising_smooths_what_was_lifted(dtype: type, channels: int, map_channels: int) -> None:
-    checkpoint, photo = _brightening(map_channels=map_channels), _night(64, 96, channels, dtype)
-    results = [Enhancer(checkpoint, Look(denoise=amount), estimate_size=32).enhance([photo])[0] for amount in (0, 1)]
-    assert {(each.shape, each.dtype) for each in results} == {(photo.shape, photo.dtype)}
-    inside = [each.reshape(4, 16, 6, 16, channels)[:, 5:11, :, 5:11].std(axis=(1, 3)).mean() for each in results]
-    assert inside[1] < 0.5 * inside[0]
-    assert results[1].mean() == pytest.approx(results[0].mean(), rel=0.02)
+    """Luma in patches as small as 16 pixels, colour in those that are wider than its windows of 20."""
+    checkpoint = _brightening(map_channels=map_channels)
+    of_luma = np.array(BT709 if channels == 3 else (1,))[:, None]
+    for side, weights in ((16, of_luma), (48, np.eye(channels))):
+        photo = _night(4 * side, 6 * side, channels, dtype, side)
+        looks = Look(denoise=0), Look(denoise=1)
+        results = [Enhancer(checkpoint, look, estimate_size=32).enhance([photo])[0] for look in looks]
+        assert {(each.shape, each.dtype) for each in results} == {(photo.shape, photo.dtype)}
+        assert results[1].mean() == pytest.approx(results[0].mean(), rel=0.02)
+        patches = [(each @ weights).reshape(4, side, 6, side, -1) for each in results]
+        middle = slice(side // 3, side - side // 3)
+        inside = [each[:, middle, :, middle].std(axis=(1, 3)).mean() for each in patches]
+        assert inside[1] < 0.5 * inside[0]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -186,14 +205,15 @@ def test_denoising_changes_nothing_where_the_curve_does_nothing(dtype: type) -> 
 
 
 @pytest.mark.parametrize("size", [(200, 130), (17, 400), (400, 7)])
-def test_denoised_bands_equal_the_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_of_the_reference_equal_the_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     photo = _night(*size, dtype=np.uint16)
     enhancer = Enhancer(_brightening(), Look(denoise=1, passes=2, strength=0.5), estimate_size=32)
     [maps] = enhancer.estimate([photo])
-    whole = enhancer.apply(photo, maps)
-    monkeypatch.setattr("model.enhancer.DENOISED_BAND_PX", 1)
-    assert (enhancer.apply(photo, maps) == whole).all()
-    assert (whole != Enhancer(_brightening(), Look(passes=2, strength=0.5), estimate_size=32).apply(photo, maps)).any()
+    cells = enhancer.cells(photo, maps)
+    whole = enhancer._applied(photo, maps, cells)
+    monkeypatch.setattr("model.enhancer.BAND_PX", 1)
+    assert (enhancer._applied(photo, maps, cells) == whole).all()
+    assert (whole != enhancer._applied(photo, maps)).any()
 
 
 def test_bf16_is_close_to_fp32() -> None:
@@ -204,9 +224,18 @@ def test_bf16_is_close_to_fp32() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"iterations": 17}, {"iterations": -1}, {"passes": 0}, {"strength": 3.0}, {"denoise": -0.1}]
+    "wrong",
+    [
+        {"iterations": 17},
+        {"iterations": -1},
+        {"passes": 0},
+        {"strength": 3.0},
+        {"denoise": -0.1},
+        {"denoise": 2.1},
+        {"floor": "on"},
+    ],
 )
-def test_looks_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+def test_looks_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Look(**wrong)  # type: ignore[arg-type]
 

@@ -141,7 +141,7 @@ def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkey
 
     told = "CUDA error: unspecified launch failure"
 
-    def fail(enhancer: Enhancer, images: object) -> None:
+    def fail(enhancer: Enhancer, images: object, floors: object) -> None:
         raise torch.AcceleratorError(told)
 
     def end(status: int) -> NoReturn:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import Architecture, Checkpoint, Enhancer, build
+from model import Architecture, Checkpoint, Enhancer, Look, build
 from model.curves import upsample
 from model.light import Space
 from model.light import lift as lift_by_reference
@@ -41,16 +41,20 @@ def test_any_number_of_steps_maps_and_passes(
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("space", ["srgb", "light"])
+@pytest.mark.parametrize("look", [Look(), Look(denoise=0, floor="off"), Look(denoise=2, floor="off"), Look(passes=2)])
 def test_the_enhancer_applies_it_in_bands(
-    monkeypatch: pytest.MonkeyPatch, dtype: type, channels: int, space: Space
+    monkeypatch: pytest.MonkeyPatch, dtype: type, channels: int, space: Space, look: Look
 ) -> None:
     monkeypatch.setattr("model.enhancer.GPU_BAND_PX", 500)
     torch.manual_seed(3)
     checkpoint = Checkpoint(network=build(Architecture(map_channels=1, space=space)), estimate_size=32)
-    enhancer = Enhancer(checkpoint, estimate_size=32, device=HERE, precision="fp32")
+    enhancer = Enhancer(checkpoint, look, estimate_size=32, device=HERE, precision="fp32")
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max // 3, (67, 90, channels), dtype)
+    image[:30] //= 16
     maps = enhancer.estimate([image])[0].scaled(4)
-    applied, expected = enhancer._applied_by_gpu(image, maps), enhancer._applied(image, maps)
+    cells = enhancer._cells(image, maps)
+    assert (cells is None) == (look.floor == "off" and look.denoise == 0)
+    applied, expected = enhancer._applied_by_gpu(image, maps, cells), enhancer._applied(image, maps, cells)
     assert (applied.dtype, applied.shape) == (image.dtype, image.shape)
     assert np.abs(applied.astype(int) - expected).max() <= (1 if dtype == np.uint8 else 4)
     assert (applied != image).any()

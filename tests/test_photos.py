@@ -143,7 +143,7 @@ def test_denoise_leaves_alpha_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [-1.0, 2.5, float("nan")])
 def test_a_denoise_out_of_range_is_wrong_usage(wrong: float) -> None:
-    with pytest.raises(UsageError, match=f"--denoise is {wrong}; it must be between 0 and 2"):
+    with pytest.raises(UsageError, match=f"--denoise is {wrong}; it must be auto, or between 0 and 2"):
         ImagesConfig(src=".", dst="out", denoise=wrong).photo_settings(CHECKPOINT)
 
 

@@ -8,24 +8,32 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 
 import fsspec
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from jobs.preview import PreviewConfig, exhibit_of
 from jobs.preview_server import PreviewServer
-from model import DEFAULT_WEIGHTS, Enhancer, Look, load
+from model import DEFAULT_WEIGHTS, Architecture, Checkpoint, CurveMaps, Enhancer, Look, build, load, to_bytes
+from model.apply import Cells
+from model.boxes import reduce_pixels
 from pipeline.errors import NotFound, UsageError
 from pipeline.images import decode
 from pipeline.images.photo import to_8_bits
-from pipeline.preview import Estimator, VideoPreview
+from pipeline.preview import Estimator, FramePreview, VideoPreview
 from pipeline.storage import Storage
+from pipeline.video.encode import EncodeSettings
+from pipeline.videos import VideoSettings
 from tests.browser import browser_page, pixels_of
-from tests.clips import clip, rgb, streets
+from tests.clips import clip, rgb, street, streets
+from tests.enhanced import done
 from tests.killed import ROOT
 from tests.media import jpeg, night, night_16, png_16, saved
 
@@ -66,7 +74,7 @@ def _opened(page: Page, server: PreviewServer, name: str) -> None:
         page.goto(server.address)
         page.locator("#actual").check()
     page.locator("#file").select_option(label=name)
-    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false", timeout=60_000)  # loops may be compiled yet
     expect(page.locator("#frame")).to_be_visible()
     while page.locator("#divider").get_attribute("aria-valuenow") != "0":
         page.keyboard.press("b")
@@ -96,17 +104,65 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def _differences(page: Page, server: PreviewServer, path: Path, wanted: Sequence[int], network: str) -> list[int]:
-    """Largest difference between page and job at each number of iterations."""
+@pytest.fixture
+def dark_photos(tmp_path: Path) -> Path:
+    """Pictures that hold noise, black and the least light."""
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    deep = (_dark(300, 200) * 65535).round().astype(np.uint16)
+    eight = (_dark(501, 333) * 255).round().astype(np.uint8)
+    (folder / "dark.png").write_bytes(saved(eight, "PNG"))
+    (folder / "dark.jpg").write_bytes(jpeg(eight, quality=40))  # noise that a codec took to single values
+    (folder / "deep.png").write_bytes(png_16(deep))
+    (folder / "deep_grey.png").write_bytes(png_16(deep[..., :1]))
+    (folder / "grey.png").write_bytes(saved(eight[..., 1], "PNG"))
+    return folder
+
+
+def _dark(width: int, height: int) -> np.ndarray:
+    """A night in [0, 1] whose left half is nearly black, with noise that grows with light."""
+    scene = night(width, height, seed=3) / 255
+    scene *= np.linspace(0.02, 1.2, width)[:, None]
+    noise = np.random.default_rng(4).normal(0, 1, scene.shape) * np.sqrt(0.003**2 + 0.0005 * scene)
+    return (scene + 0.008 + noise).clip(0, 1)
+
+
+@pytest.fixture
+def light(tmp_path: Path) -> Path:
+    """Weights of a network whose curve acts on light, and whose maps differ from place to place."""
+    torch.manual_seed(5)
+    network = build(Architecture(map_channels=1, space="light"))
+    *_, weight, bias = network.parameters()
+    weight.data.mul_(100)
+    bias.data.fill_(-0.5)
+    path = tmp_path / "light.safetensors"
+    path.write_bytes(to_bytes(Checkpoint(network=network, estimate_size=64)))
+    return path
+
+
+def _differences(
+    page: Page, server: PreviewServer, path: Path, wanted: Sequence[int], checkpoint: Checkpoint
+) -> list[int]:
+    """Largest difference between page and job at each number of iterations. See `_job`."""
     _opened(page, server, path.name)
-    checkpoint = load(DEFAULT_WEIGHTS[network])
     pixels = decode(path.read_bytes(), max_pixels=10**9).frames[0].pixels
+    usual = Estimator(checkpoint, checkpoint.estimate_size)
+    [maps] = usual.enhancer.estimate([pixels])
+    cells = usual.cells(pixels, maps)
     found = []
     for iterations in wanted:
-        look = Look(iterations=iterations)
-        [job] = Enhancer(checkpoint, look, estimate_size=checkpoint.estimate_size).enhance([pixels])
+        job = _job(checkpoint, pixels, iterations, maps, cells)
         found.append(int(np.abs(_at(page, iterations).astype(int) - to_8_bits(job)).max()))
     return found
+
+
+def _job(checkpoint: Checkpoint, pixels: np.ndarray, iterations: int, maps: CurveMaps, cells: Cells) -> np.ndarray:
+    """What a job makes of a photo: at 8 iterations all of it, at others with the maps and cells of 8 iterations."""
+    enhancer = Enhancer(checkpoint, Look(iterations=iterations), estimate_size=checkpoint.estimate_size)
+    if iterations in (0, 8):
+        [job] = enhancer.enhance([pixels])
+        return job
+    return enhancer._applied(pixels, maps, cells)
 
 
 @pytest.mark.slow
@@ -114,16 +170,44 @@ def _differences(page: Page, server: PreviewServer, path: Path, wanted: Sequence
 def test_the_page_shows_what_the_job_makes(photos: Path, page: Page, network: str, wanted: Sequence[int]) -> None:
     with _served(photos, variant=network) as server:
         for path in sorted(photos.iterdir()):
-            differences = _differences(page, server, path, wanted, network)
+            differences = _differences(page, server, path, wanted, load(DEFAULT_WEIGHTS[network]))
             assert max(differences) <= NEAR, (path.name, differences)
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_the_job_makes_of_the_dark(dark_photos: Path, page: Page) -> None:
+    with _served(dark_photos) as server:
+        for path in sorted(dark_photos.iterdir()):
+            differences = _differences(page, server, path, (0, 1, 8, 16), load(DEFAULT_WEIGHTS["dce"]))
+            assert max(differences) <= NEAR, (path.name, differences)
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_the_job_makes_in_light(photos: Path, dark_photos: Path, light: Path, page: Page) -> None:
+    for folder in (photos, dark_photos):
+        with _served(folder, weights=light) as server:
+            for path in sorted(folder.iterdir()):
+                differences = _differences(page, server, path, (0, 1, 8, 16), load(light))
+                assert max(differences) <= NEAR, (path.name, differences)
 
 
 @pytest.mark.slow
 def test_the_page_shows_what_the_job_makes_of_a_real_photo(shared: Path, page: Page) -> None:
     folder = shared / "data" / "dev" / "lime"
     with _served(folder) as server:
-        differences = _differences(page, server, min(folder.iterdir()), range(17), "dce")
+        differences = _differences(page, server, min(folder.iterdir()), range(17), load(DEFAULT_WEIGHTS["dce"]))
     assert max(differences) <= NEAR, differences
+
+
+@pytest.mark.slow
+def test_a_photo_that_is_shown_reduced_is_the_jobs_reduced(tmp_path: Path, page: Page, light: Path) -> None:
+    pixels = (_dark(4200, 300) * 255).round().astype(np.uint8)
+    (tmp_path / "wide.png").write_bytes(saved(pixels, "PNG"))
+    [job] = Enhancer(load(light), estimate_size=64).enhance([pixels])
+    with _served(tmp_path / "wide.png", weights=light) as server:
+        _opened(page, server, "wide.png")
+        difference = np.abs(_at(page, 8) - 255 * reduce_pixels(job, 2))
+        assert difference.mean() < NEAR / 4  # the curve of a mean is not the mean of the curve
 
 
 @pytest.mark.slow
@@ -295,6 +379,41 @@ def test_frames_of_a_clip_are_those_of_the_job(tmp_path: Path, page: Page) -> No
         page.keyboard.press(",")
         expect(page.locator("#scrubber")).to_have_value("23")
         assert np.array_equal(_at(page, 8), shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_light", [False, True])
+def test_a_frame_that_is_nearly_black_is_the_jobs(tmp_path: Path, page: Page, light: Path, is_light: bool) -> None:
+    path = tmp_path / "black.mp4"
+    path.write_bytes(clip([street(number, 320, 180, level=0.12) for number in range(12)], params="crf=30"))
+    weights = light if is_light else DEFAULT_WEIGHTS["plus"]
+    checkpoint = load(weights)
+    frames = list(VideoPreview.of(Storage(), str(path)).frames(Estimator(checkpoint, checkpoint.estimate_size), 0))
+    frame = frames[5]
+    assert frame.cells.values[1, ..., 2].min() < 0.5  # there is something that the camera did not see
+    maps, cells = _untextured(frame, 320)
+    sent = np.asarray(Image.open(BytesIO(frame.jpeg())))
+    job = Enhancer(checkpoint, estimate_size=None)._applied(sent, maps, cells)
+    with _served(path, weights=weights) as server:
+        _opened(page, server, "black.mp4")
+        page.locator("#scrubber").fill("5")
+        expect(page.locator("#time")).to_contain_text("0:00.20")
+        shown = _at(page, 8).astype(int)
+    assert np.abs(shown - job).max() <= NEAR
+    if not is_light:
+        settings = VideoSettings(estimate_size=checkpoint.estimate_size, encode=EncodeSettings(crf=1))
+        assert np.abs(shown - rgb(done("black.mp4", path.read_bytes(), settings=settings)[1])[5]).mean() < NEAR
+
+
+def _untextured(frame: FramePreview, width: int) -> tuple[CurveMaps, Cells]:
+    """Maps and cells of a frame that is not reduced, as they were before textures were made of them."""
+    maps_1KMHW = torch.from_numpy(frame.maps.values).float().permute(0, 3, 1, 2)[None]
+    cells_1Phw = torch.from_numpy(frame.cells.values).float().permute(0, 3, 1, 2).flatten(0, 1)[None]
+    factor, side = (
+        round(width / (span[0] * values.shape[2]))
+        for span, values in ((frame.maps.span, frame.maps.values), (frame.cells.span, frame.cells.values))
+    )
+    return CurveMaps((maps_1KMHW,), factor), Cells(cells_1Phw, side, frame.cells.black)
 
 
 @pytest.mark.slow

@@ -41,12 +41,13 @@ def test_frames_that_are_not_lifted_stay_to_the_last_bit(pixel_format: str) -> N
 
 @pytest.mark.parametrize("colours", [{"colorspace": 1, "color_range": 1}, {"colorspace": 5, "color_range": 2}, {}])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "yuv420p10le"])
-def test_planes_and_rgb_give_the_same_picture(pixel_format: str, colours: dict[str, int]) -> None:
+@pytest.mark.parametrize("look", [Look(), Look(denoise=0, floor="off")], ids=["cleaned", "plain"])
+def test_planes_and_rgb_give_the_same_picture(look: Look, pixel_format: str, colours: dict[str, int]) -> None:
     smooth = [frame.repeat(4, 0).repeat(4, 1) for frame in streets(3)]  # no chroma finer than its samples
     content = clip(smooth, "matroska", "ffv1", pixel_format=pixel_format, **colours)
-    by_planes = _enhanced(content)
+    by_planes = _enhanced(content, look)
     with patch.object(Enhancer, "is_fused", PropertyMock(return_value=False)):
-        by_rgb = _enhanced(content)
+        by_rgb = _enhanced(content, look)
     for one, other in zip(by_planes, by_rgb, strict=True):
         a, b = (each.frame.to_ndarray(format="rgb24").astype(int) for each in (one, other))
         assert np.abs(a - b).mean() < 1.5

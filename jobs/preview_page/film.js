@@ -45,7 +45,8 @@ export class Film {
       if (told.message) throw new Error(`${told.code}: ${told.message}`);
       if (told.end && first) throw new Error("From here on no frame can be decoded.");
       if (told.end) return void (this.ended = true);
-      const frame = { ...told, bitmap: await bitmapOf(parts[0], "image/jpeg"), maps: mapsOf(told, parts[1]) };
+      const [picture, ...maps] = parts;
+      const frame = { ...told, bitmap: await bitmapOf(picture, "image/jpeg"), maps: mapsOf(told, ...maps) };
       if (signal.aborted) return frame.bitmap.close();
       if (first) this.put(frame);
       else this.queue.push(frame);

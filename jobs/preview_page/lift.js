@@ -1,5 +1,7 @@
-// The light-enhancement curve as a WebGL 2 shader: a picture and its curve maps in, the lifted picture out.
-// One step is x <- x + r (x * x - x); steps beyond the last map repeat it (model/curves.py is the reference).
+// The light-enhancement curve as a WebGL 2 shader: a picture, its curve maps and cells in, the lifted picture out.
+// One step is x <- x + r (x * x - x); steps beyond the last map repeat it (model/curves.py is the reference). In light,
+// luma alone takes them and chroma follows (model/light.py). Cells clean a pixel before the curve and hold it back
+// after it (model/cleaning.py). Where there is nothing to lift, the picture stays as it was.
 
 const VERTICES = `#version 300 es
 uniform float u_up;
@@ -15,7 +17,11 @@ precision highp float;
 precision highp sampler2DArray;
 uniform sampler2D u_picture;
 uniform sampler2DArray u_maps;
+uniform sampler2DArray u_cells;
 uniform vec2 u_span;         // which part of the maps lies over the picture
+uniform vec2 u_cells_span;   // likewise of the cells
+uniform float u_black;       // luma that nothing is lifted below
+uniform bool u_light;        // the curve acts on light
 uniform int u_count;         // maps
 uniform bool u_alike;        // one map for all channels
 uniform bool u_grey;         // the picture has one channel
@@ -25,20 +31,59 @@ uniform float u_strength;
 uniform float u_divider;     // left of it, the picture as it was
 in vec2 v_at;
 out vec4 o_colour;
+
+const vec3 SHARES = vec3(0.2126, 0.7152, 0.0722);  // of red, green and blue in luma
+const float TOE = 0.1, SPAN = 0.5, LEAST_SPAN = 1.0 / 255.0, FULL = 0.96, LIFTED_UNSEEN = 8.0, TINY = 1e-6;
+
+float luma_of(vec3 x) {
+  return dot(x, SHARES);
+}
+
+vec3 curved(vec3 x, vec2 at) {
+  for (int step = 0; step < u_iterations; step++) {
+    vec3 r = textureLod(u_maps, vec3(at * u_span, float(min(step, u_count - 1))), 0.0).rgb;
+    r = clamp((u_alike ? r.rrr : r) * u_strength, -1.0, 1.0);
+    x += r * (x * x - x);
+  }
+  return x;
+}
+
+vec3 lifted_in_light(vec3 x, vec2 at) {
+  float luma = luma_of(x), span = SPAN * min(luma, 1.0 - luma) + LEAST_SPAN;
+  vec3 light = vec3(luma, luma + span, 0.0);
+  light = curved(light * (light + TOE) / (1.0 + TOE), at);
+  vec3 coded = sqrt(light * (1.0 + TOE) + TOE * TOE / 4.0) - TOE / 2.0;
+  float lifted = coded.x, rise = (coded.y - coded.x) / span;
+  float highest = max(x.r, max(x.g, x.b)), lowest = min(x.r, min(x.g, x.b));
+  float room_above = max(max(highest, FULL) - lifted, 0.0) / max(highest - luma, TINY);
+  float room_below = lifted / max(luma - lowest, TINY);
+  return lifted + min(rise, min(room_above, room_below)) * (x - luma);
+}
+
+vec3 cleaned(vec3 x, vec3 of_luma, vec3 of_colour) {  // of_luma: gain, offset, gain of colour; of_colour: offsets
+  float luma = luma_of(x);
+  float red = of_luma.z * (x.r - luma) + of_colour.x, blue = of_luma.z * (x.b - luma) + of_colour.y;
+  float green = -(red * SHARES.r + blue * SHARES.b) / SHARES.g;
+  return clamp(clamp(of_luma.x * luma + of_luma.y, 0.0, 1.0) + vec3(red, green, blue), 0.0, 1.0);
+}
+
+vec3 enhanced(vec3 x, vec2 at) {
+  vec3 of_luma = textureLod(u_cells, vec3(at * u_cells_span, 0.0), 0.0).rgb;
+  vec3 of_colour = textureLod(u_cells, vec3(at * u_cells_span, 1.0), 0.0).rgb;
+  x = cleaned(x, of_luma, of_colour);
+  float most = LIFTED_UNSEEN * max(luma_of(x) - u_black, 0.0), seen = of_colour.z;
+  x = u_light ? lifted_in_light(x, at) : curved(x, at);
+  if (u_grey) x = vec3((x.r + x.g + x.b) / 3.0);
+  return x * (seen + (1.0 - seen) * min(most / max(luma_of(x), TINY), 1.0));
+}
+
 void main() {
   vec2 at = v_at;  // in the picture as it is stored
   if (u_quarters == 1) at = vec2(1.0 - v_at.y, v_at.x);
   if (u_quarters == 2) at = 1.0 - v_at;
   if (u_quarters == 3) at = vec2(v_at.y, 1.0 - v_at.x);
   vec3 x = texture(u_picture, at).rgb;
-  if (v_at.x >= u_divider) {
-    for (int step = 0; step < u_iterations; step++) {
-      vec3 r = textureLod(u_maps, vec3(at * u_span, float(min(step, u_count - 1))), 0.0).rgb;
-      r = clamp((u_alike ? r.rrr : r) * u_strength, -1.0, 1.0);
-      x += r * (x * x - x);
-    }
-    if (u_grey) x = vec3((x.r + x.g + x.b) / 3.0);
-  }
+  if (v_at.x >= u_divider && u_iterations > 0 && u_strength > 0.0) x = enhanced(x, at);
   o_colour = vec4(x, 1.0);
 }`;
 
@@ -52,10 +97,12 @@ export class Lift {
     this.program = linked(gl, VERTICES, FRAGMENTS);
     gl.useProgram(this.program);
     gl.uniform1i(this.at("u_maps"), 1);
+    gl.uniform1i(this.at("u_cells"), 2);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.pixelStorei(gl.PACK_ALIGNMENT, 1);
     this.picture = gl.createTexture();
     this.maps = gl.createTexture();
+    this.cells = gl.createTexture();
     this.size = [1, 1];
     this.sampled = [0, 0];
   }
@@ -98,17 +145,29 @@ export class Lift {
     gl.uniform1i(this.at("u_grey"), grey);
   }
 
-  /** `shape`: maps, rows, columns, channels. `span`: see the shader. `halves`: the values, as 16-bit floats. */
-  setMaps({ shape: [count, rows, columns, channels], span, halves }) {
+  /** `shape`: maps, rows, columns, channels. `span`: see the shader. `halves`: the values, as 16-bit floats.
+   *
+   * `space`: what the curve acts on. `cells`: likewise their shape, span and halves, and `black`. */
+  setMaps({ shape, span, halves, space, cells }) {
+    const gl = this.gl;
+    gl.activeTexture(gl.TEXTURE1);
+    this.fill(this.maps, shape, halves);
+    gl.uniform2f(this.at("u_span"), ...span);
+    gl.uniform1i(this.at("u_count"), shape[0]);
+    gl.uniform1i(this.at("u_alike"), shape[3] === 1);
+    gl.uniform1i(this.at("u_light"), space === "light");
+    gl.activeTexture(gl.TEXTURE2);
+    this.fill(this.cells, cells.shape, cells.halves);
+    gl.uniform2f(this.at("u_cells_span"), ...cells.span);
+    gl.uniform1f(this.at("u_black"), cells.black);
+  }
+
+  fill(texture, [layers, rows, columns, channels], halves) {
     const gl = this.gl;
     const [inner, outer] = channels === 1 ? [gl.R16F, gl.RED] : [gl.RGB16F, gl.RGB];
-    gl.activeTexture(gl.TEXTURE1);
-    gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.maps);
-    gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, inner, columns, rows, count, 0, outer, gl.HALF_FLOAT, halves);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
+    gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, inner, columns, rows, layers, 0, outer, gl.HALF_FLOAT, halves);
     filter(gl, gl.TEXTURE_2D_ARRAY, gl.LINEAR);
-    gl.uniform2f(this.at("u_span"), ...span);
-    gl.uniform1i(this.at("u_count"), count);
-    gl.uniform1i(this.at("u_alike"), channels === 1);
   }
 
   /** `look`: iterations and strength. `divider`: 0 to 1. The canvas becomes `width` x `height` pixels. */

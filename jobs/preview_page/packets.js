@@ -59,9 +59,15 @@ export function bitmapOf(bytes, type) {
   return createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
 
-/** Curve maps as `Lift.setMaps` takes them. */
-export function mapsOf(told, bytes) {
-  return { shape: told.shape, span: told.span, halves: new Uint16Array(bytes.buffer) };
+/** Curve maps and cells as `Lift.setMaps` takes them. */
+export function mapsOf({ shape, span, space, cells }, bytes, bytesOfCells) {
+  return {
+    shape,
+    span,
+    space,
+    halves: new Uint16Array(bytes.buffer),
+    cells: { ...cells, halves: new Uint16Array(bytesOfCells.buffer) },
+  };
 }
 
 function joined(chunks, length) {

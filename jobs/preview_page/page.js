@@ -84,7 +84,7 @@ async function openPhoto(signal) {
     lift.setPicture(bitmap, { grey, still: true });
     bitmap.close();
   }
-  lift.setMaps(mapsOf(maps.told, maps.parts[0]));
+  lift.setMaps(mapsOf(maps.told, ...maps.parts));
   state.facts = [`${size.join(" × ")} pixels`, ...(factor > 1 ? [`shown at 1/${factor}`] : []), ...notes];
   shown(maps.told.capped);
 }
@@ -144,7 +144,7 @@ async function reestimate() {
   try {
     const { told, parts } = await packet(await asked(address("maps"), signal));
     if (signal.aborted) return;
-    lift.setMaps(mapsOf(told, parts[0]));
+    lift.setMaps(mapsOf(told, ...parts));
     shown(told.capped);
   } catch (problem) {
     failed(problem);

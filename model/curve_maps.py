@@ -1,0 +1,37 @@
+"""CurveMaps: what was found for one image, small enough to be kept until the image is touched.
+
+Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.floor import Floor
+
+
+@dataclass(frozen=True, slots=True)
+class CurveMaps:
+    """What `estimate` found for one image: for each pass `maps_1KMHW` at the size of the reduced copy."""
+
+    passes: tuple[Tensor, ...]
+    factor: int
+    """How many pixels of the image one pixel of the maps covers, along each side."""
+    floor: Floor | None = None
+    """What is cleaned before the maps are applied; None: nothing."""
+
+    def scaled(self, gain: float) -> "CurveMaps":
+        """Maps of `gain` times the strength."""
+        return replace(self, passes=tuple((maps * gain).clamp_(-1, 1) for maps in self.passes))
+
+    def fitted(self, height: int, width: int) -> "CurveMaps":
+        """Maps for a small copy of the image, of that size: averaged, or repeated."""
+        passes = tuple(_averaged(maps_1KMHW, height, width) for maps_1KMHW in self.passes)
+        return CurveMaps(passes, 1, self.floor)
+
+
+def _averaged(maps_1KMHW: Tensor, height: int, width: int) -> Tensor:
+    mean = F.adaptive_avg_pool2d(maps_1KMHW.flatten(1, 2), (height, width))
+    fitted: Tensor = mean.unflatten(1, maps_1KMHW.shape[1:3])
+    return fitted
