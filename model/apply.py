@@ -4,7 +4,7 @@ Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C chan
 of the image (W * C), L columns of maps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.curves import steps_of
 from model.kernels import lift, lift_planes
-from model.light import Space
+from model.light import BT709, Shares, Space
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWxC
 Floats = npt.NDArray[np.float32]
@@ -40,6 +40,7 @@ def apply_curves(
     iterations: int,
     space: Space = "srgb",
     cells: Cells | None = None,
+    shares: Shares = BT709,
     *,
     in_place: bool = False,
 ) -> Pixels:
@@ -47,15 +48,15 @@ def apply_curves(
 
     `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
     ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass; those beyond its maps repeat the last
-    one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned. `in_place`: the image
-    may be overwritten, which is a third faster; it is where it lies in one piece and may be written to. Returns an
-    image of the same shape and dtype.
+    one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned. `shares`: of red,
+    green and blue in luma. `in_place`: the image may be overwritten, which is a third faster; it is where it lies in
+    one piece and may be written to. Returns an image of the same shape and dtype.
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = image_HV if in_place and image_HV.flags.writeable else np.empty_like(image_HV)
     curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
-    lift(image_HV, enhanced_HV, *curves, factor, columns, _in_light(space), *_cells(cells))
+    lift(image_HV, enhanced_HV, *curves, factor, columns, _in_light(space), *_cells(cells), _floats(shares))
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -76,12 +77,17 @@ class Coding:
     down: int
 
     @property
+    def shares(self) -> Shares:
+        """Of red, green and blue in luma."""
+        return self.red, 1 - self.red - self.blue, self.blue
+
+    @property
     def numbers(self) -> tuple[np.float32, ...]:
         """Red, green, blue, code of black, codes from black to white, code of no chroma, codes of all chroma, top."""
         scale, top = 1 << (self.depth - 8), (1 << self.depth) - 1
         luma, chroma = ((0, top), (1 << (self.depth - 1), top)) if self.full else ((16, 219), (128, 224))
         codes = (*luma, *chroma) if self.full else (code * scale for code in (*luma, *chroma))
-        return tuple(map(np.float32, (self.red, 1 - self.red - self.blue, self.blue, *codes, top)))
+        return _floats((*self.shares, *codes, top))
 
 
 def apply_curves_to_planes(
@@ -124,6 +130,10 @@ def _curves(passes: Sequence[Floats], iterations: int) -> tuple[Floats, npt.NDAr
     """All maps as `maps_HMKL`, and which of them each step takes."""
     maps_HMKL = np.ascontiguousarray(np.concatenate(passes).transpose(2, 1, 0, 3))
     return maps_HMKL, np.array(steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations), np.int64)
+
+
+def _floats(numbers: Iterable[float]) -> tuple[np.float32, ...]:
+    return tuple(map(np.float32, numbers))
 
 
 def _in_light(space: Space) -> bool | None:

@@ -7,7 +7,6 @@ import numpy as np
 
 from model.cleaning import LIFTED_UNSEEN, Cell
 from model.compiled import compiled
-from model.light import BT709
 from model.tiles import TILE, shares_of_chroma
 
 GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
@@ -64,10 +63,10 @@ def _widen(wide_T, near_L, cells_L, first, side):  # type: ignore[no-untyped-def
 
 
 @compiled
-def clean(pixels_CT, cleaned_T, between):  # type: ignore[no-untyped-def]
+def clean(pixels_CT, cleaned_T, between, shares):  # type: ignore[no-untyped-def]
     """Pixels without their noise, in place, and their luma. `between`: cells above and below, and the place between."""
     zero, one = np.float32(0), np.float32(1)
-    of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
+    of_red, of_green, of_blue = shares
     if len(pixels_CT) == 1:
         for i in range(TILE):
             gain = _at(between, GAIN, i)
@@ -114,9 +113,9 @@ def clean_coded(planes, cleaned_T, between, weights):  # type: ignore[no-untyped
 
 
 @compiled
-def hold_back(pixels_CT, cleaned_T, between, black):  # type: ignore[no-untyped-def]
+def hold_back(pixels_CT, cleaned_T, between, black, shares):  # type: ignore[no-untyped-def]
     """What the camera did not see, in place. `pixels_CT`: RGB or grey after the curve."""
-    of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
+    of_red, of_green, of_blue = shares
     if len(pixels_CT) == 1:
         for i in range(TILE):
             seen = _at(between, SEEN, i)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from model.curves import sample, upsample
 from model.floor import CODE, LEVELS, Floor
-from model.light import BT709, Space, luma_of, tone
+from model.light import BT709, Shares, Space, luma_of, tone
 
 WORKING_PX = 2400  # of the long side, about: larger photos are cleaned by coarser cells
 MOST_SIDE = 128  # of a cell: a tile of the kernels is a multiple of it
@@ -63,14 +63,14 @@ def cell_side(height: int, width: int) -> int:
     return side
 
 
-def moments(image_BCHW: Tensor, side: int) -> Tensor:
+def moments(image_BCHW: Tensor, side: int, shares: Shares = BT709) -> Tensor:
     """`moments_BPhw` of cells: means of luma and its square, of R - Y and its square, of B - Y and its square.
 
     `image_BCHW`: in [0, 1], RGB, or grey, which has the first two alone. Cells that stick out are of the pixels inside.
     A cell is of two by two boxes: of pixels, or in a large photo of means of pixels, whose squares are meant.
     """
     image_BCHW = F.avg_pool2d(image_BCHW, side // 2, ceil_mode=True)
-    luma = luma_of(image_BCHW)
+    luma = luma_of(image_BCHW, shares)
     planes = [luma, luma.square()]
     if image_BCHW.shape[1] == 3:
         for channel in (0, 2):
@@ -127,24 +127,26 @@ def coefficients(
     return torch.cat([gain, offset, own * colour_gain, red, blue, seen], 1)
 
 
-def clean(image_BCHW: Tensor, cells_BKHW: Tensor) -> Tensor:
+def clean(image_BCHW: Tensor, cells_BKHW: Tensor, shares: Shares = BT709) -> Tensor:
     """Return the image with its noise smoothed, in [0, 1]. `cells_BKHW`: of its own size."""
     gain, offset, colour_gain, red, blue, _ = cells_BKHW.split(1, 1)
-    luma = luma_of(image_BCHW)
+    luma = luma_of(image_BCHW, shares)
     smooth: Tensor = (gain * luma + offset).clamp(0, 1)
     if image_BCHW.shape[1] == 1:
         return smooth
     red = colour_gain * (image_BCHW[:, :1] - luma) + red
     blue = colour_gain * (image_BCHW[:, 2:] - luma) + blue
-    green = (red * BT709[0] + blue * BT709[2]) / -BT709[1]  # leaves luma as it is
+    green = (red * shares[0] + blue * shares[2]) / -shares[1]  # leaves luma as it is
     cleaned: Tensor = (smooth + torch.cat([red, green, blue], 1)).clamp(0, 1)
     return cleaned
 
 
-def hold_back(lifted_BCHW: Tensor, cleaned_BCHW: Tensor, seen_B1HW: Tensor, black: float) -> Tensor:
+def hold_back(
+    lifted_BCHW: Tensor, cleaned_BCHW: Tensor, seen_B1HW: Tensor, black: float, shares: Shares = BT709
+) -> Tensor:
     """Return what was lifted, but what the camera did not see by LIFTED_UNSEEN at most, above black."""
-    most = LIFTED_UNSEEN * (luma_of(cleaned_BCHW) - black).clamp(min=0)
-    unseen = (most / luma_of(lifted_BCHW).clamp(min=1e-6)).clamp(max=1)
+    most = LIFTED_UNSEEN * (luma_of(cleaned_BCHW, shares) - black).clamp(min=0)
+    unseen = (most / luma_of(lifted_BCHW, shares).clamp(min=1e-6)).clamp(max=1)
     return lifted_BCHW * (seen_B1HW + (1 - seen_B1HW) * unseen)
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.floor import Floor
+from model.light import BT709, Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class CurveMaps:
     """How many pixels of the image one pixel of the maps covers, along each side."""
     floor: Floor | None = None
     """What is cleaned before the maps are applied; None: nothing."""
+    shares: Shares = BT709
+    """Of red, green and blue in the luma of the image."""
 
     def scaled(self, gain: float) -> "CurveMaps":
         """Maps of `gain` times the strength."""
@@ -28,7 +31,7 @@ class CurveMaps:
     def fitted(self, height: int, width: int) -> "CurveMaps":
         """Maps for a small copy of the image, of that size: averaged, or repeated."""
         passes = tuple(_averaged(maps_1KMHW, height, width) for maps_1KMHW in self.passes)
-        return CurveMaps(passes, 1, self.floor)
+        return replace(self, passes=passes, factor=1)
 
 
 def _averaged(maps_1KMHW: Tensor, height: int, width: int) -> Tensor:

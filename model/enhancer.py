@@ -25,7 +25,7 @@ from model.curves import reduction_factor, upsample
 from model.floor import Floor, floor_of, floor_of_planes
 from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
 from model.level import held_to_level
-from model.light import BT601
+from model.light import BT601, BT709, Shares
 from model.light import lift as lift_by_reference
 from model.look import Look
 from model.moments import moments_of, moments_of_planes
@@ -113,14 +113,15 @@ class Enhancer:
         if maps.factor == 1 or not alike:
             return self._applied(image, maps, cells)
         if self.device.type == "cpu":
-            arrays, iterations = _arrays(maps), self.look.iterations
-            return apply_curves(image, arrays, maps.factor, iterations, self.space, cells, in_place=in_place)
+            settings = maps.factor, self.look.iterations, self.space, cells, maps.shares
+            return apply_curves(image, _arrays(maps), *settings, in_place=in_place)
         return self._applied_by_gpu(image, maps, cells) if _has_triton() else self._applied(image, maps, cells)
 
-    def floor_of(self, image: Pixels) -> Floor | None:
-        """The floor of an image, as far as the look asks for it."""
-        height, width, _ = image.shape
-        return self.look.cleaned(floor_of(image, cell_side(height, width) // 2)) if self.look.cleans else None
+    def floor_of(self, image: Pixels, shares: Shares = BT709) -> Floor | None:
+        """The floor of an image, as far as the look asks for it. `shares`: of red, green and blue in luma."""
+        if not self.look.cleans:
+            return None
+        return self.look.cleaned(floor_of(image, cell_side(*image.shape[:2]) // 2, shares))
 
     def floor_of_planes(self, planes: Sequence[Plane], coding: Coding) -> Floor | None:
         """Likewise of a YUV frame, its planes without padding."""
@@ -134,7 +135,7 @@ class Enhancer:
         if maps.floor is None:
             return None
         side = cell_side(*image.shape[:2])
-        return self._cells_of(moments_of(image, side), side, maps, maps.floor)
+        return self._cells_of(moments_of(image, side, maps.shares), side, maps, maps.floor)
 
     def cells_of_planes(self, planes: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps) -> Cells | None:
         """Likewise of a YUV frame; see `apply_curves_to_planes`."""
@@ -163,7 +164,7 @@ class Enhancer:
         passes = [maps_1KMHW[0] for maps_1KMHW in maps.passes]
 
         def lifted(band: Tensor, top: int) -> Tensor:
-            return lift(band, passes, maps.factor, self.look.iterations, self.space, white, top, cells)
+            return lift(band, passes, maps.factor, self.look.iterations, self.space, white, top, cells, maps.shares)
 
         while True:
             rows, last = max(1, self.band_px // image.shape[1]), self.band_px <= LEAST_GPU_BAND_PX
@@ -196,9 +197,7 @@ class Enhancer:
         for top in range(0, height, step):
             rows = slice(top, min(top + step, height))
             x = sent(tensor_of(image[rows]), self.device).permute(2, 0, 1)[None].contiguous().float() / white
-            x = self._lifted(
-                x, [upsample(maps_1KMHW, maps.factor, rows, width) for maps_1KMHW in maps.passes], cells, rows
-            )
+            x = self._lifted(x, maps, cells, rows)
             enhanced[rows] = (x[0] * white).round_().clamp_(0, white).permute(1, 2, 0).to(torch.int32).cpu().numpy()
         return enhanced
 
@@ -211,16 +210,19 @@ class Enhancer:
             lifted = hold_back(lifted, x, seen_of(x, maps.floor), maps.floor.black)
         return float(lifted.mean(dim=(0, 2, 3)) @ x.new_tensor(BT601))
 
-    def _lifted(self, image_BCHW: Tensor, passes: Sequence[Tensor], cells: Cells | None, rows: slice) -> Tensor:
-        """The look, but for estimating it. `image_BCHW`: rows of the image. `passes`: maps of these rows."""
-        x = image_BCHW
+    def _lifted(self, image_BCHW: Tensor, maps: CurveMaps, cells: Cells | None, rows: slice) -> Tensor:
+        """The look, but for estimating it. `image_BCHW`: the rows `rows` of the image."""
+        x, width = image_BCHW, image_BCHW.shape[3]
         if cells is not None:
-            cells_BPHW = upsample(cells.planes[:, :, None], cells.side, rows, x.shape[3])[:, :, 0]
-            x = cleaned = clean(x, cells_BPHW)
-        x = lift_by_reference(x, passes, self.look.iterations, self.space)
+            cells_BPHW = upsample(cells.planes[:, :, None], cells.side, rows, width)[:, :, 0]
+            x = cleaned = clean(x, cells_BPHW, maps.shares)
+        passes = [upsample(maps_1KMHW, maps.factor, rows, width) for maps_1KMHW in maps.passes]
+        x = lift_by_reference(x, passes, self.look.iterations, self.space, maps.shares)
         if x.shape[1] != image_BCHW.shape[1]:  # a grey image under one map for each channel
             x = x.mean(dim=1, keepdim=True)
-        return x if cells is None else hold_back(x, cleaned, cells_BPHW[:, Cell.SEEN :], cells.black)
+        if cells is not None:
+            x = hold_back(x, cleaned, cells_BPHW[:, Cell.SEEN :], cells.black, maps.shares)
+        return x
 
     def _estimates(
         self, images: Sequence[Pixels], floors: Sequence[Floor | None] | None = None

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import compiled
-from model.light import BT709
+from model.light import BT709, Shares
 
 Floats = npt.NDArray[np.float32]
 
@@ -83,13 +83,16 @@ def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
     return Floor(black, coded_away, noise_L, colour_noise, has_unseen)
 
 
-def floor_of(image_HWC: npt.NDArray[Any], box: int = 1) -> Floor:
-    """Find the floor of an image, RGB or grey, uint8 or uint16: of its pixels, or of means of `box` x `box` pixels."""
+def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709) -> Floor:
+    """Find the floor of an image, RGB or grey, uint8 or uint16: of its pixels, or of means of `box` x `box` pixels.
+
+    `shares`: of red, green and blue in luma.
+    """
     blocks_CNSS = _blocks(image_HWC, box, 0.0, 1 / np.iinfo(image_HWC.dtype).max)
     if len(blocks_CNSS) == 1:
         return _found(blocks_CNSS[0], [])
     red, green, blue = blocks_CNSS
-    luma_NSS = red * BT709[0] + green * BT709[1] + blue * BT709[2]
+    luma_NSS = red * shares[0] + green * shares[1] + blue * shares[2]
     return _found(luma_NSS, [red - luma_NSS, blue - luma_NSS])
 
 
@@ -189,6 +192,7 @@ def _found(luma_NSS: Floats, colours: Sequence[Floats]) -> Floor:
     noise_L = np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
     of_colours = [_noise(_Blocks.of(colour_NSS))[1] for colour_NSS in colours]
     colour_noise = float(np.sqrt(sum(float(np.median(each)) ** 2 for each in of_colours if len(each))))
+    most = min(most, float(luma.means.mean()) / 2)  # something of an image that is all alike was seen
     return Floor(min(darkest, most), coded_away, noise_L, colour_noise)
 
 

@@ -18,13 +18,12 @@ from model.apply import Cells
 from model.cleaning import LIFTED_UNSEEN
 from model.curves import steps_of
 from model.gpu_memory import sent
-from model.light import BT709, FULL, LEAST_SPAN, SPAN, TOE, Space
+from model.light import BT709, FULL, LEAST_SPAN, SPAN, TOE, Shares, Space
 
 BLOCK = 1024  # pixels of the image that one program of the kernel works at
 HALF = tl.constexpr(12582912.0)  # 1.5 * 2**23: a float32 of up to 16 bits that it is added to is rounded, half to even
 TOE_, SPANNED, LEAST_SPANNED, FULL_ = (tl.constexpr(number) for number in (TOE, SPAN, LEAST_SPAN, FULL))
 LIFTED_UNSEEN_ = tl.constexpr(LIFTED_UNSEEN)
-OF_RED, OF_GREEN, OF_BLUE = map(tl.constexpr, BT709)
 
 
 def lift(
@@ -36,6 +35,7 @@ def lift(
     white: float,
     top: int = 0,
     cells: Cells | None = None,
+    shares: Shares = BT709,
 ) -> Tensor:
     """Clean an image and apply curve maps to it, or to some rows of it, the first of which is `top`.
 
@@ -43,7 +43,7 @@ def lift(
     enhancement `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels for H and W of the whole
     image, all on one GPU; of one channel for a grey image. `iterations`: steps of each pass; those beyond its maps
     repeat the last one. `space`: see `light.py`. `cells`: of the whole image, on the same GPU; None where nothing is
-    cleaned. Returns an image of the same shape and dtype.
+    cleaned. `shares`: of red, green and blue in luma. Returns an image of the same shape and dtype.
     """
     image_HWC, maps_KMHW = image_HWC.contiguous(), torch.cat(list(passes)).contiguous()
     steps = steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations)
@@ -65,6 +65,7 @@ def lift(
         *cells_Phw.shape[1:],
         1 if cells is None else cells.side,
         0.0 if cells is None else cells.black,
+        *shares,
         white,
         CHANNELS=channels,
         MAP_CHANNELS=maps_KMHW.shape[1],
@@ -93,6 +94,9 @@ def _lift(  # type: ignore[no-untyped-def]
     cells_width,
     side,
     black,
+    of_red,
+    of_green,
+    of_blue,
     white,
     CHANNELS: tl.constexpr,
     MAP_CHANNELS: tl.constexpr,
@@ -117,12 +121,20 @@ def _lift(  # type: ignore[no-untyped-def]
         more_red = _at(cells + 3 * area, row, line, y, left, right, x, inside)
         more_blue = _at(cells + 4 * area, row, line, y, left, right, x, inside)
         seen = _at(cells + 5 * area, row, line, y, left, right, x, inside)
-        red, green, blue = _clean(red, green, blue, gain, offset, colour_gain, more_red, more_blue, CHANNELS)
-        cleaned = _luma(red, green, blue, CHANNELS)
+        luma = _luma(red, green, blue, of_red, of_green, of_blue, CHANNELS)
+        smooth = _clipped(gain * luma + offset)
+        if CHANNELS == 3:
+            more_red += colour_gain * (red - luma)
+            more_blue += colour_gain * (blue - luma)
+            more_green = (of_red * more_red + of_blue * more_blue) / -of_green
+            red, green, blue = _clipped(smooth + more_red), _clipped(smooth + more_green), _clipped(smooth + more_blue)
+        else:
+            red, green, blue = smooth, smooth, smooth
+        cleaned = _luma(red, green, blue, of_red, of_green, of_blue, CHANNELS)
     above, below, y, left, right, x = _around(pixel, width, top, factor, map_height, map_width)
     area = map_height * map_width
     if IN_LIGHT:
-        luma = _luma(red, green, blue, CHANNELS)
+        luma = _luma(red, green, blue, of_red, of_green, of_blue, CHANNELS)
         span = SPANNED * tl.minimum(luma, 1.0 - luma) + LEAST_SPANNED
         one, other = _to_light(luma), _to_light(luma + span)
         for step in range(count):
@@ -146,7 +158,8 @@ def _lift(  # type: ignore[no-untyped-def]
                 blue += r * (blue * blue - blue)
     if CLEANS:
         most = LIFTED_UNSEEN_ * tl.maximum(cleaned - black, 0.0)
-        unseen = tl.minimum(most / tl.maximum(_luma(red, green, blue, CHANNELS), 1e-6), 1.0)
+        lifted = _luma(red, green, blue, of_red, of_green, of_blue, CHANNELS)
+        unseen = tl.minimum(most / tl.maximum(lifted, 1e-6), 1.0)
         share = seen + (1.0 - seen) * unseen
         red, green, blue = red * share, green * share, blue * share
     _put(enhanced + pixel * CHANNELS, red, white, inside)
@@ -156,28 +169,11 @@ def _lift(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _luma(red, green, blue, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _luma(red, green, blue, of_red, of_green, of_blue, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
     luma = red
     if CHANNELS == 3:
-        luma = OF_RED * red + OF_GREEN * green + OF_BLUE * blue
+        luma = of_red * red + of_green * green + of_blue * blue
     return luma
-
-
-@triton.jit
-def _clean(  # type: ignore[no-untyped-def]
-    red, green, blue, gain, offset, colour_gain, more_red, more_blue, CHANNELS: tl.constexpr
-):
-    """See `cleaning.clean`."""
-    luma = _luma(red, green, blue, CHANNELS)
-    smooth = _clipped(gain * luma + offset)
-    if CHANNELS == 3:
-        more_red += colour_gain * (red - luma)
-        more_blue += colour_gain * (blue - luma)
-        more_green = (OF_RED * more_red + OF_BLUE * more_blue) / -OF_GREEN
-        red, green, blue = _clipped(smooth + more_red), _clipped(smooth + more_green), _clipped(smooth + more_blue)
-    else:
-        red, green, blue = smooth, smooth, smooth
-    return red, green, blue
 
 
 @triton.jit

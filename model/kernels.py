@@ -41,7 +41,9 @@ def _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right):  # type: igno
 
 
 @compiled
-def lift(image_HV, enhanced_HV, maps_HMKL, steps, factor, columns, in_light, cells_HPL, side, black):  # type: ignore[no-untyped-def]
+def lift(  # type: ignore[no-untyped-def]
+    image_HV, enhanced_HV, maps_HMKL, steps, factor, columns, in_light, cells_HPL, side, black, shares
+):
     map_rows, map_channels, count, _ = maps_HMKL.shape
     height, width = len(image_HV), len(columns[1])
     channels = image_HV.shape[1] // width
@@ -78,14 +80,14 @@ def lift(image_HV, enhanced_HV, maps_HMKL, steps, factor, columns, in_light, cel
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 load(pixels_CT, image_HV[y, channels * left : channels * right], scale)
                 if cells_HPL is not None:
-                    clean(pixels_CT, cleaned_T, between)
+                    clean(pixels_CT, cleaned_T, between, shares)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
-                    lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve)
+                    lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve, shares)
                 else:
                     lift_tile(pixels_CT, curve)
                 if cells_HPL is not None:
-                    hold_back(pixels_CT, cleaned_T, between, black)
+                    hold_back(pixels_CT, cleaned_T, between, black, shares)
                 store(enhanced_HV[y, channels * left : channels * right], pixels_CT, white)
         first = end
 

@@ -22,7 +22,8 @@ Space = Literal["srgb", "light"]
 TOE = 0.1  # keeps the slope of light finite at black, as sRGB itself does
 SPAN, LEAST_SPAN = 0.5, 1 / 255  # of luma, or of what is left to white: the rise is taken over so much
 FULL = 0.96  # up to which chroma may bring a channel that was not there before
-BT709 = 0.2126, 0.7152, 0.0722  # shares of red, green and blue in luma; primaries are those of sRGB
+Shares = tuple[float, float, float]  # of red, green and blue in luma
+BT709: Shares = (0.2126, 0.7152, 0.0722)  # its primaries are those of sRGB
 BT601 = 0.299, 0.587, 0.114
 
 
@@ -36,18 +37,19 @@ def from_light(light: Tensor) -> Tensor:
     return (light * (1 + TOE) + TOE**2 / 4).sqrt() - TOE / 2
 
 
-def lift(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: Space) -> Tensor:
+def lift(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: Space, shares: Shares = BT709) -> Tensor:
     """Take an image through the tone curve of curve maps.
 
     `image_BCHW`: float in [0, 1], RGB or grey. `passes`: for each pass of the enhancement `maps_BKMHW`, in [-1, 1], of
-    the image's height and width; of one channel for `light`. `iterations`: steps of each pass, 0 to 16. Returns an
-    image of the same shape in [0, 1]. Raises ValueError on iterations out of range.
+    the image's height and width; of one channel for `light`. `iterations`: steps of each pass, 0 to 16. `shares`: of
+    red, green and blue in luma. Returns an image of the same shape in [0, 1]. Raises ValueError on iterations out of
+    range.
     """
     if space == "srgb":
         for maps_BKMHW in passes:
             image_BCHW = apply_curve(image_BCHW, maps_BKMHW, iterations)
         return image_BCHW
-    luma = luma_of(image_BCHW)
+    luma = luma_of(image_BCHW, shares)
     lifted, rise = lift_luma(luma, passes, iterations)
     if image_BCHW.shape[1] == 1:
         return lifted
@@ -78,10 +80,10 @@ def tone(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int, space: Sp
     return lifted, (above - lifted) / span
 
 
-def luma_of(image_BCHW: Tensor) -> Tensor:
+def luma_of(image_BCHW: Tensor, shares: Shares = BT709) -> Tensor:
     """Return `luma_B1HW` of RGB, or the grey image itself."""
     if image_BCHW.shape[1] == 1:
         return image_BCHW
     red, green, blue = image_BCHW.split(1, dim=1)
-    luma: Tensor = red * BT709[0] + green * BT709[1] + blue * BT709[2]
+    luma: Tensor = red * shares[0] + green * shares[1] + blue * shares[2]
     return luma

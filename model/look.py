@@ -33,7 +33,8 @@ class Look:
             raise ValueError(f"passes is {self.passes}; it must be between 1 and 4")
         if not 0 <= self.strength <= 2:
             raise ValueError(f"strength is {self.strength}; it must be between 0 and 2")
-        if self.denoise != "auto" and not 0 <= self.denoise <= 2:
+        is_number = isinstance(self.denoise, int | float)
+        if not (self.denoise == "auto" or (is_number and 0 <= self.denoise <= 2)):
             raise ValueError(f"denoise is {self.denoise}; it must be auto, or between 0 and 2")
         if self.floor not in ("auto", "off"):
             raise ValueError(f"floor is {self.floor!r}; it must be auto or off")

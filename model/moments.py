@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import compiled
-from model.light import BT709
+from model.light import BT709, Shares
 
 Floats = npt.NDArray[np.float32]
 
 
-def moments_of(image_HWC: npt.NDArray[Any], side: int) -> Floats:
-    """`planes_Phw` of an image, RGB or grey, uint8 or uint16; see `cleaning.Moments`."""
+def moments_of(image_HWC: npt.NDArray[Any], side: int, shares: Shares = BT709) -> Floats:
+    """`moments_Phw` of an image, RGB or grey, uint8 or uint16; see `cleaning.moments`."""
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     planes_Phw = np.zeros((2 if channels == 1 else 6, -(-height // side), -(-width // side)), np.float32)
     unit = np.float32(1 / np.iinfo(image_HV.dtype).max)
-    _of_pixels(planes_Phw, image_HV, width, side // 2, unit)
+    _of_pixels(planes_Phw, image_HV, width, side // 2, unit, tuple(map(np.float32, shares)))
     return planes_Phw
 
 
@@ -50,10 +50,10 @@ def moments_of_planes(
 
 
 @compiled
-def _of_pixels(planes_Phw, image_HV, width, box, unit):  # type: ignore[no-untyped-def]
+def _of_pixels(planes_Phw, image_HV, width, box, unit, shares):  # type: ignore[no-untyped-def]
     rows = planes_Phw.shape[1]
     height, colours = len(image_HV), len(planes_Phw) == 6
-    of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
+    of_red, of_green, of_blue = shares
     luma_W, red_W, blue_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     sums_V = np.empty(image_HV.shape[1], np.float32)
     for y in range(rows):

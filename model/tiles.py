@@ -9,7 +9,7 @@ Suffixes: K maps, M channels of a map, T pixels of a tile, C channels.
 import numpy as np
 
 from model.compiled import compiled
-from model.light import BT709, FULL, LEAST_SPAN, SPAN, TOE
+from model.light import FULL, LEAST_SPAN, SPAN, TOE
 
 TILE = 384  # pixels: eight maps, three times, take 36 kB. Even, so that no chroma sample is in two tiles
 
@@ -144,14 +144,14 @@ def _room(luma, lifted, highest, lowest):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve):  # type: ignore[no-untyped-def]
+def lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve, shares):  # type: ignore[no-untyped-def]
     """A tile of RGB or grey; see `light.lift`."""
     if len(pixels_CT) == 1:
         luma_T[:] = pixels_CT[0]
         _lift_luma(rises_T, luma_T, pair_CT, curve)
         pixels_CT[0, :] = luma_T
         return
-    of_red, of_green, of_blue = np.float32(BT709[0]), np.float32(BT709[1]), np.float32(BT709[2])
+    of_red, of_green, of_blue = shares
     for i in range(TILE):
         luma_T[i] = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
     _lift_luma(rises_T, luma_T, pair_CT, curve)

@@ -52,7 +52,7 @@ def test_the_enhancer_applies_it_in_bands(
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max // 3, (67, 90, channels), dtype)
     image[:30] //= 16
     maps = enhancer.estimate([image])[0].scaled(4)
-    cells = enhancer._cells(image, maps)
+    cells = enhancer.cells(image, maps)
     assert (cells is None) == (look.floor == "off" and look.denoise == 0)
     applied, expected = enhancer._applied_by_gpu(image, maps, cells), enhancer._applied(image, maps, cells)
     assert (applied.dtype, applied.shape) == (image.dtype, image.shape)

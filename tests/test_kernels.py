@@ -148,18 +148,15 @@ CODINGS = [
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("size", [(1, 1), (35, 2 * TILE + 51), (64, TILE), (33, 20)])
 @pytest.mark.parametrize(("map_channels", "space"), KINDS)
-def test_planes_are_lifted_as_rgb_is(
-    coding: Coding, size: tuple[int, int], map_channels: int, space: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    luma = coding.red, 1 - coding.red - coding.blue, coding.blue
-    monkeypatch.setattr("model.light.BT709", luma)
+def test_planes_are_lifted_as_rgb_is(coding: Coding, size: tuple[int, int], map_channels: int, space: Space) -> None:
+    luma = coding.shares
     planes, factor = _frame(*size, coding), 6
     maps = _maps(np.empty((*size, 3)), factor, 8, map_channels) / 3
     enhanced = [np.zeros_like(plane) for plane in planes]
     apply_curves_to_planes(planes, enhanced, size[1], coding, [maps], factor, 8, space)
     full = upsample(torch.from_numpy(maps)[None], factor, slice(0, size[0]), size[1])
     x = torch.from_numpy(_rgb(planes, coding)).permute(2, 0, 1)[None].float().clamp(0, 1)
-    expected = lift(x, [full], 8, space)[0].permute(1, 2, 0).numpy()
+    expected = lift(x, [full], 8, space, luma)[0].permute(1, 2, 0).numpy()
     one = 1 / (219 << (coding.depth - 8))
     got = _rgb(enhanced, coding)
     assert np.abs((got - expected) @ luma).max() < 0.51 * one

@@ -71,6 +71,21 @@ def matrix(number: int, height_px: int) -> Colorspace:
     return MATRICES.get(int(number), Colorspace.ITU709 if height_px >= HD_PX else Colorspace.ITU601)
 
 
+SHARES = {  # of red and of blue in luma: ITU-T H.273, table 4
+    Colorspace.ITU709: (0.2126, 0.0722),
+    Colorspace.FCC: (0.30, 0.11),
+    Colorspace.ITU601: (0.299, 0.114),
+    Colorspace.SMPTE240M: (0.212, 0.087),
+    Colorspace.BT2020: (0.2627, 0.0593),
+}
+
+
+def shares(colours: Colours, height_px: int) -> tuple[float, float, float]:
+    """Of red, green and blue in luma."""
+    red, blue = SHARES[matrix(colours.matrix, height_px)]
+    return red, 1 - red - blue, blue
+
+
 def _numbers(colours: Colours, height_px: int) -> tuple[Colorspace, ColorRange]:
     """swscale's matrix and range."""
     return matrix(colours.matrix, height_px), ColorRange.JPEG if colours.range == 2 else ColorRange.MPEG
@@ -101,6 +116,11 @@ class Conversion:
         self.source, self.written, self.pixel_format, self.hdr, self.deep = source, written, pixel_format, hdr, deep
         self.width, self.height = size
         self._decoder, self._copier, self._encoder, self._alpha = (VideoReformatter() for _ in range(4))
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Of red, green and blue in the luma of the output."""
+        return shares(self.written, self.height)
 
     def rgb(self, frame: VideoFrame) -> Pixels:
         """The frame as coded RGB; in SDR already where HDR becomes that."""

@@ -145,12 +145,14 @@ class _Estimator:
             width, height = self.conversion.width, self.conversion.height
             factor = reduction_factor(height, width, self.enhancer.estimate_size)
             copy = self.conversion.copy(shot.frame, -(-width // factor), -(-height // factor))
-            return replace(self.enhancer.estimate([copy], [self._floor(shot)])[0], factor=factor)
+            shares = self.conversion.shares
+            return replace(self.enhancer.estimate([copy], [self._floor(shot)])[0], factor=factor, shares=shares)
 
     def _floor(self, shot: Shot) -> Floor | None:
         if self.planes is not None and self.conversion.keeps(shot.frame):
             return self.enhancer.floor_of_planes(samples(shot.frame, self.planes), self.planes)
-        return self.enhancer.floor_of(self.conversion.for_curves(self.conversion.rgb(shot.frame)))
+        rgb = self.conversion.for_curves(self.conversion.rgb(shot.frame))
+        return self.enhancer.floor_of(rgb, self.conversion.shares)
 
     def copy(self, shot: Shot) -> Copy:
         with self.clock("seconds_enhance"):

@@ -6,19 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace
 
 from model import Coding, CurveMaps, Enhancer
 from pipeline.luma import RGB, SAMPLES
-from pipeline.video.color import Colours, lines, matrix
-
-SHARES = {  # of red and of blue in luma: ITU-T H.273, table 4
-    Colorspace.ITU709: (0.2126, 0.0722),
-    Colorspace.FCC: (0.30, 0.11),
-    Colorspace.ITU601: (0.299, 0.114),
-    Colorspace.SMPTE240M: (0.212, 0.087),
-    Colorspace.BT2020: (0.2627, 0.0593),
-}
+from pipeline.video.color import Colours, lines, shares
 
 
 def coding(colours: Colours, pixel_format: str, height_px: int) -> Coding | None:
@@ -33,7 +24,7 @@ def coding(colours: Colours, pixel_format: str, height_px: int) -> Coding | None
     across, down = luma.width // chroma.width, luma.height // chroma.height
     if max(across, down) > 2:
         return None
-    red, blue = SHARES[matrix(colours.matrix, height_px)]
+    red, _, blue = shares(colours, height_px)
     return Coding(red=red, blue=blue, depth=luma.bits, full=colours.range == 2, across=across, down=down)
 
 

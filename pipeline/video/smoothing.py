@@ -15,7 +15,7 @@ Estimating every n-th frame alone is the same filter with fewer samples; a scene
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from typing import Protocol, TypeVar
 
@@ -173,7 +173,7 @@ def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimato
             mean.add_(maps, alpha=weight / total)
         passes.append(mean)
     floors = [(weight / total, maps.floor) for weight, maps in samples if maps.floor]
-    maps = CurveMaps(tuple(passes), samples[0][1].factor, mean_floor(floors) if floors else None)
+    maps = replace(samples[0][1], passes=tuple(passes), floor=mean_floor(floors) if floors else None)
     fitted = maps.fitted(*place.copy.shape[:2])
     luma = estimator.luma(place.copy, fitted) if window.light_reach else 0.0
     return _Mean(place.rank, place.scene, place.copy, maps, fitted, luma)
