@@ -14,6 +14,7 @@ from model.floor import CODE
 from model.light import Space, luma_of, tone
 
 LEVEL = 0.57  # of luma
+HELD_BELOW, FREE_FROM = 0.3, 0.6  # share of an image that is signal: where so much is, it is no lit corner
 ABOVE_FROM, ABOVE_TO = 4 * CODE, 8 * CODE  # above black: what counts for nothing, and what for all
 HALVINGS = 7
 STEPS = 8  # of the curve, that networks are trained for
@@ -26,8 +27,10 @@ def held_to_level(maps_BKMHW: Tensor, image_BCHW: Tensor, black_B: Tensor, space
     """
     luma = luma_of(image_BCHW)
     signal = ((luma - black_B[:, None, None, None] - ABOVE_FROM) / (ABOVE_TO - ABOVE_FROM)).clamp(0, 1)
+    share_B = signal.mean(dim=(1, 2, 3))
     signal /= signal.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
-    most_B = (signal * luma).sum(dim=(1, 2, 3)).clamp(min=LEVEL)
+    level_B = LEVEL + (1 - LEVEL) * ((share_B - HELD_BELOW) / (FREE_FROM - HELD_BELOW)).clamp(0, 1)
+    most_B = (signal * luma).sum(dim=(1, 2, 3)).maximum(level_B)
 
     def is_dark(gain_B: Tensor) -> Tensor:
         lifted, _ = tone(luma, [maps_BKMHW * gain_B[:, None, None, None, None]], STEPS, space)
