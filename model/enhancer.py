@@ -117,11 +117,12 @@ class Enhancer:
             return apply_curves(image, _arrays(maps), *settings, in_place=in_place)
         return self._applied_by_gpu(image, maps, cells) if _has_triton() else self._applied(image, maps, cells)
 
-    def floor_of(self, image: Pixels, shares: Shares = BT709) -> Floor | None:
-        """The floor of an image, as far as the look asks for it. `shares`: of red, green and blue in luma."""
+    def floor_of(self, image: Pixels, shares: Shares = BT709, *, is_frame: bool = False) -> Floor | None:
+        """The floor of an image, as far as the look asks for it; see `floor.floor_of`."""
         if not self.look.cleans:
             return None
-        return self.look.cleaned(floor_of(image, cell_side(*image.shape[:2]) // 2, shares))
+        box = cell_side(*image.shape[:2]) // 2
+        return self.look.cleaned(floor_of(image, box, shares, is_frame=is_frame))
 
     def floor_of_planes(self, planes: Sequence[Plane], coding: Coding) -> Floor | None:
         """Likewise of a YUV frame, its planes without padding."""

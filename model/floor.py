@@ -5,7 +5,7 @@ Estimation and Removal of Noise from a Single Image", TPAMI 2008): of blocks ali
 low frequencies, which noise hardly has a part in, and of these the deviation of the diagonal differences of two pixels
 by two, which ramps have no part in. A low quantile is taken, since what is drawn there only adds to it.
 
-What a codec coded to nothing has no noise at all. It is told by squares that are as dark as black and of one value.
+What the codec of a video coded to nothing has no noise at all. It is told by squares near black of one value.
 
 Suffixes: N blocks, S pixels along a block's side, L levels of luma, C planes.
 """
@@ -26,10 +26,13 @@ CODE = 1 / 255
 LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # of luma, at which noise is told
 SIDE = 8  # pixels of a block
 MOST_BLOCKS = 2500
+MOST_COARSE_BLOCKS = 1000  # of which two by two pixels are taken for one
+MOST_TO_FINE = 2.0  # what those tell, in what single pixels do: coding leaves noise its low frequencies alone
 BINS = 10  # of luma, with as many blocks in each
 LEAST_BLOCKS = 8  # of a bin that tells anything
 FLAT = 0.2  # share of a bin's blocks
-QUANTILE, OF_NOISE = 0.1, 0.763  # of the deviation of those; and where that lies for noise of a deviation of 1
+QUANTILE = 0.1, 0.763  # of the deviation of those; and where that lies for noise of a deviation of 1
+COLOUR_QUANTILE = 0.5, 0.979  # likewise: coding leaves most blocks none of their colour's noise
 MOST_TO_MEDIAN = 2.0  # a bin whose blocks are all textured tells no more than so many times what half the bins do
 DARKEST = 0.01  # share of an image that is taken for black
 HIGHEST_BLACK = (
@@ -48,7 +51,7 @@ class Floor:
     black: float
     """Luma of black."""
     coded_away: float
-    """0: the dark has noise, or drawing; 1: a codec left single values of it."""
+    """Of a frame: 0, the dark has noise, or drawing; 1, a codec left single values of it."""
     noise: Floats
     """Deviation of the noise of luma, at LEVELS."""
     colour_noise: float
@@ -83,17 +86,24 @@ def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
     return Floor(black, coded_away, noise_L, colour_noise, has_unseen)
 
 
-def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709) -> Floor:
+def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, *, is_frame: bool = False) -> Floor:
     """Find the floor of an image, RGB or grey, uint8 or uint16: of its pixels, or of means of `box` x `box` pixels.
 
-    `shares`: of red, green and blue in luma.
+    `shares`: of red, green and blue in luma. `is_frame`: of a video, in the dark of which a codec may have left single
+    values. What is of one value in a photo is taken for smooth.
     """
-    blocks_CNSS = _blocks(image_HWC, box, 0.0, 1 / np.iinfo(image_HWC.dtype).max)
+    unit = 1 / np.iinfo(image_HWC.dtype).max
+    fine, coarse = (_luma_and_colours(_blocks(image_HWC, *each, 0.0, unit), shares) for each in _sizes(box))
+    return _found(fine, coarse, is_frame)
+
+
+def _luma_and_colours(blocks_CNSS: Floats, shares: Shares) -> list[Floats]:
+    """Of blocks of RGB: luma, R - Y and B - Y. Of blocks of grey themselves."""
     if len(blocks_CNSS) == 1:
-        return _found(blocks_CNSS[0], [])
+        return list(blocks_CNSS)
     red, green, blue = blocks_CNSS
     luma_NSS = red * shares[0] + green * shares[1] + blue * shares[2]
-    return _found(luma_NSS, [red - luma_NSS, blue - luma_NSS])
+    return [luma_NSS, red - luma_NSS, blue - luma_NSS]
 
 
 def floor_of_planes(
@@ -101,19 +111,25 @@ def floor_of_planes(
 ) -> Floor:
     """Likewise of YUV planes without padding. `numbers`: of their coding, see `apply.Coding.numbers`."""
     red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
-    [luma_NSS] = _blocks(luma_HW[..., None], box, black, 1 / span)
-    colours = [
-        _blocks(plane_HW[..., None], box, grey, 2 * (1 - share) / chroma_span)[0]
-        for plane_HW, share in zip(chroma, (blue, red), strict=True)
-    ]
-    return _found(luma_NSS.clip(0, 1), colours)
+    coded = [(luma_HW, black, 1 / span)]
+    for plane_HW, share in zip(chroma, (blue, red), strict=True):
+        coded.append((plane_HW, grey, 2 * (1 - share) / chroma_span))
+    fine, coarse = (
+        [_blocks(plane_HW[..., None], *each, zero, unit)[0] for plane_HW, zero, unit in coded] for each in _sizes(box)
+    )
+    return _found([fine[0].clip(0, 1), *fine[1:]], coarse, is_frame=True)
 
 
-def _blocks(image_HWC: npt.NDArray[Any], box: int, zero: float, unit: float) -> Floats:
-    """`blocks_CNSS`: at most MOST_BLOCKS, spread evenly. `zero`: the code of 0. `unit`: what one code more is."""
+def _sizes(box: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of what boxes blocks are, and of how many at most: fine ones and coarse ones."""
+    return (box, MOST_BLOCKS), (2 * box, MOST_COARSE_BLOCKS)
+
+
+def _blocks(image_HWC: npt.NDArray[Any], box: int, most: int, zero: float, unit: float) -> Floats:
+    """`blocks_CNSS`, spread evenly. `zero`: the code of 0. `unit`: what one code more is."""
     height, width, channels = image_HWC.shape
     rows, columns = height // (SIDE * box), width // (SIDE * box)
-    wanted = np.linspace(0, rows * columns - 1, min(rows * columns, MOST_BLOCKS)).astype(np.int64)
+    wanted = np.linspace(0, rows * columns - 1, min(rows * columns, most)).astype(np.int64)
     blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)
     corners = wanted // max(columns, 1) * (SIDE * box), wanted % max(columns, 1) * (SIDE * box)
     _take(blocks_CNSS, image_HWC, *corners, box, np.float32(zero), np.float32(unit))
@@ -181,19 +197,28 @@ class _Blocks:
         return cls(*found)
 
 
-def _found(luma_NSS: Floats, colours: Sequence[Floats]) -> Floor:
-    if not len(luma_NSS):  # smaller than a block
+def _found(fine: Sequence[Floats], coarse: Sequence[Floats], is_frame: bool) -> Floor:
+    """By blocks of luma and of colours, of pixels and of two by two of them."""
+    if not len(fine[0]):  # smaller than a block
         return NO_FLOOR
-    luma = _Blocks.of(luma_NSS)
-    darkest = float(np.quantile(luma.quarters, DARKEST))
-    coded_away = _coded_away(luma, darkest)
+    luma, *colours = ((_Blocks.of(one), _Blocks.of(other)) for one, other in zip(fine, coarse, strict=True))
+    darkest = float(np.quantile(luma[0].quarters, DARKEST))
+    coded_away = _coded_away(luma[0], darkest) if is_frame else 0.0
     most = HIGHEST_BLACK[0] + coded_away * (HIGHEST_BLACK[1] - HIGHEST_BLACK[0])
-    lumas, deviations = _noise(luma)
-    noise_L = np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
-    of_colours = [_noise(_Blocks.of(colour_NSS))[1] for colour_NSS in colours]
-    colour_noise = float(np.sqrt(sum(float(np.median(each)) ** 2 for each in of_colours if len(each))))
-    most = min(most, float(luma.means.mean()) / 2)  # something of an image that is all alike was seen
+    most = min(most, float(luma[0].means.mean()) / 2)  # something of an image that is all alike was seen
+    noise_L, coarse_L = (_at_levels(*_noise(each)) for each in luma)
+    noise_L = np.maximum(noise_L, np.minimum(coarse_L, MOST_TO_FINE * noise_L))
+    colour_noise = float(np.hypot.reduce([max(_median(each) for each in both) for both in colours], initial=0.0))
     return Floor(min(darkest, most), coded_away, noise_L, colour_noise)
+
+
+def _median(plane: _Blocks) -> float:
+    deviations = _noise(plane, COLOUR_QUANTILE)[1]
+    return float(np.median(deviations)) if len(deviations) else 0.0
+
+
+def _at_levels(lumas: Floats, deviations: Floats) -> Floats:
+    return np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
 
 
 def _coded_away(luma: _Blocks, darkest: float) -> float:
@@ -204,12 +229,13 @@ def _coded_away(luma: _Blocks, darkest: float) -> float:
     return min(max((uniform - CODED_FROM) / (CODED_TO - CODED_FROM), 0.0), 1.0)
 
 
-def _noise(plane: _Blocks) -> tuple[Floats, Floats]:
+def _noise(plane: _Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Floats, Floats]:
     """The mean of each bin, rising, and its deviation. Bins with too few blocks are left out."""
+    share, of_noise = quantile
     bins = min(BINS, len(plane.means) // LEAST_BLOCKS)
     found = []
     for bin_N in np.array_split(np.argsort(plane.means, kind="stable"), bins) if bins else []:
         flat_N = bin_N[plane.ranges[bin_N] <= np.quantile(plane.ranges[bin_N], FLAT)]
-        found.append((plane.means[flat_N].mean(), np.quantile(plane.deviations[flat_N], QUANTILE) / OF_NOISE))
+        found.append((plane.means[flat_N].mean(), np.quantile(plane.deviations[flat_N], share) / of_noise))
     lumas, deviations = np.array(sorted(found), np.float32).reshape(-1, 2).T
     return lumas, np.minimum(deviations, MOST_TO_MEDIAN * np.median(deviations)) if bins else deviations

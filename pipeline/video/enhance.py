@@ -152,7 +152,7 @@ class _Estimator:
         if self.planes is not None and self.conversion.keeps(shot.frame):
             return self.enhancer.floor_of_planes(samples(shot.frame, self.planes), self.planes)
         rgb = self.conversion.for_curves(self.conversion.rgb(shot.frame))
-        return self.enhancer.floor_of(rgb, self.conversion.shares)
+        return self.enhancer.floor_of(rgb, self.conversion.shares, is_frame=True)
 
     def copy(self, shot: Shot) -> Copy:
         with self.clock("seconds_enhance"):
