@@ -93,7 +93,7 @@ def _smooth_luma(cells_hPw: Floats, moments_Phw: Floats, noise_uv: Floats, rises
         np.float32(floor.black),
         np.float32(floor.coded_away),
     )
-    luma_hw = np.empty_like(mean_hw)
+    luma_hw: Floats = np.empty_like(mean_hw)
     join(cells_hPw, luma_hw, gain_hw, offset_hw, _box_mean(more_uv, 2), _box_mean(other_uv, 2), mean_hw)
     return luma_hw
 

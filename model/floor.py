@@ -26,8 +26,7 @@ CODE = 1 / 255
 LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # of luma, at which noise is told
 SIDE = 8  # pixels of a block
 MOST_BLOCKS = 2500
-MOST_COARSE_BLOCKS = 1000  # of which two by two pixels are taken for one
-MOST_TO_FINE = 2.0  # what those tell, in what single pixels do: coding leaves noise its low frequencies alone
+MOST_COARSE_BLOCKS = 1000  # of means of two by two pixels, where colour has one sample for so many
 BINS = 10  # of luma, with as many blocks in each
 LEAST_BLOCKS = 8  # of a bin that tells anything
 FLAT = 0.2  # share of a bin's blocks
@@ -206,8 +205,8 @@ def _found(fine: Sequence[Floats], coarse: Sequence[Floats], is_frame: bool) -> 
     coded_away = _coded_away(luma[0], darkest) if is_frame else 0.0
     most = HIGHEST_BLACK[0] + coded_away * (HIGHEST_BLACK[1] - HIGHEST_BLACK[0])
     most = min(most, float(luma[0].means.mean()) / 2)  # something of an image that is all alike was seen
-    noise_L, coarse_L = (_at_levels(*_noise(each)) for each in luma)
-    noise_L = np.maximum(noise_L, np.minimum(coarse_L, MOST_TO_FINE * noise_L))
+    lumas, deviations = _noise(luma[0])
+    noise_L = np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
     colour_noise = float(np.hypot.reduce([max(_median(each) for each in both) for both in colours], initial=0.0))
     return Floor(min(darkest, most), coded_away, noise_L, colour_noise)
 
@@ -215,10 +214,6 @@ def _found(fine: Sequence[Floats], coarse: Sequence[Floats], is_frame: bool) -> 
 def _median(plane: _Blocks) -> float:
     deviations = _noise(plane, COLOUR_QUANTILE)[1]
     return float(np.median(deviations)) if len(deviations) else 0.0
-
-
-def _at_levels(lumas: Floats, deviations: Floats) -> Floats:
-    return np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
 
 
 def _coded_away(luma: _Blocks, darkest: float) -> float:
