@@ -34,7 +34,8 @@ MOST_SIDE = 128  # of a cell: a tile of the kernels is a multiple of it
 LUMA, COLOUR, COARSE = 2.5, 4.0, 0.7  # deviations of noise that are smoothed: COARSE of cells, which are means
 BLOCKS, BLOCKS_UP_TO = 4 * CODE, 8 * CODE  # how much of steps between blocks is smoothed at black, fading above it
 LEAST_VARIANCE = (1e-3 * CODE) ** 2  # 0 / 0 is no number
-UNSEEN, UNSEEN_CODED = 0.15 * CODE, 2.5 * CODE  # above black, half of it seen: with noise, and where it was coded away
+# so far above black half was seen: at least, where all the dark is plain, and where a codec left nothing of it
+UNSEEN, UNSEEN_PLAIN, UNSEEN_CODED = 0.15 * CODE, CODE, 2.5 * CODE
 NOISE_UNSEEN, NOISE_UNSEEN_CODED = 0.1, 1.5  # the same in deviations of noise
 AMPLIFIED_FROM = 1.05  # rise of the curve above which blocks are smoothed
 FADE = 2.0  # chroma is gone at so many times that
@@ -200,7 +201,7 @@ def _seen(luma: Tensor, floor: Floor) -> tuple[Tensor, Tensor]:
 def half_seen(floor: Floor) -> float:
     """The square of the luma above black of which half is seen."""
     coded, noise = floor.coded_away, floor.noise_at(floor.black + 4 * CODE)
-    of_codes = UNSEEN + coded * (UNSEEN_CODED - UNSEEN)
+    of_codes = max(UNSEEN + floor.plain * (UNSEEN_PLAIN - UNSEEN), UNSEEN + coded * (UNSEEN_CODED - UNSEEN))
     return of_codes**2 + ((NOISE_UNSEEN + coded * (NOISE_UNSEEN_CODED - NOISE_UNSEEN)) * noise) ** 2
 
 

@@ -34,10 +34,11 @@ QUANTILE = 0.1, 0.763  # of the deviation of those; and where that lies for nois
 COLOUR_QUANTILE = 0.5, 0.979  # likewise: coding leaves most blocks none of their colour's noise
 MOST_TO_MEDIAN = 2.0  # a bin whose blocks are all textured tells no more than so many times what half the bins do
 DARKEST = 0.01  # share of an image that is taken for black
-HIGHEST_BLACK = (
-    4 * CODE,
-    12 * CODE,
-)  # what is brighter is a part of the scene: in an image with noise, and in one without
+DARK = 0.1  # likewise, for dark
+MOST_BELOW = 1.5 * CODE  # of black below the darkest, where dark is not as dark: then the darkest was seen, too
+OF_FRAMES = 0.8  # of that is left out where a codec left nothing of the dark
+# black is not above: in an image with noise, and in one of which the dark was coded away
+HIGHEST_BLACK, HIGHEST_BLACK_CODED = 4 * CODE, 12 * CODE
 NEAR_BLACK = 8 * CODE  # above black
 UNIFORM = 1.2 * CODE  # the most that a square which was coded to nothing differs within: a code of 219, too
 CODED_FROM, CODED_TO = 0.3, 0.55  # share of such squares among the dark ones: of photos, of strongly coded clips
@@ -49,6 +50,8 @@ class Floor:
 
     black: float
     """Luma of black."""
+    plain: float
+    """0: the dark differs in luma; 1: it is all as dark as black."""
     coded_away: float
     """Of a frame: 0, the dark has noise, or drawing; 1, a codec left single values of it."""
     noise: Floats
@@ -67,22 +70,23 @@ class Floor:
 
     def all_seen(self) -> "Floor":
         """The same noise, and nothing that the camera did not see."""
-        return replace(self, black=0.0, coded_away=0.0, has_unseen=False)
+        return replace(self, black=0.0, plain=0.0, coded_away=0.0, has_unseen=False)
 
 
-NO_FLOOR = Floor(0.0, 0.0, np.zeros_like(LEVELS), 0.0)
+NO_FLOOR = Floor(0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0)
 
 
 def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
     """The mean of floors by their weights, which add up to 1."""
-    black, coded_away, noise_L, colour_noise = 0.0, 0.0, np.zeros_like(LEVELS), 0.0
+    black, plain, coded_away, noise_L, colour_noise = 0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0
     for weight, floor in weighted:
         black += weight * floor.black
+        plain += weight * floor.plain
         coded_away += weight * floor.coded_away
         noise_L = noise_L + np.float32(weight) * floor.noise
         colour_noise += weight * floor.colour_noise
         has_unseen = floor.has_unseen
-    return Floor(black, coded_away, noise_L, colour_noise, has_unseen)
+    return Floor(black, plain, coded_away, noise_L, colour_noise, has_unseen)
 
 
 def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, *, is_frame: bool = False) -> Floor:
@@ -201,14 +205,17 @@ def _found(fine: Sequence[Floats], coarse: Sequence[Floats], is_frame: bool) -> 
     if not len(fine[0]):  # smaller than a block
         return NO_FLOOR
     luma, *colours = ((_Blocks.of(one), _Blocks.of(other)) for one, other in zip(fine, coarse, strict=True))
-    darkest = float(np.quantile(luma[0].quarters, DARKEST))
+    darkest, dark = map(float, np.quantile(luma[0].quarters, (DARKEST, DARK)))
     coded_away = _coded_away(luma[0], darkest) if is_frame else 0.0
-    most = HIGHEST_BLACK[0] + coded_away * (HIGHEST_BLACK[1] - HIGHEST_BLACK[0])
+    most = HIGHEST_BLACK + coded_away * (HIGHEST_BLACK_CODED - HIGHEST_BLACK)
     most = min(most, float(luma[0].means.mean()) / 2)  # something of an image that is all alike was seen
+    plain = 1 - min((dark - darkest) / MOST_BELOW, 1.0)
+    below = MOST_BELOW * (1 - plain) * (1 - OF_FRAMES * coded_away)
+    black = max(min(darkest, most) - below, 0.0)
     lumas, deviations = _noise(luma[0])
     noise_L = np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
     colour_noise = float(np.hypot.reduce([max(_median(each) for each in both) for both in colours], initial=0.0))
-    return Floor(min(darkest, most), coded_away, noise_L, colour_noise)
+    return Floor(black, plain, coded_away, noise_L, colour_noise)
 
 
 def _median(plane: _Blocks) -> float:

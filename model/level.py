@@ -13,7 +13,7 @@ from torch import Tensor
 from model.floor import CODE
 from model.light import Space, luma_of, tone
 
-LEVEL = 0.57  # of luma
+LEVEL = 0.56  # of luma
 HELD_BELOW, FREE_FROM = 0.3, 0.6  # share of an image that is signal: where so much is, it is no lit corner
 ABOVE_FROM, ABOVE_TO = 4 * CODE, 8 * CODE  # above black: what counts for nothing, and what for all
 HALVINGS = 7

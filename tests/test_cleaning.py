@@ -233,7 +233,8 @@ def test_tiny_images_are_lifted(size: tuple[int, int], dtype: type, channels: in
 
 def _random_floor(random: np.random.Generator) -> Floor:
     noise_L = random.uniform(0, 0.02, len(LEVELS)).astype(np.float32)
-    return Floor(random.uniform(0, 0.02), random.uniform(0, 1), noise_L, random.uniform(0, 0.03))
+    black, plain, coded_away = random.uniform(0, [0.02, 1, 1])
+    return Floor(black, plain, coded_away, noise_L, random.uniform(0, 0.03))
 
 
 @pytest.mark.parametrize("space", SPACES)
