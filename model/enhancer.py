@@ -124,12 +124,12 @@ class Enhancer:
         box = cell_side(*image.shape[:2]) // 2
         return self.look.cleaned(floor_of(image, box, shares, is_frame=is_frame))
 
-    def floor_of_planes(self, planes: Sequence[Plane], coding: Coding) -> Floor | None:
-        """Likewise of a YUV frame, its planes without padding."""
+    def floor_of_planes(self, planes: Sequence[Plane], width: int, coding: Coding) -> Floor | None:
+        """Likewise of a YUV frame; see `apply_curves_to_planes`."""
         if not self.look.cleans:
             return None
-        luma, *chroma = planes
-        return self.look.cleaned(floor_of_planes(luma, chroma, coding.numbers, cell_side(*luma.shape) // 2))
+        box = cell_side(len(planes[0]), width) // 2
+        return self.look.cleaned(floor_of_planes(planes, width, coding.across, coding.numbers, box))
 
     def cells(self, image: Pixels, maps: CurveMaps) -> Cells | None:
         """What cleans an image under its maps; None where nothing is cleaned."""

@@ -110,15 +110,22 @@ def _luma_and_colours(blocks_CNSS: Floats, shares: Shares) -> list[Floats]:
 
 
 def floor_of_planes(
-    luma_HW: npt.NDArray[Any], chroma: Sequence[npt.NDArray[Any]], numbers: Iterable[Any], box: int = 1
+    planes: Sequence[npt.NDArray[Any]], width: int, across: int, numbers: Iterable[Any], box: int = 1
 ) -> Floor:
-    """Likewise of YUV planes without padding. `numbers`: of their coding, see `apply.Coding.numbers`."""
+    """Likewise of a YUV frame. `planes`: Y, Cb and Cr, their lines as long as they lie in memory.
+
+    `width`: of the frame. `across`: pixels that a chroma sample covers. `numbers`: of their coding, see
+    `apply.Coding.numbers`.
+    """
     red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
-    coded = [(luma_HW, black, 1 / span)]
-    for plane_HW, share in zip(chroma, (blue, red), strict=True):
-        coded.append((plane_HW, grey, 2 * (1 - share) / chroma_span))
+    coded = [(width, black, 1 / span)]
+    coded += [(-(-width // across), grey, 2 * (1 - share) / chroma_span) for share in (blue, red)]
     fine, coarse = (
-        [_blocks(plane_HW[..., None], *each, zero, unit)[0] for plane_HW, zero, unit in coded] for each in _sizes(box)
+        [
+            _blocks(plane_HS[..., None], *each, zero, unit, seen)[0]
+            for plane_HS, (seen, zero, unit) in zip(planes, coded, strict=True)
+        ]
+        for each in _sizes(box)
     )
     return _found([fine[0].clip(0, 1), *fine[1:]], coarse, is_frame=True)
 
@@ -128,9 +135,12 @@ def _sizes(box: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (box, MOST_BLOCKS), (2 * box, MOST_COARSE_BLOCKS)
 
 
-def _blocks(image_HWC: npt.NDArray[Any], box: int, most: int, zero: float, unit: float) -> Floats:
-    """`blocks_CNSS`, spread evenly. `zero`: the code of 0. `unit`: what one code more is."""
+def _blocks(
+    image_HWC: npt.NDArray[Any], box: int, most: int, zero: float, unit: float, seen: int | None = None
+) -> Floats:
+    """`blocks_CNSS`, spread evenly. `zero`: the code of 0. `unit`: what one code more is. `seen`: of the width."""
     height, width, channels = image_HWC.shape
+    width = width if seen is None else seen
     rows, columns = height // (SIDE * box), width // (SIDE * box)
     wanted = np.linspace(0, rows * columns - 1, min(rows * columns, most)).astype(np.int64)
     blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)

@@ -41,11 +41,11 @@ def moments_of_planes(
     red, _, blue, black, span, grey, chroma_span, _ = numbers
     planes_Phw = np.zeros((6, -(-height // side), -(-width // side)), np.float32)
     luma, of_blue, of_red = planes
-    _of_plane(planes_Phw[:2], luma[:height, :width], (side, side), black, 1 / span, (np.float32(0), np.float32(1)))
-    cell, some = (side // across, side // down), (np.float32(-2), np.float32(2))
-    chroma_size = np.s_[: -(-height // down), : -(-width // across)]
-    _of_plane(planes_Phw[2:4], of_red[chroma_size], cell, grey, 2 * (1 - red) / chroma_span, some)
-    _of_plane(planes_Phw[4:], of_blue[chroma_size], cell, grey, 2 * (1 - blue) / chroma_span, some)
+    none, one, two = map(np.float32, range(3))
+    _of_plane(planes_Phw[:2], luma, (height, width), (side, side), black, one / span, (none, one))
+    cell, chroma_size = (side // across, side // down), (-(-height // down), -(-width // across))
+    _of_plane(planes_Phw[2:4], of_red, chroma_size, cell, grey, two * (one - red) / chroma_span, (-two, two))
+    _of_plane(planes_Phw[4:], of_blue, chroma_size, cell, grey, two * (one - blue) / chroma_span, (-two, two))
     return planes_Phw
 
 
@@ -77,10 +77,11 @@ def _of_pixels(planes_Phw, image_HV, width, box, unit, shares):  # type: ignore[
 
 
 @compiled
-def _of_plane(planes_Phw, plane_HW, cell, zero, unit, limits):  # type: ignore[no-untyped-def]
-    """`cell`: samples across and down. `zero`: the code of 0. Values are clipped to `limits`."""
+def _of_plane(planes_Phw, plane_HS, size, cell, zero, unit, limits):  # type: ignore[no-untyped-def]
+    """`plane_HS`: with what pads it, so that machine code is made for one kind of array. `size`: height and width of what
+    is seen. `cell`: samples across and down. `zero`: the code of 0. Values are clipped to `limits`."""
     rows = planes_Phw.shape[1]
-    height, width = plane_HW.shape
+    height, width = size
     across, down = cell
     box_across, box_down = max(across // 2, 1), max(down // 2, 1)
     least, most = limits
@@ -88,7 +89,7 @@ def _of_plane(planes_Phw, plane_HW, cell, zero, unit, limits):  # type: ignore[n
     for y in range(rows):
         boxes = 0
         for top in range(y * down, min((y + 1) * down, height), box_down):
-            _mean_of_rows(sums_W, plane_HW[top : min(top + box_down, height)], np.float32(1))
+            _mean_of_rows(sums_W, plane_HS[top : min(top + box_down, height)], np.float32(1))
             for x in range(width):
                 sums_W[x] = min(max((sums_W[x] - zero) * unit, least), most)
             _add(planes_Phw[0, y], planes_Phw[1, y], sums_W, across, box_across)

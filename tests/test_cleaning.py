@@ -97,7 +97,9 @@ def test_a_black_pedestal_stays_black_and_neutral_and_what_is_lit_beside_it_is_l
 
 def _lift_planes(planes: list[np.ndarray], coding: Coding, look: Look, space: Space = "srgb") -> list[np.ndarray]:
     enhancer, size = brightening(look, space=space), planes[0].shape
-    maps = CurveMaps((torch.full((1, 8, 1, *size), -0.25),), 1, enhancer.floor_of_planes(planes, coding))
+    maps = CurveMaps(
+        (torch.full((1, 8, 1, *size), -0.25),), 1, enhancer.floor_of_planes(planes, planes[0].shape[1], coding)
+    )
     lifted = [np.empty_like(plane) for plane in planes]
     enhancer.apply_to_planes(planes, lifted, size[1], coding, maps)
     return lifted
@@ -327,7 +329,7 @@ def test_planes_are_cleaned_as_rgb_is(look: Look, full: bool, space: Space) -> N
     planes = _as_planes(_noisy(_photo(120, 200)).astype(float), coding)
     rgb = _rounded(_as_rgb(planes, coding), np.uint16)
     enhancer = brightening(look, space=space)
-    floor = enhancer.floor_of_planes(planes, coding)
+    floor = enhancer.floor_of_planes(planes, planes[0].shape[1], coding)
     maps = CurveMaps((torch.full((1, 8, 1, 60, 100), -0.25),), 2, floor)
     lifted = [np.empty_like(plane) for plane in planes]
     enhancer.apply_to_planes(planes, lifted, 200, coding, maps)

@@ -83,7 +83,7 @@ def test_noise_of_planes_is_found_within_a_quarter(
     coding = Coding(red=0.2126, blue=0.0722, depth=depth, full=full, across=across, down=down)
     red, _, blue, black, span, _, chroma_span, _ = map(float, coding.numbers)
     luma, of_blue, of_red = _planes(coding, black + 0.2 * span, deviation)
-    floor = floor_of_planes(luma, [of_blue, of_red], coding.numbers)
+    floor = floor_of_planes([luma, of_blue, of_red], luma.shape[1], across, coding.numbers)
     codes = deviation * (1 << (depth - 8))
     assert floor.noise_at(0.2) == pytest.approx(codes / span, rel=0.25)
     colours = np.hypot(2 * (1 - red), 2 * (1 - blue)) * codes / chroma_span

@@ -17,7 +17,7 @@ pytest.importorskip("triton", reason="Triton has no build for this system")
 from jobs.benchmarks import gpu, gpu_jobs  # noqa: E402
 from jobs.benchmarks.rows import Row, Section  # noqa: E402
 from jobs.cli import main  # noqa: E402
-from model import CurveMaps, Enhancer  # noqa: E402
+from model import CurveMaps, Enhancer, Floor  # noqa: E402
 from model.apply import Pixels  # noqa: E402
 
 SMALL = 60, 40
@@ -67,10 +67,10 @@ def test_too_little_memory_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is only pretended, and a kernel that changes nothing: that one is slow without a GPU."""
     limit = dict[str, int]()
 
-    def estimated(enhancer: Enhancer, images: list[Pixels]) -> list[CurveMaps]:
+    def estimated(enhancer: Enhancer, images: list[Pixels], floors: list[Floor | None]) -> list[CurveMaps]:
         if len(images) > limit.get("images", 1000):
             raise torch.OutOfMemoryError
-        return estimated_with_enough(enhancer, images)
+        return estimated_with_enough(enhancer, images, floors)
 
     def lifted(band: torch.Tensor, *_: object) -> torch.Tensor:
         if len(band) > limit.get("rows", 1000):

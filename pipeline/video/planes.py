@@ -45,9 +45,9 @@ def mean_luma_of_planes(frame: VideoFrame, coding: Coding) -> float:
 
 
 def samples(frame: VideoFrame, coding: Coding) -> list[npt.NDArray[Any]]:
-    """Y, Cb and Cr, without what pads their lines; shared with the frame."""
+    """Y, Cb and Cr, with what pads their lines; shared with the frame."""
     kind = np.uint8 if coding.depth == 8 else np.uint16
-    return [lines(plane, kind)[:, : plane.width] for plane in frame.planes[:3]]
+    return [lines(plane, kind) for plane in frame.planes[:3]]
 
 
 def lifted(frame: VideoFrame, pixel_format: str, coding: Coding, enhancer: Enhancer, maps: CurveMaps) -> VideoFrame:
