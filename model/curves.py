@@ -26,13 +26,18 @@ def apply_curve(image_BCHW: Tensor, maps_BKMHW: Tensor, iterations: int) -> Tens
     `image_BCHW`: float in [0, 1]. `maps_BKMHW`: in [-1, 1], same height and width. `iterations`: 0 to 16.
     Returns an image of the same shape in [0, 1]. Raises ValueError on iterations out of range.
     """
+    x = image_BCHW
+    for r in maps_of_steps(maps_BKMHW, iterations):
+        x = x + r * (x * x - x)
+    return x
+
+
+def maps_of_steps(maps_BKMHW: Tensor, iterations: int) -> list[Tensor]:
+    """The map that each step takes. Raises ValueError on iterations out of range."""
     if not 0 <= iterations <= MAX_ITERATIONS:
         raise ValueError(f"iterations is {iterations}; it must be between 0 and {MAX_ITERATIONS}")
-    x = image_BCHW
     maps = maps_BKMHW.unbind(1)  # all at once: their gradients are put together once
-    for step in range(iterations):
-        x = x + maps[min(step, len(maps) - 1)] * (x * x - x)
-    return x
+    return [maps[min(step, len(maps) - 1)] for step in range(iterations)]
 
 
 def steps_of(counts: Sequence[int], iterations: int) -> list[int]:

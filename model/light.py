@@ -15,7 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from model.curves import apply_curve
+from model.curves import apply_curve, maps_of_steps
 
 Space = Literal["srgb", "light"]
 
@@ -60,13 +60,19 @@ def lift(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: S
 
 
 def lift_luma(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int) -> tuple[Tensor, Tensor]:
-    """Return what becomes of a luma in [0, 1], and the rise of the tone curve from there upwards."""
+    """Return what becomes of a luma in [0, 1], and the rise of the tone curve from there upwards.
+
+    The rise is told without differences of numbers that are alike: a step takes a difference of two lights `one` and
+    `other` times `1 + r (one + other - 1)`, and a difference of two roots is that of the squares over their sum.
+    """
     span = SPAN * luma_B1HW.minimum(1 - luma_B1HW) + LEAST_SPAN
-    one, other = to_light(luma_B1HW), to_light(luma_B1HW + span)
+    one, other, rise = to_light(luma_B1HW), to_light(luma_B1HW + span), 2 * luma_B1HW + span + TOE
     for maps_BKMHW in passes:
-        one, other = (apply_curve(light, maps_BKMHW, iterations) for light in (one, other))
-    lifted = from_light(one)
-    return lifted, (from_light(other) - lifted) / span
+        for r in maps_of_steps(maps_BKMHW, iterations):
+            rise = rise + rise * r * (one + other - 1)
+            one, other = (light + r * (light * light - light) for light in (one, other))
+    lifted, above = (from_light(light) for light in (one, other))
+    return lifted, rise / (lifted + above + TOE)
 
 
 def tone(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int, space: Space) -> tuple[Tensor, Tensor]:

@@ -78,8 +78,8 @@ def _of_pixels(planes_Phw, image_HV, width, box, unit, shares):  # type: ignore[
 
 @compiled
 def _of_plane(planes_Phw, plane_HS, size, cell, zero, unit, limits):  # type: ignore[no-untyped-def]
-    """`plane_HS`: with what pads it, so that machine code is made for one kind of array. `size`: height and width of what
-    is seen. `cell`: samples across and down. `zero`: the code of 0. Values are clipped to `limits`."""
+    """`plane_HS`: with what pads it, so that machine code is made for one kind of array. `size`: height and width that
+    are seen. `cell`: samples across and down. `zero`: the code of 0. Values are clipped to `limits`."""
     rows = planes_Phw.shape[1]
     height, width = size
     across, down = cell
