@@ -96,14 +96,15 @@ def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, 
     values. What is of one value in a photo is taken for smooth.
     """
     unit = 1 / np.iinfo(image_HWC.dtype).max
-    fine, coarse = (_luma_and_colours(_blocks(image_HWC, *each, 0.0, unit), shares) for each in _sizes(box))
-    return _found(fine, coarse, is_frame)
+    if image_HWC.shape[2] == 1:
+        return _found(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit)[0], [], is_frame)
+    luma_NSS, *fine = _luma_and_colours(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit), shares)
+    _, *coarse = _luma_and_colours(_blocks(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit), shares)
+    return _found(luma_NSS, [*zip(fine, coarse, strict=True)], is_frame)
 
 
 def _luma_and_colours(blocks_CNSS: Floats, shares: Shares) -> list[Floats]:
-    """Of blocks of RGB: luma, R - Y and B - Y. Of blocks of grey themselves."""
-    if len(blocks_CNSS) == 1:
-        return list(blocks_CNSS)
+    """Luma, R - Y and B - Y of blocks of RGB."""
     red, green, blue = blocks_CNSS
     luma_NSS = red * shares[0] + green * shares[1] + blue * shares[2]
     return [luma_NSS, red - luma_NSS, blue - luma_NSS]
@@ -118,21 +119,17 @@ def floor_of_planes(
     `apply.Coding.numbers`.
     """
     red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
-    coded = [(width, black, 1 / span)]
-    coded += [(-(-width // across), grey, 2 * (1 - share) / chroma_span) for share in (blue, red)]
-    fine, coarse = (
-        [
-            _blocks(plane_HS[..., None], *each, zero, unit, seen)[0]
-            for plane_HS, (seen, zero, unit) in zip(planes, coded, strict=True)
-        ]
-        for each in _sizes(box)
-    )
-    return _found([fine[0].clip(0, 1), *fine[1:]], coarse, is_frame=True)
-
-
-def _sizes(box: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Of what boxes blocks are, and of how many at most: fine ones and coarse ones."""
-    return (box, MOST_BLOCKS), (2 * box, MOST_COARSE_BLOCKS)
+    luma_HS, *chroma = planes
+    luma_NSS = _blocks(luma_HS[..., None], box, MOST_BLOCKS, black, 1 / span, width)[0].clip(0, 1)
+    colours = []
+    for plane_HS, share in zip(chroma, (blue, red), strict=True):
+        unit, samples = 2 * (1 - share) / chroma_span, -(-width // across)
+        fine, coarse = (
+            _blocks(plane_HS[..., None], *blocks, grey, unit, samples)[0]
+            for blocks in ((box, MOST_BLOCKS), (2 * box, MOST_COARSE_BLOCKS))
+        )
+        colours.append((fine, coarse))
+    return _found(luma_NSS, colours, is_frame=True)
 
 
 def _blocks(
@@ -210,26 +207,26 @@ class _Blocks:
         return cls(*found)
 
 
-def _found(fine: Sequence[Floats], coarse: Sequence[Floats], is_frame: bool) -> Floor:
-    """By blocks of luma and of colours, of pixels and of two by two of them."""
-    if not len(fine[0]):  # smaller than a block
+def _found(luma_NSS: Floats, colours: Sequence[tuple[Floats, Floats]], is_frame: bool) -> Floor:
+    """By blocks of luma, and those of each colour, of pixels and of two by two of them."""
+    if not len(luma_NSS):  # smaller than a block
         return NO_FLOOR
-    luma, *colours = ((_Blocks.of(one), _Blocks.of(other)) for one, other in zip(fine, coarse, strict=True))
-    darkest, dark = map(float, np.quantile(luma[0].quarters, (DARKEST, DARK)))
-    coded_away = _coded_away(luma[0], darkest) if is_frame else 0.0
+    luma = _Blocks.of(luma_NSS)
+    darkest, dark = map(float, np.quantile(luma.quarters, (DARKEST, DARK)))
+    coded_away = _coded_away(luma, darkest) if is_frame else 0.0
     most = HIGHEST_BLACK + coded_away * (HIGHEST_BLACK_CODED - HIGHEST_BLACK)
-    most = min(most, float(luma[0].means.mean()) / 2)  # something of an image that is all alike was seen
+    most = min(most, float(luma.means.mean()) / 2)  # something of an image that is all alike was seen
     plain = 1 - min((dark - darkest) / MOST_BELOW, 1.0)
     below = MOST_BELOW * (1 - plain) * (1 - OF_FRAMES * coded_away)
     black = max(min(darkest, most) - below, 0.0)
-    lumas, deviations = _noise(luma[0])
+    lumas, deviations = _noise(luma)
     noise_L = np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
-    colour_noise = float(np.hypot.reduce([max(_median(each) for each in both) for both in colours], initial=0.0))
+    colour_noise = float(np.hypot.reduce([max(_deviation(each) for each in both) for both in colours], initial=0.0))
     return Floor(black, plain, coded_away, noise_L, colour_noise)
 
 
-def _median(plane: _Blocks) -> float:
-    deviations = _noise(plane, COLOUR_QUANTILE)[1]
+def _deviation(colour_NSS: Floats) -> float:
+    deviations = _noise(_Blocks.of(colour_NSS), COLOUR_QUANTILE)[1]
     return float(np.median(deviations)) if len(deviations) else 0.0
 
 

@@ -116,7 +116,7 @@ class Estimator:
         """Likewise of a frame, from what a job takes them from. `coding`: of the planes that a job would write."""
         if coding is None or not conversion.keeps(frame):
             return self.cells(conversion.rgb(frame), maps)
-        cells = self.enhancer.cells_of_planes(samples(frame, coding), frame.width, coding, maps)
+        cells = self.enhancer.cells_of_planes(samples(frame, coding)[:3], frame.width, coding, maps)
         assert cells is not None  # the default look cleans
         return cells
 

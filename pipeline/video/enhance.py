@@ -150,7 +150,7 @@ class _Estimator:
 
     def _floor(self, shot: Shot) -> Floor | None:
         if self.planes is not None and self.conversion.keeps(shot.frame):
-            return self.enhancer.floor_of_planes(samples(shot.frame, self.planes), shot.frame.width, self.planes)
+            return self.enhancer.floor_of_planes(samples(shot.frame, self.planes)[:3], shot.frame.width, self.planes)
         rgb = self.conversion.for_curves(self.conversion.rgb(shot.frame))
         return self.enhancer.floor_of(rgb, self.conversion.shares, is_frame=True)
 

@@ -45,16 +45,15 @@ def mean_luma_of_planes(frame: VideoFrame, coding: Coding) -> float:
 
 
 def samples(frame: VideoFrame, coding: Coding) -> list[npt.NDArray[Any]]:
-    """Y, Cb and Cr, with what pads their lines; shared with the frame."""
+    """Y, Cb, Cr and, if there is one, alpha, with what pads their lines; shared with the frame."""
     kind = np.uint8 if coding.depth == 8 else np.uint16
-    return [lines(plane, kind) for plane in frame.planes[:3]]
+    return [lines(plane, kind) for plane in frame.planes]
 
 
 def lifted(frame: VideoFrame, pixel_format: str, coding: Coding, enhancer: Enhancer, maps: CurveMaps) -> VideoFrame:
     """A frame with the curves applied, its alpha copied. `pixel_format`: the frame's, or its name without a range."""
     new = VideoFrame(frame.width, frame.height, pixel_format)
-    kind = np.uint8 if coding.depth == 8 else np.uint16
-    before, after = ([lines(plane, kind) for plane in each.planes] for each in (frame, new))
+    before, after = (samples(each, coding) for each in (frame, new))
     enhancer.apply_to_planes(before[:3], after[:3], frame.width, coding, maps)
     for alpha, new_alpha in zip(before[3:], after[3:], strict=True):
         new_alpha[:, : frame.width] = alpha[:, : frame.width]
