@@ -9,15 +9,31 @@ from model.cleaning import LIFTED_UNSEEN, Cell
 from model.compiled import compiled
 from model.tiles import TILE, shares_of_chroma
 
+NO_ROW = -2  # of cells, before a tile's first
 GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
 
 
 @compiled
-def widen_cells(wide_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-def]
-    """A row of cells over a tile, interpolated to its pixels. The first and the last row are repeated.
+def between_cells(between, row, cells_HPL, y, left, side):  # type: ignore[no-untyped-def]
+    """The rows of cells above and below row `y` of the image, widened over a tile, and its place between the two.
 
-    `left`: the tile's first pixel.
+    `between`: what this returned for the row before, with its `row`; or room for it, and NO_ROW. `left`: the tile's
+    first pixel. Returns the new `between`, and the row of the cells below.
     """
+    above_PT, below_PT, _ = between
+    below = (2 * y + 1 + side) // (2 * side)
+    if below != row:
+        above_PT, below_PT = below_PT, above_PT
+        if row == NO_ROW:
+            _widen_row(above_PT, cells_HPL, below - 1, left, side)
+        _widen_row(below_PT, cells_HPL, below, left, side)
+    place = np.float32(2 * y + 1 + side - 2 * side * below) / np.float32(2 * side)
+    return (above_PT, below_PT, place), below
+
+
+@compiled
+def _widen_row(wide_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-def]
+    """A row of cells, interpolated to pixels. The first and the last row are repeated."""
     cells_PL = cells_HPL[min(max(row, 0), len(cells_HPL) - 1)]
     near_L = np.empty(TILE // side + 2, np.float32)
     for p in range(len(wide_PT)):

@@ -10,7 +10,7 @@ its width, L columns of maps, S samples of a line of a plane (with what pads it)
 
 import numpy as np
 
-from model.clean_tiles import clean, clean_coded, hold_back, hold_back_coded, widen_cells
+from model.clean_tiles import NO_ROW, between_cells, clean, clean_coded, hold_back, hold_back_coded
 from model.compiled import compiled
 from model.tiles import TILE, from_rgb, lift_coded_in_light, lift_in_light, lift_tile, load, store, to_rgb
 
@@ -56,7 +56,7 @@ def lift(  # type: ignore[no-untyped-def]
     maps_KT, pixels_CT = np.zeros((count, TILE), np.float32), np.zeros((channels, TILE), np.float32)
     rises_T, luma_T, pair_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((2, TILE), np.float32)
     cleaned_T = np.zeros(TILE, np.float32)
-    above_PT, below_PT = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32)
+    between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     _widen(below_MKW, maps_HMKL[0], *columns)
     first = 0
     for map_row in range(map_rows + 1):  # the rows whose centres lie between that of this row of maps and the last
@@ -66,17 +66,10 @@ def lift(  # type: ignore[no-untyped-def]
         for left in range(0, width, TILE):
             right = min(left + TILE, width)
             _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right)
-            cell_row = -2
+            cell_row = NO_ROW
             for y in range(first, end):
                 if cells_HPL is not None:
-                    if cell_row != (2 * y + 1 + side) // (2 * side):
-                        above_PT, below_PT = below_PT, above_PT
-                        if cell_row == -2:  # the tile's first
-                            widen_cells(above_PT, cells_HPL, (2 * y + 1 + side) // (2 * side) - 1, left, side)
-                        cell_row = (2 * y + 1 + side) // (2 * side)
-                        widen_cells(below_PT, cells_HPL, cell_row, left, side)
-                    at = np.float32(2 * y + 1 + side - 2 * side * cell_row) / np.float32(2 * side)
-                    between = above_PT, below_PT, at
+                    between, cell_row = between_cells(between, cell_row, cells_HPL, y, left, side)
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 load(pixels_CT, image_HV[y, channels * left : channels * right], scale)
                 if cells_HPL is not None:
@@ -159,7 +152,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
     rgb_CT = np.zeros((3, TILE), np.float32)
     rises_T, luma_T, pair_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((2, TILE), np.float32)
     cleaned_T = np.zeros(TILE, np.float32)
-    above_PT, below_PT = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32)
+    between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     coded = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     blue_sums, red_sums = np.zeros(width, np.float32), np.zeros(width, np.float32)
     _widen(below_MKW, maps_HMKL[0], *columns)
@@ -172,17 +165,10 @@ def lift_planes(  # type: ignore[no-untyped-def]
             right = min(left + TILE, width)
             under = slice(left // across, (right + across - 1) // across)
             _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right)
-            cell_row = -2
+            cell_row = NO_ROW
             for y in range(first, end):
                 if cells_HPL is not None:
-                    if cell_row != (2 * y + 1 + side) // (2 * side):
-                        above_PT, below_PT = below_PT, above_PT
-                        if cell_row == -2:  # the tile's first
-                            widen_cells(above_PT, cells_HPL, (2 * y + 1 + side) // (2 * side) - 1, left, side)
-                        cell_row = (2 * y + 1 + side) // (2 * side)
-                        widen_cells(below_PT, cells_HPL, cell_row, left, side)
-                    at = np.float32(2 * y + 1 + side - 2 * side * cell_row) / np.float32(2 * side)
-                    between = above_PT, below_PT, at
+                    between, cell_row = between_cells(between, cell_row, cells_HPL, y, left, side)
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 _read(coded[0], luma_HS[y, left:right], black, unit)
                 _spread(coded[1], blue_HS[y // down, under], across, grey, chroma_unit)
