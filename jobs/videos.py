@@ -66,8 +66,6 @@ class VideosConfig(BulkConfig):
     smoothing: int = 8
     """Frames on either side that the curve maps of a frame are smoothed over; 0: each frame for itself, with all the
     flicker of the source and more."""
-    temporal_denoise: float = 0.0
-    """Averages noise over neighbouring frames before the enhancement, 0 (off) to 2."""
     segment_frames: int = 240
     """Frames of a segment, at the least: a video is cut at keyframes and its segments are worked side by side."""
     max_frame_pixels: int = 100_000_000
@@ -75,7 +73,7 @@ class VideosConfig(BulkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges(self, estimate_every=(1, None), smoothing=(0, None), temporal_denoise=(0, 2))
+        check_ranges(self, estimate_every=(1, None), smoothing=(0, None))
         check_ranges(self, segment_frames=(1, None), max_frame_pixels=(1, None))
 
     @property
@@ -104,7 +102,6 @@ class VideosConfig(BulkConfig):
             estimate_size=checkpoint.estimate_size_for(self.estimate_size),
             precision=self.precision,
             window=self.window,
-            temporal_denoise=self.temporal_denoise,
             hdr=self.hdr,
             on_damage=self.on_damage,
             encode=encode,

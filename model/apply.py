@@ -1,7 +1,7 @@
 """Curve maps applied to an image at full size, as it lies in memory: RGB, grey, or the planes of a video frame.
 
-Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C channels of the image, V values of a row
-of the image (W * C), L columns of maps.
+Tensor suffixes: K maps, M channels of a map (3 or 1, or 2: of shade and of light), H height, W width, C channels of the
+image, V values of a row of the image (W * C), L columns of maps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,8 +55,8 @@ def apply_curves(
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = image_HV if in_place and image_HV.flags.writeable else np.empty_like(image_HV)
-    curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
-    lift(image_HV, enhanced_HV, *curves, factor, columns, _in_light(space), *_cells(cells), _floats(shares))
+    curves, columns = curves_of(passes, iterations, space), _columns(width, factor, passes)
+    lift(image_HV, enhanced_HV, *curves, factor, columns, in_light(space), *_cells(cells), _floats(shares))
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -111,7 +111,7 @@ def apply_curves_to_planes(
     mean of what the pixels under it ask for. Where the curve changes nothing, the same samples come out, but for what
     lies outside of RGB.
     """
-    curves, columns = _curves(passes, iterations), _columns(width, factor, passes)
+    curves, columns = curves_of(passes, iterations, space), _columns(width, factor, passes)
     subsampling = coding.across, coding.down
     lift_planes(
         tuple(planes),
@@ -121,14 +121,16 @@ def apply_curves_to_planes(
         *curves,
         factor,
         columns,
-        _in_light(space),
+        in_light(space),
         *_cells(cells),
     )
 
 
-def _curves(passes: Sequence[Floats], iterations: int) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """All maps as `maps_HMKL`, and which of them each step takes."""
-    maps_HMKL = np.ascontiguousarray(np.concatenate(passes).transpose(2, 1, 0, 3))
+def curves_of(passes: Sequence[Floats], iterations: int, space: Space) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """All maps as `maps_HMKL`, and which of them each step takes. In light, of shade, and how far light is from it."""
+    maps_HMKL = np.array(np.concatenate(passes).transpose(2, 1, 0, 3), order="C")
+    if space == "light":
+        maps_HMKL[:, 1] -= maps_HMKL[:, 0]
     return maps_HMKL, np.array(steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations), np.int64)
 
 
@@ -136,7 +138,7 @@ def _floats(numbers: Iterable[float]) -> tuple[np.float32, ...]:
     return tuple(map(np.float32, numbers))
 
 
-def _in_light(space: Space) -> bool | None:
+def in_light(space: Space) -> bool | None:
     """Return what kernels are told: where it is None, numba compiles nothing of what light takes."""
     return True if space == "light" else None
 

@@ -59,25 +59,37 @@ def _pool_rows(coarse_v, upper_w, lower_w):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _sample(map_v, line_L, upper_L, lower_L, place, columns):  # type: ignore[no-untyped-def]
+    """A map between two of its rows, at each place. `line_L`: room for a row."""
+    before, after, place_v = columns
+    for x in range(len(line_L)):
+        line_L[x] = upper_L[x] + place * (lower_L[x] - upper_L[x])
+    for x in range(len(map_v)):
+        map_v[x] = line_L[before[x]] + place_v[x] * (line_L[after[x]] - line_L[before[x]])
+
+
+@compiled
 def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type: ignore[no-untyped-def]
     """By how much the tone curve rises at each coarse cell; see `light.tone`."""
     _, map_channels, count, map_columns = maps_HMKL.shape
     width = rises_uv.shape[1]
-    before, after, place_v = columns
-    line_L, maps_Kv = np.empty(map_columns, np.float32), np.empty((count, width), np.float32)
+    line_L, light_v = np.empty(map_columns, np.float32), np.empty(width, np.float32)
+    maps_Kv = np.empty((count, width), np.float32)
     one_v, other_v = np.empty(width, np.float32), np.empty(width, np.float32)
     toe, scale, base = np.float32(TOE), np.float32(1 + TOE), np.float32(TOE**2 / 4)
     span_of, least, one = np.float32(SPAN), np.float32(LEAST_SPAN), np.float32(1)
-    share = one / np.float32(map_channels)
+    channels = 1 if in_light is not None else map_channels
+    share = one / np.float32(channels)
     for y in range(len(rises_uv)):
         rises_uv[y] = 0
         luma_v, upper_MKL, lower_MKL, place = luma_uv[y], maps_HMKL[rows[0][y]], maps_HMKL[rows[1][y]], rows[2][y]
-        for m in range(map_channels):
+        for m in range(channels):
             for k in range(count):
-                for x in range(map_columns):
-                    line_L[x] = upper_MKL[m, k, x] + place * (lower_MKL[m, k, x] - upper_MKL[m, k, x])
-                for x in range(width):
-                    maps_Kv[k, x] = line_L[before[x]] + place_v[x] * (line_L[after[x]] - line_L[before[x]])
+                _sample(maps_Kv[k], line_L, upper_MKL[m, k], lower_MKL[m, k], place, columns)
+                if in_light is not None:
+                    _sample(light_v, line_L, upper_MKL[1, k], lower_MKL[1, k], place, columns)
+                    for x in range(width):
+                        maps_Kv[k, x] += np.sqrt(luma_v[x]) * light_v[x]
             for x in range(width):
                 luma = luma_v[x]
                 above = luma + span_of * min(luma, one - luma) + least

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.apply import curves_of, in_light
 from model.cell_loops import (
     amplified,
     average,
@@ -23,7 +24,6 @@ from model.cell_loops import (
     rises,
 )
 from model.cleaning import Cell, half_seen
-from model.curves import steps_of
 from model.floor import Floor
 from model.light import Space
 
@@ -45,12 +45,11 @@ def coefficients_of(
     coarse_Puv = np.empty(coarse, np.float32)
     for plane_uv, plane_hw in zip(coarse_Puv, moments_Phw, strict=True):
         pool(plane_uv, plane_hw)
-    maps_HMKL = np.ascontiguousarray(np.concatenate(passes).transpose(2, 1, 0, 3))
-    steps = np.array(steps_of([len(maps_KMHL) for maps_KMHL in passes], iterations), np.int64)
+    maps_HMKL, steps = curves_of(passes, iterations, space)
     rows = _places(coarse[1], 2 * side, factor, maps_HMKL.shape[0])
     columns = _places(coarse[2], 2 * side, factor, maps_HMKL.shape[3])
     rises_uv, amplified_uv = np.empty((2, *coarse[1:]), np.float32)
-    rises(rises_uv, _box_mean(coarse_Puv[0], 1), maps_HMKL, steps, rows, columns, True if space == "light" else None)
+    rises(rises_uv, _box_mean(coarse_Puv[0], 1), maps_HMKL, steps, rows, columns, in_light(space))
     noise_uv = np.empty_like(rises_uv)
     amplified(amplified_uv, noise_uv, coarse_Puv[0], rises_uv, floor.noise)
 

@@ -58,7 +58,7 @@ class Enhancer:
         precision: Precision = "auto",
     ) -> None:
         self.look = look
-        self.space = checkpoint.network.architecture.space
+        self.space, self.side = checkpoint.network.architecture.space, checkpoint.network.architecture.side
         self.estimate_size = estimate_size
         self.device = torch.device(device)
         variant, fast_bf16 = checkpoint.network.architecture.variant, has_fast_bf16(device)
@@ -108,7 +108,7 @@ class Enhancer:
         """
         if self.look.leaves_images_alone:
             return image if in_place else image.copy()
-        alike = image.shape[2] == 3 or maps.passes[0].shape[2] == 1  # no grey under one map for each channel
+        alike = image.shape[2] == 3 or maps.passes[0].shape[2] != 3  # no grey under one map for each channel
         cells = self.cells(image, maps)
         if maps.factor == 1 or not alike:
             return self._applied(image, maps, cells)
@@ -270,18 +270,21 @@ class Enhancer:
             torch.cuda.synchronize(self.device)  # else it would have been asked for, and not done
         self.on_batch(len(images), time.perf_counter() - start)
         return [
-            CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor, floor)
+            CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor * self.side, floor)
             for row, (factor, floor) in enumerate(zip(factors, floors, strict=True))
         ]
 
     def _passes(self, image_BCHW: Tensor, black_B: Tensor) -> list[Tensor]:
+        height, width = image_BCHW.shape[2:]
         passes: list[Tensor] = []
+        wide: list[Tensor] = []  # the same, of the size of the image
         for _ in range(self.look.passes):
-            x = lift_by_reference(image_BCHW, passes, self.look.iterations, self.space) if passes else image_BCHW
+            x = lift_by_reference(image_BCHW, wide, self.look.iterations, self.space) if passes else image_BCHW
             maps = self.network(x.contiguous(memory_format=torch.channels_last)).contiguous().float()
             if self.look.floor == "auto" and not passes:
-                maps = held_to_level(maps, image_BCHW, black_B, self.space)
+                maps = held_to_level(maps, self.side, image_BCHW, black_B, self.space)
             passes.append((maps * self.look.strength).clamp_(-1, 1))
+            wide.append(upsample(passes[-1], self.side, slice(0, height), width))
         return passes
 
 

@@ -2,7 +2,7 @@
 
     image      B3HW, float32 RGB in [0, 1]; batch, height and width are free
     enhanced   B3HW, the same in [0, 1]
-    maps       BKMhw, the curve maps in (-1, 1) at the size of the reduced copy
+    maps       BKMhw, the curve maps in [-1, 1] at the size of the reduced copy; in light, of its bilateral grid
 
 The graph reduces the image, estimates curve maps, upsamples and applies them, as `Enhancer` does, so that a photo comes
 out of it as it comes out of nightlift. Needs the packages of `nightlift[onnx]`, imported where they are used.
@@ -53,14 +53,21 @@ class EnhancementGraph(nn.Module):
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         if self.estimate_size is None:
             maps: Tensor = self.network(image_BCHW)
-            return lift(image_BCHW, [maps], self.iterations, self.network.architecture.space), maps
+            return self._lifted(image_BCHW, maps, 1), maps
         height, width = image_BCHW.shape[2], image_BCHW.shape[3]
         factor = (torch.sym_max(height, width) + self.estimate_size - 1) // self.estimate_size
         copy_BChw = _averaged(_averaged(image_BCHW, factor, dim=2), factor, dim=3)
         maps_BKMhw: Tensor = self.network(copy_BChw)
-        wide_BKMhW = _interpolated(maps_BKMhw, factor, width, dim=4)
-        full_BKMHW = _interpolated(wide_BKMhW, factor, height, dim=3)
-        return lift(image_BCHW, [full_BKMHW], self.iterations, self.network.architecture.space), maps_BKMhw
+        return self._lifted(image_BCHW, maps_BKMhw, factor), maps_BKMhw
+
+    def _lifted(self, image_BCHW: Tensor, maps_BKMhw: Tensor, factor: Any) -> Tensor:
+        """`factor`: of the reduced copy; a symbol, or 1."""
+        architecture = self.network.architecture
+        height, width = image_BCHW.shape[2], image_BCHW.shape[3]
+        if self.estimate_size is not None or architecture.side > 1:
+            maps_BKMhw = _interpolated(maps_BKMhw, factor * architecture.side, width, dim=4)
+            maps_BKMhw = _interpolated(maps_BKMhw, factor * architecture.side, height, dim=3)
+        return lift(image_BCHW, [maps_BKMhw], self.iterations, architecture.space)
 
 
 def missing_packages() -> list[str]:
@@ -144,7 +151,7 @@ def enhanced_by_torch(
     factor = reduction_factor(height, width, estimate_size)
     copies = [reduce(image_CHW.permute(1, 2, 0), factor).permute(2, 0, 1) for image_CHW in image_BCHW]
     maps_BKMhw: Tensor = checkpoint.network(torch.stack(copies))
-    full_BKMHW = upsample(maps_BKMhw, factor, slice(0, height), width)
+    full_BKMHW = upsample(maps_BKMhw, factor * checkpoint.network.architecture.side, slice(0, height), width)
     return lift(image_BCHW, [full_BKMHW], iterations, checkpoint.network.architecture.space), maps_BKMhw
 
 
@@ -176,7 +183,7 @@ def _metadata(checkpoint: Checkpoint, estimate_size: int | None, iterations: int
         "iterations": str(iterations),
         "image": "B3HW float32, RGB in [0, 1] as sRGB encodes it",
         "enhanced": "B3HW float32, RGB in [0, 1]",
-        "maps": "BKMhw float32 in (-1, 1): K curve maps of M channels, at the size of the reduced copy",
+        "maps": "BKMhw float32 in [-1, 1]: K curve maps of M channels, at the size of the reduced copy or of its grid",
     }
 
 

@@ -242,9 +242,39 @@ def _noise(plane: _Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Fl
     """The mean of each bin, rising, and its deviation. Bins with too few blocks are left out."""
     share, of_noise = quantile
     bins = min(BINS, len(plane.means) // LEAST_BLOCKS)
-    found = []
-    for bin_N in np.array_split(np.argsort(plane.means, kind="stable"), bins) if bins else []:
-        flat_N = bin_N[plane.ranges[bin_N] <= np.quantile(plane.ranges[bin_N], FLAT)]
-        found.append((plane.means[flat_N].mean(), np.quantile(plane.deviations[flat_N], share) / of_noise))
-    lumas, deviations = np.array(sorted(found), np.float32).reshape(-1, 2).T
-    return lumas, np.minimum(deviations, MOST_TO_MEDIAN * np.median(deviations)) if bins else deviations
+    lumas, deviations = np.empty((2, bins), np.float32)
+    if not bins:
+        return lumas, deviations
+    order_N = np.argsort(plane.means, kind="stable")
+    _noise_of_bins(lumas, deviations, plane.means[order_N], plane.ranges[order_N], plane.deviations[order_N], share)
+    deviations /= np.float32(of_noise)
+    order = np.argsort(lumas, kind="stable")
+    return lumas[order], np.minimum(deviations[order], MOST_TO_MEDIAN * np.median(deviations))
+
+
+@compiled
+def _noise_of_bins(lumas, deviations, means_N, ranges_N, deviations_N, share):  # type: ignore[no-untyped-def]
+    """Of the flattest blocks of each bin: the mean luma, and the quantile `share` of the deviations."""
+    bins, count = len(lumas), len(means_N)
+    end = 0
+    for place in range(bins):
+        first, end = end, end + count // bins + (1 if place < count % bins else 0)
+        ranges = ranges_N[first:end]
+        most, total, flat = _quantile(ranges, FLAT), 0.0, 0
+        chosen = np.empty(end - first, np.float32)
+        for n in range(end - first):
+            if ranges[n] <= most:
+                chosen[flat] = deviations_N[first + n]
+                total += means_N[first + n]
+                flat += 1
+        lumas[place], deviations[place] = total / flat, _quantile(chosen[:flat], share)
+
+
+@compiled
+def _quantile(values, share):  # type: ignore[no-untyped-def]
+    """Between the two values that are nearest in rank, as numpy has it."""
+    rising = np.sort(values)
+    place = share * (len(rising) - 1)
+    below = int(place)
+    above = min(below + 1, len(rising) - 1)
+    return rising[below] + (place - below) * (rising[above] - rising[below])

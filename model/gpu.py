@@ -3,8 +3,8 @@
 Triton makes it; it comes with the builds of torch for GPUs. No map is ever of full size: each pixel of the image takes
 all its steps in registers, from the four pixels of each map, and the four cells, around it.
 
-Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width, C channels of the image, P planes of cells, h
-and w in cells.
+Tensor suffixes: K maps, M channels of a map (3 or 1, or 2: of shade and of light), H height, W width, C channels of the
+image, P planes of cells, h and w in cells.
 """
 
 from collections.abc import Sequence
@@ -137,8 +137,11 @@ def _lift(  # type: ignore[no-untyped-def]
         luma = _luma(red, green, blue, of_red, of_green, of_blue, CHANNELS)
         span = SPANNED * tl.minimum(luma, 1.0 - luma) + LEAST_SPANNED
         one, other = _to_light(luma), _to_light(luma + span)
+        guide = tl.sqrt(luma)
         for step in range(count):
-            r = _at(maps + tl.load(steps + step) * area, above, below, y, left, right, x, inside)
+            map_ = maps + tl.load(steps + step) * (2 * area)
+            r = _at(map_, above, below, y, left, right, x, inside)
+            r += guide * (_at(map_ + area, above, below, y, left, right, x, inside) - r)
             one += r * (one * one - one)
             other += r * (other * other - other)
         lifted = _from_light(one)

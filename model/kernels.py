@@ -4,8 +4,9 @@ What `curves.upsample` and `light.lift` do in torch, without full-size maps: the
 rows of maps are worked together, a tile of TILE pixels at a time, with the tile's part of those two rows in the core's
 nearest cache.
 
-Suffixes: K maps, M channels of a map, H height, V values of a row of the image (channels of a pixel side by side), W
-its width, L columns of maps, S samples of a line of a plane (with what pads it), T pixels of a tile, C channels.
+Suffixes: K maps, M channels of a map (in light 2: shade, and how far light is from it), H height, V values of a row of
+the image (channels of a pixel side by side), W its width, L columns of maps, S samples of a line of a plane (with what
+pads it), T pixels of a tile, C channels.
 """
 
 import numpy as np
@@ -54,7 +55,7 @@ def lift(  # type: ignore[no-untyped-def]
     above_MKT = np.zeros((map_channels, count, TILE), np.float32)
     rises_MKT = np.zeros((map_channels, count, TILE), np.float32)
     maps_KT, pixels_CT = np.zeros((count, TILE), np.float32), np.zeros((channels, TILE), np.float32)
-    rises_T, luma_T, pair_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((2, TILE), np.float32)
+    rises_T, luma_T, room_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((3, TILE), np.float32)
     cleaned_T = np.zeros(TILE, np.float32)
     between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     _widen(below_MKW, maps_HMKL[0], *columns)
@@ -76,7 +77,7 @@ def lift(  # type: ignore[no-untyped-def]
                     clean(pixels_CT, cleaned_T, between, shares)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
-                    lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve, shares)
+                    lift_in_light(pixels_CT, rises_T, luma_T, room_CT, curve, shares)
                 else:
                     lift_tile(pixels_CT, curve)
                 if cells_HPL is not None:
@@ -150,7 +151,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
     rises_MKT = np.zeros((map_channels, count, TILE), np.float32)
     maps_KT = np.zeros((count, TILE), np.float32)
     rgb_CT = np.zeros((3, TILE), np.float32)
-    rises_T, luma_T, pair_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((2, TILE), np.float32)
+    rises_T, luma_T, room_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((3, TILE), np.float32)
     cleaned_T = np.zeros(TILE, np.float32)
     between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     coded = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
@@ -177,7 +178,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
                     clean_coded(coded, cleaned_T, between, weights)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
-                    lift_coded_in_light(coded, rises_T, luma_T, pair_CT, curve, weights)
+                    lift_coded_in_light(coded, rises_T, luma_T, room_CT, curve, weights)
                 else:
                     to_rgb(rgb_CT, coded, weights)
                     lift_tile(rgb_CT, curve)

@@ -4,12 +4,13 @@ A network asks for a mean over all of a photo. Of a scene that is black but for 
 corner to white; so the mean of what stands above black is held to LEVEL, or to what it was where that is more. That is
 done to the network's own estimate: whoever asks for more strength, steps or passes gets more light.
 
-Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width.
+Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width, h and w those of the maps.
 """
 
 import torch
 from torch import Tensor
 
+from model.curves import upsample
 from model.floor import CODE
 from model.light import Space, luma_of, tone
 
@@ -20,10 +21,11 @@ HALVINGS = 7
 STEPS = 8  # of the curve, that networks are trained for
 
 
-def held_to_level(maps_BKMHW: Tensor, image_BCHW: Tensor, black_B: Tensor, space: Space) -> Tensor:
+def held_to_level(maps_BKMhw: Tensor, side: int, image_BCHW: Tensor, black_B: Tensor, space: Space) -> Tensor:
     """Return the curve maps, weakened where an image would come out brighter than that after STEPS steps.
 
-    `maps_BKMHW`: of the size of `image_BCHW`. `black_B`: luma of black. `space`: what the curve acts on.
+    `side`: pixels of the image along each side of a pixel of the maps. `black_B`: luma of black. `space`: what the
+    curve acts on.
     """
     luma = luma_of(image_BCHW)
     signal = ((luma - black_B[:, None, None, None] - ABOVE_FROM) / (ABOVE_TO - ABOVE_FROM)).clamp(0, 1)
@@ -32,6 +34,8 @@ def held_to_level(maps_BKMHW: Tensor, image_BCHW: Tensor, black_B: Tensor, space
     level_B = LEVEL + (1 - LEVEL) * ((share_B - HELD_BELOW) / (FREE_FROM - HELD_BELOW)).clamp(0, 1)
     most_B = (signal * luma).sum(dim=(1, 2, 3)).maximum(level_B)
 
+    maps_BKMHW = upsample(maps_BKMhw, side, slice(0, luma.shape[2]), luma.shape[3])
+
     def is_dark(gain_B: Tensor) -> Tensor:
         lifted, _ = tone(luma, [maps_BKMHW * gain_B[:, None, None, None, None]], STEPS, space)
         return (signal * lifted).sum(dim=(1, 2, 3)) <= most_B
@@ -39,10 +43,10 @@ def held_to_level(maps_BKMHW: Tensor, image_BCHW: Tensor, black_B: Tensor, space
     low_B, high_B = torch.zeros_like(most_B), torch.ones_like(most_B)
     are_dark_B = is_dark(high_B)
     if bool(are_dark_B.all()):
-        return maps_BKMHW
+        return maps_BKMhw
     for _ in range(HALVINGS):
         middle_B = (low_B + high_B) / 2
         dark_B = is_dark(middle_B)
         low_B, high_B = torch.where(dark_B, middle_B, low_B), torch.where(dark_B, high_B, middle_B)
     gain_B = torch.where(are_dark_B, torch.ones_like(low_B), low_B)
-    return maps_BKMHW * gain_B[:, None, None, None, None]
+    return maps_BKMhw * gain_B[:, None, None, None, None]

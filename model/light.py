@@ -7,7 +7,8 @@ an exposure of one stop more with a soft shoulder. Chroma, a pixel's RGB less it
 tone curve from its luma upwards; in shadows that is less than what luma is multiplied by, so that noise does not turn
 into colours. Where a channel would leave [0, 1] by that, the pixel's chroma becomes smaller and keeps its hue.
 
-Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width.
+Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1, or 2: of shade and of light, see
+`bilateral_grid.py`), H height, W width.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from model.bilateral_grid import sliced
 from model.curves import apply_curve, maps_of_steps
 
 Space = Literal["srgb", "light"]
@@ -41,7 +43,7 @@ def lift(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: S
     """Take an image through the tone curve of curve maps.
 
     `image_BCHW`: float in [0, 1], RGB or grey. `passes`: for each pass of the enhancement `maps_BKMHW`, in [-1, 1], of
-    the image's height and width; of one channel for `light`. `iterations`: steps of each pass, 0 to 16. `shares`: of
+    the image's height and width; for `light` of two channels. `iterations`: steps of each pass, 0 to 16. `shares`: of
     red, green and blue in luma. Returns an image of the same shape in [0, 1]. Raises ValueError on iterations out of
     range.
     """
@@ -68,7 +70,7 @@ def lift_luma(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int) -> t
     span = SPAN * luma_B1HW.minimum(1 - luma_B1HW) + LEAST_SPAN
     one, other, rise = to_light(luma_B1HW), to_light(luma_B1HW + span), 2 * luma_B1HW + span + TOE
     for maps_BKMHW in passes:
-        for r in maps_of_steps(maps_BKMHW, iterations):
+        for r in maps_of_steps(sliced(maps_BKMHW, luma_B1HW), iterations):
             rise = rise + rise * r * (one + other - 1)
             one, other = (light + r * (light * light - light) for light in (one, other))
     lifted, above = (from_light(light) for light in (one, other))

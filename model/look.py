@@ -40,6 +40,11 @@ class Look:
             raise ValueError(f"floor is {self.floor!r}; it must be auto or off")
 
     @property
+    def smooths(self) -> bool:
+        """Whether any noise is smoothed."""
+        return self.denoise != 0 and not self.leaves_images_alone
+
+    @property
     def cleans(self) -> bool:
         """Whether anything is done but lifting."""
         return self.floor == "auto" or self.denoise != 0

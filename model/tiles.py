@@ -3,7 +3,7 @@
 Loops are over all of a tile, of constant length and without branches, of which the compiler makes vector code; it may
 contract a multiplication and an addition into one, which rounds once instead of twice.
 
-Suffixes: K maps, M channels of a map, T pixels of a tile, C channels.
+Suffixes: K maps, M channels of a map (in light 2: shade, and how far light is from it), T pixels of a tile, C channels.
 """
 
 import numpy as np
@@ -86,47 +86,57 @@ def lift_tile(pixels_CT, curve):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _take_steps_twice(pair_CT, curve):  # type: ignore[no-untyped-def]
-    """All steps of two values for each pixel, under the same maps, of which no tile is made."""
+def _between(above_MKT, rises_MKT, place, guide_T, k, i):  # type: ignore[no-untyped-def]
+    shade = above_MKT[0, k, i] + place * rises_MKT[0, k, i]
+    return shade + guide_T[i] * (above_MKT[1, k, i] + place * rises_MKT[1, k, i])
+
+
+@compiled
+def _take_steps_twice(pair_CT, guide_T, curve):  # type: ignore[no-untyped-def]
+    """All steps of two values for each pixel, under the same maps, of which no tile is made.
+
+    Between the maps of shade and those of light `guide_T` tells the place; see `bilateral_grid.py`.
+    """
     _, above_MKT, rises_MKT, place, steps = curve
-    above_KT, rises_KT = above_MKT[0], rises_MKT[0]
     fours = len(steps) // 4 * 4
     for at in range(0, fours, 4):
         first, second, third, fourth = steps[at], steps[at + 1], steps[at + 2], steps[at + 3]
         for i in range(TILE):
             x, y = pair_CT[0, i], pair_CT[1, i]
-            r = above_KT[first, i] + place * rises_KT[first, i]
+            r = _between(above_MKT, rises_MKT, place, guide_T, first, i)
             x, y = x + r * (x * x - x), y + r * (y * y - y)
-            r = above_KT[second, i] + place * rises_KT[second, i]
+            r = _between(above_MKT, rises_MKT, place, guide_T, second, i)
             x, y = x + r * (x * x - x), y + r * (y * y - y)
-            r = above_KT[third, i] + place * rises_KT[third, i]
+            r = _between(above_MKT, rises_MKT, place, guide_T, third, i)
             x, y = x + r * (x * x - x), y + r * (y * y - y)
-            r = above_KT[fourth, i] + place * rises_KT[fourth, i]
+            r = _between(above_MKT, rises_MKT, place, guide_T, fourth, i)
             pair_CT[0, i], pair_CT[1, i] = x + r * (x * x - x), y + r * (y * y - y)
     for at in range(fours, len(steps)):
         step = steps[at]
         for i in range(TILE):
             x, y = pair_CT[0, i], pair_CT[1, i]
-            r = above_KT[step, i] + place * rises_KT[step, i]
+            r = _between(above_MKT, rises_MKT, place, guide_T, step, i)
             pair_CT[0, i], pair_CT[1, i] = x + r * (x * x - x), y + r * (y * y - y)
 
 
 @compiled
-def _lift_luma(rises_T, luma_T, pair_CT, curve):  # type: ignore[no-untyped-def]
+def _lift_luma(rises_T, luma_T, room_CT, curve):  # type: ignore[no-untyped-def]
     """Luma of a tile through the curve in light, and the rise of the tone curve from there; see `light.lift_luma`.
 
-    `pair_CT`: room for two channels.
+    `room_CT`: for three channels.
     """
     one, half_toe = np.float32(1), np.float32(TOE / 2)
     toe, unit = np.float32(TOE), np.float32(1 / (1 + TOE))
     span_of, least = np.float32(SPAN), np.float32(LEAST_SPAN)
     scale, base = np.float32(1 + TOE), np.float32(TOE**2 / 4)
+    pair_CT, guide_T = room_CT[:2], room_CT[2]
     for i in range(TILE):
         luma = luma_T[i]
         above = luma + span_of * min(luma, one - luma) + least
         pair_CT[0, i] = luma * (luma + toe) * unit
         pair_CT[1, i] = above * (above + toe) * unit
-    _take_steps_twice(pair_CT, curve)
+        guide_T[i] = np.sqrt(luma)
+    _take_steps_twice(pair_CT, guide_T, curve)
     for i in range(TILE):
         luma = luma_T[i]
         lifted = np.sqrt(pair_CT[0, i] * scale + base) - half_toe
@@ -144,17 +154,17 @@ def _room(luma, lifted, highest, lowest):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def lift_in_light(pixels_CT, rises_T, luma_T, pair_CT, curve, shares):  # type: ignore[no-untyped-def]
+def lift_in_light(pixels_CT, rises_T, luma_T, room_CT, curve, shares):  # type: ignore[no-untyped-def]
     """A tile of RGB or grey; see `light.lift`."""
     if len(pixels_CT) == 1:
         luma_T[:] = pixels_CT[0]
-        _lift_luma(rises_T, luma_T, pair_CT, curve)
+        _lift_luma(rises_T, luma_T, room_CT, curve)
         pixels_CT[0, :] = luma_T
         return
     of_red, of_green, of_blue = shares
     for i in range(TILE):
         luma_T[i] = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
-    _lift_luma(rises_T, luma_T, pair_CT, curve)
+    _lift_luma(rises_T, luma_T, room_CT, curve)
     for i in range(TILE):
         red, green, blue, lifted = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i], luma_T[i]
         luma = of_red * red + of_green * green + of_blue * blue
@@ -173,7 +183,7 @@ def shares_of_chroma(weights):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def lift_coded_in_light(planes, rises_T, lifted_T, pair_CT, curve, weights):  # type: ignore[no-untyped-def]
+def lift_coded_in_light(planes, rises_T, lifted_T, room_CT, curve, weights):  # type: ignore[no-untyped-def]
     """The same of a tile of luma and chroma. Luma is clipped: what lies outside of black and white has no curve."""
     luma_T, of_blue_T, of_red_T = planes
     of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
@@ -181,7 +191,7 @@ def lift_coded_in_light(planes, rises_T, lifted_T, pair_CT, curve, weights):  # 
     for i in range(TILE):
         luma_T[i] = min(max(luma_T[i], zero), one)
         lifted_T[i] = luma_T[i]
-    _lift_luma(rises_T, lifted_T, pair_CT, curve)
+    _lift_luma(rises_T, lifted_T, room_CT, curve)
     for i in range(TILE):
         luma, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
         more_red, more_green, more_blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb

@@ -5,7 +5,8 @@ lighter one and a darker one; both are reduced as inference reduces, the network
 curve is applied, and the losses say how good the results are. Every draw of an example comes from a seed of its own,
 so that it does not matter which worker prepares it, or beside which others.
 
-Tensor suffixes: B batch, C colour channels, H height, W width, N grey levels.
+Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width, h and w those of the maps,
+N grey levels.
 """
 
 import math
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from model.curves import upsample
 from model.darkening import darken, tint, underexpose
 from model.dce_net import CurveNetwork, Variant, build
 from model.light import lift
@@ -50,10 +52,10 @@ class Objective(nn.Module):
         """Each loss, times its weight, as a scalar; losses of weight 0 are left out."""
         image_BCHW = examples["image"]
         with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
-            maps_BKMHW = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
-        space = self.network.architecture.space
-        enhanced_BCHW = lift(image_BCHW, [maps_BKMHW], STEPS, space)
-        batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMHW)
+            maps_BKMhw = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
+        space, side = self.network.architecture.space, self.network.architecture.side
+        enhanced_BCHW = lift(image_BCHW, [_upsampled(maps_BKMhw, side, image_BCHW)], STEPS, space)
+        batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMhw)
         if self.weights.consistency or self.weights.dark:
             darker, lighter = batch.halves()
             terms = weighted_losses(self.weights, lighter, darker)
@@ -62,9 +64,15 @@ class Objective(nn.Module):
         if self.weights.flat:
             levels_N = examples["flat"]
             flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, 4, 4)
-            enhanced_N = lift(flat_N3HW, [self.network(flat_N3HW)], STEPS, space)[:, 0, 0, 0]
+            maps_NKMhw = self.network(flat_N3HW)
+            enhanced_N = lift(flat_N3HW, [_upsampled(maps_NKMhw, side, flat_N3HW)], STEPS, space)[:, 0, 0, 0]
             terms["flat"] = self.weights.flat * flat_tone(levels_N, enhanced_N, self.weights.overall_level)
         return terms
+
+
+def _upsampled(maps_BKMhw: Tensor, side: int, image_BCHW: Tensor) -> Tensor:
+    height, width = image_BCHW.shape[2:]
+    return upsample(maps_BKMhw, side, slice(0, height), width)
 
 
 def prepare(photos: Sequence[Tensor], seeds: Sequence[int], levels_seed: int, recipe: Recipe) -> Examples:

@@ -235,7 +235,7 @@ class VideoPreview:
         )
         planes = coding(written, format_, info.size[1])
         window = Window(every=ESTIMATE_EVERY)
-        enhancement = Enhancement(enhancer=estimator.enhancer, window=window, temporal_denoise=0, hdr="sdr", threads=1)
+        enhancement = Enhancement(enhancer=estimator.enhancer, window=window, hdr="sdr", threads=1)
         segment = Segment(index=0, first=first, end=info.frames)
         with self.storage.open(self.url) as file:
             for shot, maps in enhancement.maps(file, info, segment, conversion, Clock(), planes):

@@ -32,7 +32,7 @@ from pipeline.video.segments import Segment, cut
 from pipeline.video.side_data import CAPTIONS
 from pipeline.video.smoothing import Window
 
-REVISION = 3  # raise it when a change of code changes the frames that come out: then everything is work again
+REVISION = 4  # raise it when a change of code changes the frames that come out: then everything is work again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers, or lower --max-frame-pixels or --estimate-size"
 RESULT_SUFFIX = ".json"  # of the file beside a segment that says what is in it
 
@@ -45,7 +45,6 @@ class VideoSettings:
     estimate_size: int | None = 256
     precision: Precision = "auto"
     window: Window = field(default_factory=Window)
-    temporal_denoise: float = 0.0
     hdr: Hdr = "keep"
     on_damage: Literal["keep", "fail"] = "keep"
     encode: EncodeSettings = field(default_factory=EncodeSettings)
@@ -146,7 +145,6 @@ class EnhanceSegment:
         self.enhancement = Enhancement(
             enhancer=enhancer,
             window=settings.window,
-            temporal_denoise=settings.temporal_denoise,
             hdr=settings.hdr,
             threads=threads,
         )

@@ -17,6 +17,7 @@ from model.moments import moments_of, moments_of_planes
 from tests.test_enhancer import PLAIN, brightening
 
 SPACES: list[Space] = ["srgb", "light"]
+MAP_CHANNELS = {"srgb": 1, "light": 2}
 HD = Coding(red=0.2126, blue=0.0722, depth=8, full=False, across=1, down=1)
 
 
@@ -98,7 +99,9 @@ def test_a_black_pedestal_stays_black_and_neutral_and_what_is_lit_beside_it_is_l
 def _lift_planes(planes: list[np.ndarray], coding: Coding, look: Look, space: Space = "srgb") -> list[np.ndarray]:
     enhancer, size = brightening(look, space=space), planes[0].shape
     maps = CurveMaps(
-        (torch.full((1, 8, 1, *size), -0.25),), 1, enhancer.floor_of_planes(planes, planes[0].shape[1], coding)
+        (torch.full((1, 8, MAP_CHANNELS[space], *size), -0.25),),
+        1,
+        enhancer.floor_of_planes(planes, planes[0].shape[1], coding),
     )
     lifted = [np.empty_like(plane) for plane in planes]
     enhancer.apply_to_planes(planes, lifted, size[1], coding, maps)
@@ -251,7 +254,7 @@ def test_loops_equal_the_reference(
 ) -> None:
     random = np.random.default_rng([*size, channels])
     image = _noisy(_photo(*size, lowest=0, highest=200)[..., :channels], 3, dtype)
-    shape = 1, 8, 1, *(-(-pixels // factor) for pixels in size)
+    shape = 1, 8, MAP_CHANNELS[space], *(-(-pixels // factor) for pixels in size)
     passes = tuple(torch.from_numpy(random.uniform(-0.5, 0.1, shape).astype(np.float32)) for _ in range(2))
     maps = CurveMaps(passes, factor, _random_floor(random) if cleaned else None)
     enhancer = brightening(Look(passes=2, iterations=5), space=space)
@@ -330,7 +333,7 @@ def test_planes_are_cleaned_as_rgb_is(look: Look, full: bool, space: Space) -> N
     rgb = _rounded(_as_rgb(planes, coding), np.uint16)
     enhancer = brightening(look, space=space)
     floor = enhancer.floor_of_planes(planes, planes[0].shape[1], coding)
-    maps = CurveMaps((torch.full((1, 8, 1, 60, 100), -0.25),), 2, floor)
+    maps = CurveMaps((torch.full((1, 8, MAP_CHANNELS[space], 60, 100), -0.25),), 2, floor)
     lifted = [np.empty_like(plane) for plane in planes]
     enhancer.apply_to_planes(planes, lifted, 200, coding, maps)
     difference = _as_rgb(lifted, coding) - enhancer.apply(rgb, maps) / 257

@@ -15,7 +15,7 @@ from model.curves import upsample
 from model.light import Space, lift
 from model.tiles import TILE, store
 
-KINDS = [(1, "srgb"), (3, "srgb"), (1, "light")]  # channels of the maps, and what the curve acts on
+KINDS = [(1, "srgb"), (3, "srgb"), (2, "light")]  # channels of the maps, and what the curve acts on
 
 
 def _reference(
@@ -62,14 +62,14 @@ def test_any_size_and_factor_equals_the_reference(
 
 def test_grey_in_light_equals_the_reference() -> None:
     image = _image(40, 500, channels=1)
-    maps = _maps(image, 8, 8, 1)
+    maps = _maps(image, 8, 8, 2)
     assert np.abs(apply_curves(image, [maps], 8, 8, "light") - _reference(image, [maps], 8, 8, "light")).max() <= 1
 
 
-@pytest.mark.parametrize("space", ["srgb", "light"])
-def test_sixteen_bits_and_several_passes_equal_the_reference(space: Space) -> None:
+@pytest.mark.parametrize(("map_channels", "space"), KINDS)
+def test_sixteen_bits_and_several_passes_equal_the_reference(map_channels: int, space: Space) -> None:
     image = _image(120, 333, dtype=np.uint16)
-    passes = [_maps(image, 7, 8, 1, seed) for seed in range(3)]
+    passes = [_maps(image, 7, 8, map_channels, seed) for seed in range(3)]
     difference = apply_curves(image, passes, 7, 9, space).astype(int) - _reference(image, passes, 7, 9, space)
     assert np.abs(difference).max() <= 2
     assert (difference != 0).mean() < 0.01
@@ -168,11 +168,14 @@ def test_planes_are_lifted_as_rgb_is(coding: Coding, size: tuple[int, int], map_
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-@pytest.mark.parametrize("space", ["srgb", "light"])
-def test_planes_that_the_curve_does_not_change_keep_every_sample(coding: Coding, space: Space) -> None:
+@pytest.mark.parametrize(("map_channels", "space"), KINDS)
+def test_planes_that_the_curve_does_not_change_keep_every_sample(
+    coding: Coding, map_channels: int, space: Space
+) -> None:
     planes = _frame(41, 900, coding)
     enhanced = [np.zeros_like(plane) for plane in planes]
-    apply_curves_to_planes(planes, enhanced, 900, coding, [np.zeros((8, 1, 6, 113), np.float32)], 8, 8, space)
+    maps = np.zeros((8, map_channels, 6, 113), np.float32)
+    apply_curves_to_planes(planes, enhanced, 900, coding, [maps], 8, 8, space)
     for before, after in zip(planes, enhanced, strict=True):
         np.testing.assert_array_equal(before, after)
 

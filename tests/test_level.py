@@ -77,8 +77,9 @@ def test_each_image_of_a_batch_gets_its_own(looks: tuple[Enhancer, Enhancer]) ->
 @pytest.mark.parametrize("space", SPACES)
 def test_maps_are_weakened_by_one_factor_for_each_image(space: Space) -> None:
     images = torch.stack([torch.from_numpy(each).permute(2, 0, 1) / 255 for each in (_corner(0.3), _street(0.04))])
-    maps = torch.full((2, 8, 1, 192, 256), -0.3) * torch.linspace(0.5, 1, 256)
-    held = held_to_level(maps, images, torch.zeros(2), space)
+    channels = 1 if space == "srgb" else 2
+    maps = torch.full((2, 8, channels, 192, 256), -0.3) * torch.linspace(0.5, 1, 256)
+    held = held_to_level(maps, 1, images, torch.zeros(2), space)
     factors = held / maps
     assert factors[0].max() < 0.99
     torch.testing.assert_close(factors[0], factors[0].mean().expand_as(factors[0]))
@@ -87,5 +88,5 @@ def test_maps_are_weakened_by_one_factor_for_each_image(space: Space) -> None:
 
 def test_of_all_black_nothing_is_asked() -> None:
     maps, black = torch.full((1, 8, 1, 9, 9), -0.9), torch.zeros(1, 3, 9, 9)
-    held = held_to_level(maps, black, torch.zeros(1), "srgb")
+    held = held_to_level(maps, 1, black, torch.zeros(1), "srgb")
     assert held.isfinite().all()

@@ -9,7 +9,7 @@ from model.light import FULL, from_light, lift, lift_luma, luma_of, to_light
 
 
 def _maps(strength: float) -> list[Tensor]:
-    return [torch.full((1, 8, 1, 1, 1), strength)]
+    return [torch.full((1, 8, 2, 1, 1), strength)]
 
 
 def test_light_and_back() -> None:

@@ -50,10 +50,10 @@ def combing(pixels: Samples) -> float:
     return float(np.abs(signed[1:-1] - (signed[:-2] + signed[2:]) / 2).mean())
 
 
-def enhanced(content: bytes, denoise: float = 0.0, strength: float = 0.0) -> list[Enhanced]:
+def enhanced(content: bytes, look: Look = Look(strength=0)) -> list[Enhanced]:
     info = probe(BytesIO(content))
     encoding = choose(info, EncodeSettings(), "matroska", "keep")
-    todo = enhancement(WINDOW, denoise, Look(strength=strength))
+    todo = enhancement(WINDOW, look)
     return list(todo.frames(BytesIO(content), info, cut(info, 1000)[0], encoding, Clock()))
 
 
@@ -74,21 +74,21 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("denoise", [0.0, 1.0])
+@pytest.mark.parametrize("look", [Look(strength=0), Look()])
 @pytest.mark.parametrize("fields", [{}, WOVEN], ids=["progressive", "interlaced"])
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_filters_see_frames_of_one_shape(other: dict[str, Any], fields: dict[str, Any], denoise: float) -> None:
+def test_filters_see_frames_of_one_shape(other: dict[str, Any], fields: dict[str, Any], look: Look) -> None:
     """A graph has buffers for the frames that it was made for: others would be written beyond their end."""
     size = {name: other[name] for name in ("width", "height") if name in other}
     shape = {name: value for name, value in other.items() if name not in size}
     content = part(0, streets(COUNT), **fields)
     content += part(1, streets(COUNT, **size), **shape, **fields) + part(2, streets(COUNT), **fields)
     info = probe(BytesIO(content))
-    todo = enhancement(WINDOW, denoise)
+    todo = enhancement(WINDOW, look)
     whole = planes(content, info, cut(info, 1000), todo)
     assert [pts for pts, _ in whole] == list(info.pts)
     assert planes(content, info, cut(info, 3), todo) == whole
-    changed = sum((each.shot.frame.width, each.shot.frame.height) != info.size for each in enhanced(content, denoise))
+    changed = sum((each.shot.frame.width, each.shot.frame.height) != info.size for each in enhanced(content, look))
     assert changed == (COUNT if size else 0)
 
 

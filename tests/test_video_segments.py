@@ -18,13 +18,13 @@ from tests.clips import Samples, clip, street, streets
 TWO_SCENES = [*streets(17), *(street(number, seed=5) for number in range(19))]
 
 
-def enhancement(window: Window, denoise: float = 0.0, look: Look = Look()) -> Enhancement:
+def enhancement(window: Window, look: Look = Look()) -> Enhancement:
     torch.manual_seed(0)
     network = build(Architecture(map_channels=1))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, -0.02, 0.08)
     enhancer = Enhancer(Checkpoint(network=network, estimate_size=32), look, estimate_size=32)
-    return Enhancement(enhancer=enhancer, window=window, temporal_denoise=denoise, hdr="keep", threads=1)
+    return Enhancement(enhancer=enhancer, window=window, hdr="keep", threads=1)
 
 
 def planes(content: bytes, info: VideoInfo, segments: list[Segment], todo: Enhancement) -> list[tuple[int, bytes]]:
@@ -38,13 +38,13 @@ def planes(content: bytes, info: VideoInfo, segments: list[Segment], todo: Enhan
 
 
 @pytest.mark.parametrize(
-    ("window", "denoise", "look"),
+    ("window", "look"),
     [
-        (Window(radius=2, light_radius=3), 0.0, Look()),
-        (Window(radius=8, light_radius=16), 0.0, Look(passes=2)),
-        (Window(radius=2, every=5, light_radius=2), 0.0, Look()),
-        (Window(radius=3, steadiness=0), 1.0, Look(denoise=0.5)),
-        (Window(radius=0, steadiness=0), 0.0, Look()),
+        (Window(radius=2, light_radius=3), Look()),
+        (Window(radius=8, light_radius=16), Look(passes=2)),
+        (Window(radius=2, every=5, light_radius=2), Look(denoise=0)),
+        (Window(radius=3, steadiness=0), Look(denoise=0.5)),
+        (Window(radius=0, steadiness=0), Look()),
     ],
 )
 @pytest.mark.parametrize(
@@ -56,12 +56,10 @@ def planes(content: bytes, info: VideoInfo, segments: list[Segment], todo: Enhan
         ("mp4", "libx264", "tff=1:bframes=2"),
     ],
 )
-def test_segments_equal_the_whole(
-    container: str, codec: str, params: str, window: Window, denoise: float, look: Look
-) -> None:
+def test_segments_equal_the_whole(container: str, codec: str, params: str, window: Window, look: Look) -> None:
     content = clip(TWO_SCENES, container, codec, params=params, gop=7)
     info = probe(BytesIO(content))
-    todo = enhancement(window, denoise, look)
+    todo = enhancement(window, look)
     whole = planes(content, info, cut(info, 1000), todo)
     assert [pts for pts, _ in whole] == list(info.pts)
     for frames in (3, 12):  # 3: between keyframes, too
@@ -86,7 +84,7 @@ def test_one_keyframe_is_cut_into_segments_of_which_there_are_not_too_many() -> 
     assert len(info.keyframes) == 1
     for frames, expected in ((2, [10] * 8), (9, [10] * 8), (20, [20] * 4), (39, [40, 40]), (40, [80])):
         assert [segment.frames for segment in cut(info, frames)] == expected
-    todo = enhancement(Window(radius=2, light_radius=3), 1.0)
+    todo = enhancement(Window(radius=2, light_radius=3))
     assert planes(content, info, cut(info, 20), todo) == planes(content, info, cut(info, 100), todo)
 
 

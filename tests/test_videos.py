@@ -460,7 +460,7 @@ def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
         SETTINGS,
         replace(SETTINGS, look=Look(strength=0.5)),
         replace(SETTINGS, window=Window(radius=3)),
-        replace(SETTINGS, temporal_denoise=1.0),
+        replace(SETTINGS, look=Look(denoise=0)),
         replace(SETTINGS, encode=EncodeSettings(crf=30)),
         replace(SETTINGS, hdr="sdr"),
         replace(SETTINGS, on_damage="fail"),

@@ -1,6 +1,7 @@
 // The light-enhancement curve as a WebGL 2 shader: a picture, its curve maps and cells in, the lifted picture out.
 // One step is x <- x + r (x * x - x); steps beyond the last map repeat it (model/curves.py is the reference). In light,
-// luma alone takes them and chroma follows (model/light.py). Cells clean a pixel before the curve and hold it back
+// luma alone takes them and chroma follows (model/light.py), under maps between those of shade and of light
+// (model/bilateral_grid.py). Cells clean a pixel before the curve and hold it back
 // after it (model/cleaning.py). Where there is nothing to lift, the picture stays as it was.
 
 const VERTICES = `#version 300 es
@@ -39,10 +40,11 @@ float luma_of(vec3 x) {
   return dot(x, SHARES);
 }
 
-vec3 curved(vec3 x, vec2 at) {
+vec3 curved(vec3 x, vec2 at, float place) {  // place: in light, between the maps of shade and of light
   for (int step = 0; step < u_iterations; step++) {
     vec3 r = textureLod(u_maps, vec3(at * u_span, float(min(step, u_count - 1))), 0.0).rgb;
     r = clamp((u_alike ? r.rrr : r) * u_strength, -1.0, 1.0);
+    if (u_light) r = vec3(mix(r.r, r.g, place));
     x += r * (x * x - x);
   }
   return x;
@@ -51,7 +53,7 @@ vec3 curved(vec3 x, vec2 at) {
 vec3 lifted_in_light(vec3 x, vec2 at) {
   float luma = luma_of(x), span = SPAN * min(luma, 1.0 - luma) + LEAST_SPAN;
   vec3 light = vec3(luma, luma + span, 0.0);
-  light = curved(light * (light + TOE) / (1.0 + TOE), at);
+  light = curved(light * (light + TOE) / (1.0 + TOE), at, sqrt(luma));
   vec3 coded = sqrt(light * (1.0 + TOE) + TOE * TOE / 4.0) - TOE / 2.0;
   float lifted = coded.x, rise = (coded.y - coded.x) / span;
   float highest = max(x.r, max(x.g, x.b)), lowest = min(x.r, min(x.g, x.b));
@@ -72,7 +74,7 @@ vec3 enhanced(vec3 x, vec2 at) {
   vec3 of_colour = textureLod(u_cells, vec3(at * u_cells_span, 1.0), 0.0).rgb;
   x = cleaned(x, of_luma, of_colour);
   float most = LIFTED_UNSEEN * max(luma_of(x) - u_black, 0.0), seen = of_colour.z;
-  x = u_light ? lifted_in_light(x, at) : curved(x, at);
+  x = u_light ? lifted_in_light(x, at) : curved(x, at, 0.0);
   if (u_grey) x = vec3((x.r + x.g + x.b) / 3.0);
   return x * (seen + (1.0 - seen) * min(most / max(luma_of(x), TINY), 1.0));
 }
@@ -164,7 +166,7 @@ export class Lift {
 
   fill(texture, [layers, rows, columns, channels], halves) {
     const gl = this.gl;
-    const [inner, outer] = channels === 1 ? [gl.R16F, gl.RED] : [gl.RGB16F, gl.RGB];
+    const [inner, outer] = [[gl.R16F, gl.RED], [gl.RG16F, gl.RG], [gl.RGB16F, gl.RGB]][channels - 1];
     gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
     gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, inner, columns, rows, layers, 0, outer, gl.HALF_FLOAT, halves);
     filter(gl, gl.TEXTURE_2D_ARRAY, gl.LINEAR);

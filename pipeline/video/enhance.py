@@ -10,11 +10,13 @@ from typing import BinaryIO
 from av.video.frame import VideoFrame
 
 from model import Coding, CurveMaps, Enhancer, Floor, reduction_factor
+from model.over_time import RADIUS
 from pipeline.luma import mean_luma
+from pipeline.video.averaging import averaged
 from pipeline.video.color import Conversion, Hdr
 from pipeline.video.decode import Shot, decoded
 from pipeline.video.encode import Encoding
-from pipeline.video.filters import filtered, margin
+from pipeline.video.filters import MARGIN, deinterlaced
 from pipeline.video.planes import coding, lifted, mean_luma_of_planes, samples
 from pipeline.video.probe import VideoInfo
 from pipeline.video.scenes import Copy
@@ -68,7 +70,6 @@ class Enhancement:
 
     enhancer: Enhancer
     window: Window
-    temporal_denoise: float
     hdr: Hdr
     threads: int
     """Of the decoder."""
@@ -105,9 +106,9 @@ class Enhancement:
     ) -> Iterator[tuple[Shot, CurveMaps]]:
         """The same frames as they were decoded and filtered, each with the curve maps it gets, smoothed over time."""
         seen = _widened(range(segment.first, segment.end), self.window.context, info)
-        read = _widened(seen, margin(self.temporal_denoise), info)
+        read = _widened(seen, MARGIN + self.enhancer.look.smooths * RADIUS, info)
         shots = decoded(source, info, read.start, read.stop, threads=self.threads)
-        shots = filtered(shots, info, self.temporal_denoise)
+        shots = averaged(deinterlaced(shots, info), info, self.enhancer)
         shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
         estimator = _Estimator(self.enhancer, conversion, clock, planes)
         yield from smoothed(shots, estimator, self.window, range(segment.first, segment.end))
@@ -146,7 +147,8 @@ class _Estimator:
             factor = reduction_factor(height, width, self.enhancer.estimate_size)
             copy = self.conversion.copy(shot.frame, -(-width // factor), -(-height // factor))
             shares = self.conversion.shares
-            return replace(self.enhancer.estimate([copy], [self._floor(shot)])[0], factor=factor, shares=shares)
+            maps = self.enhancer.estimate([copy], [self._floor(shot)])[0]
+            return replace(maps, factor=factor * maps.factor, shares=shares)
 
     def _floor(self, shot: Shot) -> Floor | None:
         if self.planes is not None and self.conversion.keeps(shot.frame):

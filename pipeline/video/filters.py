@@ -1,7 +1,7 @@
-"""Filters of libavfilter between the decoder and the network: deinterlacing, denoising over time.
+"""The filter of libavfilter between the decoder and the network: deinterlacing.
 
-Both see a finite number of frames before and after the one they make, so that a segment that also reads MARGIN frames
-on either side gets the very same frames as the whole video.
+It sees a finite number of frames before and after the one it makes, so that a segment that also reads MARGIN frames on
+either side gets the very same frames as the whole video.
 """
 
 from collections import deque
@@ -15,34 +15,15 @@ from pipeline.video.decode import Shot
 from pipeline.video.probe import VideoInfo
 
 DEINTERLACE = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"  # one frame for a frame
-DEINTERLACE_MARGIN = 1
-DENOISE_MARGIN = 4
-DENOISE_WEIGHTS = "0a={0}:1a={0}:2a={0}:0b={1}:1b={1}:2b={1}"
-DENOISE_A, DENOISE_B = 0.02, 0.04  # atadenoise's own thresholds: for one pixel, and for the sum over time
+MARGIN = 1  # frames on either side that a deinterlaced frame depends on
 
 
-def margin(denoise: float) -> int:
-    """Frames on either side that a filtered frame depends on."""
-    return DEINTERLACE_MARGIN + DENOISE_MARGIN * (denoise > 0)
+def deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
+    """The same shots, in order, those that are interlaced deinterlaced.
 
-
-def filtered(shots: Iterable[Shot], info: VideoInfo, denoise: float) -> Iterator[Shot]:
-    """The same shots, in order: interlaced ones deinterlaced, all denoised over time.
-
-    `denoise`: 0 none, 1 atadenoise's own thresholds, up to 2. What a frame is, interlaced, of which size, format and
-    colours, may change midway: a filter sees those that are alike.
+    These and the ones beside them go through the filter, which leaves progressive ones alone. What a frame is,
+    interlaced, of which size, format and colours, may change midway: the filter sees those that are alike.
     """
-    shots = _deinterlaced(shots, info)
-    if not denoise:
-        yield from shots
-        return
-    weights = DENOISE_WEIGHTS.format(DENOISE_A * denoise, DENOISE_B * denoise)
-    for _, alike in groupby(shots, _shape):
-        yield from _through("atadenoise", f"{weights}:s={2 * DENOISE_MARGIN + 1}", alike, info)
-
-
-def _deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
-    """Those that are interlaced and the ones beside them go through the filter, which leaves progressive ones alone."""
     for (near, _), alike in groupby(_near(shots), lambda told: (told[0], _shape(told[1]))):
         run = (shot for _, shot in alike)
         yield from _through(*DEINTERLACE, run, info) if near else run
