@@ -5,9 +5,9 @@ Suffixes: P planes of cells, see `cleaning.Cell`, L columns of cells, T pixels o
 
 import numpy as np
 
-from model.cleaning import LIFTED_UNSEEN, Cell
+from model.cleaning import Cell
 from model.compiled import compiled
-from model.tiles import TILE, shares_of_chroma
+from model.tiles import TILE, seen_share, shares_of_chroma
 
 NO_ROW = -2  # of cells, before a tile's first
 GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
@@ -44,6 +44,12 @@ def _widen_row(wide_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-
 def _at(between, plane, i):  # type: ignore[no-untyped-def]
     above_PT, below_PT, place = between
     return above_PT[plane, i] + place * (below_PT[plane, i] - above_PT[plane, i])
+
+
+@compiled
+def seen_of_tile(seen_T, between):  # type: ignore[no-untyped-def]
+    for i in range(TILE):
+        seen_T[i] = _at(between, SEEN, i)
 
 
 @compiled
@@ -129,35 +135,26 @@ def clean_coded(planes, cleaned_T, between, weights):  # type: ignore[no-untyped
 
 
 @compiled
-def hold_back(pixels_CT, cleaned_T, between, black, shares):  # type: ignore[no-untyped-def]
-    """What the camera did not see, in place. `pixels_CT`: RGB or grey after the curve."""
-    of_red, of_green, of_blue = shares
+def hold_back(pixels_CT, cleaned_T, seen_T, black, shares):  # type: ignore[no-untyped-def]
+    """What the camera did not see, in place. `pixels_CT`: RGB or grey after the curve. `cleaned_T`: luma before it."""
     if len(pixels_CT) == 1:
         for i in range(TILE):
-            seen = _at(between, SEEN, i)
-            pixels_CT[0, i] *= _share(seen, cleaned_T[i], pixels_CT[0, i], black)
+            pixels_CT[0, i] *= seen_share(seen_T[i], cleaned_T[i], pixels_CT[0, i], black)
         return
+    of_red, of_green, of_blue = shares
     for i in range(TILE):
-        seen = _at(between, SEEN, i)
         lifted = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
-        share = _share(seen, cleaned_T[i], lifted, black)
+        share = seen_share(seen_T[i], cleaned_T[i], lifted, black)
         pixels_CT[0, i] *= share
         pixels_CT[1, i] *= share
         pixels_CT[2, i] *= share
 
 
 @compiled
-def hold_back_coded(planes, cleaned_T, between, black):  # type: ignore[no-untyped-def]
+def hold_back_coded(planes, cleaned_T, seen_T, black):  # type: ignore[no-untyped-def]
     luma_T, of_blue_T, of_red_T = planes
     for i in range(TILE):
-        seen = _at(between, SEEN, i)
-        share = _share(seen, cleaned_T[i], luma_T[i], black)
+        share = seen_share(seen_T[i], cleaned_T[i], luma_T[i], black)
         luma_T[i] *= share
         of_blue_T[i] *= share
         of_red_T[i] *= share
-
-
-@compiled
-def _share(seen, cleaned, lifted, black):  # type: ignore[no-untyped-def]
-    most = np.float32(LIFTED_UNSEEN) * max(cleaned - black, np.float32(0))
-    return seen + (np.float32(1) - seen) * min(most / max(lifted, np.float32(1e-6)), np.float32(1))

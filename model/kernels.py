@@ -11,9 +11,20 @@ pads it), T pixels of a tile, C channels.
 
 import numpy as np
 
-from model.clean_tiles import NO_ROW, between_cells, clean, clean_coded, hold_back, hold_back_coded
+from model.clean_tiles import NO_ROW, between_cells, clean, clean_coded, hold_back, hold_back_coded, seen_of_tile
 from model.compiled import compiled
-from model.tiles import TILE, from_rgb, lift_coded_in_light, lift_in_light, lift_tile, load, store, to_rgb
+from model.tiles import (
+    TILE,
+    clip_luma,
+    from_rgb,
+    lift_coded_in_light,
+    lift_in_light,
+    lift_tile,
+    load,
+    luma_of_tile,
+    store,
+    to_rgb,
+)
 
 
 @compiled
@@ -55,8 +66,8 @@ def lift(  # type: ignore[no-untyped-def]
     above_MKT = np.zeros((map_channels, count, TILE), np.float32)
     rises_MKT = np.zeros((map_channels, count, TILE), np.float32)
     maps_KT, pixels_CT = np.zeros((count, TILE), np.float32), np.zeros((channels, TILE), np.float32)
-    rises_T, luma_T, room_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((3, TILE), np.float32)
-    cleaned_T = np.zeros(TILE, np.float32)
+    cleaned_T, seen_T = np.zeros(TILE, np.float32), np.ones(TILE, np.float32)
+    room_CT = np.zeros((3, TILE), np.float32)
     between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     _widen(below_MKW, maps_HMKL[0], *columns)
     first = 0
@@ -75,13 +86,16 @@ def lift(  # type: ignore[no-untyped-def]
                 load(pixels_CT, image_HV[y, channels * left : channels * right], scale)
                 if cells_HPL is not None:
                     clean(pixels_CT, cleaned_T, between, shares)
+                    seen_of_tile(seen_T, between)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
-                    lift_in_light(pixels_CT, rises_T, luma_T, room_CT, curve, shares)
+                    if cells_HPL is None:
+                        luma_of_tile(cleaned_T, pixels_CT, shares)
+                    lift_in_light(pixels_CT, cleaned_T, seen_T, room_CT, curve, black)
                 else:
                     lift_tile(pixels_CT, curve)
-                if cells_HPL is not None:
-                    hold_back(pixels_CT, cleaned_T, between, black, shares)
+                    if cells_HPL is not None:
+                        hold_back(pixels_CT, cleaned_T, seen_T, black, shares)
                 store(enhanced_HV[y, channels * left : channels * right], pixels_CT, white)
         first = end
 
@@ -151,8 +165,8 @@ def lift_planes(  # type: ignore[no-untyped-def]
     rises_MKT = np.zeros((map_channels, count, TILE), np.float32)
     maps_KT = np.zeros((count, TILE), np.float32)
     rgb_CT = np.zeros((3, TILE), np.float32)
-    rises_T, luma_T, room_CT = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros((3, TILE), np.float32)
-    cleaned_T = np.zeros(TILE, np.float32)
+    cleaned_T, seen_T = np.zeros(TILE, np.float32), np.ones(TILE, np.float32)
+    room_CT = np.zeros((3, TILE), np.float32)
     between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     coded = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
     blue_sums, red_sums = np.zeros(width, np.float32), np.zeros(width, np.float32)
@@ -176,15 +190,18 @@ def lift_planes(  # type: ignore[no-untyped-def]
                 _spread(coded[2], red_HS[y // down, under], across, grey, chroma_unit)
                 if cells_HPL is not None:
                     clean_coded(coded, cleaned_T, between, weights)
+                    seen_of_tile(seen_T, between)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
-                    lift_coded_in_light(coded, rises_T, luma_T, room_CT, curve, weights)
+                    if cells_HPL is None:
+                        clip_luma(coded[0])
+                    lift_coded_in_light(coded, seen_T, room_CT, curve, weights, lowest)
                 else:
                     to_rgb(rgb_CT, coded, weights)
                     lift_tile(rgb_CT, curve)
                     from_rgb(coded, rgb_CT, weights)
-                if cells_HPL is not None:
-                    hold_back_coded(coded, cleaned_T, between, lowest)
+                    if cells_HPL is not None:
+                        hold_back_coded(coded, cleaned_T, seen_T, lowest)
                 _write(new_luma_HS[y, left:right], coded[0], span, black, top)
                 if y % down == 0:
                     blue_sums[under] = 0

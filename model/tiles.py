@@ -8,6 +8,7 @@ Suffixes: K maps, M channels of a map (in light 2: shade, and how far light is f
 
 import numpy as np
 
+from model.cleaning import LIFTED_UNSEEN
 from model.compiled import compiled
 from model.light import FULL, LEAST_SPAN, SPAN, TOE
 
@@ -120,15 +121,20 @@ def _take_steps_twice(pair_CT, guide_T, curve):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _lift_luma(rises_T, luma_T, room_CT, curve):  # type: ignore[no-untyped-def]
-    """Luma of a tile through the curve in light, and the rise of the tone curve from there; see `light.lift_luma`.
+def seen_share(seen, luma, lifted, black):  # type: ignore[no-untyped-def]
+    """What a pixel is multiplied by after the curve; see `cleaning.hold_back`."""
+    most = np.float32(LIFTED_UNSEEN) * max(luma - black, np.float32(0))
+    return seen + (np.float32(1) - seen) * min(most / max(lifted, np.float32(1e-6)), np.float32(1))
 
-    `room_CT`: for three channels.
+
+@compiled
+def _take_luma(luma_T, room_CT, curve):  # type: ignore[no-untyped-def]
+    """The light of a tile's luma, and that of a little more, through the curve; see `light.lift_luma`.
+
+    `room_CT`: for three channels. The first two hold both lights afterwards.
     """
-    one, half_toe = np.float32(1), np.float32(TOE / 2)
-    toe, unit = np.float32(TOE), np.float32(1 / (1 + TOE))
+    one, toe, unit = np.float32(1), np.float32(TOE), np.float32(1 / (1 + TOE))
     span_of, least = np.float32(SPAN), np.float32(LEAST_SPAN)
-    scale, base = np.float32(1 + TOE), np.float32(TOE**2 / 4)
     pair_CT, guide_T = room_CT[:2], room_CT[2]
     for i in range(TILE):
         luma = luma_T[i]
@@ -137,38 +143,59 @@ def _lift_luma(rises_T, luma_T, room_CT, curve):  # type: ignore[no-untyped-def]
         pair_CT[1, i] = above * (above + toe) * unit
         guide_T[i] = np.sqrt(luma)
     _take_steps_twice(pair_CT, guide_T, curve)
-    for i in range(TILE):
-        luma = luma_T[i]
-        lifted = np.sqrt(pair_CT[0, i] * scale + base) - half_toe
-        above = np.sqrt(pair_CT[1, i] * scale + base) - half_toe
-        rises_T[i] = (above - lifted) / (span_of * min(luma, one - luma) + least)
-        luma_T[i] = lifted
 
 
 @compiled
-def _room(luma, lifted, highest, lowest):  # type: ignore[no-untyped-def]
-    """What chroma may be multiplied by at most."""
-    zero, least = np.float32(0), np.float32(1e-6)
-    above = max(max(highest, np.float32(FULL)) - lifted, zero) / max(highest - luma, least)
-    return min(above, lifted / max(luma - lowest, least))
+def _coded(light):  # type: ignore[no-untyped-def]
+    """See `light.from_light`."""
+    return np.sqrt(light * np.float32(1 + TOE) + np.float32(TOE**2 / 4)) - np.float32(TOE / 2)
 
 
 @compiled
-def lift_in_light(pixels_CT, rises_T, luma_T, room_CT, curve, shares):  # type: ignore[no-untyped-def]
-    """A tile of RGB or grey; see `light.lift`."""
+def _scale(luma, lifted, above, highest, lowest):  # type: ignore[no-untyped-def]
+    """What chroma is multiplied by: the rise of the tone curve, or what there is room for. In one division.
+
+    `above`: what became of the luma that lies a little above. `highest`, `lowest`: of the pixel's channels.
+    """
+    zero, one, least = np.float32(0), np.float32(1), np.float32(1e-6)
+    rise, over = above - lifted, np.float32(SPAN) * min(luma, one - luma) + np.float32(LEAST_SPAN)
+    room, to = max(max(highest, np.float32(FULL)) - lifted, zero), max(highest - luma, least)
+    is_less = room * over < rise * to
+    rise, over = room if is_less else rise, to if is_less else over
+    to = max(luma - lowest, least)
+    is_less = lifted * over < rise * to
+    rise, over = lifted if is_less else rise, to if is_less else over
+    return rise / over
+
+
+@compiled
+def luma_of_tile(luma_T, pixels_CT, shares):  # type: ignore[no-untyped-def]
     if len(pixels_CT) == 1:
         luma_T[:] = pixels_CT[0]
-        _lift_luma(rises_T, luma_T, room_CT, curve)
-        pixels_CT[0, :] = luma_T
         return
     of_red, of_green, of_blue = shares
     for i in range(TILE):
         luma_T[i] = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
-    _lift_luma(rises_T, luma_T, room_CT, curve)
+
+
+@compiled
+def lift_in_light(pixels_CT, luma_T, seen_T, room_CT, curve, black):  # type: ignore[no-untyped-def]
+    """A tile of RGB or grey, and what was not seen held back; see `light.lift` and `cleaning.hold_back`.
+
+    `luma_T`: of the pixels. `seen_T`: the share of each that the camera saw.
+    """
+    _take_luma(luma_T, room_CT, curve)
+    if len(pixels_CT) == 1:
+        for i in range(TILE):
+            luma, lifted = luma_T[i], _coded(room_CT[0, i])
+            pixels_CT[0, i] = lifted * seen_share(seen_T[i], luma, lifted, black)
+        return
     for i in range(TILE):
-        red, green, blue, lifted = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i], luma_T[i]
-        luma = of_red * red + of_green * green + of_blue * blue
-        scale = min(rises_T[i], _room(luma, lifted, max(max(red, green), blue), min(min(red, green), blue)))
+        luma, lifted, above = luma_T[i], _coded(room_CT[0, i]), _coded(room_CT[1, i])
+        red, green, blue = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
+        scale = _scale(luma, lifted, above, max(max(red, green), blue), min(min(red, green), blue))
+        share = seen_share(seen_T[i], luma, lifted, black)
+        lifted, scale = lifted * share, scale * share
         pixels_CT[0, i] = lifted + scale * (red - luma)
         pixels_CT[1, i] = lifted + scale * (green - luma)
         pixels_CT[2, i] = lifted + scale * (blue - luma)
@@ -183,22 +210,27 @@ def shares_of_chroma(weights):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def lift_coded_in_light(planes, rises_T, lifted_T, room_CT, curve, weights):  # type: ignore[no-untyped-def]
-    """The same of a tile of luma and chroma. Luma is clipped: what lies outside of black and white has no curve."""
+def clip_luma(luma_T):  # type: ignore[no-untyped-def]
+    """What lies outside of black and white has no curve."""
+    for i in range(TILE):
+        luma_T[i] = min(max(luma_T[i], np.float32(0)), np.float32(1))
+
+
+@compiled
+def lift_coded_in_light(planes, seen_T, room_CT, curve, weights, black):  # type: ignore[no-untyped-def]
+    """The same of a tile of luma, in [0, 1], and chroma."""
     luma_T, of_blue_T, of_red_T = planes
     of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
-    zero, one = np.float32(0), np.float32(1)
+    _take_luma(luma_T, room_CT, curve)
     for i in range(TILE):
-        luma_T[i] = min(max(luma_T[i], zero), one)
-        lifted_T[i] = luma_T[i]
-    _lift_luma(rises_T, lifted_T, room_CT, curve)
-    for i in range(TILE):
-        luma, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
+        luma, lifted, above = luma_T[i], _coded(room_CT[0, i]), _coded(room_CT[1, i])
+        cb, cr = of_blue_T[i], of_red_T[i]
         more_red, more_green, more_blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb
         highest = luma + max(max(more_red, more_green), more_blue)
         lowest = luma + min(min(more_red, more_green), more_blue)
-        scale = min(rises_T[i], _room(luma, lifted_T[i], highest, lowest))
-        luma_T[i], of_blue_T[i], of_red_T[i] = lifted_T[i], scale * cb, scale * cr
+        scale = _scale(luma, lifted, above, highest, lowest)
+        share = seen_share(seen_T[i], luma, lifted, black)
+        luma_T[i], of_blue_T[i], of_red_T[i] = lifted * share, scale * share * cb, scale * share * cr
 
 
 @compiled

@@ -53,8 +53,7 @@ class Objective(nn.Module):
         image_BCHW = examples["image"]
         with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
             maps_BKMhw = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
-        space, side = self.network.architecture.space, self.network.architecture.side
-        enhanced_BCHW = lift(image_BCHW, [_upsampled(maps_BKMhw, side, image_BCHW)], STEPS, space)
+        enhanced_BCHW = self._lifted(image_BCHW, maps_BKMhw)
         batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMhw)
         if self.weights.consistency or self.weights.dark:
             darker, lighter = batch.halves()
@@ -64,15 +63,14 @@ class Objective(nn.Module):
         if self.weights.flat:
             levels_N = examples["flat"]
             flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, 4, 4)
-            maps_NKMhw = self.network(flat_N3HW)
-            enhanced_N = lift(flat_N3HW, [_upsampled(maps_NKMhw, side, flat_N3HW)], STEPS, space)[:, 0, 0, 0]
+            enhanced_N = self._lifted(flat_N3HW, self.network(flat_N3HW))[:, 0, 0, 0]
             terms["flat"] = self.weights.flat * flat_tone(levels_N, enhanced_N, self.weights.overall_level)
         return terms
 
-
-def _upsampled(maps_BKMhw: Tensor, side: int, image_BCHW: Tensor) -> Tensor:
-    height, width = image_BCHW.shape[2:]
-    return upsample(maps_BKMhw, side, slice(0, height), width)
+    def _lifted(self, image_BCHW: Tensor, maps_BKMhw: Tensor) -> Tensor:
+        height, width = image_BCHW.shape[2:]
+        maps_BKMHW = upsample(maps_BKMhw, self.network.architecture.side, slice(0, height), width)
+        return lift(image_BCHW, [maps_BKMHW], STEPS, self.network.architecture.space)
 
 
 def prepare(photos: Sequence[Tensor], seeds: Sequence[int], levels_seed: int, recipe: Recipe) -> Examples:
