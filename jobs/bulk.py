@@ -62,8 +62,8 @@ class BulkConfig:
     passes: int = 1
     """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
     denoise: float | Literal["auto"] = "auto"
-    """Noise to smooth where the curve amplifies it. auto: as much as is found in the file; 0: none, 1: a level of
-    8 bits, up to 2."""
+    """Noise to smooth where the curve amplifies it, and in videos over time where nothing moves. auto: as much as is
+    found in the file; 0: none, 1: a level of 8 bits, up to 2."""
     floor: Literal["auto", "off"] = "auto"
     """auto: what the camera did not see stays dark and grey, and what it saw is raised no further than it takes to be
     seen; off: all is lifted alike."""

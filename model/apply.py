@@ -46,11 +46,11 @@ def apply_curves(
 ) -> Pixels:
     """Apply curve maps to an image.
 
-    `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
-    ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass; those beyond its maps repeat the last
-    one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned. `shares`: of red,
-    green and blue in luma. `in_place`: the image may be overwritten, which is a third faster; it is where it lies in
-    one piece and may be written to. Returns an image of the same shape and dtype.
+    `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of ceil(H
+    / factor) x ceil(W / factor) pixels; in light of two channels. `iterations`: steps of each pass; those beyond its
+    maps repeat the last one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned.
+    `shares`: of red, green and blue in luma. `in_place`: the image may be overwritten, which is a third faster; it is
+    where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
@@ -127,7 +127,10 @@ def apply_curves_to_planes(
 
 
 def curves_of(passes: Sequence[Floats], iterations: int, space: Space) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """All maps as `maps_HMKL`, and which of them each step takes. In light, of shade, and how far light is from it."""
+    """All maps as `maps_HMKL`, and which of them each step takes.
+
+    In light, the second channel becomes the difference of light from shade, so that kernels have less to do.
+    """
     maps_HMKL = np.array(np.concatenate(passes).transpose(2, 1, 0, 3), order="C")
     if space == "light":
         maps_HMKL[:, 1] -= maps_HMKL[:, 0]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-RADIUS = 3  # of a window, in cells
+RADIUS = 2  # of a window, in cells
 LEAST_VARIANCE = 1e-3  # of the guide in a window: where it varies less, a line would be one through noise
 
 

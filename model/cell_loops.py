@@ -74,6 +74,7 @@ def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type
     _, map_channels, count, map_columns = maps_HMKL.shape
     width = rises_uv.shape[1]
     line_L, light_v = np.empty(map_columns, np.float32), np.empty(width, np.float32)
+    guide_v = np.empty(width, np.float32)
     maps_Kv = np.empty((count, width), np.float32)
     one_v, other_v = np.empty(width, np.float32), np.empty(width, np.float32)
     toe, scale, base = np.float32(TOE), np.float32(1 + TOE), np.float32(TOE**2 / 4)
@@ -83,13 +84,15 @@ def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type
     for y in range(len(rises_uv)):
         rises_uv[y] = 0
         luma_v, upper_MKL, lower_MKL, place = luma_uv[y], maps_HMKL[rows[0][y]], maps_HMKL[rows[1][y]], rows[2][y]
+        if in_light is not None:
+            guide_v[:] = np.sqrt(luma_v)
         for m in range(channels):
             for k in range(count):
                 _sample(maps_Kv[k], line_L, upper_MKL[m, k], lower_MKL[m, k], place, columns)
                 if in_light is not None:
                     _sample(light_v, line_L, upper_MKL[1, k], lower_MKL[1, k], place, columns)
                     for x in range(width):
-                        maps_Kv[k, x] += np.sqrt(luma_v[x]) * light_v[x]
+                        maps_Kv[k, x] += guide_v[x] * light_v[x]
             for x in range(width):
                 luma = luma_v[x]
                 above = luma + span_of * min(luma, one - luma) + least

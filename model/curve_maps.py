@@ -1,6 +1,6 @@
 """CurveMaps: what was found for one image, small enough to be kept until the image is touched.
 
-Tensor suffixes: K maps, M channels of a map (3 or 1), H height, W width.
+Tensor suffixes: K maps, M channels of a map (3 or 1, or 2: of shade and of light), H height, W width.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from model.light import BT709, Shares
 
 @dataclass(frozen=True, slots=True)
 class CurveMaps:
-    """What `estimate` found for one image: for each pass `maps_1KMHW` at the size of the reduced copy."""
+    """What `estimate` found for one image: for each pass `maps_1KMHW`."""
 
     passes: tuple[Tensor, ...]
     factor: int

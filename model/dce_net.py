@@ -5,10 +5,10 @@ Enhancement", CVPR 2020; Li et al., "Learning to Enhance Low-Light Image via Zer
 Estimation", TPAMI 2021): seven convolutions of 32 features, the last three of which also see an earlier
 layer. `DCENet` uses plain convolutions, `DCENetPlus` depthwise separable ones.
 
-Beyond the published layout, an `Architecture` may ask for seven things, all recorded in a checkpoint: replicate padding
+Beyond the published layout, an `Architecture` may ask for six things, all recorded in a checkpoint: replicate padding
 (no dark borders), encoded input (dark values spread apart), global context (the network knows how dark the whole photo
 is), dilated convolutions (it sees how dark the surroundings are, at no cost), one map for all three channels (grey
-stays grey by construction), a curve that acts on light (see `light.py`) and maps that follow edges (see
+stays grey by construction), and a curve that acts on light (see `light.py`), under maps that follow edges (see
 `bilateral_grid.py`).
 
 Tensor suffixes: B batch, C colour channels, F features, K maps, M channels of a map (3, 1, or 2: of shade and of
@@ -50,7 +50,7 @@ class Architecture:
     """Distance in pixels between the taps of each convolution."""
     space: Space = "srgb"
     """What the curve acts on: the values of each channel, or the light of luma; see `light.py`."""
-    cell: int = 2
+    grid_px: int = 4
     """In light, pixels along each side of a cell of the bilateral grid that the maps are fitted to."""
 
     def __post_init__(self) -> None:
@@ -66,13 +66,13 @@ class Architecture:
             raise ValueError(f"dilations are {self.dilations}; need seven numbers of 1 or more")
         if self.space not in ("srgb", "light") or (self.space == "light" and self.map_channels != 1):
             raise ValueError(f"space is {self.space!r}; it must be 'srgb', or 'light' with maps of 1 channel")
-        if self.cell < 1:
-            raise ValueError(f"cell is {self.cell}; it must be 1 or more")
+        if self.grid_px < 1:
+            raise ValueError(f"grid_px is {self.grid_px}; it must be 1 or more")
 
     @property
-    def side(self) -> int:
+    def map_px(self) -> int:
         """Pixels of the image along each side of a pixel of the maps."""
-        return self.cell if self.space == "light" else 1
+        return self.grid_px if self.space == "light" else 1
 
 
 PUBLISHED_DCE = Architecture()
@@ -137,7 +137,7 @@ class CurveNetwork(nn.Module):
         flat = torch.tanh(self.conv7(torch.cat([x1, x6], dim=1)))
         maps: Tensor = flat.unflatten(1, (self.architecture.maps, self.architecture.map_channels))
         if self.architecture.space == "light":
-            maps = fitted_to_grid(maps.float(), luma_of(image_BCHW), self.architecture.cell)
+            maps = fitted_to_grid(maps.float(), luma_of(image_BCHW), self.architecture.grid_px)
         return maps
 
 

@@ -58,7 +58,8 @@ class Enhancer:
         precision: Precision = "auto",
     ) -> None:
         self.look = look
-        self.space, self.side = checkpoint.network.architecture.space, checkpoint.network.architecture.side
+        architecture = checkpoint.network.architecture
+        self.space, self.map_px = architecture.space, architecture.map_px
         self.estimate_size = estimate_size
         self.device = torch.device(device)
         variant, fast_bf16 = checkpoint.network.architecture.variant, has_fast_bf16(device)
@@ -103,8 +104,8 @@ class Enhancer:
     def apply(self, image: Pixels, maps: CurveMaps, *, in_place: bool = False) -> Pixels:
         """Apply curve maps to an image at full size, and denoise it; dtype and shape stay.
 
-        Where maps are of the image's own size the result is the readable reference's to the bit, else within 1 of 255.
-        `in_place`: the image may be overwritten.
+        In `srgb`, where maps are of the image's own size, the result is the readable reference's to the bit, else
+        within 1 of 255. `in_place`: the image may be overwritten.
         """
         if self.look.leaves_images_alone:
             return image if in_place else image.copy()
@@ -270,21 +271,22 @@ class Enhancer:
             torch.cuda.synchronize(self.device)  # else it would have been asked for, and not done
         self.on_batch(len(images), time.perf_counter() - start)
         return [
-            CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor * self.side, floor)
+            CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor * self.map_px, floor)
             for row, (factor, floor) in enumerate(zip(factors, floors, strict=True))
         ]
 
     def _passes(self, image_BCHW: Tensor, black_B: Tensor) -> list[Tensor]:
         height, width = image_BCHW.shape[2:]
         passes: list[Tensor] = []
-        wide: list[Tensor] = []  # the same, of the size of the image
         for _ in range(self.look.passes):
-            x = lift_by_reference(image_BCHW, wide, self.look.iterations, self.space) if passes else image_BCHW
+            x = image_BCHW
+            if passes:
+                wide = [upsample(maps, self.map_px, slice(0, height), width) for maps in passes]
+                x = lift_by_reference(x, wide, self.look.iterations, self.space)
             maps = self.network(x.contiguous(memory_format=torch.channels_last)).contiguous().float()
             if self.look.floor == "auto" and not passes:
-                maps = held_to_level(maps, self.side, image_BCHW, black_B, self.space)
+                maps = held_to_level(maps, self.map_px, image_BCHW, black_B, self.space)
             passes.append((maps * self.look.strength).clamp_(-1, 1))
-            wide.append(upsample(passes[-1], self.side, slice(0, height), width))
         return passes
 
 

@@ -7,7 +7,7 @@
 The graph reduces the image, estimates curve maps, upsamples and applies them, as `Enhancer` does, so that a photo comes
 out of it as it comes out of nightlift. Needs the packages of `nightlift[onnx]`, imported where they are used.
 
-Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width, h and w those of the copy.
+Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width, h and w those of the maps.
 """
 
 import json
@@ -64,9 +64,9 @@ class EnhancementGraph(nn.Module):
         """`factor`: of the reduced copy; a symbol, or 1."""
         architecture = self.network.architecture
         height, width = image_BCHW.shape[2], image_BCHW.shape[3]
-        if self.estimate_size is not None or architecture.side > 1:
-            maps_BKMhw = _interpolated(maps_BKMhw, factor * architecture.side, width, dim=4)
-            maps_BKMhw = _interpolated(maps_BKMhw, factor * architecture.side, height, dim=3)
+        if self.estimate_size is not None or architecture.map_px > 1:
+            maps_BKMhw = _interpolated(maps_BKMhw, factor * architecture.map_px, width, dim=4)
+            maps_BKMhw = _interpolated(maps_BKMhw, factor * architecture.map_px, height, dim=3)
         return lift(image_BCHW, [maps_BKMhw], self.iterations, architecture.space)
 
 
@@ -151,7 +151,7 @@ def enhanced_by_torch(
     factor = reduction_factor(height, width, estimate_size)
     copies = [reduce(image_CHW.permute(1, 2, 0), factor).permute(2, 0, 1) for image_CHW in image_BCHW]
     maps_BKMhw: Tensor = checkpoint.network(torch.stack(copies))
-    full_BKMHW = upsample(maps_BKMhw, factor * checkpoint.network.architecture.side, slice(0, height), width)
+    full_BKMHW = upsample(maps_BKMhw, factor * checkpoint.network.architecture.map_px, slice(0, height), width)
     return lift(image_BCHW, [full_BKMHW], iterations, checkpoint.network.architecture.space), maps_BKMhw
 
 

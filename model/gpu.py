@@ -41,9 +41,10 @@ def lift(
 
     `image_HWC`: RGB or grey, uint8, or int32 for 16 bits, its values 0 to `white`. `passes`: for each pass of the
     enhancement `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels for H and W of the whole
-    image, all on one GPU; of one channel for a grey image. `iterations`: steps of each pass; those beyond its maps
-    repeat the last one. `space`: see `light.py`. `cells`: of the whole image, on the same GPU; None where nothing is
-    cleaned. `shares`: of red, green and blue in luma. Returns an image of the same shape and dtype.
+    image, all on one GPU; of one channel for a grey image, in light always of two. `iterations`: steps of each pass;
+    those beyond its maps repeat the last one. `space`: see `light.py`. `cells`: of the whole image, on the same GPU;
+    None where nothing is cleaned. `shares`: of red, green and blue in luma. Returns an image of the same shape and
+    dtype.
     """
     image_HWC, maps_KMHW = image_HWC.contiguous(), torch.cat(list(passes)).contiguous()
     steps = steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations)

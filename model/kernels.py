@@ -66,7 +66,7 @@ def lift(  # type: ignore[no-untyped-def]
     above_MKT = np.zeros((map_channels, count, TILE), np.float32)
     rises_MKT = np.zeros((map_channels, count, TILE), np.float32)
     maps_KT, pixels_CT = np.zeros((count, TILE), np.float32), np.zeros((channels, TILE), np.float32)
-    cleaned_T, seen_T = np.zeros(TILE, np.float32), np.ones(TILE, np.float32)
+    luma_T, seen_T = np.zeros(TILE, np.float32), np.ones(TILE, np.float32)
     room_CT = np.zeros((3, TILE), np.float32)
     between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     _widen(below_MKW, maps_HMKL[0], *columns)
@@ -85,17 +85,17 @@ def lift(  # type: ignore[no-untyped-def]
                 place = np.float32(2 * y + 1 + factor - 2 * factor * map_row) / np.float32(2 * factor)
                 load(pixels_CT, image_HV[y, channels * left : channels * right], scale)
                 if cells_HPL is not None:
-                    clean(pixels_CT, cleaned_T, between, shares)
+                    clean(pixels_CT, luma_T, between, shares)
                     seen_of_tile(seen_T, between)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
                     if cells_HPL is None:
-                        luma_of_tile(cleaned_T, pixels_CT, shares)
-                    lift_in_light(pixels_CT, cleaned_T, seen_T, room_CT, curve, black)
+                        luma_of_tile(luma_T, pixels_CT, shares)
+                    lift_in_light(pixels_CT, luma_T, seen_T, room_CT, curve, black)
                 else:
                     lift_tile(pixels_CT, curve)
                     if cells_HPL is not None:
-                        hold_back(pixels_CT, cleaned_T, seen_T, black, shares)
+                        hold_back(pixels_CT, luma_T, seen_T, black, shares)
                 store(enhanced_HV[y, channels * left : channels * right], pixels_CT, white)
         first = end
 
@@ -165,7 +165,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
     rises_MKT = np.zeros((map_channels, count, TILE), np.float32)
     maps_KT = np.zeros((count, TILE), np.float32)
     rgb_CT = np.zeros((3, TILE), np.float32)
-    cleaned_T, seen_T = np.zeros(TILE, np.float32), np.ones(TILE, np.float32)
+    luma_T, seen_T = np.zeros(TILE, np.float32), np.ones(TILE, np.float32)
     room_CT = np.zeros((3, TILE), np.float32)
     between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     coded = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
@@ -189,7 +189,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
                 _spread(coded[1], blue_HS[y // down, under], across, grey, chroma_unit)
                 _spread(coded[2], red_HS[y // down, under], across, grey, chroma_unit)
                 if cells_HPL is not None:
-                    clean_coded(coded, cleaned_T, between, weights)
+                    clean_coded(coded, luma_T, between, weights)
                     seen_of_tile(seen_T, between)
                 curve = maps_KT, above_MKT, rises_MKT, place, steps
                 if in_light is not None:
@@ -201,7 +201,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
                     lift_tile(rgb_CT, curve)
                     from_rgb(coded, rgb_CT, weights)
                     if cells_HPL is not None:
-                        hold_back_coded(coded, cleaned_T, seen_T, lowest)
+                        hold_back_coded(coded, luma_T, seen_T, lowest)
                 _write(new_luma_HS[y, left:right], coded[0], span, black, top)
                 if y % down == 0:
                     blue_sums[under] = 0

@@ -21,10 +21,10 @@ HALVINGS = 7
 STEPS = 8  # of the curve, that networks are trained for
 
 
-def held_to_level(maps_BKMhw: Tensor, side: int, image_BCHW: Tensor, black_B: Tensor, space: Space) -> Tensor:
+def held_to_level(maps_BKMhw: Tensor, map_px: int, image_BCHW: Tensor, black_B: Tensor, space: Space) -> Tensor:
     """Return the curve maps, weakened where an image would come out brighter than that after STEPS steps.
 
-    `side`: pixels of the image along each side of a pixel of the maps. `black_B`: luma of black. `space`: what the
+    `map_px`: pixels of the image along each side of a pixel of the maps. `black_B`: luma of black. `space`: what the
     curve acts on.
     """
     luma = luma_of(image_BCHW)
@@ -34,7 +34,7 @@ def held_to_level(maps_BKMhw: Tensor, side: int, image_BCHW: Tensor, black_B: Te
     level_B = LEVEL + (1 - LEVEL) * ((share_B - HELD_BELOW) / (FREE_FROM - HELD_BELOW)).clamp(0, 1)
     most_B = (signal * luma).sum(dim=(1, 2, 3)).maximum(level_B)
 
-    maps_BKMHW = upsample(maps_BKMhw, side, slice(0, luma.shape[2]), luma.shape[3])
+    maps_BKMHW = upsample(maps_BKMhw, map_px, slice(0, luma.shape[2]), luma.shape[3])
 
     def is_dark(gain_B: Tensor) -> Tensor:
         lifted, _ = tone(luma, [maps_BKMHW * gain_B[:, None, None, None, None]], STEPS, space)

@@ -13,7 +13,8 @@ smoothness. Our own:
 - restraint: a photo that is exposed well stays as it is
 - black point: what the camera did not see stays black, so that a night sky does not become noise
 
-Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width, N grey levels.
+Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1, or 2: of shade and of light), H
+height, W width, N grey levels.
 """
 
 from collections.abc import Callable, Iterable
@@ -62,14 +63,14 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class Enhancement:
-    """A batch before and after, all of one height and width."""
+    """A batch before and after."""
 
     image: Tensor
     """`BCHW`, float in [0, 1]: what the network saw."""
     enhanced: Tensor
     """`BCHW`, float in [0, 1]."""
     maps: Tensor
-    """`BKMHW`, in [-1, 1]."""
+    """`BKMHW`, in [-1, 1], as the network gives them: in light, of the cells of a grid."""
 
     def halves(self) -> tuple["Enhancement", "Enhancement"]:
         """The first and the second half of the batch."""

@@ -26,7 +26,7 @@ from model.floor import LEVELS, Floor
 Floats = npt.NDArray[np.float32]
 Plane = npt.NDArray[Any]  # uint8 or uint16
 
-RADIUS = 2  # frames on either side
+RADIUS = 2  # frames on either side; `_average` takes just four
 SIDE = 8  # pixels of a cell
 CODED = 0.5  # deviation that coding adds to noise, in codes of 8 bits
 MOST_MEAN = 0.8  # of a cell's difference, in deviations of noise
@@ -40,15 +40,13 @@ class Still:
     """A frame, and what its noise is."""
 
     planes: tuple[Plane, ...]
-    """Y, Cb and Cr, uint8 or uint16."""
-    width: int
+    """Y, Cb and Cr, uint8 or uint16, without what pads their lines."""
     coding: Coding
     floor: Floor
 
     def is_like(self, other: "Still") -> bool:
         """Whether the two are of one size and coding."""
-        sizes = ([plane.shape for plane in each.planes] for each in (self, other))
-        return (self.width, self.coding) == (other.width, other.coding) and next(sizes) == next(sizes)
+        return self.coding == other.coding and self.planes[0].shape == other.planes[0].shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +61,13 @@ class Likeness:
 
 def likeness(one: Still, other: Still) -> Likeness:
     """Compare two frames of one size and coding."""
-    code = np.float32(1 << (one.coding.depth - 8))
     shares, narrowness = [], []
-    for plane, (one_HS, other_HS) in enumerate(zip(one.planes, other.planes, strict=True)):
-        down, across, width = _cell(one, plane)
-        means_hw, squares_hw, levels_hw = np.empty((3, -(-len(one_HS) // down), -(-width // across)), np.float32)
-        _compare(means_hw, squares_hw, levels_hw, one_HS, other_HS, down, across, width)
-        variance_hw = (_noise(one, plane, levels_hw) ** 2 + _noise(other, plane, levels_hw) ** 2) / 2 + np.float32(
-            CODED * code
-        ) ** 2
+    for plane, (one_HW, other_HW) in enumerate(zip(one.planes, other.planes, strict=True)):
+        down, across = _cell(one.coding, plane)
+        height, width = one_HW.shape
+        means_hw, squares_hw, levels_hw = np.empty((3, -(-height // down), -(-width // across)), np.float32)
+        _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across)
+        variance_hw = _variance(one, other, plane, levels_hw)
         of_mean = np.abs(means_hw) / (MOST_MEAN * np.sqrt(variance_hw))
         of_square = squares_hw / (2 * MOST_SQUARE * variance_hw)
         shares.append((1 + STEEP * (1 - np.maximum(of_mean, of_square))).clip(0, 1))
@@ -81,34 +77,34 @@ def likeness(one: Still, other: Still) -> Likeness:
 
 
 def average(still: Still, near: Sequence[tuple[Still, Likeness]], written: Sequence[Plane]) -> None:
-    """Write the mean of a frame and of those near it, 2 * RADIUS at most, to planes of the same heights."""
-    if not near:
-        near = [(still, likeness(still, still))]
+    """Write the mean of a frame and of one to 2 * RADIUS near it, to planes whose lines may be longer."""
     nobody = still, Likeness(np.zeros_like(near[0][1].share_hw), near[0][1].narrowness)
     four = [*near, *[nobody] * (2 * RADIUS - len(near))]
-    for plane, (still_HS, written_HS) in enumerate(zip(still.planes, written, strict=True)):
-        down, across, width = _cell(still, plane)
+    for plane, (still_HW, written_HS) in enumerate(zip(still.planes, written, strict=True)):
         others = tuple((each.planes[plane], alike.share_hw, alike.narrowness[plane]) for each, alike in four)
-        dither_W = np.ascontiguousarray(np.tile(DITHER, -(-width // len(DITHER)))[:, :width])
-        _average(written_HS, still_HS, others, down, across, dither_W)
+        width = still_HW.shape[1]
+        dither_DW = np.ascontiguousarray(np.tile(DITHER, -(-width // len(DITHER)))[:, :width])
+        _average(written_HS, still_HW, others, *_cell(still.coding, plane), dither_DW)
 
 
-def _cell(still: Still, plane: int) -> tuple[int, int, int]:
-    """Samples of a cell, down and across, and those of a line that are seen."""
-    if plane == 0:
-        return SIDE, SIDE, still.width
-    across, down = still.coding.across, still.coding.down
-    return SIDE // down, SIDE // across, -(-still.width // across)
+def _cell(coding: Coding, plane: int) -> tuple[int, int]:
+    """Samples of a cell, down and across."""
+    return (SIDE // coding.down, SIDE // coding.across) if plane else (SIDE, SIDE)
 
 
-def _noise(still: Still, plane: int, levels_hw: Floats) -> Floats:
-    """The deviation of noise at each cell, in codes. `levels_hw`: its mean code."""
-    red, _, blue, black, span, _, chroma_span, _ = map(float, still.coding.numbers)
-    if plane == 0:
-        noise_hw: Floats = np.interp(levels_hw, black + span * LEVELS, span * still.floor.noise).astype(np.float32)
-        return noise_hw
-    of_colour = 2 * (1 - (blue, red)[plane - 1])  # a sample's share in B - Y, or in R - Y
-    return np.full_like(levels_hw, still.floor.colour_noise / 2**0.5 / of_colour * chroma_span)
+def _variance(one: Still, other: Still, plane: int, levels_hw: Floats) -> Floats:
+    """What noise and coding make of a sample at each cell. `levels_hw`: its mean code."""
+    red, _, blue, black, span, _, chroma_span, _ = map(float, one.coding.numbers)
+    of_coding = CODED * (1 << (one.coding.depth - 8))
+    squares_hw: Floats = np.full_like(levels_hw, of_coding**2)
+    for floor in (one.floor, other.floor):
+        if plane == 0:
+            noise_hw = np.interp(levels_hw, black + span * LEVELS, span * floor.noise).astype(np.float32)
+        else:
+            of_colour = 2 * (1 - (blue, red)[plane - 1])  # of B - Y, or of R - Y, for all of a sample's codes
+            noise_hw = np.full_like(levels_hw, floor.colour_noise / 2**0.5 / of_colour * chroma_span)
+        squares_hw += noise_hw**2 / 2
+    return squares_hw
 
 
 def _mean_of_nine(plane_hw: Floats) -> Floats:
@@ -130,19 +126,20 @@ DITHER = _bayer(3)
 
 
 @compiled
-def _compare(means_hw, squares_hw, levels_hw, one_HS, other_HS, down, across, width):  # type: ignore[no-untyped-def]
+def _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across):  # type: ignore[no-untyped-def]
     """Of each cell: the mean and the mean square of the difference, and the mean of both frames."""
+    height, width = one_HW.shape
     sums_W, more_W, levels_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    half, height = np.float32(0.5), len(one_HS)
+    half = np.float32(0.5)
     for row in range(len(means_hw)):
         top, bottom = row * down, min((row + 1) * down, height)
         sums_W[:] = 0
         more_W[:] = 0
         levels_W[:] = 0
         for y in range(top, bottom):
-            one_S, other_S = one_HS[y], other_HS[y]
+            one_W, other_W = one_HW[y], other_HW[y]
             for x in range(width):
-                one, other = np.float32(one_S[x]), np.float32(other_S[x])
+                one, other = np.float32(one_W[x]), np.float32(other_W[x])
                 difference = one - other
                 sums_W[x] += difference
                 more_W[x] += difference * difference
@@ -160,27 +157,27 @@ def _compare(means_hw, squares_hw, levels_hw, one_HS, other_HS, down, across, wi
 
 
 @compiled
-def _average(written_HS, still_HS, others, down, across, dither_W):  # type: ignore[no-untyped-def]
+def _average(written_HS, still_HW, others, down, across, dither_DW):  # type: ignore[no-untyped-def]
     """`others`: of four frames a plane, and of its cells the shares and the narrowness."""
     first, second, third, fourth = others
-    width, one = dither_W.shape[1], np.float32(1)
+    width, one = still_HW.shape[1], np.float32(1)
     shares_W, narrow_W = np.empty((4, width), np.float32), np.empty((4, width), np.float32)
-    for y in range(len(still_HS)):
+    for y in range(len(still_HW)):
         if y % down == 0:
             _spread(shares_W[0], narrow_W[0], first, y // down, across)
             _spread(shares_W[1], narrow_W[1], second, y // down, across)
             _spread(shares_W[2], narrow_W[2], third, y // down, across)
             _spread(shares_W[3], narrow_W[3], fourth, y // down, across)
-        first_S, second_S, third_S, fourth_S = first[0][y], second[0][y], third[0][y], fourth[0][y]
-        still_S, written_S, dither = still_HS[y], written_HS[y], dither_W[y % len(dither_W)]
+        first_W, second_W, third_W, fourth_W = first[0][y], second[0][y], third[0][y], fourth[0][y]
+        still_W, written_S, dither_W = still_HW[y], written_HS[y], dither_DW[y % len(dither_DW)]
         for x in range(width):
-            value = np.float32(still_S[x])
-            a, of_a = _counted(value, first_S[x], shares_W[0, x], narrow_W[0, x])
-            b, of_b = _counted(value, second_S[x], shares_W[1, x], narrow_W[1, x])
-            c, of_c = _counted(value, third_S[x], shares_W[2, x], narrow_W[2, x])
-            d, of_d = _counted(value, fourth_S[x], shares_W[3, x], narrow_W[3, x])
+            value = np.float32(still_W[x])
+            a, of_a = _counted(value, first_W[x], shares_W[0, x], narrow_W[0, x])
+            b, of_b = _counted(value, second_W[x], shares_W[1, x], narrow_W[1, x])
+            c, of_c = _counted(value, third_W[x], shares_W[2, x], narrow_W[2, x])
+            d, of_d = _counted(value, fourth_W[x], shares_W[3, x], narrow_W[3, x])
             mean = value + (a + b + c + d) / (one + of_a + of_b + of_c + of_d)
-            written_S[x] = np.int32(mean + dither[x])
+            written_S[x] = np.int32(mean + dither_W[x])
 
 
 @compiled

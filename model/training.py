@@ -69,7 +69,7 @@ class Objective(nn.Module):
 
     def _lifted(self, image_BCHW: Tensor, maps_BKMhw: Tensor) -> Tensor:
         height, width = image_BCHW.shape[2:]
-        maps_BKMHW = upsample(maps_BKMhw, self.network.architecture.side, slice(0, height), width)
+        maps_BKMHW = upsample(maps_BKMhw, self.network.architecture.map_px, slice(0, height), width)
         return lift(image_BCHW, [maps_BKMHW], STEPS, self.network.architecture.space)
 
 

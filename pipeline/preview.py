@@ -48,7 +48,7 @@ class Maps:
     """Curve maps as textures hold them."""
 
     values: npt.NDArray[np.float16]
-    """KxHxWxM, in [-1, 1]; M is 3, or 1 for all channels alike."""
+    """KxHxWxM, in [-1, 1]; M is 3, or 1 for all channels alike, or 2: of shade and of light."""
     span: tuple[float, float]
     """Which part of the maps lies over the picture, across and down: 1, or less where the last boxes stick out."""
     capped: bool

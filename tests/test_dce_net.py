@@ -30,6 +30,16 @@ def test_maps_have_the_size_of_the_image(variant: str, map_channels: int) -> Non
     assert maps.abs().max() < 1
 
 
+@pytest.mark.parametrize("size", [(7, 9), (1, 1), (32, 48)])
+@pytest.mark.parametrize("grid_px", [1, 3, 4])
+def test_in_light_maps_have_the_size_of_the_grid(grid_px: int, size: tuple[int, int]) -> None:
+    network = build(Architecture(maps=5, map_channels=1, space="light", grid_px=grid_px))
+    maps = network(torch.rand(2, 3, *size).bfloat16().float())
+    assert maps.shape == (2, 5, 2, *(-(-side // grid_px) for side in size))
+    assert maps.abs().max() <= 1
+    assert network.architecture.map_px == grid_px
+
+
 @pytest.mark.parametrize(("dilations", "reach_px"), [((1,) * 7, 7), ((1, 2, 4, 8, 1, 1, 1), 18)])
 def test_dilated_convolutions_see_further_and_keep_the_size(dilations: tuple[int, ...], reach_px: int) -> None:
     network = build(Architecture(dilations=dilations, padding="replicate"))
@@ -51,7 +61,8 @@ def test_gradient_of_a_flat_image_is_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"variant": "x"}, {"padding": "reflect"}, {"maps": 0}, {"map_channels": 2}, {"dilations": (1, 2)}]
+    "wrong",
+    [{"variant": "x"}, {"padding": "reflect"}, {"maps": 0}, {"map_channels": 2}, {"dilations": (1, 2)}, {"grid_px": 0}],
 )
 def test_an_architecture_that_does_not_exist_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=re.escape(str(next(iter(wrong.values()))))):

@@ -24,6 +24,7 @@ LAYOUTS = {
     "published dce": PUBLISHED_DCE,
     "published plus": PUBLISHED_PLUS,
     "own": Architecture(map_channels=1, padding="replicate", encoded=True, context=True),
+    "own, in light": Architecture(map_channels=1, padding="replicate", encoded=True, context=True, space="light"),
     "own plus, dilated": Architecture(
         variant="plus", map_channels=1, padding="replicate", encoded=True, context=True, dilations=(1, 2, 4, 8, 4, 2, 1)
     ),
@@ -31,7 +32,9 @@ LAYOUTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "estimate_size"), [*((name, 64) for name in LAYOUTS), ("own", None)])
+@pytest.mark.parametrize(
+    ("name", "estimate_size"), [*((name, 64) for name in LAYOUTS), ("own", None), ("own, in light", None)]
+)
 def test_every_layout_is_equal_to_torch(name: str, estimate_size: int | None) -> None:
     torch.manual_seed(4)
     network = build(LAYOUTS[name]).eval()

@@ -7,7 +7,7 @@ import pytest
 
 from model import Coding, Floor, Look, mean_floor
 from model.cleaning import cell_side
-from model.floor import floor_of, floor_of_planes
+from model.floor import _quantile, floor_of, floor_of_planes
 from model.light import BT709
 from tests.test_enhancer import brightening
 
@@ -166,6 +166,14 @@ def test_the_look_says_what_is_taken_of_what_was_found() -> None:
     np.testing.assert_array_equal(off.noise, found.noise)
     assert (off.black, off.has_unseen) == (0, False)
     assert brightening(Look(denoise=0, floor="off")).floor_of(picture) is None
+
+
+def test_quantiles_are_those_of_numpy() -> None:
+    random = np.random.default_rng(3)
+    for count in (1, 2, 7, 100):
+        values = random.random(count).astype(np.float32)
+        for share in (0.0, 0.1, 0.5, 0.77, 1.0):
+            assert _quantile(values, share) == pytest.approx(np.quantile(values, share), abs=1e-6)
 
 
 def _floors() -> tuple[Floor, Floor]:

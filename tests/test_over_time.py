@@ -6,6 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from model import Coding, Look
 from model.floor import floor_of_planes
@@ -25,7 +26,7 @@ def _still(luma: Samples, coding: Coding = SD, chroma: Sequence[Samples] | None 
     small = -(-luma.shape[0] // coding.down), -(-luma.shape[1] // coding.across)
     flat = [np.full(small, 128.0)] * 2 if chroma is None else chroma
     planes = tuple((plane * scale).round().clip(0, 255 * scale).astype(dtype) for plane in (luma, *flat))
-    return Still(planes, luma.shape[1], coding, floor_of_planes(planes, luma.shape[1], coding.across, coding.numbers))
+    return Still(planes, coding, floor_of_planes(planes, luma.shape[1], coding.across, coding.numbers))
 
 
 def _averaged(frames: Sequence[Still], at: int = RADIUS) -> Planes:
@@ -119,11 +120,6 @@ def test_a_slow_ramp_does_not_become_bands() -> None:
     assert np.abs(boxes).max() < 0.15  # of a code; rounding makes bands of half a code
 
 
-def test_alone_a_frame_stays_as_it_is() -> None:
-    frame = _still(_scene())
-    np.testing.assert_array_equal(_averaged([frame], 0)[0], frame.planes[0])
-
-
 def _shots(content: bytes, left_out: frozenset[int] = frozenset()) -> list[Shot]:
     info = probe(BytesIO(content))
     return [shot for shot in decoded(BytesIO(content), info, 0, info.frames) if shot.rank not in left_out]
@@ -142,6 +138,25 @@ def test_every_frame_comes_out_once_whatever_is_missing(left_out: frozenset[int]
     assert [shot.pts for shot in shots] == [info.pts[shot.rank] for shot in shots]
     changed = [(_luma(one) != _luma(other)).any() for one, other in zip(shots, _shots(content, left_out), strict=True)]
     assert any(changed)
+
+
+FORMATS = ["yuv420p", "yuv422p", "yuv444p10le", "yuv420p12le", "yuva420p"]
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS)
+@pytest.mark.parametrize("size", [(192, 320), (32, 3712)])
+def test_noise_of_frames_of_any_format_and_size_goes(pixel_format: str, size: tuple[int, int]) -> None:
+    scene, info, shots = _scene(*size), probe(BytesIO(clip(streets(1)))), []
+    for number in range(2 * RADIUS + 1):
+        grey = (scene + _noise(number, 3.0, scene)).round().clip(0, 255).astype(np.uint8)
+        frame = VideoFrame.from_ndarray(grey[..., None].repeat(3, 2), format="rgb24").reformat(format=pixel_format)
+        shots.append(Shot(number, number, frame))
+    before = [_luma(shot) for shot in shots]
+    others = [[bytes(plane) for plane in shot.frame.planes[3:]] for shot in shots]
+    after = list(averaged(shots, info, brightening()))
+    assert [shot.frame.format.name for shot in after] == [pixel_format] * len(shots)
+    assert [[bytes(plane) for plane in shot.frame.planes[3:]] for shot in after] == others  # alpha
+    assert (_luma(after[RADIUS]) - scene).std() < 0.62 * (before[RADIUS] - scene).std()
 
 
 @pytest.mark.parametrize("look", [Look(denoise=0), Look(strength=0), Look(iterations=0)])

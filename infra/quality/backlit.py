@@ -3,8 +3,8 @@
     python infra/quality/backlit.py PHOTOS [--weights dce plus FILE ...]
 
 In linear light a smooth mask takes 3 to 5 stops from a third to a half of each photo, with the noise of a sensor,
-stored in 8 bits; the rest is untouched. PHOTOS is a folder, with all below it. The result is measured against the
-untouched photo:
+stored in 8 bits; the rest is untouched. PHOTOS is a folder, with all below it; each photo is shown under MASKS masks.
+The result is measured against the untouched photo:
 
     dark     PSNR where the mask is above 0.9
     whole    PSNR of the whole photo
@@ -13,6 +13,12 @@ untouched photo:
     isotonic the same for any curve that rises, the bound of what one curve can do
     bright   change of the mean where the mask is below 0.05
     halo     mean distance of the blurred brightness from the untouched photo's along the edge of the mask
+
+and under the same masks with sharp edges, as of silhouettes:
+
+    rim      how much brighter a shaded part comes out 2 to 24 pixels from its edge than beyond 40: below 0 where it has
+             a dark rim
+    glow     the same of the lit part
 """
 
 import argparse
@@ -27,6 +33,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from model import DEFAULT_WEIGHTS, Enhancer, apply_curve, load
 from model.darkening import to_linear, to_srgb
@@ -40,6 +47,8 @@ EDGE = 0.01, 0.05  # width of the mask's edge, as a share of the photo's long si
 SHOT_VARIANCE, READ_VARIANCE = 2e-4, 1e-6  # of linear light
 MEAN = 0.2, 0.7  # brightness of the photos that serve
 BLUR_PX = 9
+MASKS = 3  # for each photo
+NEAR_PX, FAR_PX = (2, 24), 40  # from a sharp edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +73,11 @@ class Case:
         return (self.mask > 0.02) & (self.mask < 0.98)
 
 
-def cases(folder: Path) -> Iterator[Case]:
-    """One for each photo below `folder` that is neither dark nor bright, where its mask leaves something to measure.
+def cases(folder: Path, *, sharp: bool = False) -> Iterator[Case]:
+    """MASKS for each photo below `folder` that is neither dark nor bright, where they leave something to measure.
 
-    The same photos give the same cases, whatever their names and whatever lies beside them.
+    The same photos give the same cases, whatever their names and whatever lies beside them. `sharp`: masks without
+    soft edges.
     """
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp") or not path.is_file():
@@ -78,14 +88,18 @@ def cases(folder: Path) -> Iterator[Case]:
             photo = np.asarray(image.convert("RGB")) / 255
         if not MEAN[0] < photo.mean() < MEAN[1]:
             continue
-        rng = np.random.default_rng(int.from_bytes(sha256(content).digest()))
-        mask = shade(*photo.shape[:2], rng)
-        light = to_linear(torch.from_numpy(photo)).numpy() * 2 ** (-rng.uniform(*STOPS) * mask)[..., None]
-        noise = np.sqrt(mask[..., None] * (SHOT_VARIANCE * light + READ_VARIANCE)) * rng.standard_normal(light.shape)
-        shaded = (to_srgb(torch.from_numpy(light + noise)) * 255).round().byte().numpy()
-        case = Case(str(path.relative_to(folder)), shaded, photo, mask)
-        if case.dark.any() and case.bright.any() and case.edge.any():
-            yield case
+        for number in range(MASKS):
+            seed = sha256(content + (bytes([number]) if number else b"")).digest()
+            rng = np.random.default_rng(int.from_bytes(seed))
+            mask = shade(*photo.shape[:2], rng)
+            mask = (mask > 0.5).astype(float) if sharp else mask
+            light = to_linear(torch.from_numpy(photo)).numpy() * 2 ** (-rng.uniform(*STOPS) * mask)[..., None]
+            deviation = np.sqrt(mask[..., None] * (SHOT_VARIANCE * light + READ_VARIANCE))
+            noisy = light + deviation * rng.standard_normal(light.shape)
+            shaded = (to_srgb(torch.from_numpy(noisy)) * 255).round().byte().numpy()
+            case = Case(str(path.relative_to(folder)), shaded, photo, mask)
+            if case.dark.any() and case.bright.any() and (sharp or case.edge.any()):
+                yield case
 
 
 def shade(height: int, width: int, rng: np.random.Generator) -> Floats:
@@ -115,6 +129,16 @@ def score(case: Case, enhanced: Floats) -> dict[str, float]:
         "bright": abs(float(miss[case.bright].mean())),
         "halo": float(np.abs(blurred(miss.mean(2)))[case.edge].mean()),
     }
+
+
+def edge_score(case: Case, enhanced: Floats) -> dict[str, float]:
+    """Of a case with sharp edges; NaN where a part has no pixel so far from its edge."""
+    miss, told = (enhanced - case.photo).mean(2), {}
+    for name, part in (("rim", case.dark), ("glow", case.bright)):
+        distance = distance_transform_edt(part)
+        near, far = (distance >= NEAR_PX[0]) & (distance <= NEAR_PX[1]), distance > FAR_PX
+        told[name] = float(miss[near].mean() - miss[far].mean()) if far.any() else np.nan
+    return told
 
 
 def psnr(miss: Floats) -> float:
@@ -175,10 +199,10 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--weights", nargs="+", default=["dce", "plus"], help="dce, plus, or files")
     options = parser.parse_args()
-    every = list(cases(options.photos))
+    every, sharp = list(cases(options.photos)), list(cases(options.photos, sharp=True))
     if not every:
         parser.error(f"{options.photos}: no photos there that serve")
-    print(f"{len(every)} photos")
+    print(f"{len(every)} cases, {len(sharp)} with sharp edges")
     bounds = {
         "curve": np.mean([psnr(best_curve(case) - case.photo) for case in every]),
         "isotonic": np.mean([psnr(best_rising_curve(case) - case.photo) for case in every]),
@@ -188,7 +212,9 @@ def main() -> None:
         checkpoint = load(DEFAULT_WEIGHTS.get(name, Path(name)))
         enhancer = Enhancer(checkpoint, estimate_size=checkpoint.estimate_size)
         scores = [score(case, enhancer.enhance([case.shaded])[0] / 255) for case in every]
-        print(f"{name}:", {key: round(float(np.mean([one[key] for one in scores])), 3) for key in scores[0]})
+        edges = [edge_score(case, enhancer.enhance([case.shaded])[0] / 255) for case in sharp]
+        means = {key: np.nanmean([one[key] for one in each]) for each in (scores, edges) for key in each[0]}
+        print(f"{name}:", {key: round(float(mean), 3) for key, mean in means.items()})
 
 
 if __name__ == "__main__":

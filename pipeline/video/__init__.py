@@ -7,7 +7,7 @@ fields.py     packets that show a picture, and those that do not
 times.py      frames without a time of their own; joins.py: recordings joined end to end
 segments.py   cut at keyframes
 decode.py     frames of a segment, entered at a keyframe before them
-filters.py    deinterlacing, denoising over time
+deinterlacing.py, averaging.py: its fields woven together; its noise averaged over time
 side_data.py  what frames carry beside their pixels
 color.py      frames <-> RGB; transfer.py: HLG and PQ
 scenes.py     where scenes begin; smoothing.py: curve maps over time

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from model import Enhancer
+from model import Enhancer, Look
+from model.floor import floor_of_planes
 from model.over_time import RADIUS, Likeness, Still, average, likeness
 from pipeline.video.decode import Shot
 from pipeline.video.planes import coding, samples
@@ -21,7 +22,7 @@ from pipeline.video.probe import VideoInfo
 class _Held:
     """A frame that others may be averaged with."""
 
-    shot: Shot
+    rank: int
     still: Still | None
     """As it was decoded; None where its planes are not Y, Cb and Cr."""
     alike: dict[int, Likeness] = field(default_factory=dict)
@@ -29,45 +30,54 @@ class _Held:
 
 
 def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iterator[Shot]:
-    """The same shots, in order, their planes written anew. Those that are not of Y, Cb and Cr stay as they are."""
+    """The same shots, in order, their planes written anew.
+
+    Those stay as they are whose planes are not Y, Cb and Cr, or whose chroma has less than half the samples across or
+    down.
+    """
     if not enhancer.look.smooths:
         yield from shots
         return
     held: deque[_Held] = deque()
-    waiting: deque[_Held] = deque()
+    waiting: deque[tuple[Shot, _Held]] = deque()
+
+    def ready(up_to: float) -> Iterator[Shot]:
+        while waiting and waiting[0][1].rank + RADIUS <= up_to:
+            shot, own = waiting.popleft()
+            _average(shot, own, held)
+            yield shot
+
     for shot in shots:
-        while waiting and waiting[0].shot.rank + RADIUS < shot.rank:
-            yield _written(waiting.popleft(), held)
-        while held and held[0].shot.rank + 2 * RADIUS < shot.rank:
+        yield from ready(shot.rank - 1)
+        while held and held[0].rank + 2 * RADIUS < shot.rank:
             held.popleft()
-        new = _Held(shot, _still(shot, info, enhancer))
+        new = _Held(shot.rank, _still(shot, info, enhancer.look))
         for each in held:
-            if shot.rank - each.shot.rank <= RADIUS and each.still and new.still and each.still.is_like(new.still):
+            if shot.rank - each.rank <= RADIUS and each.still and new.still and each.still.is_like(new.still):
                 each.alike[shot.rank] = likeness(each.still, new.still)
         held.append(new)
-        waiting.append(new)
-    for each in waiting:
-        yield _written(each, held)
+        waiting.append((shot, new))
+        yield from ready(shot.rank)
+    yield from ready(float("inf"))
 
 
-def _still(shot: Shot, info: VideoInfo, enhancer: Enhancer) -> Still | None:
+def _still(shot: Shot, info: VideoInfo, look: Look) -> Still | None:
     """A copy: what follows writes to the frame."""
     coded = coding(info.colours, shot.frame.format.name, info.height_px)
     if coded is None:
         return None
-    planes = tuple(np.array(plane, order="C") for plane in samples(shot.frame, coded)[:3])
-    floor = enhancer.floor_of_planes(planes, shot.frame.width, coded)
-    return Still(planes, shot.frame.width, coded, floor) if floor else None
+    seen = zip(samples(shot.frame, coded)[:3], shot.frame.planes, strict=False)
+    planes = tuple(np.array(samples_HS[:, : plane.width], order="C") for samples_HS, plane in seen)
+    floor = floor_of_planes(planes, shot.frame.width, coded.across, coded.numbers)  # of pixels, whatever the size
+    return Still(planes, coded, look.cleaned(floor))
 
 
-def _written(one: _Held, held: Iterable[_Held]) -> Shot:
-    """The shot, with the mean in its planes."""
-    if one.still is not None:
-        near = []
-        for other in held:
-            alike = one.alike.get(other.shot.rank) or other.alike.get(one.shot.rank)
-            if alike is not None and other.still is not None:
-                near.append((other.still, alike))
-        one.shot.frame.make_writable()
-        average(one.still, near, samples(one.shot.frame, one.still.coding)[:3])
-    return one.shot
+def _average(shot: Shot, own: _Held, held: Iterable[_Held]) -> None:
+    """Write the mean to the shot's planes."""
+    if own.still is None:
+        return
+    alike = ((other, own.alike.get(other.rank) or other.alike.get(own.rank)) for other in held)
+    near = [(other.still, each) for other, each in alike if other.still and each]
+    if near:
+        shot.frame.make_writable()  # the decoder may still refer to it
+        average(own.still, near, samples(shot.frame, own.still.coding)[:3])

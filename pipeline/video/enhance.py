@@ -15,8 +15,8 @@ from pipeline.luma import mean_luma
 from pipeline.video.averaging import averaged
 from pipeline.video.color import Conversion, Hdr
 from pipeline.video.decode import Shot, decoded
+from pipeline.video.deinterlacing import MARGIN, deinterlaced
 from pipeline.video.encode import Encoding
-from pipeline.video.filters import MARGIN, deinterlaced
 from pipeline.video.planes import coding, lifted, mean_luma_of_planes, samples
 from pipeline.video.probe import VideoInfo
 from pipeline.video.scenes import Copy
@@ -108,8 +108,9 @@ class Enhancement:
         seen = _widened(range(segment.first, segment.end), self.window.context, info)
         read = _widened(seen, MARGIN + self.enhancer.look.smooths * RADIUS, info)
         shots = decoded(source, info, read.start, read.stop, threads=self.threads)
-        shots = averaged(deinterlaced(shots, info), info, self.enhancer)
-        shots = (shot for shot in clock.through("seconds_decode", shots) if shot.rank in seen)
+        shots = clock.through("seconds_decode", deinterlaced(shots, info))
+        shots = clock.through("seconds_enhance", averaged(shots, info, self.enhancer))
+        shots = (shot for shot in shots if shot.rank in seen)
         estimator = _Estimator(self.enhancer, conversion, clock, planes)
         yield from smoothed(shots, estimator, self.window, range(segment.first, segment.end))
 

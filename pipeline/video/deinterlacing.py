@@ -1,4 +1,4 @@
-"""The filter of libavfilter between the decoder and the network: deinterlacing.
+"""Interlaced frames made progressive, by a filter of libavfilter.
 
 It sees a finite number of frames before and after the one it makes, so that a segment that also reads MARGIN frames on
 either side gets the very same frames as the whole video.
@@ -26,7 +26,7 @@ def deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
     """
     for (near, _), alike in groupby(_near(shots), lambda told: (told[0], _shape(told[1]))):
         run = (shot for _, shot in alike)
-        yield from _through(*DEINTERLACE, run, info) if near else run
+        yield from _through(run, info) if near else run
 
 
 def _near(shots: Iterable[Shot]) -> Iterator[tuple[bool, Shot]]:
@@ -45,12 +45,12 @@ def _shape(shot: Shot) -> tuple[int, int, str, int, int]:
     return frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range)
 
 
-def _through(name: str, options: str, alike: Iterator[Shot], info: VideoInfo) -> Iterator[Shot]:
-    """Shots of one shape through a filter of libavfilter, which gives one frame for each, in order."""
+def _through(alike: Iterator[Shot], info: VideoInfo) -> Iterator[Shot]:
+    """Shots of one shape through the filter, which gives one frame for each, in order."""
     waiting: deque[Shot] = deque()
     graph: Graph | None = None
     for shot in alike:
-        graph = graph or _graph(name, options, shot, info)
+        graph = graph or _graph(shot, info)
         waiting.append(shot)
         graph.push(shot.frame)
         yield from _ready(graph, waiting)
@@ -59,7 +59,7 @@ def _through(name: str, options: str, alike: Iterator[Shot], info: VideoInfo) ->
         yield from _ready(graph, waiting)
 
 
-def _graph(name: str, options: str, shot: Shot, info: VideoInfo) -> Graph:
+def _graph(shot: Shot, info: VideoInfo) -> Graph:
     width, height, pixel_format, matrix, limits = _shape(shot)
     graph = Graph()
     graph.threads = 1
@@ -71,7 +71,7 @@ def _graph(name: str, options: str, shot: Shot, info: VideoInfo) -> Graph:
         colorspace=str(matrix),
         range=str(limits),
     )
-    graph.link_nodes(source, graph.add(name, options), graph.add("buffersink")).configure()
+    graph.link_nodes(source, graph.add(*DEINTERLACE), graph.add("buffersink")).configure()
     return graph
 
 
