@@ -169,6 +169,20 @@ def _scale(luma, lifted, above, highest, lowest):  # type: ignore[no-untyped-def
 
 
 @compiled
+def _follow(pixels_CT, luma_T, seen_T, room_CT, black):  # type: ignore[no-untyped-def]
+    """Chroma after luma. `room_CT`: see `_take_luma`."""
+    for i in range(TILE):
+        luma, lifted, above = luma_T[i], _coded(room_CT[0, i]), _coded(room_CT[1, i])
+        red, green, blue = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
+        scale = _scale(luma, lifted, above, max(max(red, green), blue), min(min(red, green), blue))
+        share = seen_share(seen_T[i], luma, lifted, black)
+        lifted, scale = lifted * share, scale * share
+        pixels_CT[0, i] = lifted + scale * (red - luma)
+        pixels_CT[1, i] = lifted + scale * (green - luma)
+        pixels_CT[2, i] = lifted + scale * (blue - luma)
+
+
+@compiled
 def luma_of_tile(luma_T, pixels_CT, shares):  # type: ignore[no-untyped-def]
     if len(pixels_CT) == 1:
         luma_T[:] = pixels_CT[0]
@@ -190,15 +204,7 @@ def lift_in_light(pixels_CT, luma_T, seen_T, room_CT, curve, black):  # type: ig
             luma, lifted = luma_T[i], _coded(room_CT[0, i])
             pixels_CT[0, i] = lifted * seen_share(seen_T[i], luma, lifted, black)
         return
-    for i in range(TILE):
-        luma, lifted, above = luma_T[i], _coded(room_CT[0, i]), _coded(room_CT[1, i])
-        red, green, blue = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
-        scale = _scale(luma, lifted, above, max(max(red, green), blue), min(min(red, green), blue))
-        share = seen_share(seen_T[i], luma, lifted, black)
-        lifted, scale = lifted * share, scale * share
-        pixels_CT[0, i] = lifted + scale * (red - luma)
-        pixels_CT[1, i] = lifted + scale * (green - luma)
-        pixels_CT[2, i] = lifted + scale * (blue - luma)
+    _follow(pixels_CT, luma_T, seen_T, room_CT, black)
 
 
 @compiled
