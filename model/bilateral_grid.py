@@ -25,12 +25,15 @@ def guide(luma: Tensor) -> Tensor:
 def fitted_to_grid(maps_BK1HW: Tensor, luma_B1HW: Tensor, side: int) -> Tensor:
     """Return `grid_BK2hw`, of cells of `side` x `side` pixels: maps of shade and of light, in [-1, 1]."""
     maps_BKHW, place_B1HW = maps_BK1HW[:, :, 0], guide(luma_B1HW)
+    # from their means on: the smaller the squares, the less rounding is left in their differences
+    of_maps, of_place = (each.mean(dim=(2, 3), keepdim=True) for each in (maps_BKHW, place_B1HW))
+    maps_BKHW, place_B1HW = maps_BKHW - of_maps, place_B1HW - of_place
     count = maps_BKHW.shape[1]
     planes = torch.cat([maps_BKHW, maps_BKHW * place_B1HW, place_B1HW, place_B1HW.square()], 1)
     means = _window_mean(F.avg_pool2d(planes, side, ceil_mode=True))
     map_mean, product, place, square = means.split([count, count, 1, 1], 1)
     slope = (product - map_mean * place) / (square - place.square() + LEAST_VARIANCE)
-    shade, slope = _window_mean(torch.cat([map_mean - slope * place, slope], 1)).split(count, 1)
+    shade, slope = _window_mean(torch.cat([of_maps + map_mean - slope * (of_place + place), slope], 1)).split(count, 1)
     return torch.stack([shade, shade + slope], 2).clamp(-1, 1)
 
 

@@ -31,7 +31,7 @@ from pipeline.errors import UsageError
 log = logging.getLogger("nightlift")
 
 FACTOR = 32  # of the curves: one pixel of the maps covers so many, along each side
-KINDS: tuple[tuple[int, int, Space], ...] = ((8, 1, "srgb"), (8, 3, "srgb"), (1, 1, "srgb"), (8, 1, "light"))  # of maps
+KINDS: tuple[tuple[int, int, Space], ...] = ((8, 1, "srgb"), (8, 3, "srgb"), (1, 1, "srgb"), (8, 2, "light"))  # of maps
 SMALL_PX = 600, 400
 NEAR_DB = 60.0  # that results in fp32 are from those on a CPU, at the least
 NETWORK_ROOM_BYTES, CURVE_ROOM_BYTES = 256 << 20, 64 << 20  # less than a large batch, a whole photo, ask for
