@@ -155,7 +155,8 @@ def _copy_px(enhancer: Enhancer, photo: Pixels) -> int:
     """Pixels of its reduced copy."""
     height, width, _ = photo.shape
     factor = reduction_factor(height, width, enhancer.estimate_size)
-    return -(-height // factor) * -(-width // factor)
+    rows, columns = -(-height // factor), -(-width // factor)
+    return int(rows * columns)
 
 
 def measure_copies(device: str, size: tuple[int, int], rounds: int) -> Section:
