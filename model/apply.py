@@ -46,11 +46,11 @@ def apply_curves(
 ) -> Pixels:
     """Apply curve maps to an image.
 
-    `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of ceil(H
-    / factor) x ceil(W / factor) pixels; in light of two channels. `iterations`: steps of each pass; those beyond its
-    maps repeat the last one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is cleaned.
-    `shares`: of red, green and blue in luma. `in_place`: the image may be overwritten, which is a third faster; it is
-    where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
+    `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
+    ceil(H / factor) x ceil(W / factor) pixels; in light of two channels. `iterations`: steps of each pass; those beyond
+    its maps repeat the last one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is
+    cleaned. `shares`: of red, green and blue in luma. `in_place`: the image may be overwritten, which is a third
+    faster; it is where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)

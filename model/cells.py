@@ -49,7 +49,7 @@ def coefficients_of(
     rows = _places(coarse[1], 2 * side, factor, maps_HMKL.shape[0])
     columns = _places(coarse[2], 2 * side, factor, maps_HMKL.shape[3])
     rises_uv, amplified_uv = np.empty((2, *coarse[1:]), np.float32)
-    rises(rises_uv, _box_mean(coarse_Puv[0], 1), maps_HMKL, steps, rows, columns, in_light(space))
+    rises(rises_uv, box_mean(coarse_Puv[0], 1), maps_HMKL, steps, rows, columns, in_light(space))
     noise_uv = np.empty_like(rises_uv)
     amplified(amplified_uv, noise_uv, coarse_Puv[0], rises_uv, floor.noise)
 
@@ -62,7 +62,7 @@ def coefficients_of(
         colours_Puv = _smooth_colours(coarse_Puv, amplified_uv, floor.colour_noise)
     else:
         colours_Puv = np.zeros((5, *coarse[1:]), np.float32)
-    finish(cells_hPw, luma_hw, _box_mean(around_uv, 1), colours_Puv, np.float32(floor.black), np.float32(half))
+    finish(cells_hPw, luma_hw, box_mean(around_uv, 1), colours_Puv, np.float32(floor.black), np.float32(half))
     return cells_hPw
 
 
@@ -78,22 +78,22 @@ def _smooth_luma(cells_hPw: Floats, moments_Phw: Floats, noise_uv: Floats, rises
     """Write gain and offset of luma. Returns the smooth luma."""
     mean_hw, square_hw = moments_Phw[:2]
     gain_hw, offset_hw = np.empty((2, *mean_hw.shape), np.float32)
-    around_hw, squares_hw = _box_mean(mean_hw, 1), _box_mean(square_hw, 1)
+    around_hw, squares_hw = box_mean(mean_hw, 1), box_mean(square_hw, 1)
     guide_finely(gain_hw, offset_hw, around_hw, squares_hw, noise_uv)
-    gain_hw, offset_hw = _box_mean(gain_hw, 1), _box_mean(offset_hw, 1)
+    gain_hw, offset_hw = box_mean(gain_hw, 1), box_mean(offset_hw, 1)
     mean_uv, square_uv, more_uv, other_uv = np.empty((4, *noise_uv.shape), np.float32)
     pool_smooth(mean_uv, square_uv, gain_hw, offset_hw, mean_hw, square_hw)
     guide_coarsely(
         more_uv,
         other_uv,
-        (mean_uv, _box_mean(mean_uv, 2), _box_mean(square_uv, 2)),
+        (mean_uv, box_mean(mean_uv, 2), box_mean(square_uv, 2)),
         noise_uv,
         rises_uv,
         np.float32(floor.black),
         np.float32(floor.coded_away),
     )
     luma_hw: Floats = np.empty_like(mean_hw)
-    join(cells_hPw, luma_hw, gain_hw, offset_hw, _box_mean(more_uv, 2), _box_mean(other_uv, 2), mean_hw)
+    join(cells_hPw, luma_hw, gain_hw, offset_hw, box_mean(more_uv, 2), box_mean(other_uv, 2), mean_hw)
     return luma_hw
 
 
@@ -101,7 +101,7 @@ def _smooth_colours(coarse_Puv: Floats, amplified_uv: Floats, colour_noise: floa
     """The gain of chroma, the offsets of R - Y and B - Y, and what both are around."""
     gain_uv, red_uv, blue_uv = np.empty((3, *amplified_uv.shape), np.float32)
     _, _, *colours = coarse_Puv
-    around = tuple(_box_mean(plane_uv, 2) for plane_uv in colours)
+    around = tuple(box_mean(plane_uv, 2) for plane_uv in colours)
     guide_colours(gain_uv, red_uv, blue_uv, around, amplified_uv, np.float32(colour_noise))
     found_Puv = np.empty((5, *amplified_uv.shape), np.float32)
     for found_uv, plane_uv in zip(found_Puv[:3], (gain_uv, red_uv, blue_uv), strict=True):
@@ -111,7 +111,7 @@ def _smooth_colours(coarse_Puv: Floats, amplified_uv: Floats, colour_noise: floa
     return found_Puv
 
 
-def _box_mean(plane_hw: Floats, radius: int) -> Floats:
+def box_mean(plane_hw: Floats, radius: int) -> Floats:
     """Mean over (2 radius + 1) x (2 radius + 1) cells, the border repeated. `radius`: 1 or 2."""
     means_hw = np.empty_like(plane_hw)
     average(means_hw, plane_hw, radius)

@@ -62,8 +62,7 @@ class Enhancer:
         self.space, self.map_px = architecture.space, architecture.map_px
         self.estimate_size = estimate_size
         self.device = torch.device(device)
-        variant, fast_bf16 = checkpoint.network.architecture.variant, has_fast_bf16(device)
-        precision = settled(precision, device, variant, fast_bf16=fast_bf16)
+        precision = settled(precision, device, architecture.variant, fast_bf16=has_fast_bf16(device))
         self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
         self.band_px = GPU_BAND_PX
         # For whoever counts: images and seconds of each batch of the network; and each time that a GPU's memory ran
@@ -98,7 +97,7 @@ class Enhancer:
 
     def shares_batch(self, image: Pixels) -> bool:
         """Whether the network would take two such images at once."""
-        height, width = self._copy_size(image)
+        height, width = self.copy_size(image)
         return 2 * height * width <= self.batch_px
 
     def apply(self, image: Pixels, maps: CurveMaps, *, in_place: bool = False) -> Pixels:
@@ -238,7 +237,7 @@ class Enhancer:
             floors = [self.floor_of(image) for image in images]
         same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, image in enumerate(images):
-            same_size[self._copy_size(image)].append(index)
+            same_size[self.copy_size(image)].append(index)
         for (height, width), indices in same_size.items():
             while indices:
                 batch = indices[: max(1, self.batch_px // (height * width))]
@@ -253,7 +252,7 @@ class Enhancer:
                     yield from zip(batch, maps, strict=True)
                     indices = indices[len(batch) :]
 
-    def _copy_size(self, image: Pixels) -> tuple[int, int]:
+    def copy_size(self, image: Pixels) -> tuple[int, int]:
         """Height and width of the reduced copy."""
         height, width, _ = image.shape
         factor = reduction_factor(height, width, self.estimate_size)

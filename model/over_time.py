@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.apply import Coding
+from model.cells import box_mean
 from model.compiled import compiled
 from model.floor import LEVELS, Floor
 
@@ -73,7 +74,7 @@ def likeness(one: Still, other: Still) -> Likeness:
         shares.append((1 + STEEP * (1 - np.maximum(of_mean, of_square))).clip(0, 1))
         narrowness.append((1 / (2 * MOST_PIXEL**2 * variance_hw)).astype(np.float32))
     share_hw = np.minimum.reduce(shares).astype(np.float32)
-    return Likeness(np.minimum(share_hw, _mean_of_nine(share_hw)), tuple(narrowness))
+    return Likeness(np.minimum(share_hw, box_mean(share_hw, 1)), tuple(narrowness))
 
 
 def average(still: Still, near: Sequence[tuple[Still, Likeness]], written: Sequence[Plane]) -> None:
@@ -105,13 +106,6 @@ def _variance(one: Still, other: Still, plane: int, levels_hw: Floats) -> Floats
             noise_hw = np.full_like(levels_hw, floor.colour_noise / 2**0.5 / of_colour * chroma_span)
         squares_hw += noise_hw**2 / 2
     return squares_hw
-
-
-def _mean_of_nine(plane_hw: Floats) -> Floats:
-    padded = np.pad(plane_hw, 1, mode="edge")
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    mean: Floats = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / np.float32(9)
-    return mean
 
 
 def _bayer(doublings: int) -> Floats:

@@ -22,7 +22,7 @@ from jobs.benchmarks.media import Pixels, night_pixels
 from jobs.benchmarks.rows import Row, Section
 from jobs.benchmarks.timing import side_by_side
 from model import DEFAULT_WEIGHTS, Enhancer, Precision, Space, load
-from model.curves import reduction_factor, upsample
+from model.curves import upsample
 from model.gpu_memory import in_bands, sent, tensor_of
 from model.light import lift as lift_by_reference
 from model.metrics import psnr_db
@@ -153,10 +153,8 @@ def measure_batches(device: str, size: tuple[int, int], batches: Sequence[int], 
 
 def _copy_px(enhancer: Enhancer, photo: Pixels) -> int:
     """Pixels of its reduced copy."""
-    height, width, _ = photo.shape
-    factor = reduction_factor(height, width, enhancer.estimate_size)
-    rows, columns = -(-height // factor), -(-width // factor)
-    return int(rows * columns)
+    height, width = enhancer.copy_size(photo)
+    return height * width
 
 
 def measure_copies(device: str, size: tuple[int, int], rounds: int) -> Section:

@@ -104,7 +104,7 @@ class Enhancement:
         clock: Clock,
         planes: Coding | None,
     ) -> Iterator[tuple[Shot, CurveMaps]]:
-        """The same frames as they were decoded and filtered, each with the curve maps it gets, smoothed over time."""
+        """The same frames, deinterlaced and averaged over time, each with the curve maps it gets, smoothed likewise."""
         seen = _widened(range(segment.first, segment.end), self.window.context, info)
         read = _widened(seen, MARGIN + self.enhancer.look.smooths * RADIUS, info)
         shots = decoded(source, info, read.start, read.stop, threads=self.threads)
