@@ -33,11 +33,18 @@ def between_cells(between, row, cells_HPL, y, left, side):  # type: ignore[no-un
 
 @compiled
 def _widen_row(wide_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-def]
-    """A row of cells, interpolated to pixels. The first and the last row are repeated."""
-    cells_PL = cells_HPL[min(max(row, 0), len(cells_HPL) - 1)]
-    near_L = np.empty(TILE // side + 2, np.float32)
-    for p in range(len(wide_PT)):
-        _widen(wide_PT[p], near_L, cells_PL[p], left // side, side)
+    """A row of cells, interpolated to pixels. Those at the border are repeated beyond it."""
+    _, planes, columns = cells_HPL.shape
+    row = min(max(row, 0), len(cells_HPL) - 1)
+    first, end = left // side - 1, (left + TILE) // side + 1  # of the tile's cells, and one on either side
+    for p in range(planes):
+        if first >= 0 and end <= columns:
+            _widen(wide_PT[p], cells_HPL[row, p, first:end], side)
+        else:
+            near_L = np.empty(end - first, np.float32)
+            for c in range(len(near_L)):
+                near_L[c] = cells_HPL[row, p, min(max(first + c, 0), columns - 1)]
+            _widen(wide_PT[p], near_L, side)
 
 
 @compiled
@@ -53,14 +60,8 @@ def seen_of_tile(seen_T, between):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _widen(wide_T, near_L, cells_L, first, side):  # type: ignore[no-untyped-def]
-    """`near_L`: room for the cells of a tile and one on either side. `first`: of the tile's cells."""
-    last = len(cells_L) - 1
-    if first > 0 and first + len(near_L) - 2 <= last:
-        near_L[:] = cells_L[first - 1 : first - 1 + len(near_L)]
-    else:
-        for c in range(len(near_L)):
-            near_L[c] = cells_L[min(max(first + c - 1, 0), last)]
+def _widen(wide_T, near_L, side):  # type: ignore[no-untyped-def]
+    """`near_L`: the cells of a tile, and one on either side."""
     cells = len(near_L) - 2
     if side == 2:
         for c in range(cells):

@@ -142,24 +142,34 @@ def _blocks(
     wanted = np.linspace(0, rows * columns - 1, min(rows * columns, most)).astype(np.int64)
     blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)
     corners = wanted // max(columns, 1) * (SIDE * box), wanted % max(columns, 1) * (SIDE * box)
-    _take(blocks_CNSS, image_HWC, *corners, box, np.float32(zero), np.float32(unit))
+    image_HV = np.ascontiguousarray(image_HWC).reshape(height, image_HWC.shape[1] * channels)
+    _take(blocks_CNSS, image_HV, *corners, box, np.float32(zero), np.float32(unit))
     return blocks_CNSS
 
 
 @compiled
-def _take(blocks_CNSS, image_HWC, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
+def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
+    """Means of `box` x `box` pixels. `tops`, `lefts`: where blocks begin, in pixels."""
     channels, blocks, side, _ = blocks_CNSS.shape
-    share = unit / np.float32(box * box)
+    share, zero = unit / np.float32(box * box), zero * unit
+    sums_V = np.empty(side * box * channels, np.float32)
     for n in range(blocks):
+        left = lefts[n] * channels
         for y in range(side):
-            top, left = tops[n] + y * box, lefts[n]
+            top = tops[n] + y * box
+            row_V = image_HV[top, left : left + len(sums_V)]
+            for v in range(len(sums_V)):
+                sums_V[v] = row_V[v]
+            for row in range(top + 1, top + box):
+                row_V = image_HV[row, left : left + len(sums_V)]
+                for v in range(len(sums_V)):
+                    sums_V[v] += np.float32(row_V[v])
             for c in range(channels):
                 for x in range(side):
                     total = np.float32(0)
-                    for row in range(top, top + box):
-                        for column in range(left + x * box, left + (x + 1) * box):
-                            total += np.float32(image_HWC[row, column, c]) - zero
-                    blocks_CNSS[c, n, y, x] = total * share
+                    for column in range(x * box, (x + 1) * box):
+                        total += sums_V[column * channels + c]
+                    blocks_CNSS[c, n, y, x] = total * share - zero
 
 
 @compiled

@@ -3,14 +3,15 @@
 from typing import Literal
 
 import torch
-from llvmlite.binding import get_host_cpu_features
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 from model.dce_net import Variant
 
 Precision = Literal["auto", "fp32", "bf16"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-CPU_FEATURES = "avx512bf16", "amx-bf16", "bf16"  # LLVM's names, the last for ARM
+# LLVM's names, the last for ARM. Intel's AVX-512 has bf16, too, but is slower with it than in fp32
+CPU_FEATURES, AMD_FEATURE, AMD = ("amx-bf16", "bf16"), "avx512bf16", "znver"
 
 
 def settled(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool) -> Precision:
@@ -24,11 +25,12 @@ def settled(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool)
 
 
 def has_fast_bf16(device: str) -> bool:
-    """Whether this machine's GPU, or its processor, computes in bf16 itself. `device`: a torch device."""
+    """Whether this machine's GPU, or its processor, is faster in bf16. `device`: a torch device."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    wanted = (*CPU_FEATURES, AMD_FEATURE) if get_host_cpu_name().startswith(AMD) else CPU_FEATURES
     features = get_host_cpu_features()
-    return any(features.get(name, False) for name in CPU_FEATURES)
+    return any(features.get(name, False) for name in wanted)
 
 
 def cuda_problem() -> str:

@@ -18,6 +18,17 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert fingerprint(again) == fingerprint(checkpoint)
 
 
+def test_weights_that_do_nothing_are_none(tmp_path: Path) -> None:
+    """Denormal numbers, as weight decay leaves them, are slow to multiply with."""
+    network = build(Architecture())
+    with torch.no_grad():
+        network.conv4.weight[:16] *= 1e-38
+    (tmp_path / "w.safetensors").write_bytes(to_bytes(Checkpoint(network=network, estimate_size=256)))
+    found = load(tmp_path / "w.safetensors").network.conv4.weight
+    assert not found[:16].any()
+    assert torch.equal(found[16:], network.conv4.weight[16:])
+
+
 def test_the_estimate_size_that_is_asked_for() -> None:
     checkpoint = Checkpoint(network=build(Architecture()), estimate_size=256)
     assert [checkpoint.estimate_size_for(asked) for asked in ("auto", "full", 64)] == [256, None, 64]  # type: ignore[arg-type]
