@@ -25,7 +25,7 @@ DEFAULT_WEIGHTS: dict[Variant, Path] = {
     "plus": Path(__file__).parent / "weights" / "plus.safetensors",
 }
 
-LEAST_WEIGHT = 1e-20  # a smaller one is 0: products of two must not be denormal, and float32 adds none of them to a feature
+LEAST_WEIGHT = 1e-20  # smaller ones count for nothing beside others, and products of two must not be denormal
 
 EstimateSize = int | Literal["auto", "full"]
 """Long side in pixels of the reduced copy, as users ask for it. auto: what the network was trained for."""

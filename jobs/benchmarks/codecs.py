@@ -8,34 +8,34 @@ from typing import Any
 import simplejpeg
 from PIL import Image
 
-from pipeline.images import FORMATS, decode, encode
+from pipeline.images import decode, encode
 
 SUBSAMPLING = {"4:4:4": "444", "4:2:2": "422", "4:2:0": "420"}
 
 
-def round_trip(data: bytes) -> Callable[[], object]:
-    """Decodes and encodes the file again: a JPEG by the shortest way into libjpeg-turbo, in its own quality."""
-    photo = decode(data, max_pixels=1 << 40)
-    coding = photo.coding
-    written = photo.format if FORMATS[photo.format].writable else "jpeg"
+def round_trip(source: bytes, result: bytes) -> Callable[[], object]:
+    """Decodes a photo and encodes what became of it: JPEGs by the shortest way into libjpeg-turbo, in its quality."""
+    enhanced = decode(result, max_pixels=1 << 40)
+    coding, pixels = enhanced.coding, enhanced.frames[0].pixels
 
     def ours() -> object:
-        return encode(decode(data, max_pixels=1 << 40), written, quality=None)
+        decode(source, max_pixels=1 << 40)
+        return encode(enhanced, enhanced.format, quality=None)
 
-    if photo.format != "jpeg" or not coding.quantisation or coding.progressive:
+    if enhanced.format != "jpeg" or not coding.quantisation or coding.progressive:
         return ours
     quality = _quality(coding.quantisation[0])
-    grey = photo.frames[0].pixels.shape[2] == 1
+    grey = pixels.shape[2] == 1
     space = "GRAY" if grey else "RGB"
     sampling = "Gray" if grey else SUBSAMPLING[coding.sampling or "4:4:4"]
 
     def again() -> object:
-        pixels = simplejpeg.decode_jpeg(data, colorspace=space)
+        simplejpeg.decode_jpeg(source, colorspace=space)
         return simplejpeg.encode_jpeg(pixels, quality, colorspace=space, colorsubsampling=sampling)
 
     try:
         again()
-    except ValueError:  # it finds fault with the file, where Pillow gets over it
+    except ValueError:  # the source is no JPEG, or simplejpeg finds fault with it, where Pillow gets over it
         return ours
     return again
 

@@ -34,10 +34,12 @@ def measure_photo(path: Path, title: str, rounds: int, extension: str | None = N
     data = path.read_bytes()
     with TemporaryDirectory(prefix="nightlift-") as folder:
         jobs = _jobs(path, Path(folder), extension or path.suffix)
-        fastest = side_by_side({"codec": round_trip(data), **jobs}, rounds)
+        jobs["dce"]()
+        codec = round_trip(data, Path(jobs["dce"].outcome.destination).read_bytes())
+        fastest = side_by_side({"codec": codec, **jobs}, rounds)
     outcome = jobs["dce"].outcome
     megapixels = outcome.width_px * outcome.height_px * outcome.frames / 1e6
-    rows = [Row("codec alone: decode and encode", 1e3 * fastest["codec"], "ms")]
+    rows = [Row("codec alone: decode, encode the enhanced photo", 1e3 * fastest["codec"], "ms")]
     for variant, job in jobs.items():
         rows += [
             *(Row(f"{variant}: {stage}", 1e3 * getattr(job.outcome, f"seconds_{stage}"), "ms") for stage in STAGES),
