@@ -169,17 +169,13 @@ def _scale(luma, lifted, above, highest, lowest):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _follow(pixels_CT, luma_T, seen_T, room_CT, black):  # type: ignore[no-untyped-def]
-    """Chroma after luma. `room_CT`: see `_take_luma`."""
-    for i in range(TILE):
-        luma, lifted, above = luma_T[i], _coded(room_CT[0, i]), _coded(room_CT[1, i])
-        red, green, blue = pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
-        scale = _scale(luma, lifted, above, max(max(red, green), blue), min(min(red, green), blue))
-        share = seen_share(seen_T[i], luma, lifted, black)
-        lifted, scale = lifted * share, scale * share
-        pixels_CT[0, i] = lifted + scale * (red - luma)
-        pixels_CT[1, i] = lifted + scale * (green - luma)
-        pixels_CT[2, i] = lifted + scale * (blue - luma)
+def _risen(luma, room_CT, i, highest, lowest, seen, black):  # type: ignore[no-untyped-def]
+    """What luma becomes, and what chroma is multiplied by, with what was not seen held back. `room_CT`: see
+    `_take_luma`."""
+    lifted = _coded(room_CT[0, i])
+    scale = _scale(luma, lifted, _coded(room_CT[1, i]), highest, lowest)
+    share = seen_share(seen, luma, lifted, black)
+    return lifted * share, scale * share
 
 
 @compiled
@@ -204,7 +200,13 @@ def lift_in_light(pixels_CT, luma_T, seen_T, room_CT, curve, black):  # type: ig
             luma, lifted = luma_T[i], _coded(room_CT[0, i])
             pixels_CT[0, i] = lifted * seen_share(seen_T[i], luma, lifted, black)
         return
-    _follow(pixels_CT, luma_T, seen_T, room_CT, black)
+    for i in range(TILE):
+        luma, red, green, blue = luma_T[i], pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
+        highest, lowest = max(max(red, green), blue), min(min(red, green), blue)
+        lifted, scale = _risen(luma, room_CT, i, highest, lowest, seen_T[i], black)
+        pixels_CT[0, i] = lifted + scale * (red - luma)
+        pixels_CT[1, i] = lifted + scale * (green - luma)
+        pixels_CT[2, i] = lifted + scale * (blue - luma)
 
 
 @compiled
@@ -229,14 +231,12 @@ def lift_coded_in_light(planes, seen_T, room_CT, curve, weights, black):  # type
     of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
     _take_luma(luma_T, room_CT, curve)
     for i in range(TILE):
-        luma, lifted, above = luma_T[i], _coded(room_CT[0, i]), _coded(room_CT[1, i])
-        cb, cr = of_blue_T[i], of_red_T[i]
+        luma, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
         more_red, more_green, more_blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb
         highest = luma + max(max(more_red, more_green), more_blue)
         lowest = luma + min(min(more_red, more_green), more_blue)
-        scale = _scale(luma, lifted, above, highest, lowest)
-        share = seen_share(seen_T[i], luma, lifted, black)
-        luma_T[i], of_blue_T[i], of_red_T[i] = lifted * share, scale * share * cb, scale * share * cr
+        lifted, scale = _risen(luma, room_CT, i, highest, lowest, seen_T[i], black)
+        luma_T[i], of_blue_T[i], of_red_T[i] = lifted, scale * cb, scale * cr
 
 
 @compiled

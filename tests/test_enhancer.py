@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import Architecture, Checkpoint, Enhancer, Look, Space, apply_curve, build, fingerprint
+from model import Architecture, Checkpoint, Enhancer, Look, Space, apply_curve, build, fingerprint, precision
 from model.light import BT709
 
 PLAIN = Look(denoise=0, floor="off")  # the curve alone
@@ -214,6 +214,24 @@ def test_bands_of_the_reference_equal_the_whole(size: tuple[int, int], monkeypat
     monkeypatch.setattr("model.enhancer.BAND_PX", 1)
     assert (enhancer._applied(photo, maps, cells) == whole).all()
     assert (whole != enhancer._applied(photo, maps)).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "fast"),
+    [
+        ("emeraldrapids", {"avx512bf16"}, False),
+        ("emeraldrapids", {"avx512bf16", "amx-bf16"}, True),
+        ("znver3", set(), False),
+        ("znver5", {"avx512bf16"}, True),
+        ("neoverse-v1", {"bf16"}, True),
+    ],
+)
+def test_bf16_is_for_processors_that_are_faster_with_it(
+    name: str, features: set[str], fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "get_host_cpu_name", lambda: name)
+    monkeypatch.setattr(precision, "get_host_cpu_features", lambda: dict.fromkeys(features, True))
+    assert precision.has_fast_bf16("cpu") is fast
 
 
 def test_bf16_is_close_to_fp32() -> None:
