@@ -101,6 +101,8 @@ class TrainConfig:
     """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """No paths below SRC that match this pattern; may be given several times."""
+    follow_links: bool = False
+    """Also follow links out of SRC, and links to folders, of a local SRC."""
     max_pixels: int = MAX_PIXELS
     """Leave out photos with more pixels than this (all frames of an animation together)."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
@@ -147,7 +149,7 @@ class TrainConfig:
 
     @property
     def selection(self) -> Selection:
-        return Selection(include=self.include, exclude=self.exclude)
+        return Selection(include=self.include, exclude=self.exclude, follow_links=self.follow_links)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

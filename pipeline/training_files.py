@@ -55,7 +55,7 @@ def training_files(
     for source in sources:
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
-        listed = storage.list_files(absolute(source))
+        listed = storage.list_files(absolute(source), follow_links=selection.follow_links)
         roots += [file.folder for file in listed[:1]]
         written = _written(storage, listed, [folder for folder in _written_into(listed) if real(folder) not in named])
         results |= Counter(written.values())
@@ -67,7 +67,7 @@ def training_files(
         found.append([file for file, refusal in zip(wanted, refusals, strict=True) if refusal is None])
     chosen = [file for turn in zip_longest(*found) for file in turn if file is not None][:limit]
     if not chosen:
-        reason = f"{len(seen)} files, none of them a photo or video by its name" if seen else "no files there"
+        reason = f"none of {len(seen)} files: {_commonest(refused)}" if seen else "no files there"
         reason += (
             f"; {', '.join(results)}: nightlift's own results, which count if the folder is named" if results else ""
         )
@@ -81,6 +81,12 @@ def training_files(
         roots=roots,
         results=results,
     )
+
+
+def _commonest(refused: Sequence[Outcome]) -> str:
+    """An example of the commonest reason."""
+    (code, _), *_ = Counter(refusal.code for refusal in refused).most_common(1)
+    return next(refusal.message for refusal in refused if refusal.code == code)
 
 
 def _written_into(listed: Sequence[Listed]) -> list[str]:

@@ -282,7 +282,8 @@ def test_held_out_files_are_a_share_of_all() -> None:
         (["in", "in/notes.txt/out"], "in/notes.txt"),
         (["nowhere", "out"], "nothing is there"),
         (["empty", "out"], "no photo to train on"),
-        (["in", "out", "--include", "*.txt"], "none of them a photo"),
+        (["in", "out", "--include", "*.txt"], "none of 1 files: notes.txt: .txt: neither a photo"),
+        (["links", "out"], "none of 1 files: 0.png: a link out of the source"),
         (["in", "out", "--epochs", "0"], "--epochs"),
         (["in", "out", "--size-px", "40"], "--size-px"),
         (["in", "out", "--validation-share", "1"], "--validation-share"),
@@ -296,6 +297,8 @@ def test_wrong_usage_is_one_clear_line_and_status_2(tmp_path: Path, monkeypatch,
     (tmp_path / "empty").mkdir()
     Image.fromarray(landscape()).save(tmp_path / "in" / "0.png")
     (tmp_path / "in" / "notes.txt").write_text("no photo")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "0.png").symlink_to(tmp_path / "in" / "0.png")
     monkeypatch.chdir(tmp_path)
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err.splitlines()[-1]

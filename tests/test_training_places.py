@@ -82,8 +82,10 @@ def _enhanced(folder: Path, *names: str) -> Path:
     return folder
 
 
-def _found(*sources: Path | str, limit: int | None = None) -> tuple[list[str], dict[str, int]]:
-    files = training_files(Storage(), [str(source) for source in sources], "/nowhere", Selection(), limit)
+def _found(
+    *sources: Path | str, limit: int | None = None, selection: Selection = Selection()
+) -> tuple[list[str], dict[str, int]]:
+    files = training_files(Storage(), [str(source) for source in sources], "/nowhere", selection, limit)
     names = sorted(Path(record.source).name for record in files.records)
     return names, {Path(folder).name: count for folder, count in files.results.items()}
 
@@ -120,6 +122,15 @@ def test_a_limit_takes_from_all_sources_in_turn(photos: Path, tmp_path: Path) ->
     assert _found(photos, more, limit=3)[0] == ["0.png", "1.png", "a.png"]
     assert _found(more, photos, limit=3)[0] == ["0.png", "a.png", "b.png"]
     assert _found(more, photos, photos, limit=4)[0] == ["0.png", "1.png", "a.png", "b.png"]
+
+
+def test_links_are_followed_where_that_is_asked_for(photos: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "0.png").symlink_to(photos / "0.png")
+    with pytest.raises(NotFound, match="--follow-links"):
+        _found(links)
+    assert _found(links, selection=Selection(follow_links=True)) == (["0.png"], {})
 
 
 def test_other_files_than_it_began_with_are_told_by_name(tmp_path: Path) -> None:
