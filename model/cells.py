@@ -53,7 +53,7 @@ def coefficients_of(
     noise_uv = np.empty_like(rises_uv)
     amplified(amplified_uv, noise_uv, coarse_Puv[0], rises_uv, floor.noise)
 
-    cells_hPw = np.zeros((height, len(Cell), width), np.float32)
+    cells_hPw = np.empty((height, len(Cell), width), np.float32)
     luma_hw = _smooth_luma(cells_hPw, moments_Phw, noise_uv, rises_uv, floor)
     around_uv = np.empty_like(rises_uv)
     pool(around_uv, luma_hw)

@@ -68,13 +68,16 @@ class Checkpoint:
 def load(path: Path) -> Checkpoint:
     """Read a `.safetensors` file of ours or a published `.pth` file. Raises WeightsError."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file")
+        hint = f", or --variant {path} for the shipped ones" if str(path) in DEFAULT_WEIGHTS else ""
+        raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file{hint}")
     try:
         checkpoint = _load_published(path) if path.suffix == ".pth" else _load_own(path)
     except BROKEN as error:
         if isinstance(error, WeightsError):
             raise
         found = str(error) or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # of which torch makes a page
+            found = "torch finds no weights in it, or other objects than weights"
         raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error
     checkpoint.network.eval()
     return checkpoint

@@ -73,8 +73,9 @@ def test_a_pth_file_of_other_things_is_refused_by_name(tmp_path: Path, content: 
 def test_an_empty_or_cut_file_is_refused_by_name(tmp_path: Path, content: bytes, suffix: str) -> None:
     path = (tmp_path / "cut").with_suffix(suffix)
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=rf"cut\{suffix}: not weights of a DCE-Net \(.+\)"):
+    with pytest.raises(WeightsError, match=rf"cut\{suffix}: not weights of a DCE-Net \(.+\)") as told:
         load(path)
+    assert len(str(told.value)) < len(str(path)) + 100  # torch would write a page
 
 
 def test_a_pth_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -95,3 +96,8 @@ class _RunsCode:
 
 def _touch(path: str) -> None:
     Path(path).touch()
+
+
+def test_the_name_of_a_variant_is_no_file_and_that_is_said() -> None:
+    with pytest.raises(WeightsError, match="--variant plus"):
+        load(Path("plus"))
