@@ -75,7 +75,7 @@ def load(path: Path) -> Checkpoint:
     except BROKEN as error:
         if isinstance(error, WeightsError):
             raise
-        found = str(error) or type(error).__name__
+        found = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # of which torch makes a page
             found = "torch finds no weights in it, or other objects than weights"
         raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error

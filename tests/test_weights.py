@@ -75,7 +75,7 @@ def test_an_empty_or_cut_file_is_refused_by_name(tmp_path: Path, content: bytes,
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=rf"cut\{suffix}: not weights of a DCE-Net \(.+\)") as told:
         load(path)
-    assert len(str(told.value)) < len(str(path)) + 100  # torch would write a page
+    assert "\n" not in str(told.value)  # torch would write a page
 
 
 def test_a_pth_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
