@@ -93,7 +93,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: GPUs where the cluster has them."""
     precision: Precision = "auto"
-    """Of the convolutions: fp32, bf16. auto: bf16 on GPUs and processors that are faster with it."""
+    """Of the convolutions: fp32, bf16. auto: bf16 on GPUs and processors that are fast with it."""
     sheet_every: Annotated[int | None, arg(metavar="INT")] = None
     """Epochs between contact sheets; by default so that there are about five."""
 

@@ -95,7 +95,7 @@ def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, 
     `shares`: of red, green and blue in luma. `is_frame`: of a video, in the dark of which a codec may have left single
     values. What is of one value in a photo is taken for smooth.
     """
-    unit = 1 / np.iinfo(image_HWC.dtype).max
+    image_HWC, unit = np.ascontiguousarray(image_HWC), 1 / np.iinfo(image_HWC.dtype).max
     if image_HWC.shape[2] == 1:
         return _found(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit)[0], [], is_frame)
     luma_NSS, *fine = _luma_and_colours(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit), shares)
@@ -135,21 +135,25 @@ def floor_of_planes(
 def _blocks(
     image_HWC: npt.NDArray[Any], box: int, most: int, zero: float, unit: float, seen: int | None = None
 ) -> Floats:
-    """`blocks_CNSS`, spread evenly. `zero`: the code of 0. `unit`: what one code more is. `seen`: of the width."""
+    """Return `blocks_CNSS`, spread evenly.
+
+    `image_HWC`: in one piece, else it is copied. `zero`: the code of 0. `unit`: what one code more is. `seen`: of the
+    width.
+    """
     height, width, channels = image_HWC.shape
     width = width if seen is None else seen
     rows, columns = height // (SIDE * box), width // (SIDE * box)
     wanted = np.linspace(0, rows * columns - 1, min(rows * columns, most)).astype(np.int64)
     blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)
     corners = wanted // max(columns, 1) * (SIDE * box), wanted % max(columns, 1) * (SIDE * box)
-    image_HV = np.ascontiguousarray(image_HWC).reshape(height, image_HWC.shape[1] * channels)
+    image_HV = image_HWC.reshape(height, image_HWC.shape[1] * channels)
     _take(blocks_CNSS, image_HV, *corners, box, np.float32(zero), np.float32(unit))
     return blocks_CNSS
 
 
 @compiled
 def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
-    """Means of `box` x `box` pixels. `tops`, `lefts`: where blocks begin, in pixels."""
+    """Write blocks of means of `box` x `box` pixels. `tops`, `lefts`: where blocks begin, in pixels."""
     channels, blocks, side, _ = blocks_CNSS.shape
     share, zero = unit / np.float32(box * box), zero * unit
     sums_V = np.empty(side * box * channels, np.float32)

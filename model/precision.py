@@ -10,13 +10,13 @@ from model.dce_net import Variant
 Precision = Literal["auto", "fp32", "bf16"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# LLVM's names, the last for ARM. Intel's AVX-512 has bf16, too, but is slower with it than in fp32
-CPU_FEATURES, AMD_FEATURE, AMD = ("amx-bf16", "bf16"), "avx512bf16", "znver"
+# LLVM's names of what makes bf16 faster than fp32, the last of ARM; on Intel's processors AVX-512's alone is slower
+FAST, FAST_ON_AMD, AMD = ("amx-bf16", "bf16"), ("avx512bf16",), "znver"
 
 
 def settled(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool) -> Precision:
-    """`fp32` or `bf16`. `auto` is bf16 where it pays: on a CPU for the plain network alone, as the separable one gains
-    little and loses more. `fast_bf16`: whether the machines that compute have it.
+    """Return `fp32` or `bf16`. `auto` is bf16 where it pays: on a CPU for the plain network alone, as the separable one
+    gains little. `fast_bf16`: whether the machines that compute are faster with it.
     """
     if asked != "auto":
         return asked
@@ -28,9 +28,9 @@ def has_fast_bf16(device: str) -> bool:
     """Whether this machine's GPU, or its processor, is faster in bf16. `device`: a torch device."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    wanted = (*CPU_FEATURES, AMD_FEATURE) if get_host_cpu_name().startswith(AMD) else CPU_FEATURES
+    fast = FAST_ON_AMD if get_host_cpu_name().startswith(AMD) else FAST
     features = get_host_cpu_features()
-    return any(features.get(name, False) for name in wanted)
+    return any(features.get(name, False) for name in fast)
 
 
 def cuda_problem() -> str:

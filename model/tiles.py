@@ -12,7 +12,7 @@ from model.cleaning import LIFTED_UNSEEN
 from model.compiled import compiled
 from model.light import FULL, LEAST_SPAN, SPAN, TOE
 
-TILE = 640  # pixels, a multiple of 128. Even, so that no chroma sample is in two tiles
+TILE = 640  # pixels: whole tiles make up 1,920 and 3,840. A multiple of 128, the largest cell
 
 
 @compiled

@@ -68,16 +68,18 @@ class Checkpoint:
 def load(path: Path) -> Checkpoint:
     """Read a `.safetensors` file of ours or a published `.pth` file. Raises WeightsError."""
     if not path.is_file():
-        hint = f", or --variant {path} for the shipped ones" if str(path) in DEFAULT_WEIGHTS else ""
+        shipped = DEFAULT_WEIGHTS.get(str(path))  # type: ignore[call-overload]
+        hint = f"; the shipped one is {shipped} (--variant {path})" if shipped else ""
         raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file{hint}")
     try:
         checkpoint = _load_published(path) if path.suffix == ".pth" else _load_own(path)
     except BROKEN as error:
         if isinstance(error, WeightsError):
             raise
-        found = str(error).partition("\n")[0] or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # of which torch makes a page
             found = "torch finds no weights in it, or other objects than weights"
+        else:
+            found = str(error).partition("\n")[0] or type(error).__name__
         raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error
     checkpoint.network.eval()
     return checkpoint
@@ -135,9 +137,9 @@ def _own_name(published: str) -> str:
 
 
 def _fill(architecture: Architecture, tensors: Mapping[str, Tensor]) -> CurveNetwork:
-    """A network of these weights, without those that do nothing.
+    """Build a network with these weights, and 0 for those that do nothing.
 
-    Weight decay takes what is not used towards 0, and as far as denormal numbers, with which processors are slow: a
+    Weight decay takes unused weights towards 0, and as far as denormal numbers. Processors are slow with these: a
     network takes four to twelve times as long.
     """
     network = build(architecture)

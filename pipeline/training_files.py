@@ -84,7 +84,7 @@ def training_files(
 
 
 def _commonest(refused: Sequence[Outcome]) -> str:
-    """An example of the commonest reason."""
+    """Return what is wrong with one of the files that are refused for the commonest reason."""
     (code, _), *_ = Counter(refusal.code for refusal in refused).most_common(1)
     return next(refusal.message for refusal in refused if refusal.code == code)
 
