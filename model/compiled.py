@@ -2,35 +2,33 @@
 
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-
-@cache
-def _sources() -> str:
-    """A hash of all modules beside this one: any of them may hold a function that another one calls."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+KEPT_S = 30 * 24 * 3600  # machine code of sources that are not in use any more is kept for so long
 
 
 class KernelCache(FunctionCache):
     """Machine code of one function, kept on disk for the next process: it saves time, and nothing depends on it.
 
-    It holds the code of the functions that are called, too, so it is made anew where any source has changed.
+    It lies in a folder named for the text of our sources, wherever they lie: copies of one version share it, such as
+    those that Ray brings to the nodes of a cluster for each job. Where no such folder can be made, it lies where numba
+    puts it.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
-        with suppress(OSError):  # else numba's own mark: time and size of the function's file
-            self._cache_file._source_stamp = _sources()
+        folder = _folder(numba.config.CACHE_DIR) or self._cache_path  # type: ignore[attr-defined]
+        self._cache_file = IndexDataCacheFile(folder, self._impl.filename_base, _sources())  # type: ignore[no-untyped-call]
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return what was kept, or None. A file that cannot be read, as one cut off by a full disk, is begun anew."""
@@ -40,6 +38,8 @@ class KernelCache(FunctionCache):
         except Exception:  # unpickling what is damaged may raise anything
             with suppress(OSError):
                 self.flush()  # type: ignore[no-untyped-call]
+        if kept is not None and kept.signature.args != tuple(signature):
+            kept = None  # numba does not keep processes from writing to one file what each of them compiled
         if kept is None:  # it is compiled next, and numba then names source files relative to the current directory
             _leave_a_deleted_directory()
         return kept
@@ -56,6 +56,36 @@ def _leave_a_deleted_directory() -> None:
         os.getcwd()  # noqa: PTH109 (the file has no other use for paths)
     except FileNotFoundError:
         os.chdir(os.sep)
+
+
+@cache
+def _sources() -> str:
+    """Return a hash of all modules of this package: any of them may hold a function that another one calls."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _folder(user_provided: str) -> str | None:
+    """Make the folder for machine code, in the user's own place (`NUMBA_CACHE_DIR`) or that for caches.
+
+    None where nothing can be written.
+    """
+    try:
+        place = Path(user_provided or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightlift"
+        folder = place / _sources()[:16]
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            for other in place.iterdir():
+                if other.stat().st_mtime < time.time() - KEPT_S:
+                    shutil.rmtree(other, ignore_errors=True)
+        os.utime(folder)  # in use
+        TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):  # no room, no rights; no home
+        return None
+    return str(folder)
 
 
 def compiled(function: Callable[..., Any]) -> Any:

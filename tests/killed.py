@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+HANGS_S = 900  # a command that takes longer hangs, however busy the machine is
 FORKS = multiprocessing.get_context("forkserver")  # a process starts within milliseconds, with all modules imported
 
 
@@ -18,7 +19,7 @@ def killed_once(
     job: Sequence[str | Path],
     log: Path,
     ready: Callable[[], bool],
-    within: float = 240,
+    within: float = HANGS_S,
     cwd: Path = ROOT,
     **environment: str,
 ) -> None:
@@ -35,7 +36,7 @@ def killed_once(
             driver.wait()
 
 
-def wait_until(ready: Callable[[], bool], job: subprocess.Popen[Any] | None = None, within: float = 240) -> None:
+def wait_until(ready: Callable[[], bool], job: subprocess.Popen[Any] | None = None, within: float = HANGS_S) -> None:
     """Until it is ready, or a job is over, or so many seconds are."""
     until = time.monotonic() + within
     while not ready() and (job is None or job.poll() is None) and time.monotonic() < until:

@@ -19,6 +19,7 @@ from pipeline.errors import ClusterError, UsageError
 from pipeline.video_flow import new_ledger
 from pipeline.video_ledger import WHOLE
 from pipeline.watched import has_begun, new_attempts
+from tests.killed import HANGS_S
 from tests.media import jpeg, night
 
 BIN = Path(sys.executable).parent
@@ -185,7 +186,7 @@ def test_workers_that_are_killed_for_memory_end_a_job_in_one_line(tmp_path: Path
     environment = {**os.environ, "RAY_memory_usage_threshold": "0.01"}
     job = [BIN / "nightlift", "images", tmp_path / "in", tmp_path / "out", "--workers", "1"]
     begun = time.monotonic()
-    done = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 1, done.stderr
     assert time.monotonic() - begun < ABOUT_A_MINUTE_S
     assert "memory runs out, so that workers are killed before they can work (" in done.stderr.splitlines()[-1]

@@ -20,7 +20,7 @@ from pipeline.attempts import ATTEMPTS
 from pipeline.flow import FusedWorker, PhotoFlow
 from pipeline.photos import Development, ReadAndDecode
 from pipeline.storage import Storage
-from tests.killed import ROOT, wait_until
+from tests.killed import HANGS_S, ROOT, wait_until
 from tests.odd_files import ODD_ERRORS
 from tests.outputs import rows_of, tree
 from tests.s3_server import KEY, S3Server, free_port
@@ -248,7 +248,7 @@ def test_wrong_usage_is_one_clear_line_and_status_2(tmp_path: Path, monkeypatch,
 def test_a_cluster_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
     job = [sys.executable, "-m", "jobs.images", str(_photos(tmp_path / "in", 1)), str(tmp_path / "out")]
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:9"}
-    done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 2
     assert "RAY_ADDRESS=127.0.0.1:9: no cluster answers" in done.stderr.splitlines()[-1]
 
@@ -270,7 +270,7 @@ def test_joins_a_running_cluster_and_brings_its_code_along(tmp_path: Path) -> No
             job = [sys.executable, "-P", "-c", JOB_FROM_ELSEWHERE, str(ROOT), "images", str(source), str(out)]
             wait_until(lambda: "Ray runtime started" in (tmp_path / "log").read_text(), head)
             done = subprocess.run(
-                job, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+                job, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=HANGS_S, check=False
             )
         finally:
             head.terminate()

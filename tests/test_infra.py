@@ -18,6 +18,7 @@ import yaml
 from compose_spec import PyOptions
 
 from tests.infra_commands import COMMANDS, check_command
+from tests.killed import HANGS_S
 from tests.s3_server import s3_server
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +155,7 @@ def test_the_bucket_at_home_is_filled_with_the_sample_photos(tmp_path: Path) -> 
     with s3_server(tmp_path) as server:
         script = [sys.executable, INFRA / "compose" / "bucket.py"]
         for _ in range(2):  # as often as the cluster is started
-            subprocess.run(script, cwd=tmp_path, env=server.environment, check=True, timeout=60)
+            subprocess.run(script, cwd=tmp_path, env=server.environment, check=True, timeout=HANGS_S)
         look = "import s3fs; print(*sorted(s3fs.S3FileSystem().find('night')))"
         there = subprocess.run(
             [sys.executable, "-c", look], env=server.environment, capture_output=True, text=True, check=True

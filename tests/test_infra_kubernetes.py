@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests import kuberay
+from tests.killed import HANGS_S
 from tests.test_infra import INFRA, PINNED
 
 KUBERNETES = INFRA / "kubernetes"
@@ -37,7 +38,7 @@ def _built(folder: str) -> dict[str, Any]:
     if not shutil.which("kubectl"):
         pytest.skip("kubectl, which has kustomize, is not installed")
     made = subprocess.run(
-        ["kubectl", "kustomize", KUBERNETES / folder], capture_output=True, text=True, check=True, timeout=60
+        ["kubectl", "kustomize", KUBERNETES / folder], capture_output=True, text=True, check=True, timeout=HANGS_S
     )
     (manifest,) = yaml.safe_load_all(made.stdout)
     return manifest

@@ -17,6 +17,7 @@ import yaml
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from pipeline import monitoring
+from tests.killed import HANGS_S
 from tests.test_infra import INFRA
 
 PLACE = INFRA / "monitoring"
@@ -143,6 +144,6 @@ def test_promtool_has_nothing_to_say() -> None:
     if not shutil.which("promtool"):
         pytest.skip("promtool, which comes with Prometheus, is not installed")
     told = subprocess.run(
-        ["promtool", "check", "config", PLACE / "prometheus.yaml"], capture_output=True, text=True, timeout=60
+        ["promtool", "check", "config", PLACE / "prometheus.yaml"], capture_output=True, text=True, timeout=HANGS_S
     )
     assert told.returncode == 0, told.stderr

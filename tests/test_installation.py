@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.killed import ROOT
+from tests.killed import HANGS_S, ROOT
 from tests.ray_head import BIN
 
 OTHER = """
@@ -21,7 +21,7 @@ packages = ["model", "jobs", "pipeline"]
 
 
 def _pip(*arguments: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True, timeout=240)
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", *arguments], check=True, timeout=HANGS_S)
 
 
 def _project(folder: Path) -> Path:
@@ -33,7 +33,7 @@ def _project(folder: Path) -> Path:
 
 
 def _told(command: Path, **environment: str) -> tuple[int, str]:
-    asked = subprocess.run([command, "--version"], env=environment, capture_output=True, text=True, timeout=240)
+    asked = subprocess.run([command, "--version"], env=environment, capture_output=True, text=True, timeout=HANGS_S)
     return asked.returncode, asked.stdout + asked.stderr
 
 

@@ -1,6 +1,9 @@
 """The fused kernel against the readable reference, and what it promises of memory."""
 
+import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from model.compiled import compiled
 from model.curves import upsample
 from model.light import Space, lift
 from model.tiles import TILE, store
+from tests.killed import ROOT
 
 KINDS = [(1, "srgb"), (3, "srgb"), (2, "light")]  # channels of the maps, and what the curve acts on
 
@@ -210,6 +214,24 @@ def test_a_cache_of_machine_code_that_cannot_be_used_costs_time_alone(
     shutil.rmtree(folder)
     folder.write_bytes(b"")  # where nothing can be written, not even by root
     assert later(3) == 6
+
+
+def test_copies_of_one_version_share_the_machine_code(tmp_path: Path) -> None:
+    """Ray brings a copy of our sources to each node of a cluster, for each job."""
+    program = (
+        "import numpy; from model.boxes import reduce_pixels; reduce_pixels(numpy.ones((8, 8, 3), numpy.uint8), 4)"
+    )
+    kept = []
+    for place in ("one", "two"):
+        shutil.copytree(ROOT / "model", tmp_path / place / "model")
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path / place,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+            check=True,
+        )
+        kept.append({path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")})
+    assert kept[0] and kept[0] == kept[1]
 
 
 def test_compiles_where_the_current_directory_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

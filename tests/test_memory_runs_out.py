@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.clips import clip, street, streets
-from tests.killed import ROOT
+from tests.killed import HANGS_S, ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
 
@@ -59,7 +59,7 @@ for room_mb in map(int, rooms_mb):
 def _codes(small: Path, large: Path, rooms_mb: list[int]) -> list[str]:
     """Of the large file, by room."""
     command = [sys.executable, "-c", WITHIN, str(small), str(large), *map(str, rooms_mb)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
     for (code, message, notes), (code_of_small, *_) in told:

@@ -17,7 +17,7 @@ from jobs.cli import main
 from pipeline.storage import Storage
 from tests.clips import Sound, clip, streets
 from tests.dying_workers import dying_workers
-from tests.killed import ROOT, killed_once
+from tests.killed import HANGS_S, ROOT, killed_once
 from tests.outputs import files_below, rows_of, tree, whole
 
 SEED = 20_261_125
@@ -107,7 +107,9 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
             recorded = sources
             assert all(path.read_bytes() == undisturbed[str(path.relative_to(out))] for path in whole(out))
         environment = {**os.environ, "TMPDIR": str(temporary)}
-        done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(
+            job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert len(rows_of(out)) == len(undisturbed)  # what had its row was not done again
         _is_as_if_nothing_had_happened(out, undisturbed)

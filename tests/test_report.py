@@ -30,7 +30,7 @@ from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
 from pipeline.storage import Storage
 from tests.browser import browser_page
 from tests.clips import clip, street
-from tests.killed import ROOT
+from tests.killed import HANGS_S, ROOT
 from tests.media import night
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -555,7 +555,7 @@ def _many_rows(folder: Path) -> None:
 def test_many_rows_make_a_small_page_in_little_memory(tmp_path: Path) -> None:
     _many_rows(tmp_path)
     command = [sys.executable, "-c", MEASURED, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANGS_S)
     assert done.returncode == 0, done.stderr
     page_bytes, memory_bytes, counted = json.loads(done.stdout)
     assert counted

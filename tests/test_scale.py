@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
-from tests.killed import ROOT
+from tests.killed import HANGS_S, ROOT
 from tests.many_keys import etag_of, key_of, s3_of_many_keys
 
 KEYS, DONE, PART = 100_000, 90_000, 30_000
@@ -70,7 +70,13 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is told by Linux")
 def test_a_large_bucket_is_planned_in_little_memory() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PLAN], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-c", PLAN],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     to_do, before, refused, grown_bytes = json.loads(done.stdout.splitlines()[-1])

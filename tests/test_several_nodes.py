@@ -19,7 +19,7 @@ from jobs.training_run import read_state
 from pipeline.storage import Storage
 from tests.clips import clip, rgb, streets, times
 from tests.conftest import headed_cluster
-from tests.killed import ROOT, wait_until
+from tests.killed import HANGS_S, ROOT, wait_until
 from tests.media import landscape
 from tests.outputs import table_in, tree
 from tests.s3_server import S3Server
@@ -79,7 +79,7 @@ def _processors_in_use(cluster: Cluster) -> Callable[[], float]:
 
     def ask() -> float:
         status = [Path(sys.executable).parent / "ray", "status", "--address", cluster.address]
-        told = subprocess.run(status, capture_output=True, text=True, timeout=60).stdout
+        told = subprocess.run(status, capture_output=True, text=True, timeout=HANGS_S).stdout
         return sum(float(line.split("/")[0]) for line in told.splitlines() if line.endswith(" CPU"))
 
     return ask

@@ -20,7 +20,7 @@ from pipeline.records import Record
 from pipeline.storage import Storage
 from tests import media
 from tests.conftest import headed_cluster
-from tests.killed import ROOT
+from tests.killed import HANGS_S, ROOT
 from tests.outputs import rows_of, tree
 
 SIZES = [(90, 60), (60, 90), (120, 80)]
@@ -49,7 +49,7 @@ def test_a_gpu_is_shared_and_fed_by_the_processors_of_another_node(
     job = [sys.executable, "-m", "tests.pretended_gpu", str(log), "images", str(source), str(out)]
     job += ["--gpus-per-worker", "0.5", "--precision", "fp32", "--no-report"]
     environment = {**os.environ, "RAY_ADDRESS": cluster.address}
-    done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, done.stderr
     assert "starting 2 workers (cpu, split)" in done.stderr
     places, processes, batches = defaultdict(set), set(), []

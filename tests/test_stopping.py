@@ -18,7 +18,7 @@ from jobs.stopping import HungUp, Terminated, check_not_stopped, forget_signals,
 from pipeline.storage import Storage
 from pipeline.writing import PART_SUFFIX
 from tests.clips import clip, streets
-from tests.killed import ROOT, wait_until
+from tests.killed import HANGS_S, ROOT, wait_until
 from tests.outputs import files_below, rows_of, tree
 
 PHOTOS = 120
@@ -36,7 +36,7 @@ def _stopped(
         wait_until(ready, process)
         with suppress(ProcessLookupError):  # it is over; its status and what it said tell why
             stop(process.pid)
-        out, told = process.communicate(timeout=120)
+        out, told = process.communicate(timeout=HANGS_S)
         deadline = time.monotonic() + GONE_S
         while (left := _in_session(process.pid)) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -90,7 +90,7 @@ def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(tmp_path: Pa
         assert f"{PHOTOS - done} left" in stopped.stdout
         assert Storage().unfinished(str(out)) == []
         assert {Path(str(row["destination"])).name for row in rows_of(out)} <= tree(out).keys()
-    again = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    again = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert again.returncode == 0, again.stderr
     assert f"before: {done} done" in again.stdout
     assert sorted(Path(str(row["source"])).name for row in rows_of(out)) == [f"{each:03}.png" for each in range(PHOTOS)]
@@ -161,7 +161,7 @@ def test_a_job_that_does_not_end_leaves_all_the_same() -> None:
         "stopping.heed_signals()\ntry: signal.raise_signal(signal.SIGTERM)\nexcept KeyboardInterrupt: time.sleep(60)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     assert done.returncode == 143
     assert "nightlift: stopped; something did not answer" in done.stderr
@@ -173,14 +173,14 @@ def test_a_hangup_that_is_ignored_stays_so() -> None:
         "heed_signals(); signal.raise_signal(signal.SIGHUP); print('as under nohup')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     assert (done.returncode, done.stdout) == (0, "as under nohup\n")
 
 
 def _run_alone(code: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False)
 
 
 DEAF = """
@@ -201,6 +201,6 @@ def test_a_process_that_cannot_hear_a_signal_is_ended() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "deaf\n"
         process.send_signal(signal.SIGHUP)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=HANGS_S)
     assert process.returncode == 129
     assert told.splitlines()[-1] == "nightlift: stopped; something did not answer"

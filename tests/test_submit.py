@@ -22,7 +22,7 @@ from jobs.shipment import shipped_folder
 from pipeline.errors import ClusterError
 from pipeline.storage import Storage
 from tests.clips import clip, streets, times
-from tests.killed import ROOT, killed_once
+from tests.killed import HANGS_S, ROOT, killed_once
 from tests.media import landscape
 from tests.outputs import table_in
 from tests.ray_head import BIN, RayHead, ray_head
@@ -44,7 +44,7 @@ def head(_server: S3Server) -> Iterator[RayHead]:
 def _run(head: RayHead, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **head.environment, "RAY_API_SERVER_ADDRESS": "", **environment}
     return subprocess.run(
-        [BIN / command[0], *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+        [BIN / command[0], *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S
     )
 
 

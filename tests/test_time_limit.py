@@ -26,7 +26,7 @@ from pipeline.video_flow import SegmentWorker, VideoFlow
 from pipeline.videos import EnhanceSegment, Inspect, SegmentResult
 from tests import media
 from tests.clips import clip, streets
-from tests.killed import ROOT
+from tests.killed import HANGS_S, ROOT
 from tests.outputs import rows_of, tree
 
 LIMIT_S, VIDEO_LIMIT_S = 4.0, 5.0  # many times what the others take, once their worker is warm
@@ -44,7 +44,7 @@ def _ended(body: str) -> tuple[int, str]:
     """Exit status of a process that does this, and what it wrote."""
     program = f"import re, time\nfrom pipeline.time_limit import time_limit\n{body}"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     return done.returncode, done.stdout
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import clip, street
+from tests.killed import HANGS_S
 
 ROOT = Path(__file__).parents[1]
 FRAME_BYTES = 640 * 360 * 3 // 2
@@ -37,7 +38,7 @@ def _peak_bytes(folder: Path, frames: int, frames_per_segment: int) -> int:
     source = folder / f"{frames}-{frames_per_segment}.mp4"
     source.write_bytes(clip([few[number % 4] for number in range(frames)], gop=50))
     command = [sys.executable, "-c", PEAK, str(source), str(folder / "out" / source.name), str(frames_per_segment)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 

@@ -22,7 +22,7 @@ from pipeline.video_flow import SegmentWorker, VideoFlow
 from pipeline.videos import EnhanceSegment, SegmentResult
 from pipeline.writing import PART_SUFFIX
 from tests.clips import Sound, clip, packets, rgb, streets, times
-from tests.killed import ROOT, killed_once
+from tests.killed import HANGS_S, ROOT, killed_once
 from tests.outputs import files_below, rows_of, tree
 
 FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
@@ -244,7 +244,7 @@ def test_a_killed_run_goes_on_at_the_segment_and_ends_like_one_that_was_not(tmp_
     assert len(before) >= 3
     assert not tree(out)
     for command in (job, [*job[:4], str(straight), *job[5:]]):
-        assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=500, check=False).returncode == 0
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=HANGS_S, check=False).returncode == 0
     assert packets(out / "one.mp4", "video") == packets(straight / "one.mp4", "video")
     assert tree(out) == tree(straight)
     assert Storage().unfinished(str(out)) == []
