@@ -19,6 +19,7 @@ check: $(FOR_TESTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 $(INSTALLED): pyproject.toml infra/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightlift needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'

@@ -1,32 +1,52 @@
-"""`nightlift`: the console command, with a sub-command for each job."""
+"""`nightlift`: the console command, with a sub-command for each job. A job is imported when it is asked for."""
 
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
 import tyro
 
-from jobs import benchmark, enhance, evaluate, export, images, preview, report, submit, train, videos
-from jobs.stopping import exit_status, forget_signals, heed_signals, leave
-from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped
-from pipeline.records import printable
+from jobs.signals import exit_status, forget_signals, heed_signals, leave
+from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped, printable
 
-JOBS: dict[str, tuple[type, Callable[[Any], int]]] = {
-    "images": (images.ImagesConfig, images.run),
-    "videos": (videos.VideosConfig, videos.run),
-    "enhance": (enhance.EnhanceConfig, enhance.run),
-    "preview": (preview.PreviewConfig, preview.run),
-    "train": (train.TrainConfig, train.run),
-    "evaluate": (evaluate.EvaluateConfig, evaluate.run),
-    "report": (report.ReportConfig, report.run),
-    "export": (export.ExportConfig, export.run),
-    "benchmark": (benchmark.BenchmarkConfig, benchmark.run),
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: where its job is, and what `--help` says of it."""
+
+    module: str
+    """Has a function `run`, which takes a config and returns the exit status."""
+    config: str
+    """Name of the dataclass of its flags, in that module."""
+    summary: str
+    goes_on: bool = False
+    """Whether a stopped job goes on where it was when it is run again; else it starts over."""
+
+    def load(self) -> tuple[type, Callable[[Any], int]]:
+        """Import the job. Returns the type of its config, and the function that runs it."""
+        module = import_module(self.module)
+        return getattr(module, self.config), module.run
+
+
+COMMANDS = {
+    "images": Command("jobs.images", "ImagesConfig", "enhance photos: folders, globs, buckets", goes_on=True),
+    "videos": Command("jobs.videos", "VideosConfig", "enhance videos, with their sound and metadata", goes_on=True),
+    "enhance": Command("jobs.enhance", "EnhanceConfig", "enhance photos and videos of one place", goes_on=True),
+    "preview": Command("jobs.preview.job", "PreviewConfig", "look at before and after in the browser"),
+    "train": Command("jobs.train.job", "TrainConfig", "train a network on photos and videos of your own", goes_on=True),
+    "evaluate": Command("jobs.evaluate.job", "EvaluateConfig", "score networks side by side"),
+    "report": Command("jobs.report.job", "ReportConfig", "make a page of what a job or a training did"),
+    "export": Command("jobs.export", "ExportConfig", "write a network as an ONNX file"),
+    "benchmark": Command("jobs.benchmark.job", "BenchmarkConfig", "measure how fast this machine is"),
+    "submit": Command("jobs.submit", "SubmitConfig", "send one of these jobs to a Ray cluster, and watch it"),
 }
-GO_ON = tuple(submit.CONFIGS)  # where they were, when they are run again; the others start over
-WORDS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)  # of the command line
+PARSING = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,35 +66,54 @@ def _status(given: Sequence[str]) -> int:
     except NightliftError as error:
         print(f"nightlift: {printable(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, ClusterError | Diverged | ManifestError | Stopped) else 2
-    except BrokenPipeError:  # as of `| head`: nobody reads on
+    except BrokenPipeError:  # the reader went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as stop:
         without = ", without --fresh," if "--fresh" in given else ""
-        goes_on = given[:1] and given[0] in GO_ON
-        outcome = "go on from here" if goes_on else "start over"
+        outcome = "go on from here" if given and given[0] in COMMANDS and COMMANDS[given[0]].goes_on else "start over"
         print(f"nightlift: stopped; run the same command again{without} to {outcome}", file=sys.stderr)
         return exit_status(stop)
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if list(arguments) == ["--version"]:
+    name = arguments[0] if arguments else ""
+    if name == "--version":
         print(f"nightlift {version('nightlift')}")
         return 0
-    name = arguments[0] if arguments else ""
-    if name == "submit":  # its own flags, and those of a job
-        return submit.run(arguments[1:], WORDS)
-    if name in JOBS:  # by itself: a slip is told in the words of this job alone
-        config_type, run = JOBS[name]
-        return run(tyro.cli(config_type, prog=f"nightlift {name}", args=arguments[1:], config=WORDS))
-    tyro.extras.subcommand_cli_from_dict(  # tells which jobs there are, and exits
-        {**{name: config_type for name, (config_type, _) in JOBS.items()}, "submit": submit.SubmitConfig},
-        prog="nightlift",
-        description="Lifts night photos into visible light, in bulk, on Ray.",
-        args=arguments,
-        config=WORDS,
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name not in COMMANDS:
+        print(f"nightlift: {_correction(name)}; nightlift --help lists all commands", file=sys.stderr)
+        return 2
+    config_type, run = COMMANDS[name].load()
+    if name == "submit":  # has flags of its own, then a job with that job's flags
+        return run(arguments[1:], PARSING)  # type: ignore[call-arg]
+    return run(tyro.cli(config_type, prog=f"nightlift {name}", args=arguments[1:], config=PARSING))
+
+
+def _help() -> str:
+    return "\n".join(
+        [
+            "usage: nightlift COMMAND [OPTIONS]",
+            "",
+            "Lifts night photos and videos into visible light, in bulk, on Ray.",
+            "",
+            *(f"  {name:10} {command.summary}" for name, command in COMMANDS.items()),
+            "",
+            "nightlift COMMAND --help   what a command takes",
+            "nightlift --version",
+        ]
     )
-    return 2
+
+
+def _correction(name: str) -> str:
+    if not name:
+        return "no command given"
+    close = get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
+    return f'unknown command "{name}": {hint}'
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 import sys
 from dataclasses import dataclass
 
-from jobs.bulk import run_jobs
+from jobs.bulk.job import run_jobs
 from jobs.images import ImagesConfig, PhotoJob
 from jobs.videos import VideoJob, VideosConfig
-from pipeline.places import WEB, protocol_of, shown
+from pipeline.storage.urls import WEB, protocol_of, shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ from tyro.conf import arg
 
 from jobs.flags import check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, EstimateSize, Variant
-from model.curves import MAX_ITERATIONS
-from model.export import ExportError, is_export, largest_difference, missing_packages, to_onnx
-from pipeline.credentials import parse_options
+from model.curve.reference import MAX_ITERATIONS
+from model.onnx_export import ExportError, is_export, largest_difference, missing_packages, to_onnx
 from pipeline.errors import UsageError
-from pipeline.ownership import Claim, check_is_ours
-from pipeline.places import WEB, absolute, protocol_of, shown
-from pipeline.storage import Storage
+from pipeline.storage.credentials import parse_options
+from pipeline.storage.ownership import Claim, check_is_ours
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import WEB, absolute, protocol_of, shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

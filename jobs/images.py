@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from jobs.bulk import BulkConfig, BulkJob, run_jobs
-from jobs.cluster import cluster_cpus, cluster_memory_bytes
-from jobs.dry_run import photo_report
+from jobs.bulk.estimate import photo_report
+from jobs.bulk.job import BulkConfig, BulkJob, run_jobs
+from jobs.cluster.joining import cluster_cpus, cluster_memory_bytes
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
-from pipeline.kinds import PHOTOS
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps
-from pipeline.places import LOCAL, protocol_of
-from pipeline.plan import Plan
+from pipeline.planning.media_kinds import PHOTOS
+from pipeline.planning.plan import Plan
 from pipeline.records import Outcome
+from pipeline.storage.urls import LOCAL, protocol_of
 
 if TYPE_CHECKING:
-    from pipeline.flow import PhotoFlow  # imports Ray: at run time only once there is work
+    from pipeline.flow.photos import PhotoFlow  # imports Ray: at run time only once there is work
 
 log = logging.getLogger("nightlift")
 
@@ -128,7 +128,7 @@ class PhotoJob(BulkJob):
 
     def _flow(self) -> "PhotoFlow":
         """Choose device, workers and topology by what the cluster has."""
-        from pipeline.flow import PhotoFlow
+        from pipeline.flow.photos import PhotoFlow
 
         sharing = self.config.sharing_a_core()
         # where the steps are split, tasks beside the workers take the cores

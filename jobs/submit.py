@@ -20,16 +20,16 @@ import tyro
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
 from tyro.conf import arg
 
-from jobs.cluster import check_answers
+from jobs.cluster.joining import check_answers
+from jobs.cluster.shipment import shipped_folder
 from jobs.enhance import EnhanceConfig
 from jobs.images import ImagesConfig
-from jobs.shipment import shipped_folder
-from jobs.stopping import TERMINATED, exit_status
-from jobs.train import TrainConfig
+from jobs.signals import TERMINATED, exit_status
+from jobs.train.job import TrainConfig
 from jobs.videos import VideosConfig
-from pipeline.credentials import parse_options
 from pipeline.errors import ClusterError, UsageError
-from pipeline.places import LOCAL, local_path, protocol_of, shown
+from pipeline.storage.credentials import parse_options
+from pipeline.storage.urls import LOCAL, local_path, protocol_of, shown
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from jobs.bulk import BulkConfig, BulkJob, run_jobs
-from jobs.cluster import cluster_nodes
-from jobs.dry_run import video_report
+from jobs.bulk.estimate import video_report
+from jobs.bulk.job import BulkConfig, BulkJob, run_jobs
+from jobs.cluster.joining import cluster_nodes
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file
-from pipeline.kinds import VIDEOS
-from pipeline.places import FOLDER, join, shown
-from pipeline.plan import Plan
+from pipeline.flow.periodically import repeating
+from pipeline.planning.media_kinds import VIDEOS
+from pipeline.planning.plan import Plan
 from pipeline.records import Outcome
-from pipeline.repeating import repeating
-from pipeline.video.containers import is_video, muxer_of
-from pipeline.video.encode import EncodeSettings, takes
-from pipeline.video.segment_files import check_starts
-from pipeline.video.smoothing import ESTIMATE_EVERY, Window
+from pipeline.storage.urls import FOLDER, join, shown
+from pipeline.video.enhancing.smoothing import ESTIMATE_EVERY, Window
+from pipeline.video.reading.containers import is_video, muxer_of
+from pipeline.video.writing.encode import EncodeSettings, takes
+from pipeline.video.writing.segment_files import check_starts
 from pipeline.videos import VideoSettings, VideoSteps
 
 if TYPE_CHECKING:
-    from pipeline.video_flow import VideoFlow  # imports Ray: at run time only once there is work
+    from pipeline.flow.videos import VideoFlow  # imports Ray: at run time only once there is work
 
 log = logging.getLogger("nightlift")
 
@@ -168,7 +168,7 @@ class VideoJob(BulkJob):
 
     def _flow(self) -> "VideoFlow":
         """Choose device and workers by what the cluster has."""
-        from pipeline.video_flow import VideoFlow, new_ledger
+        from pipeline.flow.videos import VideoFlow, new_ledger
 
         placed = self.config.placement()
         on_gpus = placed.device == "cuda"

@@ -1,14 +1,14 @@
 """The network and its mathematics: torch in, torch out. No media files, no Ray, no codecs."""
 
-from model.apply import Coding
+from model.curve.light import Space
+from model.curve.reference import apply_curve, reduction_factor
 from model.curve_maps import CurveMaps
-from model.curves import apply_curve, reduction_factor
 from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Variant, build
 from model.enhancer import Enhancer
-from model.floor import Floor, mean_floor
-from model.light import Space
-from model.look import Look
+from model.full_size.cpu import Coding
+from model.noise.floor import Floor, mean_floor
 from model.precision import Precision, cuda_problem, has_fast_bf16, settled
+from model.settings import Look
 from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
 
 __all__ = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.floor import Floor
-from model.light import BT709, Shares
+from model.curve.light import BT709, Shares
+from model.noise.floor import Floor
 
 
 @dataclass(frozen=True, slots=True)

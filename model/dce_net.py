@@ -21,8 +21,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from model.bilateral_grid import fitted_to_grid
-from model.light import Space, luma_of
+from model.curve.bilateral_grid import fitted_to_grid
+from model.curve.light import Space, luma_of
 
 FEATURES = 32
 INITIAL_STD = 0.02  # of every convolution's weights, as published

@@ -16,20 +16,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.apply import Cells, Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
-from model.boxes import reduce_pixels
-from model.cells import coefficients_of
-from model.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
+from model.curve.light import BT601, BT709, Shares
+from model.curve.light import lift as lift_by_reference
+from model.curve.reference import reduction_factor, upsample
 from model.curve_maps import CurveMaps
-from model.curves import reduction_factor, upsample
-from model.floor import Floor, floor_of, floor_of_planes
-from model.gpu_memory import in_bands, sent, tensor_of, unless_out_of_memory
-from model.level import held_to_level
-from model.light import BT601, BT709, Shares
-from model.light import lift as lift_by_reference
-from model.look import Look
-from model.moments import moments_of, moments_of_planes
+from model.full_size.cells import coefficients_of
+from model.full_size.cpu import Cells, Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
+from model.full_size.gpu_transfer import in_bands, sent, tensor_of, unless_out_of_memory
+from model.full_size.moments import moments_of, moments_of_planes
+from model.full_size.reduce import reduce_pixels
+from model.noise.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
+from model.noise.floor import Floor, floor_of, floor_of_planes
+from model.noise.level import held_to_level
 from model.precision import DTYPES, Precision, has_fast_bf16, settled, use_exact_fp32
+from model.settings import Look
 from model.weights import Checkpoint
 
 Floats = npt.NDArray[np.float32]
@@ -159,7 +159,7 @@ class Enhancer:
 
     def _applied_by_gpu(self, image: Pixels, maps: CurveMaps, cells: Cells | None = None) -> Pixels:
         """By one kernel, in bands of rows that fit the GPU's memory. Raises torch.OutOfMemoryError."""
-        from model.gpu import lift
+        from model.full_size.gpu_kernel import lift
 
         white = float(np.iinfo(image.dtype).max)
         passes = [maps_1KMHW[0] for maps_1KMHW in maps.passes]

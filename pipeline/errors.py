@@ -41,6 +41,7 @@ Codes of rows that no error of ours stands behind:
     internal          failed    an error that nobody foresaw: please report it
 """
 
+import os
 import re
 from typing import ClassVar
 
@@ -169,3 +170,13 @@ def failed_import(error: BaseException) -> ClusterError | None:
         return None
     place = f" on {node[1]}" if node else ""
     return ClusterError(f"workers cannot start{place} ({found[1]}); install the same packages on every node")
+
+
+def spelled_out(name: str) -> str:
+    """Return a name with those of its bytes spelled out that are not UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Return one line that moves no cursor and turns no letters around: what cannot be seen is spelled out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

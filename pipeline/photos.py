@@ -18,7 +18,7 @@ from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
 from pipeline.images import Frame, Photo, decode, encode, format_of
 from pipeline.luma import mean_luma
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage import Storage
+from pipeline.storage.storage import Storage
 
 REVISION = 3  # raise it when a change of code changes the pixels that come out: then everything is work again
 MAX_PIXELS = 500_000_000  # of a photo, unless it is said otherwise

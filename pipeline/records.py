@@ -1,6 +1,5 @@
 """The columns that travel: the only schema. A `Record` goes into a flow, an `Outcome` comes out."""
 
-import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from typing import Any, Literal
 import pyarrow as pa
 import torch
 
-from pipeline.errors import NightliftError, is_want_of_memory
-from pipeline.ownership import Claim
-from pipeline.places import shown
-from pipeline.storage_errors import without_secrets
+from pipeline.errors import NightliftError, is_want_of_memory, printable
+from pipeline.storage.errors import without_secrets
+from pipeline.storage.ownership import Claim
+from pipeline.storage.urls import shown
 
 Ending = Literal["done", "skipped", "failed"]
 
@@ -122,16 +121,6 @@ def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterato
             raise
         else:
             _fail(record, outcome, "internal", f"{type(error).__name__}: {error}")
-
-
-def spelled_out(name: str) -> str:
-    """A name that is not UTF-8, with its bytes spelled out."""
-    return os.fsencode(name).decode(errors="backslashreplace")
-
-
-def printable(text: str) -> str:
-    """One line that moves no cursor and turns no letters around: what is not to be seen is spelled out."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _fail(record: Record, outcome: Outcome, code: str, message: str) -> None:

@@ -16,21 +16,21 @@ import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
 from pipeline.errors import Damaged, NotFound
-from pipeline.ownership import check_is_ours
-from pipeline.places import join as join_url
-from pipeline.places import shown
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage import Storage
-from pipeline.video.color import Hdr
-from pipeline.video.containers import muxer_of
-from pipeline.video.encode import EncodeSettings, Encoding, choose
-from pipeline.video.enhance import Clock, Enhancement
-from pipeline.video.mux import Picture, join
-from pipeline.video.probe import VideoInfo, probe
-from pipeline.video.segment_files import encoder
-from pipeline.video.segments import Segment, cut
-from pipeline.video.side_data import CAPTIONS
-from pipeline.video.smoothing import Window
+from pipeline.storage.ownership import check_is_ours
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import join as join_url
+from pipeline.storage.urls import shown
+from pipeline.video.enhancing.enhance import Clock, Enhancement
+from pipeline.video.enhancing.smoothing import Window
+from pipeline.video.reading.containers import muxer_of
+from pipeline.video.reading.probe import VideoInfo, probe
+from pipeline.video.reading.segments import Segment, cut
+from pipeline.video.signal.color import Hdr
+from pipeline.video.signal.side_data import CAPTIONS
+from pipeline.video.writing.encode import EncodeSettings, Encoding, choose
+from pipeline.video.writing.mux import Picture, join
+from pipeline.video.writing.segment_files import encoder
 
 REVISION = 4  # raise it when a change of code changes the frames that come out: then everything is work again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers, or lower --max-frame-pixels or --estimate-size"

@@ -12,8 +12,8 @@ import pytest
 import torch
 from ray.cluster_utils import Cluster
 
-from tests.outputs import tree
-from tests.s3_server import S3Server, s3_server
+from tests.support.outputs import tree
+from tests.support.s3_server import S3Server, s3_server
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # of tests in the background, shells let it be ignored
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and `nohup` this one
@@ -27,14 +27,14 @@ SHARED = Path(__file__).parents[2] / "shared"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried as often as at least, and given up sooner."""
-    monkeypatch.setattr("pipeline.patience.PATIENCE_S", 0.0)
+    monkeypatch.setattr("pipeline.storage.retries.PATIENCE_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs in this process draw no report, which takes two seconds each, but where that is looked at."""
-    if request.module.__name__ != "tests.test_report":
-        monkeypatch.setattr("jobs.bulk.report_at_end", lambda *_, **__: None)
+    if request.module.__name__ != "tests.jobs.test_report":
+        monkeypatch.setattr("jobs.bulk.job.report_at_end", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    from jobs.cluster import ray_cluster
+    from jobs.cluster.joining import ray_cluster
 
     with ray_cluster(workers=2):
         yield

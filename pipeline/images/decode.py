@@ -10,7 +10,7 @@ from PIL import UnidentifiedImageError
 
 from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
 from pipeline.images import avif, bmp, exif, gif, heif, jpeg, png, pnm, tiff, webp, xmp
-from pipeline.images.colour import space_of
+from pipeline.images.color import space_of
 from pipeline.images.formats import format_of_content
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned

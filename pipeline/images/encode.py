@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
-from pipeline.images import avif, bmp, colour, gif, jpeg, png, pnm, tiff, webp
+from pipeline.images import avif, bmp, color, gif, jpeg, png, pnm, tiff, webp
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 
@@ -149,8 +149,8 @@ def _in_colour(photo: Photo, target: Format, notes: list[str]) -> Photo:
     """Grey as RGB; a grey profile would not fit that, so its tones become those of sRGB."""
     icc = photo.metadata.icc
     levels = None
-    if icc is not None and colour.space_of(icc) == b"GRAY":
-        levels = colour.grey_to_srgb(icc)
+    if icc is not None and color.space_of(icc) == b"GRAY":
+        levels = color.grey_to_srgb(icc)
         damaged = f"grey profile dropped: it is damaged, and {target.name.upper()} has no grey"
         notes.append(damaged if levels is None else "grey profile became sRGB")
         photo = replace(photo, metadata=replace(photo.metadata, icc=None))

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import TooLarge, Unsupported
-from pipeline.images import colour
+from pipeline.images import color
 from pipeline.images.photo import Frame, Samples
 
 # Pillow's own limit is for the whole process and answers with warnings; ours is a setting of the job, checked by
@@ -88,7 +88,7 @@ def _plain(image: Image.Image, notes: list[str], icc: bytes | None) -> Image.Ima
         add_note(notes, "palette became RGB")
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     if mode in ("CMYK", "LAB"):
-        converted, note = colour.srgb(image, icc)
+        converted, note = color.srgb(image, icc)
         add_note(notes, note)
         return converted
     if mode == "I":

@@ -18,9 +18,9 @@ rising.py     packets written, with times that rise
 sampling.py   still frames, evenly spread over a video
 """
 
-from pipeline.video.containers import is_video
-from pipeline.video.probe import VideoInfo, probe
-from pipeline.video.sampling import sample
-from pipeline.video.segments import Segment
+from pipeline.video.reading.containers import is_video
+from pipeline.video.reading.probe import VideoInfo, probe
+from pipeline.video.reading.sampling import sample
+from pipeline.video.reading.segments import Segment
 
 __all__ = ["Segment", "VideoInfo", "is_video", "probe", "sample"]

@@ -1,0 +1,7 @@
+"""Runs `python -m jobs.benchmark`."""
+
+import sys
+
+from jobs.cli import main
+
+sys.exit(main(["benchmark", *sys.argv[1:]]))

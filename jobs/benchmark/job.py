@@ -1,0 +1,224 @@
+"""How fast nightlift is on this machine: `nightlift benchmark`, or `python -m jobs.benchmark` from a checkout."""
+
+import json
+import logging
+import os
+import platform
+import posixpath
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from llvmlite.binding import get_host_cpu_name
+from tyro.conf import arg
+
+from jobs.benchmark.gpu import check_gpu, measure_gpu
+from jobs.benchmark.inside import measure_curves, measure_networks
+from jobs.benchmark.measurement import Section
+from jobs.benchmark.media import night_clip, night_jpeg
+from jobs.benchmark.memory import measure_memory
+from jobs.benchmark.on_ray import measure_ray
+from jobs.benchmark.photos import measure_photo, measure_small_photos
+from jobs.benchmark.training import measure_training
+from jobs.benchmark.videos import measure_video
+from jobs.bulk.estimate import spread
+from jobs.bulk.job import BulkJob, planned
+from jobs.enhance import EnhanceConfig
+from jobs.flags import check_ranges
+from jobs.images import PhotoJob
+from jobs.videos import VideoJob
+from pipeline.errors import NightliftError, UsageError
+from pipeline.planning.plan import Plan
+from pipeline.records import Record
+from pipeline.storage.ownership import Claim
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import shown
+
+log = logging.getLogger("nightlift")
+
+Part = Literal["photos", "memory", "inside", "videos", "ray", "training"]
+
+SAMPLES = 3  # files of each kind that are measured of SRC
+PACKAGES = "nightlift", "torch", "ray", "av", "pillow", "simplejpeg", "numba"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Measure this machine: the codec alone, every stage, the whole job, memory, Ray, training; on media made for it.
+
+    With SRC: a few of your own photos and videos, and how long all of them will take. dce and plus are the two
+    networks, at default settings. Ratios from one run can be trusted, on a machine that does little else; times hold
+    for this machine. Processors are measured, or with --device cuda the GPUs of this machine, and all that runs on them
+    is checked as well. Nothing is written but what --json names. Exit status: 0, or 1 where nothing could be measured
+    or a check failed, 2 wrong usage.
+    """
+
+    src: tyro.conf.Positional[Annotated[str | None, arg(metavar="SRC")]] = None
+    """A folder, a file, a quoted glob, or a URL (s3://, gs://, az://): what you want enhanced."""
+    only: tyro.conf.UseAppendAction[tuple[Part, ...]] = ()
+    """This part alone; may be given several times. Not with SRC, nor with --device cuda."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """cuda: the kernel, the network in each precision, batches, copies, too little memory, both graphs, encoders and
+    training on this machine's GPUs, each checked against the CPU. Not with SRC."""
+    json: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write all numbers there as well: a local file, named *.json."""
+    quick: bool = False
+    """Small media, each once: for whether it works here, not for how fast."""
+    workers: Annotated[int | None, arg(metavar="INT")] = None
+    """Processes for the parts `ray` and `training`, and for the estimate. By default all cores of this machine."""
+    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
+    """fsspec options for buckets, such as '{"anon": true}'."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, workers=(1, None))
+        if self.src is not None and self.only:
+            raise UsageError("--only: there are no such parts of SRC; leave out one of the two")
+        if self.device == "cuda" and (self.src is not None or self.only):
+            raise UsageError("--device cuda: all of it, on media made for it; leave out SRC and --only")
+        if self.json is not None and self.json.suffix != ".json":
+            raise UsageError(f"--json {self.json}: a local file, and its name must end in .json")
+
+    @property
+    def cores(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+
+def run(config: BenchmarkConfig) -> int:
+    """Measure and print. Returns the exit status; raises NightliftError."""
+    if config.device == "cuda":
+        check_gpu()
+    machine = describe_machine(config.device)
+    print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
+    told: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
+    _write(config.json, told)
+    failed = 0
+    for each in _measured(config):
+        if isinstance(each, Section):
+            told["sections"].append(asdict(each))
+            failed += sum(row.passed is False for row in each.rows)
+        else:
+            told["estimates"].append(each)
+        print(f"\n{each}", flush=True)
+        _write(config.json, told)
+    if config.json is not None:
+        log.info("written: %s", config.json)
+    if failed:
+        log.info("checks that failed: %d", failed)
+    return 0 if told["sections"] and not failed else 1
+
+
+def _is_measurement(content: bytes) -> bool:
+    """Tell whether a file is what an earlier benchmark wrote, whole or in part."""
+    return content.lstrip().startswith(b"{") and b'"machine"' in content and b'"sections"' in content
+
+
+def _measured(config: BenchmarkConfig) -> Iterator[Section | str]:
+    if config.device == "cuda":
+        return measure_gpu(config.cores, quick=config.quick)
+    return _made(config) if config.src is None else _of_source(config)
+
+
+def _write(path: Path | None, told: Mapping[str, Any]) -> None:
+    """Write what has been measured so far. Raises StorageError, InTheWay."""
+    if path is not None:
+        content = json.dumps(told, indent=1) + "\n"
+        Storage().write(str(path.absolute()), content.encode(), Claim(recognised=_is_measurement))
+
+
+def describe_machine(device: str = "cpu") -> Mapping[str, str]:
+    """What a number depends on."""
+    gpu = {"gpu": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"} if device == "cuda" else {}
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": get_host_cpu_name(),
+        "cores": str(os.cpu_count()),
+        **gpu,
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _made(config: BenchmarkConfig) -> Iterator[Section]:
+    """On media that are made here."""
+    rounds, cores = 1 if config.quick else 7, config.cores
+    large = (800, 600) if config.quick else (4000, 3000)
+    parts: Mapping[Part, Sequence[Callable[[], Section]]] = {
+        "photos": (lambda: _made_photo(large, rounds), lambda: measure_small_photos(rounds)),
+        "memory": (lambda: measure_memory(_large_sizes(config.quick)),),
+        "inside": (lambda: measure_curves(rounds, large), lambda: measure_networks(rounds)),
+        "videos": (lambda: _made_video(config.quick),),
+        "ray": (lambda: measure_ray(cores, *((40, 4, large) if config.quick else (2000, 60, large))),),
+        "training": (lambda: measure_training(cores, *((1, 2, 32) if config.quick else (3, 8, 256))),),
+    }
+    for part, measures in parts.items():
+        if not config.only or part in config.only:
+            log.info("measuring %s", part)
+            yield from (measure() for measure in measures)
+
+
+def _large_sizes(quick: bool) -> Mapping[str, tuple[int, int]]:
+    return {"1 megapixel": (1250, 800)} if quick else {"24 megapixels": (6000, 4000), "200 megapixels": (25000, 8000)}
+
+
+def _made_photo(size: tuple[int, int], rounds: int) -> Section:
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        path = Path(folder) / "night.jpg"
+        path.write_bytes(night_jpeg(*size))
+        return measure_photo(path, "made for this", rounds)
+
+
+def _made_video(quick: bool) -> Section:
+    width, height, frames, rounds = (320, 180, 12, 1) if quick else (1920, 1080, 100, 2)
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        path = Path(folder) / "night.mp4"
+        night_clip(path, width, height, frames)
+        return measure_video(path, "made for this", frames, rounds)
+
+
+def _of_source(config: BenchmarkConfig) -> Iterator[Section | str]:
+    """On a few of the files at SRC; then what is told of all of a kind."""
+    with TemporaryDirectory(prefix="nightlift-") as folder:
+        for job, plan in _plans(config, folder):
+            yield from _sampled(job, plan, Path(folder), 1 if config.quick else 3)
+            yield job.dry_run(plan)
+
+
+def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
+    """What there is at SRC. Raises what planning raises."""
+    assert config.src is not None
+    flags = {"workers": config.workers, "storage_options": config.storage_options}
+    enhance = EnhanceConfig(src=config.src, dst=str(Path(folder) / "out"), **flags)  # type: ignore[arg-type]
+    checkpoint = enhance.checkpoint()
+    jobs: list[BulkJob] = [job.of(enhance, checkpoint) for job in (PhotoJob, VideoJob)]
+    return [(job, plan) for job, plan in zip(jobs, planned(jobs), strict=True) if plan.records]
+
+
+def _sampled(job: BulkJob, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:
+    """A few files of a kind, of small to large ones, copied here first; those that fail are named."""
+    for record in spread(plan.records, SAMPLES):
+        name = posixpath.basename(shown(record.source))
+        log.info("measuring %s", name)
+        try:
+            path, extension = _copied(job.storage, record, folder), Path(record.destination).suffix
+            if isinstance(job, PhotoJob):
+                yield measure_photo(path, name, rounds, extension)
+            else:
+                yield measure_video(path, name, 24 if rounds == 1 else 100, min(rounds, 2), extension)
+        except NightliftError as error:
+            log.info("left out: %s", error)
+
+
+def _copied(storage: Storage, record: Record, folder: Path) -> Path:
+    path = folder / f"sample{Path(shown(record.source)).suffix}"
+    with storage.open(record.source) as source, path.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    return path

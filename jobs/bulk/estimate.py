@@ -1,0 +1,191 @@
+"""`--dry-run`: what a run would do, and about how long it would take."""
+
+import os
+import posixpath
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import NightliftError
+from pipeline.images import format_of
+from pipeline.photos import Development, PhotoSteps
+from pipeline.planning.plan import Plan
+from pipeline.process import use_one_core
+from pipeline.records import Outcome, Record, settling
+from pipeline.storage.urls import shown
+from pipeline.video import Segment
+from pipeline.video.reading.opening import announced_px
+from pipeline.videos import OUT_OF_MEMORY, VideoSteps
+
+SAMPLES = 5
+FRAMES_TRIED = 48  # of each sample video
+HEADERS = 64  # of videos that are looked at, to tell how long they are
+START_UP_S = 10.0  # Ray and the workers, before the first file
+SHOWN = 10
+
+
+def photo_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
+    """Counts, formats, refused files, bytes, and an estimate from doing a few of the photos into a scratch folder."""
+    formats = Counter(_format_name(shown(record.source)) for record in plan.records)
+    return _report(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), _bytes_of, workers)
+
+
+def video_report(plan: Plan, steps: VideoSteps, workers: int | None) -> str:
+    """Counts, containers, refused files, bytes, and an estimate from doing the beginning of a few of the videos."""
+    containers = Counter(posixpath.splitext(shown(record.source))[1].lower() for record in plan.records)
+
+    def pixels_of(records: Sequence[Record]) -> float:
+        looked_at = spread(records, HEADERS)
+        return sum(_pixels_of(record, steps) for record in looked_at) * len(records) / len(looked_at)
+
+    return _report(plan, "video", containers, lambda samples: _videos_tried(samples, steps), pixels_of, workers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What came of one sample, scaled to the whole file."""
+
+    seconds: float = 0.0
+    bytes_out: float = 0.0
+    problem: str = ""
+
+
+def _report(
+    plan: Plan,
+    noun: str,
+    formats: Counter[str],
+    tried: Callable[[Sequence[Record]], list[_Trial]],
+    weight: Callable[[Sequence[Record]], float],
+    workers: int | None,
+) -> str:
+    """`weight`: of files, by which the seconds of some are scaled to those of all."""
+    lines = [f"{len(plan.records)} {noun}s to do, {plan.bytes_in / 1e6:,.1f} MB"]
+    lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
+    lines.append(f"{plan.done} done before, {len(plan.skipped)} skipped before")
+    lines.append(f"{len(plan.refused)} refused by their name or place")
+    lines += [f"  {refusal.code}: {refusal.message}" for refusal in plan.refused[:SHOWN]]
+    if len(plan.refused) > SHOWN:
+        lines.append(f"  ... and {len(plan.refused) - SHOWN} more")
+    if plan.records:
+        lines += _estimate(plan, noun, tried, weight, workers or os.cpu_count() or 1)
+    return "\n".join(lines)
+
+
+def _estimate(
+    plan: Plan,
+    noun: str,
+    tried: Callable[[Sequence[Record]], list[_Trial]],
+    weight: Callable[[Sequence[Record]], float],
+    workers: int,
+) -> list[str]:
+    """Time a few files, spread over the range of sizes, and scale their seconds by weight."""
+    use_one_core()
+    samples = spread(plan.records, SAMPLES)
+    trials = tried(samples)
+    well = [trial for trial in trials if not trial.problem]
+    lines = [f"  {trial.problem}" for trial in trials if trial.problem]
+    if not well:
+        return [*lines, f"no estimate: none of the {noun}s that were tried could be enhanced"]
+    sampled, whole = weight(samples), weight(plan.records)
+    share = sampled / whole if sampled else len(samples) / len(plan.records)  # by count where nothing is told
+    total_s = sum(trial.seconds for trial in trials) / share / workers
+    return [
+        f"tried {len(samples)} of them, {len(well)} well:",
+        *lines,
+        f"about {_duration(total_s + START_UP_S)} with {workers} workers like this machine's cores",
+        f"about {sum(trial.bytes_out for trial in well) / share / 1e6:,.1f} MB at the destination",
+    ]
+
+
+def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
+    trials = []
+    with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
+        # the first photo of a process waits for what is loaded only then, once for all that follow: it does not count
+        for index, record in enumerate([samples[0], *samples]):
+            scratch = str(Path(folder) / f"{index}{Path(record.destination).suffix}")
+            start = time.monotonic()
+            outcome = steps(Development.of(replace(record, destination=scratch))).outcome
+            problem = f"{outcome.code}: {outcome.message}" if outcome.outcome == "failed" else ""
+            trials.append(_Trial(time.monotonic() - start, outcome.bytes_out, problem))
+    return trials[1:]
+
+
+def _videos_tried(samples: Sequence[Record], steps: VideoSteps) -> list[_Trial]:
+    """The first frames of each."""
+    trials = []
+    with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
+        for index, record in enumerate(samples):
+            start = time.monotonic()
+            outcome = Outcome.of(record)
+            with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+                trials.append(_video_tried(record, steps, Path(folder) / str(index)))
+                continue
+            trials.append(_Trial(time.monotonic() - start, problem=f"{outcome.code}: {outcome.message}"))
+    return trials
+
+
+def _video_tried(record: Record, steps: VideoSteps, path: Path) -> _Trial:
+    """Its first frames."""
+    start = time.monotonic()
+    info, segments = steps.inspect(record)
+    inspected = time.monotonic()
+    beginning = Segment(index=0, first=0, end=min(info.frames, FRAMES_TRIED))
+    frames_at: list[float] = []
+    steps.enhance(record, info, beginning, str(path), on_frame=lambda: frames_at.append(time.monotonic()))
+    tried_s, context = time.monotonic() - inspected, steps.enhance.settings.window.context
+    first_s = frames_at[0] - inspected if frames_at else tried_s
+    seconds = inspected - start + whole_s(info.frames, segments, beginning, context, first_s, tried_s)
+    return _Trial(seconds, info.frames / beginning.frames * path.stat().st_size)
+
+
+def whole_s(
+    frames: int, segments: Sequence[Segment], tried: Segment, context: int, first_s: float, tried_s: float
+) -> float:
+    """Seconds for all segments of a video, from those that its beginning took: `first_s` until the first frame.
+
+    Curve maps of a frame need `context` frames on either side, which are seen and not written. Until the first frame is
+    written, as good as all the time goes into seeing frames.
+    """
+
+    def seen(segment: Segment) -> int:
+        return min(frames, segment.end + context) - max(0, segment.first - context)
+
+    each_seen_s = first_s / min(frames, 1 + context)
+    each_written_s = (tried_s - each_seen_s * seen(tried)) / tried.frames
+    return each_seen_s * sum(seen(segment) for segment in segments) + each_written_s * frames
+
+
+def _bytes_of(records: Sequence[Record]) -> float:
+    return sum(record.size_bytes for record in records)
+
+
+def _pixels_of(record: Record, steps: VideoSteps) -> float:
+    """Of all frames of a video, as its header announces them; bytes tell little: a still night takes few of them."""
+    try:
+        with steps.inspect.storage.open(record.source) as file:
+            return announced_px(file)
+    except NightliftError:
+        return 0
+
+
+def spread(records: Sequence[Record], most: int) -> list[Record]:
+    """At most so many records, of small to large ones, at regular ranks."""
+    count = min(most, len(records))
+    by_size = sorted(records, key=lambda record: record.size_bytes)
+    return [by_size[(2 * rank + 1) * len(records) // (2 * count)] for rank in range(count)]
+
+
+def _format_name(url: str) -> str:
+    found = format_of(url)
+    return found.name if found else "other"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

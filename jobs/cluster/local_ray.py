@@ -1,0 +1,98 @@
+"""A Ray of our own on this machine: how it is started, and that nothing of it is left behind."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+
+from jobs.cluster.room import check_room, is_overloaded, ray_folder
+from jobs.cluster.shipment import standing_apart
+from jobs.signals import leave_without_ray
+from pipeline.errors import ClusterError
+
+STARTS = 3  # of Ray, where the machine is overloaded
+END_S = 2.0  # that Ray's processes may take to end by themselves
+
+
+@contextmanager
+def local_ray(cores: int, **options: Any) -> Iterator[None]:
+    """Run a Ray of our own while the body runs. `options`: of `ray.init`. Raises UsageError, and what that raises.
+
+    Where the body is broken off, Ray's processes are killed, and Ray is not asked to shut down: see
+    `leave_without_ray`.
+    """
+    check_room()
+    others = psutil.Process().children(recursive=True)
+    with TemporaryDirectory(prefix="nightlift-", dir=ray_folder(), ignore_cleanup_errors=True) as name:
+        empty, spilled = Path(name, "empty"), Path(name, "spilled")
+        empty.mkdir()
+        try:
+            with standing_apart(empty), _deaf_to_hangups():
+                _start(others, num_cpus=cores, object_spilling_directory=str(spilled), **options)
+            yield
+        except (KeyboardInterrupt, ClusterError):
+            leave_without_ray()
+            _kill(others)
+            raise
+        except BaseException:
+            _shut_down(others)
+            raise
+        _shut_down(others)
+
+
+def _start(others: Sequence[psutil.Process], **options: Any) -> None:
+    """Start Ray, which gives itself half a minute for that: tries again where the machine is overloaded."""
+    import ray
+
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(address="local", include_dashboard=False, **options)
+            return
+        except Exception:  # Ray raises bare ones
+            if not left or not is_overloaded():
+                raise
+            _shut_down(others)
+
+
+@contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """Keep SIGHUP from the processes that the body starts, and for as long from this thread.
+
+    A terminal that is closed sends it to all of them. Without Ray's, the job could not end in good order.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _shut_down(others: Sequence[psutil.Process]) -> None:
+    """Leave Ray, and end what that leaves: agents outlive a raylet that ends as it starts."""
+    import ray
+
+    started = _started(others)
+    ray.shutdown()
+    psutil.wait_procs(started, timeout=END_S)
+    _kill(others)
+
+
+def _started(others: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Return the processes below this one that are not among `others`."""
+    return [process for process in psutil.Process().children(recursive=True) if process not in others]
+
+
+def _kill(others: Sequence[psutil.Process]) -> None:
+    """Kill all processes below this one that are not among `others`."""
+    for process in _started(others):  # so that none starts another one that would be missed
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
+    left = _started(others)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=END_S)

@@ -1,0 +1,7 @@
+"""Runs `python -m jobs.evaluate`."""
+
+import sys
+
+from jobs.cli import main
+
+sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -1,0 +1,207 @@
+"""Evaluation: photos, each with its reference where there is one, scored as they are and as networks enhance them.
+
+`find_pairs` lists what is to be judged; an `Evaluation` judges one photo. Plain callables; no Ray here.
+"""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model import Checkpoint, Enhancer, EstimateSize, Look
+from model.quality.metrics import Scores, against_reference, statistics, without_reference
+from pipeline.errors import NightliftError
+from pipeline.images import decode, format_of
+from pipeline.images.photo import to_8_bits
+from pipeline.photos import MAX_PIXELS
+from pipeline.planning.plan import Selection
+from pipeline.storage.listing import Listed
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import absolute, join, real, shown
+
+Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
+INPUT, REFERENCE = "input", "reference"  # rows of the table beside those of the networks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """A photo to judge, and what it should look like where that is known."""
+
+    name: str
+    """Path below the source."""
+    photo: str
+    """URL or absolute path."""
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What was found for one photo: scores, or the problem that left it out."""
+
+    name: str
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    """By `input`, each network's name and `reference`, in this order."""
+    problem: str = ""
+    """Which file, what was found, what to do."""
+    pictures: Mapping[str, Pixels] = field(default_factory=dict, repr=False)
+    """Small copies by the same names, where they were asked for."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Pairs:
+    """What a listing found."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    problems: list[Judgement] = field(default_factory=list)
+    """Photos that cannot be read, or have no reference."""
+    ignored: list[str] = field(default_factory=list)
+    """Files that are no photos, by their names."""
+    unused: list[str] = field(default_factory=list)
+    """References of which there is no photo at the source, let through or not."""
+    roots: list[str] = field(default_factory=list)
+    """Folders that the paths of photos and of references count from."""
+
+
+def find_pairs(
+    storage: Storage, source: str, reference: str | None, selection: Selection, *, outside: str = ""
+) -> Pairs:
+    """The photos at `source` that `selection` lets through, less those below the folder `outside`.
+
+    A photo's reference has the same path below `reference`; another extension will do. One photo and one reference
+    are a pair whatever their names. Raises NotFound and other StorageErrors.
+    """
+    found = Pairs()
+    there = [
+        file
+        for file in storage.list_files(absolute(source))
+        if not (outside and file.url.startswith(join(outside, "")))
+    ]
+    photos = []
+    for file in there:
+        if not selection(file.relative):
+            continue
+        if file.code:
+            found.problems.append(Judgement(name=file.relative, problem=f"{shown(file.url)}: {file.problem}"))
+        elif format_of(shown(file.url)) is None:
+            found.ignored.append(file.relative)
+        else:
+            photos.append(file)
+    listed = storage.list_files(absolute(reference)) if reference else []
+    references = _References(listed) if reference else None
+    found.roots += [file.folder for file in (*there[:1], *listed[:1])]
+    for file in photos:
+        if references is None:
+            found.pairs.append(Pair(name=file.relative, photo=file.url))
+        elif (url := references.of(file, alone=len(photos) == 1)) is not None:
+            found.pairs.append(Pair(name=file.relative, photo=file.url, reference=url))
+        else:
+            problem = f"{file.relative}: no reference of this name, or several, in {shown(reference or '')}"
+            found.problems.append(Judgement(name=file.relative, problem=problem))
+    if reference and references is not None:
+        own = join(outside, "") if outside and real(outside).startswith(join(real(absolute(reference)), "")) else None
+        found.unused = references.unused(there, found.pairs, own)
+    return found
+
+
+class _References:
+    """Reference photos by their paths."""
+
+    def __init__(self, listed: list[Listed]) -> None:
+        photos = [file for file in listed if not file.code and format_of(shown(file.url)) is not None]
+        self._exact = {file.relative: file.url for file in photos}
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        for file in photos:
+            self._by_stem[posixpath.splitext(file.relative)[0]].append(file.url)
+
+    def of(self, photo: Listed, *, alone: bool) -> str | None:
+        """The URL of a photo's reference; None where there is none, or several differ by extension only."""
+        if photo.relative in self._exact:
+            return self._exact[photo.relative]
+        candidates = self._by_stem.get(posixpath.splitext(photo.relative)[0], [])
+        if alone and len(self._exact) == 1:
+            candidates = list(self._exact.values())
+        return candidates[0] if len(candidates) == 1 else None
+
+    def unused(self, photos: list[Listed], pairs: list[Pair], own: str | None) -> list[str]:
+        """References that are in no pair and have no photo's name, whatever the extension: paths below their folder.
+
+        What starts with `own` is an evaluation's output.
+        """
+        stems = {posixpath.splitext(photo.relative)[0] for photo in photos}
+        paired = {pair.reference for pair in pairs}
+        return [
+            relative
+            for relative, url in self._exact.items()
+            if url not in paired and not (own and url.startswith(own)) and posixpath.splitext(relative)[0] not in stems
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Judges photos. Small, can be pickled: a worker gets it whole."""
+
+    storage: Storage
+    networks: Mapping[str, Checkpoint]
+    """By the name they have in the table."""
+    look: Look
+    estimate_size: EstimateSize = "auto"
+    """As `nightlift images` has it."""
+    max_pixels: int = MAX_PIXELS
+    thumbnail_px: tuple[int, int] = (480, 480)
+    """Width and height that small copies fit into."""
+
+    def __call__(self, pair: Pair, *, with_pictures: bool = False) -> Judgement:
+        """Never raises: whatever goes wrong with a photo is its judgement's problem."""
+        try:
+            return self._judged(pair, with_pictures)
+        except NightliftError as error:
+            problem = str(error)
+        except MemoryError:
+            problem = "not enough memory for this photo; use fewer --workers or lower --max-pixels"
+        except Exception as error:
+            problem = f"internal: {type(error).__name__}: {error}"
+        named = any(shown(url) in problem for url in (pair.photo, pair.reference) if url)
+        return Judgement(name=pair.name, problem=problem if named else f"{pair.name}: {problem}")
+
+    def _judged(self, pair: Pair, with_pictures: bool) -> Judgement:
+        photo = self._read(pair.photo)
+        reference = None if pair.reference is None else self._read(pair.reference)
+        if reference is not None and reference.shape != photo.shape:
+            sizes = " and ".join(f"{picture.shape[1]}x{picture.shape[0]}" for picture in (photo, reference))
+            return Judgement(name=pair.name, problem=f"{pair.name}: it and its reference differ in size ({sizes})")
+        scores: dict[str, Scores] = {}
+        pictures: dict[str, Pixels] = {}
+        for name, picture in self._versions(photo, reference):
+            compared = {} if reference is None or name == REFERENCE else against_reference(picture, reference)
+            scores[name] = {**compared, **without_reference(picture), **statistics(picture)}
+            if with_pictures:
+                pictures[name] = self._thumbnail(picture)
+        return Judgement(name=pair.name, scores=scores, pictures=pictures)
+
+    def _versions(self, photo: Pixels, reference: Pixels | None) -> Iterator[tuple[str, Pixels]]:
+        """The photo as it is, as each network enhances it, and as it should be."""
+        yield INPUT, photo
+        for name, checkpoint in self.networks.items():
+            size = checkpoint.estimate_size_for(self.estimate_size)
+            yield name, Enhancer(checkpoint, self.look, estimate_size=size, precision="fp32").enhance([photo])[0]
+        if reference is not None:
+            yield REFERENCE, reference
+
+    def _read(self, url: str) -> Pixels:
+        """The first frame, upright, 8 bits, as RGB."""
+        try:
+            pixels = to_8_bits(decode(self.storage.read(url), max_pixels=self.max_pixels).frames[0].pixels)
+        except NightliftError as error:
+            if shown(url) in str(error):
+                raise
+            raise type(error)(f"{shown(url)}: {error}") from error
+        return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+    def _thumbnail(self, picture: Pixels) -> Pixels:
+        image = Image.fromarray(picture)
+        image.thumbnail(self.thumbnail_px, Image.Resampling.LANCZOS)
+        return np.array(image)

@@ -1,0 +1,102 @@
+"""Starts the console command: before any package of ours is imported, makes sure that it is ours.
+
+`jobs`, `model` and `pipeline` are names that other distributions use too. So this package is installed a second
+time, as `nightlift_entry`, at the top level, where nobody else puts theirs.
+"""
+
+import os  # this and sys are all that Python has loaded already: others are imported from a search path made safe
+import sys
+
+PACKAGES = "jobs", "model", "pipeline"
+HERE = os.path.dirname(os.path.abspath(__file__))
+PARENT = os.path.dirname(HERE)
+HOME = os.path.dirname(PARENT) if os.path.basename(PARENT) == "jobs" else PARENT  # of our packages
+REMEDY = (
+    "install nightlift into an environment of its own (python -m venv, pipx install or uv tool install), "
+    "or install it again here (pip install --force-reinstall --no-deps)"
+)
+
+
+def main() -> int:
+    """Run the command line as `jobs.cli.main` does. Returns its exit status; 2 where our packages are not ours."""
+    leave_out_current_directory()
+    if fault := fault_of_installation():
+        print(f"nightlift: {fault}; {REMEDY}", file=sys.stderr)
+        return 2
+    try:
+        from jobs.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:  # while packages load; `run` answers later ones itself
+        print("nightlift: stopped before anything was begun", file=sys.stderr)
+        return 130
+
+
+def in_our_own_directory() -> bool:
+    """Return whether the current directory is the one that holds our packages, as a checkout does."""
+    return os.path.samefile(HOME, os.curdir)
+
+
+def leave_out_current_directory() -> None:
+    """Keep the files of the current directory out of what this process, and those that it starts, import.
+
+    Python looks there first where it runs `python -m`, `python -c`, or has an empty or relative entry in PYTHONPATH. A
+    relative entry that names another directory was set on purpose: it stays, as an absolute path.
+    """
+    if in_our_own_directory():
+        return
+    try:
+        current = os.getcwd()
+    except FileNotFoundError:  # deleted: nothing can be imported from it
+        return
+    entries = [entry for entry in os.environ.pop("PYTHONPATH", "").split(os.pathsep) if entry]
+    kept = [os.path.abspath(entry) for entry in entries if os.path.isabs(entry) or os.path.abspath(entry) != current]
+    if kept:
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
+    os.environ["PYTHONSAFEPATH"] = "1"  # for the processes that this one starts
+    script_directory = os.path.dirname(os.path.realpath(sys.argv[0]))
+    left_out = {"", current, script_directory}.difference(kept)
+    sys.path[:] = [entry for entry in sys.path if entry not in left_out]
+
+
+def fault_of_installation() -> str | None:
+    """Say which of our packages another distribution has replaced or taken away; None where all are whole."""
+    from importlib.metadata import distributions
+    from importlib.util import find_spec
+
+    for package in PACKAGES:
+        spec = find_spec(package)
+        if spec is None:
+            return f"the package {package} is missing from {HOME}: another distribution's uninstall took it away"
+        found = spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin or ""
+        if not (os.path.isdir(found) and os.path.samefile(found, os.path.join(HOME, package))):
+            return f"the package {package} is found at {found}, which is not nightlift's own"
+    ours = next(iter(distributions(name="nightlift", path=[HOME])), None)
+    for name, size in _recorded(ours.read_text("RECORD")) if ours else ():
+        file = os.path.join(HOME, name)
+        if not os.path.exists(file):
+            return f"{name} is missing from {HOME}: another distribution's uninstall took it away"
+        if os.path.getsize(file) != size and (owner := _other_owner(name)):
+            return f"{file} is no longer nightlift's own: {owner} has put its own file there"
+    return None
+
+
+def _recorded(record: str | None) -> list[tuple[str, int]]:
+    """Return name and size in bytes of each Python file in packages of our names that a distribution's RECORD lists."""
+    import csv
+
+    rows = csv.reader((record or "").splitlines())
+    return [
+        (name, int(size)) for name, _, size in rows if size and name.endswith(".py") and name.split("/")[0] in PACKAGES
+    ]
+
+
+def _other_owner(name: str) -> str | None:
+    """Find the distribution, other than ours, that lists the file as its own."""
+    from importlib.metadata import distributions
+
+    for distribution in distributions(path=[HOME]):
+        listed = _recorded(distribution.read_text("RECORD"))
+        if distribution.name != "nightlift" and name in dict(listed):
+            return distribution.name
+    return None

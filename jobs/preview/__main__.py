@@ -1,0 +1,7 @@
+"""Runs `python -m jobs.preview`."""
+
+import sys
+
+from jobs.cli import main
+
+sys.exit(main(["preview", *sys.argv[1:]]))

@@ -1,0 +1,144 @@
+"""The preview: `nightlift preview SRC`, or `python -m jobs.preview SRC` from a checkout."""
+
+import itertools
+import logging
+import os
+import sys
+import webbrowser
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import arg
+
+from jobs.flags import check_estimate_size, check_ranges, loaded
+from jobs.preview.server import Exhibit, PreviewServer, Shown
+from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Variant
+from model.curve.reference import MAX_ITERATIONS
+from pipeline.errors import UsageError
+from pipeline.planning.media_kinds import PHOTOS, VIDEOS
+from pipeline.planning.plan import Selection
+from pipeline.process import use_one_core
+from pipeline.storage.credentials import parse_options
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import FOLDER, absolute, shown
+
+log = logging.getLogger("nightlift")
+
+MOST_FILES = 1000  # that the page lists
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewConfig:
+    """Look at photos and videos before and after, in the browser, with sliders for the settings of a job.
+
+    Nothing is written. The page is served to this machine alone, until Ctrl-C.
+    """
+
+    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
+    """What to look at: a photo, a video, a folder (with all below it), a quoted glob, or a URL."""
+
+    iterations: int = 8
+    """Where the page begins: steps of the light-enhancement curve, 0 to 16."""
+    strength: float = 1.0
+    """Likewise: scale of the curve maps, 0 to 2."""
+    variant: Variant = "dce"
+    """Likewise: the network."""
+    weights: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Your own network, offered beside the shipped ones, and first: .safetensors, or a published Zero-DCE .pth."""
+    estimate_size: EstimateSize = "auto"
+    """Where the page begins: long side in pixels of the reduced copy that the network sees."""
+
+    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
+    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """No paths below SRC that match this pattern; may be given several times."""
+    port: int = 0
+    """Of the page's address; 0: a free one. For a machine far away: ssh -L PORT:localhost:PORT."""
+    no_browser: bool = False
+    """Open no browser; the address is told in any case."""
+    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
+    """fsspec options for a bucket."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, iterations=(0, MAX_ITERATIONS), strength=(0, 2), port=(0, 65535))
+        check_estimate_size(self.estimate_size)
+
+    def networks(self) -> dict[str, Checkpoint]:
+        """By name, the one to begin with first. Raises UsageError."""
+        shipped = {str(name): loaded(path) for name, path in DEFAULT_WEIGHTS.items()}
+        chosen = (
+            {str(self.weights): loaded(self.weights)} if self.weights else {str(self.variant): shipped[self.variant]}
+        )
+        return chosen | shipped
+
+
+def run(config: PreviewConfig) -> int:
+    """Serve the page until Ctrl-C. Raises UsageError, StorageError."""
+    use_one_core()
+    exhibit = exhibit_of(config)
+    try:
+        server = PreviewServer(exhibit, config.port)
+    except OSError as error:
+        raise UsageError(f"--port {config.port}: {error.strerror}; choose another, or leave it out") from error
+    with server, suppress(KeyboardInterrupt):
+        count = len(exhibit.files)
+        print(f"{count} file{'' if count == 1 else 's'} to look at: {server.address}\nCtrl-C ends it", flush=True)
+        if _has_screen() and not config.no_browser:
+            webbrowser.open(server.address)
+        server.serve_forever()
+    return 0
+
+
+def _has_screen() -> bool:
+    """Without one, a browser of the terminal would take it."""
+    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+
+
+def exhibit_of(config: PreviewConfig) -> Exhibit:
+    """The photos and videos there, by path; of very many, those that are found first.
+
+    Raises UsageError where there are none, and StorageErrors.
+    """
+    storage = Storage.from_environment([config.src], parse_options(config.storage_options))
+    files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
+    if not files:
+        raise UsageError(f"{shown(config.src)}: no photos or videos there, by their names")
+    if len(files) == MOST_FILES:
+        log.info("the page lists the first %d files that were found; --include chooses others", MOST_FILES)
+    return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
+
+
+def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:
+    wanted = Selection(include=config.include, exclude=config.exclude)
+    for file in storage.walk(absolute(config.src)):
+        name, is_video = shown(file.url), VIDEOS.accepts(shown(file.url))
+        if file.code or f"/{FOLDER}/" in f"/{file.relative}" or not wanted(file.relative):
+            continue
+        if is_video or PHOTOS.accepts(name):
+            yield Shown(file.url, file.relative, is_video)
+
+
+def _told(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:
+    """What the page begins with, and what the command that it shows is made of."""
+    kinds = {file.is_video for file in files}
+    return {
+        "job": "enhance" if len(kinds) == 2 else "videos" if kinds == {True} else "images",
+        "src": shown(config.src),
+        "shipped": list(DEFAULT_WEIGHTS),
+        "iterations": config.iterations,
+        "strength": config.strength,
+        "estimate": str(config.estimate_size),
+        "flags": _flags(config),
+    }
+
+
+def _flags(config: PreviewConfig) -> list[str]:
+    """Those that a job needs to do the same files. Options of a bucket may hold secrets: their place alone is kept."""
+    patterns = [("--include", pattern) for pattern in config.include]
+    patterns += [("--exclude", pattern) for pattern in config.exclude]
+    options = [] if parse_options(config.storage_options) == {} else ["--storage-options", "..."]
+    return [word for pair in patterns for word in pair] + options

@@ -1,0 +1,272 @@
+"""The server behind the preview page: pictures, curve maps and cells of files, over loopback, to one machine.
+
+Addresses are files by their number in the list, never paths; all of them lie below a random word, so that neither other
+users of the machine nor other pages in the browser can ask for anything. (While a browser is opened, its command line
+shows the word.)
+
+A page numbers what it wants: a request that is older than another one of the same page is not worked at any more.
+"""
+
+import json
+import logging
+import secrets
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from typing import Any
+from urllib.parse import parse_qs
+
+from jobs.flags import LEAST_ESTIMATE_PX
+from jobs.preview.views import CellMaps, Estimator, FramePreview, Maps, PhotoPreview, VideoPreview
+from model import Checkpoint
+from pipeline.errors import NightliftError
+from pipeline.storage.storage import Storage
+
+log = logging.getLogger("nightlift")
+
+LOOPBACK = "127.0.0.1"
+NAMES = LOOPBACK, "localhost"  # by which a browser on this machine, or at the near end of a tunnel, asks for it
+BINARY = "application/octet-stream"
+PAGE = {"": "text/html", "style.css": "text/css"} | dict.fromkeys(
+    ("page.js", "lift.js", "film.js", "packets.js", "panel.js", "numbers.js", "command.js"), "text/javascript"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",  # it would tell the word
+    "X-Content-Type-Options": "nosniff",
+}
+KEPT = 2  # photos and videos that are held decoded, or looked through
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A file that the page may ask for."""
+
+    url: str
+    name: str
+    """Its path below the source."""
+    is_video: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exhibit:
+    """All that the page can ask for."""
+
+    storage: Storage
+    files: Sequence[Shown]
+    networks: Mapping[str, Checkpoint]
+    """By the name that the page shows."""
+    told: Mapping[str, Any]
+    """What the page has to know besides, as JSON: see `page.js`."""
+
+
+class PreviewServer(ThreadingHTTPServer):
+    """Serves one exhibit on a free port of the loopback interface, or on the one that is asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, exhibit: Exhibit, port: int = 0) -> None:
+        """Raises OSError where the port is taken."""
+        super().__init__((LOOPBACK, port), _Handler)
+        self.exhibit = exhibit
+        self.word = secrets.token_urlsafe(16)
+        self.working = threading.Lock()  # one file at a time is decoded, one network at a time estimates
+        self.turns: dict[str, int] = {}  # the newest of each page
+        self.photo = lru_cache(KEPT)(partial(PhotoPreview.of, exhibit.storage))
+        self.video = lru_cache(KEPT)(partial(VideoPreview.of, exhibit.storage))
+        self.estimator = lru_cache(KEPT)(self._estimator)
+
+    @property
+    def address(self) -> str:
+        return f"http://{LOOPBACK}:{self.server_address[1]}/{self.word}/"
+
+    def _estimator(self, network: str, estimate: str) -> Estimator:
+        checkpoint = self.exhibit.networks[network]
+        if estimate in ("auto", "full"):
+            return Estimator(checkpoint, checkpoint.estimate_size if estimate == "auto" else None)
+        return Estimator(checkpoint, int(estimate))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that was closed, or wants something else now, hangs up: that is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            log.exception("the preview could not answer")
+
+
+class _Refused(Exception):
+    """A request that no page of ours makes."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        self.status = status
+
+
+class _Outdated(ConnectionError):
+    """The page wants something else by now."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PreviewServer
+
+    def do_GET(self) -> None:
+        try:
+            self._answer_for(self.path.partition("?")[0])()
+        except _Refused as refused:
+            self.send_error(refused.status)
+        except NightliftError as error:
+            self._send(json.dumps({"code": error.code, "message": str(error)}), HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    def _answer_for(self, path: str) -> Callable[[], None]:
+        """`/WORD/` and the page's own files, `/WORD/exhibit`, `/WORD/files/NUMBER/WHAT`."""
+        word, slash, rest = path.removeprefix("/").partition("/")
+        known = slash and secrets.compare_digest(word.encode(), self.server.word.encode())
+        at_home = self.headers.get("Host", "").partition(":")[0] in NAMES
+        if not (known and at_home):  # another name in Host: a page elsewhere had its own name lead here
+            raise _Refused(HTTPStatus.NOT_FOUND)
+        if rest in PAGE:
+            return partial(self._page, rest)
+        if rest == "exhibit":
+            return self._exhibit
+        match rest.split("/"):
+            case ["files", number, what] if number.isdecimal() and int(number) < len(self.server.exhibit.files):
+                answers = {"picture": self._picture, "maps": self._maps, "film": self._film, "frames": self._frames}
+                if what in answers:
+                    return partial(answers[what], self.server.exhibit.files[int(number)])
+        raise _Refused(HTTPStatus.NOT_FOUND)
+
+    def _page(self, name: str) -> None:
+        content = (resources.files("jobs.preview") / "page" / (name or "index.html")).read_text()
+        self._send(content, kind=f"{PAGE[name]}; charset=utf-8")
+
+    def _exhibit(self) -> None:
+        exhibit = self.server.exhibit
+        files = [{"name": file.name, "video": file.is_video} for file in exhibit.files]
+        self._send(json.dumps({**exhibit.told, "files": files, "networks": list(exhibit.networks)}))
+
+    def _picture(self, file: Shown) -> None:
+        with self._working():
+            photo = self.server.photo(file.url)
+            picture = photo.picture()
+        told = {
+            "size": photo.size,
+            "factor": photo.factor,
+            "grey": photo.is_grey,
+            "deep": photo.is_deep,
+            "notes": photo.notes,
+        }
+        self._send(_packet(told, picture), kind=BINARY)
+
+    def _maps(self, file: Shown) -> None:
+        estimator = self._asked_estimator()
+        with self._working():
+            maps, cells = self.server.photo(file.url).maps(estimator)
+        self._send(_packet(_described(maps, cells), maps.values.tobytes(), cells.values.tobytes()), kind=BINARY)
+
+    def _film(self, file: Shown) -> None:
+        with self._working():
+            video = self.server.video(file.url)
+        info = video.info
+        told = {
+            "size": info.size,
+            "frames": info.frames,
+            "seconds": video.seconds,
+            "aspect": video.aspect,
+            "hdr": info.colours.hdr,
+        }
+        self._send(json.dumps(told))
+
+    def _frames(self, file: Shown) -> None:
+        """From the frame that was asked for to the end, or until the page asks for others or hangs up."""
+        first, estimator = self._asked_number("from"), self._asked_estimator()
+        with self._working():
+            video = self.server.video(file.url)
+        if first >= video.info.frames:
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        frames = video.frames(estimator, first)
+        self._head(HTTPStatus.OK, BINARY)
+        more = True
+        while more:
+            with self._working():  # not while the page has to be waited for
+                packet, more = _next_packet(frames)
+            self.wfile.write(packet)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Alone. Raises _Outdated where the page has asked for something else since."""
+        page, turn = self._asked("page"), self._asked_number("turn")
+        self.server.turns[page] = max(turn, self.server.turns.get(page, 0))
+        with self.server.working:
+            if self.server.turns[page] > turn:
+                raise _Outdated
+            yield
+
+    def _asked_estimator(self) -> Estimator:
+        network, estimate = self._asked("network"), self._asked("estimate")
+        px = self._asked_number("estimate") if estimate not in ("auto", "full") else LEAST_ESTIMATE_PX
+        if network not in self.server.exhibit.networks or px < LEAST_ESTIMATE_PX:
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        return self.server.estimator(network, estimate)
+
+    def _asked(self, name: str) -> str:
+        found = parse_qs(self.path.partition("?")[2]).get(name)
+        if not found:
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        return found[0]
+
+    def _asked_number(self, name: str) -> int:
+        text = self._asked(name)
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            raise _Refused(HTTPStatus.BAD_REQUEST)
+        return int(text)
+
+    def _send(self, content: str | bytes, status: HTTPStatus = HTTPStatus.OK, kind: str = "application/json") -> None:
+        body = content.encode() if isinstance(content, str) else content
+        self._head(status, kind, len(body))
+        self.wfile.write(body)
+
+    def _head(self, status: HTTPStatus, kind: str, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Requests are not told: they hold the word."""
+
+
+def _packet(told: Mapping[str, Any], *parts: bytes) -> bytes:
+    """Length of a JSON text in four bytes, the text, which says the lengths of all parts, and the parts."""
+    text = json.dumps({**told, "lengths": [len(part) for part in parts]}).encode()
+    return b"".join([struct.pack("<I", len(text)), text, *parts])
+
+
+def _described(maps: Maps, cells: CellMaps) -> dict[str, Any]:
+    return {
+        "shape": maps.values.shape,
+        "span": maps.span,
+        "capped": maps.capped,
+        "space": maps.space,
+        "cells": {"shape": cells.values.shape, "span": cells.span, "black": cells.black},
+    }
+
+
+def _next_packet(frames: Iterator[FramePreview]) -> tuple[bytes, bool]:
+    """The next frame, or that there is none, or why; and whether more may come."""
+    try:
+        frame = next(frames, None)
+    except NightliftError as error:
+        return _packet({"code": error.code, "message": str(error)}), False
+    if frame is None:
+        return _packet({"end": True}), False
+    told = {"rank": frame.rank, "at": frame.at_s, "quarters": frame.quarters}
+    told |= _described(frame.maps, frame.cells)
+    return _packet(told, frame.jpeg(), frame.maps.values.tobytes(), frame.cells.values.tobytes()), True

@@ -1,0 +1,7 @@
+"""Runs `python -m jobs.report`."""
+
+import sys
+
+from jobs.cli import main
+
+sys.exit(main(["report", *sys.argv[1:]]))

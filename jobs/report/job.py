@@ -1,0 +1,87 @@
+"""The report job: `nightlift report DST`, or `python -m jobs.report DST` from a checkout."""
+
+import logging
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from tyro.conf import arg
+
+from jobs.report.page import is_report, report_url
+from jobs.report.results import Results
+from jobs.report.results_page import results_page
+from jobs.report.training_page import is_training, training_page
+from pipeline.errors import UsageError, printable
+from pipeline.storage.credentials import parse_options
+from pipeline.storage.ownership import Claim
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import WEB, absolute, protocol_of, shown
+
+log = logging.getLogger("nightlift")
+
+REPORT = Claim(recognised=is_report)
+PICTURES_S = 60.0  # that pictures may take
+AT_END_S, AT_END_SHARE = 2.0, 0.02  # at the end of another job: at least, and of its own time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportConfig:
+    """Draw what a job has done, from its manifest: one HTML file that needs no network to be read.
+
+    Totals, what failed and why, pictures before and after, brightness, speed, settings; of a training its losses and
+    contact sheets. Exit status: 0 written, 2 not.
+    """
+
+    dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
+    """Where a job wrote: the DST of images, videos or enhance, the OUT of train. A folder or a bucket URL."""
+
+    out: Annotated[str | None, arg(metavar="FILE")] = None
+    """The .html file, a path or a URL; an earlier report is replaced. By default `_nightlift/report.html` in DST."""
+    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
+    """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
+
+    def __post_init__(self) -> None:
+        for name, place in (("DST", self.dst), ("--out", self.out)):
+            if place is not None and not place.strip():
+                raise UsageError(f"{name} is empty; give a place")
+            if place is not None and protocol_of(place) in WEB:
+                raise UsageError(f"{shown(place)}: nothing can be written to a web server; give a path or a bucket")
+        if self.out is not None and not self.out.lower().endswith((".html", ".htm")):
+            raise UsageError(f"--out {self.out}: give a file name that ends in .html")
+
+
+def run(config: ReportConfig) -> int:
+    """The whole job. Returns the exit status; raises UsageError and StorageError."""
+    root, options = absolute(config.dst), parse_options(config.storage_options)
+    place = absolute(config.out) if config.out else report_url(root)
+    storage = Storage.from_environment([root, place], options)
+    if storage.exists(root) and not storage.is_folder(root):
+        raise UsageError(f"{root}: is a file; give the folder that a job wrote into")
+    if is_training(storage, root):
+        page = training_page(storage, root)
+    else:
+        results = Results.read(storage, root)
+        storage = Storage.from_environment([root, place, *results.files.protocols], options)
+        page = results_page(results, storage, seconds=PICTURES_S)
+    storage.write(place, page, REPORT)
+    print(f"{place}  {len(page) / 1000:,.0f} kB")
+    return 0
+
+
+def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: float) -> None:
+    """Draw what the manifest at `root` says now, and print where. What is in the way is told, and no more but a stop.
+
+    `anything_new`: whether the job added rows; a report of the others may be there. `run_s`: how long it took.
+    """
+    url = report_url(root)
+    try:
+        if anything_new or not storage.exists(url):
+            seconds = min(PICTURES_S, max(AT_END_S, AT_END_SHARE * run_s))
+            storage.write(url, results_page(Results.read(storage, root), storage, seconds=seconds))
+    except KeyboardInterrupt:
+        log.warning("the report was left out: nightlift report %s", shown(root))
+        raise
+    except Exception as error:  # what was done is done and recorded
+        log.warning("no report was written: %s", printable(str(error) or type(error).__name__))
+    else:
+        print(f"report:   {url}", flush=True)

@@ -1,0 +1,238 @@
+"""Pictures for a page: pairs of before and after, made small, and the brightness of clips over time.
+
+What cannot be pictured, or not in time, leaves a sentence in its place.
+"""
+
+import base64
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from threading import Thread
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from jobs.report.results import Rows
+from pipeline.errors import NightliftError, TooLarge, Unsupported, printable
+from pipeline.images import decode
+from pipeline.images.photo import to_8_bits
+from pipeline.luma import mean_luma
+from pipeline.storage.errors import without_secrets
+from pipeline.storage.storage import Storage
+from pipeline.training.samples import small
+from pipeline.video.reading.sampling import frame_after, spread
+
+PAIRS = 6  # of each choice
+CLIPS, SAMPLES = 6, 13  # clips, and frames of each
+PICTURE_PX, JPEG_QUALITY = 400, 80
+MOST_PX = 60_000_000  # of a photo that is pictured: 180 MB, times THREADS
+THREADS = 4  # that wait for storage, mostly
+GRACE_S = 3.0  # after the time is over, for what was begun
+OUT_OF_TIME = "left out for want of time; nightlift report takes more"
+HDR_IS_NOT_DRAWN = "high dynamic range (HLG or PQ), which is not drawn here"
+SEED = 0  # of the choice at random
+
+T = TypeVar("T")
+R = TypeVar("R")
+Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
+Places = Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """What stands in one place of the page."""
+
+    url: str = field(default="", repr=False)
+    """With all its content."""
+    problem: str = ""
+    """Why there is no picture."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """A file before and after."""
+
+    name: str
+    before: Picture
+    after: Picture
+    luma_before: float
+    luma_after: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """Mean luma in [0, 1] at seconds after the beginning."""
+
+    at_s: Sequence[float] = ()
+    luma: Sequence[float] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """A video's brightness over time."""
+
+    name: str
+    before: Curve
+    after: Curve
+
+
+def choices(files: Rows) -> list[tuple[str, str, Places]]:
+    """Which files to picture: a title, what it means, and places. No file is in two of them."""
+    lumas = files.numbers("luma_before"), files.numbers("luma_after")
+    left = files.ended("done") & (files.numbers("bytes_out") > 0) & np.isfinite(lumas[0]) & np.isfinite(lumas[1])
+    before, lift = lumas[0], lumas[1] / np.maximum(lumas[0], 1 / 255)
+    dark = before <= np.median(before[left]) if left.any() else left
+    found: list[tuple[str, str, Places]] = []
+
+    def choose(title: str, meaning: str, order: npt.NDArray[np.intp]) -> None:
+        places = order[left[order]][:PAIRS].tolist()
+        left[places] = False
+        if places:
+            found.append((title, meaning, places))
+
+    choose("Darkest", "the lowest mean luma before", np.argsort(before, kind="stable"))
+    least = np.argsort(lift, kind="stable")
+    meaning = "of the darker half of all files, those whose mean luma was multiplied by the least"
+    choose("Least lifted", meaning, least[dark[least]])
+    choose("At random", "the same ones each time", np.random.default_rng(SEED).permutation(len(files)))
+    return found
+
+
+def clips(files: Rows) -> Places:
+    """Which videos to draw over time: the newest."""
+    found: list[int] = np.flatnonzero(files.ended("done") & files.is_video & (files.numbers("bytes_out") > 0)).tolist()
+    return found[::-1][:CLIPS]
+
+
+class Camera:
+    """Makes pictures, as many as it has time for.
+
+    `seconds`: after these it begins no further one.
+    """
+
+    def __init__(self, storage: Storage, seconds: float) -> None:
+        self._storage = storage
+        self._until = time.monotonic() + seconds
+
+    def pairs(self, files: Rows, places: Places) -> list[Pair]:
+        """Of these files, in their order."""
+        names = files.names(places)
+        sources, targets = files.raw("source", places), files.raw("destination", places)
+        lumas = [files.numbers(column)[list(places)].tolist() for column in ("luma_before", "luma_after")]
+        make = [self._film if files.is_video[place] else self._photo for place in places]
+        late = Picture(problem=OUT_OF_TIME), Picture(problem=OUT_OF_TIME)
+        until = self._until + GRACE_S
+        pictured = _at_once(lambda at: make[at](sources[at], targets[at]), range(len(places)), late, until)
+        return [
+            Pair(name=name, before=before, after=after, luma_before=dark, luma_after=light)
+            for name, (before, after), dark, light in zip(names, pictured, *lumas, strict=True)
+        ]
+
+    def clips(self, files: Rows, places: Places) -> list[Clip]:
+        """Of these videos, in their order."""
+        columns = [files.raw(column, places) for column in ("source", "destination")]
+        urls = [url for pair in zip(*columns, strict=True) for url in pair]
+        curves = _at_once(self._curve, urls, Curve(problem=OUT_OF_TIME), self._until + GRACE_S)
+        return [
+            Clip(name=name, before=before, after=after)
+            for name, before, after in zip(files.names(places), curves[::2], curves[1::2], strict=True)
+        ]
+
+    def _photo(self, source: str, target: str) -> tuple[Picture, Picture]:
+        return self._picture(lambda: self._still(source)), self._picture(lambda: self._still(target))
+
+    def _film(self, source: str, target: str) -> tuple[Picture, Picture]:
+        """The same moment of both, near the middle."""
+        at_s = 0.0
+
+        def before() -> Pixels:
+            nonlocal at_s
+            with self._storage.open(source) as file:
+                *_, still = spread(file, 2)
+            at_s = still.at_s
+            return _sized(still.pixels)
+
+        def after() -> Pixels:
+            with self._storage.open(target) as file:
+                return _sized(frame_after(file, at_s))
+
+        return self._picture(before), self._picture(after)
+
+    def _still(self, url: str) -> Pixels:
+        photo = decode(self._storage.read(url), max_pixels=MOST_PX)
+        return _sized(to_8_bits(photo.frames[0].pixels), photo.metadata.icc)
+
+    def _picture(self, make: Callable[[], Pixels]) -> Picture:
+        try:
+            self._check_time()
+            return Picture(url=as_url(Image.fromarray(make())))
+        except Exception as error:  # whatever it is, it costs one picture
+            return Picture(problem=reason(error))
+
+    def _curve(self, url: str) -> Curve:
+        at_s, luma = list[float](), list[float]()
+        try:
+            self._check_time()
+            with self._storage.open(url) as file:
+                for still in spread(file, SAMPLES):
+                    at_s.append(still.at_s)
+                    luma.append(mean_luma(still.pixels))
+                    self._check_time()
+        except Exception as error:
+            return Curve(at_s=at_s, luma=luma, problem=reason(error))
+        return Curve(at_s=at_s, luma=luma)
+
+    def _check_time(self) -> None:
+        """Raises _OutOfTime."""
+        if time.monotonic() > self._until:
+            raise _OutOfTime(OUT_OF_TIME)
+
+
+def as_url(image: Image.Image) -> str:
+    """The picture itself, as a data URL."""
+    sink = BytesIO()
+    image.save(sink, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+def _at_once(make: Callable[[T], R], of: Sequence[T], late: R, until: float) -> list[R]:
+    """Several at a time. What has not come by then is `late`: storage may not answer for minutes, nor on Ctrl-C.
+
+    `make`: raises nothing. `until`: by the monotonic clock.
+    """
+    made: dict[int, R] = {}
+    left = iter(range(len(of)))  # whose next() is one step of the interpreter: no two threads get the same
+
+    def work() -> None:
+        for at in left:
+            made[at] = make(of[at])
+
+    threads = [Thread(target=work, daemon=True) for _ in range(min(THREADS, len(of)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return [made.get(at, late) for at in range(len(of))]
+
+
+def _sized(pixels: Pixels, icc: bytes | None = None) -> Pixels:
+    return np.ascontiguousarray(small(pixels, PICTURE_PX, icc).transpose(1, 2, 0))
+
+
+def reason(error: Exception) -> str:
+    """Why there is no picture, for people."""
+    if isinstance(error, TooLarge):
+        return f"has more than {MOST_PX // 10**6} million pixels, too many to be made small here"
+    if isinstance(error, Unsupported) and "HDR" in str(error):
+        return HDR_IS_NOT_DRAWN
+    if isinstance(error, NightliftError | _OutOfTime):
+        return printable(without_secrets(str(error)))
+    return printable(without_secrets(f"{type(error).__name__}: {error}"))

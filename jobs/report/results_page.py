@@ -1,0 +1,40 @@
+"""The report of a job over many files, made from what it left at its destination."""
+
+from datetime import UTC, datetime
+
+from jobs.report import plots, tables
+from jobs.report.page import filled
+from jobs.report.pictures import Camera, choices, clips
+from jobs.report.results import Results
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import shown
+
+
+def results_page(results: Results, storage: Storage, *, seconds: float) -> bytes:
+    """HTML. `storage`: reaches sources and outputs. `seconds`: that pictures may take. Raises StorageError."""
+    files = results.files
+    camera = Camera(storage, seconds)
+    pairs = [(title, meaning, camera.pairs(files, places)) for title, meaning, places in choices(files)]
+    filmed = camera.clips(files, clips(files))
+    notes, other_notes = tables.notes(files)
+    runs, older_runs = tables.runs(results.rows)
+    summary = tables.summary(files)
+    return filled(
+        "results.html",
+        title=f"nightlift: {summary}",
+        headline=summary,
+        place=f"From {files.folder} to {shown(results.root)}" if files.folder else f"To {shown(results.root)}",
+        written=datetime.now(UTC),
+        totals=tables.totals(files),
+        groups=tables.groups(files),
+        pairs=pairs,
+        brightness=plots.brightness(files),
+        throughput=plots.throughput(results.rows),
+        clips=[(clip, plots.clip_curve(clip)) for clip in filmed],
+        stages=tables.stages(files),
+        notes=notes,
+        other_notes=other_notes,
+        runs=runs,
+        older_runs=older_runs,
+        settings=tables.settings(storage, results.root),
+    )

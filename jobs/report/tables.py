@@ -1,0 +1,225 @@
+"""The sums of a manifest, in rows for a page. Whatever there may be many of is counted, and a few are named."""
+
+import json
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.report.results import STAGES, Rows, numbered
+from pipeline.errors import NotFound, printable
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import FOLDER, join
+
+SHOWN_FILES = 20  # of one code
+SHOWN_NOTES, SHOWN_NAMES = 15, 3
+SHOWN_RUNS = 12
+SHOWN_SETTINGS = 80
+LOOKED_AT = 8  # of the newest records, for the settings of each kind of job
+RUN_STARTED = "%Y%m%dT%H%M%S%f"  # in the name of a run
+MOST_CHARACTERS = 400  # of a message, a note, a setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Files with one outcome and code."""
+
+    outcome: str
+    code: str
+    count: int
+    files: Sequence[tuple[str, str]]
+    """Name and message of the first of them; the message without the name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """A sentence, and the files that it was said of."""
+
+    text: str
+    count: int
+    names: Sequence[str]
+    """Of the first of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """The work of one stage, of all files together."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What one run did."""
+
+    started: datetime
+    done: int
+    skipped: int
+    failed: int
+    megapixels: float
+    seconds: float | None
+    """From the first photo's start to the end of the last one; None where videos were done, or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What a run recorded before it began."""
+
+    started: datetime
+    values: Sequence[tuple[str, str]]
+
+
+def summary(files: Rows) -> str:
+    """How it went: `1,204 photos and 2 videos done, 12 skipped, 3 failed.`"""
+    done = files.ended("done")
+    kinds = (("photo", done & ~files.is_video), ("video", done & files.is_video))
+    well = [counted(int(each.sum()), noun) for noun, each in kinds if each.any()]
+    parts = [f"{' and '.join(well) or 'Nothing'} done"]
+    for ending in ("skipped", "failed"):
+        if count := int(files.ended(ending).sum()):
+            parts.append(f"{count:,} {ending}")
+    return f"{', '.join(parts)}."
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 photo`, `1,204 photos`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def lasting(seconds: float) -> str:
+    """`12 s`, `5 min`, `1.3 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def totals(files: Rows) -> list[tuple[str, str]]:
+    """Large numbers for the top of the page, each with what it counts."""
+    done = files.ended("done")
+    counts = [(ending, f"{int(files.ended(ending).sum()):,}") for ending in ("done", "skipped", "failed")]
+    found = [("files", f"{len(files):,}"), *counts]
+    if done.any():
+        found += [
+            ("megapixels", f"{np.nansum(files.pixels[done]) / 1e6:,.0f}"),
+            ("MB read", f"{np.nansum(files.numbers('bytes_in')[done]) / 1e6:,.0f}"),
+            ("MB written", f"{np.nansum(files.numbers('bytes_out')[done]) / 1e6:,.0f}"),
+        ]
+    before, after = files.lumas
+    if len(before):
+        found.append(("mean luma", f"{before.mean():.2f} → {after.mean():.2f}"))
+    return found
+
+
+def groups(files: Rows) -> list[Group]:
+    """What failed, then what was skipped; the most frequent first."""
+    numbers, values = files.grouped("outcome", "code")
+    found = []
+    for number, value in enumerate(values.to_pylist()):
+        outcome, _, code = value.partition(" ")
+        if outcome == "done":
+            continue
+        places = np.flatnonzero(numbers == number)
+        first = places[:SHOWN_FILES]
+        told = zip(files.names(first), files.texts("message", first), strict=True)
+        named = [(name, shortened(text.removeprefix(f"{posixpath.basename(name)}: "))) for name, text in told]
+        found.append(Group(outcome=outcome, code=code, count=len(places), files=named))
+    return sorted(found, key=lambda group: (group.outcome != "failed", -group.count, group.code))
+
+
+def notes(files: Rows) -> tuple[list[Note], int]:
+    """The most frequent ones, and how many others there are."""
+    column = files.table["notes"].combine_chunks()
+    of_file = pc.list_parent_indices(column).to_numpy()
+    numbers, values = numbered(pa.chunked_array([pc.list_flatten(column)]))
+    counts = np.bincount(numbers, minlength=len(values))
+    found = []
+    for number in np.argsort(-counts, kind="stable")[:SHOWN_NOTES]:
+        names = files.names(of_file[numbers == number][:SHOWN_NAMES])
+        text = shortened(printable(values[number].as_py()))
+        found.append(Note(text=text, count=int(counts[number]), names=names))
+    return found, len(values) - len(found)
+
+
+def stages(files: Rows) -> list[Stage]:
+    """Those that took time."""
+    seconds = {name: float(np.nansum(files.numbers(f"seconds_{name}"))) for name in STAGES}
+    whole = sum(seconds.values())
+    return [Stage(name=name, seconds=each, share=each / whole) for name, each in seconds.items() if each > 0]
+
+
+def runs(rows: Rows) -> tuple[list[Run], int]:
+    """The newest ones, newest first, and how many older ones there are."""
+    found = [_run(each) for each in split_by_run(rows, SHOWN_RUNS)]
+    return found, len(rows.grouped("run")[1]) - len(found)
+
+
+def split_by_run(rows: Rows, most: int) -> Iterator[Rows]:
+    """The rows of the newest runs, newest first."""
+    numbers, _ = rows.grouped("run")  # rows are in the order of runs
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    ends = np.append(starts[1:], len(rows))
+    for start, end in list(zip(starts, ends, strict=True))[: -most - 1 : -1]:
+        yield rows.between(int(start), int(end))
+
+
+def _run(rows: Rows) -> Run:
+    done, starts = rows.ended("done"), rows.starts
+    timed = done.any() and not rows.is_video[done].any()
+    return Run(
+        started=_begun(rows.raw("run", [0])[0]) or datetime.fromtimestamp(float(starts.min()), UTC),
+        done=int(done.sum()),
+        skipped=int(rows.ended("skipped").sum()),
+        failed=int(rows.ended("failed").sum()),
+        megapixels=float(np.nansum(rows.pixels[done])) / 1e6,
+        seconds=float(rows.ends[done].max() - starts[done].min()) if timed else None,
+    )
+
+
+def _begun(run: str) -> datetime | None:
+    """When a run began, by its name."""
+    try:
+        return datetime.strptime(run.partition("-")[0], RUN_STARTED).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def settings(storage: Storage, root: str) -> list[Settings]:
+    """Of the newest run of each kind of job, newest first. Raises StorageError."""
+    try:
+        listed = storage.list_files(join(root, FOLDER, "runs"))
+    except NotFound:
+        return []
+    found: dict[tuple[str, ...], Settings] = {}
+    for file in listed[: -LOOKED_AT - 1 : -1]:
+        with suppress(ValueError, KeyError, AttributeError, TypeError):  # no record of ours
+            record = json.loads(storage.read(file.url))
+            started = _begun(record.pop("run"))
+            if started is not None:
+                found.setdefault(tuple(record), Settings(started=started, values=readable(record)))
+    return list(found.values())
+
+
+def readable(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of nested settings, as many as fit a page."""
+    return [(printable(name), shortened(printable(value))) for name, value in flat(record)][:SHOWN_SETTINGS]
+
+
+def flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of nested settings: `look.iterations` and `8`."""
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", "-" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"

@@ -1,0 +1,121 @@
+"""Where a training reads and writes: nothing that is not its own is lost, and OUT holds one training at a time."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InTheWay, NotFound, UsageError
+from pipeline.planning.same_place import proven
+from pipeline.storage.errors import SAID
+from pipeline.storage.ownership import Claim, is_free
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import FOLDER, LOCAL, WEB, absolute, is_same, join, protocol_of, real, shown
+from pipeline.training.files import TrainingFiles
+
+if TYPE_CHECKING:
+    from jobs.train.job import TrainConfig
+    from jobs.train.state import State  # imports Ray: at run time only once there is work
+
+DIFFERENCES_SHOWN = 6
+NAMES_SHOWN = 3
+WEIGHTS = "weights.safetensors"
+EVENTS = "events.out.tfevents.nightlift"  # TensorBoard knows its files by the middle of their names
+RESULTS = (WEIGHTS, "losses.parquet", "losses.png", f"tensorboard/{EVENTS}")
+SHEETS = "sheets/epoch-*.png"
+CLAIMED = Claim(anything=True)  # what `claim_names` has made sure of
+RECORD = "training.json"  # in `_nightlift/`: says that names of results in OUT are a training's
+
+
+def checked_root(config: "TrainConfig") -> str:
+    """OUT, absolute. Raises UsageError where it makes no sense beside the sources."""
+    if not config.out.strip():
+        raise UsageError("OUT is empty; give a folder or a bucket")
+    root = absolute(config.out)
+    if protocol_of(root) in WEB:
+        raise UsageError(f"{shown(root)}: a web server is a source, not a destination; give a folder or a bucket")
+    if root.endswith((".safetensors", ".pth")):
+        raise UsageError(f"{config.out}: OUT is a folder, in which {WEIGHTS} and more will lie")
+    for source in config.sources:
+        if is_same(absolute(source), root):
+            raise UsageError(f"{config.out}: source and destination are the same; give another folder for the results")
+        if _is_inside(absolute(source), root):
+            raise UsageError(f"{shown(source)}: lies inside OUT ({config.out}); give another folder for the results")
+    if config.fresh and config.init_from is not None and _is_inside(str(config.init_from.absolute()), root):
+        raise UsageError(f"{config.init_from}: lies inside OUT, which --fresh clears; give another OUT")
+    return root
+
+
+def check_is_no_file(storage: Storage, root: str) -> None:
+    """Raises UsageError."""
+    if storage.exists(root) and not storage.is_folder(root):
+        raise UsageError(f"{root}: is a file; give a folder for the results (OUT is the last place)")
+
+
+def claim_names(storage: Storage, root: str, sources: Iterable[str], settings: Mapping[str, Any]) -> None:
+    """Record that the names of results in `root` belong to a training, which may then replace and remove them.
+
+    Raises UsageError where a file that no training of ours has left has such a name, or where `root` is one of the
+    folders `sources`; StorageError where nothing can be written there.
+    """
+    record = join(root, FOLDER, RECORD)
+    proven(storage, root, sources)
+    if not (storage.exists(record) or storage.exists(state_url(root))):
+        names = [join(root, name) for name in RESULTS if storage.exists(join(root, name))]
+        with suppress(NotFound):
+            names += [file.url for file in storage.list_files(join(root, SHEETS))]
+        foreign = [name for name in names if not is_free(storage, name)]
+        if foreign:
+            raise UsageError(f"{foreign[0]}: {SAID[InTheWay]}")
+    storage.write(record, json.dumps(dict(settings), indent=1).encode())
+
+
+def state_url(root: str) -> str:
+    return join(root, FOLDER, "training.pt")
+
+
+def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: "State", root: str) -> None:
+    """Raises UsageError that says what differs from the training in `root`."""
+    names = dict.fromkeys([*settings, *state.settings])
+    differing = [name for name in names if settings.get(name) != state.settings.get(name)]
+    if not differing:
+        return
+    if differing == ["files"] and state.files:
+        weights = f"{'' if protocol_of(root) == LOCAL else 'a copy of '}{join(root, WEIGHTS)}"
+        raise UsageError(
+            f"{root}: its training, {state.epoch} epochs long, began with other files: {_changes(files, state)}; "
+            f"to go on with these, give another OUT and --init-from {weights}; --fresh starts over"
+        )
+    shown_ones = [f"{name} is {settings.get(name)}, was {state.settings.get(name)}" for name in differing]
+    more = f", and {len(shown_ones) - DIFFERENCES_SHOWN} more" if len(shown_ones) > DIFFERENCES_SHOWN else ""
+    raise UsageError(
+        f"{root}: holds another training, {state.epoch} epochs long ({'; '.join(shown_ones[:DIFFERENCES_SHOWN])}"
+        f"{more}); choose another OUT, or start over with --fresh"
+    )
+
+
+def few(names: Sequence[str]) -> str:
+    """A list of names for people."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{', '.join(names[:NAMES_SHOWN])}{more}"
+
+
+def _changes(files: TrainingFiles, state: "State") -> str:
+    """What became of the files that a training began with: `1 gone (a.jpg), 2 new (b.jpg, c.jpg)`."""
+    now, then = Counter(files.names), Counter(state.files)
+    gone, new = _names(then - now), _names(now - then)
+    kinds = {
+        "gone": [name for name in gone if name not in new],
+        "new": [name for name in new if name not in gone],
+        "changed": [name for name in new if name in gone],
+    }
+    return ", ".join(f"{len(names)} {kind} ({few(names)})" for kind, names in kinds.items() if names)
+
+
+def _names(files: Iterable[tuple[str, int]]) -> list[str]:
+    return sorted(dict.fromkeys(name for name, _ in files))
+
+
+def _is_inside(place: str, folder: str) -> bool:
+    return real(place).startswith(join(real(folder), ""))

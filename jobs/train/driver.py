@@ -1,0 +1,263 @@
+"""The driver's side of a training: reads the pictures, starts Ray Train, and shows what the workers report."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from jobs.cluster.canary import Watch, watched
+from jobs.cluster.joining import cluster_cpus
+from jobs.progress import Progress
+from jobs.train.checks import RESULTS, SHEETS, state_url
+from jobs.train.loss_record import TrainingRecord
+from jobs.train.placement import Crew, choose_crew, choose_precision
+from jobs.train.state import Board, Picture, Pictures, Row, State, TrainingRun, read_state
+from jobs.train.supervisor import Fitting, ended
+from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
+from pipeline.flow.photos import TrainingPhotoFlow
+from pipeline.flow.prometheus import show_training
+from pipeline.flow.supervised_step import beside_the_driver, has_begun
+from pipeline.planning.manifest import Manifest
+from pipeline.records import Outcome
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import join
+from pipeline.training.files import TrainingFiles
+from pipeline.training.samples import ReadPictures, is_held_out
+
+if TYPE_CHECKING:
+    from jobs.train.job import Beginning, TrainConfig
+
+log = logging.getLogger("nightlift")
+
+SHEETS_DRAWN = 5  # by default
+SHOWN_FAILURES = 10
+LOOK_EVERY_S = 0.5  # at the board
+
+
+class Driver:
+    """One run of the job, from the first file read to the last epoch shown."""
+
+    def __init__(
+        self,
+        config: "TrainConfig",
+        storage: Storage,
+        root: str,
+        files: TrainingFiles,
+        beginning: "Beginning",
+        state: State | None,
+    ) -> None:
+        self.config = config
+        self.storage = storage
+        self.root = root
+        self.files = files
+        self.beginning = beginning
+        self.state = state
+        self.recipe = beginning.recipe
+
+    def train(self) -> None:
+        """Raises Diverged, ClusterError, UsageError, StorageError."""
+        with watched():
+            crew = self._choose_crew(self.config.device)
+        config = self.config
+        read = ReadPictures(self.storage, self.recipe.photo_px, config.frames_per_video, config.max_pixels)
+        flow = TrainingPhotoFlow(read=read, cpus=cluster_cpus(), time_limit_s=config.time_limit)
+        with watched(flow.has_begun) as watch:
+            found, blocks = self._read(flow, watch)
+        if self.state is None:
+            self._clear()
+        else:
+            found = self._begun_with(found, self.state.photos)
+        pictures = self._split(found, blocks)
+        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
+        board = actor.options(scheduling_strategy=beside_the_driver()).remote()
+        run = self._run(pictures, crew, board)
+        self._announce(run, crew)
+        try:
+            with watched(partial(has_begun, board)) as watch:
+                self._follow(run, crew, watch)
+        except StorageError as error:
+            raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error
+
+    def _choose_crew(self, device: str) -> Crew:
+        return choose_crew(device, self.config.workers, self.recipe.batch)
+
+    def _read(self, flow: TrainingPhotoFlow, watch: Watch) -> tuple[list[Picture], list[Any]]:
+        """All pictures, in an order of their own, and their blocks. Each file gets its row in the manifest."""
+        settings = {name: getattr(flow.read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
+        digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+        manifest = Manifest(self.storage, self.root, digest, settings)
+        manifest.begin()
+        blocks, found, failures = list[Any](), list[Picture](), list[str]()
+        log.info("reading %d files", len(self.files.records))
+        progress = Progress(len(self.files.records), "file")
+        try:
+            manifest.append(self.files.refused)
+            for block, table in flow.run(self.files.records):
+                watch.moved()
+                rows = table.to_pylist()
+                outcomes = [Outcome(**{name: row[name] for name in Outcome.__slots__}) for row in rows]
+                manifest.append(outcomes)
+                found += [picture for number, row in enumerate(rows) for picture in _pictures(row, len(blocks), number)]
+                blocks.append(block)
+                for outcome in outcomes:
+                    progress.advance(failed=outcome.outcome == "failed")
+                    if outcome.outcome == "failed":
+                        failures.append(f"  {outcome.code}: {outcome.message}")
+        finally:
+            progress.close()
+            manifest.close()
+        self._tell_failures(failures, manifest.url)
+        return sorted(found, key=lambda picture: (picture.digest, picture.frame)), blocks
+
+    def _begun_with(self, found: Sequence[Picture], identities: Sequence[str]) -> list[Picture]:
+        """The pictures that the training at hand has begun with. Raises UsageError where some are missing."""
+        wanted = set(identities)
+        kept = [picture for picture in found if picture.identity in wanted]
+        missing = len(wanted) - len({picture.identity for picture in kept})
+        if missing:
+            raise UsageError(
+                f"{self.root}: {missing} of the {len(wanted)} pictures that its training has begun with cannot be read "
+                "now; bring them back and run the same command again, or start over with --fresh"
+            )
+        if len(kept) < len(found):
+            log.info("%d pictures that its training has not begun with are left out", len(found) - len(kept))
+        return kept
+
+    def _split(self, found: Sequence[Picture], blocks: Sequence[Any]) -> Pictures:
+        """Into those to train on and those held out. Raises NotFound."""
+        share = self.config.validation_share
+        pictures = Pictures(
+            blocks=blocks,
+            trained=[picture for picture in found if not is_held_out(picture.digest, share)],
+            held_out=[picture for picture in found if is_held_out(picture.digest, share)],
+        )
+        if not pictures.trained:
+            reason = f"--validation-share {share} leaves none" if found else "none of the files could be read"
+            raise NotFound(f"no photo to train on: {reason}")
+        return pictures
+
+    def _tell_failures(self, failures: list[str], manifest: str) -> None:
+        if failures:
+            log.warning("%d files could not be read and are left out:", len(failures))
+            for failure in failures[:SHOWN_FAILURES]:
+                log.warning("%s", failure)
+            if len(failures) > SHOWN_FAILURES:
+                log.warning("  ... and %d more: see %s", len(failures) - SHOWN_FAILURES, manifest)
+        if self.files.refused:
+            log.info("%d files are no photos or videos: see %s", len(self.files.refused), manifest)
+
+    def _clear(self) -> None:
+        """Remove what another training has left here, and nothing else."""
+        with suppress(NotFound):
+            self.storage.remove(file.url for file in self.storage.list_files(join(self.root, SHEETS)))
+        self.storage.remove([state_url(self.root), *(join(self.root, name) for name in RESULTS)])
+
+    def _run(self, pictures: Pictures, crew: Crew, board: Any) -> TrainingRun:
+        beginning = self.beginning
+        photos = sorted({picture.identity for part in (pictures.trained, pictures.held_out) for picture in part})
+        fingerprint = hashlib.sha256("".join(photos).encode()).hexdigest()[:16]
+        notes = {
+            "settings": json.dumps(dict(beginning.settings)),
+            "losses": json.dumps(asdict(beginning.losses)),
+            "photos": json.dumps(
+                {"count": len(pictures.trained), "held_out": len(pictures.held_out), "fingerprint": fingerprint}
+            ),
+        }
+        return TrainingRun(
+            storage=self.storage,
+            root=self.root,
+            settings=beginning.settings,
+            photos=photos,
+            files=self.files.names,
+            recipe=self.recipe,
+            losses=beginning.losses,
+            network=beginning.network,
+            pictures=pictures,
+            seed=self.config.seed,
+            precision=self.state.precision
+            if self.state is not None
+            else choose_precision(self.config.precision, crew.device),
+            threads=crew.threads,
+            sheet_every=self.config.sheet_every or -(-self.recipe.epochs // SHEETS_DRAWN),
+            notes=notes,
+            board=board,
+        )
+
+    def _announce(self, run: TrainingRun, crew: Crew) -> None:
+        log.info(
+            "training on %d photos and frames, %d held out: %s, recipe %s, %d epochs of %d steps",
+            len(run.pictures.trained),
+            len(run.pictures.held_out),
+            run.network.architecture.variant,
+            self.config.recipe,
+            run.recipe.epochs,
+            run.steps_per_epoch,
+        )
+        if not run.pictures.held_out:
+            log.info("no photo is held out, so there is no validation; --validation-share says how many are")
+        start = f", from epoch {self.state.epoch + 1}" if self.state else ""
+        log.info("starting %s (some seconds), %s%s", crew.words, run.precision, start)
+
+    def _follow(self, run: TrainingRun, crew: Crew, watch: Watch) -> None:
+        """Train, and show each epoch as it comes."""
+        done = self.state.epoch if self.state is not None else 0
+        record = TrainingRecord(self.storage, self.root)
+        progress = Progress(run.recipe.epochs * run.steps_per_epoch, "step", done=done * run.steps_per_epoch)
+        # on the device that it began on, whose precision it has, whatever --device auto would say now
+        fitting = Fitting(run, crew, lambda: self._choose_crew(crew.device))
+        try:
+            while not fitting.over(LOOK_EVERY_S):
+                history, steps, _ = ray.get(run.board.read.remote())
+                if steps:
+                    watch.moved()
+                steps = max(steps, len(history) * run.steps_per_epoch)
+                progress.advance_to(steps)
+                show_training(steps, history)
+                for row in history[done:]:
+                    progress.say(epoch_line(row, run.recipe.epochs))
+                done = max(done, len(history))
+                try:
+                    record.update(history)
+                except StorageError as error:  # the record is made of the history: the next round makes it again
+                    log.warning("%s", error)
+            _, _, trouble = ray.get(run.board.read.remote())
+        except RayError as error:
+            raise ended(error) from error
+        finally:
+            fitting.abandon()
+            progress.close()
+        state = read_state(self.storage, self.root)
+        history = state.history if state is not None else []
+        for row in history[done:]:
+            log.info("%s", epoch_line(row, run.recipe.epochs))
+        record.update(history, last=True)
+        show_training(len(history) * run.steps_per_epoch, history)
+        if trouble is not None:
+            kept = f"the weights of epoch {len(history)} stay" if history else "no epoch was finished"
+            raise Diverged(f"{trouble}; {kept}; try a lower --learning-rate, or leave those photos out, with --fresh")
+        if fitting.error is not None:
+            raise fitting.error
+
+
+def epoch_line(row: Row, epochs: int) -> str:
+    """One epoch in words: `epoch 3/20  12 s  training 0.4321 (...)  validation 0.4501`."""
+    parts = {name.removeprefix("training_"): row[name] for name in row if name.startswith("training_")}
+    each = ", ".join(f"{name} {value:.4f}" for name, value in parts.items() if name != "total")
+    line = f"epoch {row['epoch']:.0f}/{epochs}  {row['seconds']:.0f} s  training {parts['total']:.4f} ({each})"
+    return f"{line}  validation {row['validation_total']:.4f}" if "validation_total" in row else line
+
+
+def _pictures(row: Mapping[str, Any], block: int, number: int) -> list[Picture]:
+    """The pictures of one read file, which is row `number` of its block."""
+    name = row["source"].rpartition("/")[2]
+    return [
+        Picture(digest=row["digest"], frame=frame, name=name, block=block, row=number)
+        for frame in range(row["frames"] if row["outcome"] == "done" else 0)
+    ]

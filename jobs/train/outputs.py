@@ -1,0 +1,67 @@
+"""What the first worker of a training writes at the end of an epoch: the weights, and a contact sheet."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Generator
+
+from jobs.train.checks import CLAIMED, WEIGHTS
+from jobs.train.state import Picture, Row, TrainingRun
+from model import Checkpoint, Enhancer, to_bytes
+from model.training.augment import darken
+from pipeline.contact_sheet import SheetRow, coded, contact_sheet
+from pipeline.storage.urls import join
+
+SHEET_ROWS = 8
+SHEET_CELL_PX = (320, 320)
+DIGITS = 6  # of scores in the weights file
+
+
+def write_weights(run: TrainingRun, history: Sequence[Row]) -> None:
+    """`weights.safetensors`, with all that inference must know and how it came about. Raises StorageError."""
+    last = history[-1]
+    scores = {
+        part: {name.partition("_")[2]: round(value, DIGITS) for name, value in last.items() if name.startswith(part)}
+        for part in ("training", "validation")
+    }
+    notes = {
+        **run.notes,
+        "epoch": json.dumps(len(history)),
+        "training": json.dumps(scores["training"]),
+        "validation": json.dumps(scores["validation"]),
+    }
+    checkpoint = Checkpoint(network=run.network, estimate_size=run.recipe.estimate_size, notes=notes)
+    run.storage.write(join(run.root, WEIGHTS), to_bytes(checkpoint), CLAIMED)
+
+
+def write_sheet(run: TrainingRun, epoch: int, device: str) -> None:
+    """`sheets/epoch-0010.png`: held-out photos before and after, and where training darkens, darkened ones too."""
+    checkpoint = Checkpoint(network=run.network, estimate_size=run.recipe.estimate_size)
+    enhancer = Enhancer(checkpoint, estimate_size=run.recipe.estimate_size, device=device, precision="fp32")
+    titles = ["photo", "enhanced", "darkened", "enhanced"] if run.recipe.augmented else ["photo", "enhanced"]
+    rows = []
+    for picture in _shown(run.pictures.held_out or run.pictures.trained):
+        photo = run.pictures.pixels(picture).transpose(1, 2, 0)
+        before = [photo, _darkened(photo, picture)] if run.recipe.augmented else [photo]
+        after = enhancer.enhance(before)
+        pairs = [shown for pair in zip(before, after, strict=True) for shown in pair]
+        rows.append(SheetRow(caption=picture.name, pictures=pairs))
+    sheet = contact_sheet(titles, rows, cell_px=SHEET_CELL_PX)
+    name = f"epoch-{epoch:04d}.png"
+    run.storage.write(join(run.root, "sheets", name), coded(sheet, name), CLAIMED)
+
+
+def _shown(pictures: Sequence[Picture]) -> list[Picture]:
+    """A few of different files, spread over all."""
+    first_of_files = list({picture.digest: picture for picture in reversed(pictures)}.values())[::-1]
+    count = min(SHEET_ROWS, len(first_of_files))
+    return [first_of_files[index * len(first_of_files) // count] for index in range(count)]
+
+
+def _darkened(photo_HWC: np.ndarray, picture: Picture) -> np.ndarray:
+    """Always the same darkness for one photo."""
+    photo_BCHW = torch.from_numpy(photo_HWC.copy()).permute(2, 0, 1)[None].float() / 255
+    dark_BCHW = darken(photo_BCHW, Generator().manual_seed(int(picture.digest[:8], 16)))
+    return (dark_BCHW[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()

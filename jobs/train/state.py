@@ -1,0 +1,181 @@
+"""One training as it travels: what the driver hands to every worker, and what workers leave behind in storage."""
+
+import io
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import GetTimeoutError
+
+from jobs.train.checks import state_url
+from model import CurveNetwork
+from model.training.losses import LossWeights
+from model.training.recipes import Recipe
+from pipeline.errors import NotFound, StorageError
+from pipeline.storage.storage import Storage
+from pipeline.training.samples import Pixels
+
+PICTURE_S = 60.0  # until a picture that cannot be had is given up, by a worker that trains
+
+Row = dict[str, float]
+"""One epoch: `epoch`, `seconds`, `learning_rate`, `gradient_norm`, and `training_NAME` and `validation_NAME` of each
+weighted loss and of `total`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """Where one picture lies in the object store, and what it is of."""
+
+    digest: str
+    """Of the file it is from."""
+    frame: int
+    """0, but for further frames of a video."""
+    name: str
+    """Of the file, for people."""
+    block: int
+    row: int
+
+    @property
+    def identity(self) -> str:
+        return f"{self.digest}:{self.frame}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pictures:
+    """All pictures, in Ray's object store: any worker can fetch any of them."""
+
+    blocks: Sequence[Any]
+    """References to tables by `PICTURES_SCHEMA`."""
+    trained: Sequence[Picture]
+    held_out: Sequence[Picture]
+
+    def pixels(self, picture: Picture) -> Pixels:
+        """CHW, uint8 sRGB, read-only: shared memory where the block is on this machine.
+
+        Raises TimeoutError where it was lost and is not there again within `PICTURE_S`.
+        """
+        try:
+            block = ray.get(self.blocks[picture.block], timeout=PICTURE_S)
+        except GetTimeoutError as error:
+            raise TimeoutError(
+                f"{picture.name} was lost with a node, and not read again in {PICTURE_S:.0f} s"
+            ) from error
+        rows = block["pictures"].slice(picture.row, 1)
+        found = rows.chunk(0)[0].values[picture.frame]
+        shape = (3, found["height_px"].as_py(), found["width_px"].as_py())
+        return _array(found["pixels"].as_buffer(), shape)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A training after some epoch: all that going on from there needs."""
+
+    settings: Mapping[str, Any]
+    """What decides the result, by which a run tells whether it may go on."""
+    precision: str
+    photos: Sequence[str]
+    """Identities of all its pictures."""
+    history: list[Row]
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    files: Sequence[tuple[str, int]] = ()
+    """Relative path and size of each file that it began with."""
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRun:
+    """What every worker is handed."""
+
+    storage: Storage
+    root: str
+    """URL of the folder that results go to."""
+    settings: Mapping[str, Any]
+    photos: Sequence[str]
+    """Identities of all pictures."""
+    files: Sequence[tuple[str, int]]
+    """Relative path and size of each file that was listed."""
+    recipe: Recipe
+    losses: LossWeights
+    network: CurveNetwork = field(repr=False)
+    """With its first weights."""
+    pictures: Pictures = field(repr=False)
+    seed: int
+    precision: str
+    """`fp32` or `bf16`."""
+    threads: int
+    """Processor threads of each worker."""
+    sheet_every: int
+    notes: Mapping[str, str]
+    """Metadata of the weights file that is known before the first epoch."""
+    board: Any = field(repr=False)
+    """Handle of the `Board`, on which workers tell the driver how far they are."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.pictures.trained) // self.recipe.batch)
+
+
+class Board:
+    """What the driver sees of a running training; a Ray actor."""
+
+    def __init__(self) -> None:
+        self._history: list[Row] = []
+        self._steps = 0
+        self._begun = False
+        self._trouble: tuple[int, str] | None = None
+
+    def show_begun(self) -> None:
+        """Say that a worker has come up, whose first step may take long."""
+        self._begun = True
+
+    def has_begun(self) -> bool:
+        return self._begun
+
+    def show_history(self, history: list[Row]) -> None:
+        self._history = history
+
+    def show_steps(self, steps: int) -> None:
+        """Steps done since the first epoch, those of the epoch at hand included."""
+        self._steps = steps
+
+    def show_trouble(self, weight: int, message: str) -> None:
+        """Why the training must end. Of several the one of most `weight` counts."""
+        if self._trouble is None or self._trouble[0] < weight:
+            self._trouble = (weight, message)
+
+    def read(self) -> tuple[list[Row], int, str | None]:
+        """All epochs done, all steps done, and the trouble."""
+        return self._history, self._steps, self._trouble and self._trouble[1]
+
+
+def read_state(storage: Storage, root: str) -> State | None:
+    """None where no epoch has been finished. Raises StorageError."""
+    url = state_url(root)
+    try:
+        content = storage.read(url)
+    except NotFound:
+        return None
+    try:
+        return State(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except (EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise StorageError(f"{url}: not the state of a training ({error}); start over with --fresh") from error
+
+
+def write_state(storage: Storage, root: str, state: State) -> None:
+    """Seen whole or not at all. Raises StorageError."""
+    content = io.BytesIO()
+    torch.save({name: getattr(state, name) for name in State.__slots__}, content)
+    storage.write(state_url(root), content.getvalue())
+
+
+def _array(buffer: Any, shape: tuple[int, int, int]) -> Pixels:
+    import numpy as np
+
+    return np.frombuffer(buffer, np.uint8).reshape(shape)

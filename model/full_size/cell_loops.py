@@ -1,0 +1,257 @@
+"""The loops of `cells.py`, which numba compiles. Rows of planes at a time: of one length, without branches.
+
+Suffixes: P planes, h and w cells, u and v cells of twice the side, called coarse, K maps, M channels of a map, H rows
+and L columns of maps.
+"""
+
+import numpy as np
+
+from model.compiled import compiled
+from model.curve.light import LEAST_SPAN, SPAN, TOE
+from model.noise.cleaning import AMPLIFIED_FROM, BLOCKS, BLOCKS_UP_TO, COARSE, COLOUR, FADE, LEAST_VARIANCE, LUMA, Cell
+
+GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
+
+
+@compiled
+def average(means_hw, plane_hw, radius):  # type: ignore[no-untyped-def]
+    height, width = plane_hw.shape
+    share = np.float32(1 / (2 * radius + 1) ** 2)
+    sums_w = np.empty(width + 2 * radius, np.float32)
+    inner_w = sums_w[radius : radius + width]
+    last = height - 1
+    for y in range(height):
+        above_w, here_w, below_w = plane_hw[max(y - 1, 0)], plane_hw[y], plane_hw[min(y + 1, last)]
+        if radius == 1:
+            for x in range(width):
+                inner_w[x] = above_w[x] + here_w[x] + below_w[x]
+        else:
+            first_w, last_w = plane_hw[max(y - 2, 0)], plane_hw[min(y + 2, last)]
+            for x in range(width):
+                inner_w[x] = (above_w[x] + here_w[x] + below_w[x]) + (first_w[x] + last_w[x])
+        sums_w[:radius] = inner_w[0]
+        sums_w[radius + width :] = inner_w[width - 1]
+        row_w = means_hw[y]
+        if radius == 1:
+            for x in range(width):
+                row_w[x] = share * (sums_w[x] + sums_w[x + 1] + sums_w[x + 2])
+        else:
+            for x in range(width):
+                row_w[x] = share * ((sums_w[x] + sums_w[x + 1] + sums_w[x + 2]) + (sums_w[x + 3] + sums_w[x + 4]))
+
+
+@compiled
+def pool(coarse_uv, plane_hw):  # type: ignore[no-untyped-def]
+    """Means of two by two, at the last row and column of what there is."""
+    last = len(plane_hw) - 1
+    for v in range(len(coarse_uv)):
+        _pool_rows(coarse_uv[v], plane_hw[2 * v], plane_hw[min(2 * v + 1, last)])
+
+
+@compiled
+def _pool_rows(coarse_v, upper_w, lower_w):  # type: ignore[no-untyped-def]
+    quarter = np.float32(0.25)
+    whole = len(upper_w) // 2
+    for u in range(whole):
+        coarse_v[u] = quarter * (upper_w[2 * u] + upper_w[2 * u + 1] + lower_w[2 * u] + lower_w[2 * u + 1])
+    if whole < len(coarse_v):
+        coarse_v[whole] = np.float32(0.5) * (upper_w[2 * whole] + lower_w[2 * whole])
+
+
+@compiled
+def _sample(map_v, line_L, upper_L, lower_L, place, columns):  # type: ignore[no-untyped-def]
+    """A map between two of its rows, at each place. `line_L`: room for a row."""
+    before, after, place_v = columns
+    for x in range(len(line_L)):
+        line_L[x] = upper_L[x] + place * (lower_L[x] - upper_L[x])
+    for x in range(len(map_v)):
+        map_v[x] = line_L[before[x]] + place_v[x] * (line_L[after[x]] - line_L[before[x]])
+
+
+@compiled
+def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type: ignore[no-untyped-def]
+    """By how much the tone curve rises at each coarse cell; see `light.tone`."""
+    _, map_channels, count, map_columns = maps_HMKL.shape
+    width = rises_uv.shape[1]
+    line_L, light_v = np.empty(map_columns, np.float32), np.empty(width, np.float32)
+    guide_v = np.empty(width, np.float32)
+    maps_Kv = np.empty((count, width), np.float32)
+    one_v, other_v = np.empty(width, np.float32), np.empty(width, np.float32)
+    toe, scale, base = np.float32(TOE), np.float32(1 + TOE), np.float32(TOE**2 / 4)
+    span_of, least, one = np.float32(SPAN), np.float32(LEAST_SPAN), np.float32(1)
+    channels = 1 if in_light is not None else map_channels
+    share = one / np.float32(channels)
+    for y in range(len(rises_uv)):
+        rises_uv[y] = 0
+        luma_v, upper_MKL, lower_MKL, place = luma_uv[y], maps_HMKL[rows[0][y]], maps_HMKL[rows[1][y]], rows[2][y]
+        if in_light is not None:
+            guide_v[:] = np.sqrt(luma_v)
+        for m in range(channels):
+            for k in range(count):
+                _sample(maps_Kv[k], line_L, upper_MKL[m, k], lower_MKL[m, k], place, columns)
+                if in_light is not None:
+                    _sample(light_v, line_L, upper_MKL[1, k], lower_MKL[1, k], place, columns)
+                    for x in range(width):
+                        maps_Kv[k, x] += guide_v[x] * light_v[x]
+            for x in range(width):
+                luma = luma_v[x]
+                above = luma + span_of * min(luma, one - luma) + least
+                if in_light is not None:
+                    luma, above = luma * (luma + toe) / scale, above * (above + toe) / scale
+                one_v[x], other_v[x] = luma, above
+            for step in steps:
+                map_v = maps_Kv[step]
+                for x in range(width):
+                    one_v[x] += map_v[x] * (one_v[x] * one_v[x] - one_v[x])
+                    other_v[x] += map_v[x] * (other_v[x] * other_v[x] - other_v[x])
+            for x in range(width):
+                low, high = one_v[x], other_v[x]
+                if in_light is not None:
+                    low, high = np.sqrt(low * scale + base), np.sqrt(high * scale + base)
+                rises_uv[y, x] += share * (high - low) / (span_of * min(luma_v[x], one - luma_v[x]) + least)
+
+
+@compiled
+def amplified(amplified_uv, noise_uv, luma_uv, rises_uv, noise_L):  # type: ignore[no-untyped-def]
+    """What share of a rise is amplification, and so much of the deviation of noise at each luma."""
+    zero, one, last = np.float32(0), np.float32(1), len(noise_L) - 1
+    for y in range(len(luma_uv)):
+        for x in range(luma_uv.shape[1]):
+            luma = min(max(luma_uv[y, x], zero), one)
+            level = min(int(np.sqrt(luma) * np.float32(last)), last - 1)
+            low, high = np.float32(level) / np.float32(last), np.float32(level + 1) / np.float32(last)
+            place = (luma - low * low) / (high * high - low * low)
+            amplified = one - one / max(rises_uv[y, x], one)
+            amplified_uv[y, x] = amplified
+            noise_uv[y, x] = amplified * (noise_L[level] + place * (noise_L[level + 1] - noise_L[level]))
+
+
+@compiled
+def guide_finely(gain_hw, offset_hw, around_hw, squares_hw, noise_uv):  # type: ignore[no-untyped-def]
+    width = gain_hw.shape[1]
+    strength, least, one = np.float32(LUMA), np.float32(LEAST_VARIANCE), np.float32(1)
+    eps_w = np.empty(width + 1, np.float32)
+    for y in range(len(gain_hw)):
+        noise_v, around_w, squares_w = noise_uv[y // 2], around_hw[y], squares_hw[y]
+        for u in range(len(noise_v)):
+            eps = (strength * noise_v[u]) * (strength * noise_v[u])
+            eps_w[2 * u] = eps
+            eps_w[2 * u + 1] = eps
+        gain_w, offset_w = gain_hw[y], offset_hw[y]
+        for x in range(width):
+            variance = max(squares_w[x] - around_w[x] * around_w[x], least)
+            gain = variance / (variance + eps_w[x])
+            gain_w[x] = gain
+            offset_w[x] = (one - gain) * around_w[x]
+
+
+@compiled
+def pool_smooth(mean_uv, square_uv, gain_hw, offset_hw, mean_hw, square_hw):  # type: ignore[no-untyped-def]
+    """Means of the smooth luma and of its square, over coarse cells."""
+    height, width = gain_hw.shape
+    smooth_2w, squares_2w = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
+    for v in range(len(mean_uv)):
+        for i in range(2):
+            y = min(2 * v + i, height - 1)
+            gain_w, offset_w, mean_w, square_w = gain_hw[y], offset_hw[y], mean_hw[y], square_hw[y]
+            for x in range(width):
+                gain, offset = gain_w[x], offset_w[x]
+                smooth_2w[i, x] = gain * mean_w[x] + offset
+                squares_2w[i, x] = gain * gain * square_w[x] + 2 * gain * offset * mean_w[x] + offset * offset
+        _pool_rows(mean_uv[v], smooth_2w[0], smooth_2w[1])
+        _pool_rows(square_uv[v], squares_2w[0], squares_2w[1])
+
+
+@compiled
+def guide_coarsely(more_uv, other_uv, smooth, noise_uv, rises_uv, black, coded_away):  # type: ignore[no-untyped-def]
+    mean_uv, around_uv, squares_uv = smooth
+    strength, least = np.float32(COARSE), np.float32(LEAST_VARIANCE)
+    blocks, reach, from_ = coded_away * np.float32(BLOCKS), np.float32(1 / BLOCKS_UP_TO), np.float32(AMPLIFIED_FROM)
+    for y in range(len(more_uv)):
+        for x in range(more_uv.shape[1]):
+            noise = strength * noise_uv[y, x]
+            eps = noise * noise
+            if blocks > 0 and rises_uv[y, x] > from_:
+                above = max(mean_uv[y, x] - black, np.float32(0)) * reach
+                near = blocks * np.exp(-above * above)
+                eps += near * near
+            around = around_uv[y, x]
+            variance = max(squares_uv[y, x] - around * around, least)
+            gain = variance / (variance + eps)
+            more_uv[y, x] = gain
+            other_uv[y, x] = (np.float32(1) - gain) * around
+
+
+@compiled
+def guide_colours(gain_uv, red_uv, blue_uv, around, amplified_uv, noise):  # type: ignore[no-untyped-def]
+    red_mean_uv, red_square_uv, blue_mean_uv, blue_square_uv = around
+    least, strength, one = np.float32(LEAST_VARIANCE), np.float32(COLOUR) * noise, np.float32(1)
+    for y in range(len(gain_uv)):
+        for x in range(gain_uv.shape[1]):
+            red, blue = red_mean_uv[y, x], blue_mean_uv[y, x]
+            variance = max(red_square_uv[y, x] - red * red, least) + max(blue_square_uv[y, x] - blue * blue, least)
+            eps = strength * amplified_uv[y, x]
+            gain = variance / (variance + eps * eps)
+            gain_uv[y, x] = gain
+            red_uv[y, x] = (one - gain) * red
+            blue_uv[y, x] = (one - gain) * blue
+
+
+@compiled
+def _double(wide_w, coarse_uv, y, line_v):  # type: ignore[no-untyped-def]
+    """Row `y` of a plane, interpolated from coarse cells. `line_v`: room for a row of them and one on either side."""
+    last, columns, width = len(coarse_uv) - 1, coarse_uv.shape[1], len(wide_w)
+    quarter = np.float32(0.25)
+    here_v, near_v = coarse_uv[y // 2], coarse_uv[min(max(y // 2 - 1 + 2 * (y % 2), 0), last)]
+    for u in range(columns):
+        line_v[u + 1] = here_v[u] + quarter * (near_v[u] - here_v[u])
+    line_v[0], line_v[columns + 1] = line_v[1], line_v[columns]
+    for u in range(width // 2):
+        before, here, after = line_v[u], line_v[u + 1], line_v[u + 2]
+        wide_w[2 * u] = here + quarter * (before - here)
+        wide_w[2 * u + 1] = here + quarter * (after - here)
+    if width % 2:
+        wide_w[width - 1] = line_v[columns] + quarter * (line_v[columns - 1] - line_v[columns])
+
+
+@compiled
+def join(cells_hPw, luma_hw, gain_hw, offset_hw, more_uv, other_uv, mean_hw):  # type: ignore[no-untyped-def]
+    """Both filters of luma as one, and what luma becomes."""
+    height, width = luma_hw.shape
+    line_v = np.empty(more_uv.shape[1] + 2, np.float32)
+    more_w, other_w = np.empty(width, np.float32), np.empty(width, np.float32)
+    for y in range(height):
+        _double(more_w, more_uv, y, line_v)
+        _double(other_w, other_uv, y, line_v)
+        new_gain_w, new_offset_w, luma_w = cells_hPw[y, GAIN], cells_hPw[y, OFFSET], luma_hw[y]
+        gain_w, offset_w, mean_w = gain_hw[y], offset_hw[y], mean_hw[y]
+        for x in range(width):
+            gain = more_w[x] * gain_w[x]
+            offset = more_w[x] * offset_w[x] + other_w[x]
+            new_gain_w[x], new_offset_w[x] = gain, offset
+            luma_w[x] = gain * mean_w[x] + offset
+
+
+@compiled
+def finish(cells_hPw, luma_hw, around_uv, colours_Puv, black, half):  # type: ignore[no-untyped-def]
+    """Write what was seen, and the coefficients of chroma, which fades where little was."""
+    height, width = luma_hw.shape
+    line_v = np.empty(around_uv.shape[1] + 2, np.float32)
+    around_w, colours_Pw = np.empty(width, np.float32), np.empty((5, width), np.float32)
+    zero, one, fade = np.float32(0), np.float32(1), np.float32(FADE**2) * half
+    tiny = np.float32(1e-30) if half == 0 else zero  # where all is seen, black is too
+    for y in range(height):
+        _double(around_w, around_uv, y, line_v)
+        for p in range(5):
+            _double(colours_Pw[p], colours_Puv[p], y, line_v)
+        luma_w, seen_w, gain_w = luma_hw[y], cells_hPw[y, SEEN], cells_hPw[y, COLOUR_GAIN]
+        red_w, blue_w = cells_hPw[y, RED_OFFSET], cells_hPw[y, BLUE_OFFSET]
+        for x in range(width):
+            above = max(np.float32(0.5) * (luma_w[x] + around_w[x]) - black, zero)
+            power = above * above + tiny
+            seen, coloured = power / (power + half), power / (power + fade)
+            own, around = coloured * seen, coloured * (one - seen)
+            seen_w[x] = seen
+            gain_w[x] = own * colours_Pw[0, x]
+            red_w[x] = own * colours_Pw[1, x] + around * colours_Pw[3, x]
+            blue_w[x] = own * colours_Pw[2, x] + around * colours_Pw[4, x]

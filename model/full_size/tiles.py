@@ -1,0 +1,264 @@
+"""What happens to a tile of an image or frame, as loops that numba compiles for the CPU. `kernels.py` calls them.
+
+Loops are over all of a tile, of constant length and without branches, of which the compiler makes vector code; it may
+contract a multiplication and an addition into one, which rounds once instead of twice.
+
+Suffixes: K maps, M channels of a map (in light 2: shade, and how far light is from it), T pixels of a tile, C channels.
+"""
+
+import numpy as np
+
+from model.compiled import compiled
+from model.curve.light import FULL, LEAST_SPAN, SPAN, TOE
+from model.noise.cleaning import LIFTED_UNSEEN
+
+TILE = 640  # pixels: whole tiles make up 1,920 and 3,840. A multiple of 128, the largest cell
+
+
+@compiled
+def load(pixels_CT, values, scale):  # type: ignore[no-untyped-def]
+    if len(pixels_CT) == 1:
+        for i in range(len(values)):
+            pixels_CT[0, i] = np.float32(values[i]) * scale
+    elif len(values) == 3 * TILE:
+        for i in range(TILE):
+            pixels_CT[0, i] = np.float32(values[3 * i]) * scale
+            pixels_CT[1, i] = np.float32(values[3 * i + 1]) * scale
+            pixels_CT[2, i] = np.float32(values[3 * i + 2]) * scale
+    else:  # the end of a row
+        for i in range(len(values) // 3):
+            pixels_CT[0, i] = np.float32(values[3 * i]) * scale
+            pixels_CT[1, i] = np.float32(values[3 * i + 1]) * scale
+            pixels_CT[2, i] = np.float32(values[3 * i + 2]) * scale
+
+
+@compiled
+def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
+    """Rounded to even, as torch does."""
+    if len(pixels_CT) == 1:
+        for i in range(len(values)):
+            values[i] = np.int32(np.rint(pixels_CT[0, i] * white))
+    elif len(values) == 3 * TILE:
+        for i in range(TILE):
+            values[3 * i] = np.int32(np.rint(pixels_CT[0, i] * white))
+            values[3 * i + 1] = np.int32(np.rint(pixels_CT[1, i] * white))
+            values[3 * i + 2] = np.int32(np.rint(pixels_CT[2, i] * white))
+    else:
+        for i in range(len(values) // 3):
+            values[3 * i] = np.int32(np.rint(pixels_CT[0, i] * white))
+            values[3 * i + 1] = np.int32(np.rint(pixels_CT[1, i] * white))
+            values[3 * i + 2] = np.int32(np.rint(pixels_CT[2, i] * white))
+
+
+@compiled
+def _take_steps(pixels_CT, channel, maps_KT, steps):  # type: ignore[no-untyped-def]
+    """`steps`: which map each takes. Four at a time where that can be, which saves going through memory between."""
+    fours = len(steps) // 4 * 4
+    for at in range(0, fours, 4):
+        one, two, three, four = steps[at], steps[at + 1], steps[at + 2], steps[at + 3]
+        for i in range(TILE):
+            x = pixels_CT[channel, i]
+            x = x + maps_KT[one, i] * (x * x - x)
+            x = x + maps_KT[two, i] * (x * x - x)
+            x = x + maps_KT[three, i] * (x * x - x)
+            pixels_CT[channel, i] = x + maps_KT[four, i] * (x * x - x)
+    for at in range(fours, len(steps)):
+        one = steps[at]
+        for i in range(TILE):
+            x = pixels_CT[channel, i]
+            pixels_CT[channel, i] = x + maps_KT[one, i] * (x * x - x)
+
+
+@compiled
+def lift_tile(pixels_CT, curve):  # type: ignore[no-untyped-def]
+    """All steps of the channels of a tile.
+
+    `curve`: room for the tile's maps; the row of maps above it and their rise to the row below; the place of the tile's
+    row between the two, 0 to 1; and which map each step takes.
+    """
+    maps_KT, above_MKT, rises_MKT, place, steps = curve
+    map_channels, count, _ = above_MKT.shape
+    for channel in range(len(pixels_CT)):
+        if channel < map_channels:  # else those of the last one
+            for k in range(count):
+                for i in range(TILE):
+                    maps_KT[k, i] = above_MKT[channel, k, i] + place * rises_MKT[channel, k, i]
+        _take_steps(pixels_CT, channel, maps_KT, steps)
+
+
+@compiled
+def _between(above_MKT, rises_MKT, place, guide_T, k, i):  # type: ignore[no-untyped-def]
+    shade = above_MKT[0, k, i] + place * rises_MKT[0, k, i]
+    return shade + guide_T[i] * (above_MKT[1, k, i] + place * rises_MKT[1, k, i])
+
+
+@compiled
+def _take_steps_twice(pair_CT, guide_T, curve):  # type: ignore[no-untyped-def]
+    """All steps of two values for each pixel, under the same maps, of which no tile is made.
+
+    Between the maps of shade and those of light `guide_T` tells the place; see `bilateral_grid.py`.
+    """
+    _, above_MKT, rises_MKT, place, steps = curve
+    fours = len(steps) // 4 * 4
+    for at in range(0, fours, 4):
+        first, second, third, fourth = steps[at], steps[at + 1], steps[at + 2], steps[at + 3]
+        for i in range(TILE):
+            x, y = pair_CT[0, i], pair_CT[1, i]
+            r = _between(above_MKT, rises_MKT, place, guide_T, first, i)
+            x, y = x + r * (x * x - x), y + r * (y * y - y)
+            r = _between(above_MKT, rises_MKT, place, guide_T, second, i)
+            x, y = x + r * (x * x - x), y + r * (y * y - y)
+            r = _between(above_MKT, rises_MKT, place, guide_T, third, i)
+            x, y = x + r * (x * x - x), y + r * (y * y - y)
+            r = _between(above_MKT, rises_MKT, place, guide_T, fourth, i)
+            pair_CT[0, i], pair_CT[1, i] = x + r * (x * x - x), y + r * (y * y - y)
+    for at in range(fours, len(steps)):
+        step = steps[at]
+        for i in range(TILE):
+            x, y = pair_CT[0, i], pair_CT[1, i]
+            r = _between(above_MKT, rises_MKT, place, guide_T, step, i)
+            pair_CT[0, i], pair_CT[1, i] = x + r * (x * x - x), y + r * (y * y - y)
+
+
+@compiled
+def seen_share(seen, luma, lifted, black):  # type: ignore[no-untyped-def]
+    """What a pixel is multiplied by after the curve; see `cleaning.hold_back`."""
+    most = np.float32(LIFTED_UNSEEN) * max(luma - black, np.float32(0))
+    return seen + (np.float32(1) - seen) * min(most / max(lifted, np.float32(1e-6)), np.float32(1))
+
+
+@compiled
+def _take_luma(luma_T, room_CT, curve):  # type: ignore[no-untyped-def]
+    """The light of a tile's luma, and that of a little more, through the curve; see `light.lift_luma`.
+
+    `room_CT`: for three channels. The first two hold both lights afterwards.
+    """
+    one, toe, unit = np.float32(1), np.float32(TOE), np.float32(1 / (1 + TOE))
+    span_of, least = np.float32(SPAN), np.float32(LEAST_SPAN)
+    pair_CT, guide_T = room_CT[:2], room_CT[2]
+    for i in range(TILE):
+        luma = luma_T[i]
+        above = luma + span_of * min(luma, one - luma) + least
+        pair_CT[0, i] = luma * (luma + toe) * unit
+        pair_CT[1, i] = above * (above + toe) * unit
+        guide_T[i] = np.sqrt(luma)
+    _take_steps_twice(pair_CT, guide_T, curve)
+
+
+@compiled
+def _coded(light):  # type: ignore[no-untyped-def]
+    """See `light.from_light`."""
+    return np.sqrt(light * np.float32(1 + TOE) + np.float32(TOE**2 / 4)) - np.float32(TOE / 2)
+
+
+@compiled
+def _scale(luma, lifted, above, highest, lowest):  # type: ignore[no-untyped-def]
+    """What chroma is multiplied by: the rise of the tone curve, or what there is room for. In one division.
+
+    `above`: what became of the luma that lies a little above. `highest`, `lowest`: of the pixel's channels.
+    """
+    zero, one, least = np.float32(0), np.float32(1), np.float32(1e-6)
+    rise, over = above - lifted, np.float32(SPAN) * min(luma, one - luma) + np.float32(LEAST_SPAN)
+    room, to = max(max(highest, np.float32(FULL)) - lifted, zero), max(highest - luma, least)
+    is_less = room * over < rise * to
+    rise, over = room if is_less else rise, to if is_less else over
+    to = max(luma - lowest, least)
+    is_less = lifted * over < rise * to
+    rise, over = lifted if is_less else rise, to if is_less else over
+    return rise / over
+
+
+@compiled
+def _risen(luma, room_CT, i, highest, lowest, seen, black):  # type: ignore[no-untyped-def]
+    """What luma becomes, and what chroma is multiplied by, with what was not seen held back. `room_CT`: see
+    `_take_luma`."""
+    lifted = _coded(room_CT[0, i])
+    scale = _scale(luma, lifted, _coded(room_CT[1, i]), highest, lowest)
+    share = seen_share(seen, luma, lifted, black)
+    return lifted * share, scale * share
+
+
+@compiled
+def luma_of_tile(luma_T, pixels_CT, shares):  # type: ignore[no-untyped-def]
+    if len(pixels_CT) == 1:
+        luma_T[:] = pixels_CT[0]
+        return
+    of_red, of_green, of_blue = shares
+    for i in range(TILE):
+        luma_T[i] = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
+
+
+@compiled
+def lift_in_light(pixels_CT, luma_T, seen_T, room_CT, curve, black):  # type: ignore[no-untyped-def]
+    """A tile of RGB or grey, and what was not seen held back; see `light.lift` and `cleaning.hold_back`.
+
+    `luma_T`: of the pixels. `seen_T`: the share of each that the camera saw.
+    """
+    _take_luma(luma_T, room_CT, curve)
+    if len(pixels_CT) == 1:
+        for i in range(TILE):
+            luma, lifted = luma_T[i], _coded(room_CT[0, i])
+            pixels_CT[0, i] = lifted * seen_share(seen_T[i], luma, lifted, black)
+        return
+    for i in range(TILE):
+        luma, red, green, blue = luma_T[i], pixels_CT[0, i], pixels_CT[1, i], pixels_CT[2, i]
+        highest, lowest = max(max(red, green), blue), min(min(red, green), blue)
+        lifted, scale = _risen(luma, room_CT, i, highest, lowest, seen_T[i], black)
+        pixels_CT[0, i] = lifted + scale * (red - luma)
+        pixels_CT[1, i] = lifted + scale * (green - luma)
+        pixels_CT[2, i] = lifted + scale * (blue - luma)
+
+
+@compiled
+def shares_of_chroma(weights):  # type: ignore[no-untyped-def]
+    """What red takes of its chroma and blue of its own, and what green loses for each of the two."""
+    red, green, blue = weights
+    of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
+    return of_red, of_blue, of_red * red / green, of_blue * blue / green
+
+
+@compiled
+def clip_luma(luma_T):  # type: ignore[no-untyped-def]
+    """What lies outside of black and white has no curve."""
+    for i in range(TILE):
+        luma_T[i] = min(max(luma_T[i], np.float32(0)), np.float32(1))
+
+
+@compiled
+def lift_coded_in_light(planes, seen_T, room_CT, curve, weights, black):  # type: ignore[no-untyped-def]
+    """The same of a tile of luma, in [0, 1], and chroma."""
+    luma_T, of_blue_T, of_red_T = planes
+    of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
+    _take_luma(luma_T, room_CT, curve)
+    for i in range(TILE):
+        luma, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
+        more_red, more_green, more_blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb
+        highest = luma + max(max(more_red, more_green), more_blue)
+        lowest = luma + min(min(more_red, more_green), more_blue)
+        lifted, scale = _risen(luma, room_CT, i, highest, lowest, seen_T[i], black)
+        luma_T[i], of_blue_T[i], of_red_T[i] = lifted, scale * cb, scale * cr
+
+
+@compiled
+def to_rgb(rgb_CT, planes, weights):  # type: ignore[no-untyped-def]
+    """Clipped: what lies outside of RGB has no curve."""
+    luma_T, of_blue_T, of_red_T = planes
+    of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(TILE):
+        y, cb, cr = luma_T[i], of_blue_T[i], of_red_T[i]
+        rgb_CT[0, i] = min(max(y + of_red * cr, zero), one)
+        rgb_CT[1, i] = min(max(y - red_of_green * cr - blue_of_green * cb, zero), one)
+        rgb_CT[2, i] = min(max(y + of_blue * cb, zero), one)
+
+
+@compiled
+def from_rgb(planes, rgb_CT, weights):  # type: ignore[no-untyped-def]
+    luma_T, of_blue_T, of_red_T = planes
+    red, green, blue = weights
+    of_red, of_blue = np.float32(0.5) / (np.float32(1) - red), np.float32(0.5) / (np.float32(1) - blue)
+    for i in range(TILE):
+        y = red * rgb_CT[0, i] + green * rgb_CT[1, i] + blue * rgb_CT[2, i]
+        luma_T[i] = y
+        of_blue_T[i] = (rgb_CT[2, i] - y) * of_blue
+        of_red_T[i] = (rgb_CT[0, i] - y) * of_red

@@ -1,0 +1,294 @@
+"""The floor of a photo or frame: the least that its camera and its coding tell apart, in luma and in colour.
+
+Noise is found by brightness, in the flattest of many blocks of pixels (after Liu, Szeliski et al., "Automatic
+Estimation and Removal of Noise from a Single Image", TPAMI 2008): of blocks alike in luma, a fifth is taken by their
+low frequencies, which noise hardly has a part in, and of these the deviation of the diagonal differences of two pixels
+by two, which ramps have no part in. A low quantile is taken, since what is drawn there only adds to it.
+
+What the codec of a video coded to nothing has no noise at all. It is told by squares near black of one value.
+
+Suffixes: N blocks, S pixels along a block's side, L levels of luma, C planes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.compiled import compiled
+from model.curve.light import BT709, Shares
+
+Floats = npt.NDArray[np.float32]
+
+CODE = 1 / 255
+LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # of luma, at which noise is told
+SIDE = 8  # pixels of a block
+MOST_BLOCKS = 2500
+MOST_COARSE_BLOCKS = 1000  # of means of two by two pixels, where colour has one sample for so many
+BINS = 10  # of luma, with as many blocks in each
+LEAST_BLOCKS = 8  # of a bin that tells anything
+FLAT = 0.2  # share of a bin's blocks
+QUANTILE = 0.1, 0.763  # of the deviation of those; and where that lies for noise of a deviation of 1
+COLOUR_QUANTILE = 0.5, 0.979  # likewise: coding leaves most blocks none of their colour's noise
+MOST_TO_MEDIAN = 2.0  # a bin whose blocks are all textured tells no more than so many times what half the bins do
+DARKEST = 0.01  # share of an image that is taken for black
+DARK = 0.1  # likewise, for dark
+MOST_BELOW = 1.5 * CODE  # of black below the darkest, where dark is not as dark: then the darkest was seen, too
+OF_FRAMES = 0.8  # of that is left out where a codec left nothing of the dark
+# black is not above: in an image with noise, and in one of which the dark was coded away
+HIGHEST_BLACK, HIGHEST_BLACK_CODED = 4 * CODE, 12 * CODE
+NEAR_BLACK = 8 * CODE  # above black
+UNIFORM = 1.2 * CODE  # the most that a square which was coded to nothing differs within: a code of 219, too
+CODED_FROM, CODED_TO = 0.3, 0.55  # share of such squares among the dark ones: of photos, of strongly coded clips
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """All in units of a white of 1."""
+
+    black: float
+    """Luma of black."""
+    plain: float
+    """0: the dark differs in luma; 1: it is all as dark as black."""
+    coded_away: float
+    """Of a frame: 0, the dark has noise, or drawing; 1, a codec left single values of it."""
+    noise: Floats
+    """Deviation of the noise of luma, at LEVELS."""
+    colour_noise: float
+    """Deviation of the noise of R - Y and of B - Y together."""
+    has_unseen: bool = True
+    """Whether there is anything that the camera did not see."""
+
+    def noise_at(self, luma: float) -> float:
+        return float(np.interp(luma, LEVELS, self.noise))
+
+    def expecting(self, noise: float) -> "Floor":
+        """The same with noise of this deviation at every brightness and in each colour, whatever was found."""
+        return replace(self, noise=np.full_like(self.noise, noise), colour_noise=noise * 2**0.5)
+
+    def all_seen(self) -> "Floor":
+        """The same noise, and nothing that the camera did not see."""
+        return replace(self, black=0.0, plain=0.0, coded_away=0.0, has_unseen=False)
+
+
+NO_FLOOR = Floor(0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0)
+
+
+def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
+    """The mean of floors by their weights, which add up to 1."""
+    black, plain, coded_away, noise_L, colour_noise = 0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0
+    for weight, floor in weighted:
+        black += weight * floor.black
+        plain += weight * floor.plain
+        coded_away += weight * floor.coded_away
+        noise_L = noise_L + np.float32(weight) * floor.noise
+        colour_noise += weight * floor.colour_noise
+        has_unseen = floor.has_unseen
+    return Floor(black, plain, coded_away, noise_L, colour_noise, has_unseen)
+
+
+def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, *, is_frame: bool = False) -> Floor:
+    """Find the floor of an image, RGB or grey, uint8 or uint16: of its pixels, or of means of `box` x `box` pixels.
+
+    `shares`: of red, green and blue in luma. `is_frame`: of a video, in the dark of which a codec may have left single
+    values. What is of one value in a photo is taken for smooth.
+    """
+    image_HWC, unit = np.ascontiguousarray(image_HWC), 1 / np.iinfo(image_HWC.dtype).max
+    if image_HWC.shape[2] == 1:
+        return _found(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit)[0], [], is_frame)
+    luma_NSS, *fine = _luma_and_colours(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit), shares)
+    _, *coarse = _luma_and_colours(_blocks(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit), shares)
+    return _found(luma_NSS, [*zip(fine, coarse, strict=True)], is_frame)
+
+
+def _luma_and_colours(blocks_CNSS: Floats, shares: Shares) -> list[Floats]:
+    """Luma, R - Y and B - Y of blocks of RGB."""
+    red, green, blue = blocks_CNSS
+    luma_NSS = red * shares[0] + green * shares[1] + blue * shares[2]
+    return [luma_NSS, red - luma_NSS, blue - luma_NSS]
+
+
+def floor_of_planes(
+    planes: Sequence[npt.NDArray[Any]], width: int, across: int, numbers: Iterable[Any], box: int = 1
+) -> Floor:
+    """Likewise of a YUV frame. `planes`: Y, Cb and Cr, their lines as long as they lie in memory.
+
+    `width`: of the frame. `across`: pixels that a chroma sample covers. `numbers`: of their coding, see
+    `apply.Coding.numbers`.
+    """
+    red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
+    luma_HS, *chroma = planes
+    luma_NSS = _blocks(luma_HS[..., None], box, MOST_BLOCKS, black, 1 / span, width)[0].clip(0, 1)
+    colours = []
+    for plane_HS, share in zip(chroma, (blue, red), strict=True):
+        unit, samples = 2 * (1 - share) / chroma_span, -(-width // across)
+        fine, coarse = (
+            _blocks(plane_HS[..., None], *blocks, grey, unit, samples)[0]
+            for blocks in ((box, MOST_BLOCKS), (2 * box, MOST_COARSE_BLOCKS))
+        )
+        colours.append((fine, coarse))
+    return _found(luma_NSS, colours, is_frame=True)
+
+
+def _blocks(
+    image_HWC: npt.NDArray[Any], box: int, most: int, zero: float, unit: float, seen: int | None = None
+) -> Floats:
+    """Return `blocks_CNSS`, spread evenly.
+
+    `image_HWC`: in one piece, else it is copied. `zero`: the code of 0. `unit`: what one code more is. `seen`: of the
+    width.
+    """
+    height, width, channels = image_HWC.shape
+    width = width if seen is None else seen
+    rows, columns = height // (SIDE * box), width // (SIDE * box)
+    wanted = np.linspace(0, rows * columns - 1, min(rows * columns, most)).astype(np.int64)
+    blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)
+    corners = wanted // max(columns, 1) * (SIDE * box), wanted % max(columns, 1) * (SIDE * box)
+    image_HV = image_HWC.reshape(height, image_HWC.shape[1] * channels)
+    _take(blocks_CNSS, image_HV, *corners, box, np.float32(zero), np.float32(unit))
+    return blocks_CNSS
+
+
+@compiled
+def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
+    """Write blocks of means of `box` x `box` pixels. `tops`, `lefts`: where blocks begin, in pixels."""
+    channels, blocks, side, _ = blocks_CNSS.shape
+    share, zero = unit / np.float32(box * box), zero * unit
+    sums_V = np.empty(side * box * channels, np.float32)
+    for n in range(blocks):
+        left = lefts[n] * channels
+        for y in range(side):
+            top = tops[n] + y * box
+            row_V = image_HV[top, left : left + len(sums_V)]
+            for v in range(len(sums_V)):
+                sums_V[v] = row_V[v]
+            for row in range(top + 1, top + box):
+                row_V = image_HV[row, left : left + len(sums_V)]
+                for v in range(len(sums_V)):
+                    sums_V[v] += np.float32(row_V[v])
+            for c in range(channels):
+                for x in range(side):
+                    total = np.float32(0)
+                    for column in range(x * box, (x + 1) * box):
+                        total += sums_V[column * channels + c]
+                    blocks_CNSS[c, n, y, x] = total * share - zero
+
+
+@compiled
+def _look(blocks_NSS, means_N, ranges_N, deviations_N, quarters_N4, spreads_N4):  # type: ignore[no-untyped-def]
+    """Of each block: its mean, how far the means of its quarters lie apart, and the deviation of diagonal differences;
+    of each quarter its mean, and how far its pixels lie apart."""
+    blocks, side, _ = blocks_NSS.shape
+    half = side // 2
+    for n in range(blocks):
+        for q in range(4):
+            top, left = q // 2 * half, q % 2 * half
+            total, least, most = np.float32(0), blocks_NSS[n, top, left], blocks_NSS[n, top, left]
+            for y in range(top, top + half):
+                for x in range(left, left + half):
+                    value = blocks_NSS[n, y, x]
+                    total += value
+                    least, most = min(least, value), max(most, value)
+            quarters_N4[n, q], spreads_N4[n, q] = total / np.float32(half * half), most - least
+        squares = np.float32(0)
+        for y in range(0, side, 2):
+            for x in range(0, side, 2):
+                difference = blocks_NSS[n, y, x] + blocks_NSS[n, y + 1, x + 1]
+                difference -= blocks_NSS[n, y, x + 1] + blocks_NSS[n, y + 1, x]
+                squares += difference * difference
+        deviations_N[n] = np.sqrt(squares / np.float32(side * side))
+        means_N[n] = np.mean(quarters_N4[n])
+        ranges_N[n] = np.max(quarters_N4[n]) - np.min(quarters_N4[n])
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """What `_look` told of blocks of one plane."""
+
+    means: Floats
+    ranges: Floats
+    deviations: Floats
+    quarters: Floats
+    spreads: Floats
+
+    @classmethod
+    def of(cls, blocks_NSS: Floats) -> "_Blocks":
+        count = len(blocks_NSS)
+        found = [np.empty(size, np.float32) for size in (count, count, count, (count, 4), (count, 4))]
+        _look(np.ascontiguousarray(blocks_NSS), *found)
+        return cls(*found)
+
+
+def _found(luma_NSS: Floats, colours: Sequence[tuple[Floats, Floats]], is_frame: bool) -> Floor:
+    """By blocks of luma, and those of each colour, of pixels and of two by two of them."""
+    if not len(luma_NSS):  # smaller than a block
+        return NO_FLOOR
+    luma = _Blocks.of(luma_NSS)
+    darkest, dark = map(float, np.quantile(luma.quarters, (DARKEST, DARK)))
+    coded_away = _coded_away(luma, darkest) if is_frame else 0.0
+    most = HIGHEST_BLACK + coded_away * (HIGHEST_BLACK_CODED - HIGHEST_BLACK)
+    most = min(most, float(luma.means.mean()) / 2)  # something of an image that is all alike was seen
+    plain = 1 - min((dark - darkest) / MOST_BELOW, 1.0)
+    below = MOST_BELOW * (1 - plain) * (1 - OF_FRAMES * coded_away)
+    black = max(min(darkest, most) - below, 0.0)
+    lumas, deviations = _noise(luma)
+    noise_L = np.interp(LEVELS, lumas, deviations).astype(np.float32) if len(lumas) else np.zeros_like(LEVELS)
+    colour_noise = float(np.hypot.reduce([max(_deviation(each) for each in both) for both in colours], initial=0.0))
+    return Floor(black, plain, coded_away, noise_L, colour_noise)
+
+
+def _deviation(colour_NSS: Floats) -> float:
+    deviations = _noise(_Blocks.of(colour_NSS), COLOUR_QUANTILE)[1]
+    return float(np.median(deviations)) if len(deviations) else 0.0
+
+
+def _coded_away(luma: _Blocks, darkest: float) -> float:
+    spreads = luma.spreads[luma.quarters < darkest + NEAR_BLACK]
+    if len(spreads) < LEAST_BLOCKS:
+        return 0.0
+    uniform = float((spreads <= UNIFORM).mean())
+    return min(max((uniform - CODED_FROM) / (CODED_TO - CODED_FROM), 0.0), 1.0)
+
+
+def _noise(plane: _Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Floats, Floats]:
+    """The mean of each bin, rising, and its deviation. Bins with too few blocks are left out."""
+    share, of_noise = quantile
+    bins = min(BINS, len(plane.means) // LEAST_BLOCKS)
+    lumas, deviations = np.empty((2, bins), np.float32)
+    if not bins:
+        return lumas, deviations
+    order_N = np.argsort(plane.means, kind="stable")
+    _noise_of_bins(lumas, deviations, plane.means[order_N], plane.ranges[order_N], plane.deviations[order_N], share)
+    deviations /= np.float32(of_noise)
+    order = np.argsort(lumas, kind="stable")
+    return lumas[order], np.minimum(deviations[order], MOST_TO_MEDIAN * np.median(deviations))
+
+
+@compiled
+def _noise_of_bins(lumas, deviations, means_N, ranges_N, deviations_N, share):  # type: ignore[no-untyped-def]
+    """Of the flattest blocks of each bin: the mean luma, and the quantile `share` of the deviations."""
+    bins, count = len(lumas), len(means_N)
+    end = 0
+    for place in range(bins):
+        first, end = end, end + count // bins + (1 if place < count % bins else 0)
+        ranges = ranges_N[first:end]
+        most, total, flat = _quantile(ranges, FLAT), 0.0, 0
+        chosen = np.empty(end - first, np.float32)
+        for n in range(end - first):
+            if ranges[n] <= most:
+                chosen[flat] = deviations_N[first + n]
+                total += means_N[first + n]
+                flat += 1
+        lumas[place], deviations[place] = total / flat, _quantile(chosen[:flat], share)
+
+
+@compiled
+def _quantile(values, share):  # type: ignore[no-untyped-def]
+    """Between the two values that are nearest in rank, as numpy has it."""
+    rising = np.sort(values)
+    place = share * (len(rising) - 1)
+    below = int(place)
+    above = min(below + 1, len(rising) - 1)
+    return rising[below] + (place - below) * (rising[above] - rising[below])

@@ -1,0 +1,75 @@
+"""How good a picture is: against a reference (PSNR, SSIM, MAE), without one (NIQE, BRISQUE), and plain statistics.
+
+All take uint8 RGB pixels, HxWx3, and say None where a picture is too small for a score. SSIM is scikit-image's, an
+optional package, imported only where there is a reference.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.quality.niqe_brisque import LUMA, brisque, luma, niqe
+
+Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
+Scores = dict[str, float | None]
+
+FULL_REFERENCE = ("psnr", "ssim", "mae")
+NO_REFERENCE = ("niqe", "brisque")
+STATISTICS = ("luma", "dark", "clipped_high", "clipped_low", "cast")
+DARK = 0.1  # mean luma below which a pixel counts as dark
+SSIM_WINDOW_PX = 7
+HIGHEST_PSNR_DB = 120.0  # of equal pictures, whose noise is nought
+
+
+def against_reference(picture: Pixels, reference: Pixels) -> Scores:
+    """`psnr` in dB and `ssim` (higher is better), `mae` in [0, 1] (lower is better), over pixels and channels.
+
+    SSIM: Wang et al., IEEE TIP 2004, with scikit-image's defaults: a uniform window of 7x7, the mean over channels.
+    Raises ValueError where the sizes differ, ImportError without scikit-image.
+    """
+    from skimage.metrics import structural_similarity
+
+    if picture.shape != reference.shape:
+        raise ValueError(f"{_size(picture)} pixels, and {_size(reference)} of its reference")
+    large_enough = min(picture.shape[:2]) >= SSIM_WINDOW_PX
+    return {
+        "psnr": psnr_db(picture, reference),
+        "ssim": float(structural_similarity(picture, reference, channel_axis=2)) if large_enough else None,
+        "mae": float(np.abs(picture.astype(np.int16) - reference).mean()) / 255,
+    }
+
+
+def psnr_db(picture: Pixels, reference: Pixels) -> float:
+    """HIGHEST_PSNR_DB where they are equal. They are of one size."""
+    difference = picture.astype(np.int16) - reference
+    mean_square = float(np.square(difference, dtype=np.int32).mean()) / 255**2
+    return min(HIGHEST_PSNR_DB, -10 * math.log10(max(mean_square, 1e-12)))
+
+
+def without_reference(picture: Pixels) -> Scores:
+    """`niqe` and `brisque`: how natural a picture looks, lower is better."""
+    pixels_HW3 = torch.from_numpy(np.require(picture, requirements=["C", "W"]))
+    return {"niqe": niqe(pixels_HW3), "brisque": brisque(pixels_HW3)}
+
+
+def statistics(picture: Pixels) -> Scores:
+    """Neither good nor bad by themselves, all in [0, 1].
+
+    `luma`: mean BT.601 luma. `dark`: share of pixels of luma below 0.1. `clipped_high`, `clipped_low`: share of channel
+    values at 255 and at 0. `cast`: largest difference between the means of the channels.
+    """
+    luma_HW = luma(torch.from_numpy(np.require(picture, requirements=["C", "W"])), LUMA) / 255
+    means = picture.mean(axis=(0, 1)) / 255
+    return {
+        "luma": float(luma_HW.mean()),
+        "dark": float((luma_HW < DARK).double().mean()),
+        "clipped_high": float((picture == 255).mean()),
+        "clipped_low": float((picture == 0).mean()),
+        "cast": float(means.max() - means.min()),
+    }
+
+
+def _size(picture: Pixels) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"

@@ -1,0 +1,91 @@
+"""What can be watched of a job while it runs: metrics that Ray exports for Prometheus.
+
+Each node serves those of the processes on it at its metrics port; there a name begins with `ray_`, and that of a
+counter ends in `_total`. Outcomes are counted by the driver, each once, but for files that are refused by their name
+or place; frames and batches by the workers, those that are done again as well.
+"""
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from model import Enhancer
+from pipeline.flow.periodically import repeating
+from pipeline.records import Outcome
+
+BOUNDS_S: list[float] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
+BOUNDS: list[float] = [1, 2, 4, 8, 16, 32, 64]
+SHOW_AGAIN_S = 3.0  # Ray reports every ten, and drops a gauge that was not set anew
+STAGES = "read", "decode", "enhance", "encode", "write"
+
+FILES = Counter("nightlift_files", "Files that came to their end, by outcome.", ("kind", "outcome", "code"))
+FILES_LEFT = Gauge("nightlift_files_left", "Files that are planned and have no outcome yet.", ("kind",))
+FRAMES = Counter("nightlift_frames", "Frames of the files that came to their end.", ("kind", "outcome"))
+READ_BYTES = Counter("nightlift_read_bytes", "Bytes of the sources that were read.", ("kind",))
+WRITTEN_BYTES = Counter("nightlift_written_bytes", "Bytes of the files that were written.", ("kind",))
+SECONDS = Counter("nightlift_seconds", "Seconds of each stage, of files that were done.", ("kind", "stage"))
+STAGE_SECONDS = Histogram(  # for its quantiles: Ray hands on how many lie between two bounds, and no exact sum
+    "nightlift_stage_seconds", "Seconds that a stage took for a file that was done.", BOUNDS_S, ("kind", "stage")
+)
+FRAMES_ENHANCED = Counter("nightlift_frames_enhanced", "Frames of videos, as they are enhanced.")
+BATCH_IMAGES = Histogram("nightlift_batch_images", "Images that the network saw at once.", BOUNDS, ("device",))
+BATCH_SECONDS = Histogram("nightlift_batch_seconds", "Seconds of the network for a batch.", BOUNDS_S, ("device",))
+OUT_OF_MEMORY = Counter("nightlift_out_of_memory", "Times that a batch was halved for want of memory.", ("device",))
+TRAINING_EPOCH = Gauge("nightlift_training_epoch", "Epochs that are finished.")
+TRAINING_STEPS = Gauge("nightlift_training_steps", "Steps that are finished.")
+TRAINING_LOSS = Gauge("nightlift_training_loss", "Weighted losses of the last epoch.", ("part", "loss"))
+
+
+def counted(kind: str, outcomes: Iterable[Outcome], planned: int) -> Generator[Outcome]:
+    """The same outcomes, counted as they pass. `planned`: how many are to come. Needs an initialised Ray."""
+    left = planned
+
+    def show() -> None:
+        FILES_LEFT.set(left, {"kind": kind})
+
+    show()
+    with repeating(SHOW_AGAIN_S, show):
+        for outcome in outcomes:
+            _count(kind, outcome)
+            left -= 1
+            show()
+            yield outcome
+
+
+def _count(kind: str, outcome: Outcome) -> None:
+    FILES.inc(1, {"kind": kind, "outcome": outcome.outcome, "code": outcome.code})
+    _add(FRAMES, outcome.frames, kind=kind, outcome=outcome.outcome)
+    _add(READ_BYTES, outcome.bytes_in, kind=kind)
+    _add(WRITTEN_BYTES, outcome.bytes_out, kind=kind)
+    if outcome.outcome == "done":
+        for stage in STAGES:
+            seconds = getattr(outcome, f"seconds_{stage}")
+            _add(SECONDS, seconds, kind=kind, stage=stage)
+            STAGE_SECONDS.observe(seconds, {"kind": kind, "stage": stage})
+
+
+def _add(counter: Counter, number: float, **tags: str) -> None:
+    if number:  # Ray refuses to count nothing
+        counter.inc(number, tags)
+
+
+def watch_batches(enhancer: Enhancer, device: str) -> None:
+    """From now on this worker counts its batches of the network."""
+    tags = {"device": device}
+
+    def on_batch(images: int, seconds: float) -> None:
+        BATCH_IMAGES.observe(images, tags)
+        BATCH_SECONDS.observe(seconds, tags)
+
+    enhancer.on_batch = on_batch
+    enhancer.on_out_of_memory = lambda: OUT_OF_MEMORY.inc(1, tags)
+
+
+def show_training(steps: int, history: Sequence[Mapping[str, float]]) -> None:
+    """`steps`: that are finished. `history`: a row for each finished epoch, with `training_LOSS`, `validation_LOSS`."""
+    TRAINING_STEPS.set(steps)
+    TRAINING_EPOCH.set(len(history))
+    for column, value in history[-1].items() if history else ():
+        part, _, loss = column.partition("_")
+        if part in ("training", "validation"):
+            TRAINING_LOSS.set(value, {"part": part, "loss": loss})

@@ -1,0 +1,110 @@
+"""Where outputs go, what each of them is called there, and which of them would meet."""
+
+import itertools
+import posixpath
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pipeline.errors import UsageError
+from pipeline.planning.media_kinds import Kind
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import (
+    GLOB,
+    LOCAL,
+    WEB,
+    absolute,
+    before_glob,
+    is_bucket,
+    is_same,
+    join,
+    parent,
+    protocol_of,
+    real,
+    shown,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """Where outputs go: `root` holds them and the manifest; `file` is set where the user named a single file."""
+
+    kind: Kind
+    root: str
+    file: str = ""
+    format: str | None = None
+    """A photo's format or a video's container that was asked for; None: each keeps its own."""
+
+    @classmethod
+    def of(cls, storage: Storage, source: str, destination: str, kind: Kind, format_name: str | None) -> "Destination":
+        """From what the user typed. Raises UsageError where the two places make no sense together."""
+        for name, place in (("SRC", source), ("DST", destination)):
+            if not place.strip():
+                raise UsageError(f"{name} is empty; give a folder, a file or a URL")
+        url = absolute(destination)
+        if protocol_of(url) in WEB:
+            raise UsageError(f"{shown(url)}: a web server is a source, not a destination; give a folder or a bucket")
+        origin = absolute(source)
+        if is_same(url, origin) or (real(url) != real(before_glob(origin)) and is_same(url, before_glob(origin))):
+            raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
+        is_folder = storage.is_folder(url)
+        if destination.endswith("/") or is_bucket(url) or not kind.accepts(url) or is_folder:
+            if not is_folder and storage.exists(url):
+                raise UsageError(f"{url}: is a file; give a folder")
+            return cls(kind=kind, root=url, format=format_name)
+        if GLOB.search(source) or storage.is_folder(absolute(source)):
+            raise UsageError(f"{destination}: the name of one {kind.noun} for many; give a folder's name")
+        kind.check_writable(url, format_name)
+        return cls(kind=kind, root=parent(url), file=url, format=format_name)
+
+    def naming(self, relatives: Iterable[str]) -> Callable[[str], str]:
+        """What tells the URL of an output by the path of its source, which is one of `relatives`.
+
+        Names that would meet once their extension has changed keep the old one too.
+        """
+        if self.file:
+            return lambda relative: self.file
+        kept, changed = set[int](), Counter[int]()  # hashes: there may be millions
+        for relative in relatives:
+            name = self.kind.renamed(relative, self.format)
+            if name == relative:
+                kept.add(hash(name))
+            else:
+                changed[hash(name)] += 1
+
+        def output_of(relative: str) -> str:
+            name = self.kind.renamed(relative, self.format)
+            meets = name != relative and (hash(name) in kept or changed[hash(name)] > 1)
+            target = join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
+            # `a//b.jpg` and `a/b.jpg` are two keys, and one path
+            return posixpath.normpath(target) if protocol_of(target) == LOCAL else target
+
+        return output_of
+
+
+class Taken:
+    """Places at the destination that outputs have. Names are one that the destination would not tell apart."""
+
+    def __init__(self, destination: Destination, *, ignoring_case: bool) -> None:
+        self._on_disk = protocol_of(destination.root) == LOCAL
+        self._ignoring_case = ignoring_case
+        self._files: set[int] = set()  # hashes
+        self._folders: set[int] = set()
+
+    def take(self, target: str) -> bool:
+        """Whether the place was free."""
+        if self._ignoring_case:
+            target = unicodedata.normalize("NFC", target).casefold()
+        place, folders = hash(target), self._folders_of(target)
+        free = place not in self._files and place not in self._folders and self._files.isdisjoint(folders)
+        if free:
+            self._files.add(place)
+            self._folders.update(folders)
+        return free
+
+    def _folders_of(self, target: str) -> list[int]:
+        """On a disk `a.jpg` is no folder for `a.jpg/b.jpg`."""
+        if not self._on_disk:
+            return []
+        return [hash(folder) for folder in itertools.accumulate(target.split("/")[:-1], "{}/{}".format)]

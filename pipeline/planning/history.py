@@ -1,0 +1,142 @@
+"""What a manifest says of earlier runs, in a few bytes for each of its rows: there may be millions.
+
+Only hashes are kept, of 64 bits and of this process alone. A file that is work would be taken for done if its own met
+another's by chance: one time in twenty million, with a million files against a million rows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.storage.urls import canonical_url
+
+OTHER_KIND = "not_a_"  # begins the codes of files that are not of the kind that a job enhances
+COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
+BATCH_ROWS = 16_384  # that are taken out of a table at a time
+
+
+def _none() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """Ascending hashes of what the newest rows of each source say."""
+
+    done: NDArray[np.int64] = field(default_factory=_none)
+    """(source, version, destination, or "" where none was written) of all that one fingerprint has done."""
+    written: NDArray[np.int64] = field(default_factory=_none)
+    """(destination,) of every run."""
+    written_bytes: NDArray[np.int64] = field(default_factory=_none)
+    """Size of what was last written to each of them."""
+    known: NDArray[np.int64] = field(default_factory=_none)
+    """(source, version), under whatever fingerprint."""
+
+    @classmethod
+    def of(cls, tables: Iterable[pa.Table], fingerprint: str) -> "History":
+        """From rows in any order, with the `COLUMNS` of a manifest."""
+        rows = _in_order(_Rows.of(batch, fingerprint) for table in tables for batch in table.to_batches(BATCH_ROWS))
+        if rows is None:
+            return cls()
+        writers = np.flatnonzero(rows.bytes_out)
+        writers = writers[_last(rows.destination[writers])]  # by ascending destination
+        counting = np.flatnonzero(rows.counting)
+        newest = counting[_last(rows.source[counting])]
+        well = newest[rows.well[newest]]
+        place = np.searchsorted(rows.destination[writers], rows.destination[well]).clip(max=max(0, len(writers) - 1))
+        replaced = rows.bytes_out[well] > 0  # by another source's output
+        if len(writers):
+            replaced &= rows.source[writers][place] != rows.source[well]
+        return cls(
+            done=np.sort(rows.as_done[well[~replaced]]),
+            written=rows.destination[writers],
+            written_bytes=rows.bytes_out[writers],
+            known=np.sort(rows.as_known[_last(rows.source)]),
+        )
+
+    def is_done(self, source: str, version: str, destination: str) -> bool:
+        """Whether this version of the source was done, into this destination. "": skipped, and nothing written."""
+        return _holds(self.done, (source, version, destination))
+
+    def is_known(self, source: str, version: str) -> bool:
+        """Whether the newest row of the source is of this version."""
+        return _holds(self.known, (source, version))
+
+    def known_bytes(self, destination: str) -> int:
+        """Return the size of what a run has last written to this file; 0: none has."""
+        value = hash((destination,))
+        place = np.searchsorted(self.written, value)
+        return int(self.written_bytes[place]) if place < len(self.written) and self.written[place] == value else 0
+
+    def without_done(self) -> "History":
+        """The same, as if nothing had been done."""
+        return replace(self, done=_none())
+
+
+@dataclass(kw_only=True, slots=True)
+class _Rows:
+    """Columns of equal length: hashes, and what is asked of each row."""
+
+    source: NDArray[np.int64]
+    destination: NDArray[np.int64]
+    as_known: NDArray[np.int64]
+    as_done: NDArray[np.int64]
+    bytes_out: NDArray[np.int64]
+    """Of what the row wrote to its destination; 0: nothing."""
+    well: NDArray[np.bool_]
+    """Whether it ended well, under this fingerprint."""
+    counting: NDArray[np.bool_]
+    """False where the job of another kind of media came by."""
+    run: NDArray[np.object_]
+    started_at: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch, fingerprint: str) -> "_Rows":
+        source, version, destination, outcome, code = (batch[name].to_pylist() for name in COLUMNS[:5])
+        source, destination = [canonical_url(each) for each in source], [canonical_url(each) for each in destination]
+        ours = np.asarray([each == fingerprint for each in batch["fingerprint"].to_pylist()], bool)
+        bytes_out = batch["bytes_out"].to_numpy()
+        targets = [name if size else "" for name, size in zip(destination, bytes_out, strict=True)]
+        names: dict[str, str] = {}
+        return cls(
+            source=hashes(zip(source, strict=True)),
+            destination=hashes(zip(destination, strict=True)),
+            as_known=hashes(zip(source, version, strict=True)),
+            as_done=hashes(zip(source, version, targets, strict=True)),
+            bytes_out=bytes_out,
+            well=ours & np.asarray([each != "failed" for each in outcome], bool),
+            counting=ours | np.asarray([not each.startswith(OTHER_KIND) for each in code], bool),
+            run=np.asarray([names.setdefault(each, each) for each in batch["run"].to_pylist()], object),
+            started_at=batch["started_at"].cast(pa.int64()).to_numpy(),
+        )
+
+
+def hashes(rows: Iterable[tuple[str, ...]]) -> NDArray[np.int64]:
+    """Of each row, in their order."""
+    return np.fromiter(map(hash, rows), np.int64)
+
+
+def _in_order(parts: Iterable[_Rows]) -> _Rows | None:
+    """All rows, oldest first."""
+    columns = zip(*([getattr(part, name) for name in _Rows.__slots__] for part in parts), strict=True)
+    joined = [np.concatenate(column) for column in columns]
+    if not joined:
+        return None
+    rows = _Rows(**dict(zip(_Rows.__slots__, joined, strict=True)))
+    order = np.lexsort((rows.started_at, np.unique(rows.run, return_inverse=True)[1]))
+    return _Rows(**dict(zip(_Rows.__slots__, (column[order] for column in joined), strict=True)))
+
+
+def _last(keys: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Where each key occurs for the last time, by ascending key."""
+    _, back = np.unique(keys[::-1], return_index=True)
+    return np.asarray(len(keys) - 1 - back)
+
+
+def _holds(ascending: NDArray[np.int64], row: tuple[str, ...]) -> bool:
+    value = hash(row)
+    place = np.searchsorted(ascending, value)
+    return bool(place < len(ascending) and ascending[place] == value)

@@ -1,0 +1,266 @@
+"""What happened to every input: Parquet parts under `_nightlift/manifest/` at the destination.
+
+Rows are appended as they come and are on storage within moments. The row of a source's latest run counts, whatever the
+clocks of machines said. An input is done when that row ended well under the same fingerprint (weights and settings),
+for the same version of the source; anything else is work.
+"""
+
+import io
+import itertools
+import json
+import logging
+import posixpath
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import ManifestError, NotFound, StorageError
+from pipeline.planning.history import BATCH_ROWS, COLUMNS, History, hashes
+from pipeline.records import OUTCOME_SCHEMA, Outcome
+from pipeline.storage.listing import Listed
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import FOLDER, join
+
+log = logging.getLogger("nightlift")
+
+MERGE_PARTS = 16  # parts of one level become one part of the next
+WHOLE_PART_BYTES = 8_000_000  # and are merged no more from this size on: some 200,000 rows
+FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
+FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
+READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # another run may merge parts away, listings lag behind; each pause is longer
+MOST_PENDING = 10_000  # rows, of some 3 KB each until they are written
+TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # in UTC; runs sort by their names
+KEY = ["source", "run", "started_at"]  # of a row
+
+
+class Manifest:
+    """The manifest of one destination folder, and the rows that this run adds to it.
+
+    `root`: URL of the destination folder. `fingerprint`: of this run's weights and settings, as hashed.
+    `settings`: the same in readable form, kept as JSON in `_nightlift/runs/`.
+    """
+
+    def __init__(self, storage: Storage, root: str, fingerprint: str, settings: Mapping[str, Any]) -> None:
+        self.url = join(root, FOLDER, "manifest")
+        self.fingerprint = fingerprint
+        self.run = _name_of_run(datetime.now(UTC))
+        self._storage = storage
+        self._settings = {"fingerprint": fingerprint, **settings}
+        self._root = root
+        self._pending: list[dict[str, Any]] = []
+        self._levels: list[list[str]] = [[]]
+        self._written = 0
+        self._flush_cost_s = 0.0
+        self._failing = False  # to write rows
+        self._merging = True  # until that fails
+        self._lock = threading.Lock()  # of what is pending
+        self._writing = threading.Lock()
+        self._closed = threading.Event()
+        self._flusher: threading.Thread | None = None
+
+    def read(self, columns: Sequence[str] = OUTCOME_SCHEMA.names) -> pa.Table:
+        """Every row of every run, oldest first: these columns, which hold those of `KEY`.
+
+        Raises ManifestError where a part is not readable.
+        """
+        schema = pa.schema([OUTCOME_SCHEMA.field(name) for name in columns])
+        table = pa.concat_tables([schema.empty_table(), *self._tables(list(columns))], promote_options="default")
+        places = _distinct(table)
+        by = [("run", "ascending"), ("started_at", "ascending")]
+        places = places[pc.sort_indices(table.select(KEY).take(places), sort_keys=by).to_numpy()]
+        left = dict(zip(table.column_names, table.columns, strict=True))
+        del table  # there may be millions of rows: they are copied column by column
+        return pa.table({name: left.pop(name).take(places) for name in columns})
+
+    def history(self) -> History:
+        """What is done under this fingerprint, and what any run has written. Raises ManifestError."""
+        return History.of(self._tables(COLUMNS), self.fingerprint)
+
+    def outputs(self) -> set[str]:
+        """Every destination that any run has written. Raises ManifestError."""
+        return {
+            destination
+            for table in self._tables(["destination", "bytes_out"])
+            for destination in table.filter(pc.field("bytes_out") > 0)["destination"].to_pylist()
+        }
+
+    def begin(self) -> None:
+        """Name and record the run, before any work is done. Raises StorageError where the destination is not writable.
+
+        It is named by the time; where an earlier run has a later name, as its clock was ahead, by the moment after it.
+        """
+        names = [
+            posixpath.basename(file.url) for file in (*self._files(join(self._root, FOLDER, "runs")), *self._parts())
+        ]
+        latest = max(map(_time_of_run, names), default=datetime.min)
+        self.run = _name_of_run(max(datetime.now(UTC).replace(tzinfo=None), latest + timedelta(microseconds=1)))
+        record = json.dumps({"run": self.run, **self._settings}, default=str, indent=1)
+        self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
+
+    def append(self, outcomes: Iterable[Outcome]) -> None:
+        """Add rows. A thread writes them within `FLUSH_S`, until `close`; while too many wait, so does this."""
+        left = iter(outcomes)
+        while some := list(itertools.islice(left, MOST_PENDING)):
+            rows = [replace(row, fingerprint=self.fingerprint, run=self.run).row() for row in some]
+            with self._lock:
+                self._pending += rows
+            if self._flusher is None:
+                self._flusher = threading.Thread(target=self._keep_flushing, name="manifest", daemon=True)
+                self._flusher.start()
+            if len(self._pending) >= MOST_PENDING and not self._failing:
+                with suppress(StorageError):  # of which the thread tells, and which may pass
+                    self._flush()
+
+    def close(self) -> None:
+        """Write what is pending and merge this run's parts into one. Raises ManifestError."""
+        self._closed.set()
+        if self._flusher is not None:
+            self._flusher.join()
+        try:
+            self._flush()
+        except StorageError as error:
+            rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
+            raise ManifestError(f"{rows}; run again to do those files once more") from error
+        with suppress(StorageError):  # every row is there, in more parts than need be
+            self._compact()
+
+    def _keep_flushing(self) -> None:
+        while not self._closed.wait(max(FLUSH_S, self._flush_cost_s / FLUSH_SHARE)):
+            start = time.monotonic()
+            try:
+                self._flush()
+                self._failing = False
+            except Exception as error:  # whatever it is, the rows wait for better times
+                if not self._failing:
+                    log.warning("the manifest cannot be written for now, its rows wait: %s", error)
+                self._failing = True
+            self._flush_cost_s = time.monotonic() - start
+
+    def _flush(self) -> None:
+        with self._writing:
+            with self._lock:
+                rows, self._pending = self._pending, []
+            if not rows:
+                return
+            try:
+                self._write(pa.Table.from_pylist(rows, schema=OUTCOME_SCHEMA), level=0)
+            except BaseException:
+                with self._lock:
+                    self._pending = rows + self._pending
+                raise
+            level = 0
+            while self._merging and level < len(self._levels):  # which grow on the way
+                if len(self._levels[level]) >= MERGE_PARTS:
+                    self._try_to_merge(list(self._levels[level]), level + 1)
+                level += 1
+
+    def _write(self, table: pa.Table, level: int) -> None:
+        content = _parquet(table)
+        part = join(self.url, f"{self.run}-{self._written:05d}.parquet")
+        self._written += 1  # first: a write that is said to have failed may be there all the same
+        self._storage.write(part, content)
+        if level == len(self._levels):
+            self._levels.append([])
+        if len(content) < WHOLE_PART_BYTES:
+            self._levels[level].append(part)
+
+    def _try_to_merge(self, parts: Sequence[str], level: int) -> None:
+        """What cannot be merged, as for want of room, stays in parts: no row is lost by that.
+
+        The merged part is written first: a kill between the two leaves rows twice, which harms nobody.
+        """
+        tables: dict[str, pa.Table] = {}
+        try:
+            for part in parts:
+                with suppress(NotFound):  # not yet there for all to see, or merged by another run
+                    tables[part] = self._read_part(part)
+            if tables:
+                table = pa.concat_tables(tables.values(), promote_options="default")
+                self._write(table.take(_distinct(table)), level)
+            self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
+            self._storage.remove(tables)
+        except StorageError as error:
+            log.warning("the manifest stays in more parts than need be: %s", error)
+            self._merging = False
+
+    def _compact(self) -> None:
+        """Merge this run's parts into one, and with them what other runs left once it is many; no more than fits."""
+        small = [part for part in self._parts() if part.size_bytes < WHOLE_PART_BYTES]
+        ours = [part for part in small if posixpath.basename(part.url).startswith(self.run)]
+        chosen = sorted(small if len(small) > MERGE_PARTS else ours, key=lambda part: part.size_bytes)
+        total_bytes = itertools.accumulate(part.size_bytes for part in chosen)
+        fitting = [part.url for part, total in zip(chosen, total_bytes, strict=True) if total <= WHOLE_PART_BYTES]
+        if len(fitting) > 1:
+            self._try_to_merge(fitting, len(self._levels))
+
+    def _parts(self) -> list[Listed]:
+        return [part for part in self._files(self.url) if part.url.endswith(".parquet")]
+
+    def _files(self, folder: str) -> list[Listed]:
+        with suppress(NotFound):
+            return list(self._storage.walk(folder))
+        return []
+
+    def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """What is in each part, in any order. Rows of parts that are merged meanwhile may come twice."""
+        known: set[str] = set()
+        for attempt in range(READ_ATTEMPTS):
+            time.sleep(READ_PAUSE_S * attempt)
+            missing = ""
+            for part in self._parts():
+                if part.url in known:
+                    continue
+                try:
+                    table = self._read_part(part.url, columns)
+                except NotFound:
+                    missing = part.url
+                    continue
+                known.add(part.url)
+                yield table
+            if not missing:
+                return
+        raise ManifestError(f"{missing}: listed, and not there; is another run at work at this place? Run again later")
+
+    def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
+        content = self._storage.read(url)
+        try:
+            return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            raise ManifestError(f"{url}: not a readable manifest part ({error}); move it away to go on") from error
+
+
+def _name_of_run(moment: datetime) -> str:
+    return f"{moment:{TIME_OF_RUN}}-{secrets.token_hex(2)}"
+
+
+def _time_of_run(name: str) -> datetime:
+    """Return the time in the name of a run, or of a file of it; the earliest there is where it has none."""
+    try:
+        return datetime.strptime(name.partition("-")[0], TIME_OF_RUN)
+    except ValueError:
+        return datetime.min
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _distinct(table: pa.Table) -> NDArray[np.int64]:
+    """Places of all rows, each once: a run that was killed while it merged parts leaves rows twice."""
+    batches = table.select(KEY).to_batches(BATCH_ROWS)  # few rows at a time are Python's own
+    keys = (key for batch in batches for key in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    _, first = np.unique(hashes(keys), return_index=True)
+    return np.sort(first)

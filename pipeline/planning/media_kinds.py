@@ -1,0 +1,72 @@
+"""The kinds of media that are enhanced, told apart by the names of files alone."""
+
+import posixpath
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pipeline.errors import UsageError
+from pipeline.images import FORMATS, format_of
+from pipeline.planning.history import OTHER_KIND
+from pipeline.video import is_video
+from pipeline.video.reading.containers import muxer_of, written_name
+
+
+class Kind(ABC):
+    """Photos or videos: which names are inputs, and what their outputs are called."""
+
+    noun: ClassVar[str]
+
+    @property
+    def refusal(self) -> str:
+        """The code of a file that is not of this kind."""
+        return OTHER_KIND + self.noun
+
+    @abstractmethod
+    def accepts(self, name: str) -> bool:
+        """Whether a file of this name, or at this path, is an input. Given as the destination, it means one file."""
+
+    @abstractmethod
+    def renamed(self, relative: str, wanted: str | None) -> str:
+        """The path of the output. `wanted`: the format or container that was asked for; None: the file's own."""
+
+    @abstractmethod
+    def check_writable(self, name: str, wanted: str | None) -> None:
+        """Raises UsageError where an output of this name cannot be written, or not as `wanted`."""
+
+
+class Photos(Kind):
+    noun = "photo"
+
+    def accepts(self, name: str) -> bool:
+        return format_of(name) is not None
+
+    def renamed(self, relative: str, wanted: str | None) -> str:
+        own = format_of(relative)
+        if own is None:
+            return relative
+        written = FORMATS[wanted or own.written_as]
+        return relative if written == own else posixpath.splitext(relative)[0] + written.extensions[0]
+
+    def check_writable(self, name: str, wanted: str | None) -> None:
+        written = format_of(name)
+        if written is None or not written.writable or wanted not in (None, written.name):
+            unwritten = wanted or (written.name if written else "a photo")
+            raise UsageError(f"{name}: cannot be written as {unwritten}; change the extension")
+
+
+class Videos(Kind):
+    noun = "video"
+
+    def accepts(self, name: str) -> bool:
+        return is_video(name)
+
+    def renamed(self, relative: str, wanted: str | None) -> str:
+        return written_name(relative, wanted) if is_video(relative) else relative
+
+    def check_writable(self, name: str, wanted: str | None) -> None:
+        muxer_of(name)
+        if wanted not in (None, posixpath.splitext(name)[1].lower()):
+            raise UsageError(f"{name}: cannot be written as {wanted}; change the extension")
+
+
+PHOTOS, VIDEOS = Photos(), Videos()

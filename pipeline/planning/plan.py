@@ -1,0 +1,252 @@
+"""What is to be done: list the source, name each output, subtract what the manifest says is done.
+
+No output ever takes the place of a source, of another file's output, or of a file near the sources that nightlift did
+not write.
+"""
+
+import logging
+import posixpath
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+
+from pipeline.errors import InTheWay, NotFound, UsageError, printable, spelled_out
+from pipeline.planning.destination import Destination, Taken
+from pipeline.planning.history import OTHER_KIND, History
+from pipeline.planning.media_kinds import Kind
+from pipeline.records import Outcome, Record
+from pipeline.storage.errors import SAID
+from pipeline.storage.listing import Listed
+from pipeline.storage.ownership import is_free
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, shown
+
+log = logging.getLogger("nightlift")
+
+TELL_EVERY_S = 10.0  # of a long listing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which of the listed files are inputs. Patterns are matched against the path below the source."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    follow_links: bool = False
+    """Whether local links lead to inputs outside of the source, and links to folders into them."""
+
+    def __call__(self, relative: str) -> bool:
+        wanted = not self.include or any(_matches(relative, pattern) for pattern in self.include)
+        return wanted and not any(_matches(relative, pattern) for pattern in self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file that is settled by its name or place alone. Small: there may be a million in a bucket of other things."""
+
+    file: Listed
+    code: str
+    reason: str
+
+    @property
+    def source(self) -> str:
+        return spelled_out(shown(self.file.url))
+
+    @property
+    def message(self) -> str:
+        return printable(f"{posixpath.basename(self.source)}: {self.reason}")
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            source=self.source,
+            version=self.file.version,
+            destination="",
+            outcome="skipped" if self.code.startswith(OTHER_KIND) or self.code == "not_followed" else "failed",
+            code=self.code,
+            message=self.message,
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class Plan:
+    """What one run has before it."""
+
+    root: str = ""
+    """The folder that paths of inputs count from; "" where nothing was found."""
+    records: list[Record] = field(default_factory=list)
+    """Files to enhance."""
+    refused: list[Refusal] = field(default_factory=list)
+    """Files of another kind by their name, that cannot be read, or have no place at the destination: settled."""
+    done: int = 0
+    """Inputs whose outputs an earlier run has written under the same weights and settings."""
+    skipped: list[str] = field(default_factory=list)
+    """Sources that an earlier run has skipped, likewise; without the query of a web address."""
+    found: Counter[str] = field(default_factory=Counter)
+    """How many files of each extension were listed and let through."""
+    ours: int = 0
+    """How many of them are of the wanted kind, or cannot be told."""
+    results: list[str] = field(default_factory=list)
+    """Folders below the source, as paths from it, that other jobs have written to; what they wrote is listed, too."""
+
+    @property
+    def bytes_in(self) -> int:
+        return sum(record.size_bytes for record in self.records)
+
+
+def make_plan(storage: Storage, source: str, destination: Destination, selection: Selection, history: History) -> Plan:
+    """Raises NotFound and other StorageErrors from the listing; UsageError where an output would replace a file that is
+    not ours.
+
+    An output that has vanished from the destination is work again.
+    """
+    listed, results = _inputs(storage, source, destination, selection)
+    kind = destination.kind
+    output_of = destination.naming(file.relative for file in listed)
+    taken = Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
+    present = _present(storage, destination, history)
+    plan = Plan(root=listed[0].folder if listed else "", results=results)
+    for file in listed:
+        name, target = shown(file.url), output_of(file.relative)
+        wanted = bool(file.code) or kind.accepts(name)
+        problem = _problem(file, kind)
+        if problem is None and not taken.take(target):
+            problem = "collision", f"its output {target} is taken by another {kind.noun}; rename it"
+        if not selection(file.relative):
+            continue
+        plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
+        plan.ours += wanted
+        if history.is_done(name, file.version, ""):
+            plan.skipped.append(name)
+        elif problem is not None:
+            # the row of a file of another kind may be that of its own job, and stays the newest
+            if problem[0] != kind.refusal or not history.is_known(spelled_out(name), file.version):
+                plan.refused.append(Refusal(file, *problem))
+        elif hash(target) in present and history.is_done(name, file.version, target):
+            plan.done += 1
+        else:
+            plan.records.append(
+                Record(
+                    source=file.url,
+                    version=file.version,
+                    size_bytes=file.size_bytes,
+                    destination=target,
+                    known_bytes=history.known_bytes(target),
+                )
+            )
+    _protect_sources(plan, listed)
+    if _is_among_others(storage, source, destination):
+        _protect_others(storage, destination, plan)
+    return plan
+
+
+def _inputs(
+    storage: Storage, source: str, destination: Destination, selection: Selection
+) -> tuple[list[Listed], list[str]]:
+    """All files of the source by path, without manifests and a destination inside it; folders other jobs wrote to."""
+    if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
+        noun = destination.kind.noun
+        raise UsageError(f"{shown(source)}: from a web server give one {noun}, or a glob over an index page")
+    root, below = real(_root_of(source)), real(destination.root)
+    inside = not destination.file and is_inside(destination.root, _root_of(source))
+    linked = selection.follow_links and not destination.file and root != below and not is_inside(root, below)
+    own = join(destination.root, "") if inside else None
+    own_by_link = join(below, "") if linked else None
+    inputs: list[Listed] = []
+    results: dict[str, None] = {}  # in the order that they are found
+    told_at = time.monotonic()
+    for file in storage.walk(absolute(source), follow_links=selection.follow_links):
+        ours = bool(own and file.url.startswith(own)) or bool(own_by_link and real(file.url).startswith(own_by_link))
+        folder, is_record, _ = f"/{file.relative}".partition(f"/{FOLDER}/")
+        if not is_record and not ours:
+            inputs.append(file)
+        elif folder and not ours:
+            results[folder.removeprefix("/")] = None
+        if time.monotonic() - told_at >= TELL_EVERY_S:
+            told_at = time.monotonic()
+            log.info("%s files listed so far", f"{len(inputs):,}")
+    inputs.sort(key=lambda file: file.relative)
+    return inputs, [folder for folder in results if _has_inputs(folder, inputs, selection, destination.kind)]
+
+
+def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kind: Kind) -> bool:
+    names = (file.relative for file in inputs if file.relative.startswith(f"{folder}/"))
+    return any(selection(name) and kind.accepts(name) for name in names)
+
+
+def _present(storage: Storage, destination: Destination, history: History) -> set[int]:
+    """Hashes of the outputs that are still there."""
+    if not history.done.size:
+        return set()
+    if destination.file:
+        return {hash(destination.file)} if storage.exists(destination.file) else set()
+    return {hash(file.url) for file in storage.walk(destination.root, follow_links=True)}
+
+
+def _protect_sources(plan: Plan, listed: Sequence[Listed]) -> None:
+    """Raises UsageError where one would be replaced."""
+    sources = {hash(real(file.url)) for file in listed}
+    for record in plan.records:
+        if hash(real(record.destination)) in sources:
+            raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
+
+
+def _is_among_others(storage: Storage, source: str, destination: Destination) -> bool:
+    """Near the sources, or named alone, a file at the destination may be somebody's only copy."""
+    root, below = real(_root_of(source)), real(destination.root)
+    apart = root != below and not is_inside(root, below) and not is_inside(below, root)
+    ours = is_inside(below, root) and storage.is_folder(join(destination.root, FOLDER))
+    return bool(destination.file) or not (apart or ours)
+
+
+def _protect_others(storage: Storage, destination: Destination, plan: Plan) -> None:
+    """Raise UsageError where a file that nightlift did not write would be in the way: before any work is done."""
+    try:
+        there = {hash(file.url) for file in storage.walk(destination.file or destination.root)}
+    except NotFound:
+        return
+    taken = [record for record in plan.records if hash(record.destination) in there and not record.known_bytes]
+    foreign = [record for record in taken if not is_free(storage, record.destination)]
+    if foreign:
+        others = f", and {len(foreign) - 1} more," if len(foreign) > 1 else ""
+        raise UsageError(f"{foreign[0].destination}{others} {SAID[InTheWay]}")
+
+
+def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
+    """Raises UsageError where the source has nothing for any of the plans. `nouns`: what was looked for."""
+    found = max((plan.found for plan in plans), key=Counter.total)
+    if not found:
+        raise UsageError(f"{shown(source)}: no files there, or none that --include and --exclude let through")
+    if not any(plan.ours for plan in plans):
+        kinds = ", ".join(f"{count} {extension}" for extension, count in found.most_common(5))
+        raise UsageError(f"{shown(source)}: no {nouns} there that nightlift reads, by their names ({kinds})")
+
+
+def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
+    """Code and reason where a file cannot be enhanced, as far as its name and place tell."""
+    extension = posixpath.splitext(file.relative)[1] or "no extension"
+    problems = (
+        ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
+        (file.code, file.problem, bool(file.code)),
+        (kind.refusal, f"{extension}: not a {kind.noun} that nightlift reads", not kind.accepts(shown(file.url))),
+        ("unsafe_name", "its path has '.' or '..' in it; rename it", bool({".", ".."} & {*file.relative.split("/")})),
+    )
+    return next(((code, reason) for code, reason, applies in problems if applies), None)
+
+
+def _root_of(source: str) -> str:
+    return before_glob(absolute(source))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _matches(relative: str, pattern: str) -> bool:
+    return fnmatchcase(relative, pattern) or fnmatchcase(posixpath.basename(relative), pattern)

@@ -1,0 +1,53 @@
+"""Whether a destination is one of the sources under another name.
+
+Names, links, devices and inodes do not tell it all: a bucket may have several URLs, a folder may be mounted twice or be
+what a bucket shows. So a file is written below the destination and looked for below the sources.
+"""
+
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+
+from pipeline.errors import AccessDenied, NotFound, StorageError, UsageError
+from pipeline.storage.ownership import keeps_marks
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import FOLDER, WEB, join, protocol_of, real, shown
+from pipeline.storage.writing import part_name
+
+
+def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
+    """Make sure that the folder `root`, where outputs will go, is none of the folders `sources` under another name.
+
+    A source of the same name is the caller's affair. Returns the storage, knowing what the store of `root` can do:
+    refuse to replace objects, keep marks. Raises UsageError where `root` is a source, or where its store knows it by
+    another name; StorageError where it cannot be written.
+    """
+    token, name = secrets.token_hex(16).encode(), part_name("place")
+    marker = join(root, FOLDER, name)
+    storage.write(marker, token)
+    try:
+        next(storage.walk(join(root, FOLDER)), None)  # raises where the store knows `root` by another name
+        for source in sources:
+            if real(source) != real(root) and _holds(storage, join(source, FOLDER, name), token):
+                raise UsageError(
+                    f"{shown(source)} and {root} are one place under two names; the originals could be overwritten: "
+                    "choose another destination"
+                )
+        marked = keeps_marks(storage, marker)  # before a store that does not refuse replaces it
+        return replace(storage, keeps_marks=marked, conditional_puts=storage.refuses_to_replace(marker))
+    finally:
+        with suppress(StorageError):  # as where nothing may be deleted: listings leave it out
+            storage.remove([marker])
+        storage.remove_empty(join(root, FOLDER))
+
+
+def _holds(storage: Storage, url: str, token: bytes) -> bool:
+    try:
+        return storage.read(url) == token
+    except (NotFound, AccessDenied):
+        return False
+    except StorageError:
+        if protocol_of(url) in WEB:  # a server may answer whatever it likes
+            return False
+        raise

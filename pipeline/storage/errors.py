@@ -1,0 +1,169 @@
+"""What file systems and their clients raise, as errors of ours, without signatures and passwords."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import (
+    AccessDenied,
+    Changed,
+    Expired,
+    InTheWay,
+    NoRoom,
+    NotFound,
+    StorageError,
+    Unreachable,
+    UsageError,
+)
+from pipeline.storage.urls import shown
+
+SAID: dict[type[StorageError], str] = {
+    NotFound: "nothing is there",
+    AccessDenied: "access denied ({reason}); check the credentials or permissions",
+    Expired: "credentials have expired ({reason}); renew them and run the same command again",
+    Unreachable: "no answer, or none that helps ({reason}); check the endpoint and the network, or run again later",
+    NoRoom: "no room to write ({reason}); free some space and run again",
+    Changed: "changed since it was listed; run again to do what is there now",
+    InTheWay: "is there already, and nightlift has no record of writing it; move it away or choose another destination",
+    StorageError: "{reason}",
+}
+SET_CREDENTIALS = "{reason}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options"
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+NO_FOLDER = "; a part of its path is a file, not a folder: choose another destination"
+REMEDIES_BY_NUMBER = {
+    errno.EEXIST: NO_FOLDER,
+    errno.ENOTDIR: NO_FOLDER,
+    errno.EFBIG: "; the disk takes no file of this size: choose another destination",
+    errno.EROFS: "; choose another destination",
+    errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",
+}
+# names of classes that clients raise, most of them outside of OSError, and codes of S3 answers
+NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}
+EXPIRED = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidToken",
+    "RequestExpired",
+    "TokenRefreshRequired",
+    "RefreshError",  # Google's
+}
+OUTDATED = {"FileExpired"}
+NO_ANSWER = {
+    "ConnectionError",
+    "TimeoutError",
+    "HTTPClientError",
+    "IncompleteReadError",
+    "ResponseParserError",  # an answer that is no XML, as proxies in between give when they are busy
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "FSTimeoutError",
+    "ServiceRequestError",
+    "ServiceResponseError",
+}
+PASSING = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "NoSuchUpload",  # its parts were put together by a request whose answer was lost
+    "OperationAborted",
+    "RequestTimeout",
+    "SlowDown",
+    "XAmzContentSHA256Mismatch",
+}
+FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}  # of Ceph, of MinIO
+BUSY = {408, 429, 500, 502, 503, 504}
+OF_CLIENTS = {"BotoCoreError", "ClientError", "ParamValidationError", "HttpError", "AzureError", "ClientResponseError"}
+LONGEST = 500  # characters of a client's message: some of them hold a whole answer
+WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#]\S*?(?=['")]*(?:\s|$)))?""", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """Each web address as it may be shown: without query and password."""
+    return WEB_ADDRESS.sub(r"\1\2", text)
+
+
+@contextmanager
+def errors_at(url: str, place: str) -> Iterator[None]:
+    """Turn what a client raises into our own errors. `place`: the URL as it may be shown."""
+
+    def reason(error: BaseException) -> str:
+        text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        text = text.replace(url, place).replace(urlsplit(url).query or "\0", "...") if place != url else text
+        return without_secrets(" ".join(text.split()))[:LONGEST]
+
+    try:
+        yield
+    except TypeError as error:
+        raise UsageError(f"{place}: cannot be reached with these --storage-options ({reason(error)})") from error
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint"):
+            raise
+        # which it goes on to tell, and which may hold a password
+        raise UsageError(f"{place}: cannot be reached: its endpoint is no web address; write https://HOST") from None
+    except Exception as error:
+        kind = _kind(error)
+        if kind is None:
+            raise
+        said = SET_CREDENTIALS if _names(error) & NO_CREDENTIALS else SAID[kind]
+        remedy = REMEDIES_BY_NUMBER.get(getattr(error, "errno", None) or 0, "") if kind is StorageError else ""
+        raise kind(f"{place}: {said.format(reason=reason(error))}{remedy}") from error
+
+
+@contextmanager
+def with_reason(url: str, fs: Any, path: str) -> Iterator[None]:
+    """Raise what `errors_at` does, for a request to S3 that gets no more than a status: why it was denied, too."""
+    try:
+        with errors_at(url, shown(url)):
+            yield
+    except AccessDenied:  # a request for a byte is answered with the reason
+        with errors_at(url, shown(url)):
+            fs.cat_file(path, start=0, end=1)
+        raise
+
+
+@contextmanager
+def no_room(place: str, remedy: str) -> Iterator[None]:
+    """Want of room for what the block writes at `place` becomes a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise StorageError(f"{place}: {os.strerror(error.errno)}{REMEDIES_BY_NUMBER[error.errno]}") from error
+        if error.errno not in NO_ROOM:
+            raise
+        raise NoRoom(f"{place}: {SAID[NoRoom].format(reason=os.strerror(error.errno))}, or {remedy}") from error
+
+
+def _kind(error: Exception) -> type[StorageError] | None:
+    """The class of ours for what a file system or its client raises; None for an error of another origin."""
+    names, (code, status) = _names(error), _answer(error)
+    kinds: tuple[tuple[type[StorageError], object], ...] = (
+        (Changed, names & OUTDATED or code == "PreconditionFailed"),
+        (Expired, names & EXPIRED or code in EXPIRED),
+        (NoRoom, (isinstance(error, OSError) and error.errno in NO_ROOM) or code in FULL),
+        (Unreachable, (names | _names(error.__cause__)) & NO_ANSWER or code in PASSING or status in BUSY),
+        (NotFound, isinstance(error, FileNotFoundError)),
+        (AccessDenied, isinstance(error, PermissionError) or names & NO_CREDENTIALS or status in {401, 403}),
+        (AccessDenied, code == "400"),  # S3 asked for the head alone tells no reason: expired credentials, as a rule
+        (StorageError, isinstance(error, OSError) or names & OF_CLIENTS),
+    )
+    return next((kind for kind, applies in kinds if applies), None)
+
+
+def _names(error: BaseException | None) -> set[str]:
+    """Of its classes: those of clients that are not installed cannot be imported."""
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _answer(error: Exception) -> tuple[str, int]:
+    """The code of an S3 server and the HTTP status that stand behind an error; "" and 0 where there are none."""
+    for each in (error, error.__cause__):
+        answer = getattr(each, "response", None)
+        if isinstance(answer, dict):
+            return answer.get("Error", {}).get("Code", ""), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    numbers = (getattr(error, name, None) for name in ("status", "status_code", "code"))  # of aiohttp, Azure, gcsfs
+    return "", next((number for number in numbers if isinstance(number, int)), 0)

@@ -1,0 +1,71 @@
+"""fsspec's file systems: how one is made, and how it looks for names by a pattern."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import fsspec
+from fsspec.utils import glob_translate
+
+from pipeline.errors import UsageError
+from pipeline.storage.urls import S3, before_glob
+
+EXTRAS = {"gs": "gcs", "az": "azure", "http": "http", "https": "http"}
+
+
+def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
+    """`place`: the URL as it may be shown, for errors. Raises UsageError."""
+    try:
+        fs = fsspec.filesystem(protocol, **options)
+        if protocol == S3:
+            fs.retries = 1  # by s3fs: its client and `retried` repeat, and numbers of attempts multiply
+            fs.session = fs.session or _session(fs.kwargs)
+    except ImportError as error:
+        extra = EXTRAS.get(protocol)
+        remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
+        raise UsageError(f"{place}: {protocol}:// needs a package that is not installed: {remedy}") from error
+    except (TypeError, ValueError) as error:
+        remedy = "check --storage-options, or use a path, s3://, gs://, az://, https://"
+        raise UsageError(f"{place}: cannot be reached ({error}); {remedy}") from error
+    return fs
+
+
+def _session(options: Mapping[str, Any]) -> Any:
+    """Of the S3 client. Most of the time that botocore takes for a listing goes into guessing how times are written."""
+    import aiobotocore.session  # comes with s3fs; slow to import, needed for s3:// alone
+
+    session = aiobotocore.session.AioSession(**options)
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+    return session
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        from botocore.utils import parse_timestamp
+
+        moment: datetime = parse_timestamp(text)
+        return moment
+
+
+def matches(fs: Any, pattern: str) -> dict[str, Any]:
+    """Name -> info of all files and folders that a pattern matches, in a bucket.
+
+    As `fs.glob`, which leaves out folders that it fails to list. Raises what the file system raises.
+    """
+    wanted = re.compile(glob_translate(pattern))
+    root = before_glob(pattern)
+    depth = None if "**" in pattern else pattern.count("/") - root.count("/")
+    return {name: info for name, info in _below(fs, root, depth) if wanted.match(name)}
+
+
+def _below(fs: Any, folder: str, depth: int | None) -> Iterator[tuple[str, Any]]:
+    """Files and folders down to a depth."""
+    for info in fs.ls(folder, detail=True):
+        name = info["name"].rstrip("/")
+        if name != folder:
+            yield name, info
+            if info["type"] == "directory" and depth != 1:
+                yield from _below(fs, name, None if depth is None else depth - 1)

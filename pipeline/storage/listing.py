@@ -1,0 +1,187 @@
+"""What is at a place: files one after the other, as they are found, so that a bucket of millions takes no memory."""
+
+import os
+import posixpath
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline.errors import NotFound, UsageError
+from pipeline.storage.filesystems import matches
+from pipeline.storage.urls import GLOB, LOCAL, S3, WEB, before_glob, is_inside, protocol_of, real, shown
+from pipeline.storage.writing import PART_SUFFIX
+
+VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
+LINK_OUT = "a link out of the source, which is not followed without --follow-links"
+LINK_TO_FOLDER = "a link to a folder, which is not followed without --follow-links"
+NO_FILE = "a pipe, socket or device, which is not read"
+
+Found = tuple[str, Mapping[str, Any]]  # name in the file system, and what the file system tells of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """One file that a listing found."""
+
+    url: str
+    root: str
+    """Where the listing began, as the file system names it."""
+    size_bytes: int = 0
+    version: str = ""
+    """Changes whenever the content does: the store's ETag, or else the second of the last change, and the size."""
+    code: str = ""
+    """Why it cannot be an input: `unreadable`, or `not_followed`."""
+    problem: str = ""
+    """The same in words."""
+
+    @property
+    def relative(self) -> str:
+        """Path below the root of the listing, `/` between folders."""
+        protocol = protocol_of(self.url)
+        name = self.url if protocol in {LOCAL} | WEB else self.url.removeprefix(f"{protocol}://")
+        return shown(name).removeprefix(self.root).lstrip("/")
+
+    @property
+    def folder(self) -> str:
+        """URL of the root of the listing, without the query of a web address."""
+        return shown(self.url).removesuffix(self.relative).rstrip("/") or "/"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """Every file at a place: a file, a folder with all below it, or a glob."""
+
+    url: str
+    fs: Any
+    """fsspec's file system."""
+    path: str
+    """Of the place, in it."""
+    ask: Callable[..., Any]
+    """Calls a function of the file system with arguments, again where that may help. Raises our own errors alone."""
+    follow_links: bool
+    """Whether local links lead out of the place, and links to folders into them; else they are told as not followed."""
+
+    def files(self) -> Iterator[Listed]:
+        """In no order. Raises NotFound where nothing is there, and what else `ask` raises."""
+        protocol = protocol_of(self.url)
+        root, found = self._find()
+        for name, info in found:
+            if name.endswith(("/", PART_SUFFIX)):
+                continue
+            if protocol == LOCAL:
+                yield self._local(root, name, info)
+            else:
+                url = name if protocol in WEB else f"{protocol}://{name}"
+                yield Listed(url=url, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
+
+    def _find(self) -> tuple[str, Iterator[Found]]:
+        """The root that relative paths count from, and every file."""
+        try:
+            info = self.ask(self.fs.info, self.path)
+        except NotFound:
+            found = self._matches() if GLOB.search(self.path) else {}
+            if not found:
+                raise
+            return before_glob(self.path), self._matched(found)
+        if info["type"] != "directory":
+            return shown(info["name"]).rpartition("/")[0], iter([(info["name"], {**info, "named": True})])
+        return str(self.fs._strip_protocol(info["name"])).rstrip("/"), self._below(self.path)
+
+    def _matches(self) -> dict[str, Any]:
+        if protocol_of(self.url) in {LOCAL} | WEB:
+            return dict(self.ask(self.fs.glob, self.path, detail=True))
+        return dict(self.ask(matches, self.fs, self.path))
+
+    def _matched(self, found: Mapping[str, Any]) -> Iterator[Found]:
+        folders = tuple(f"{name.rstrip('/')}/" for name, match in found.items() if match["type"] == "directory")
+        for name, match in found.items():
+            if name.startswith(folders):  # `**` matches folders and what is below them
+                continue
+            if match["type"] == "directory":
+                yield from self._below(name)
+            else:  # an index page tells no sizes
+                yield name, self.ask(self.fs.info, name) if protocol_of(self.url) in WEB else match
+
+    def _below(self, folder: str) -> Iterator[Found]:
+        """Every file below a folder."""
+        if protocol_of(self.url) == LOCAL:
+            return self._on_disk(folder)
+        if protocol_of(self.url) == S3:
+            return self._in_bucket(folder)
+        return iter(self.ask(self.fs.find, folder, detail=True).items())
+
+    def _in_bucket(self, folder: str) -> Iterator[Found]:
+        """Yield files page by page: s3fs's own `find` keeps every page, a kilobyte for each key.
+
+        Raises UsageError where the store keeps keys as paths, and has another name for the folder.
+        """
+        bucket, key, _ = self.fs.split_path(folder)
+        where = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", **self.fs.req_kw}
+        token: dict[str, str] = {}
+        while True:
+            page = self.ask(self.fs.call_s3, "list_objects_v2", **where, **token)
+            for each in page.get("Contents", ()):
+                if not each["Key"].startswith(where["Prefix"]):
+                    plain = f"{S3}://{'/'.join(filter(None, folder.split('/')))}"
+                    raise UsageError(f"{S3}://{folder}: this store takes several slashes for one; write it as {plain}")
+                told = {name: each.get(name) for name in ("ETag", "LastModified")}
+                yield f"{bucket}/{each['Key']}", {**told, "size": each["Size"]}
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _on_disk(self, folder: str) -> Iterator[Found]:
+        """Also links to folders that are not followed, and what must not be read (`error`: why)."""
+        unreadable: list[OSError] = []
+        seen = {real(folder)}
+        for place, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=self.follow_links):
+            links = [name for name in folders if os.path.islink(posixpath.join(place, name))]  # noqa: PTH114
+            if self.follow_links:
+                folders[:] = [name for name in folders if name not in links or _leads_on(place, name, folder, seen)]
+                links = []
+            for name in [*files, *links]:
+                yield posixpath.join(place, name), {}
+        for error in unreadable:
+            yield error.filename, {"error": error}
+
+    def _local(self, root: str, name: str, info: Mapping[str, Any]) -> Listed:
+        try:
+            if "error" in info:
+                raise info["error"]
+            is_link = stat.S_ISLNK(os.lstat(name).st_mode)
+            status = os.stat(name)  # noqa: PTH116 (of what a link points to)
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror}); check its permissions, or what it links to"
+            return Listed(url=name, root=root, code="unreadable", problem=problem)
+        problem = ""
+        if stat.S_ISDIR(status.st_mode):
+            problem = LINK_TO_FOLDER
+        elif not stat.S_ISREG(status.st_mode):
+            problem = NO_FILE
+        elif is_link and not (self.follow_links or info.get("named") or is_inside(real(name), real(root))):
+            problem = LINK_OUT
+        if problem:
+            return Listed(url=name, root=root, code="not_followed", problem=problem)
+        version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
+        return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
+
+
+def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
+    """Whether a link to a folder leads to files that are not found without it."""
+    target = real(posixpath.join(place, name))
+    source = real(folder)
+    new = target not in seen and not is_inside(target, source) and not is_inside(source, target)
+    seen.add(target)
+    return new
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    """The same from a listing and from a question for the file, of which S3 tells the one to the millisecond."""
+    told = (_written(info[key]) for key in VERSION_KEYS if info.get(key))
+    return f"{next(filter(None, told), '')}-{info.get('size')}"
+
+
+def _written(told: Any) -> str:
+    return str(int(told.timestamp())) if isinstance(told, datetime) else str(told).strip('"')

@@ -1,0 +1,159 @@
+"""Whose file lies at the place of an output: what nightlift wrote there may be replaced, and nothing else.
+
+A file counts as ours where it carries the mark that nightlift gives to its outputs, or where it holds just what is to
+be written. The mark is an extended attribute on disks and metadata of the object in S3. Where a place keeps no marks, a
+file also counts as ours if the manifest knows an output of its size there; then outputs that a killed run wrote and did
+not record count as ours only if they would come out the same again.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pipeline.errors import InTheWay, NotFound
+from pipeline.storage.errors import SAID, with_reason
+from pipeline.storage.retries import retried
+from pipeline.storage.urls import FOLDER, LOCAL, S3, protocol_of, shown
+from pipeline.storage.writing import PART_SUFFIX
+
+if TYPE_CHECKING:
+    from pipeline.storage.storage import Storage
+
+CHUNK_BYTES = 1 << 20
+OWN = {"manifest", "runs", "segments", "report.html", "training.json", "training.pt"}  # below `_nightlift/`
+NO_MARK = "none is kept there"
+METADATA, ATTRIBUTE = "nightlift", "user.nightlift"  # names of the mark in S3 and on disks
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is to be written: bytes in memory, or those of a local file."""
+
+    data: bytes = b""
+    path: str = ""
+    """Of the local file; "" where `data` is meant."""
+
+    @property
+    def size_bytes(self) -> int:
+        return Path(self.path).stat().st_size if self.path else len(self.data)
+
+    def put(self, fs: Any, target: str, **options: Any) -> None:
+        """Write it to `target` in fsspec's `fs`, whose own `options` these are."""
+        if self.path:
+            fs.put_file(self.path, target, **options)
+        else:
+            fs.pipe_file(target, self.data, **options)
+
+    def equals(self, file: BinaryIO) -> bool:
+        """Tell whether a file that is open at its beginning, and of the same size, holds the same."""
+        if not self.path:
+            return file.read() == self.data
+        with Path(self.path).open("rb") as own:
+            while chunk := own.read(CHUNK_BYTES):
+                if file.read(len(chunk)) != chunk:
+                    return False
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What an output may replace, beside files that carry its mark or hold the same."""
+
+    known_bytes: int = 0
+    """Size of the output that the manifest says nightlift wrote there; 0: it knows of none. Counts where no marks are
+    kept."""
+    recognised: Callable[[bytes], bool] | None = None
+    """What tells by its content whether a file there is an earlier one of ours."""
+    anything: bool = False
+    """Whether the job has made sure beforehand that the name is its own."""
+
+
+NO_CLAIM = Claim()
+
+
+def is_own(url: str, claim: Claim) -> bool:
+    """Tell whether a place is nightlift's own, whatever is there."""
+    own = url.rpartition(f"/{FOLDER}/")[2].partition("/")[0] if f"/{FOLDER}/" in url else ""
+    return claim.anything or own in OWN or own.endswith(PART_SUFFIX)
+
+
+@retried
+def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content | None = None) -> None:
+    """Raise InTheWay where a file is at `url` that is not ours to replace. `content`: what would be written there."""
+    if is_own(url, claim):
+        return
+    try:
+        size_bytes, mark, expected = _found(storage, url)
+    except NotFound:
+        return
+    if mark == expected or (not mark and not storage.keeps_marks and 0 < size_bytes == claim.known_bytes):
+        return
+    if content is not None and content.size_bytes == size_bytes:
+        with storage.open(url) as file:
+            if content.equals(file):
+                return
+    if size_bytes >= 0 and claim.recognised is not None and claim.recognised(storage.read(url)):
+        return
+    raise InTheWay(f"{shown(url)}: {SAID[InTheWay]}")
+
+
+def keeps_marks(storage: "Storage", url: str) -> bool:
+    """Tell whether the mark was kept of the output that nightlift has just written to `url`. Raises StorageError."""
+    _, mark, expected = _found(storage, url)
+    return mark == expected
+
+
+def is_free(storage: "Storage", url: str) -> bool:
+    """Tell whether nothing is at `url`, or a file that carries our mark."""
+    try:
+        check_is_ours(storage, url, NO_CLAIM)
+    except InTheWay:
+        return False
+    return True
+
+
+def mark_of(url: str, size_bytes: int, changed_ns: int = 0) -> str:
+    """Return the mark of an output of this size at this place: a copy elsewhere and an edited file have another.
+
+    `changed_ns`: when a local file was last changed, in nanoseconds; an object in S3 is never changed, but replaced.
+    """
+    return f"{hashlib.sha256(os.fsencode(url)).hexdigest()[:16]}-{size_bytes}-{changed_ns}"
+
+
+def set_mark(url: str, part: str) -> None:
+    """Mark a local file that will take its place at `url`, where its disk keeps such marks."""
+    status = os.stat(part)  # noqa: PTH116
+    with suppress(OSError, AttributeError):  # AttributeError: not Linux
+        os.setxattr(part, ATTRIBUTE, mark_of(url, status.st_size, status.st_mtime_ns).encode())
+
+
+def _found(storage: "Storage", url: str) -> tuple[int, str, str]:
+    """Return size in bytes of what is at `url`, the mark it has, and that of an output of ours. Raises NotFound.
+
+    The size of a link or a folder is -1.
+    """
+    fs, path = storage.filesystem(url)
+    fs.invalidate_cache()
+    with with_reason(url, fs, path):
+        if protocol_of(url) == S3:  # s3fs's own `info` lists the bucket, too, where there is no such key
+            bucket, key, _ = fs.split_path(path)
+            answer = fs.call_s3("head_object", Bucket=bucket, Key=key, **fs.req_kw)
+            size_bytes = int(answer["ContentLength"])
+            return size_bytes, str(answer.get("Metadata", {}).get(METADATA, "")), mark_of(url, size_bytes)
+        if protocol_of(url) == LOCAL:
+            status = os.lstat(path)
+            expected = mark_of(url, status.st_size, status.st_mtime_ns)
+            return status.st_size if stat.S_ISREG(status.st_mode) else -1, _local_mark(path), expected
+        info = fs.info(path)
+    return int(info["size"]) if info["type"] == "file" else -1, "", NO_MARK
+
+
+def _local_mark(path: str) -> str:
+    with suppress(OSError, AttributeError):
+        return os.getxattr(path, ATTRIBUTE).decode(errors="replace")
+    return ""

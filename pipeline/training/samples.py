@@ -1,0 +1,135 @@
+"""What a network is trained on: the step that makes small upright pictures of each file. No Ray here.
+
+A photo gives one picture, a video several. Whatever happens to a file, it comes out as one outcome.
+"""
+
+import hashlib
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from pipeline.images import decode
+from pipeline.images.color import tagged_to_srgb
+from pipeline.images.photo import to_8_bits
+from pipeline.photos import MAX_PIXELS
+from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling
+from pipeline.storage.storage import Storage
+from pipeline.video import is_video, sample
+
+DIGEST_ENDS_BYTES = 1 << 20  # of a video, at each end
+
+Pixels = npt.NDArray[np.uint8]  # CxHxW, three channels of sRGB
+
+PICTURES_SCHEMA = OUTCOME_SCHEMA.append(pa.field("digest", pa.string())).append(
+    pa.field(
+        "pictures",
+        pa.list_(
+            pa.struct([("pixels", pa.large_binary()), ("height_px", pa.int64()), ("width_px", pa.int64())]),
+        ),
+    )
+)
+"""Columns of a block of read files: the outcome of each, the digest of its content, and its pictures (uint8 CHW)."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """A file on its way to becoming pictures."""
+
+    record: Record
+    outcome: Outcome
+    digest: str = ""
+    """Identifies the content, wherever it lies: of a photo its sha256, of a video that of its size and its ends."""
+    pictures: list[Pixels] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, record: Record) -> "Reading":
+        return cls(record, Outcome.of(record))
+
+    def row(self) -> dict[str, Any]:
+        """By PICTURES_SCHEMA."""
+        pictures = [
+            {"pixels": pixels.tobytes(), "height_px": pixels.shape[1], "width_px": pixels.shape[2]}
+            for pixels in self.pictures
+        ]
+        return {**self.outcome.row(), "digest": self.digest, "pictures": pictures}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPictures:
+    """Reference -> pictures, at most `photo_px` long; of a video `frames_per_video` of them, evenly spread."""
+
+    storage: Storage
+    photo_px: int
+    frames_per_video: int
+    max_pixels: int = MAX_PIXELS
+    """Of a photo, all its frames together; larger ones are left out."""
+
+    def __call__(self, reading: Reading) -> Reading:
+        with settling(reading.record, reading.outcome, out_of_memory="not enough memory for this file; leave it out"):
+            if is_video(reading.outcome.source):
+                self._read_video(reading)
+            else:
+                self._read_photo(reading)
+            reading.outcome.frames = len(reading.pictures)
+            reading.outcome.outcome = "done"
+        if reading.outcome.code:
+            reading.pictures = []
+        return reading
+
+    def _read_photo(self, reading: Reading) -> None:
+        started = time.perf_counter()
+        content = self.storage.read(reading.record.source)
+        reading.outcome.seconds_read = time.perf_counter() - started
+        reading.outcome.bytes_in = len(content)
+        photo = decode(content, max_pixels=self.max_pixels)
+        reading.outcome.seconds_decode = time.perf_counter() - started - reading.outcome.seconds_read
+        reading.digest = hashlib.sha256(content).hexdigest()
+        reading.outcome.notes += photo.notes
+        self._keep(reading, [to_8_bits(photo.frames[0].pixels)], photo.metadata.icc)
+
+    def _read_video(self, reading: Reading) -> None:
+        started = time.perf_counter()
+        with self.storage.open(reading.record.source) as file:
+            frames = sample(file, self.frames_per_video)
+            reading.digest = _digest_of_video(file)
+        reading.outcome.seconds_decode = time.perf_counter() - started
+        if len(frames) < self.frames_per_video:
+            reading.outcome.notes.append(f"only {len(frames)} of {self.frames_per_video} frames could be taken")
+        self._keep(reading, frames)
+
+    def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]], icc: bytes | None = None) -> None:
+        reading.outcome.height_px, reading.outcome.width_px = frames[0].shape[:2]
+        reading.pictures = [small(frame, self.photo_px, icc) for frame in frames]
+
+
+def is_held_out(digest: str, share: float) -> bool:
+    """Whether a file is for validation. Its content decides, so that no two runs mix the parts up."""
+    return int(digest[:8], 16) < share * 2**32
+
+
+def small(frame: npt.NDArray[np.uint8], long_side_px: int, icc: bytes | None = None) -> Pixels:
+    """`frame`: HxWx3 RGB or HxWx1 grey, in the space of the profile `icc`; None: sRGB.
+
+    Returns CxHxW with three channels of sRGB, scaled down to `long_side_px` or less.
+    """
+    image = Image.fromarray(frame if frame.shape[2] == 3 else frame[..., 0])
+    image.thumbnail((long_side_px, long_side_px))
+    image = image.convert("RGB") if icc is None else tagged_to_srgb(image, icc)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _digest_of_video(file: BinaryIO) -> str:
+    """Without reading all of it: a video in a bucket may be gigabytes."""
+    size = file.seek(0, io.SEEK_END)
+    digest = hashlib.sha256(str(size).encode())
+    for place in (0, max(0, size - DIGEST_ENDS_BYTES)):
+        file.seek(place)
+        digest.update(file.read(DIGEST_ENDS_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,83 @@
+"""Frames averaged over time where nothing moves, before all else is done to them; see `model/over_time.py`.
+
+A frame depends on RADIUS frames on either side, so a segment that also reads those gets the very same frames as the
+whole video.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model import Enhancer, Look
+from model.full_size.over_time import RADIUS, Likeness, Still, average, likeness
+from model.noise.floor import floor_of_planes
+from pipeline.video.enhancing.planes import coding, samples
+from pipeline.video.reading.decode import Shot
+from pipeline.video.reading.probe import VideoInfo
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A frame that others may be averaged with."""
+
+    rank: int
+    still: Still | None
+    """As it was decoded; None where its planes are not Y, Cb and Cr."""
+    alike: dict[int, Likeness] = field(default_factory=dict)
+    """By rank of a later frame."""
+
+
+def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iterator[Shot]:
+    """The same shots, in order, their planes written anew.
+
+    Those stay as they are whose planes are not Y, Cb and Cr, or whose chroma has less than half the samples across or
+    down.
+    """
+    if not enhancer.look.smooths:
+        yield from shots
+        return
+    held: deque[_Held] = deque()
+    waiting: deque[tuple[Shot, _Held]] = deque()
+
+    def ready(up_to: float) -> Iterator[Shot]:
+        while waiting and waiting[0][1].rank + RADIUS <= up_to:
+            shot, own = waiting.popleft()
+            _average(shot, own, held)
+            yield shot
+
+    for shot in shots:
+        yield from ready(shot.rank - 1)
+        while held and held[0].rank + 2 * RADIUS < shot.rank:
+            held.popleft()
+        new = _Held(shot.rank, _still(shot, info, enhancer.look))
+        for each in held:
+            if shot.rank - each.rank <= RADIUS and each.still and new.still and each.still.is_like(new.still):
+                each.alike[shot.rank] = likeness(each.still, new.still)
+        held.append(new)
+        waiting.append((shot, new))
+        yield from ready(shot.rank)
+    yield from ready(float("inf"))
+
+
+def _still(shot: Shot, info: VideoInfo, look: Look) -> Still | None:
+    """A copy: what follows writes to the frame."""
+    coded = coding(info.colours, shot.frame.format.name, info.height_px)
+    if coded is None:
+        return None
+    seen = zip(samples(shot.frame, coded)[:3], shot.frame.planes, strict=False)
+    planes = tuple(np.array(samples_HS[:, : plane.width], order="C") for samples_HS, plane in seen)
+    floor = floor_of_planes(planes, shot.frame.width, coded.across, coded.numbers)  # of pixels, whatever the size
+    return Still(planes, coded, look.cleaned(floor))
+
+
+def _average(shot: Shot, own: _Held, held: Iterable[_Held]) -> None:
+    """Write the mean to the shot's planes."""
+    if own.still is None:
+        return
+    alike = ((other, own.alike.get(other.rank) or other.alike.get(own.rank)) for other in held)
+    near = [(other.still, each) for other, each in alike if other.still and each]
+    if near:
+        shot.frame.make_writable()  # the decoder may still refer to it
+        average(own.still, near, samples(shot.frame, own.still.coding)[:3])

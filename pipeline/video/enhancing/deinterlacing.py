@@ -1,0 +1,85 @@
+"""Interlaced frames made progressive, by a filter of libavfilter.
+
+It sees a finite number of frames before and after the one it makes, so that a segment that also reads MARGIN frames on
+either side gets the very same frames as the whole video.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, pairwise
+
+import av
+from av.filter import Graph
+
+from pipeline.video.reading.decode import Shot
+from pipeline.video.reading.probe import VideoInfo
+
+DEINTERLACE = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"  # one frame for a frame
+MARGIN = 1  # frames on either side that a deinterlaced frame depends on
+
+
+def deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
+    """The same shots, in order, those that are interlaced deinterlaced.
+
+    These and the ones beside them go through the filter, which leaves progressive ones alone. What a frame is,
+    interlaced, of which size, format and colours, may change midway: the filter sees those that are alike.
+    """
+    for (near, _), alike in groupby(_near(shots), lambda told: (told[0], _shape(told[1]))):
+        run = (shot for _, shot in alike)
+        yield from _through(run, info) if near else run
+
+
+def _near(shots: Iterable[Shot]) -> Iterator[tuple[bool, Shot]]:
+    """Whether a shot or one beside it is interlaced."""
+    before = False
+    for shot, after in pairwise(chain(shots, [None])):
+        assert shot is not None
+        own = shot.frame.interlaced_frame
+        yield before or own or (after is not None and after.frame.interlaced_frame), shot
+        before = own
+
+
+def _shape(shot: Shot) -> tuple[int, int, str, int, int]:
+    """What a graph is made for: it must not see other frames, for which its buffers have no room."""
+    frame = shot.frame
+    return frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range)
+
+
+def _through(alike: Iterator[Shot], info: VideoInfo) -> Iterator[Shot]:
+    """Shots of one shape through the filter, which gives one frame for each, in order."""
+    waiting: deque[Shot] = deque()
+    graph: Graph | None = None
+    for shot in alike:
+        graph = graph or _graph(shot, info)
+        waiting.append(shot)
+        graph.push(shot.frame)
+        yield from _ready(graph, waiting)
+    if graph is not None:
+        graph.push(None)
+        yield from _ready(graph, waiting)
+
+
+def _graph(shot: Shot, info: VideoInfo) -> Graph:
+    width, height, pixel_format, matrix, limits = _shape(shot)
+    graph = Graph()
+    graph.threads = 1
+    source = graph.add(
+        "buffer",
+        video_size=f"{width}x{height}",
+        pix_fmt=pixel_format,
+        time_base=str(info.time_base),
+        colorspace=str(matrix),
+        range=str(limits),
+    )
+    graph.link_nodes(source, graph.add(*DEINTERLACE), graph.add("buffersink")).configure()
+    return graph
+
+
+def _ready(graph: Graph, waiting: deque[Shot]) -> Iterator[Shot]:
+    while waiting:
+        try:
+            frame = graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        shot = waiting.popleft()
+        yield Shot(shot.rank, shot.pts, frame)

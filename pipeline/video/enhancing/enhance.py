@@ -1,0 +1,166 @@
+"""The frames of a segment, enhanced: decoded, filtered, estimated, smoothed over time, lifted. Few are held at once."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from av.video.frame import VideoFrame
+
+from model import Coding, CurveMaps, Enhancer, Floor, reduction_factor
+from model.full_size.over_time import RADIUS
+from pipeline.luma import mean_luma
+from pipeline.video.enhancing.averaging import averaged
+from pipeline.video.enhancing.deinterlacing import MARGIN, deinterlaced
+from pipeline.video.enhancing.planes import coding, lifted, mean_luma_of_planes, samples
+from pipeline.video.enhancing.scenes import Copy
+from pipeline.video.enhancing.smoothing import Window, smoothed
+from pipeline.video.reading.decode import Shot, decoded
+from pipeline.video.reading.probe import VideoInfo
+from pipeline.video.reading.segments import Segment
+from pipeline.video.signal.color import Conversion, Hdr
+from pipeline.video.writing.encode import Encoding
+
+
+class Clock:
+    """Seconds spent, by column of the outcome. What is timed within something else counts for itself alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._within_s = 0.0
+
+    @contextmanager
+    def __call__(self, column: str) -> Iterator[None]:
+        start, before, self._within_s = time.perf_counter(), self._within_s, 0.0
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[column] += elapsed - self._within_s
+            self._within_s = before + elapsed
+
+    def through(self, column: str, shots: Iterator[Shot]) -> Iterator[Shot]:
+        """The same shots; the time it takes to get them counts."""
+        while True:
+            with self(column):
+                shot = next(shots, None)
+            if shot is None:
+                return
+            yield shot
+
+
+@dataclass(frozen=True, slots=True)
+class Enhanced:
+    """A frame of the output."""
+
+    shot: Shot
+    """What it was made from."""
+    frame: VideoFrame
+    """To encode."""
+    luma_before: float
+    """Mean luma in [0, 1], told from a sample of the pixels; likewise after."""
+    luma_after: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enhancement:
+    """What is done to every frame, whatever the video."""
+
+    enhancer: Enhancer
+    window: Window
+    hdr: Hdr
+    threads: int
+    """Of the decoder."""
+
+    def frames(
+        self, source: BinaryIO, info: VideoInfo, segment: Segment, encoding: Encoding, clock: Clock
+    ) -> Iterator[Enhanced]:
+        """Those of the segment that can be decoded, in order. They are the same however the video was cut."""
+        conversion = Conversion(
+            info.colours,
+            encoding.colours,
+            pixel_format=encoding.pixel_format,
+            size=info.size,
+            hdr=self.hdr,
+            deep=info.is_deep,
+        )
+        planes = coding(encoding.colours, encoding.pixel_format, info.height_px) if self.enhancer.is_fused else None
+        for shot, maps in self.maps(source, info, segment, conversion, clock, planes):
+            with clock("seconds_enhance"):
+                if planes is not None and conversion.keeps(shot.frame):
+                    enhanced = self._by_planes(shot, maps, conversion, planes)
+                else:
+                    enhanced = self._by_rgb(shot, maps, conversion)
+            yield enhanced
+
+    def maps(
+        self,
+        source: BinaryIO,
+        info: VideoInfo,
+        segment: Segment,
+        conversion: Conversion,
+        clock: Clock,
+        planes: Coding | None,
+    ) -> Iterator[tuple[Shot, CurveMaps]]:
+        """The same frames, deinterlaced and averaged over time, each with the curve maps it gets, smoothed likewise."""
+        seen = _widened(range(segment.first, segment.end), self.window.context, info)
+        read = _widened(seen, MARGIN + self.enhancer.look.smooths * RADIUS, info)
+        shots = decoded(source, info, read.start, read.stop, threads=self.threads)
+        shots = clock.through("seconds_decode", deinterlaced(shots, info))
+        shots = clock.through("seconds_enhance", averaged(shots, info, self.enhancer))
+        shots = (shot for shot in shots if shot.rank in seen)
+        estimator = _Estimator(self.enhancer, conversion, clock, planes)
+        yield from smoothed(shots, estimator, self.window, range(segment.first, segment.end))
+
+    def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
+        frame = conversion.tagged(lifted(shot.frame, conversion.pixel_format, planes, self.enhancer, maps))
+        return Enhanced(shot, frame, mean_luma_of_planes(shot.frame, planes), mean_luma_of_planes(frame, planes))
+
+    def _by_rgb(self, shot: Shot, maps: CurveMaps, conversion: Conversion) -> Enhanced:
+        rgb = conversion.rgb(shot.frame)
+        enhanced = conversion.from_curves(self.enhancer.apply(conversion.for_curves(rgb), maps), rgb)
+        return Enhanced(shot, conversion.frame(enhanced, shot.frame), mean_luma(rgb), mean_luma(enhanced))
+
+
+def _widened(ranks: range, by: int, info: VideoInfo) -> range:
+    return range(max(0, ranks.start - by), min(info.frames, ranks.stop + by))
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    """What is known of single frames, as `smoothed` asks for it."""
+
+    enhancer: Enhancer
+    conversion: Conversion
+    clock: Clock
+    planes: Coding | None
+    """Of frames that are not converted."""
+
+    def estimate(self, shot: Shot) -> CurveMaps:
+        """From a copy of the size that the network sees. One frame at a time: a batch may be rounded otherwise.
+
+        The floor is that of the frame itself.
+        """
+        with self.clock("seconds_enhance"):
+            width, height = self.conversion.width, self.conversion.height
+            factor = reduction_factor(height, width, self.enhancer.estimate_size)
+            copy = self.conversion.copy(shot.frame, -(-width // factor), -(-height // factor))
+            shares = self.conversion.shares
+            maps = self.enhancer.estimate([copy], [self._floor(shot)])[0]
+            return replace(maps, factor=factor * maps.factor, shares=shares)
+
+    def _floor(self, shot: Shot) -> Floor | None:
+        if self.planes is not None and self.conversion.keeps(shot.frame):
+            return self.enhancer.floor_of_planes(samples(shot.frame, self.planes)[:3], shot.frame.width, self.planes)
+        rgb = self.conversion.for_curves(self.conversion.rgb(shot.frame))
+        return self.enhancer.floor_of(rgb, self.conversion.shares, is_frame=True)
+
+    def copy(self, shot: Shot) -> Copy:
+        with self.clock("seconds_enhance"):
+            return self.conversion.small(shot.frame)
+
+    def luma(self, copy: Copy, maps: CurveMaps) -> float:
+        with self.clock("seconds_enhance"):
+            return self.enhancer.luma(copy, maps)

@@ -1,0 +1,202 @@
+"""Curve maps smoothed over time: no flicker, nothing that trails across a cut, no warming up.
+
+Two filters, one after the other. Both are weighted means over frames on either side, with weights that fall linearly
+with the distance; frames of another scene do not count, and the weights of those that are left add up to 1.
+
+1. The maps and the floor of a frame are the mean of those around it.
+2. With these, the mean luma of each frame is told from a small copy; where it differs from that of the frames around it
+   (the camera's own exposure, lamps on mains), all maps of the frame are scaled so that most of the difference goes.
+
+Both windows are finite: a segment that also sees `Window.context` frames before and after it gets the very same maps as
+the whole video. All is a function of ranks and of the frames in the window; sums are taken in the order of ranks.
+
+Estimating every n-th frame alone is the same filter with fewer samples; a scene's first frame is always one of them.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import exp, log
+from typing import Protocol, TypeVar
+
+import torch
+
+from model import CurveMaps, mean_floor
+from pipeline.video.enhancing.scenes import Copy, Scenes
+from pipeline.video.reading.decode import Shot
+
+ESTIMATE_EVERY = 2  # frames, unless it is said otherwise: as little flicker as with each of them
+LARGEST_STEP = 0.1  # changes of luma larger than this share of it are the scene's own, and are damped by no more
+GAINS = 0.6, 1.6  # of maps
+LEAST_STEP = 1e-6  # of luma
+DARK = 1e-3  # luma that is divided by at least
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """The two filters over time."""
+
+    radius: int = 8
+    """Frames on either side whose maps count; at least `every` - 1."""
+    every: int = 1
+    """Estimate the frames whose rank is a multiple of this."""
+    light_radius: int = 16
+    """Frames on either side whose luma counts."""
+    steadiness: float = 0.9
+    """Share of a quick change of luma that is taken away: 0 none, up to 1."""
+
+    def __post_init__(self) -> None:
+        if self.radius < 0 or self.light_radius < 0 or self.every < 1:
+            raise ValueError("a radius is 0 frames or more, and at least every frame is estimated")
+        if not 0 <= self.steadiness <= 1:
+            raise ValueError(f"steadiness is {self.steadiness}; it must be between 0 and 1")
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side whose maps count in fact: there must be one that was estimated."""
+        return max(self.radius, self.every - 1)
+
+    @property
+    def light_reach(self) -> int:
+        return self.light_radius if self.steadiness else 0
+
+    @property
+    def context(self) -> int:
+        """Frames that a segment must see before and after its own. The first of them is only compared with."""
+        return self.reach + self.light_reach + 1
+
+
+class Estimator(Protocol):
+    """What is known of single frames."""
+
+    def estimate(self, shot: Shot) -> CurveMaps:
+        """The network's maps for a frame."""
+        ...
+
+    def copy(self, shot: Shot) -> Copy:
+        """A small copy of a frame."""
+        ...
+
+    def luma(self, copy: Copy, maps: CurveMaps) -> float:
+        """Mean luma of the copy under maps of its own size."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A frame in time, without its pixels, and what was estimated of it."""
+
+    rank: int
+    scene: int
+    copy: Copy
+    maps: CurveMaps | None
+    """None where the frame is none of those that are estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mean:
+    """A frame in time, and the mean of the maps around it."""
+
+    rank: int
+    scene: int
+    copy: Copy
+    maps: CurveMaps
+    fitted: CurveMaps
+    """The same, of the size of the copy."""
+    luma: float
+    """Under these maps."""
+
+
+class _Timed(Protocol):
+    @property
+    def rank(self) -> int: ...
+    @property
+    def scene(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Timed)
+
+
+def smoothed(
+    shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range
+) -> Iterator[tuple[Shot, CurveMaps]]:
+    """The shots whose rank is in `wanted`, each with its smoothed maps, in order.
+
+    `shots`: these and `window.context` more on either side, as far as there are any. Of frames, only the next
+    `window.context` are held.
+    """
+    kept: dict[int, Shot] = {}
+
+    def places() -> Iterator[_Place]:
+        scenes = Scenes()
+        for shot in shots:
+            if shot.rank in wanted:
+                kept[shot.rank] = shot
+            copy = estimator.copy(shot)
+            sampled = scenes.begins(shot.rank, copy) or shot.rank % window.every == 0
+            yield _Place(shot.rank, scenes.number, copy, estimator.estimate(shot) if sampled else None)
+
+    around = range(wanted.start - window.light_reach, wanted.stop + window.light_reach)
+    means = (_mean(*each, window, estimator) for each in _windows(places(), window.reach, around))
+    for mean, near in _windows(means, window.light_reach, wanted):
+        yield kept.pop(mean.rank), mean.maps.scaled(_steadying(mean, near, window, estimator))
+
+
+def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T, list[T]]]:
+    """Each place in `wanted` with those of its scene that are at most `reach` away, itself among them."""
+    held: deque[T] = deque()
+    waiting: deque[T] = deque()
+
+    def ready(up_to: float) -> Iterator[tuple[T, list[T]]]:
+        while waiting and waiting[0].rank + reach <= up_to:
+            one = waiting.popleft()
+            yield one, [other for other in held if other.scene == one.scene and abs(other.rank - one.rank) <= reach]
+
+    for place in places:
+        held.append(place)
+        if place.rank in wanted:
+            waiting.append(place)
+        yield from ready(place.rank)
+        while held[0].rank + 2 * reach < place.rank:
+            held.popleft()
+    yield from ready(float("inf"))
+
+
+def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> _Mean:
+    """The place with the weighted mean of the maps around it."""
+    samples = [(window.reach + 1 - abs(other.rank - place.rank), other.maps) for other in near if other.maps]
+    total = sum(weight for weight, _ in samples)
+    passes = []
+    for each in zip(*(maps.passes for _, maps in samples), strict=True):
+        mean = torch.zeros_like(each[0])
+        for (weight, _), maps in zip(samples, each, strict=True):
+            mean.add_(maps, alpha=weight / total)
+        passes.append(mean)
+    floors = [(weight / total, maps.floor) for weight, maps in samples if maps.floor]
+    maps = replace(samples[0][1], passes=tuple(passes), floor=mean_floor(floors) if floors else None)
+    fitted = maps.fitted(*place.copy.shape[:2])
+    luma = estimator.luma(place.copy, fitted) if window.light_reach else 0.0
+    return _Mean(place.rank, place.scene, place.copy, maps, fitted, luma)
+
+
+def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estimator) -> float:
+    """What to scale the maps of a frame by so that its luma comes near that of the frames around it."""
+    if not window.light_reach:
+        return 1.0
+    weights = [window.light_reach + 1 - abs(other.rank - mean.rank) for other in near]
+    around = sum(weight * other.luma for weight, other in zip(weights, near, strict=True)) / sum(weights)
+    change = window.steadiness * log(max(around, DARK) / max(mean.luma, DARK))
+    return _gain(mean, mean.luma * exp(min(max(change, -LARGEST_STEP), LARGEST_STEP)), estimator)
+
+
+def _gain(mean: _Mean, wanted: float, estimator: Estimator) -> float:
+    """What to scale the maps by so that the luma is `wanted`: three steps of the secant method."""
+    before, luma_before, gain = 1.0, mean.luma, 1.05 if wanted > mean.luma else 0.95
+    for _ in range(3):
+        luma = estimator.luma(mean.copy, mean.fitted.scaled(gain))
+        if abs(luma - luma_before) < LEAST_STEP:  # arrived, or the maps do nothing here
+            return before
+        slope = (gain - before) / (luma - luma_before)
+        before, luma_before = gain, luma
+        gain = min(max(gain + (wanted - luma) * slope, GAINS[0]), GAINS[1])
+    return gain

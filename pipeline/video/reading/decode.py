@@ -1,0 +1,89 @@
+"""Decoded frames of a segment, each with its rank, from any place of a file."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import BinaryIO
+
+from av.video.frame import VideoFrame
+
+from pipeline.video.reading.opening import decoder, entered, frames
+from pipeline.video.reading.probe import VideoInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A decoded frame."""
+
+    rank: int
+    pts: int
+    """In units of the stream's time base."""
+    frame: VideoFrame
+
+
+def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: int = 1) -> Iterator[Shot]:
+    """The frames of ranks `first` to before `end`, in order. Those that cannot be decoded are missing.
+
+    They are those that decoding from the beginning of the file gives; how a broken frame is patched may differ, as the
+    decoder takes from older frames that it happens to hold. Decoding starts at the nearest keyframe that is whole.
+    """
+    for at in _entries(info, info.pts[first]):
+        shots = _from(file, info, at, threads)
+        entry = next(shots, None)
+        if at < 0 or (entry is not None and entry.rank <= first and _is_whole(entry, info)):
+            for shot in chain([entry] if entry else [], shots):
+                if shot.rank >= end:
+                    return
+                if shot.rank >= first:
+                    yield shot
+            return
+
+
+def _is_whole(entry: Shot, info: VideoInfo) -> bool:
+    """Whether the first frame that comes out of a decoder is a good one to go on from.
+
+    Where pictures are refreshed little by little, H.264's decoder gives none before all is refreshed.
+    """
+    return not entry.frame.is_corrupt and (info.codec == "h264" or entry.pts in info.keyframes)
+
+
+def _entries(info: VideoInfo, pts: int) -> Iterator[int]:
+    """Keyframes to start at, by index: the nearest first, then by steps that grow; -1 for the beginning of the file."""
+    at, back = bisect_right(info.keyframes, pts) - 1, 0
+    while at - back > 0:
+        yield at - back
+        back = 2 * back + 1
+    yield -1
+
+
+def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Shot]:
+    """All frames from a keyframe on, as far as they can be decoded.
+
+    What leads the keyframe in the order of pts may refer to frames before it and come out broken (open GOP).
+    """
+    with entered(file, info.stream, info.keyframes, at, info.max_pixels) as (stream, packets):
+        context = decoder(stream)
+        context.thread_count = threads
+        keyframe = next(packets, None)
+        if keyframe is None:
+            return
+        start = info.pts[0] if at < 0 or keyframe.pts is None else keyframe.pts
+        if info.codec == "h264":
+            context.reorder_depth = max(context.reorder_depth, info.reorder)  # else it is guessed from the first frames
+        packets = info.shift.through(chain([keyframe], packets))
+        if info.mended:
+            packets = info.mended.through(packets, stream.codec_context)
+        yield from (shot for shot in _ranked(frames(packets, context), info) if shot.pts >= start)
+
+
+def _ranked(found: Iterator[VideoFrame], info: VideoInfo) -> Iterator[Shot]:
+    """Frames in the order of their ranks; one that has no place in it is left out."""
+    last = -1
+    for frame in found:
+        if frame.pts is None:
+            continue
+        rank = bisect_left(info.pts, frame.pts)
+        if last < rank < info.frames and info.pts[rank] == frame.pts:
+            last = rank
+            yield Shot(rank, info.pts[rank], frame)

@@ -1,0 +1,170 @@
+"""Media files opened for reading: the video stream chosen, nothing but the file itself touched."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, dropwhile
+from typing import Any, BinaryIO, NoReturn, cast
+
+import av
+from av.codec.context import CodecContext
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import EmptyFile, NotMedia, NoVideo, TooLarge
+from pipeline.video.reading.iso_samples import check_samples
+
+# What a name like these promises is no movie: lists of other files, which they would open, and pictures.
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave alpha out
+LARGEST_PX = 1 << 28  # of a frame: FFmpeg decodes no larger ones
+NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files past `io_open`
+
+
+@contextmanager
+def opened(file: BinaryIO, max_pixels: int = LARGEST_PX) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its video: the first stream that is no cover picture. Decodes on one thread.
+
+    `file`: seekable. `max_pixels`: of a frame; larger ones are not even decoded where they come later.
+    Raises EmptyFile, NotMedia (of no known format, cut short, or a playlist), NoVideo, TooLarge, Damaged.
+    """
+    with _video(file, max_pixels) as (container, stream):
+        if stream.width and stream.height:
+            yield container, stream
+            return
+    file.seek(0)
+    with _video(file, LARGEST_PX) as (container, stream):  # a size that was refused is not told, of some codings
+        _check_size(stream, max_pixels)
+        yield container, stream
+
+
+@contextmanager
+def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    limit = {"max_pixels": str(max_pixels)}
+    with opened_container(file, limit) as container:
+        streams = [stream for stream in container.streams.video if not is_cover(stream)]
+        if not streams or streams[0].codec_context is None:
+            raise NoVideo("there is no video in it, or none that can be decoded")
+        _check_size(streams[0], max_pixels)
+        streams[0].codec_context.options = limit
+        streams[0].codec_context.thread_count = 1  # several files are read at once
+        yield container, streams[0]
+
+
+def _check_size(stream: VideoStream, max_pixels: int) -> None:
+    if stream.width * stream.height > max_pixels:
+        raise TooLarge(
+            f"its frames are of {stream.width}x{stream.height} pixels, more than {max_pixels}; raise --max-frame-pixels"
+        )
+
+
+def announced_px(file: BinaryIO) -> float:
+    """Pixels of all frames together, as the header announces them; 0 where it does not. Raises as `opened`."""
+    with opened(file) as (container, stream):
+        seconds = (container.duration or 0) / av.time_base
+        return seconds * float(stream.average_rate or 0) * stream.width * stream.height
+
+
+@contextmanager
+def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -> Iterator[InputContainer]:
+    """Any container, whatever is in it. Metadata that is no UTF-8 is read with its bytes spelled out.
+
+    `options`: of the decoders that look into it. Raises EmptyFile, NotMedia, Damaged (more samples than bytes).
+    """
+    if not file.read(1):
+        raise EmptyFile("the file is empty")
+    check_samples(file)
+    try:
+        container = av.open(
+            file,
+            "r",
+            options=dict(options or {}),
+            container_options=NO_PROTOCOL,
+            metadata_errors="backslashreplace",
+            io_open=_refused,
+        )
+    except MemoryError:
+        raise
+    except (av.FFmpegError, NotMedia) as error:
+        raise NotMedia(f"not a video, or cut short ({reason(error)})") from error
+    with container:
+        if PLAYLISTS & set(container.format.name.split(",")):
+            raise NotMedia(f"a list of other files ({container.format.name}), which is not followed")
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            raise NotMedia("a picture, and no video; `nightlift images` reads it once it has the name of one")
+        yield container
+
+
+@contextmanager
+def entered(
+    file: BinaryIO, index: int, keyframes: Sequence[int], at: int, max_pixels: int = LARGEST_PX
+) -> "Iterator[tuple[VideoStream, Iterator[Packet[Any]]]]":
+    """A video stream and its packets from the `at`-th of these keyframes (pts, ascending) or an earlier one on.
+
+    Below 0, from the beginning of the file. A container without an index (MPEG-TS) may be entered behind the keyframe
+    that was asked for: then it is entered earlier, by steps that grow.
+    """
+    known, wanted, step = frozenset(keyframes), at, 1
+    while True:
+        file.seek(0)
+        with opened(file, max_pixels) as (container, _):
+            stream = next(stream for stream in container.streams.video if stream.index == index)
+            packets: Iterator[Packet[Any]] = container.demux(stream)
+            if at < 0:
+                yield stream, packets
+                return
+            container.seek(keyframes[at], stream=stream)
+            packets = dropwhile(lambda packet: not packet.is_keyframe or packet.pts not in known, packets)
+            first = next(packets, None)
+            if first is not None and first.pts is not None and first.pts <= keyframes[wanted]:
+                yield stream, chain([first], packets)
+                return
+        at, step = at - step, 2 * step
+
+
+def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iterator[VideoFrame]:
+    """What can be decoded: a broken packet gives nothing, and where packets end by an error, the video ends."""
+    while True:
+        try:
+            packet = next(packets, None)
+        except MemoryError:
+            raise
+        except av.FFmpegError:
+            packet = Packet()  # flushes the decoder
+            packets = iter(())
+        if packet is None:
+            return
+        try:
+            yield from context.decode(packet)
+        except MemoryError:  # which is no damage
+            raise
+        except av.FFmpegError:
+            continue
+
+
+def decoder(stream: VideoStream) -> VideoCodecContext:
+    """What decodes the stream's packets: one that gives its alpha, if it has any."""
+    name = ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name)
+    told = {key.lower(): value for key, value in stream.metadata.items()}
+    if name is None or told.get("alpha_mode") != "1":
+        return stream.codec_context
+    context: Any = CodecContext.create(name, "r")
+    context.options = stream.codec_context.options
+    context.extradata = stream.codec_context.extradata
+    return cast(VideoCodecContext, context)
+
+
+def is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def reason(error: Exception | None) -> str:
+    """What FFmpeg found, in words."""
+    return getattr(error, "strerror", None) or str(error or "it ends before its first frame")
+
+
+def _refused(url: str, flags: int, options: dict[str, Any]) -> NoReturn:
+    raise NotMedia(f"it names another file, {url}, which is not opened")

@@ -1,0 +1,167 @@
+"""Still frames out of a video, evenly spread, as a player would show them. Reads around them, not through the file."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any, BinaryIO, NamedTuple
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.stream import VideoStream
+
+from pipeline.errors import Damaged, Unsupported
+from pipeline.video.reading.opening import opened, reason
+from pipeline.video.signal.color import INTERPOLATION, matrix
+from pipeline.video.signal.transfer import HDR
+
+Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
+
+MAX_PX = 100_000_000  # of a frame
+STEP_BACK_S = 0.25
+ROUNDED_S = 0.002  # by containers that count milliseconds
+SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
+
+
+class Still(NamedTuple):
+    at_s: float
+    """Seconds after the beginning of the video."""
+    pixels: Pixels
+
+
+def sample(file: BinaryIO, count: int) -> list[Pixels]:
+    """At most `count` different frames, in order, upright, with square pixels.
+
+    `file`: seekable, read where the frames are. From each of `count` equal parts of the video comes the keyframe before
+    its middle, or, where that was taken already, the frame at the middle. A part that cannot be decoded gives none.
+    Raises EmptyFile, NotMedia, TooLarge, Unsupported (no video in it, PQ or HLG), Damaged (no frame at all).
+    """
+    with opened(file, MAX_PX) as (container, stream):
+        video = _Video(container, stream)
+        middles = [video.start + video.length * (2 * part + 1) // (2 * count) for part in range(count)]
+        return [still.pixels for still in video.stills(middles)]
+
+
+def spread(file: BinaryIO, count: int) -> Iterator[Still]:
+    """As `sample`, one after the other as they are asked for, from the beginnings of the parts: the first frame too."""
+    with opened(file, MAX_PX) as (container, stream):
+        video = _Video(container, stream)
+        yield from video.stills([video.start + video.length * part // count for part in range(count)])
+
+
+def frame_after(file: BinaryIO, at_s: float) -> Pixels:
+    """The frame that is first shown so many seconds after the beginning, or the next one. Raises as `sample`."""
+    with opened(file, MAX_PX) as (container, stream):
+        video = _Video(container, stream)
+        target = video.start + int(max(0.0, at_s - ROUNDED_S) / video.time_base)
+        frame = video.frame(target, last=target - 1)
+        if frame is None:
+            raise Damaged(f"no frame after {at_s:.1f} s can be decoded; try to play it")
+        return video.shown(frame)
+
+
+class _Video:
+    """An open video, entered where frames are wanted. Times are in units of the stream's time base."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container, self._stream = container, stream
+        self._reformatter = VideoReformatter()
+        self._decoding: Iterator[VideoFrame] = iter(())
+        self._given: int | None = None  # pts of the frame that came out of it last
+        self.time_base = stream.time_base or Fraction(1)
+        self.start, self.length = _extent(container, stream)
+
+    def stills(self, targets: Sequence[int]) -> Iterator[Still]:
+        """Different frames near ascending `targets`. Raises Unsupported; Damaged where there is none at all."""
+        problem: Exception | None = None
+        last = none = -1 << 62
+        for target in targets:
+            try:
+                frame = self.frame(target, last)
+                if frame is None:
+                    continue
+                still = Still(float(((frame.pts or 0) - self.start) * self.time_base), self.shown(frame))
+            except MemoryError:
+                raise
+            except av.FFmpegError as error:
+                problem = error
+                continue
+            last = frame.pts or 0
+            yield still
+        if last == none:
+            raise Damaged(f"no frame of this video can be decoded ({reason(problem)}); try to play it, or convert it")
+
+    def frame(self, target: int, last: int) -> VideoFrame | None:
+        """The keyframe before `target`, or, where that is not after `last`, the frame at `target`; None at the end.
+
+        `last`: the frame that was given last, or any time before `target`. Where no keyframe lies between them, as far
+        as the container's index tells, decoding goes on from there.
+
+        A container without an index (MPEG-TS) is entered at any packet, and its decoder waits for the next keyframe,
+        which may be behind `target` or not there at all: then it is entered earlier, by steps that grow, down to its
+        beginning.
+        """
+        goes_on, self._given = self._goes_on(target, last), None
+        if goes_on:
+            found = (frame for frame in self._decoding if frame.pts is not None and frame.pts >= max(target, last + 1))
+            return self._noted(next(found, None))
+        step = max(int(STEP_BACK_S / self.time_base), 1)
+        entry = target
+        while True:
+            at_start = entry < self.start
+            self._container.seek(self.start - step if at_start else entry, backward=not at_start, stream=self._stream)
+            self._decoding = self._container.decode(self._stream)
+            late = True
+            for number, frame in enumerate(self._decoding):
+                if frame.pts is None:
+                    continue
+                late = late and frame.pts > target
+                if late and not at_start:
+                    break
+                if frame.pts > last and (number == 0 or frame.pts >= target):
+                    return self._noted(frame)
+            if at_start or not late:
+                return None
+            entry, step = target - step, 4 * step
+
+    def _goes_on(self, target: int, last: int) -> bool:
+        """Whether the decoder stands at `last`, with no keyframe between it and `target`."""
+        index = self._stream.index_entries
+        place = index.search_timestamp(target) if len(index) else -1
+        return self._given == last and place >= 0 and index[place].timestamp <= last
+
+    def _noted(self, frame: VideoFrame | None) -> VideoFrame | None:
+        self._given = None if frame is None else frame.pts
+        return frame
+
+    def shown(self, frame: VideoFrame) -> Pixels:
+        """The frame as RGB: matrix and range as the stream says, pixels made square, upright."""
+        transfer = HDR.get(frame.color_trc)
+        if transfer:
+            raise Unsupported(f"{transfer} video (HDR) is not read; convert it to SDR")
+        aspect = float(self._stream.sample_aspect_ratio or 1)
+        rgb = self._reformatter.reformat(
+            frame,
+            width=round(frame.width * aspect) if SQUAREST <= aspect <= WIDEST else frame.width,
+            format="rgb24",
+            src_colorspace=matrix(frame.colorspace, frame.height),
+            src_color_range=frame.color_range or ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        pixels: npt.NDArray[Any] = rgb.to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
+    """First pts and length, in units of the stream's time base. Without either in the header, all packets are read."""
+    start = stream.start_time or 0
+    if stream.duration:
+        return start, stream.duration
+    if container.duration and stream.time_base:
+        return start, int(container.duration / av.time_base / stream.time_base)
+    last = max((packet.pts for packet in container.demux(stream) if packet.pts is not None), default=start)
+    return start, last - start + 1

@@ -1,0 +1,218 @@
+"""Times of frames where packets have none, share one, or have one that cannot be.
+
+Which frames are shown before and after such a packet is known by decoding alone: that is done from the keyframe before
+it to the one after it, and nowhere else. Then it takes a time between those of its neighbours.
+"""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import accumulate
+from typing import Any, BinaryIO
+
+import numpy as np
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from pipeline.video.reading.concatenations import Shift, shift
+from pipeline.video.reading.fields import Shows
+from pipeline.video.reading.opening import decoder, entered, frames
+
+DEEPEST = 16  # frames that H.264 may hold back
+LATEST = 1 << 62
+
+Place = tuple[int | None, int]
+"""Of a packet whose pts does not tell it: the last pts before it that tells its own, and how many came since."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mended:
+    """Times that packets are given in place of their own."""
+
+    doubted: frozenset[int] = frozenset()
+    """Pts that do not tell a packet."""
+    times: dict[Place, int] = field(default_factory=dict, repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.times)
+
+    def tells(self, pts: int | None) -> bool:
+        """Whether the packet of this pts is known by it."""
+        return pts is not None and pts not in self.doubted
+
+    def through(self, packets: "Iterable[Packet[Any]]", context: VideoCodecContext) -> "Iterator[Packet[Any]]":
+        """The same packets, each with its time. The first must have a pts that tells it, or be the file's first."""
+        shows, last, since = Shows(context), None, 0
+        for packet in packets:
+            if shows(packet):
+                last, since = (packet.pts, 0) if self.tells(packet.pts) else (last, since + 1)
+                packet.pts = self.times.get((last, since)) if since else packet.pts
+            yield packet
+
+
+@dataclass(kw_only=True, slots=True)
+class Listed:
+    """Times of all packets that show a picture, in the order of decoding."""
+
+    pts: list[int | None] = field(default_factory=list)
+    dts: list[int | None] = field(default_factory=list)
+    keyframes: list[bool] = field(default_factory=list)
+    """Those that can be sought."""
+    positions: list[int] = field(default_factory=list)
+    """Bytes of the file at which they lie."""
+    durations: list[int] = field(default_factory=list)
+    shift: Shift = field(default_factory=Shift)
+
+    def join(self, time_base: Fraction, step: int) -> None:
+        """Where times begin anew within the file, let them go on instead. Then a time no longer finds its keyframe."""
+        self.shift = shift(self.dts, self.positions, time_base, step)
+        if self.shift.joins:
+            offsets = [round(self.shift.offset_s(each, Fraction()) / time_base) for each in self.positions]
+            for times in (self.pts, self.dts):
+                times[:] = [None if at is None else at + more for at, more in zip(times, offsets, strict=True)]
+            self.keyframes = [False] * len(self.keyframes)
+
+    def mended(self, file: BinaryIO, stream: VideoStream, step: int) -> tuple[list[int], Mended]:
+        """The time of each, no two alike. `step`: units of time between frames. Reads from `file` where it must."""
+        claims = Counter(self.pts)
+        own = [at is not None and claims[at] == 1 for at in self.pts]
+        untold = self._is_untold(stream)
+        if untold:
+            own = [False] * len(own)
+        elif all(own):
+            return [at for at in self.pts if at is not None], Mended()
+        order = _Order(self, own).found(file, stream.index)
+        given = [0] * len(order)
+        known = self._delayed(order, stream) if untold else self._own(order, own) or self._delayed(order, stream)
+        for number, at in zip(order, _spread(known, len(order), step), strict=True):
+            given[number] = at
+        doubted = frozenset(
+            at
+            for at, new, alone in zip(self.pts, given, own, strict=True)
+            if at is not None and (at != new or not alone)
+        )
+        return given, self._mended(given, doubted)
+
+    def _is_untold(self, stream: VideoStream) -> bool:
+        """Whether there are no times but those of decoding, as in AVI: FFmpeg may call these pts as they are."""
+        pts = [at for at in self.pts if at is not None]
+        reorders = stream.codec_context.reorder_depth > 0
+        return reorders and stream.container.format.name == "avi" and pts == sorted(pts)
+
+    def _own(self, order: list[int], own: list[bool]) -> dict[int, int]:
+        """Times by place in the order that packets are shown in: of each its own, if that fits between the others."""
+        at = [self.pts[number] for number in order]
+        sure = [self.pts[number] if own[number] else None for number in order]
+        after = list(accumulate((LATEST if each is None else each for each in reversed(sure[1:])), min, initial=LATEST))
+        known, last = {}, -LATEST
+        for place, (each, limit) in enumerate(zip(at, reversed(after), strict=True)):
+            if each is None or not last < each < limit:
+                continue
+            if each in at[place + 1 : place + 2] and each - last > limit - each:
+                continue  # the next one has the same, and there is more room before it
+            known[place] = last = each
+        return known
+
+    def _delayed(self, order: list[int], stream: VideoStream) -> dict[int, int]:
+        """Times by place from times of decoding: as late as the decoder's reordering makes them."""
+        late = max(reordering(order), stream.codec_context.reorder_depth)
+        dts = self.dts[late:]
+        return {place: each for place, each in enumerate(dts) if each is not None}
+
+    def _mended(self, given: list[int], doubted: frozenset[int]) -> Mended:
+        mended, last, since = Mended(doubted=doubted), None, 0
+        for at, new in zip(self.pts, given, strict=True):
+            last, since = (at, 0) if mended.tells(at) else (last, since + 1)
+            if since:
+                mended.times[last, since] = new
+        return mended
+
+
+class _Order:
+    """The order in which packets are shown, some of which have no time of their own. Each is told by its number."""
+
+    def __init__(self, listed: Listed, own: list[bool]) -> None:
+        self.own, self.shift = own, listed.shift
+        self.numbers = {at: number for number, at in enumerate(listed.pts) if own[number]}
+        self.lost = [number for number, known in enumerate(own) if not known]
+        self.entries = [number for number, is_key in enumerate(listed.keyframes) if is_key and own[number]]
+        self.starts = frozenset(self.entries)
+        self.keyframes = [at for at in (listed.pts[number] for number in self.entries) if at is not None]
+
+    def found(self, file: BinaryIO, index: int) -> list[int]:
+        followers: dict[int | None, list[int]] = defaultdict(list)  # of one with its own time, those shown next
+        placed: set[int] = set()
+        done = 0
+        for number in self.lost:
+            if number >= done:
+                done = self._seek(file, index, number, followers, placed)
+        order = list(followers[None])
+        for _, number in sorted((at, number) for at, number in self.numbers.items() if at is not None):
+            order += [number, *followers[number]]
+        for number in self.lost:
+            if number not in placed:  # it cannot be decoded: it would be near the one before it
+                order.insert(order.index(number - 1) + 1 if number else 0, number)
+        return order
+
+    def _seek(
+        self, file: BinaryIO, index: int, wanted: int, followers: dict[int | None, list[int]], placed: set[int]
+    ) -> int:
+        """Place `wanted` and what is lost near it. Returns where the next search begins.
+
+        Frames that lead the keyframe before it in time may need the keyframe before that.
+        """
+        at = bisect_right(self.entries, wanted) - 2
+        last: int | None = None
+        for number in self._decoded(file, index, at):
+            if not self.own[number]:
+                if number not in placed and (last is not None or at < 0):
+                    followers[last].append(number)
+                    placed.add(number)
+                continue
+            last = number
+            if number > wanted and number in self.starts and not self._lost_near(number):
+                return number
+        return len(self.own)
+
+    def _lost_near(self, entry: int) -> bool:
+        """Whether something is lost between this keyframe and the next."""
+        at = bisect_right(self.entries, entry)
+        end = self.entries[at] if at < len(self.entries) else len(self.own)
+        place = bisect_right(self.lost, entry)
+        return place < len(self.lost) and self.lost[place] < end
+
+    def _decoded(self, file: BinaryIO, index: int, at: int) -> Iterator[int]:
+        """Numbers of the packets whose frames come out, in order, from a keyframe on."""
+        with entered(file, index, self.keyframes, at) as (stream, packets):
+            context = decoder(stream)
+            if context.codec.canonical_name == "h264":
+                context.reorder_depth = DEEPEST
+            for frame in frames(self._numbered(self.shift.through(packets), stream), context):
+                if frame.pts is not None and frame.pts < len(self.own):
+                    yield frame.pts
+
+    def _numbered(self, packets: "Iterator[Packet[Any]]", stream: VideoStream) -> "Iterator[Packet[Any]]":
+        shows, number = Shows(stream.codec_context), -1
+        for packet in packets:
+            if shows(packet):
+                number = self.numbers.get(packet.pts, number + 1)
+                packet.pts = number
+            yield packet
+
+
+def reordering(order: Sequence[int]) -> int:
+    """How many frames a decoder holds back. `order`: places of packets in the order of decoding, as they are shown."""
+    return int((np.array(order) - np.arange(len(order))).max(initial=0))
+
+
+def _spread(known: dict[int, int], count: int, step: int) -> list[int]:
+    """Times of all places, ascending: those that are known, and between them evenly spread ones."""
+    places = list(known) or [0]
+    times = list(known.values()) or [0]
+    before = [times[0] - step * (places[0] - place) for place in range(places[0])]
+    between = np.floor(np.interp(np.arange(places[0], places[-1] + 1), places, times)).astype(np.int64).tolist()
+    beyond = [times[-1] + step * (place - places[-1]) for place in range(places[-1] + 1, count)]
+    return list(accumulate([*before, *between, *beyond], lambda last, at: max(at, last + 1)))

@@ -1,0 +1,204 @@
+"""Frames to RGB and back: matrix, range and depth as the stream says.
+
+A frame of 8 bits becomes uint8 RGB, one of more bits uint16 RGB that spans all 16. Curves are made for SDR signals: an
+HDR signal (HLG, PQ) is handed to them through a table in which diffuse white is 1 and what is darker goes with light to
+the power of 1 / 2.2, as SDR does; what is brighter than diffuse white they do not touch. As a curve keeps 1 where it
+is, the two parts meet. See `transfer.py`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from pipeline.video.signal.transfer import HDR, for_curves, from_curves, to_sdr
+
+Pixels = npt.NDArray[Any]  # HxWx3 RGB, uint8 or uint16
+Hdr = Literal["keep", "sdr"]
+
+HD_PX = 720  # height from which a video that names no matrix has that of BT.709, as players assume
+UNSPECIFIED = 2  # in tables 2 to 4 of ITU-T H.273
+MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+UNKNOWN_MATRICES = {  # those that swscale does not know, by their names
+    0: "GBR",
+    8: "YCgCo",
+    11: "Y'D'zD'x",
+    12: "derived from the primaries",
+    13: "derived from the primaries, of constant luminance",
+    14: "ICtCp",
+    15: "IPT-C2 of Dolby Vision",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
+INTERPOLATION = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+AREA = Interpolation.AREA | Interpolation.FULL_CHR_H_INT  # without it, two levels of 8 bits too dark
+SMALL_PX = 96, 64  # width and height of small copies
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Colours:
+    """How a stream codes colour: numbers of ITU-T H.273."""
+
+    matrix: int = UNSPECIFIED
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    range: int = 0
+    """1 limited, 2 full, 0 not said: limited."""
+
+    @property
+    def hdr(self) -> str | None:
+        """`HLG`, `PQ` or None."""
+        return HDR.get(self.transfer)
+
+
+SDR = Colours(matrix=1, primaries=1, transfer=1, range=1)
+
+
+def matrix(number: int, height_px: int) -> Colorspace:
+    """swscale's matrix for one of H.273; where the stream names none, the one that players assume."""
+    return MATRICES.get(int(number), Colorspace.ITU709 if height_px >= HD_PX else Colorspace.ITU601)
+
+
+SHARES = {  # of red and of blue in luma: ITU-T H.273, table 4
+    Colorspace.ITU709: (0.2126, 0.0722),
+    Colorspace.FCC: (0.30, 0.11),
+    Colorspace.ITU601: (0.299, 0.114),
+    Colorspace.SMPTE240M: (0.212, 0.087),
+    Colorspace.BT2020: (0.2627, 0.0593),
+}
+
+
+def shares(colours: Colours, height_px: int) -> tuple[float, float, float]:
+    """Of red, green and blue in luma."""
+    red, blue = SHARES[matrix(colours.matrix, height_px)]
+    return red, 1 - red - blue, blue
+
+
+def _numbers(colours: Colours, height_px: int) -> tuple[Colorspace, ColorRange]:
+    """swscale's matrix and range."""
+    return matrix(colours.matrix, height_px), ColorRange.JPEG if colours.range == 2 else ColorRange.MPEG
+
+
+def is_full(frame: VideoFrame) -> bool:
+    """Whether the pixel format itself says that the range is full."""
+    return frame.format.name.startswith("yuvj") or frame.format.is_rgb
+
+
+def lines(plane: VideoPlane, kind: Any) -> npt.NDArray[Any]:
+    """Lines of samples, the uppermost first, with what pads them; shared with the frame. `kind`: of a sample."""
+    stored = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
+    return stored if plane.line_size > 0 else stored[::-1]
+
+
+class Conversion:
+    """Decoded frames -> RGB that curves act on -> frames to encode. Holds what is reused from frame to frame.
+
+    `source`: how the stream codes colour; a frame that says its matrix or range is taken at its word, as they may
+    change midway. `written`: how the output does, throughout. `pixel_format`: of the output.
+    `size`: width and height of every output frame, whatever the size of a decoded one. `hdr`: what becomes of HDR.
+    """
+
+    def __init__(
+        self, source: Colours, written: Colours, *, pixel_format: str, size: tuple[int, int], hdr: Hdr, deep: bool
+    ) -> None:
+        self.source, self.written, self.pixel_format, self.hdr, self.deep = source, written, pixel_format, hdr, deep
+        self.width, self.height = size
+        self._decoder, self._copier, self._encoder, self._alpha = (VideoReformatter() for _ in range(4))
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Of red, green and blue in the luma of the output."""
+        return shares(self.written, self.height)
+
+    def rgb(self, frame: VideoFrame) -> Pixels:
+        """The frame as coded RGB; in SDR already where HDR becomes that."""
+        return self._converted(self._decoder, frame, self.width, self.height, INTERPOLATION)
+
+    def _converted(
+        self, reformatter: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
+    ) -> Pixels:
+        src_matrix, src_range = _numbers(self._coded(frame), self.height)
+        converted = reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb48le" if self.deep else "rgb24",
+            src_colorspace=src_matrix,
+            src_color_range=src_range,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=interpolation,
+            threads=1,
+        )
+        pixels: Pixels = converted.to_ndarray()
+        return to_sdr(pixels, self.source.transfer) if self.source.hdr and self.hdr == "sdr" else pixels
+
+    def _coded(self, frame: VideoFrame) -> Colours:
+        """How a frame codes colour: by the matrix and range that it says itself, or else the stream."""
+        number, limits = int(frame.colorspace), 2 if is_full(frame) else int(frame.color_range)
+        known = number if number in MATRICES else self.source.matrix
+        return replace(self.source, matrix=known, range=limits or self.source.range)
+
+    def copy(self, frame: VideoFrame, width: int, height: int) -> Pixels:
+        """A reduced copy of the frame, its boxes of pixels averaged, as the signal that curves act on."""
+        return self.for_curves(self._converted(self._copier, frame, width, height, AREA))
+
+    def small(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """A copy of SMALL_PX, 8 bits."""
+        copy = self.copy(frame, *SMALL_PX)
+        return copy if copy.dtype == np.uint8 else (copy >> 8).astype(np.uint8)
+
+    def for_curves(self, rgb: Pixels) -> Pixels:
+        """The signal that curves act on."""
+        return for_curves(rgb, self.written.transfer) if self.written.hdr else rgb
+
+    def from_curves(self, enhanced: Pixels, rgb: Pixels) -> Pixels:
+        """Coded RGB again. `rgb`: the frame before the curves, whose highlights stay."""
+        return from_curves(enhanced, rgb, self.written.transfer) if self.written.hdr else enhanced
+
+    def frame(self, rgb: Pixels, decoded: VideoFrame) -> VideoFrame:
+        """A frame to encode. `decoded`: the one it was made from, whose alpha it keeps if it can hold any."""
+        frame = VideoFrame.from_ndarray(rgb, "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
+        dst_matrix, dst_range = _numbers(self.written, self.height)
+        frame = self._encoder.reformat(
+            frame,
+            format=self.pixel_format,
+            dst_colorspace=dst_matrix,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=dst_range,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        if self.pixel_format.startswith("yuva") and any(part.is_alpha for part in decoded.format.components):
+            size = {"width": self.width, "height": self.height}
+            decoded = self._alpha.reformat(decoded, **size, format=self.pixel_format, threads=1)
+            into, out_of = (lines(each.planes[3], np.uint8) for each in (frame, decoded))
+            row_bytes = self.width * (1 if frame.format.components[3].bits == 8 else 2)
+            into[:, :row_bytes] = out_of[:, :row_bytes]
+        return self.tagged(frame)
+
+    def keeps(self, frame: VideoFrame) -> bool:
+        """Whether the frame is coded as the output is, and no HDR: then its planes need no conversion."""
+        same_format = frame.format.name.replace("yuvj", "yuv") == self.pixel_format
+        same_size = (frame.width, frame.height) == (self.width, self.height)
+        as_told = _numbers(self.source, self.height)
+        same_colours = self.source == self.written and as_told == _numbers(self._coded(frame), self.height)
+        downwards = all(plane.line_size > 0 for plane in frame.planes)
+        return same_format and same_size and same_colours and downwards and not self.source.hdr
+
+    def tagged(self, frame: VideoFrame) -> VideoFrame:
+        """The frame, which now says how the output codes colour."""
+        frame.color_range, frame.colorspace = self.written.range, self.written.matrix
+        frame.color_trc, frame.color_primaries = self.written.transfer, self.written.primaries
+        return frame

@@ -1,0 +1,81 @@
+"""Streams that are copied as they are: what each container takes."""
+
+from io import BytesIO
+from itertools import islice
+from typing import BinaryIO
+
+import av
+from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
+from av.container import OutputContainer
+from av.stream import Discard, Stream
+
+from pipeline.video.reading.opening import is_cover, opened_container
+
+ISO = ("mp4", "mov", "3gp")  # muxers of ISO/IEC 14496-12 and its relatives
+COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}  # by FFmpeg's names of codings
+LAYOUTS = {1: "mono", 2: "stereo"}
+
+
+def copied(output: OutputContainer, stream: Stream) -> Stream:
+    """A stream for the same packets. Raises ValueError or FFmpegError where the container cannot hold it."""
+    if not isinstance(stream, AudioStream):
+        return output.add_stream_from_template(stream, opaque=True)
+    if output.format.name == "matroska":
+        try:
+            return output.add_stream_from_template(stream, opaque=True)
+        except ValueError:
+            if stream.codec_context is None:
+                raise
+            # Matroska takes all sound that a WAV can hold, which FFmpeg does not tell of
+            copy = output.add_mux_stream("pcm_s16le", rate=stream.codec_context.sample_rate, time_base=stream.time_base)
+            BitStreamFilterContext("null", stream, copy)  # gives the copy all that the stream says of itself
+            return copy
+    sound = output.add_stream_from_template(stream, opaque=True)
+    layout = stream.codec_context.layout
+    if output.format.name in ISO and layout.name == f"{layout.nb_channels} channels":  # AVI does not say which
+        if layout.nb_channels not in LAYOUTS:
+            raise ValueError(f"it does not say which channels its {layout.nb_channels} are")
+        sound.codec_context.layout = LAYOUTS[layout.nb_channels]
+    return sound
+
+
+def holds(muxer: str, stream: Stream) -> bool:
+    """Whether a container takes a copy of the stream: tried out."""
+    try:
+        with av.open(BytesIO(), "w", format=muxer) as trial:
+            copied(trial, stream).disposition = stream.disposition
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def is_written_anew(stream: Stream, muxer: str, *, chapters: bool) -> bool:
+    """QuickTime's text track of the chapters, or its track of the timecode that the video's metadata holds as well."""
+    if stream.type != "data":
+        return False
+    is_timecode = "timecode" in stream.metadata and muxer in (*ISO, "matroska")
+    return is_timecode or (chapters and stream.discard == Discard.all)
+
+
+def cover_pictures(source: BinaryIO) -> dict[int, bytes]:
+    """Cover pictures, by the index of their streams."""
+    with opened_container(source) as container:
+        covers = [stream for stream in container.streams.video if is_cover(stream)]
+        packets = container.demux(covers) if covers else iter(())
+        found = {packet.stream_index: bytes(packet) for packet in islice(packets, len(covers)) if packet.size}
+    source.seek(0)
+    return found
+
+
+def attach_cover(output: OutputContainer, stream: Stream, picture: bytes) -> None:
+    """As Matroska has them."""
+    name, mimetype = COVERS.get(getattr(stream, "name", ""), COVERS["mjpeg"])
+    told = stream.metadata
+    output.add_attachment(told.get("filename", name), told.get("mimetype", mimetype), picture)
+
+
+def named(stream: Stream) -> str:
+    name = getattr(stream, "name", None)  # of its coding; none where FFmpeg does not know it
+    return f"{stream.type} stream {stream.index} ({', '.join(filter(None, (name, stream.language)))})"

@@ -1,0 +1,287 @@
+"""Encoders: which one, with which settings. What they write: `segment_files.py`."""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
+from io import BytesIO
+from itertools import product
+
+import av
+from av.codec import Codec, codecs_available
+from av.video.format import VideoFormat
+from llvmlite.binding import get_host_cpu_features
+
+from pipeline.errors import Unsupported, UsageError
+from pipeline.video.reading.probe import VideoInfo
+from pipeline.video.signal.color import MATRICES, SDR, UNKNOWN_MATRICES, UNSPECIFIED, Colours, Hdr
+from pipeline.video.signal.side_data import DOLBY_VISION
+
+SAME_CODING = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "vp8": "libvpx-vp9",
+    "prores": "prores_ks",
+    "ffv1": "ffv1",
+}
+DEFAULT, DEFAULT_10 = "libx264", "libx265"
+OF_WEBM, OF_WEBM_10 = "libvpx-vp9", "libsvtav1"
+DEFAULTS: dict[str, tuple[int | None, str | None]] = {  # CRF and preset
+    "libx264": (20, "fast"),
+    "libx265": (24, "fast"),
+    "libsvtav1": (28, "8"),
+    "libvpx-vp9": (28, "4"),
+}
+X264_WITHOUT_AVX512 = "asm=avx2,bmi1,bmi2,lzcnt"  # with it, x264 decides by memory that it never wrote to
+STEADY = "cutree=0:pbratio=1"  # all frames alike in quality: else the mean luma of still scenes pulses with their kinds
+PRESETS = (  # from the fastest to the slowest, in the words of x264 and x265
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
+)
+NUMBERED = {  # the same in the numbers of other encoders
+    "libsvtav1": ("preset", (12, 11, 10, 9, 8, 7, 6, 4, 2, 1)),
+    "libvpx": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
+    "libvpx-vp9": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
+}
+WORST_CRF, WORST_OF_H264 = 63, 51  # of VP9 and AV1; of H.264 and HEVC
+AV1_STEPS = 4  # of AV1's own scale, 0 to 255, in one of CRF
+LEVELS = (1, 2, 5, 11, 23)  # the most cores at which SVT-AV1 itself chooses levels of parallelism 1 to 5; beyond: 6
+HARDWARE: dict[str, dict[str, str]] = {  # what makes the encoders of each family aim at a quality
+    "nvenc": {"rc": "vbr", "b": "0", "cq": "{}"},
+    "qsv": {"global_quality": "{}"},  # without a bit rate: ICQ
+    "amf": {"rc": "cqp", "qp_i": "{}", "qp_p": "{}"},
+}
+HARDWARE_CRF = 22
+CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # that films are kept in
+ALPHA_OF_VP9 = {"matroska", "webm"}
+OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # FFmpeg does not tell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodeSettings:
+    """How the output is encoded. None: as fits the source."""
+
+    codec: str | None = None
+    """An encoder of FFmpeg: `libx264`, `libx265`, `libsvtav1`, `libvpx-vp9`, `h264_nvenc`, ..."""
+    crf: int | None = None
+    """Quality: lower is better and larger."""
+    preset: str | None = None
+    """Speed against size, in x264's words, from `ultrafast` to `veryslow`, or in the encoder's own."""
+    pixel_format: str | None = None
+    """FFmpeg's name: `yuv420p`, `yuv420p10le`, ..."""
+
+    def __post_init__(self) -> None:
+        if self.codec is not None and self.codec not in available_encoders():
+            raise UsageError(f"there is no encoder {self.codec}; there are: {', '.join(available_encoders())}")
+        if self.crf is not None and not 0 <= self.crf <= WORST_CRF:
+            raise UsageError(f"--crf is {self.crf}; it must be between 0 and {WORST_CRF}, or 51 for H.264 and HEVC")
+        if self.codec is not None and _is_beyond(self.crf, self.codec):
+            raise UsageError(f"--crf {self.crf}: {self.codec} knows 0 to {WORST_OF_H264}")
+        own_words = self.codec is not None and not self.codec.startswith("lib")
+        if not (self.preset is None or self.preset in PRESETS or self.preset.isdigit() or own_words):
+            raise UsageError(f"--preset {self.preset}: there is none; choose one of {', '.join(PRESETS)}")
+        if self.pixel_format is not None:
+            try:
+                VideoFormat(self.pixel_format)
+            except ValueError as error:
+                raise UsageError(
+                    f"--pixel-format {self.pixel_format}: there is none; try yuv420p or yuv420p10le"
+                ) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoding:
+    """All that decides how the frames of one video are encoded: the same for each of its segments."""
+
+    codec: str
+    pixel_format: str
+    options: dict[str, str]
+    width_px: int
+    height_px: int
+    colours: Colours
+    time_base: Fraction
+    frame_rate: Fraction
+    sample_aspect: Fraction | None
+    notes: list[str] = field(default_factory=list)
+    """What is not as in the source, in sentences."""
+
+    @property
+    def segment_format(self) -> str:
+        """Muxer of segment files. NUT takes any time base, but neither ProRes nor VP9's alpha."""
+        if self.codec.startswith("prores"):
+            return "mov"
+        return "matroska" if "yuva" in self.pixel_format and self.codec == "libvpx-vp9" else "nut"
+
+    def options_of(self, threads: int) -> dict[str, str]:
+        """With those that hold the encoder to so many threads where `thread_count` does not. They change no bits."""
+        if self.codec == "libx265":
+            return self.options | {"x265-params": f"{self.options['x265-params']}:pools={threads}"}
+        if self.codec == "libsvtav1":
+            words = [self.options.get("svtav1-params"), f"lp={1 + bisect_left(LEVELS, threads)}"]
+            return self.options | {"svtav1-params": ":".join(filter(None, words))}
+        return self.options
+
+
+@cache
+def available_encoders() -> list[str]:
+    """Names of this PyAV's encoders for CODINGS; those of hardware may still find none."""
+    names = []
+    for name in codecs_available:
+        try:
+            codec = Codec(name, "w")
+        except ValueError:  # a decoder
+            continue
+        if codec.canonical_name in CODINGS:
+            names.append(codec.name)
+    return sorted(set(names))
+
+
+def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> Encoding:
+    """How to encode a video of this kind into this container. Raises Unsupported where that cannot be."""
+    _check_colours(info)
+    to_sdr = info.colours.hdr is not None and hdr == "sdr"
+    deep = info.depth > 8 and not to_sdr
+    codec = settings.codec or _codec(info, muxer, deep)
+    if not takes(muxer, codec):
+        raise Unsupported(f"{muxer} cannot hold what {codec} encodes; choose another container or codec")
+    if _is_beyond(settings.crf, codec):
+        raise Unsupported(f"--crf {settings.crf}: {codec} knows 0 to {WORST_OF_H264}")
+    notes = []
+    if not settings.codec and Codec(codec, "w").canonical_name != info.codec:
+        notes.append(f"{info.codec} is written as {Codec(codec, 'w').canonical_name}")
+    pixel_format = settings.pixel_format or _pixel_format(info, codec, deep)
+    if pixel_format != info.pixel_format.replace("yuvj", "yuv"):
+        notes.append(f"{info.pixel_format} is written as {pixel_format}")
+    if info.alpha and not any(component.is_alpha for component in VideoFormat(pixel_format).components):
+        notes.append(f"its transparency is lost: {codec} has no {info.pixel_format}")
+    elif info.alpha and codec.startswith("libvpx") and muxer not in ALPHA_OF_VP9:
+        notes.append(f"its transparency is lost: {muxer} has no room for that of VP9")
+    colours = SDR if to_sdr else info.colours
+    if to_sdr:
+        notes.append(f"{info.colours.hdr} is written as SDR")
+    if VideoFormat(info.pixel_format).is_rgb:  # the matrix of RGB is none, which no YUV has
+        colours = Colours(matrix=1, primaries=colours.primaries, transfer=colours.transfer, range=1)
+    return Encoding(
+        codec=codec,
+        pixel_format=pixel_format,
+        options=_options(codec, settings, info, colours),
+        width_px=info.width_px,
+        height_px=info.height_px,
+        colours=colours,
+        time_base=info.time_base,
+        frame_rate=info.frame_rate,
+        sample_aspect=info.sample_aspect,
+        notes=notes,
+    )
+
+
+def _check_colours(info: VideoInfo) -> None:
+    """Raises Unsupported where colours are coded in a way that is not converted."""
+    if info.carried & DOLBY_VISION and info.colours == Colours(range=info.colours.range):
+        raise Unsupported(
+            "Dolby Vision of profile 5, whose colours its own metadata alone tells; convert it to HDR10 first"
+        )
+    number, coded = info.colours.matrix, VideoFormat(info.pixel_format)
+    if number not in MATRICES and number != UNSPECIFIED and not coded.is_rgb and len(coded.components) > 2:
+        name = UNKNOWN_MATRICES.get(number, "not known here")
+        raise Unsupported(
+            f"its colours are coded by matrix {number} of ITU-T H.273 ({name}), which is not converted; "
+            "convert it to BT.709 or BT.2020 first"
+        )
+
+
+def _is_beyond(crf: int | None, codec: str) -> bool:
+    return (crf or 0) > WORST_OF_H264 and Codec(codec, "w").canonical_name in ("h264", "hevc")
+
+
+def _codec(info: VideoInfo, muxer: str, deep: bool) -> str:
+    """The encoder of the source's own coding, or else of the one that most players of the container know."""
+    same = SAME_CODING.get(info.codec)
+    if same is not None and takes(muxer, same) and (not deep or _deep_formats(same)):
+        return same
+    if muxer == "webm" or info.codec in ("vp8", "vp9"):
+        return OF_WEBM_10 if deep else OF_WEBM
+    return DEFAULT_10 if deep else DEFAULT
+
+
+def _pixel_format(info: VideoInfo, codec: str, deep: bool) -> str:
+    """The source's pixel format, or what comes nearest to it of those that the encoder takes."""
+    source = info.pixel_format.replace("yuvj", "yuv")
+    taken = _formats(codec)
+    name = source if source in taken and deep == (info.depth > 8) else pixel_format_near(source, codec, deep)
+    if info.width_px % 2 and codec in ("libx264", "libx265"):  # where pixels share chroma, they take even sizes only
+        name = name.replace("420", "444").replace("422", "444")
+    elif info.height_px % 2 and codec in ("libx264", "libx265"):
+        name = name.replace("420", "444")
+    return name
+
+
+def pixel_format_near(source: str, codec: str, deep: bool = False) -> str:
+    """Planar YUV with alpha and at least as much colour as the source, if the encoder takes any."""
+    taken, parts = _formats(codec), VideoFormat(source, 16, 16).components
+    alphas = ("a", "") if any(part.is_alpha for part in parts) else ("",)
+    chroma = parts[min(1, len(parts) - 1)]
+    kinds = ["420", "422", "444"] if len(parts) < 3 or chroma.height < 16 else ["422", "444", "420"]
+    if len(parts) > 2 and chroma.width == 16:
+        kinds = ["444", "422", "420"]
+    depths = ("10le", "12le", "") if deep else ("", "10le")
+    for alpha, depth, kind in product(alphas, depths, kinds):
+        for name in (f"yuv{alpha}{kind}p{depth}", f"p0{depth}" if kind == "420" and not alpha else ""):
+            if name in taken:
+                return name
+    return taken[0]
+
+
+def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Colours) -> dict[str, str]:
+    family = next((name for name in HARDWARE if codec.endswith(name)), None)
+    crf, preset = DEFAULTS.get(codec, (HARDWARE_CRF if family else None, None))
+    crf = settings.crf if settings.crf is not None else crf
+    preset = settings.preset or preset
+    options: dict[str, str] = {}
+    if crf is not None:
+        level = crf * AV1_STEPS if codec == "av1_amf" else crf
+        options |= {name: text.format(level) for name, text in HARDWARE.get(family or "", {"crf": "{}"}).items()}
+    if preset is not None:
+        name, numbers = NUMBERED.get(codec, ("preset", ()))
+        options[name] = str(numbers[PRESETS.index(preset)]) if numbers and preset in PRESETS else preset
+    if codec == "libx264":
+        words = ["open-gop=0", "stitchable=1"]
+        if get_host_cpu_features().get("avx512f", False):
+            words.append(X264_WITHOUT_AVX512)
+        options["x264-params"] = ":".join(words)
+    elif codec == "libx265":
+        options["a53cc"] = "1"
+        # info=0: its banner names the machine, and all segments must have one header
+        words = [f"open-gop=0:info=0:log-level=none:frame-threads=1:{STEADY}"]
+        if colours.hdr:
+            words += [*info.mastering.for_x265(), "hdr10-opt=0", "repeat-headers=0"]
+        options["x265-params"] = ":".join(words)
+    elif codec == "libsvtav1" and colours.hdr and (words := info.mastering.for_svt_av1()):
+        options["svtav1-params"] = ":".join(words)
+    elif codec.startswith("libvpx"):
+        options |= {"b": "0", "deadline": "good", "row-mt": "1"}
+        if "a" in info.pixel_format.removeprefix("yuv")[:1]:
+            options["auto-alt-ref"] = "0"  # hidden frames have no alpha of their own
+    elif codec == "prores_ks":
+        options["profile"] = "4" if "444" in info.pixel_format else "3"
+    return options
+
+
+@cache
+def _formats(codec: str) -> list[str]:
+    return [known.name for known in Codec(codec, "w").video_formats or []] or ["yuv420p"]
+
+
+def _deep_formats(codec: str) -> bool:
+    return any("10le" in name for name in _formats(codec))
+
+
+@cache
+def takes(muxer: str, codec: str) -> bool:
+    """Whether the container takes what the encoder makes."""
+    if muxer == "mpegts":
+        return Codec(codec, "w").canonical_name in OF_MPEGTS
+    with av.open(BytesIO(), "w", format=muxer) as output:
+        return codec in output.supported_codecs

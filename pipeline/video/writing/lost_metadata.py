@@ -1,0 +1,73 @@
+"""What of a file is not in the one that was made from it: read back and compared."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from pipeline.video.reading.probe import FRAMES_SEEN
+from pipeline.video.signal.side_data import NAMES, kinds
+
+# written by muxers for themselves
+STRUCTURE = frozenset(
+    "major_brand minor_version compatible_brands encoder ENCODER duration DURATION vendor_id "  # noqa: SIM905
+    "number_of_frames NUMBER_OF_FRAMES BPS _STATISTICS_TAGS".split()
+)
+
+
+def lost(original: InputContainer, written: InputContainer, video: int, new_video: int) -> list[str]:
+    """In sentences; streams that are missing altogether are not named here. `video`: its index, here and there."""
+    notes = [f"metadata {key!r} is lost" for key in _lost_keys(original.metadata, written.metadata)]
+    if len(written.chapters()) < len(original.chapters()):
+        notes.append("chapters are lost")
+    notes += [f"metadata {key!r} of a stream is lost" for key in _lost_of_streams(original, written)]
+    before, after = original.streams[video], written.streams[new_video]
+    if isinstance(before, VideoStream) and isinstance(after, VideoStream) and _aspect(before) != _aspect(after):
+        notes.append(f"the shape of a pixel ({before.sample_aspect_ratio}) is lost")
+    return notes
+
+
+def lost_streams(types: Sequence[str], written: InputContainer) -> list[str]:
+    """Streams that were written and cannot be read back, in sentences. `types`: of all that were written."""
+    missing = Counter(types) - Counter(stream.type for stream in written.streams)
+    return [
+        f"{missing[kind]} of its {types.count(kind)} {kind} streams cannot be read back from {written.format.name}"
+        for kind in ("video", "audio", "subtitle")
+        if missing[kind]
+    ]
+
+
+def lost_beside_pixels(written: InputContainer, video: int, expected: frozenset[str]) -> list[str]:
+    """What frames are expected to carry and do not, in sentences."""
+    if not expected:
+        return []
+    frames = islice(written.decode(written.streams[video]), FRAMES_SEEN)
+    return sorted({f"{NAMES[kind]} lost" for kind in expected - kinds(frames)})  # type: ignore[arg-type]
+
+
+def _aspect(stream: VideoStream) -> float:
+    return round(float(stream.sample_aspect_ratio or 1), 3)
+
+
+def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Keys whose value is nowhere: containers spell keys in their own ways."""
+    kept = set(after.values())
+    return sorted(
+        key
+        for key, value in before.items()
+        if key not in STRUCTURE and value not in kept and key.lower() not in {other.lower() for other in after}
+    )
+
+
+def _lost_of_streams(original: InputContainer, written: InputContainer) -> list[str]:
+    """Only what a person wrote there: titles and languages."""
+
+    def languages(container: InputContainer) -> Counter[str]:
+        told = (stream.metadata.get("language", "und") for stream in container.streams if stream.type != "data")
+        return Counter(language for language in told if language != "und")
+
+    kept = {value for stream in written.streams for value in stream.metadata.values()}
+    titles = {stream.metadata["title"] for stream in original.streams if "title" in stream.metadata}
+    return ["language"] * bool(languages(original) - languages(written)) + ["title"] * bool(titles - kept)

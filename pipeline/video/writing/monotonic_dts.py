@@ -1,0 +1,94 @@
+"""Packets written to a container, each stream's times of decoding made to rise, as muxers demand.
+
+They do not where recordings overlap that were joined by their bytes, or where a transport stream is damaged.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import av
+from av.container import OutputContainer
+from av.format import Flags
+from av.packet import Packet
+from av.stream import Stream
+
+from pipeline.errors import Damaged
+from pipeline.video.reading.opening import reason
+
+SHARES_TIMES = ("subtitle", "data")  # kinds of streams whose packets may come at the same time
+LONGEST = 1 << 31  # units of time that MP4 can give to one packet; only damage asks for more
+NOT_STRICT = cast(int, Flags.ts_nonstrict.value)  # containers in which all streams' may
+
+
+@contextmanager
+def taken(container: str, what: str) -> Iterator[None]:
+    """Raises Damaged where a container does not take what it is given. Errors of files and memory stay as they are."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError | MemoryError):
+            raise
+        raise Damaged(f"{container} does not take {what} ({reason(error)}); try another --container") from error
+
+
+class Rising:
+    """Counts what it moves, and what of the streams other than the video the container refuses: that is left out.
+
+    `names`: of the streams, by index in the output, for people.
+    """
+
+    def __init__(self, output: OutputContainer, video: int, names: Mapping[int, str]) -> None:
+        self.output, self.video, self.names = output, video, names
+        self.strict = not output.format.flags & NOT_STRICT
+        self.last: dict[int, int] = {}  # dts by stream, in its units
+        self.moved: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter()
+        output.start_encoding()  # which settles those units
+
+    def write(self, packet: "Packet[Any]") -> None:
+        """Raises Damaged where the container refuses the video, or what came shortly before it."""
+        stream = packet.stream
+        least = self._least(stream)
+        if least is not None and not _is_there(packet, least):
+            self._move(packet, least)
+        if packet.dts is not None:
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        if packet.duration and packet.duration * packet.time_base / stream.time_base >= LONGEST:
+            packet.duration = 0
+        try:
+            with taken(self.output.format.name, f"{self.names[stream.index]} or what came shortly before it"):
+                self.output.mux_one(packet)
+        except Damaged:
+            if stream.index == self.video:
+                raise
+            self.refused[stream.index] += 1
+        if packet.dts is not None:
+            self.last[stream.index] = packet.dts
+
+    def notes(self) -> list[str]:
+        return [
+            f"{self.names[index]}: {count} packets with times that go backwards are moved behind those before them"
+            for index, count in sorted(self.moved.items())
+        ] + [
+            f"damaged: {self.names[index]}: {count} packets that {self.output.format.name} refuses are left out"
+            for index, count in sorted(self.refused.items())
+        ]
+
+    def _least(self, stream: Stream) -> int | None:
+        last = self.last.get(stream.index)
+        return None if last is None else last + (self.strict and stream.type not in SHARES_TIMES)
+
+    def _move(self, packet: "Packet[Any]", least: int) -> None:
+        """To `least`, in the units of the stream."""
+        unit = packet.time_base / packet.stream.time_base
+        packet.pts = None if packet.pts is None else round(packet.pts * unit)
+        packet.duration = round((packet.duration or 0) * unit)
+        packet.dts, packet.time_base = least, packet.stream.time_base
+        self.moved[packet.stream.index] += 1
+
+
+def _is_there(packet: "Packet[Any]", least: int) -> bool:
+    """Whether its time, rounded to the units of its stream, is `least` or later."""
+    return packet.dts is not None and packet.dts * packet.time_base / packet.stream.time_base > least - 0.5

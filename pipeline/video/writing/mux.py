@@ -1,0 +1,266 @@
+"""Encoded segments joined with everything else of their source, nothing encoded again.
+
+The frames' times are those of the source. Times of decoding are made anew over the whole video: the n-th packet takes
+the time of the frame that is shown `reorder` places before it, which rises from packet to packet, across the joins too,
+and is never behind the packet's own time.
+"""
+
+import heapq
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO, cast
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
+from av.video.stream import VideoStream
+
+from pipeline.errors import Damaged
+from pipeline.video.reading.concatenations import Shift
+from pipeline.video.reading.containers import muxer_of
+from pipeline.video.reading.opening import is_cover, opened_container, reason
+from pipeline.video.reading.probe import VideoInfo
+from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR
+from pipeline.video.writing.copied_streams import (
+    ISO,
+    attach_cover,
+    copied,
+    cover_pictures,
+    holds,
+    is_written_anew,
+    named,
+)
+from pipeline.video.writing.encode import Encoding
+from pipeline.video.writing.lost_metadata import STRUCTURE, lost, lost_beside_pixels, lost_streams
+from pipeline.video.writing.monotonic_dts import Rising, taken
+from pipeline.video.writing.segment_files import IDENTITY, tag
+
+Opening = Callable[[], AbstractContextManager[BinaryIO]]
+ISO_KEYS = frozenset(  # of metadata that they have a box for; all others need the open list of QuickTime
+    "title artist album_artist composer album date comment genre copyright grouping lyrics description "  # noqa: SIM905
+    "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
+)
+LARGEST_SCALE = 1 << 31
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """The video that is to be joined."""
+
+    info: VideoInfo
+    encoding: Encoding
+    segments: list[tuple[Opening, str]]
+    """What opens the segment files, and by what each is told, in order."""
+    pts: list[int]
+    """Of every frame in them, ascending."""
+    reorder: int
+    """By how many places a packet may come before its turn."""
+
+
+def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str]:
+    """Write the finished file to the local path `target`, with all else that is in `source`.
+
+    `name`: what it will be called, whose extension says which container it is.
+
+    Returns what the container could not hold, in sentences. Raises Damaged where the segments hold other frames than
+    `picture.pts`.
+    """
+    covers = cover_pictures(source)
+    with opened_container(source) as original:
+        options = _options(original, picture, name)
+        muxer = muxer_of(name)
+        with taken(muxer, "what is in it"), av.open(target, "w", format=muxer, container_options=options) as output:
+            video, copies, notes = _streams(original, output, picture, covers)
+            if "avoid_negative_ts" in options:
+                notes.append("its times begin before 0; all are moved so that none does")
+            output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
+            output.set_chapters(original.chapters())
+            names = {copy.index: named(original.streams[index]) for index, copy in copies.items()}
+            rising = Rising(output, video.index, names | {video.index: named(original.streams[picture.info.stream])})
+            for packet in _in_time(_pictures(picture, video), _others(original, copies, picture.info.shift, notes)):
+                rising.write(packet)
+            notes += rising.notes()
+            types = [stream.type for stream in output.streams]
+        with av.open(target, "r", metadata_errors="backslashreplace") as written:
+            notes += lost_streams(types, written) + lost(original, written, picture.info.stream, video.index)
+            return notes + lost_beside_pixels(written, video.index, _expected(picture))
+
+
+def _options(original: InputContainer, picture: Picture, name: str) -> dict[str, str]:
+    info, muxer = picture.info, muxer_of(name)
+    if muxer == "mpegts":  # without copyts it begins anew; packets of 192 bytes are what these names promise
+        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
+    if muxer not in ISO:
+        return {}
+    options = {}
+    has_cover = any(is_cover(stream) for stream in original.streams.video)  # for which there is no room in such a list
+    if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
+        options["movflags"] = "use_metadata_tags"
+    if picture.pts[0] < 0:  # else it says that what comes before 0 is not to be shown
+        options["avoid_negative_ts"] = "make_non_negative"
+    if info.carried & {"SPHERICAL", "STEREO3D"}:
+        options["strict"] = "unofficial"  # the boxes that all players know them by are of no standard
+    # units of all video tracks, and of where any track starts: they must divide those of the source's
+    options["video_track_timescale"] = str(_scale(info, original.streams.video))
+    options["movie_timescale"] = str(_scale(info, original.streams))
+    return options
+
+
+def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
+    """Units in a second that hold times of these streams, or, if that cannot be, of the video."""
+    scale = math.lcm(*(stream.time_base.denominator for stream in streams if stream.time_base))
+    return scale if scale < LARGEST_SCALE else info.time_base.denominator
+
+
+def _streams(
+    original: InputContainer, output: OutputContainer, picture: Picture, covers: dict[int, bytes]
+) -> tuple[Stream, dict[int, Stream], list[str]]:
+    """The video, the copies by index of their originals, and what cannot be copied. In the order of the source."""
+    video: Stream | None = None
+    copies: dict[int, Stream] = {}
+    notes: list[str] = []
+    chapters = bool(original.chapters())
+    for stream in original.streams:
+        if stream.index == picture.info.stream:
+            with picture.segments[0][0]() as file, opened_container(file) as segment:
+                copy: Stream = _video(output, stream, segment.streams.video[0], picture)
+            video = copy
+        elif is_written_anew(stream, output.format.name, chapters=chapters):
+            continue
+        elif stream.index in covers and output.format.name == "matroska":  # which has them as attachments
+            attach_cover(output, stream, covers[stream.index])
+            continue
+        elif holds(output.format.name, stream):
+            copy = copies[stream.index] = copied(output, stream)
+            if stream.type == "video" and stream.index not in covers:
+                notes.append(f"video stream {stream.index} is copied as it is; one video is enhanced")
+        else:
+            notes.append(f"{named(stream)} is left out: {output.format.name} cannot hold it")
+            continue
+        copy.metadata.update({key: value for key, value in stream.metadata.items() if key not in STRUCTURE})
+        copy.disposition = stream.disposition
+    assert video is not None
+    return video, copies, notes
+
+
+def _video(output: OutputContainer, original: Stream, template: Stream, picture: Picture) -> Stream:
+    info, encoding = picture.info, picture.encoding
+    told = _tells_of_the_whole(original, template, picture)
+    stream: Any = output.add_stream_from_template(original if told else template, opaque=True)
+    stream.time_base = info.time_base
+    context = stream.codec_context
+    if told:  # all else is that of the segments
+        coded: Any = template.codec_context
+        context.extradata, context.pix_fmt, context.profile = coded.extradata, coded.pix_fmt, coded.profile
+        context.bit_rate = 0
+    context.framerate = info.frame_rate
+    if info.sample_aspect:
+        context.sample_aspect_ratio = info.sample_aspect
+    if template.codec_context.name == "hevc" and output.format.name in ISO:
+        context.codec_tag = "hvc1"  # which Apple's players insist on
+    elif template.codec_context.name == "prores":
+        context.codec_tag = template.codec_context.codec_tag
+    tag(context, encoding.colours)
+    stream.set_display_matrix(info.display_matrix)
+    return cast(Stream, stream)
+
+
+def _tells_of_the_whole(original: Stream, template: Stream, picture: Picture) -> bool:
+    """Whether the source's stream is taken for a template, so that what its container says of the video is kept.
+
+    It can be where it is of the same coding; not where it says what is no longer true: how to crop, of HDR that became
+    SDR, or of Dolby Vision.
+    """
+    info, expected = picture.info, _expected(picture)
+    before, after = cast(VideoStream, original).codec_context, template.codec_context
+    same = before.codec.canonical_name == after.codec.canonical_name and (before.width, before.height) == info.size
+    return same and expected == info.carried and bool(expected & OF_CONTAINERS) and not expected & DOLBY_VISION
+
+
+def _expected(picture: Picture) -> frozenset[str]:
+    """What the frames are to carry beside their pixels."""
+    info = picture.info
+    return info.carried - OF_HDR if info.colours.hdr and not picture.encoding.colours.hdr else info.carried
+
+
+def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
+    """The packets of all segments, one segment after the other."""
+    info, pts, places = picture.info, picture.pts, 0
+    header = None
+    for opening, identity in picture.segments:
+        with opening() as file, opened_container(file) as container:
+            kept = {key.lower(): value for key, value in container.metadata.items()}
+            if kept.get(IDENTITY) != identity:
+                raise Damaged("a segment's file is another's; run it again")
+            coded: VideoStream = container.streams.video[0]
+            header = header or coded.codec_context.extradata
+            if coded.codec_context.extradata != header:
+                raise Damaged("its segments were encoded by different encoders and cannot be joined; run it again")
+            start = pts[min(places, len(pts) - 1)]
+            for packet in container.demux(coded):
+                if not packet.size:
+                    continue
+                at = start + round((packet.pts or 0) * packet.time_base / info.time_base)
+                rank = bisect_left(pts, at)
+                if places == len(pts) or rank == len(pts) or pts[rank] != at:
+                    raise Damaged(f"a segment holds a frame at {at} that is not its own; run it again")
+                packet.time_base, packet.pts = info.time_base, at
+                packet.dts = _decoded_at(places, pts, picture.reorder)
+                packet.duration = (pts[rank + 1] if rank + 1 < len(pts) else at + info.last_duration) - at
+                packet.stream = video
+                places += 1
+                yield packet
+    if places != len(pts):
+        raise Damaged(f"its segments hold {places} frames, not {len(pts)}; run it again")
+
+
+def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
+    """Before the first frame is shown, steps of the first frame's length back in time."""
+    if place >= reorder:
+        return pts[place - reorder]
+    step = pts[1] - pts[0] if len(pts) > 1 else 1
+    return pts[0] - (reorder - place) * step
+
+
+def _others(
+    original: InputContainer, copies: dict[int, Stream], shift: Shift, notes: list[str]
+) -> "Iterator[Packet[Any]]":
+    """The packets of the streams that are copied; the others are not even read where the container allows.
+
+    Where reading ends by an error, what came before it is what there is: `notes` gets one.
+    """
+    for stream in original.streams:
+        if stream.index not in copies:
+            stream.discard = Discard.all
+    wanted = [stream for stream in original.streams if stream.index in copies and stream.type != "attachment"]
+    packets = original.demux(wanted) if wanted else iter(())
+    for packet in shift.through(_read(packets, notes)):
+        if packet.size:
+            packet.stream = copies[packet.stream_index]
+            if packet.stream.disposition & Disposition.attached_pic:
+                packet.pts = packet.pts or 0
+            packet.dts = packet.pts if packet.dts is None else packet.dts
+            yield packet
+
+
+def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packet[Any]]":
+    try:
+        yield from packets
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        notes.append(f"damaged: what is beside the video cannot be read to its end ({reason(error)})")
+
+
+def _in_time(*streams: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
+    """Packets of streams that are each in the order of time, in the order of time."""
+
+    def time(packet: "Packet[Any]") -> Fraction:
+        return (packet.dts or 0) * Fraction(packet.time_base)
+
+    return heapq.merge(*streams, key=time)

@@ -1,0 +1,160 @@
+"""Jobs on a cluster whose nodes share nothing but a bucket: one joins midway, one is lost, the outputs are the same."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from ray.cluster_utils import Cluster
+
+from jobs.cli import main
+from jobs.train.state import read_state
+from pipeline.storage.storage import Storage
+from tests.conftest import headed_cluster
+from tests.support.clips import clip, rgb, streets, times
+from tests.support.killed import HANGS_S, ROOT, wait_until
+from tests.support.media import landscape
+from tests.support.outputs import table_in, tree
+from tests.support.s3_server import S3Server
+
+PHOTOS = 110  # for as long as a node takes to join and its worker to start
+EPOCHS = 20  # more than there is time for before the loss is felt
+FAST = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
+SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head that works at nothing, and two nodes of one processor each; each test leaves it so, with others."""
+    with headed_cluster() as cluster:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        yield cluster
+
+
+def _put(source: Path, bucket: str) -> None:
+    for name, content in tree(source).items():
+        Storage().write(f"{bucket}/in/{name}", content)
+
+
+def _names(place: str) -> set[str]:
+    """Of files, while others write there."""
+    found = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False).find(place)
+    return {f"s3://{name}".removeprefix(f"{place}/") for name in found}
+
+
+def _outcomes(bucket: str) -> list[tuple[str, str]]:
+    rows = table_in(bucket, "out/_nightlift/manifest").to_pylist()
+    return sorted((row["source"].rpartition("/")[2], row["outcome"]) for row in rows)
+
+
+@contextmanager
+def _job(cluster: Cluster, log: Path, *job: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address, **environment}
+    with log.open("wb") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *job], cwd=ROOT, env=environment, stdout=told, stderr=told, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _lose(cluster: Cluster) -> None:
+    """Any."""
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+
+def _processors_in_use(cluster: Cluster) -> Callable[[], float]:
+    """By what Ray's own command tells of a cluster."""
+
+    def ask() -> float:
+        status = [Path(sys.executable).parent / "ray", "status", "--address", cluster.address]
+        told = subprocess.run(status, capture_output=True, text=True, timeout=HANGS_S).stdout
+        return sum(float(line.split("/")[0]) for line in told.splitlines() if line.endswith(" CPU"))
+
+    return ask
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_photos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    night = np.random.default_rng(5).integers(0, 60, (900, 1100, 3), dtype=np.uint8)
+    for number in range(PHOTOS):  # each of which is a block by itself
+        Image.fromarray(np.roll(night, 8 * number, 1)).save(source / f"{number:02}.png", compress_level=1)
+    _put(source, bucket)
+    photos = ("jobs.images", f"{bucket}/in", f"{bucket}/out", "--workers-per-core", "1")
+    with _job(cluster, tmp_path / "log", *photos) as job:
+        wait_until(lambda: len(_names(f"{bucket}/out")) > 2, job)
+        cluster.add_node(num_cpus=1)
+        in_use = _processors_in_use(cluster)
+        wait_until(lambda: in_use() == 3, job)
+        assert job.poll() is None, (tmp_path / "log").read_text()
+        _lose(cluster)
+        assert job.wait(300) == 0, (tmp_path / "log").read_text()
+    assert "starting 2 workers" in (tmp_path / "log").read_text()
+    assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
+    assert main(["images", str(source), str(tmp_path / "out")]) == 0
+    expected = tree(tmp_path / "out")
+    assert {name for name in _names(f"{bucket}/out") if "_nightlift" not in name} == expected.keys()
+    assert all(Storage().read(f"{bucket}/out/{name}") == content for name, content in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_videos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for seed in range(3):
+        (source / f"{seed}.mp4").write_bytes(clip(streets(150, seed=seed)))
+    _put(source, bucket)
+    with _job(cluster, tmp_path / "log", "jobs.videos", f"{bucket}/in", f"{bucket}/out", *FAST) as job:
+        wait_until(lambda: sum(name.endswith(".json") for name in _names(f"{bucket}/out")) >= 4, job)
+        assert not [name for name in _names(f"{bucket}/out") if name.endswith(".mp4")]
+        cluster.add_node(num_cpus=1)
+        _lose(cluster)
+        assert job.wait(300) == 0, (tmp_path / "log").read_text()
+    assert "starting 2 workers" in (tmp_path / "log").read_text()
+    assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
+    assert main(["videos", str(source), str(tmp_path / "out"), *FAST]) == 0
+    for path in source.iterdir():
+        enhanced, expected = Storage().read(f"{bucket}/out/{path.name}"), tmp_path / "out" / path.name
+        assert times(enhanced) == times(path)
+        assert np.array_equal(rgb(enhanced), rgb(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_session")
+def test_a_training(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for seed in range(5):
+        Image.fromarray(landscape(240, 180, seed=seed)).save(source / f"{seed}.png")  # too large to be inlined
+    _put(source, bucket)
+    at_once = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
+    job = ("jobs.train", f"{bucket}/in", f"{bucket}/out", *SMALL)
+    with _job(cluster, tmp_path / "log", *job, **at_once) as training:
+        wait_until(lambda: read_state(Storage(), f"{bucket}/out") is not None, training)
+        _lose(cluster)
+        cluster.add_node(num_cpus=1)  # before what the lost one held is read again
+        assert training.wait(300) == 0, (tmp_path / "log").read_text()
+    assert "starting 2 workers on cpu" in (tmp_path / "log").read_text()
+    assert "a worker ended" in (tmp_path / "log").read_text()
+    losses = table_in(bucket, "out/losses.parquet")
+    assert losses["epoch"].to_pylist() == list(range(1, EPOCHS + 1))
+    assert main(["train", str(source), str(tmp_path / "out"), *SMALL]) == 0
+    expected = pq.read_table(tmp_path / "out" / "losses.parquet")
+    column = "training_total"  # other numbers of workers round otherwise, and that grows
+    np.testing.assert_allclose(losses[column].to_numpy()[:5], expected[column].to_numpy()[:5], rtol=1e-3)
+    np.testing.assert_allclose(losses[column].to_numpy(), expected[column].to_numpy(), rtol=0.05)

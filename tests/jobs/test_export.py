@@ -1,0 +1,125 @@
+"""ONNX: every layout gives the same image by onnxruntime as by torch, and files say what they are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from jobs import export
+from jobs.export import ExportConfig, run
+from model import DEFAULT_WEIGHTS, Architecture, Checkpoint, Enhancer, Look, build, fingerprint, load
+from model.dce_net import PUBLISHED_DCE, PUBLISHED_PLUS
+from model.onnx_export import TOLERANCE, ExportError, largest_difference, missing_packages, to_onnx
+from pipeline.errors import UsageError
+from pipeline.storage.storage import Storage
+from tests.support.media import night
+
+LAYOUTS = {
+    "published dce": PUBLISHED_DCE,
+    "published plus": PUBLISHED_PLUS,
+    "own": Architecture(map_channels=1, padding="replicate", encoded=True, context=True),
+    "own, in light": Architecture(map_channels=1, padding="replicate", encoded=True, context=True, space="light"),
+    "own plus, dilated": Architecture(
+        variant="plus", map_channels=1, padding="replicate", encoded=True, context=True, dilations=(1, 2, 4, 8, 4, 2, 1)
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "estimate_size"), [*((name, 64) for name in LAYOUTS), ("own", None), ("own, in light", None)]
+)
+def test_every_layout_is_equal_to_torch(name: str, estimate_size: int | None) -> None:
+    torch.manual_seed(4)
+    network = build(LAYOUTS[name]).eval()
+    for weight in network.parameters():
+        weight.data.mul_(4)  # maps far from zero
+    checkpoint = Checkpoint(network=network, estimate_size=64)
+    content = to_onnx(checkpoint, estimate_size=estimate_size, iterations=5)
+    difference, checked = largest_difference(content, checkpoint, estimate_size=estimate_size, iterations=5)
+    assert difference <= TOLERANCE
+    assert checked >= 3
+    with pytest.raises(ExportError, match="differ by"):
+        largest_difference(content, checkpoint, estimate_size=estimate_size, iterations=6)
+
+
+def test_the_shipped_network_gives_the_photo_that_nightlift_gives_of_the_curve_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "new" / "dce.onnx"
+    assert run(ExportConfig(dst=str(place))) == 0
+    printed = capsys.readouterr().out
+    assert "largest difference" in printed
+    assert str(place) in printed
+    checkpoint = load(DEFAULT_WEIGHTS["dce"])
+    photo = night(600, 401)
+    session = onnxruntime.InferenceSession(str(place), providers=["CPUExecutionProvider"])
+    image_BCHW = photo.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    enhanced = session.run(["enhanced"], {"image": image_BCHW})[0][0].transpose(1, 2, 0)
+    plain = Look(denoise=0, floor="off")
+    enhancer = Enhancer(checkpoint, plain, estimate_size=checkpoint.estimate_size, precision="fp32")
+    [expected] = enhancer.enhance([photo])
+    assert np.abs(enhanced * 255 - expected).max() < 0.51  # rounding to 8 bits
+    model = onnx.load(place)
+    onnx.checker.check_model(model, full_check=True)
+    [image] = model.graph.input
+    assert [size.dim_param or size.dim_value for size in image.type.tensor_type.shape.dim] == [
+        "batch",
+        3,
+        "height",
+        "width",
+    ]
+    notes = {note.key: note.value for note in model.metadata_props}
+    assert notes.items() >= dict(checkpoint.notes).items()
+    assert notes["fingerprint"] == fingerprint(checkpoint)
+    assert json.loads(notes["architecture"])["map_channels"] == 1
+    assert (json.loads(notes["estimate_size"]), notes["iterations"]) == (checkpoint.estimate_size, "8")
+
+
+def test_to_a_bucket(bucket: str) -> None:
+    place = f"{bucket}/models/plus.onnx"
+    assert run(ExportConfig(dst=place, variant="plus", iterations=6, estimate_size="full")) == 0
+    notes = onnx.load_from_string(Storage.from_environment([place], {}).read(place)).metadata_props
+    assert {note.key: note.value for note in notes}.items() >= {"iterations": "6", "estimate_size": "null"}.items()
+
+
+def test_what_differs_from_torch_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = load(DEFAULT_WEIGHTS["plus"])
+    monkeypatch.setattr(export, "to_onnx", lambda *_, **knobs: to_onnx(other, **knobs))
+    with pytest.raises(UsageError, match=r"not written: .* differ by"):
+        run(ExportConfig(dst=str(tmp_path / "x.onnx")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert missing_packages() == []
+    monkeypatch.setattr(export, "missing_packages", lambda: ["onnx", "onnxscript"])
+    with pytest.raises(UsageError, match=r'onnx, onnxscript: pip install "nightlift\[onnx\]"'):
+        run(ExportConfig(dst=str(tmp_path / "x.onnx")))
+
+
+def test_nothing_optional_is_imported_before_it_is_needed() -> None:
+    code = (
+        "import sys, jobs.export; sys.exit(bool({'onnx', 'onnxruntime', 'onnxscript', 'skimage'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dst": "model.pt"}, "ends in .onnx"),
+        ({"dst": "https://example.org/x.onnx"}, "web server"),
+        ({"iterations": 17}, "--iterations is 17"),
+        ({"estimate_size": 4}, "--estimate-size"),
+    ],
+)
+def test_wrong_usage_is_told_at_once(flags: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ExportConfig(**{"dst": "x.onnx", **flags})

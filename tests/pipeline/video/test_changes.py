@@ -1,0 +1,191 @@
+"""Videos that change midway: in size, pixel format, matrix, range, fields. And frames upside down in memory."""
+
+from fractions import Fraction
+from io import BytesIO
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.filter import Graph
+from av.video.frame import VideoFrame
+
+from model import Look
+from pipeline.video.enhancing.enhance import Clock, Enhanced
+from pipeline.video.enhancing.smoothing import Window
+from pipeline.video.reading.probe import probe
+from pipeline.video.reading.segments import cut
+from pipeline.video.signal.color import Colours, Conversion, lines
+from pipeline.video.writing.encode import EncodeSettings, choose
+from tests.pipeline.video.test_segments import enhancement, planes
+from tests.support.clips import Samples, clip, pictures, street, streets
+
+WINDOW = Window(radius=2, light_radius=2)
+COUNT, STEP = 16, 3600  # frames of a part, and how long one is shown at 25 a second
+WOVEN = {"params": "tff=1", "interlaced": True}
+
+
+def part(number: int, frames: list[Samples], **shape: Any) -> bytes:
+    """The `number`-th part of a broadcast: as MPEG-TS, its parts in a row are one file."""
+    pts = [(number * COUNT + at) * STEP for at in range(len(frames))]
+    return clip(frames, "mpegts", pts=pts, time_base=Fraction(1, 90000), gop=8, **shape)
+
+
+def bars(at: int) -> Samples:
+    """Upright bars that move to the right."""
+    across = 80 + 60 * np.sin((np.arange(96) - at) * np.pi / 12)
+    return np.asarray(np.broadcast_to(across[None, :, None], (64, 96, 3)).round(), np.uint8).copy()
+
+
+def woven(number: int) -> Samples:
+    """A frame of bars whose second field is taken later."""
+    frame = bars(6 * number)
+    frame[1::2] = bars(6 * number + 3)[1::2]
+    return frame
+
+
+def combing(pixels: Samples) -> float:
+    """By how much lines differ from those around them, mean."""
+    signed = pixels.astype(float)
+    return float(np.abs(signed[1:-1] - (signed[:-2] + signed[2:]) / 2).mean())
+
+
+def enhanced(content: bytes, look: Look = Look(strength=0)) -> list[Enhanced]:
+    info = probe(BytesIO(content))
+    encoding = choose(info, EncodeSettings(), "matroska", "keep")
+    todo = enhancement(WINDOW, look)
+    return list(todo.frames(BytesIO(content), info, cut(info, 1000)[0], encoding, Clock()))
+
+
+def rgb(frame: VideoFrame) -> Samples:
+    return frame.to_ndarray(format="rgb24").astype(int)
+
+
+def seen(frame: VideoFrame) -> list[bytes]:
+    """The samples of its planes, 8 bits each, without what pads their lines."""
+    return [lines(plane, np.uint8)[:, : plane.width].tobytes() for plane in frame.planes]
+
+
+OTHERS = {
+    "smaller": {"width": 64, "height": 48},
+    "larger": {"width": 160, "height": 128},
+    "of other chroma": {"pixel_format": "yuv422p"},
+    "of full range": {"color_range": 2},
+}
+
+
+@pytest.mark.parametrize("look", [Look(strength=0), Look()])
+@pytest.mark.parametrize("fields", [{}, WOVEN], ids=["progressive", "interlaced"])
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_filters_see_frames_of_one_shape(other: dict[str, Any], fields: dict[str, Any], look: Look) -> None:
+    """A graph has buffers for the frames that it was made for: others would be written beyond their end."""
+    size = {name: other[name] for name in ("width", "height") if name in other}
+    shape = {name: value for name, value in other.items() if name not in size}
+    content = part(0, streets(COUNT), **fields)
+    content += part(1, streets(COUNT, **size), **shape, **fields) + part(2, streets(COUNT), **fields)
+    info = probe(BytesIO(content))
+    todo = enhancement(WINDOW, look)
+    whole = planes(content, info, cut(info, 1000), todo)
+    assert [pts for pts, _ in whole] == list(info.pts)
+    assert planes(content, info, cut(info, 3), todo) == whole
+    changed = sum((each.shot.frame.width, each.shot.frame.height) != info.size for each in enhanced(content, look))
+    assert changed == (COUNT if size else 0)
+
+
+@pytest.mark.parametrize(("first", "second"), [((1, 1), (1, 2)), ((1, 2), (1, 1)), ((1, 1), (9, 1)), ((5, 2), (9, 1))])
+def test_frames_are_taken_at_their_word(first: tuple[int, int], second: tuple[int, int]) -> None:
+    """Matrix and range of the second part are other ones: colours stay, and all frames say what the first did."""
+    both = [dict(zip(("colorspace", "color_range"), each, strict=True)) for each in (first, second)]
+    reddish = [(frame * (2.0, 0.9, 0.4)).clip(0, 255).astype(np.uint8) for frame in streets(COUNT)]
+    content = part(0, reddish, **both[0]) + part(1, reddish, **both[1])
+    before = list(pictures(content))
+    assert (before[-1].colorspace, before[-1].color_range) == second
+    after = enhanced(content)
+    for source, each in zip(before, after, strict=True):
+        assert (each.frame.colorspace, each.frame.color_range) == first
+        assert np.abs((rgb(source) - rgb(each.frame)).mean(axis=(0, 1))).max() < 1.5
+        assert each.luma_before == pytest.approx(each.luma_after, abs=0.004)
+
+
+def test_frames_that_say_nothing_are_as_the_stream() -> None:
+    convert = _conversion("yuv420p", Colours(matrix=1, range=2))
+    said = convert.frame(street(0), None)  # type: ignore[arg-type]
+    pixels, small = convert.rgb(said), convert.small(said)
+    said.colorspace, said.color_range = 2, 0
+    assert convert.keeps(said)
+    np.testing.assert_array_equal(convert.rgb(said), pixels)
+    np.testing.assert_array_equal(convert.small(said), small)
+    said.color_range = 1
+    assert not convert.keeps(said)
+    assert convert.small(said).mean() < small.mean() - 5
+
+
+@pytest.mark.parametrize("parts", [[0, 1], [1, 0], [0, 1, 0]])
+def test_interlaced_frames_are_deinterlaced_wherever_they_are(parts: list[int]) -> None:
+    kinds = [
+        ([bars(6 * number) for number in range(COUNT)], dict[str, Any]()),
+        ([woven(number) for number in range(COUNT)], WOVEN),
+    ]
+    content = b"".join(part(at, kinds[kind][0], **kinds[kind][1]) for at, kind in enumerate(parts))
+    info = probe(BytesIO(content))
+    assert info.interlaced
+    todo = enhancement(WINDOW)
+    assert planes(content, info, cut(info, 3), todo) == planes(content, info, cut(info, 1000), todo)
+    for number, (source, each) in enumerate(zip(pictures(content), enhanced(content), strict=True)):
+        if parts[number // COUNT]:
+            assert combing(rgb(source)) > 10
+            assert combing(rgb(each.frame)) < 2
+        else:
+            assert seen(each.frame) == seen(source)
+
+
+def test_times_that_jump_back_ask_no_decoder_to_hold_more_frames_than_it_can() -> None:
+    content = part(2, streets(20)) + part(0, streets(20))
+    assert probe(BytesIO(content)).reorder <= 16
+    assert len(enhanced(content)) >= 20
+
+
+def _conversion(pixel_format: str, colours: Colours = Colours()) -> Conversion:
+    return Conversion(colours, colours, pixel_format=pixel_format, size=(96, 64), hdr="keep", deep=False)
+
+
+def _upside_down(frame: VideoFrame) -> VideoFrame:
+    """The same picture, whose lines lie in memory from the lowest to the uppermost, as some decoders give it."""
+    turned = VideoFrame(frame.width, frame.height, frame.format.name)
+    for into, plane in zip(turned.planes, frame.planes, strict=True):
+        into.update(np.ascontiguousarray(lines(plane, np.uint8)[::-1]).tobytes())
+    graph = Graph()
+    source = graph.add_buffer(template=frame, time_base=Fraction(1, 25))
+    graph.link_nodes(source, graph.add("vflip"), graph.add("buffersink")).configure()
+    graph.push(turned)
+    found = graph.vpull()
+    assert all(plane.line_size < 0 for plane in found.planes)
+    return found
+
+
+def test_lines_that_lie_upside_down_are_read_in_their_order() -> None:
+    convert = _conversion("yuva420p")
+    frame = convert.frame(street(0), VideoFrame(96, 64, "yuva420p"))
+    lines(frame.planes[3], np.uint8)[:] = np.arange(64, dtype=np.uint8)[:, None]
+    turned = _upside_down(frame)
+    assert convert.keeps(frame)
+    assert not convert.keeps(turned)
+    np.testing.assert_array_equal(convert.rgb(turned), convert.rgb(frame))
+    np.testing.assert_array_equal(convert.small(turned), convert.small(frame))
+    alpha = lines(convert.frame(convert.rgb(turned), turned).planes[3], np.uint8)
+    assert alpha[:, 0].tolist() == list(range(64))
+
+
+def test_a_player_of_amv_sees_its_picture_upright() -> None:
+    file = BytesIO()
+    with av.open(file, "w", format="avi") as output:
+        stream: Any = output.add_stream("amv", rate=16, options={"strict": "-2"})
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuvj420p"
+        for number in range(4):
+            frame = VideoFrame.from_ndarray(street(number, 160, 128), "rgb24").reformat(format="yuvj420p")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    for source, each in zip(pictures(file.getvalue()), enhanced(file.getvalue()), strict=True):
+        assert source.planes[0].line_size < 0
+        assert np.abs(rgb(source) - rgb(each.frame)).mean() < 3

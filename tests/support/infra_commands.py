@@ -1,0 +1,105 @@
+"""The commands that infra/ tells people and clusters to run, and whether they exist, with their flags."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import tyro
+import yaml
+
+from jobs.cli import JOBS, WORDS
+from jobs.submit import SubmitConfig
+
+INFRA = Path(__file__).parents[2] / "infra"
+SEPARATORS = {";", "&&", "||", "|", "&", "(", ")"}
+
+
+def check_command(command: str) -> None:
+    """Every `nightlift` and `ray` in a line of shell: raises AssertionError for one that is not there, or not so."""
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if word in SEPARATORS:
+            _check_words(words)
+            words = []
+        else:
+            words.append(word)
+
+
+def _check_words(words: list[str]) -> None:
+    """What stands before is what starts it: `timeout 15`, `docker compose exec head`. kubectl starts none, it names."""
+    if words[:1] == ["kubectl"]:
+        return None
+    for start, word in enumerate(words):
+        if word == "nightlift":
+            return _check_nightlift(words[start + 1 :])
+        if word == "ray":
+            return _check_ray(words[start + 1 :])
+    return None
+
+
+def _check_nightlift(arguments: list[str]) -> None:
+    job, *rest = arguments
+    if arguments == ["--help"]:
+        return
+    assert job in {**JOBS, "submit": None}, f"no job is called {job}"
+    try:
+        if job == "submit":
+            config, rest = tyro.cli(SubmitConfig, args=rest, return_unknown_args=True, config=WORDS)
+            job = config.job
+        tyro.cli(JOBS[job][0], args=rest, config=WORDS)
+    except SystemExit as stop:
+        raise AssertionError(f"nightlift {shlex.join(arguments)} is refused") from stop
+
+
+def _check_ray(arguments: list[str]) -> None:
+    from ray.scripts.scripts import cli
+
+    own, _, submitted = " ".join(map(shlex.quote, arguments)).partition(" -- ")
+    command: click.Command = cli
+    words = shlex.split(own)
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        found = command.commands.get(name)
+        assert found, f"ray has no {name}"
+        command = found
+    try:
+        command.make_context("ray", [*words, *(["--", "true"] if submitted else [])])
+    except click.ClickException as error:
+        raise AssertionError(f"ray {own}: {error.message}") from error
+    if submitted:
+        check_command(submitted)
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    readme = (INFRA / "README.md").read_text()
+    for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield "README", line.partition(" # ")[0]
+    dockerfile = (INFRA / "docker" / "Dockerfile").read_text()
+    yield "Dockerfile", " ".join(re.findall(r'"([^"]+)"', dockerfile[dockerfile.rindex("\nCMD") :].splitlines()[1]))
+    for path in sorted(INFRA.rglob("*.yaml")):
+        for line in re.findall(r"^#   (docker .*)$", path.read_text(), re.MULTILINE):
+            yield f"{path.parent.name}/{path.name}", line
+        for command in _in_manifest(yaml.safe_load(path.read_text())):
+            yield f"{path.parent.name}/{path.name}", command
+
+
+def _in_manifest(node: Any) -> Iterator[str]:
+    """Whatever stands under a key that a shell or a container runs."""
+    if isinstance(node, list):
+        for each in node:
+            yield from _in_manifest(each)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("entrypoint", "command") or key.endswith("_commands"):
+                yield from [value] if isinstance(value, str) else value
+            else:
+                yield from _in_manifest(value)
+
+
+COMMANDS = [(place, command) for place, command in _commands() if re.search(r"\b(nightlift|ray) ", command)]
