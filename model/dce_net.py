@@ -8,8 +8,8 @@ layer. `DCENet` uses plain convolutions, `DCENetPlus` depthwise separable ones.
 Beyond the published layout, an `Architecture` may ask for six things, all recorded in a checkpoint: replicate padding
 (no dark borders), encoded input (dark values spread apart), global context (the network knows how dark the whole photo
 is), dilated convolutions (it sees how dark the surroundings are, at no cost), one map for all three channels (grey
-stays grey by construction), and a curve that acts on light (see `light.py`), under maps that follow edges (see
-`bilateral_grid.py`).
+stays grey by construction), and a curve that acts on light (see `curve/light.py`), under maps that follow edges (see
+`curve/bilateral_grid.py`).
 
 Tensor suffixes: B batch, C colour channels, F features, K maps, M channels of a map (3, 1, or 2: of shade and of
 light), H height, W width, h and w those of the maps.
@@ -49,7 +49,7 @@ class Architecture:
     dilations: tuple[int, ...] = (1,) * 7
     """Distance in pixels between the taps of each convolution."""
     space: Space = "srgb"
-    """What the curve acts on: the values of each channel, or the light of luma; see `light.py`."""
+    """What the curve acts on: the values of each channel, or the light of luma; see `curve/light.py`."""
     grid_px: int = 4
     """In light, pixels along each side of a cell of the bilateral grid that the maps are fitted to."""
 

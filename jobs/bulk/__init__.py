@@ -1,0 +1,1 @@
+"""What the jobs over many files share."""

@@ -1,0 +1,1 @@
+"""Ray for a job: joined or started, supplied with our packages, and watched until it works."""

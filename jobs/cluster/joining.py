@@ -206,7 +206,7 @@ def _on_each_node(kind: str, ask: Callable[..., Any], *arguments: Any) -> list[A
     """Return what a function gives on each node that has a GPU, or a CPU. Raises ClusterError."""
     import ray
 
-    from pipeline.flow.photos import ray_errors
+    from pipeline.flow.ray_data import ray_errors
 
     share = LEAST_GPU_SHARE if kind == "GPU" else 0
     with ray_errors():

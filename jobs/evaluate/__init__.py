@@ -1,0 +1,1 @@
+"""`nightlift evaluate`: networks scored side by side."""

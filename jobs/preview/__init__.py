@@ -1,0 +1,1 @@
+"""`nightlift preview`: before and after in the browser."""

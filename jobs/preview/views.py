@@ -2,8 +2,9 @@
 
 Whoever shows them cleans them, takes the steps of the curve and holds it back, at any number of iterations and any
 strength. The maps and cells are those that a job of 8 iterations at strength 1 applies, and three things in them depend
-on these two: how far a bright scene's maps are weakened (`model/level.py`), how much noise is smoothed
-(`model/cleaning.py`), and by how much the light of a video's frame is steadied (`pipeline/video/smoothing.py`).
+on these two: how far a bright scene's maps are weakened (`model/noise/level.py`), how much noise is smoothed
+(`model/noise/cleaning.py`), and by how much the light of a video's frame is steadied
+(`pipeline/video/enhancing/smoothing.py`).
 
 Cells are those of the full picture: they act on means of its pixels as they do on the pixels.
 """

@@ -21,9 +21,9 @@ from jobs.train.placement import Crew, choose_crew, choose_precision
 from jobs.train.state import Board, Picture, Pictures, Row, State, TrainingRun, read_state
 from jobs.train.supervisor import Fitting, ended
 from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
-from pipeline.flow.photos import TrainingPhotoFlow
 from pipeline.flow.prometheus import show_training
 from pipeline.flow.supervised_step import beside_the_driver, has_begun
+from pipeline.flow.training import TrainingPhotoFlow
 from pipeline.planning.manifest import Manifest
 from pipeline.records import Outcome
 from pipeline.storage.storage import Storage

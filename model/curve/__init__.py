@@ -1,0 +1,1 @@
+"""The light-enhancement curve: the readable reference, and what it acts on."""

@@ -67,7 +67,7 @@ def coefficients_of(
 
 
 def _places(count: int, side: int, factor: int, size: int) -> tuple[Any, Any, Floats]:
-    """The map pixels before and after the centres of boxes, and the places between them; see `curves.sample`."""
+    """The map pixels before and after the centres of boxes, and the places between them; see `reference.sample`."""
     at = (2 * np.arange(count) + 1) * side - factor
     before = at // (2 * factor)
     place: Floats = ((at - before * 2 * factor) / np.float32(2 * factor)).astype(np.float32)

@@ -23,7 +23,7 @@ Plane = npt.NDArray[Any]  # uint8 or uint16
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What cleans an image before its curve, and holds the curve back; see `cleaning.py`."""
+    """What cleans an image before its curve, and holds the curve back; see `noise/cleaning.py`."""
 
     planes: Tensor
     """1xPxhxw: see `cleaning.Cell`."""
@@ -48,7 +48,7 @@ def apply_curves(
 
     `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
     ceil(H / factor) x ceil(W / factor) pixels; in light of two channels. `iterations`: steps of each pass; those beyond
-    its maps repeat the last one. `space`: what the curve acts on, see `light.py`. `cells`: None where nothing is
+    its maps repeat the last one. `space`: what the curve acts on, see `curve/light.py`. `cells`: None where nothing is
     cleaned. `shares`: of red, green and blue in luma. `in_place`: the image may be overwritten, which is a third
     faster; it is where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
     """

@@ -1,6 +1,6 @@
-"""Curve maps applied to a whole image or frame, as loops that numba compiles for the CPU. `apply.py` calls them.
+"""Curve maps applied to a whole image or frame, as loops that numba compiles for the CPU. `cpu.py` calls them.
 
-What `curves.upsample` and `light.lift` do in torch, without full-size maps: the rows of the image that lie between two
+What `reference.upsample` and `light.lift` do, without full-size maps: the rows of the image that lie between two
 rows of maps are worked together, a tile of TILE pixels at a time, with the tile's part of those two rows in the core's
 nearest cache.
 

@@ -1,4 +1,4 @@
-"""Cleaning and the light-enhancement curve at full size as one kernel of a GPU: what `kernels.py` is for a CPU.
+"""Cleaning and the light-enhancement curve at full size as one kernel of a GPU: what `cpu_kernels.py` is for a CPU.
 
 Triton makes it; it comes with the builds of torch for GPUs. No map is ever of full size: each pixel of the image takes
 all its steps in registers, from the four pixels of each map, and the four cells, around it.
@@ -42,8 +42,8 @@ def lift(
     `image_HWC`: RGB or grey, uint8, or int32 for 16 bits, its values 0 to `white`. `passes`: for each pass of the
     enhancement `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels for H and W of the whole
     image, all on one GPU; of one channel for a grey image, in light always of two. `iterations`: steps of each pass;
-    those beyond its maps repeat the last one. `space`: see `light.py`. `cells`: of the whole image, on the same GPU;
-    None where nothing is cleaned. `shares`: of red, green and blue in luma. Returns an image of the same shape and
+    those beyond its maps repeat the last one. `space`: see `curve/light.py`. `cells`: of the whole image, on the same
+    GPU; None where nothing is cleaned. `shares`: of red, green and blue in luma. Returns an image of the same shape and
     dtype.
     """
     image_HWC, maps_KMHW = image_HWC.contiguous(), torch.cat(list(passes)).contiguous()
@@ -238,7 +238,7 @@ def _at(map_, above, below, y, left, right, x, inside):  # type: ignore[no-untyp
 
 @triton.jit
 def _between(at, factor, count):  # type: ignore[no-untyped-def]
-    """The map pixels before and after a pixel, and its place between them, 0 to 1; see `curves.upsample`."""
+    """The map pixels before and after a pixel, and its place between them, 0 to 1; see `reference.upsample`."""
     halves = 2 * at + 1 + factor  # of the way from one map pixel to the next, and one such way more: not negative
     before = halves // (2 * factor)
     place = (halves - before * (2 * factor)).to(tl.float32) / (2.0 * factor)

@@ -32,7 +32,7 @@ def moments_of_planes(
     numbers: Sequence[np.float32],
     side: int,
 ) -> Floats:
-    """Likewise of the planes of a YUV frame of `size`: height and width. See `apply.apply_curves_to_planes`.
+    """Likewise of the planes of a YUV frame of `size`: height and width. See `cpu.apply_curves_to_planes`.
 
     `subsampling`: pixels across and down that a chroma sample covers. `numbers`: see `apply.Coding.numbers`.
     """

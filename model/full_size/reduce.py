@@ -1,4 +1,4 @@
-"""The reduced copy of an image as it lies in memory: what `curves.reduce` does, as a loop that numba compiles.
+"""The reduced copy of an image as it lies in memory: what `reference.reduce` does, as a loop that numba compiles.
 
 Suffixes: H height, W width, C channels, V values of a row of the image (W * C).
 """

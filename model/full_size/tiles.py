@@ -1,4 +1,4 @@
-"""What happens to a tile of an image or frame, as loops that numba compiles for the CPU. `kernels.py` calls them.
+"""What happens to a tile of an image or frame, as loops that numba compiles for the CPU. `cpu_kernels.py` calls them.
 
 Loops are over all of a tile, of constant length and without branches, of which the compiler makes vector code; it may
 contract a multiplication and an addition into one, which rounds once instead of twice.
@@ -96,7 +96,7 @@ def _between(above_MKT, rises_MKT, place, guide_T, k, i):  # type: ignore[no-unt
 def _take_steps_twice(pair_CT, guide_T, curve):  # type: ignore[no-untyped-def]
     """All steps of two values for each pixel, under the same maps, of which no tile is made.
 
-    Between the maps of shade and those of light `guide_T` tells the place; see `bilateral_grid.py`.
+    Between the maps of shade and those of light `guide_T` tells the place; see `curve/bilateral_grid.py`.
     """
     _, above_MKT, rises_MKT, place, steps = curve
     fours = len(steps) // 4 * 4

@@ -92,7 +92,7 @@ def coefficients(
     """`cells_BPhw` of an image: see `Cell`.
 
     `moments_BPhw`: of its cells, of `side` x `side` pixels. `passes`: for each pass of the enhancement `maps_BKMHW`,
-    of ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass. `space`: see `light.py`.
+    of ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass. `space`: see `curve/light.py`.
     """
     moments_BPhw = moments_BPhw
     coarse_BPhw = F.avg_pool2d(moments_BPhw, 2, ceil_mode=True)

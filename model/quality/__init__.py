@@ -1,0 +1,1 @@
+"""How good an image is: against a reference, and without one."""

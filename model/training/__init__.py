@@ -1,0 +1,1 @@
+"""Zero-reference training: recipes, losses, darkened photos, and one step."""

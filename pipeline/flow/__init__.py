@@ -1,0 +1,1 @@
+"""The Ray Data graphs, and what keeps them going when workers die. Nothing else in `pipeline` loads Ray."""

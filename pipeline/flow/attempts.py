@@ -1,6 +1,6 @@
 """Which photos workers have begun and not finished, and what becomes of a file at which they end.
 
-`flow.py` makes a Ray actor of `Attempts`, whose methods need nothing of what else is here.
+`supervised_step.py` makes a Ray actor of `Attempts`, whose methods need nothing of what else is here.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A step for a block of photos, at which workers may die: `flow.py` has no other one."""
+"""A step for a block of files, which survives the death of workers. The graphs have no other one."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence

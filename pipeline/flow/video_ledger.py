@@ -1,4 +1,4 @@
-"""What is known of the videos at work, in one place for all workers. `video_flow.py` makes a Ray actor of it."""
+"""What is known of the videos at work, in one place for all workers. `videos.py` makes a Ray actor of it."""
 
 from collections import Counter
 from dataclasses import dataclass, field

@@ -26,8 +26,8 @@ from model import Checkpoint
 from pipeline.errors import StorageError
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.flow.gpu_failure import ending_with_its_gpu
-from pipeline.flow.photos import Batch, blocks_of, configure_ray_data, dataset_of, pool_of, ray_errors, records_of
 from pipeline.flow.prometheus import FRAMES_ENHANCED, watch_batches
+from pipeline.flow.ray_data import Batch, blocks_of, configure_ray_data, dataset_of, pool_of, ray_errors, records_of
 from pipeline.flow.supervised_step import ANSWER_S, beside_the_driver, has_begun
 from pipeline.flow.time_limit import TELL_S, TIME_LIMIT_S, More, allowed_s, time_limit
 from pipeline.flow.video_ledger import WHOLE, Ledger

@@ -4,7 +4,7 @@ formats.py   what can be read and written, and how to tell
 decode.py    bytes -> Photo            encode.py    Photo -> bytes
 photo.py     what travels between      pixels.py    Pillow's images <-> frames
 jpeg.py png.py webp.py tiff.py bmp.py gif.py avif.py heif.py pnm.py    one format each: read and write
-exif.py xmp.py ifd.py    metadata      colour.py cicp.py    colour spaces
+exif.py xmp.py ifd.py    metadata      color.py  cicp.py    colour spaces
 """
 
 from pipeline.images.decode import decode

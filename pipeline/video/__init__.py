@@ -1,21 +1,9 @@
 """Video files in, video files out.
 
-containers.py what names of files promise
-opening.py    a file opened for reading, and nothing but that file
-probe.py      what it holds: times, keyframes, shape, colours
-fields.py     packets that show a picture, and those that do not
-times.py      frames without a time of their own; joins.py: recordings joined end to end
-segments.py   cut at keyframes
-decode.py     frames of a segment, entered at a keyframe before them
-deinterlacing.py, averaging.py: its fields woven together; its noise averaged over time
-side_data.py  what frames carry beside their pixels
-color.py      frames <-> RGB; transfer.py: HLG and PQ
-scenes.py     where scenes begin; smoothing.py: curve maps over time
-enhance.py    the frames of a segment, enhanced; planes.py: on their planes
-encode.py     encoders and their settings; segment_files.py: frames through them
-mux.py        segments joined with all other streams; copies.py: those streams; kept.py: what got lost
-rising.py     packets written, with times that rise
-sampling.py   still frames, evenly spread over a video
+reading/    what a file holds (probe.py), where it is cut (segments.py), its decoded frames (decode.py)
+signal/     frames <-> RGB (color.py), HLG and PQ (transfer.py), what frames carry beside their pixels (side_data.py)
+enhancing/  the frames of a segment, enhanced (enhance.py), without flicker (scenes.py, smoothing.py)
+writing/    encoders (encode.py), segments (segment_files.py), and the file joined from them (mux.py)
 """
 
 from pipeline.video.reading.containers import is_video

@@ -21,7 +21,8 @@ from jobs.cli import main
 from jobs.images import PhotoJob
 from model import Enhancer
 from pipeline.flow import photos as graphs
-from pipeline.flow.photos import Batch, DecodeTask, EncodeTask, EnhanceWorker, PhotoFlow
+from pipeline.flow.photos import DecodeTask, EncodeTask, EnhanceWorker, PhotoFlow
+from pipeline.flow.ray_data import Batch
 
 WORKERS, AT_MOST_S = 2, 60.0
 

@@ -1,7 +1,7 @@
 // The light-enhancement curve as a WebGL 2 shader: a picture, its curve maps and cells in, the lifted picture out.
-// One step is x <- x + r (x * x - x); steps beyond the last map repeat it (model/curves.py is the reference). In light,
-// luma alone takes them and chroma follows (model/light.py), under maps between those of shade and of light
-// (model/bilateral_grid.py). Cells clean a pixel before the curve and hold it back after it (model/cleaning.py). Where
+// One step is x <- x + r (x * x - x); steps beyond the last map repeat it (model/curve/reference.py is the reference). In light,
+// luma alone takes them and chroma follows (model/curve/light.py), under maps between those of shade and of light
+// (model/curve/bilateral_grid.py). Cells clean a pixel before the curve and hold it back after it (model/noise/cleaning.py). Where
 // there is nothing to lift, the picture stays as it was.
 
 const VERTICES = `#version 300 es

@@ -1,0 +1,1 @@
+"""From decoded frames to enhanced ones: over time without flicker."""

@@ -1,4 +1,4 @@
-"""Frames averaged over time where nothing moves, before all else is done to them; see `model/over_time.py`.
+"""Frames averaged over time where nothing moves, before all else is done to them; see `model/full_size/over_time.py`.
 
 A frame depends on RADIUS frames on either side, so a segment that also reads those gets the very same frames as the
 whole video.

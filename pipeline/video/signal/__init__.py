@@ -1,0 +1,1 @@
+"""What samples mean: matrix, range, transfer function, and side data of frames."""

@@ -1,0 +1,1 @@
+"""Encoded segments, and the file that they are joined to."""

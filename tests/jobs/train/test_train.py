@@ -23,7 +23,7 @@ from jobs.train.state import read_state
 from model import Enhancer, load
 from model.training.recipes import NIGHT, PUBLISHED
 from pipeline.errors import UsageError
-from pipeline.flow.photos import TrainingPhotoFlow
+from pipeline.flow.training import TrainingPhotoFlow
 from pipeline.planning.plan import Selection
 from pipeline.storage.storage import Storage
 from pipeline.training.files import training_files

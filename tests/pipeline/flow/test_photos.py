@@ -16,16 +16,8 @@ from jobs.evaluate.scoring import Pair
 from model import DEFAULT_WEIGHTS, Enhancer, load
 from pipeline.errors import ClusterError
 from pipeline.flow.attempts import ATTEMPTS
-from pipeline.flow.photos import (
-    BLOCK_BYTES,
-    BYTES_PER_WORKER,
-    PLENTY_BYTES,
-    RECORDS_PER_BLOCK,
-    blocks_of,
-    configure_ray_data,
-    limits_of_blocks,
-    ray_errors,
-)
+from pipeline.flow.photos import BYTES_PER_WORKER, PLENTY_BYTES, limits_of_blocks
+from pipeline.flow.ray_data import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of, configure_ray_data, ray_errors
 from pipeline.flow.supervised_step import Watched, new_attempts
 from pipeline.images.photo import Frame, Photo
 from pipeline.photos import Development, Enhance, PhotoSettings

@@ -13,8 +13,9 @@ from PIL import Image
 
 from jobs.cli import main
 from pipeline.flow.attempts import ATTEMPTS
-from pipeline.flow.photos import EnhanceWorker, FusedWorker, PhotoFlow, TrainingPhotoFlow
+from pipeline.flow.photos import EnhanceWorker, FusedWorker, PhotoFlow
 from pipeline.flow.time_limit import allowed_s
+from pipeline.flow.training import TrainingPhotoFlow
 from pipeline.flow.videos import SegmentWorker, VideoFlow
 from pipeline.photos import Development, PhotoSettings, ReadAndDecode
 from pipeline.planning.plan import Selection

@@ -1,0 +1,103 @@
+"""Ray Data for the graphs: records as blocks, pools of workers, how long it waits, and its errors as ours."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
+from ray.data.exceptions import ExecutionTimeoutError, SystemException
+from ray.exceptions import RayError, RayTaskError
+
+from pipeline.errors import ClusterError, failed_import
+from pipeline.flow.attempts import ATTEMPTS
+from pipeline.records import Record
+
+# A block is what a worker takes at a time, and what Ray Data spends 20 ms on, 7 of them the driver's own: a few photos,
+# or many small ones
+RECORDS_PER_BLOCK, BLOCK_BYTES = 32, 4_000_000
+NO_PROGRESS_S, RESTART_S = 1800.0, 60.0  # at the least, until Ray ends the job; until a dead worker is replaced
+
+Batch = dict[str, Any]
+
+
+def blocks_of(
+    records: Sequence[Record], workers: int, most: int = RECORDS_PER_BLOCK, most_bytes: int = BLOCK_BYTES
+) -> list[list[Record]]:
+    """Records in their order, up to `most` a block: fewer where there is little to do, so that no worker idles."""
+    most = min(most, max(1, -(-len(records) // (4 * workers))))
+    blocks: list[list[Record]] = []
+    room_bytes = 0
+    for record in records:
+        if not blocks or len(blocks[-1]) == most or room_bytes < record.size_bytes:
+            blocks.append([])
+            room_bytes = most_bytes
+        blocks[-1].append(record)
+        room_bytes -= record.size_bytes
+    return blocks
+
+
+def pool_of(workers: int, blocks_in_flight: int, *, grows: bool) -> ActorPoolStrategy:
+    """`blocks_in_flight`: of a worker. `grows`: wherever nodes that join have room for a worker, one is started."""
+    most = None if grows else workers
+    return ActorPoolStrategy(min_size=workers, max_size=most, max_tasks_in_flight_per_actor=blocks_in_flight)
+
+
+def dataset_of(blocks: Sequence[Sequence[Record]]) -> ray.data.Dataset:
+    """Read by nobody: `from_arrow` would send a task to a worker for each block, to learn how large it is."""
+    tables = [pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks]
+    dataset: ray.data.Dataset = ray.data.from_blocks(tables)
+    return dataset
+
+
+def records_of(batch: Batch) -> list[Record]:
+    columns = [batch[name].tolist() for name in Record.__slots__]
+    return [Record(**dict(zip(Record.__slots__, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float, least: int = 1) -> float:
+    """Seconds until a block is done, each of whose files kills workers only at the end of its time: once together, and
+    then in its attempts. `least`: files that are handed on together where blocks are smaller.
+    """
+    most = max([least, *map(len, blocks)])
+    return max(NO_PROGRESS_S, (1 + ATTEMPTS) * most * (time_limit_s + RESTART_S))
+
+
+def configure_ray_data(*, block_bytes: int, patience_s: float, on_gpus: bool = False) -> None:
+    """`block_bytes`: what a task gives is handed on whenever it is so much, and at its end.
+
+    `patience_s`: that no task may end for, or Ray ends the job; -1: for ever. `on_gpus`: else a cluster that grows is
+    asked for no GPUs; Ray Data would ask for a node of each kind that there is.
+    """
+    context = DataContext.get_current()
+    context.execution_no_progress_timeout_s = patience_s
+    context.enable_progress_bars = False  # the job draws its own, from the outcomes
+    context.target_max_block_size = block_bytes
+    gpus = None if on_gpus else ray.cluster_resources().get("GPU", 0)
+    context.execution_options.resource_limits = ExecutionResources.for_limits(gpu=gpus)
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # a pool that grows does so once all are busy
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.get_name() == "console":  # its log file keeps everything
+            handler.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def ray_errors() -> Iterator[None]:
+    """Raise ClusterError for what Ray raises in the body."""
+    try:
+        yield
+    except (ExecutionTimeoutError, RayError, SystemException) as error:
+        cause = next((each for each in _causes(error) if isinstance(each, RayTaskError)), error)
+        if lacking := failed_import(cause):
+            raise lacking from error
+        told = str(getattr(cause, "cause", None) or cause).strip().splitlines()
+        raise ClusterError(f"Ray ended the job ({told[-1]}); run the same command again to go on from here") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
