@@ -3,9 +3,9 @@
 import sys
 from dataclasses import dataclass
 
-from jobs.bulk.job import run_jobs
-from jobs.images import ImagesConfig, PhotoJob
-from jobs.videos import VideoJob, VideosConfig
+from jobs.bulk.run import run_jobs
+from jobs.images import PHOTO_MEDIA, ImagesConfig
+from jobs.videos import VIDEO_MEDIA, VideosConfig
 from pipeline.storage.urls import WEB, protocol_of, shown
 
 
@@ -19,13 +19,12 @@ class EnhanceConfig(ImagesConfig, VideosConfig):
 
 
 def run(config: EnhanceConfig) -> int:
-    """The whole job. Returns the exit status; raises NightliftError for what stops it before work begins."""
-    checkpoint = config.checkpoint()
-    jobs = (PhotoJob, VideoJob)
-    named = [job for job in jobs if job.kind.accepts(config.dst)]  # one file for one file
+    """Run the whole job. Returns the exit status; raises NightliftError for what stops it before work begins."""
+    both = (PHOTO_MEDIA, VIDEO_MEDIA)
+    named = [media for media in both if media.kind.accepts(config.dst)]  # one file for one file
     if protocol_of(config.src) in WEB and not named:  # one file, or a glob that names its kind
-        named = [job for job in jobs if job.kind.accepts(shown(config.src))]
-    return run_jobs([job.of(config, checkpoint) for job in named or jobs])
+        named = [media for media in both if media.kind.accepts(shown(config.src))]
+    return run_jobs(config, named or both)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class ExportConfig:
 
 
 def run(config: ExportConfig) -> int:
-    """The whole job. Returns the exit status; raises UsageError and StorageError."""
+    """Run the export job. Returns the exit status; raises UsageError and StorageError."""
     if missing := missing_packages():
         raise UsageError(f'export needs {", ".join(missing)}: pip install "nightlift[onnx]"')
     checkpoint = loaded(config.weights or DEFAULT_WEIGHTS[config.variant])

@@ -1,4 +1,4 @@
-"""Flags that several jobs have: what they are checked for, and what is made of them. All raise UsageError."""
+"""Checks and conversions of flags that several jobs share. They raise UsageError."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +10,7 @@ LEAST_ESTIMATE_PX = 16
 
 
 def check_ranges(config: object, **ranges: tuple[float, float | None]) -> None:
-    """Each flag that was given lies between its two numbers; None: as high as one likes."""
+    """Check that each flag that was given lies between its two numbers, inclusive; None: no upper limit."""
     for name, (least, most) in ranges.items():
         value = getattr(config, name)
         if value is not None and not (least <= value and (most is None or value <= most)):
@@ -24,7 +24,7 @@ def check_estimate_size(size: EstimateSize | None) -> None:
 
 
 def look_of(config: object) -> Look:
-    """By the flags that are named like its fields."""
+    """Build a `Look` from the flags that are named like its fields."""
     try:
         return Look(**{field.name: getattr(config, field.name) for field in fields(Look)})
     except ValueError as error:
@@ -32,7 +32,7 @@ def look_of(config: object) -> Look:
 
 
 def loaded(path: Path, name: str = "weights") -> Checkpoint:
-    """The network that the flag of this name asks for."""
+    """Load the network at `path`. `name`: the flag that asked for it."""
     try:
         return load(path)
     except WeightsError as error:
@@ -40,5 +40,5 @@ def loaded(path: Path, name: str = "weights") -> Checkpoint:
 
 
 def flag(name: str) -> str:
-    """As it is typed."""
+    """Return a flag as it is typed."""
     return f"--{name.replace('_', '-')}"

@@ -2,24 +2,29 @@
 
 import logging
 import sys
-from collections.abc import Generator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
+from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import photo_report
-from jobs.bulk.job import BulkConfig, BulkJob, run_jobs
+from jobs.bulk.job import Job, Media, Worker
+from jobs.bulk.placement import place, settings_on
+from jobs.bulk.run import run_jobs
 from jobs.cluster.joining import cluster_cpus, cluster_memory_bytes
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
-from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps
+from pipeline.photos import MAX_PIXELS, Development, PhotoSettings, PhotoSteps
 from pipeline.planning.media_kinds import PHOTOS
 from pipeline.planning.plan import Plan
-from pipeline.records import Outcome
+from pipeline.records import Outcome, Record
+from pipeline.storage.storage import Storage
 from pipeline.storage.urls import LOCAL, protocol_of
 
 if TYPE_CHECKING:
@@ -59,8 +64,12 @@ class ImagesConfig(BulkConfig):
         super().__post_init__()
         check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None), workers_per_core=(1, 8))
 
+    @property
+    def asks_for_ray(self) -> bool:
+        return super().asks_for_ray or self.topology != "auto" or self.workers_per_core is not None
+
     def sharing_a_core(self) -> int:
-        """Needs an initialised Ray."""
+        """Return how many workers share a core. Needs an initialised Ray."""
         if self.workers_per_core is not None:
             return self.workers_per_core
         local = all(protocol_of(place) == LOCAL for place in (self.src, self.dst))
@@ -69,7 +78,7 @@ class ImagesConfig(BulkConfig):
 
     @property
     def format_name(self) -> str | None:
-        """The format's own name. Raises UsageError for one that cannot be written."""
+        """Return the format's own name. Raises UsageError for one that cannot be written."""
         if self.format is None:
             return None
         found = format_of(f"photo.{self.format}")
@@ -91,61 +100,64 @@ class ImagesConfig(BulkConfig):
         )
 
 
+def _worker(storage: Storage, settings: PhotoSettings, checkpoint: Checkpoint) -> Worker:
+    steps = PhotoSteps.of(storage, settings, checkpoint)
+    return lambda record, on_part: steps(Development.of(record)).outcome
+
+
+def _flow(job: Job) -> "PhotoFlow":
+    """Choose device, workers and topology by what the cluster has."""
+    from pipeline.flow.photos import PhotoFlow
+
+    config: ImagesConfig = job.config  # type: ignore[assignment]
+    sharing = config.sharing_a_core()
+    # where the steps are split, tasks beside the workers take the cores
+    placed = place(config, sharing, 1 / sharing if config.topology == "fused" else 0)
+    by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
+    flow = PhotoFlow(
+        storage=job.storage,
+        settings=settings_on(placed.device, job.settings, job.checkpoint),
+        checkpoint=job.checkpoint,
+        device=placed.device,
+        workers=placed.workers,
+        grows=config.workers is None,
+        workers_per_core=sharing,
+        gpus_per_worker=placed.gpus_per_worker,
+        topology=by_device if config.topology == "auto" else config.topology,
+        time_limit_s=config.time_limit,
+    )
+    log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
+    return flow
+
+
+def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Iterator[Outcome]:
+    progress = Progress(len(records), "photo")
+    try:
+        for outcome in flow.run(records):
+            progress.advance(failed=outcome.outcome == "failed")
+            yield outcome
+    finally:
+        progress.close()
+
+
+def _estimate(job: Job, plan: Plan) -> str:
+    return photo_report(plan, PhotoSteps.of(job.storage, job.settings, job.checkpoint), job.config.workers)
+
+
+PHOTO_MEDIA = Media(
+    kind=PHOTOS,
+    settings=ImagesConfig.photo_settings,
+    wanted=lambda config: config.format_name,
+    worker=lambda job: partial(_worker, job.storage, job.settings, job.checkpoint),
+    flow=_flow,
+    progress=_in_sight,
+    estimate=_estimate,
+)
+
+
 def run(config: ImagesConfig) -> int:
-    """The whole job. Returns the exit status; raises NightliftError for what stops it before the first photo."""
-    return run_jobs([PhotoJob.of(config, config.checkpoint())])
-
-
-class PhotoJob(BulkJob):
-    kind = PHOTOS
-    config: ImagesConfig
-    settings: PhotoSettings
-    flow: "PhotoFlow | None" = None
-    """Since workers are started."""
-
-    @classmethod
-    def of(cls, config: ImagesConfig, checkpoint: Checkpoint) -> "PhotoJob":
-        """Raises UsageError."""
-        settings = config.photo_settings(checkpoint)
-        return cls(config, settings, checkpoint, settings.format)
-
-    def enhanced(self, plan: Plan) -> Generator[Outcome]:
-        flow = self.flow = self._flow()
-        log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
-        progress = Progress(len(plan.records), "photo")
-        try:
-            for outcome in flow.run(plan.records):
-                progress.advance(failed=outcome.outcome == "failed")
-                yield outcome
-        finally:
-            progress.close()
-
-    def has_begun(self) -> bool:
-        return self.flow is not None and self.flow.has_begun()
-
-    def dry_run(self, plan: Plan) -> str:
-        return photo_report(plan, PhotoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)
-
-    def _flow(self) -> "PhotoFlow":
-        """Choose device, workers and topology by what the cluster has."""
-        from pipeline.flow.photos import PhotoFlow
-
-        sharing = self.config.sharing_a_core()
-        # where the steps are split, tasks beside the workers take the cores
-        placed = self.config.placement(sharing, 1 / sharing if self.config.topology == "fused" else 0)
-        by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
-        return PhotoFlow(
-            storage=self.storage,
-            settings=self.settings_on(placed.device),
-            checkpoint=self.checkpoint,
-            device=placed.device,
-            workers=placed.workers,
-            grows=self.config.workers is None,
-            workers_per_core=sharing,
-            gpus_per_worker=placed.gpus_per_worker,
-            topology=by_device if self.config.topology == "auto" else self.config.topology,
-            time_limit_s=self.config.time_limit,
-        )
+    """Run the whole job. Returns the exit status; raises NightliftError for what stops it before the first photo."""
+    return run_jobs(config, [PHOTO_MEDIA])
 
 
 if __name__ == "__main__":

@@ -10,20 +10,20 @@ from tqdm import tqdm
 log = logging.getLogger("nightlift")
 
 LOG_EVERY_S = 10.0
-RECENT = 30  # lines over which the rate is taken
+RECENT = 30  # log lines over which the rate is computed
 STARTING = "starting workers"
 
 
 class Progress:
-    """Counts what is finished towards `total`, with rate, failures and time left.
+    """A count of what is finished out of `total`, with rate, failures and time left.
 
-    `unit`: its singular. `done`: before this run. `opening`: what goes on as long as there is no total.
+    `unit`: in the singular. `done`: finished before this run. `opening`: what is going on while there is no total.
     """
 
     def __init__(self, total: int, unit: str, *, done: int = 0, opening: str = "") -> None:
         self.total, self.done, self.failed = total, done, 0
         self._unit, self._begun_with, self._opening = unit, done, opening
-        self._marks: deque[tuple[float, int]] = deque(maxlen=RECENT)  # moments, and what this run had finished by then
+        self._marks: deque[tuple[float, int]] = deque(maxlen=RECENT)  # times, and what this run had finished by then
         self._logged_at = time.monotonic()
         self._bar = (
             tqdm(total=total, initial=done, unit=unit, desc=opening or STARTING, dynamic_ncols=True, smoothing=0.05)
@@ -36,7 +36,7 @@ class Progress:
         self.advance_to(self.done + 1)
 
     def advance_to(self, done: int, total: int | None = None, before: int | None = None) -> None:
-        """So many are finished by now. `total`, and `before` this run: where they have changed."""
+        """Set how many are finished by now. `total`, and `before` (finished before this run): if they have changed."""
         self.done = max(done, self.done)
         self.total = self.total if total is None else total
         if before is not None:
@@ -49,7 +49,7 @@ class Progress:
             self._log(self.line)
 
     def say(self, line: str) -> None:
-        """A line of text: over the bar on a terminal, with the time left in a log."""
+        """Write a line of text: above the bar on a terminal; in a log, with the time left."""
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
         else:
@@ -57,7 +57,7 @@ class Progress:
 
     @property
     def line(self) -> str:
-        """Like `120 of 4,800 frames, 22.1 a second, 3:31 left, 1 failed`."""
+        """Return text like `120 of 4,800 frames, 22.1 a second, 3:31 left, 1 failed`; `opening` without a total."""
         if not self.total:
             return self._opening
         parts = [f"{self.done:,} of {self.total:,} {self._unit}s"]
@@ -72,7 +72,7 @@ class Progress:
 
     @property
     def time_left(self) -> str:
-        """Like `2:34` or `1:02:34`; empty before anything is known of the rate."""
+        """Return text like `2:34` or `1:02:34`; empty if the rate is unknown."""
         if not self._rate:
             return ""
         minutes, seconds = divmod(round((self.total - self.done) / self._rate), 60)
@@ -81,14 +81,14 @@ class Progress:
 
     @property
     def _rate(self) -> float:
-        """Of late, a second: counted from something finished on, as workers take a while to start. 0: not known."""
+        """Return the recent rate per second; 0 if unknown. Time before the first finished unit is not counted."""
         if not self._marks:
             return 0.0
         moment, done = self._marks[0]
         return max(0, self.done - self._begun_with - done) / max(time.monotonic() - moment, 1e-3)
 
     def _skip(self, more: int) -> None:
-        """So many more turn out to be of an earlier run: that is no speed."""
+        """Count so many more as finished by an earlier run, so that they do not add to the rate."""
         self._begun_with += more
         if self._bar is not None:
             self._bar.n, self._bar.initial = self._bar.n + more, self._bar.initial + more

@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM (the notice of a spot machine, or of Kubernetes) and SIGHUP (of a terminal that is closed): work is
-given up, and what is done stays done.
+"""Handles Ctrl-C, SIGTERM (the notice of a spot machine, or of Kubernetes) and SIGHUP (a terminal is closed): work
+stops, and what is done stays done.
 """
 
 import os
@@ -11,17 +11,17 @@ from contextlib import suppress
 from functools import cache
 from types import FrameType
 
-INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # as a shell reports a program that a signal has ended
-ENDING_S = 10.0  # until a second notice counts
-UNHEARD_S, LATEST_S = 10.0, 60.0  # until a process is ended that has not heard its notice, or is not done with it
+INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # exit statuses by which shells report a program ended by a signal
+ENDING_S = 10.0  # time from a first signal until a second SIGTERM or SIGHUP counts
+UNHEARD_S, LATEST_S = 10.0, 60.0  # time until a process is killed that has not noticed its signal, or has not ended
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """SIGTERM as an exception."""
 
 
 class HungUp(KeyboardInterrupt):
-    """SIGHUP came."""
+    """SIGHUP as an exception."""
 
 
 RAISED: dict[int, type[KeyboardInterrupt]] = {
@@ -29,17 +29,17 @@ RAISED: dict[int, type[KeyboardInterrupt]] = {
     signal.SIGTERM: Terminated,
     signal.SIGHUP: HungUp,
 }
-SLACK_S = 1.0  # by which one thread may hear of a signal after the other
+SLACK_S = 1.0  # by which one thread may notice a signal after the other
 NOT_HEEDED = {signal.SIG_IGN, signal.SIG_DFL, signal.default_int_handler}
-_notice: tuple[type[KeyboardInterrupt], float] | None = None  # that this process was to end, and when it came
+_notice: tuple[type[KeyboardInterrupt], float] | None = None  # what the last signal raised, and when
 _heard_at = 0.0  # when a signal was last raised in this process, or forgotten
 _without_ray = False  # whether this process ends without asking Ray to shut down
 
 
 def heed_signals() -> None:
-    """End this process by SIGTERM and SIGHUP as by Ctrl-C. Called again after Ray has started, which has its own way.
+    """Handle SIGTERM and SIGHUP like Ctrl-C. Must be called again after Ray has started, which sets its own handlers.
 
-    Signals that are ignored, as SIGHUP is under `nohup` and Ctrl-C in the background, stay so.
+    Signals that are ignored (SIGHUP under `nohup`, Ctrl-C in the background) stay ignored.
     """
     if threading.current_thread() is threading.main_thread():
         for number in RAISED:
@@ -50,34 +50,34 @@ def heed_signals() -> None:
 
 
 def check_not_stopped() -> None:
-    """Raise again what a signal has raised, which compiled code that lets no error out may have lost."""
+    """Raise again what a signal has raised, as compiled code may have swallowed it."""
     if _notice is not None:
         raise _notice[0]
 
 
 def forget_signals() -> None:
-    """Begin as if none had come."""
+    """Forget all signals that have come."""
     global _notice, _heard_at
     _notice, _heard_at = None, time.monotonic()
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
-    """Return the exit status of a job that was stopped."""
+    """Return the exit status of a job that was stopped by a signal."""
     return TERMINATED if isinstance(stop, Terminated) else HUNG_UP if isinstance(stop, HungUp) else INTERRUPTED
 
 
 def leave_without_ray() -> None:
-    """Let `leave` end this process at once, and with it what it has in Ray.
+    """Make `leave` end this process at once, without shutting Ray down.
 
-    Threads of Ray Data may still wait for a job that was broken off. Were Ray shut down beside them, its core would end
-    this process with status 1 before it has said a word, or Python would wait for them for ever.
+    Threads of Ray Data may still wait for an interrupted job. If Ray were shut down meanwhile, its core would end this
+    process with status 1 before it has reported anything, or Python would wait for these threads for ever.
     """
     global _without_ray
     _without_ray = True
 
 
 def leave(status: int) -> int:
-    """Return the exit status, or end this process with it where `leave_without_ray` was called."""
+    """Return the exit status, or end this process with it if `leave_without_ray` was called."""
     if _without_ray:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
@@ -87,13 +87,13 @@ def leave(status: int) -> int:
 
 
 def _tell_of_lost_errors(lost: "sys.UnraisableHookArgs") -> None:
-    """Do as Python does with errors that nobody can catch, but for what signals raise, which is raised again."""
+    """Report exceptions that nobody can catch as Python does, except those of signals: they are raised again."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    """Raise what the signal stands for. While the job ends, only an impatient Ctrl-C counts."""
+    """Raise the signal's exception. Within `ENDING_S` of the last one, only Ctrl-C counts."""
     global _notice, _heard_at
     now = _heard_at = time.monotonic()
     if _notice is None or number == signal.SIGINT or now - _notice[1] > ENDING_S:
@@ -103,7 +103,7 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 @cache
 def _listen() -> None:
-    """Have another thread hear of signals, too: Python's handlers wait for compiled code, as that which starts Ray."""
+    """Start a thread that notices signals, too: Python's handlers wait for compiled code, such as Ray's start."""
     heard, told = os.pipe()
     os.set_blocking(told, False)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
@@ -111,7 +111,7 @@ def _listen() -> None:
 
 
 def _hear(pipe: int) -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, RAISED)  # the main thread may be deaf to some for a while
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, RAISED)  # the main thread may block some for a while
     while True:
         number = os.read(pipe, 1)[0]
         if number in RAISED and signal.getsignal(number) not in NOT_HEEDED:
@@ -119,7 +119,7 @@ def _hear(pipe: int) -> None:
 
 
 def _leave_late(number: int, told_at: float) -> None:
-    """End this process where a signal does not: what it waits for may be gone, or never let Python's handler run."""
+    """End this process if a signal does not: it may wait for something that is gone or that blocks Python's handler."""
     time.sleep(UNHEARD_S)
     notice = _notice
     if _heard_at > told_at - SLACK_S:

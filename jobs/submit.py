@@ -1,6 +1,6 @@
 """Sends a job to a Ray cluster and watches it: `nightlift submit JOB ...`, or `python -m jobs.submit JOB ...`.
 
-By the job API, over HTTP: what runs here needs no route to the cluster's nodes. Our code and the weights travel along.
+It uses Ray's job API over HTTP, so it needs no route to the cluster's nodes. Our code and the weights travel along.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ CONFIGS: Mapping[str, type] = {
     "train": TrainConfig,
 }
 SECRET = re.compile(r'"\w*(?:key|secret|token|password|connection_string|credential)\w*"\s*:', re.IGNORECASE)
-CARRIED = "carried"  # the folder of files that travel with the code
-LOOK_AGAIN_S, SILENT_S = 2.0, 300.0  # at a cluster that does not answer; until it is given up
-QUIET_S = 60.0  # a log that says nothing; then it is asked whether the job goes on
-STARTING_S = 60.0  # a cluster that answers already may take until it takes jobs
+CARRIED = "carried"  # folder of the files that travel with the code
+LOOK_AGAIN_S, SILENT_S = 2.0, 300.0  # pause between two tries to reach a cluster; time until it is given up
+QUIET_S = 60.0  # without new output; then check whether the job is still running
+STARTING_S = 60.0  # a cluster that answers may take so long until it accepts jobs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,17 +60,17 @@ class SubmitConfig:
     job: tyro.conf.Positional[Annotated[Literal["images", "videos", "enhance", "train"], arg(metavar="JOB ...")]]
     """images, videos, enhance or train, with its places and flags."""
     address: Annotated[str | None, arg(metavar="URL")] = None
-    """Of the cluster's dashboard: http://HEAD:8265. By default RAY_API_SERVER_ADDRESS or RAY_ADDRESS. A cluster with
-    token authentication wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."""
+    """Address of the cluster's dashboard: http://HEAD:8265. By default RAY_API_SERVER_ADDRESS or RAY_ADDRESS. A cluster
+    with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."""
     no_wait: bool = False
     """Print the job's id, and do not watch it."""
     env: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], arg(metavar="NAME[=VALUE]")] = ()
-    """An environment variable for the job, such as AWS_ENDPOINT_URL; without a value, that of here. May be given
-    several times. Whoever sees the cluster's dashboard sees it: secrets are better kept on the nodes."""
+    """An environment variable for the job, such as AWS_ENDPOINT_URL; without a value, the one set here is sent. May be
+    given several times. Whoever sees the cluster's dashboard sees it: secrets are better kept on the nodes."""
 
     @property
     def env_vars(self) -> dict[str, str]:
-        """Raises UsageError."""
+        """Return the variables of `env` with their values. Raises UsageError if one without a value is not set here."""
         pairs = [each.partition("=") for each in self.env]
         missing = [name for name, given, _ in pairs if not given and name not in os.environ]
         if missing:
@@ -79,9 +79,9 @@ class SubmitConfig:
 
 
 def run(arguments: Sequence[str], words: tuple[Any, ...]) -> int:
-    """Submit, and watch. Returns the job's own exit status; 0 with --no-wait. Raises UsageError, ClusterError.
+    """Submit a job and watch it. Returns the job's exit status; 0 with --no-wait. Raises UsageError, ClusterError.
 
-    `words`: of the command line, for tyro.
+    `words`: tyro's settings for parsing the command line.
     """
     config, rest = tyro.cli(
         SubmitConfig, prog="nightlift submit", args=arguments, return_unknown_args=True, config=words
@@ -107,7 +107,7 @@ def _places(job: Any) -> tuple[str, ...]:
 
 
 def _check_places(job: Any) -> None:
-    """A path is looked for on the cluster, and that is told. Raises UsageError for one that is not absolute."""
+    """Log that the cluster looks for local paths in a shared folder. Raises UsageError for one that is not absolute."""
     for place in _places(job):
         if protocol_of(place) != LOCAL:
             continue
@@ -120,7 +120,10 @@ def _check_places(job: Any) -> None:
 
 
 def _check_is_no_secret(job: Any) -> None:
-    """Whoever may list a cluster's jobs reads their arguments. Raises UsageError, also for what is not JSON."""
+    """Raise UsageError if arguments hold a secret: whoever may list a cluster's jobs reads them.
+
+    Also raised for storage options that are not JSON.
+    """
     parse_options(job.storage_options)
     if any(place != shown(place) for place in _places(job)) or SECRET.search(job.storage_options):
         raise UsageError(
@@ -130,7 +133,7 @@ def _check_is_no_secret(job: Any) -> None:
 
 
 def _files_of(job: Any) -> dict[Path, str]:
-    """The local files that the job's flags name, and where they will lie. Raises UsageError."""
+    """Return the local files that the job's flags name, each with its path in the shipped folder. Raises UsageError."""
     path: Path | None = job.init_from if isinstance(job, TrainConfig) else job.weights
     if path is None:
         return {}
@@ -140,20 +143,20 @@ def _files_of(job: Any) -> dict[Path, str]:
 
 
 def _there(argument: str, carried: Mapping[Path, str]) -> str:
-    """An argument in the words of the cluster."""
+    """Convert an argument for the cluster: a carried file is named by its path there."""
     flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return f"{flag}{equals}{carried.get(Path(value), value)}"
 
 
 def _client(address: str | None) -> "JobSubmissionClient":
-    """Raises UsageError."""
+    """Connect to the cluster's dashboard. Raises UsageError."""
     if address is not None:
         url = address if "://" in address else f"http://{address}"
-        os.environ["RAY_API_SERVER_ADDRESS"] = url  # which Ray would heed before what it is told
+        os.environ["RAY_API_SERVER_ADDRESS"] = url  # Ray prefers this variable to its argument
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    for name in ("dashboard_sdk", "job.sdk"):  # they set levels of their own, and tell how they pack and send
+    for name in ("dashboard_sdk", "job.sdk"):  # they set their own levels, and log how they pack and send
         logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
     logging.getLogger("ray._private.runtime_env").setLevel(logging.WARNING)
     told = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
@@ -172,7 +175,7 @@ def _client(address: str | None) -> "JobSubmissionClient":
 
 
 def _watched(client: "JobSubmissionClient", number: str) -> int:
-    """Show what the job says until it ends. Returns its exit status. Raises ClusterError."""
+    """Show the job's output until it ends. Returns its exit status. Raises ClusterError."""
     try:
         job = asyncio.run(_followed(client, number))
     except KeyboardInterrupt as stop:
@@ -192,7 +195,10 @@ def _command(client: "JobSubmissionClient", what: str, number: str) -> str:
 
 
 async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
-    """The same, however often the connection is lost. Raises ClusterError where it cannot be had again."""
+    """Show the job's output until it ends, however often the connection is lost. Returns the job's details.
+
+    Raises ClusterError if the connection stays lost for `SILENT_S`.
+    """
     from aiohttp import ClientError
 
     job_log, failing_since = _JobLog(client, number), None
@@ -204,7 +210,7 @@ async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
             failing_since = None
             if job.status.is_terminal():
                 return job
-        except BrokenPipeError:  # nobody reads what is shown
+        except BrokenPipeError:  # nobody reads our output
             raise
         except (ClientError, OSError, RuntimeError) as error:
             if failing_since is None or job_log.shown > shown:
@@ -219,14 +225,17 @@ async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
 
 
 class _JobLog:
-    """What a job says: read from its beginning by every connection, shown once."""
+    """Output of a job: every connection reads it from its beginning, but it is shown once."""
 
     def __init__(self, client: "JobSubmissionClient", number: str) -> None:
         self._client, self._number = client, number
         self.shown = 0  # characters
 
     async def show(self) -> None:
-        """Until it ends, or is quiet for long: a connection may be gone without a word. Raises what clients raise."""
+        """Show new output until it ends, or is quiet for `QUIET_S`: a connection may be lost silently.
+
+        Raises what the client raises.
+        """
         passed, texts = 0, self._client.tail_job_logs(self._number)
         with suppress(StopAsyncIteration, asyncio.TimeoutError):
             while True:
@@ -248,7 +257,7 @@ def _patiently(submit_job: Callable[..., str], **job: Any) -> str:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Raises ClusterError."""
+    """Raise ClusterError if the cluster does not take the job that the body submits."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:

@@ -3,15 +3,19 @@
 import logging
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
+from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import video_report
-from jobs.bulk.job import BulkConfig, BulkJob, run_jobs
+from jobs.bulk.job import Job, Media, Worker
+from jobs.bulk.placement import place, settings_on
+from jobs.bulk.run import run_jobs
 from jobs.cluster.joining import cluster_nodes
 from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
@@ -20,13 +24,14 @@ from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_
 from pipeline.flow.periodically import repeating
 from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
-from pipeline.records import Outcome
+from pipeline.records import Outcome, Record
+from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, join, shown
 from pipeline.video.enhancing.smoothing import ESTIMATE_EVERY, Window
 from pipeline.video.reading.containers import is_video, muxer_of
 from pipeline.video.writing.encode import EncodeSettings, takes
 from pipeline.video.writing.segment_files import check_starts
-from pipeline.videos import VideoSettings, VideoSteps
+from pipeline.videos import SegmentFolders, VideoSettings, VideoSteps
 
 if TYPE_CHECKING:
     from pipeline.flow.videos import VideoFlow  # imports Ray: at run time only once there is work
@@ -78,7 +83,7 @@ class VideosConfig(BulkConfig):
 
     @property
     def extension(self) -> str | None:
-        """Of the container that was asked for. Raises UsageError for one that is not written."""
+        """Return the extension of the container that was asked for. Raises UsageError for one that is not written."""
         if self.container is None:
             return None
         extension = f".{self.container.lower().removeprefix('.')}"
@@ -92,7 +97,7 @@ class VideosConfig(BulkConfig):
         return Window(radius=self.smoothing, every=self.estimate_every or ESTIMATE_EVERY)
 
     def video_settings(self, checkpoint: Checkpoint) -> VideoSettings:
-        """Raises UsageError."""
+        """Return the settings that decide what comes out. Raises UsageError."""
         encode = EncodeSettings(codec=self.codec, crf=self.crf, preset=self.preset, pixel_format=self.pixel_format)
         if not os.environ.get("RAY_ADDRESS"):  # the workers of a cluster may have other hardware
             check_starts(encode)
@@ -110,87 +115,103 @@ class VideosConfig(BulkConfig):
         )
 
     def _check_fit(self) -> None:
-        """Whether the container, where it is known by now, takes what the encoder makes. Raises UsageError."""
+        """Check that the container, where it is known by now, takes what the encoder makes. Raises UsageError."""
         named = f"film{self.extension}" if self.container else self.dst
         if self.codec and is_video(named) and not takes(muxer_of(named), self.codec):
             raise UsageError(f"--codec {self.codec}: {muxer_of(named)} cannot hold what it encodes; choose another")
 
 
+def _segments(job: Job) -> SegmentFolders:
+    return SegmentFolders(job.storage, join(job.destination.root, FOLDER, "segments"))
+
+
+def _worker(storage: Storage, settings: VideoSettings, checkpoint: Checkpoint, folder: str) -> Worker:
+    steps = VideoSteps.of(storage, settings, checkpoint)
+    return lambda record, on_frame: steps(record, folder, on_frame)
+
+
+def _flow(job: Job) -> "VideoFlow":
+    """Choose device and workers by what the cluster has."""
+    from pipeline.flow.videos import VideoFlow, new_ledger
+
+    placed = place(job.config)
+    on_gpus = placed.device == "cuda"
+    beside = sum(cpus for cpus, gpus in cluster_nodes() if gpus or not on_gpus)
+    flow = VideoFlow(
+        storage=job.storage,
+        settings=settings_on(placed.device, job.settings, job.checkpoint),
+        checkpoint=job.checkpoint,
+        device=placed.device,
+        workers=placed.workers,
+        grows=job.config.workers is None,
+        gpus_per_worker=placed.gpus_per_worker,
+        threads=max(1, beside // placed.workers),
+        segments=_segments(job),
+        ledger=new_ledger(),
+        time_limit_s=job.config.time_limit,
+    )
+    log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
+    return flow
+
+
+def _in_sight(flow: "VideoFlow", records: Sequence[Record]) -> Iterator[Outcome]:
+    with _shown_progress(flow) as progress:
+        for outcome in flow.run(records):
+            progress.failed += outcome.outcome == "failed"
+            yield outcome
+
+
+def _tidy(job: Job, records: Sequence[Record], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """Yield the same outcomes; remove segments that serve no run any more."""
+    segments = _segments(job)
+    if job.config.fresh:
+        for record in records:
+            segments.clear(record)
+    hopeless = set()
+    for outcome in outcomes:
+        if is_of_the_file(outcome.code) or outcome.code == Changed.code:
+            hopeless.add(outcome.source)
+        yield outcome
+    for record in records:  # segments of other failures stay: the next run goes on with them
+        if shown(record.source) in hopeless:
+            segments.clear(record)
+    job.storage.remove_empty(segments.url)
+    _tell_of_segments(job.storage, segments.url)
+
+
+def _tell_of_segments(storage: Storage, folder: str) -> None:
+    """Log which segments are left: of other jobs, of videos to go on with, or of sources that are gone."""
+    with suppress(StorageError):
+        left = [file for file in storage.list_files(folder) if not file.code]
+        if left:
+            size_mb = sum(file.size_bytes for file in left) / 1e6
+            log.info("segments of unfinished videos wait in %s (%.0f MB): run again to go on", folder, size_mb)
+
+
+def _estimate(job: Job, plan: Plan) -> str:
+    return video_report(plan, VideoSteps.of(job.storage, job.settings, job.checkpoint), job.config.workers)
+
+
+VIDEO_MEDIA = Media(
+    kind=VIDEOS,
+    settings=VideosConfig.video_settings,
+    wanted=lambda config: config.extension,
+    worker=lambda job: partial(_worker, job.storage, job.settings, job.checkpoint, _segments(job).url),
+    flow=_flow,
+    progress=_in_sight,
+    tidy=_tidy,
+    estimate=_estimate,
+)
+
+
 def run(config: VideosConfig) -> int:
-    """The whole job. Returns the exit status; raises NightliftError for what stops it before the first video."""
-    return run_jobs([VideoJob.of(config, config.checkpoint())])
-
-
-class VideoJob(BulkJob):
-    kind = VIDEOS
-    config: VideosConfig
-    settings: VideoSettings
-    flow: "VideoFlow | None" = None
-    """Since workers are started."""
-
-    @classmethod
-    def of(cls, config: VideosConfig, checkpoint: Checkpoint) -> "VideoJob":
-        """Raises UsageError."""
-        return cls(config, config.video_settings(checkpoint), checkpoint, config.extension)
-
-    def enhanced(self, plan: Plan) -> Generator[Outcome]:
-        flow = self.flow = self._flow()
-        log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
-        if self.config.fresh:
-            for record in plan.records:
-                flow.clear(record)
-        hopeless = set()  # their segments serve no later run
-        with _shown_progress(flow) as progress:
-            for outcome in flow.run(plan.records):
-                progress.failed += outcome.outcome == "failed"
-                if is_of_the_file(outcome.code) or outcome.code == Changed.code:
-                    hopeless.add(outcome.source)
-                yield outcome
-        for record in plan.records:  # segments of other failures stay: the next run goes on with them
-            if shown(record.source) in hopeless:
-                flow.clear(record)
-        self.storage.remove_empty(flow.folder)
-        self._tell_of_segments(flow.folder)
-
-    def _tell_of_segments(self, folder: str) -> None:
-        """Of other jobs at work, of videos to go on with, or of sources that are gone: that is for the user to tell."""
-        with suppress(StorageError):
-            left = [file for file in self.storage.list_files(folder) if not file.code]
-            if left:
-                size_mb = sum(file.size_bytes for file in left) / 1e6
-                log.info("segments of unfinished videos wait in %s (%.0f MB): run again to go on", folder, size_mb)
-
-    def has_begun(self) -> bool:
-        return self.flow is not None and self.flow.has_begun()
-
-    def dry_run(self, plan: Plan) -> str:
-        return video_report(plan, VideoSteps.of(self.storage, self.settings, self.checkpoint), self.config.workers)
-
-    def _flow(self) -> "VideoFlow":
-        """Choose device and workers by what the cluster has."""
-        from pipeline.flow.videos import VideoFlow, new_ledger
-
-        placed = self.config.placement()
-        on_gpus = placed.device == "cuda"
-        beside = sum(cpus for cpus, gpus in cluster_nodes() if gpus or not on_gpus)
-        return VideoFlow(
-            storage=self.storage,
-            settings=self.settings_on(placed.device),
-            checkpoint=self.checkpoint,
-            device=placed.device,
-            workers=placed.workers,
-            grows=self.config.workers is None,
-            gpus_per_worker=placed.gpus_per_worker,
-            threads=max(1, beside // placed.workers),
-            folder=join(self.destination.root, FOLDER, "segments"),
-            ledger=new_ledger(),
-            time_limit_s=self.config.time_limit,
-        )
+    """Run the whole job. Returns the exit status; raises NightliftError for what stops it before the first video."""
+    return run_jobs(config, [VIDEO_MEDIA])
 
 
 @contextmanager
 def _shown_progress(flow: "VideoFlow") -> Iterator[Progress]:
-    """Frames done of those that are known of, while the body runs. More become known as videos are opened."""
+    """Show how many of the frames known so far are done, while the body runs. Opened videos add theirs."""
     progress = Progress(0, "frame", opening="opening videos")
 
     def look_on() -> None:

@@ -1,4 +1,4 @@
-"""The network and its mathematics: torch in, torch out. No media files, no Ray, no codecs."""
+"""The network and its mathematics: torch in, torch out, without media files, Ray or codecs."""
 
 from model.curve.light import Space
 from model.curve.reference import apply_curve, reduction_factor

@@ -1,4 +1,4 @@
-"""Functions that numba compiles, and where their machine code is kept between processes."""
+"""Compilation of functions with numba, and a cache on disk of their machine code."""
 
 import hashlib
 import os
@@ -14,15 +14,14 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-KEPT_S = 30 * 24 * 3600  # machine code of sources that are not in use any more is kept for so long
+KEPT_S = 30 * 24 * 3600  # machine code of unused versions is deleted after this
 
 
 class KernelCache(FunctionCache):
-    """Machine code of one function, kept on disk for the next process: it saves time, and nothing depends on it.
+    """Cache on disk of one function's machine code, which saves later processes the time to compile.
 
-    It lies in a folder named for the text of our sources, wherever they lie: copies of one version share it, such as
-    those that Ray brings to the nodes of a cluster for each job. Where no such folder can be made, it lies where numba
-    puts it.
+    The folder is named by a hash of our sources, not by their path, so copies of one version share it, such as those
+    that Ray brings to the nodes of a cluster for each job. If that folder cannot be made, numba's own is used.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -31,27 +30,27 @@ class KernelCache(FunctionCache):
         self._cache_file = IndexDataCacheFile(folder, self._impl.filename_base, _sources())  # type: ignore[no-untyped-call]
 
     def load_overload(self, signature: Any, target: Any) -> Any:
-        """Return what was kept, or None. A file that cannot be read, as one cut off by a full disk, is begun anew."""
+        """Return the cached machine code, or None. An unreadable file, such as one cut short, is started anew."""
         kept: Any = None
         try:
             kept = super().load_overload(signature, target)  # type: ignore[no-untyped-call]
-        except Exception:  # unpickling what is damaged may raise anything
+        except Exception:  # unpickling a damaged file may raise anything
             with suppress(OSError):
                 self.flush()  # type: ignore[no-untyped-call]
         if kept is not None and kept.signature.args != tuple(signature):
-            kept = None  # numba does not keep processes from writing to one file what each of them compiled
-        if kept is None:  # it is compiled next, and numba then names source files relative to the current directory
+            kept = None  # another signature's code: numba does not stop two processes from writing to one file
+        if kept is None:  # numba compiles next, and then needs the current directory
             _leave_a_deleted_directory()
         return kept
 
     def save_overload(self, signature: Any, compiled_code: Any) -> None:
-        """Keep it, where there is room."""
-        with suppress(Exception):  # the index of another process is read here, too
+        """Save the machine code, unless the disk is full or the index is damaged."""
+        with suppress(Exception):  # this also reads the index, which another process may have damaged
             super().save_overload(signature, compiled_code)  # type: ignore[no-untyped-call]
 
 
 def _leave_a_deleted_directory() -> None:
-    """Ray replaces the directory that workers of a cluster stand in, where a node joins that shares its disk."""
+    """Change to / if the current directory is gone: Ray replaces it when a node joins that shares its disk."""
     try:
         os.getcwd()  # noqa: PTH109 (the file has no other use for paths)
     except FileNotFoundError:
@@ -60,7 +59,7 @@ def _leave_a_deleted_directory() -> None:
 
 @cache
 def _sources() -> str:
-    """Return a hash of all modules of this package: any of them may hold a function that another one calls."""
+    """Return a hash of all modules of this package, as compiled functions call each other across modules."""
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -69,9 +68,9 @@ def _sources() -> str:
 
 @cache
 def _folder(user_provided: str) -> str | None:
-    """Make the folder for machine code, in the user's own place (`NUMBA_CACHE_DIR`) or that for caches.
+    """Make the folder for machine code and return it; None if nothing can be written there.
 
-    None where nothing can be written.
+    `user_provided`: the parent folder (`NUMBA_CACHE_DIR`); if empty, the user's folder for caches.
     """
     try:
         place = Path(user_provided or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightlift"
@@ -81,20 +80,20 @@ def _folder(user_provided: str) -> str | None:
             for other in place.iterdir():
                 if other.stat().st_mtime < time.time() - KEPT_S:
                     shutil.rmtree(other, ignore_errors=True)
-        os.utime(folder)  # in use
+        os.utime(folder)  # marks it as in use
         TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError):  # no room, no rights; no home
+    except (OSError, RuntimeError):  # no space or permission; no home directory
         return None
     return str(folder)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Return the function as machine code, made when it is first called.
+    """Return the function as machine code, compiled when it is first called.
 
-    Divisions are not looked at for zeros, which would keep loops from becoming vector code.
+    Divisions by zero are not checked, as the checks would keep loops from being vectorised.
     """
     kernel: Any = numba.njit(fastmath={"contract"}, error_model="numpy")(function)
-    with suppress(RuntimeError):  # neither beside the source nor in the user's cache folder is there a place for it
-        # what `enable_caching` does, but for a cache that a full disk or a damaged file cannot stop
+    with suppress(RuntimeError):  # numba can write neither beside the source nor in the user's cache folder
+        # as `enable_caching` does, but with a cache that survives a full disk or a damaged file
         kernel._cache = KernelCache(function)
     return kernel

@@ -1,4 +1,4 @@
-"""CurveMaps: what was found for one image, small enough to be kept until the image is touched.
+"""CurveMaps: the estimate for one image, small enough to be kept until the image itself is processed.
 
 Tensor suffixes: K maps, M channels of a map (3 or 1, or 2: of shade and of light), H height, W width.
 """
@@ -14,22 +14,22 @@ from model.noise.floor import Floor
 
 @dataclass(frozen=True, slots=True)
 class CurveMaps:
-    """What `estimate` found for one image: for each pass `maps_1KMHW`."""
+    """Curve maps of one image, as `Enhancer.estimate` returns them: `maps_1KMHW` for each pass."""
 
     passes: tuple[Tensor, ...]
     factor: int
-    """How many pixels of the image one pixel of the maps covers, along each side."""
+    """Pixels of the image that one pixel of the maps covers along each side."""
     floor: Floor | None = None
-    """What is cleaned before the maps are applied; None: nothing."""
+    """Floor by which the image is cleaned before the maps are applied; None: no cleaning."""
     shares: Shares = BT709
-    """Of red, green and blue in the luma of the image."""
+    """Shares of red, green and blue in the luma of the image."""
 
     def scaled(self, gain: float) -> "CurveMaps":
-        """Maps of `gain` times the strength."""
+        """Return maps of `gain` times the strength, clipped to [-1, 1]."""
         return replace(self, passes=tuple((maps * gain).clamp_(-1, 1) for maps in self.passes))
 
     def fitted(self, height: int, width: int) -> "CurveMaps":
-        """Maps for a small copy of the image, of that size: averaged, or repeated."""
+        """Return maps for a small copy of the image, averaged or repeated to `height` x `width`."""
         passes = tuple(_averaged(maps_1KMHW, height, width) for maps_1KMHW in self.passes)
         return replace(self, passes=passes, factor=1)
 

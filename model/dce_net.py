@@ -1,14 +1,14 @@
-"""DCE-Net: an image goes in, its curve maps come out.
+"""DCE-Net: the networks that estimate the curve maps of an image.
 
-Two networks of one shape (Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image
+There are two of one shape (Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image
 Enhancement", CVPR 2020; Li et al., "Learning to Enhance Low-Light Image via Zero-Reference Deep Curve
 Estimation", TPAMI 2021): seven convolutions of 32 features, the last three of which also see an earlier
 layer. `DCENet` uses plain convolutions, `DCENetPlus` depthwise separable ones.
 
-Beyond the published layout, an `Architecture` may ask for six things, all recorded in a checkpoint: replicate padding
-(no dark borders), encoded input (dark values spread apart), global context (the network knows how dark the whole photo
-is), dilated convolutions (it sees how dark the surroundings are, at no cost), one map for all three channels (grey
-stays grey by construction), and a curve that acts on light (see `curve/light.py`), under maps that follow edges (see
+An `Architecture` adds six options to the published layout, all recorded in a checkpoint: replicate padding (no dark
+borders), encoded input (dark values spread apart), global context (the network knows how dark the whole photo is),
+dilated convolutions (it sees how dark the surroundings are, at no cost), one map for all three channels (grey stays
+grey by construction), and a curve that acts on light (see `curve/light.py`) with maps that follow edges (see
 `curve/bilateral_grid.py`).
 
 Tensor suffixes: B batch, C colour channels, F features, K maps, M channels of a map (3, 1, or 2: of shade and of
@@ -32,16 +32,16 @@ Variant = Literal["dce", "plus"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """What a checkpoint must say for its network to be built again. The defaults are the published DCE-Net."""
+    """Layout of a network, as its checkpoint records it. The defaults are the published DCE-Net."""
 
     variant: Variant = "dce"
     """`dce`: plain convolutions; `plus`: depthwise separable ones."""
     maps: int = 8
-    """Curve maps estimated, one for each step of the curve; the last serves every further step."""
+    """Number of curve maps, one for each step of the curve; further steps repeat the last map."""
     map_channels: Literal[1, 3] = 3
-    """3: a map for each colour channel; 1: one for all three."""
+    """3: a map for each colour channel; 1: one map for all three."""
     padding: Literal["zeros", "replicate"] = "zeros"
-    """What the convolutions see beyond the border."""
+    """Padding of the convolutions at the border."""
     encoded: bool = False
     """Feed `2 (x + 1e-4)^0.4 - 1` in place of x."""
     context: bool = False
@@ -49,9 +49,9 @@ class Architecture:
     dilations: tuple[int, ...] = (1,) * 7
     """Distance in pixels between the taps of each convolution."""
     space: Space = "srgb"
-    """What the curve acts on: the values of each channel, or the light of luma; see `curve/light.py`."""
+    """What the curve acts on: the values of each channel (`srgb`) or the light of luma; see `curve/light.py`."""
     grid_px: int = 4
-    """In light, pixels along each side of a cell of the bilateral grid that the maps are fitted to."""
+    """Pixels along each side of a cell of the bilateral grid that maps are fitted to; `light` only."""
 
     def __post_init__(self) -> None:
         if self.variant not in ("dce", "plus"):
@@ -71,7 +71,7 @@ class Architecture:
 
     @property
     def map_px(self) -> int:
-        """Pixels of the image along each side of a pixel of the maps."""
+        """Return how many pixels of the image one pixel of the maps covers along each side."""
         return self.grid_px if self.space == "light" else 1
 
 
@@ -80,7 +80,7 @@ PUBLISHED_PLUS = Architecture(variant="plus", maps=1)
 
 
 class GlobalContext(nn.Module):
-    """Mean and standard deviation of each feature over the whole image, as a bias for each feature."""
+    """Bias for each feature, computed from the means and standard deviations of all features over the whole image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class GlobalContext(nn.Module):
         self.expand = nn.Linear(FEATURES, FEATURES)
 
     def forward(self, features_BFHW: Tensor) -> Tensor:
-        # by two means: `var` takes as long as a convolution. In float32, of which bf16 has an eighth of the digits
+        # two means, as `var` takes as long as a convolution; in float32, as bf16 has too few digits
         features_BFHW = features_BFHW.float()
         mean_BF = features_BFHW.mean(dim=(2, 3), keepdim=True)
         variance_BF = (features_BFHW - mean_BF).square().mean(dim=(2, 3))
@@ -100,10 +100,10 @@ class GlobalContext(nn.Module):
 
 
 class CurveNetwork(nn.Module):
-    """What both networks share: the wiring of seven convolutions. Subclasses say what a convolution is.
+    """Base class of both networks: the wiring of seven convolutions, whose kind subclasses choose.
 
     Call it with `image_BCHW`, float32 RGB in [0, 1], whatever the weights' dtype; it returns `maps_BKMhw` in [-1, 1] of
-    the same height and width, or in light float32 `maps_BK2hw` of the cells of a grid.
+    the same height and width, or for `light` float32 `maps_BK2hw` of the cells of a bilateral grid.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -126,7 +126,7 @@ class CurveNetwork(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         x = encode(image_BCHW) if self.architecture.encoded else image_BCHW
-        x = x.to(next(self.parameters()).dtype)  # only now: dark values lie apart after the encoding
+        x = x.to(next(self.parameters()).dtype)  # after the encoding, which spreads dark values apart
         x1 = torch.relu(self.conv1(x))
         x2 = torch.relu(self.conv2(x1))
         x3 = torch.relu(self.conv3(x2))
@@ -159,7 +159,7 @@ class DCENetPlus(CurveNetwork):
 
 
 def build(architecture: Architecture) -> CurveNetwork:
-    """The network that `architecture` describes, with freshly drawn weights."""
+    """Build the network that `architecture` describes, with freshly drawn weights."""
     return DCENetPlus(architecture) if architecture.variant == "plus" else DCENet(architecture)
 
 

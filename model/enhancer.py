@@ -1,6 +1,6 @@
-"""Enhancer: the one object the pipeline holds. Photos in, enhanced photos out, any size, bounded memory.
+"""Enhancer: enhances images of any size in bounded memory. It is the one object of the model that the pipeline holds.
 
-The network sees a reduced copy of each image; the image itself is touched once, a band of rows at a time.
+The network sees a reduced copy of each image; the image itself is processed once, a band of rows at a time.
 """
 
 import time
@@ -34,18 +34,18 @@ from model.weights import Checkpoint
 
 Floats = npt.NDArray[np.float32]
 
-BAND_PX = 1 << 16  # pixels worked at once: small enough for a core's cache
-GPU_BAND_PX, LEAST_GPU_BAND_PX = 1 << 22, 1 << 16  # of a GPU: several to a photo, so that copies and work overlap
-# Pixels of reduced copies that the network sees at once, for about 1.6 kB of memory each. A core is fastest with
-# few that stay in its cache, a GPU with many.
+BAND_PX = 1 << 16  # pixels processed at once: few enough for a core's cache
+GPU_BAND_PX, LEAST_GPU_BAND_PX = 1 << 22, 1 << 16  # on a GPU: several bands to a photo, so that copies and work overlap
+# Pixels of reduced copies that the network sees at once, at about 1.6 kB of memory each. A core is fastest with few,
+# which stay in its cache, a GPU with many.
 CPU_BATCH_PX, GPU_BATCH_PX = 1 << 16, 1 << 19
 
 
 class Enhancer:
-    """Estimates curve maps on a reduced copy of an image and applies them at full size.
+    """A network that estimates curve maps on a reduced copy of an image, and the code that applies them at full size.
 
     `checkpoint`: a loaded network. `estimate_size`: long side in pixels of the reduced copy; None for full
-    size. `device`: a torch device. `precision`: of the network alone; curves are always applied in float32.
+    size. `device`: a torch device. `precision`: of the network only; curves are always applied in float32.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class Enhancer:
         precision = settled(precision, device, architecture.variant, fast_bf16=has_fast_bf16(device))
         self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
         self.band_px = GPU_BAND_PX
-        # For whoever counts: images and seconds of each batch of the network; and each time that a GPU's memory ran
-        # out, from when on a batch, or a band, is half as large
+        # Hooks for metrics: images and seconds of each batch of the network; and each time a GPU's memory ran out,
+        # after which batches, or bands, are half as large
         self.on_batch: Callable[[int, float], object] = lambda images, seconds: None
         self.on_out_of_memory: Callable[[], object] = lambda: None
         if self.device.type == "cuda":
             use_exact_fp32()
-        network: Any = deepcopy(checkpoint.network)  # the caller's stays where and as it is; torch's types lack `to`s
-        # channels last: the convolutions of a CPU are about twice as fast, and as exact
+        network: Any = deepcopy(checkpoint.network)  # not the caller's own; Any, as torch's types lack `to`s
+        # channels last makes a CPU's convolutions about twice as fast, and as exact
         network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)
         self.network = network.requires_grad_(False).eval()
 
     def enhance(self, images: Sequence[Pixels], *, in_place: bool = False) -> list[Pixels]:
-        """Enhance images of any sizes; each comes back in its own shape and dtype.
+        """Enhance images of any sizes; each keeps its shape and dtype.
 
         `in_place`: images may be overwritten, which saves time and memory.
         """
@@ -87,28 +87,28 @@ class Enhancer:
         return [enhanced[index] for index in range(len(images))]
 
     def estimate(self, images: Sequence[Pixels], floors: Sequence[Floor | None] | None = None) -> list[CurveMaps]:
-        """Curve maps for each image.
+        """Estimate the curve maps of each image.
 
-        `floors`: of what the images are copies of; else each is looked for its own.
-        Those of fp32 depend on which images share a batch, by 1e-7: by 1 of 255 in an enhanced pixel here and there.
+        `floors`: those of the originals, where the images are copies; otherwise each image's own floor is measured.
+        In fp32, maps depend on which images share a batch, by 1e-7: an enhanced pixel may differ by 1 of 255.
         """
         found = dict(self._estimates(images, floors))
         return [found[index] for index in range(len(images))]
 
     def shares_batch(self, image: Pixels) -> bool:
-        """Whether the network would take two such images at once."""
+        """Return whether two images of this size fit into one batch of the network."""
         height, width = self.copy_size(image)
         return 2 * height * width <= self.batch_px
 
     def apply(self, image: Pixels, maps: CurveMaps, *, in_place: bool = False) -> Pixels:
         """Apply curve maps to an image at full size, and denoise it; dtype and shape stay.
 
-        In `srgb`, where maps are of the image's own size, the result is the readable reference's to the bit, else
+        For `srgb` maps of the image's own size, the result equals the readable reference's to the bit; otherwise it is
         within 1 of 255. `in_place`: the image may be overwritten.
         """
         if self.look.leaves_images_alone:
             return image if in_place else image.copy()
-        alike = image.shape[2] == 3 or maps.passes[0].shape[2] != 3  # no grey under one map for each channel
+        alike = image.shape[2] == 3 or maps.passes[0].shape[2] != 3  # not a grey image with a map for each channel
         cells = self.cells(image, maps)
         if maps.factor == 1 or not alike:
             return self._applied(image, maps, cells)
@@ -118,28 +118,28 @@ class Enhancer:
         return self._applied_by_gpu(image, maps, cells) if _has_triton() else self._applied(image, maps, cells)
 
     def floor_of(self, image: Pixels, shares: Shares = BT709, *, is_frame: bool = False) -> Floor | None:
-        """The floor of an image, as far as the look asks for it; see `floor.floor_of`."""
+        """Measure the floor of an image and adjust it to the look; None if none is needed. See `floor.floor_of`."""
         if not self.look.cleans:
             return None
         box = cell_side(*image.shape[:2]) // 2
         return self.look.cleaned(floor_of(image, box, shares, is_frame=is_frame))
 
     def floor_of_planes(self, planes: Sequence[Plane], width: int, coding: Coding) -> Floor | None:
-        """Likewise of a YUV frame; see `apply_curves_to_planes`."""
+        """Measure the floor of a YUV frame, as `floor_of` does; see `apply_curves_to_planes`."""
         if not self.look.cleans:
             return None
         box = cell_side(len(planes[0]), width) // 2
         return self.look.cleaned(floor_of_planes(planes, width, coding.across, coding.numbers, box))
 
     def cells(self, image: Pixels, maps: CurveMaps) -> Cells | None:
-        """What cleans an image under its maps; None where nothing is cleaned."""
+        """Compute the cells that clean an image before its maps are applied; None if nothing is cleaned."""
         if maps.floor is None:
             return None
         side = cell_side(*image.shape[:2])
         return self._cells_of(moments_of(image, side, maps.shares), side, maps, maps.floor)
 
     def cells_of_planes(self, planes: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps) -> Cells | None:
-        """Likewise of a YUV frame; see `apply_curves_to_planes`."""
+        """Compute the cells of a YUV frame, as `cells` does; see `apply_curves_to_planes`."""
         if maps.floor is None:
             return None
         size, subsampling = (len(planes[0]), width), (coding.across, coding.down)
@@ -158,7 +158,7 @@ class Enhancer:
         return Cells(cells_1Phw, side, floor.black)
 
     def _applied_by_gpu(self, image: Pixels, maps: CurveMaps, cells: Cells | None = None) -> Pixels:
-        """By one kernel, in bands of rows that fit the GPU's memory. Raises torch.OutOfMemoryError."""
+        """Apply maps by one GPU kernel, in bands of rows that fit its memory. Raises torch.OutOfMemoryError."""
         from model.full_size.gpu_kernel import lift
 
         white = float(np.iinfo(image.dtype).max)
@@ -177,20 +177,20 @@ class Enhancer:
 
     @property
     def is_fused(self) -> bool:
-        """Whether frames are enhanced as planes, without RGB on the way: on a CPU."""
+        """Return whether frames are enhanced as planes, without RGB on the way; this is so on a CPU."""
         return self.device.type == "cpu"
 
     def apply_to_planes(
         self, planes: Sequence[Plane], enhanced: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps
     ) -> None:
-        """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Only where the enhancer `is_fused`."""
+        """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Works only if the enhancer `is_fused`."""
         cells = self.cells_of_planes(planes, width, coding, maps)
         arrays, iterations = _arrays(maps), self.look.iterations
         apply_curves_to_planes(planes, enhanced, width, coding, arrays, maps.factor, iterations, self.space, cells)
 
     @torch.inference_mode()
     def _applied(self, image: Pixels, maps: CurveMaps, cells: Cells | None = None) -> Pixels:
-        """The same for every look and device, in torch, in bands of rows: readable, exact, and slow."""
+        """Apply maps in torch, in bands of rows, for any look and device: readable, exact, and slow."""
         height, width, _ = image.shape
         white = float(np.iinfo(image.dtype).max)
         step = max(1, BAND_PX // width)
@@ -204,7 +204,7 @@ class Enhancer:
 
     @torch.inference_mode()
     def luma(self, image: Pixels, maps: CurveMaps) -> float:
-        """Mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: of its own size, see `fitted`."""
+        """Return the mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: `fitted` to its size."""
         x = sent(tensor_of(image), self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
         lifted = lift_by_reference(x, maps.passes, self.look.iterations, self.space)
         if maps.floor is not None:
@@ -212,7 +212,7 @@ class Enhancer:
         return float(lifted.mean(dim=(0, 2, 3)) @ x.new_tensor(BT601))
 
     def _lifted(self, image_BCHW: Tensor, maps: CurveMaps, cells: Cells | None, rows: slice) -> Tensor:
-        """The look, but for estimating it. `image_BCHW`: the rows `rows` of the image."""
+        """Clean rows of an image and apply the curve maps. `image_BCHW`: the rows `rows` of the image."""
         x, width = image_BCHW, image_BCHW.shape[3]
         if cells is not None:
             cells_BPHW = upsample(cells.planes[:, :, None], cells.side, rows, width)[:, :, 0]
@@ -228,10 +228,10 @@ class Enhancer:
     def _estimates(
         self, images: Sequence[Pixels], floors: Sequence[Floor | None] | None = None
     ) -> Iterator[tuple[int, CurveMaps]]:
-        """Curve maps, each with the place of its image: those whose reduced copies are of one size together.
+        """Yield curve maps, each with its image's index. Images whose reduced copies have one size share batches.
 
-        A batch is at most `batch_px` of copies, or one. Where a GPU has not the memory, half as many are tried, and
-        from then on; raises torch.OutOfMemoryError where it has not enough for one.
+        A batch holds at most `batch_px` pixels of copies, or one copy. When a GPU's memory runs out, batches become
+        half as large for good. Raises torch.OutOfMemoryError where there is not enough for one copy.
         """
         if floors is None:
             floors = [self.floor_of(image) for image in images]
@@ -253,21 +253,21 @@ class Enhancer:
                     indices = indices[len(batch) :]
 
     def copy_size(self, image: Pixels) -> tuple[int, int]:
-        """Height and width of the reduced copy."""
+        """Return the height and width of the reduced copy."""
         height, width, _ = image.shape
         factor = reduction_factor(height, width, self.estimate_size)
         return -(-height // factor), -(-width // factor)
 
     @torch.inference_mode()
     def _estimated(self, images: Sequence[Pixels], floors: Sequence[Floor | None]) -> list[CurveMaps]:
-        """Curve maps for images of one batch. They are reduced here, so that little travels to a GPU."""
+        """Estimate curve maps for one batch of images. They are reduced on the CPU, so that little travels to a GPU."""
         start = time.perf_counter()
         factors = [reduction_factor(image.shape[0], image.shape[1], self.estimate_size) for image in images]
         copies = [_reduced(image, factor) for image, factor in zip(images, factors, strict=True)]
         x = sent(torch.stack(copies), self.device)
         passes = self._passes(x, sent(torch.tensor([floor.black if floor else 0.0 for floor in floors]), self.device))
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # else it would have been asked for, and not done
+            torch.cuda.synchronize(self.device)  # otherwise the time would not include the GPU's work
         self.on_batch(len(images), time.perf_counter() - start)
         return [
             CurveMaps(tuple(maps[row : row + 1] for maps in passes), factor * self.map_px, floor)

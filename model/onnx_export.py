@@ -1,11 +1,11 @@
-"""ONNX: the whole enhancement as one graph that needs neither torch nor nightlift, for any size of image.
+"""ONNX export: the whole enhancement as one graph that needs neither torch nor nightlift, for images of any size.
 
     image      B3HW, float32 RGB in [0, 1]; batch, height and width are free
     enhanced   B3HW, the same in [0, 1]
-    maps       BKMhw, the curve maps in [-1, 1] at the size of the reduced copy; in light, of its bilateral grid
+    maps       BKMhw, the curve maps in [-1, 1] at the size of the reduced copy; for `light`, of its bilateral grid
 
-The graph reduces the image, estimates curve maps, upsamples and applies them, as `Enhancer` does, so that a photo comes
-out of it as it comes out of nightlift. Needs the packages of `nightlift[onnx]`, imported where they are used.
+The graph reduces the image, estimates curve maps, upsamples and applies them as `Enhancer` does, but does not clean.
+Needs the packages of `nightlift[onnx]`, imported where they are used.
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width, h and w those of the maps.
 """
@@ -28,18 +28,18 @@ from model.dce_net import CurveNetwork
 from model.weights import Checkpoint, fingerprint
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-PRODUCER = "nightlift"  # as an ONNX file names it
-TOLERANCE = 1e-4  # largest difference from torch, of levels in [0, 1]: a fortieth of an 8-bit level
+PRODUCER = "nightlift"  # recorded in the ONNX file
+TOLERANCE = 1e-4  # largest difference from torch, for values in [0, 1]: a fortieth of an 8-bit level
 CHECKED_BHW = ((1, 64, 48), (2, 97, 131), (1, 1, 1), (1, 300, 700), (1, 517, 301))
-EXAMPLE_BHW = 2, 300, 700  # the size that is traced: no side, batch or factor of it is 1, which would be taken as fixed
+EXAMPLE_BHW = 2, 300, 700  # the traced size: no side, batch or factor of 1, which would be taken as fixed
 
 
 class ExportError(RuntimeError):
-    """The exported graph does not do what the network does. The message says by how much."""
+    """Error for an export that fails or differs from the network; the message says by how much."""
 
 
 class EnhancementGraph(nn.Module):
-    """The enhancement written so that the exporter can follow it: sizes stay symbols, and nothing branches on them.
+    """The enhancement, written for the exporter: sizes stay symbols, and nothing branches on them.
 
     `estimate_size`: long side in pixels of the reduced copy; None for full size.
     """
@@ -61,7 +61,7 @@ class EnhancementGraph(nn.Module):
         return self._lifted(image_BCHW, maps_BKMhw, factor), maps_BKMhw
 
     def _lifted(self, image_BCHW: Tensor, maps_BKMhw: Tensor, factor: Any) -> Tensor:
-        """`factor`: of the reduced copy; a symbol, or 1."""
+        """Upsample the maps and apply them. `factor`: of the reduced copy; a symbol, or 1."""
         architecture = self.network.architecture
         height, width = image_BCHW.shape[2], image_BCHW.shape[3]
         if self.estimate_size is not None or architecture.map_px > 1:
@@ -71,14 +71,14 @@ class EnhancementGraph(nn.Module):
 
 
 def missing_packages() -> list[str]:
-    """Those of the packages that are not installed."""
+    """Return those of the packages that are not installed."""
     return [name for name in PACKAGES if find_spec(name) is None]
 
 
 def to_onnx(checkpoint: Checkpoint, *, estimate_size: int | None, iterations: int) -> bytes:
-    """The ONNX file. What the checkpoint says of itself is in the model's metadata.
+    """Export the enhancement as an ONNX file, with the checkpoint's metadata in the model's.
 
-    Raises ValueError on iterations out of range, ImportError where a package is missing.
+    Raises ValueError on iterations out of range, ImportError if a package is missing.
     """
     graph = EnhancementGraph(checkpoint.network, estimate_size, iterations).eval()
     free = torch.export.Dim.DYNAMIC
@@ -94,7 +94,7 @@ def to_onnx(checkpoint: Checkpoint, *, estimate_size: int | None, iterations: in
             dynamo=True,
             verbose=False,
         )
-    if program is None:  # only where asked to write a file itself
+    if program is None:  # only when the exporter writes the file itself
         raise ExportError("torch.onnx.export gave no program")
     model = program.model_proto
     _name_sizes(model)
@@ -105,22 +105,22 @@ def to_onnx(checkpoint: Checkpoint, *, estimate_size: int | None, iterations: in
 
 
 def is_export(content: bytes) -> bool:
-    """Tell whether a file is an ONNX model that nightlift has written. Raises ImportError where onnx is missing."""
+    """Return whether a file is an ONNX model that nightlift wrote. Raises ImportError if onnx is missing."""
     import onnx
 
     try:
         return str(onnx.load_model_from_string(content).producer_name) == PRODUCER
-    except Exception:  # whatever protobuf raises: it is no model
+    except Exception:  # whatever protobuf raises on a file that is no model
         return False
 
 
 def largest_difference(
     onnx: bytes, checkpoint: Checkpoint, *, estimate_size: int | None, iterations: int
 ) -> tuple[float, int]:
-    """Run the file by onnxruntime and the network by torch on images of several sizes.
+    """Run the file with onnxruntime and the network with torch, on images of several sizes.
 
-    Returns the largest difference of an enhanced value or a map, and the number of sizes. Raises ExportError where
-    it is above TOLERANCE or a shape differs.
+    Returns the largest difference in an enhanced value or a map, and the number of sizes. Raises ExportError if the
+    difference is above TOLERANCE or a shape differs.
     """
     import onnxruntime
 
@@ -128,7 +128,7 @@ def largest_difference(
     generator = torch.Generator().manual_seed(1)
     largest = 0.0
     for batch, height, width in CHECKED_BHW:
-        # squared: dark, as the photos that it is for
+        # squared: dark, like the photos that the network is for
         image_BCHW = torch.rand(batch, 3, height, width, generator=generator).square()
         expected = enhanced_by_torch(checkpoint, image_BCHW, estimate_size=estimate_size, iterations=iterations)
         found = session.run(["enhanced", "maps"], {"image": image_BCHW.numpy()})
@@ -146,7 +146,7 @@ def largest_difference(
 def enhanced_by_torch(
     checkpoint: Checkpoint, image_BCHW: Tensor, *, estimate_size: int | None, iterations: int
 ) -> tuple[Tensor, Tensor]:
-    """What the graph has to give, by the functions that enhance photos: `enhanced_BCHW` and `maps_BKMhw`."""
+    """Compute `enhanced_BCHW` and `maps_BKMhw`, which the graph has to match, with the reference functions."""
     height, width = image_BCHW.shape[2:]
     factor = reduction_factor(height, width, estimate_size)
     copies = [reduce(image_CHW.permute(1, 2, 0), factor).permute(2, 0, 1) for image_CHW in image_BCHW]
@@ -156,7 +156,7 @@ def enhanced_by_torch(
 
 
 def _averaged(x: Tensor, factor: int, dim: int) -> Tensor:
-    """The mean of every `factor` neighbours along `dim`; the last few go on with the very last repeated."""
+    """Average every `factor` neighbours along `dim`; the last group is filled up with the last value."""
     length = x.shape[dim]
     count = (length + factor - 1) // factor
     padded = x.index_select(dim, torch.arange(count * factor).clamp(max=length - 1))
@@ -165,7 +165,7 @@ def _averaged(x: Tensor, factor: int, dim: int) -> Tensor:
 
 
 def _interpolated(maps: Tensor, factor: int, length: int, dim: int) -> Tensor:
-    """`length` pixels along `dim`: pixel p lies at (p + 1/2) / factor - 1/2 between those of the maps."""
+    """Interpolate maps to `length` pixels along `dim`: pixel p lies at (p + 1/2) / factor - 1/2 of the maps."""
     at = 2 * torch.arange(length) + 1 - factor  # in units of 1 / (2 factor)
     before = torch.div(at, 2 * factor, rounding_mode="floor")
     weight = (at - before * 2 * factor).float() / (2 * factor)
@@ -188,7 +188,7 @@ def _metadata(checkpoint: Checkpoint, estimate_size: int | None, iterations: int
 
 
 def _name_sizes(model: Any) -> None:
-    """Names for free sizes that a person can read, in place of the exporter's symbols."""
+    """Give free sizes readable names in place of the exporter's symbols."""
     names = {"image": "B.HW", "enhanced": "B.HW", "maps": "B..hw"}
     words = {"B": "batch", "H": "height", "W": "width", "h": "map_height", "w": "map_width"}
     for value in (*model.graph.input, *model.graph.output):
@@ -199,7 +199,7 @@ def _name_sizes(model: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of packages it could also use, and of its own deprecations."""
+    """Silence the exporter's messages on packages it could also use, and on its own deprecations."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""In which floating-point numbers the network computes."""
+"""The floating-point format that the network computes in."""
 
 from typing import Literal
 
@@ -10,13 +10,13 @@ from model.dce_net import Variant
 Precision = Literal["auto", "fp32", "bf16"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# LLVM's names of what makes bf16 faster than fp32, the last of ARM; on Intel's processors AVX-512's alone is slower
+# LLVM's names of CPU features that make bf16 faster than fp32 (`bf16` is ARM's). AVX-512's is slower on Intel's CPUs.
 FAST, FAST_ON_AMD, AMD = ("amx-bf16", "bf16"), ("avx512bf16",), "znver"
 
 
 def settled(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool) -> Precision:
-    """Return `fp32` or `bf16`. `auto` is bf16 where it pays: on a CPU for the plain network alone, as the separable one
-    gains little. `fast_bf16`: whether the machines that compute are faster with it.
+    """Return `fp32` or `bf16`. `auto` is bf16 where it is faster, but never for the separable network on a CPU, as it
+    gains little. `fast_bf16`: whether the machines that compute are faster in bf16.
     """
     if asked != "auto":
         return asked
@@ -25,7 +25,7 @@ def settled(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool)
 
 
 def has_fast_bf16(device: str) -> bool:
-    """Whether this machine's GPU, or its processor, is faster in bf16. `device`: a torch device."""
+    """Return whether this machine's GPU or CPU is faster in bf16. `device`: a torch device."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     fast = FAST_ON_AMD if get_host_cpu_name().startswith(AMD) else FAST
@@ -34,12 +34,12 @@ def has_fast_bf16(device: str) -> bool:
 
 
 def cuda_problem() -> str:
-    """Return why torch can use no GPU in this process, and what to do; "" where it can."""
+    """Return why torch can use no GPU in this process, and what to do about it; "" if it can use one."""
     if torch.version.cuda is None and torch.version.hip is None:
         return f"torch {torch.__version__} is a build without CUDA; install one that has it on every node"
     return "" if torch.cuda.is_available() else "it finds none; check the driver on every node"
 
 
 def use_exact_fp32() -> None:
-    """In this process a GPU's convolutions in fp32 are that, and not of the ten bits of TF32."""
+    """Disable TF32 in this process, so that a GPU's fp32 convolutions keep more than its ten bits."""
     torch.backends.cudnn.allow_tf32 = False

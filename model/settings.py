@@ -1,4 +1,4 @@
-"""Look: how an image is enhanced, whatever the image."""
+"""Look: the settings of an enhancement, the same for every image."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,18 +9,18 @@ from model.noise.floor import CODE, Floor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """How strongly an image is enhanced."""
+    """Settings that decide how strongly an image is enhanced."""
 
     iterations: int = 8
     """Steps of the light-enhancement curve, 0 to 16. 8 is what the network was trained for."""
     passes: int = 1
-    """Times the whole estimate-and-apply is done, each on the result of the one before."""
+    """Rounds of estimating and applying, each on the result of the one before, 1 to 4."""
     strength: float = 1.0
     """Scale of the curve maps: 0 leaves the image as it is, 1 is the network's own estimate, up to 2."""
     denoise: float | Literal["auto"] = "auto"
-    """Noise to smooth where the curve amplifies it: auto, as much as is found; 0 none, 1 a level of 8 bits, up to 2."""
+    """Noise to smooth where the curve amplifies it: `auto`, as measured, or its deviation in 8-bit levels, 0 to 2."""
     floor: Literal["auto", "off"] = "auto"
-    """auto: what the camera did not see stays dark and grey. off: it is lifted like all else."""
+    """`auto`: what the camera did not see stays dark and grey; `off`: it is brightened like the rest."""
 
     @property
     def leaves_images_alone(self) -> bool:
@@ -41,15 +41,15 @@ class Look:
 
     @property
     def smooths(self) -> bool:
-        """Whether any noise is smoothed."""
+        """Return whether any noise is smoothed."""
         return self.denoise != 0 and not self.leaves_images_alone
 
     @property
     def cleans(self) -> bool:
-        """Whether anything is done but lifting."""
+        """Return whether an image is also cleaned or its floor kept, besides being brightened."""
         return self.floor == "auto" or self.denoise != 0
 
     def cleaned(self, found: Floor) -> Floor:
-        """What is taken for the floor, of what was found."""
+        """Return the floor to work with: `found`, with the noise and the unseen parts that these settings ask for."""
         floor = found if self.denoise == "auto" else found.expecting(self.denoise * CODE)
         return floor if self.floor == "auto" else floor.all_seen()

@@ -1,7 +1,7 @@
 """Network weights on disk: load, to_bytes, fingerprint.
 
-Our own files are safetensors whose metadata says all that inference must know. The original authors' `.pth`
-files load too (without executing code): they hold the published layout and no metadata.
+Our own files are safetensors whose metadata holds all that inference needs to know. The original authors' `.pth`
+files load too (without executing code): they have the published layout and no metadata.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ DEFAULT_WEIGHTS: dict[Variant, Path] = {
     "plus": Path(__file__).parent / "weights" / "plus.safetensors",
 }
 
-LEAST_WEIGHT = 1e-20  # smaller ones count for nothing beside others, and products of two must not be denormal
+LEAST_WEIGHT = 1e-20  # smaller ones have no effect beside others, and the product of two must not be denormal
 
 EstimateSize = int | Literal["auto", "full"]
-"""Long side in pixels of the reduced copy, as users ask for it. auto: what the network was trained for."""
+"""Long side in pixels of the reduced copy, as users give it; `auto`: what the network was trained for."""
 
-# What readers raise on files of other kinds, empty and cut ones
+# What readers raise on files of other kinds, and on empty and truncated ones
 BROKEN = (
     SafetensorError,
     pickle.UnpicklingError,
@@ -45,21 +45,21 @@ BROKEN = (
 
 
 class WeightsError(ValueError):
-    """A weights file that is missing, broken, or not of this family of networks. The message names the file."""
+    """Error for a weights file that is missing, broken, or of another kind of network. The message names the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A network and what its file says of it."""
+    """A network and the metadata of its file."""
 
     network: CurveNetwork
     estimate_size: int | None
     """Long side in pixels of the reduced copy it was trained for; None: full size."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """Further metadata: what it was trained on, by which settings, with which scores."""
+    """Further metadata: what it was trained on, with which settings and scores."""
 
     def estimate_size_for(self, asked: EstimateSize) -> int | None:
-        """In pixels; None: full size."""
+        """Return the long side in pixels that `asked` stands for; None: full size."""
         if asked == "auto":
             return self.estimate_size
         return None if asked == "full" else asked
@@ -76,7 +76,7 @@ def load(path: Path) -> Checkpoint:
     except BROKEN as error:
         if isinstance(error, WeightsError):
             raise
-        if isinstance(error, pickle.UnpicklingError):  # of which torch makes a page
+        if isinstance(error, pickle.UnpicklingError):  # torch's own message is a page long
             found = "torch finds no weights in it, or other objects than weights"
         else:
             found = str(error).partition("\n")[0] or type(error).__name__
@@ -86,7 +86,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """The content of the safetensors file of `checkpoint`."""
+    """Return the content of a safetensors file of `checkpoint`."""
     metadata = {
         "format": FORMAT,
         "architecture": json.dumps(asdict(checkpoint.network.architecture)),
@@ -100,7 +100,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """A short hash of the weights and all that decides what they do; equal for equal networks, whatever the file."""
+    """Return a short hash of the weights, layout and estimate size; equal for equal networks, whatever the file."""
     digest = hashlib.sha256(repr((checkpoint.network.architecture, checkpoint.estimate_size)).encode())
     for name, tensor in sorted(checkpoint.network.state_dict().items()):
         digest.update(name.encode())
@@ -137,10 +137,10 @@ def _own_name(published: str) -> str:
 
 
 def _fill(architecture: Architecture, tensors: Mapping[str, Tensor]) -> CurveNetwork:
-    """Build a network with these weights, and 0 for those that do nothing.
+    """Build a network with these weights, setting negligible ones to 0.
 
-    Weight decay takes unused weights towards 0, and as far as denormal numbers. Processors are slow with these: a
-    network takes four to twelve times as long.
+    Weight decay shrinks unused weights to denormal numbers, with which processors are slow: a network takes four to
+    twelve times as long.
     """
     network = build(architecture)
     network.load_state_dict(

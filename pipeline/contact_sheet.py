@@ -1,4 +1,4 @@
-"""Contact sheet: rows of pictures side by side, with a title over each column and a caption over each row."""
+"""Contact sheet: rows of images side by side, with a title over each column and a caption over each row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,18 +22,18 @@ class SheetRow:
     """One row: the same scene in each column."""
 
     caption: str
-    """Written over the row; shortened in its middle where the sheet is too narrow for it."""
+    """Text above the row, shortened in the middle if the sheet is too narrow for it."""
     pictures: Sequence[Pixels | None] = field(repr=False)
-    """For each column HxWx3 uint8 RGB of any size, or None for an empty frame."""
+    """For each column, HxWx3 uint8 RGB of any size, or None for an empty box."""
     notes: Sequence[str] = ()
-    """A line under each picture, such as its scores; none, or one for each column."""
+    """A line under each image, such as its scores; none, or one for each column."""
 
 
 def contact_sheet(titles: Sequence[str], rows: Sequence[SheetRow], *, cell_px: tuple[int, int]) -> Image.Image:
-    """Draw the rows under the titles, every picture scaled to fit into `cell_px` (width, height) with its aspect kept.
+    """Draw the rows under the titles, every image scaled to fit into `cell_px` (width, height) with its aspect kept.
 
-    A row is as high as its highest picture. The sheet grows with the rows and is drawn in memory: pass a handful.
-    Raises ValueError where a row has not one picture (and no or one note) for each title.
+    A row is as high as its highest image. The sheet grows with the rows and is drawn in memory: pass a handful.
+    Raises ValueError where a row does not have one image for each title, or has notes but not one for each title.
     """
     for row in rows:
         if len(row.pictures) != len(titles) or len(row.notes) not in (0, len(titles)):
@@ -57,7 +57,7 @@ def contact_sheet(titles: Sequence[str], rows: Sequence[SheetRow], *, cell_px: t
 
 
 def coded(sheet: Image.Image, name: str) -> bytes:
-    """The sheet as a file: JPEG where `name` ends in .jpg or .jpeg, PNG otherwise."""
+    """Encode the sheet as JPEG if `name` ends in .jpg or .jpeg, else as PNG."""
     buffer = BytesIO()
     if name.lower().endswith((".jpg", ".jpeg")):
         sheet.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
@@ -67,7 +67,7 @@ def coded(sheet: Image.Image, name: str) -> bytes:
 
 
 def _row(row: SheetRow, cell_px: tuple[int, int]) -> Image.Image:
-    """Caption, pictures side by side on one base line, notes."""
+    """Draw one row: the caption, the images side by side on one base line, and the notes."""
     scaled = [None if picture is None else _scaled(picture, cell_px) for picture in row.pictures]
     tallest = max((picture.height for picture in scaled if picture), default=cell_px[1])
     caption, note = _line(CAPTION_PX), _line(NOTE_PX) if row.notes else 0
@@ -97,13 +97,13 @@ def _scaled(picture: Pixels, cell_px: tuple[int, int]) -> Image.Image:
 def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, ink: tuple[int, int, int], room_px: int
 ) -> None:
-    """One line of text, vertically centred in its line, in at most `room_px`."""
+    """Draw one line of text, vertically centred in its line, in at most `room_px`."""
     font = ImageFont.load_default(size)
     draw.text((at[0], at[1] + _line(size) // 2), _shortened(text, font, room_px), ink, font, anchor="lm")
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room_px: int) -> str:
-    """The text on one line, less what is too long in its middle: names differ at their ends."""
+    """Return the text on one line, cut in the middle if it is too long: names differ at their ends."""
     text = " ".join(text.split())
     shown, kept = text, len(text)
     while kept > 2 and font.getlength(shown) > room_px:

@@ -1,4 +1,4 @@
-"""What can go wrong, each with a stable code that users can search for in a manifest.
+"""Errors, each with a stable code that users can search for in a manifest.
 
     NightliftError
      +-- UsageError              usage            flags or places that make no sense together
@@ -8,37 +8,37 @@
      |    |    +-- Expired       expired          credentials that were right have expired
      |    +-- Unreachable        unreachable      no answer from the endpoint, or only that it is busy or broken
      |    +-- NoRoom             no_room          a full disk, or a quota
-     |    +-- Changed            changed          not what was listed any more
+     |    +-- Changed            changed          no longer what was listed
      |    +-- InTheWay           in_the_way       a file that nightlift did not write is where an output would go
      |    +-- ManifestError      manifest         the manifest could not be read or written
-     +-- ClusterError            cluster          Ray could not go on
-     +-- Stopped                 stopped          a job ended before its end, as every further file would have failed
-     +-- Diverged                diverged         training came to a loss that is not a number
+     +-- ClusterError            cluster          Ray could not continue
+     +-- Stopped                 stopped          a job stopped early, as every further file would have failed
+     +-- Diverged                diverged         the training loss is no longer a number
      +-- MediaError              media            a file that cannot be enhanced
           +-- EmptyFile          empty            0 bytes
           +-- NotMedia           not_media        not of any known format, whatever its name says
           +-- Damaged            damaged          truncated or corrupt
           +-- TooLarge           too_large        more pixels than --max-pixels
-          +-- Unsupported        unsupported      a known format, a feature of it that we cannot handle
-          |    +-- NoVideo       no_video         no video in it: audio alone, a cover picture, data
+          +-- Unsupported        unsupported      a known format with a feature that we cannot handle
+          |    +-- NoVideo       no_video         no video in it: only audio, a cover image or data
           +-- MissingExtra       missing_extra    an optional package is not installed
 
 A message says which file, what was found, and what to do.
 
-Codes of rows that no error of ours stands behind:
+Codes of rows that do not come from one of these errors:
 
     already_bright    skipped   --skip-bright
-    not_a_photo       skipped   the name is no photo's; in training, no video's either
-    not_a_video       skipped   the name is no video's
+    not_a_photo       skipped   not named like a photo; in training, nor like a video
+    not_a_video       skipped   not named like a video
     not_followed      skipped   a link out of the source or to a folder, a pipe, a device
     unreadable        failed    a folder or link that could not be read when the source was listed
     bad_name          failed    a name that is not UTF-8
     unsafe_name       failed    a path with '.' or '..' in it
     collision         failed    its output is taken by another file
-    worker_died       failed    workers died at it: a crash, a failed GPU, want of memory, stuck in C code
+    worker_died       failed    workers died on it: a crash, a failed GPU, lack of memory, stuck in C code
     timed_out         failed    it took longer than --time-limit allows
-    out_of_memory     failed    a step found too little memory
-    internal          failed    an error that nobody foresaw: please report it
+    out_of_memory     failed    a step ran out of memory
+    internal          failed    an unexpected error: please report it
 """
 
 import os
@@ -134,8 +134,8 @@ class MissingExtra(MediaError):
     code = "missing_extra"
 
 
-# In the words of libraries for which it is an error like any other: libavif and CUDA; libheif, but for numbers that it
-# does not believe; torch; oneDNN; libjpeg
+# Messages of libraries that do not raise MemoryError: libavif and CUDA; libheif, except for sizes above its security
+# limit; torch; oneDNN; libjpeg
 WANT_OF_MEMORY = re.compile(
     "out of memory|memory allocation(?! error: security limit)|can't allocate memory"
     "|could not create a (memory|primitive)|insufficient memory",
@@ -148,7 +148,7 @@ def is_want_of_memory(error: BaseException) -> bool:
 
 
 def is_of_the_file(code: str) -> bool:
-    """Whether a failure lies in the file itself, so that trying it again would bring nothing new."""
+    """Return whether a failure lies in the file itself, so that trying again would not help."""
     kinds = [MediaError]
     for kind in kinds:
         kinds += kind.__subclasses__()
@@ -156,13 +156,13 @@ def is_of_the_file(code: str) -> bool:
 
 
 IMPORT_ERROR = re.compile(r"^(?:Import|ModuleNotFound)Error: (.+)")  # the last line of a traceback
-NODE = re.compile(r"\bip=([^\s,)]+)")  # in Ray's words
+NODE = re.compile(r"\bip=([^\s,)]+)")  # in Ray's messages
 
 
 def failed_import(error: BaseException) -> ClusterError | None:
-    """Return what to raise where a worker could not import something, as no other one could; else None.
+    """Return the error to raise where a worker could not import something, as no other worker could; else None.
 
-    `error`: Ray's. Of what is raised while the code of a task is unpickled, it hands on the text alone.
+    `error`: Ray's, which passes on only the text of what is raised while the code of a task is unpickled.
     """
     text = str(error).strip()
     found, node = IMPORT_ERROR.match(text.rpartition("\n")[2]), NODE.search(text)
@@ -173,10 +173,10 @@ def failed_import(error: BaseException) -> ClusterError | None:
 
 
 def spelled_out(name: str) -> str:
-    """Return a name with those of its bytes spelled out that are not UTF-8."""
+    """Return a name with the bytes that are not UTF-8 written as escapes."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def printable(text: str) -> str:
-    """Return one line that moves no cursor and turns no letters around: what cannot be seen is spelled out."""
+    """Escape what is not printable, so that the text is one line, moves no cursor and reverses no letters."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,8 +1,8 @@
 """The steps a photo goes through: read and decode, enhance, encode and write. Plain callables; no Ray here.
 
-Between the steps travels a `Development`: the record, its outcome so far, and the decoded photo. A photo whose
-outcome is settled (failed, or skipped as bright) passes through the remaining steps untouched, so that every record
-comes out as exactly one outcome.
+The steps pass on a `Development`: the record, its outcome so far, and the decoded photo. A photo whose outcome is
+settled (failed, or skipped as bright) passes through the remaining steps untouched, so that every record gives exactly
+one outcome.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from pipeline.luma import mean_luma
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage.storage import Storage
 
-REVISION = 3  # raise it when a change of code changes the pixels that come out: then everything is work again
-MAX_PIXELS = 500_000_000  # of a photo, unless it is said otherwise
+REVISION = 3  # increase it when a code change alters the output pixels: then everything is work again
+MAX_PIXELS = 500_000_000  # default limit for a photo
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhotoSettings:
-    """Everything that decides what comes out for a photo, but the weights."""
+    """Settings that decide a photo's output, apart from the weights."""
 
     look: Look = field(default_factory=Look)
     estimate_size: int | None = 256
@@ -39,9 +39,9 @@ class PhotoSettings:
     max_pixels: int = MAX_PIXELS
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Hash of the weights and of the settings that decide what a photo becomes.
+        """Return a hash of the weights and of the settings that decide a photo's output.
 
-        Equal ones give equal files on machines of one kind; `precision` "auto" rounds otherwise on a GPU.
+        Equal hashes give equal files on machines of one kind; `precision` "auto" rounds differently on a GPU.
         """
         unimportant = {"max_pixels"} if self.skip_bright != "no" else {"max_pixels", "bright_luma"}
         decisive = {name: value for name, value in asdict(self).items() if name not in unimportant}
@@ -56,11 +56,11 @@ class Development:
     record: Record
     outcome: Outcome
     photo: Photo | None = None
-    """None once nothing more is to be done: `outcome` is final."""
+    """None once nothing is left to do and `outcome` is final."""
     original: bytes | None = None
-    """The source's content, where the photo is bright enough to be passed on as it is."""
+    """Content of the source, if the photo is bright enough to be passed on unchanged."""
     maps: CurveMaps | None = None
-    """Where they have been estimated together with those of others; only until they are applied."""
+    """Curve maps that were estimated together with other photos'; kept only until they are applied."""
 
     @classmethod
     def of(cls, record: Record) -> "Development":
@@ -68,7 +68,7 @@ class Development:
 
 
 class ReadAndDecode:
-    """Reference -> decoded photo. Settles what cannot be read or decoded, and what is bright already."""
+    """Step from a reference to a decoded photo. Settles what cannot be read or decoded, and what is already bright."""
 
     def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
         self.storage = storage
@@ -98,7 +98,7 @@ class ReadAndDecode:
         work.outcome.luma_before = work.outcome.luma_after = luma
 
     def _pass_on(self, work: Development, data: bytes, luma: float) -> None:
-        """Skip a bright photo: leave it out, or hand it on unchanged."""
+        """Skip a bright photo: leave it out, or pass it on unchanged."""
         work.outcome.outcome, work.outcome.code = "skipped", "already_bright"
         name, least = posixpath.basename(work.outcome.source), self.settings.bright_luma
         work.outcome.message = f"{name}: mean luma {luma:.2f}, at or above --bright-luma {least:g}"
@@ -109,7 +109,7 @@ class ReadAndDecode:
 
 
 class Enhance:
-    """Decoded photo -> enhanced photo. Holds the network: one for each worker."""
+    """Step from a decoded to an enhanced photo. Holds the network: one for each worker."""
 
     def __init__(self, checkpoint: Checkpoint, settings: PhotoSettings, device: str) -> None:
         self.enhancer = Enhancer(
@@ -121,10 +121,10 @@ class Enhance:
         )
 
     def estimate_together(self, works: Sequence[Development]) -> None:
-        """Estimate the curve maps of several photos, those of one shape in one batch, which is how a GPU works best.
+        """Estimate the curve maps of several photos, batching those of one shape, which is fastest on a GPU.
 
-        Photos of many frames, or too large to share a batch, are left out. So is what goes wrong: it goes wrong again,
-        and is told, when it is the photo's own turn.
+        Photos of several frames, or too large to share a batch, are left out. Errors are ignored: they occur again, and
+        are recorded, when each photo is enhanced by itself.
         """
         sharing = [(work, work.photo.frames) for work in works if work.photo is not None and work.original is None]
         sharing = [(work, frames) for work, frames in sharing if self._shares_batch(frames)]
@@ -159,7 +159,7 @@ class Enhance:
 
 
 class EncodeAndWrite:
-    """Enhanced photo -> file at the destination, and its final outcome."""
+    """Step from an enhanced photo to a file at the destination and the final outcome."""
 
     def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
         self.storage = storage
@@ -175,7 +175,7 @@ class EncodeAndWrite:
                 work.outcome.bytes_out = len(data)
                 if work.original is None:
                     work.outcome.outcome = "done"
-            work.photo = work.original = None  # its outcome may wait for those of others
+            work.photo = work.original = None  # frees memory: the outcome may have to wait for others
         return work
 
     def _encoded(self, work: Development, photo: Photo) -> bytes:
@@ -189,7 +189,7 @@ class EncodeAndWrite:
 
 @dataclass(frozen=True, slots=True)
 class PhotoSteps:
-    """All steps joined, for one process."""
+    """Chain of all steps, for one process."""
 
     decode: ReadAndDecode
     enhance: Enhance
@@ -207,7 +207,7 @@ class PhotoSteps:
 
 @contextmanager
 def _settling(work: Development) -> Iterator[None]:
-    """As `settling`; a photo that failed is let go."""
+    """Settle failures as `settling` does, and drop the content of a photo that failed."""
     with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
         yield
     if work.outcome.outcome == "failed" and work.outcome.code:

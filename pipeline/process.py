@@ -1,4 +1,4 @@
-"""How a process that works at pixels uses its core, and keeps its memory."""
+"""Use of cores and memory by a process that works on pixels."""
 
 import ctypes
 import os
@@ -9,21 +9,21 @@ from pathlib import Path
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
-KEPT_BYTES = 1 << 28  # at most, at the top of the heap
+KEPT_BYTES = 1 << 28  # most freed memory to keep at the top of the heap
 
 
 def use_one_core() -> None:
-    """For a worker beside others: several threads on shared cores are many times slower."""
+    """Limit torch to one thread, for workers that share cores (more are many times slower), and keep freed memory."""
     torch.set_num_threads(1)
     keep_freed_memory()
 
 
 @contextmanager
 def scheduling_kept() -> Iterator[None]:
-    """The threads of this process, old and new, are scheduled after the body as this one was before. Linux alone.
+    """Give all threads of this process, after the block, the scheduling that this one had before it. Linux only.
 
-    Where root opens it, SVT-AV1 makes the thread that calls it and its own ones real-time threads, before which all
-    else on the machine waits: Ray's own processes too, which then count as dead.
+    If opened by root, SVT-AV1 makes its own threads and the calling one real-time threads, which block everything else
+    on the machine: also Ray's own processes, which then count as dead.
     """
     if not hasattr(os, "sched_getscheduler"):
         yield
@@ -33,16 +33,16 @@ def scheduling_kept() -> Iterator[None]:
         yield
     finally:
         for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
-            with suppress(ProcessLookupError):  # it has come to its end
+            with suppress(ProcessLookupError):  # the thread has ended
                 if os.sched_getscheduler(thread) != policy:
                     os.sched_setscheduler(thread, policy, priority)
 
 
 def keep_freed_memory() -> None:
-    """Keep what is freed for the next photo or frame.
+    """Keep freed memory for the next photo or frame. Does nothing without glibc.
 
-    glibc gives every large block back to the system at once and gets it again page by page, each of which the kernel
-    clears: for pixels that takes longer than decoding them. Elsewhere nothing happens.
+    glibc returns every large block to the system at once and gets it again page by page, each of which the kernel
+    clears: for pixels that takes longer than decoding them.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""The columns that travel: the only schema. A `Record` goes into a flow, an `Outcome` comes out."""
+"""The only schema: a `Record` goes into a flow, an `Outcome` comes out."""
 
 import posixpath
 from collections.abc import Iterator, Mapping
@@ -23,34 +23,34 @@ class Record:
     """One input: a reference, never its content."""
 
     source: str
-    """URL or absolute path, as it is read."""
+    """URL or absolute path to read from."""
     version: str
-    """Identifies the content: the store's ETag or time of last change, and size. "" where it was never listed."""
+    """Identifies the content: the store's ETag or time of last change, and size. "" if it was never listed."""
     size_bytes: int
     destination: str
     """URL or absolute path of the output."""
     known_bytes: int = 0
-    """Size of the output that the manifest says nightlift wrote to the destination; 0: it knows of none."""
+    """Size of the output that the manifest records at the destination; 0 if none."""
 
     @property
     def claim(self) -> Claim:
-        """What the output may replace."""
+        """Return what the output may replace."""
         return Claim(known_bytes=self.known_bytes)
 
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What happened to one input: one row of the manifest. Filled in on the way through the flow."""
+    """Result of one input: one row of the manifest. Filled in on the way through the flow."""
 
     source: str
-    """URL or absolute path; without the query of a web address, which may be a signature."""
+    """URL or absolute path, without the query of a web address, which may be a signature."""
     version: str
     destination: str
     outcome: Ending = "failed"
     code: str = ""
     """Why it was skipped or failed: a word to search for (see `pipeline/errors.py`); empty when done."""
     message: str = ""
-    """The same for a person: which file, what was found, what to do."""
+    """The reason in words: which file, what was found, what to do."""
     attempts: int = 1
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds_read: float = 0.0
@@ -67,11 +67,11 @@ class Outcome:
     """Mean BT.601 luma in [0, 1] of the decoded pixels; None where nothing was decoded."""
     luma_after: float | None = None
     notes: list[str] = field(default_factory=list)
-    """What could not be kept or was changed on the way, in sentences."""
+    """Sentences about what was lost or changed on the way."""
     fingerprint: str = ""
     """Hash of the weights and of every setting that decides the output."""
     run: str = ""
-    """The run that wrote this row: its start in UTC and a random word. Later runs have names that sort after it."""
+    """Name of the run that wrote this row: its start in UTC and a random word. Names of later runs sort after it."""
 
     @classmethod
     def of(cls, record: Record) -> "Outcome":
@@ -83,7 +83,7 @@ class Outcome:
         )
 
     def add_seconds(self, seconds: Mapping[str, float]) -> None:
-        """By column."""
+        """Add seconds to columns, by their names."""
         for column, more in seconds.items():
             setattr(self, column, getattr(self, column) + more)
 
@@ -105,10 +105,10 @@ OUTCOME_SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in fie
 
 @contextmanager
 def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterator[None]:
-    """End a file's way with a failed outcome for whatever goes wrong: one bad file never ends a job.
+    """Turn whatever goes wrong with a file into a failed outcome, so that one bad file never ends a job.
 
-    `out_of_memory`: what to tell where memory ran out. Raises torch.AcceleratorError where a GPU failed, which is no
-    fault of the file's.
+    `out_of_memory`: the message if memory runs out. Raises torch.AcceleratorError where a GPU failed, which is not the
+    file's fault.
     """
     try:
         yield

@@ -1,12 +1,13 @@
-"""The steps a video goes through: inspect, enhance each segment, join. Plain callables; no Ray here.
+"""Steps that a video goes through: inspect, enhance each segment, join. Plain callables, without Ray.
 
-Segments of one video are enhanced apart, anywhere, in any order. Each becomes a file at an address that the caller
-chooses, with a small file beside it that says what is in it; where both are there already, the work is done.
+Segments of one video are enhanced independently, anywhere, in any order. Each becomes a file at a URL that the caller
+chooses, with a small file beside it that describes it; if both are there already, the work is done.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.errors import Damaged, NotFound
+from pipeline.errors import Damaged, NotFound, StorageError
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage.ownership import check_is_ours
 from pipeline.storage.storage import Storage
@@ -32,14 +33,14 @@ from pipeline.video.writing.encode import EncodeSettings, Encoding, choose
 from pipeline.video.writing.mux import Picture, join
 from pipeline.video.writing.segment_files import encoder
 
-REVISION = 4  # raise it when a change of code changes the frames that come out: then everything is work again
+REVISION = 4  # raise it when a code change alters the enhanced frames: everything is then enhanced again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers, or lower --max-frame-pixels or --estimate-size"
-RESULT_SUFFIX = ".json"  # of the file beside a segment that says what is in it
+RESULT_SUFFIX = ".json"  # of the file beside a segment that describes it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoSettings:
-    """Everything that decides what comes out for a video, but the weights."""
+    """Settings that, with the weights, decide the output for a video."""
 
     look: Look = field(default_factory=Look)
     estimate_size: int | None = 256
@@ -50,12 +51,12 @@ class VideoSettings:
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     frames_per_segment: int = 240
     max_pixels: int = 100_000_000
-    """Of one frame."""
+    """Limit per frame."""
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
-        """Hash of the weights and of the settings that decide what a video becomes.
+        """Return a hash of the weights and of the settings that decide what a video becomes.
 
-        How it is cut into segments is none of them: enhanced frames are the same, files differ in where keyframes are.
+        The segment length is not one of them: it changes only where keyframes are, not the enhanced frames.
         """
         decisive = {
             name: value for name, value in asdict(self).items() if name not in ("max_pixels", "frames_per_segment")
@@ -66,27 +67,27 @@ class VideoSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentResult:
-    """What is in an enhanced segment."""
+    """Contents of an enhanced segment."""
 
     identity: str
-    """Of source, settings, weights and place: a segment of the same identity is the same."""
+    """Hash of source, settings, weights, device and place: segments of the same identity are the same."""
     pts: list[int]
-    """Of the frames that it holds, ascending."""
+    """Pts of its frames, ascending."""
     missing: int
     """Frames that could not be decoded."""
     corrupt: int
     """Frames that were decoded with visible damage."""
     scaled: int
-    """Frames that are of another size than the video's first."""
+    """Frames whose size differs from that of the video's first."""
     reorder: int
-    """By how many places a packet may come before its turn."""
+    """Most places by which a packet precedes its turn in the order of pts."""
     luma_before: float
-    """Mean over its frames of their mean luma; likewise after."""
+    """Mean luma of its frames before enhancement; `luma_after`: the same after it."""
     luma_after: float
     seconds: dict[str, float]
-    """By column of the outcome."""
+    """Seconds spent, by column of the outcome."""
     reused: bool = False
-    """Whether it was there from an earlier run."""
+    """Whether an earlier run left it."""
 
     @property
     def frames(self) -> int:
@@ -94,17 +95,17 @@ class SegmentResult:
 
 
 class Inspect:
-    """Reference -> what the video holds, and its segments.
+    """Step that finds what a video holds, and cuts it into segments.
 
-    Raises InTheWay where the place of the output is not free, as `probe` does, Damaged (cut short, and damage is not
-    kept), TooLarge, Unsupported (nothing to encode it with), and what `Storage` raises.
+    Raises InTheWay if the destination is taken, what `probe` raises, Damaged (cut short, and damage is not kept),
+    TooLarge, Unsupported (nothing to encode it with), and what `Storage` raises.
     """
 
     def __init__(self, storage: Storage, settings: VideoSettings) -> None:
         self.storage, self.settings = storage, settings
 
     def __call__(self, record: Record, outcome: Outcome | None = None) -> tuple[VideoInfo, list[Segment]]:
-        """`outcome`: what is found is written down there."""
+        """Inspect one video. `outcome`: gets the size of the video and the seconds spent."""
         check_is_ours(self.storage, record.destination, record.claim)  # before hours of work, not after them
         clock = Clock()
         source = self.storage.open(record.source, partial(clock, "seconds_read"), version=record.version)
@@ -122,7 +123,7 @@ class Inspect:
 
 
 class EnhanceSegment:
-    """Segment of a video -> enhanced and encoded file. Holds the network: one for each worker."""
+    """Step that enhances a segment and encodes it into a file. Holds the network, so there is one for each worker."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class EnhanceSegment:
     def __call__(
         self, record: Record, info: VideoInfo, segment: Segment, url: str, on_frame: Callable[[], None] = lambda: None
     ) -> SegmentResult:
-        """Write the segment to `url`, and beside it what is in it; or find it there. `on_frame`: called for each frame.
+        """Write the segment to `url` and its description beside it, or reuse them. `on_frame`: called for each frame.
 
         Raises Damaged (frames are broken or missing, and damage is not kept) and what `Storage` raises.
         """
@@ -199,7 +200,7 @@ class EnhanceSegment:
         return result
 
     def _found(self, url: str, identity: str) -> SegmentResult | None:
-        """What an earlier run left at `url`, if it is the same."""
+        """Return the result that an earlier run left at `url` if the identity is the same, else None."""
         try:
             result = SegmentResult(**json.loads(self.storage.read(url + RESULT_SUFFIX)))
         except (NotFound, ValueError, TypeError):
@@ -208,7 +209,7 @@ class EnhanceSegment:
 
 
 class JoinSegments:
-    """Enhanced segments -> file at the destination, with all else that is in the source."""
+    """Step that joins enhanced segments into the file at the destination, with everything else in the source."""
 
     def __init__(self, storage: Storage, settings: VideoSettings) -> None:
         self.storage, self.settings = storage, settings
@@ -216,7 +217,7 @@ class JoinSegments:
     def __call__(
         self, record: Record, info: VideoInfo, urls: Sequence[str], results: Sequence[SegmentResult], outcome: Outcome
     ) -> None:
-        """`urls` and `results`: of the segments, in order. `outcome`: becomes done.
+        """Join segments. `urls` and `results`: of the segments, in order. `outcome`: filled in, and set to done.
 
         Raises Damaged (not one frame, or segments that do not belong together) and what `Storage` raises.
         """
@@ -245,8 +246,29 @@ class JoinSegments:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentFolders:
+    """Folders that hold segments until they are joined: one for each video."""
+
+    storage: Storage
+    url: str
+
+    def of(self, record: Record) -> str:
+        """Return the URL of the folder of one version of a video."""
+        video = hashlib.sha256(f"{shown(record.source)}\n{record.version}".encode()).hexdigest()[:16]
+        return join_url(self.url, video)
+
+    def url_of(self, record: Record, segment: Segment) -> str:
+        return join_url(self.of(record), f"{segment.index:05d}")
+
+    def clear(self, record: Record) -> None:
+        """Remove the segments of one video; what cannot be removed stays."""
+        with suppress(StorageError):
+            self.storage.remove_below(self.of(record))
+
+
+@dataclass(frozen=True, slots=True)
 class VideoSteps:
-    """All steps joined, for one process."""
+    """All steps together, for one process."""
 
     inspect: Inspect
     enhance: EnhanceSegment
@@ -260,14 +282,17 @@ class VideoSteps:
             JoinSegments(storage, settings),
         )
 
-    def __call__(self, record: Record, folder: str) -> Outcome:
-        """`folder`: where the segments go. They stay there."""
-        outcome = Outcome.of(record)
+    def __call__(self, record: Record, folder: str, on_frame: Callable[[], None] = lambda: None) -> Outcome:
+        """Enhance a video from file to file. `folder`: for its segments. `on_frame`: called for each frame."""
+        outcome, folders = Outcome.of(record), SegmentFolders(self.inspect.storage, folder)
         with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
             info, segments = self.inspect(record, outcome)
-            urls = [join_url(folder, f"{segment.index:05}") for segment in segments]
-            results = [self.enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
+            urls = [folders.url_of(record, segment) for segment in segments]
+            results = [
+                self.enhance(record, info, segment, url, on_frame) for segment, url in zip(segments, urls, strict=True)
+            ]
             self.join(record, info, urls, results, outcome)
+            folders.clear(record)
         return outcome
 
 
@@ -276,7 +301,7 @@ def encoding_of(record: Record, info: VideoInfo, settings: VideoSettings) -> Enc
 
 
 def _describe(outcome: Outcome, results: Sequence[SegmentResult]) -> None:
-    """All columns that the segments tell."""
+    """Fill in the columns of the outcome that the results of the segments determine."""
     outcome.frames = sum(result.frames for result in results)
     for result in results:
         outcome.add_seconds(result.seconds)
@@ -286,7 +311,7 @@ def _describe(outcome: Outcome, results: Sequence[SegmentResult]) -> None:
 
 
 def _notes(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
-    """What is not as it was in the source, but for the encoding and the container."""
+    """Return notes on what differs from the source, except for the encoding and the container."""
     reused = sum(result.reused for result in results)
     notes = [f"{reused} of {len(results)} segments were there from an earlier run"] if reused else []
     if info.missing_s:

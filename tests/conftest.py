@@ -34,7 +34,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs in this process draw no report, which takes two seconds each, but where that is looked at."""
     if request.module.__name__ != "tests.jobs.test_report":
-        monkeypatch.setattr("jobs.bulk.job.report_at_end", lambda *_, **__: None)
+        monkeypatch.setattr("jobs.bulk.run.report_at_end", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session")

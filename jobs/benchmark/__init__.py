@@ -1,1 +1,1 @@
-"""What `nightlift benchmark` measures, a file for each part of it."""
+"""Measurements of `nightlift benchmark`, one file for each part."""

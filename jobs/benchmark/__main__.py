@@ -1,4 +1,4 @@
-"""Runs `python -m jobs.benchmark`."""
+"""Entry point of `python -m jobs.benchmark`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A photo's codec alone: what an enhanced photo is compared with."""
+"""Decoding and encoding a photo alone, the baseline for the whole job."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,7 +14,10 @@ SUBSAMPLING = {"4:4:4": "444", "4:2:2": "422", "4:2:0": "420"}
 
 
 def round_trip(source: bytes, result: bytes) -> Callable[[], object]:
-    """Decodes a photo and encodes what became of it: JPEGs by the shortest way into libjpeg-turbo, in its quality."""
+    """Return a function that decodes a photo and encodes its enhanced result.
+
+    It codes JPEGs by the shortest way into libjpeg-turbo, in the quality of the result.
+    """
     enhanced = decode(result, max_pixels=1 << 40)
     coding, pixels = enhanced.coding, enhanced.frames[0].pixels
 
@@ -35,19 +38,19 @@ def round_trip(source: bytes, result: bytes) -> Callable[[], object]:
 
     try:
         again()
-    except ValueError:  # the source is no JPEG, or simplejpeg finds fault with it, where Pillow gets over it
+    except ValueError:  # the source is no JPEG, or one that Pillow accepts and simplejpeg does not
         return ours
     return again
 
 
 def _quality(table: tuple[int, ...]) -> int:
-    """libjpeg's number for the tables that are nearest to this one of luminance."""
+    """Find the quality for which libjpeg's luminance table is nearest to this one."""
     return min(range(1, 101), key=lambda quality: abs(_coarseness(quality) - sum(table)))
 
 
 @lru_cache(128)
 def _coarseness(quality: int) -> int:
-    """The sum of the table that libjpeg makes for a quality."""
+    """Return the sum of libjpeg's luminance table for a quality."""
     buffer = BytesIO()
     Image.new("L", (8, 8)).save(buffer, "JPEG", quality=quality)
     with Image.open(buffer) as image:

@@ -1,6 +1,6 @@
-"""A GPU, measured and checked: what `nightlift benchmark --device cuda` runs.
+"""Measurements and checks of a GPU, for `nightlift benchmark --device cuda`.
 
-Every part takes a torch device and sizes, so that a CPU runs it as well: then its numbers mean nothing, its checks do.
+Every part takes a torch device and sizes, so that it runs on a CPU too; its checks then hold, its numbers mean nothing.
 """
 
 import logging
@@ -29,17 +29,18 @@ from pipeline.errors import UsageError
 
 log = logging.getLogger("nightlift")
 
-FACTOR = 32  # of the curves: one pixel of the maps covers so many, along each side
-KINDS: tuple[tuple[int, int, Space], ...] = ((8, 1, "srgb"), (8, 3, "srgb"), (1, 1, "srgb"), (8, 2, "light"))  # of maps
+FACTOR = 32  # image pixels that one pixel of the curve maps covers, along each side
+# of curve maps: their number, channels and space
+KINDS: tuple[tuple[int, int, Space], ...] = ((8, 1, "srgb"), (8, 3, "srgb"), (1, 1, "srgb"), (8, 2, "light"))
 SMALL_PX = 600, 400
-NEAR_DB = 60.0  # that results in fp32 are from those on a CPU, at the least
-NETWORK_ROOM_BYTES, CURVE_ROOM_BYTES = 256 << 20, 64 << 20  # less than a large batch, a whole photo, ask for
+NEAR_DB = 60.0  # least PSNR of results in fp32 against those on a CPU
+NETWORK_ROOM_BYTES, CURVE_ROOM_BYTES = 256 << 20, 64 << 20  # less than a large batch and a whole photo need
 
 Limited = Callable[[int], AbstractContextManager[None]]
 
 
 def check_gpu() -> None:
-    """Raises UsageError where torch has none."""
+    """Raise UsageError if torch finds no GPU."""
     if not torch.cuda.is_available():
         raise UsageError(
             f"--device cuda: torch {torch.__version__} finds no GPU on this machine; "
@@ -48,7 +49,7 @@ def check_gpu() -> None:
 
 
 def measure_gpu(cores: int, *, quick: bool) -> Iterator[Section]:
-    """Everything, one section after the other. One that cannot be measured is a check that failed."""
+    """Run all parts and yield their sections. A part that raises an error counts as a failed check."""
     device: Literal["cuda"] = "cuda"
     rounds = 1 if quick else 7
     large = (800, 600) if quick else (4000, 3000)
@@ -71,7 +72,7 @@ def measure_gpu(cores: int, *, quick: bool) -> Iterator[Section]:
         try:
             yield measure()
         except Exception as error:
-            log.exception("%s", name)  # whoever has a GPU can tell of it
+            log.exception("%s", name)  # with its traceback, for a report of the error
             yield Section(name, [Row(f"ended by {type(error).__name__}", 0, "", passed=False)])
 
 
@@ -80,7 +81,7 @@ def _full_videos(device: str, codecs: Sequence[str]) -> Section:
 
 
 def measure_kernel(device: str, size: tuple[int, int]) -> Section:
-    """The curve of the GPU's kernel against the readable reference on the CPU."""
+    """Compare the curve of the GPU's kernel with the readable reference on the CPU."""
     from model.full_size.gpu_kernel import lift
 
     width, height = size
@@ -107,7 +108,7 @@ def _enhancer(device: str, variant: str = "dce", precision: Precision = "fp32") 
 
 
 def measure_precisions(device: str, size: tuple[int, int]) -> Section:
-    """A photo that is enhanced there, against the same on the CPU in fp32."""
+    """Compare a photo enhanced on the device in each precision with the same on the CPU in fp32."""
     photo, rows = night_pixels(*size), []
     precisions: tuple[tuple[Precision, float], ...] = ("fp32", NEAR_DB), ("bf16", CLOSE_DB)
     for variant in DEFAULT_WEIGHTS:
@@ -121,7 +122,7 @@ def measure_precisions(device: str, size: tuple[int, int]) -> Section:
 
 
 def measure_photo(device: str, size: tuple[int, int], rounds: int) -> Section:
-    """One photo by itself, from memory to memory."""
+    """Time one photo by itself, from memory to memory."""
     photo, enhancer = night_pixels(*size), _enhancer(device, precision="auto")
     maps = enhancer.estimate([photo])[0]
     functions: dict[str, Callable[[], object]] = {
@@ -136,7 +137,7 @@ def measure_photo(device: str, size: tuple[int, int], rounds: int) -> Section:
 
 
 def measure_batches(device: str, size: tuple[int, int], batches: Sequence[int], rounds: int) -> Section:
-    """Small photos of one shape, some at once: what a larger batch is worth."""
+    """Time small photos of one shape in batches, to see what a larger batch gains."""
     few = [night_pixels(*size, seed) for seed in range(4)]
     photos = [few[index % 4] for index in range(max(batches))]
     enhancer = _enhancer(device, precision="auto")
@@ -151,13 +152,16 @@ def measure_batches(device: str, size: tuple[int, int], batches: Sequence[int], 
 
 
 def _copy_px(enhancer: Enhancer, photo: Pixels) -> int:
-    """Pixels of its reduced copy."""
+    """Return the number of pixels of a photo's reduced copy."""
     height, width = enhancer.copy_size(photo)
     return height * width
 
 
 def measure_copies(device: str, size: tuple[int, int], rounds: int) -> Section:
-    """An image to the GPU and back: whole and as it lies, or in bands from and into pinned memory, as `apply` does."""
+    """Time an image's copies to the GPU and back.
+
+    They are whole from pageable memory, or in bands from and into pinned memory, as `apply` does.
+    """
     photo, there = night_pixels(*size), torch.device(device)
     rows_at_once = max(1, 1 + photo.shape[0] // 3)
 
@@ -188,7 +192,7 @@ def _finished(x: torch.Tensor) -> None:
 
 @contextmanager
 def _limited_memory(room_bytes: int) -> Iterator[None]:
-    """Torch may take so much more of the GPU's memory than it has by now."""
+    """Limit torch in the body to `room_bytes` of the GPU's memory beyond what it has reserved."""
     torch.cuda.empty_cache()
     total_bytes = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + room_bytes) / total_bytes)
@@ -199,9 +203,9 @@ def _limited_memory(room_bytes: int) -> Iterator[None]:
 
 
 def measure_out_of_memory(device: str, limited: Limited, size: tuple[int, int], count: int) -> Section:
-    """Batches and bands that are halved where the memory is not enough, and what comes out then.
+    """Check that too little memory halves batches and bands, and hardly changes the results.
 
-    `limited`: gives a context in which only so many bytes more are there. `count`: small photos in a batch.
+    `limited`: returns a context in which only so many more bytes are available. `count`: small photos in a batch.
     """
     enhancer, halvings = _enhancer(device), list[None]()
     enhancer.on_out_of_memory = lambda: halvings.append(None)

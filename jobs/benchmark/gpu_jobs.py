@@ -1,4 +1,4 @@
-"""The jobs on a GPU: the split graph against the fused one on CPUs, videos with each encoder, training."""
+"""Jobs on a GPU: the split graph against the fused one on CPUs, videos with each encoder, training."""
 
 import multiprocessing
 import time
@@ -36,14 +36,14 @@ from pipeline.video.writing.encode import EncodeSettings
 from pipeline.video.writing.segment_files import check_starts
 from pipeline.videos import VideoSteps
 
-CLOSE_DB = 45.0  # that results in bf16 are from those of fp32 on a CPU, at the least
-CLOSE_LUMA, CLOSE_LOSS = 0.005, 1e-3  # the most that means may differ by; that losses may, of what they are
+CLOSE_DB = 45.0  # least PSNR of results in bf16 against those in fp32 on a CPU
+CLOSE_LUMA, CLOSE_LOSS = 0.005, 1e-3  # largest difference of mean luma; largest relative difference of losses
 
 
 def measure_split(device: str, cores: int, count: int, size: tuple[int, int]) -> Section:
-    """Photos from file to file on all GPUs of this machine, in the precision of a job; on processors alone, in fp32.
+    """Time photos from file to file: split, on all GPUs of this machine, against fused, on CPUs only in fp32.
 
-    `cores`: at the least. Raises NightliftError where a photo is not done.
+    The GPUs use a job's default precision. `cores`: at least. Raises NightliftError if a photo is not done.
     """
     with TemporaryDirectory(prefix="nightlift-") as folder:
         records = written(Path(folder) / "in", count, size)
@@ -68,7 +68,7 @@ def measure_split(device: str, cores: int, count: int, size: tuple[int, int]) ->
 def _developed(
     records: Sequence[Record], topology: Literal["fused", "split"], device: str, workers: int, gpus_per_worker: float
 ) -> tuple[list[Outcome], float]:
-    """What became of them the second time, once all is warm, and in how many seconds. Raises NightliftError."""
+    """Run the photos twice. Returns outcomes and seconds of the second, warm run. Raises NightliftError."""
     from pipeline.flow.photos import PhotoFlow
 
     checkpoint = load(DEFAULT_WEIGHTS["dce"])
@@ -102,9 +102,9 @@ def _pixels(path: Path) -> Pixels:
 
 
 def measure_videos(device: str, codecs: Sequence[str], size: tuple[int, int], frames: int) -> Section:
-    """A clip made for this, enhanced there and encoded by each of `codecs` that starts, and first of all on the CPU.
+    """Time a generated clip, enhanced on the device, with each of `codecs` that starts; before that, on the CPU.
 
-    The threads of an encoder are one, as those of a worker that shares its machine.
+    Each encoder has one thread, as in a worker that shares its machine.
     """
     rows = []
     with TemporaryDirectory(prefix="nightlift-") as folder:
@@ -115,7 +115,7 @@ def measure_videos(device: str, codecs: Sequence[str], size: tuple[int, int], fr
         for codec in codecs:
             try:
                 outcome, whole_s = _enhanced_clip(source, device, codec)
-            except UsageError:  # hardware that is not there: not every GPU encodes
+            except UsageError:  # missing hardware: not every GPU has every encoder
                 rows.append(Row(f"{codec}: does not start here", 0, "frames a second"))
                 continue
             same = outcome.frames == frames and _is_near(outcome, expected)
@@ -125,7 +125,7 @@ def measure_videos(device: str, codecs: Sequence[str], size: tuple[int, int], fr
 
 
 def _enhanced_clip(source: Path, device: str, codec: str) -> tuple[Outcome, float]:
-    """What became of it, and in how many seconds. Raises UsageError where the encoder does not start."""
+    """Enhance a clip. Returns its outcome, and the seconds taken. Raises UsageError if the encoder does not start."""
     check_starts(EncodeSettings(codec=codec))
     record = record_of(source, source.with_name(f"{device}-{codec}.mp4"))
     config = VideosConfig(src=record.source, dst=record.destination, codec=codec)
@@ -143,9 +143,9 @@ def _is_near(outcome: Outcome, expected: Outcome) -> bool:
 
 
 def measure_training_step(device: str, batch: int, side_px: int, rounds: int) -> Section:
-    """The first step of the published recipe in fp32, by DDP over NCCL or Gloo, against the same on the CPU."""
+    """Compare the published recipe's first step in fp32, by DDP over NCCL or Gloo, with the same on the CPU."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:  # a process of its own: it joins a group of workers, whose only one it is
+    with context.Pool(1) as pool:  # a separate process, as it becomes the only member of a process group
         expected, _ = pool.apply(_first_losses, ("cpu", batch, side_px, 1))
         losses, step_s = pool.apply(_first_losses, (device, batch, side_px, rounds))
     rows = [Row("a step", 1e3 * step_s, "ms")]
@@ -157,7 +157,7 @@ def measure_training_step(device: str, batch: int, side_px: int, rounds: int) ->
 
 
 def _first_losses(device: str, batch: int, side_px: int, rounds: int) -> tuple[dict[str, float], float]:
-    """Losses before the first step, the norm of their gradient, and seconds of a step."""
+    """Return the losses before the first step with the norm of their gradient, and the seconds of a step."""
     use_exact_fp32()
     recipe = RECIPES["published"]
     network = first_network(recipe, "dce", seed=0)
@@ -186,7 +186,7 @@ def _group_of_one(backend: str) -> Iterator[None]:
 
 
 def measure_training_whole(device: Literal["cpu", "cuda"], count: int, cores: int) -> Section:
-    """`nightlift train` for two epochs on few photos, by a worker on each GPU. Raises NightliftError."""
+    """Run `nightlift train` for two epochs on few photos, with a worker on each GPU. Raises NightliftError."""
     with TemporaryDirectory(prefix="nightlift-") as folder:
         written(Path(folder) / "in", count, (320, 240))
         out = Path(folder) / "out"

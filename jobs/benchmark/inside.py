@@ -1,4 +1,4 @@
-"""Inside of `enhance`, one core: the curve against a copy of the image, the network in each precision."""
+"""Parts of `enhance` on one core: the curve against a copy of the image, and the network in each precision."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ REDUCED_PX = 128, 96
 
 
 def measure_curves(rounds: int, size: tuple[int, int]) -> Section:
-    """Eight steps, in memory of their own as a copy is."""
+    """Time eight steps of the curve into new memory, against copying the image."""
     use_one_core()
     width, height = size
     random = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def _applying(image: Pixels, maps: Floats) -> Callable[[], object]:
 
 
 def measure_networks(rounds: int) -> Section:
-    """One reduced copy at a time."""
+    """Time the networks on one reduced copy at a time."""
     use_one_core()
     width, height = REDUCED_PX
     precisions: list[Precision] = ["fp32", "bf16"] if has_fast_bf16("cpu") else ["fp32"]

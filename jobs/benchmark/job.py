@@ -29,11 +29,12 @@ from jobs.benchmark.photos import measure_photo, measure_small_photos
 from jobs.benchmark.training import measure_training
 from jobs.benchmark.videos import measure_video
 from jobs.bulk.estimate import spread
-from jobs.bulk.job import BulkJob, planned
+from jobs.bulk.job import Job
+from jobs.bulk.run import make_plans
 from jobs.enhance import EnhanceConfig
 from jobs.flags import check_ranges
-from jobs.images import PhotoJob
-from jobs.videos import VideoJob
+from jobs.images import PHOTO_MEDIA
+from jobs.videos import VIDEO_MEDIA
 from pipeline.errors import NightliftError, UsageError
 from pipeline.planning.plan import Plan
 from pipeline.records import Record
@@ -45,34 +46,34 @@ log = logging.getLogger("nightlift")
 
 Part = Literal["photos", "memory", "inside", "videos", "ray", "training"]
 
-SAMPLES = 3  # files of each kind that are measured of SRC
+SAMPLES = 3  # files of each kind at SRC that are measured
 PACKAGES = "nightlift", "torch", "ray", "av", "pillow", "simplejpeg", "numba"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure this machine: the codec alone, every stage, the whole job, memory, Ray, training; on media made for it.
+    """Measure this machine with generated media: the codec alone, each stage, the whole job, memory, Ray, training.
 
-    With SRC: a few of your own photos and videos, and how long all of them will take. dce and plus are the two
-    networks, at default settings. Ratios from one run can be trusted, on a machine that does little else; times hold
-    for this machine. Processors are measured, or with --device cuda the GPUs of this machine, and all that runs on them
-    is checked as well. Nothing is written but what --json names. Exit status: 0, or 1 where nothing could be measured
-    or a check failed, 2 wrong usage.
+    With SRC: measure a few of your own photos and videos, and estimate how long all of them will take. dce and plus are
+    the two networks, at default settings. Ratios within one run are reliable on a machine that does little else; times
+    hold for this machine. CPUs are measured; with --device cuda, the GPUs of this machine, and all that runs on them is
+    also checked. Only the file of --json is written. Exit status: 0, or 1 if nothing could be measured or a check
+    failed, 2 wrong usage.
     """
 
     src: tyro.conf.Positional[Annotated[str | None, arg(metavar="SRC")]] = None
-    """A folder, a file, a quoted glob, or a URL (s3://, gs://, az://): what you want enhanced."""
+    """What you want enhanced: a folder, a file, a quoted glob, or a URL (s3://, gs://, az://)."""
     only: tyro.conf.UseAppendAction[tuple[Part, ...]] = ()
-    """This part alone; may be given several times. Not with SRC, nor with --device cuda."""
+    """Measure only this part; may be given several times. Not with SRC, nor with --device cuda."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """cuda: the kernel, the network in each precision, batches, copies, too little memory, both graphs, encoders and
-    training on this machine's GPUs, each checked against the CPU. Not with SRC."""
+    """cuda: measure the kernel, the network in each precision, batches, copies, too little memory, both graphs,
+    encoders and training on this machine's GPUs, and check each against the CPU. Not with SRC."""
     json: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Write all numbers there as well: a local file, named *.json."""
+    """Also write all numbers to this local file, named *.json."""
     quick: bool = False
-    """Small media, each once: for whether it works here, not for how fast."""
+    """Measure small media once each: shows whether it works here, not how fast."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """Processes for the parts `ray` and `training`, and for the estimate. By default all cores of this machine."""
+    """Processes for the parts `ray` and `training`, and for the estimate. Default: all cores of this machine."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
     """fsspec options for buckets, such as '{"anon": true}'."""
 
@@ -115,7 +116,7 @@ def run(config: BenchmarkConfig) -> int:
 
 
 def _is_measurement(content: bytes) -> bool:
-    """Tell whether a file is what an earlier benchmark wrote, whole or in part."""
+    """Return whether a file was written by an earlier benchmark, complete or not."""
     return content.lstrip().startswith(b"{") and b'"machine"' in content and b'"sections"' in content
 
 
@@ -133,7 +134,7 @@ def _write(path: Path | None, told: Mapping[str, Any]) -> None:
 
 
 def describe_machine(device: str = "cpu") -> Mapping[str, str]:
-    """What a number depends on."""
+    """Describe the machine and the versions that the numbers depend on."""
     gpu = {"gpu": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"} if device == "cuda" else {}
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -148,7 +149,7 @@ def describe_machine(device: str = "cpu") -> Mapping[str, str]:
 
 
 def _made(config: BenchmarkConfig) -> Iterator[Section]:
-    """On media that are made here."""
+    """Measure generated media."""
     rounds, cores = 1 if config.quick else 7, config.cores
     large = (800, 600) if config.quick else (4000, 3000)
     parts: Mapping[Part, Sequence[Callable[[], Section]]] = {
@@ -185,31 +186,31 @@ def _made_video(quick: bool) -> Section:
 
 
 def _of_source(config: BenchmarkConfig) -> Iterator[Section | str]:
-    """On a few of the files at SRC; then what is told of all of a kind."""
+    """Measure a few of the files at SRC, and estimate the time of all files of their kind."""
     with TemporaryDirectory(prefix="nightlift-") as folder:
         for job, plan in _plans(config, folder):
             yield from _sampled(job, plan, Path(folder), 1 if config.quick else 3)
-            yield job.dry_run(plan)
+            yield job.media.estimate(job, plan)
 
 
-def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[BulkJob, Plan]]:
-    """What there is at SRC. Raises what planning raises."""
+def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[Job, Plan]]:
+    """Plan a job for each kind of file at SRC. Raises what planning raises."""
     assert config.src is not None
     flags = {"workers": config.workers, "storage_options": config.storage_options}
     enhance = EnhanceConfig(src=config.src, dst=str(Path(folder) / "out"), **flags)  # type: ignore[arg-type]
     checkpoint = enhance.checkpoint()
-    jobs: list[BulkJob] = [job.of(enhance, checkpoint) for job in (PhotoJob, VideoJob)]
-    return [(job, plan) for job, plan in zip(jobs, planned(jobs), strict=True) if plan.records]
+    jobs = [Job.of(media, enhance, checkpoint) for media in (PHOTO_MEDIA, VIDEO_MEDIA)]
+    return [(job, plan) for job, plan in zip(jobs, make_plans(jobs), strict=True) if plan.records]
 
 
-def _sampled(job: BulkJob, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:
-    """A few files of a kind, of small to large ones, copied here first; those that fail are named."""
+def _sampled(job: Job, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:
+    """Measure a few files of a kind, from small to large, copied here first; those that fail are logged."""
     for record in spread(plan.records, SAMPLES):
         name = posixpath.basename(shown(record.source))
         log.info("measuring %s", name)
         try:
             path, extension = _copied(job.storage, record, folder), Path(record.destination).suffix
-            if isinstance(job, PhotoJob):
+            if job.media is PHOTO_MEDIA:
                 yield measure_photo(path, name, rounds, extension)
             else:
                 yield measure_video(path, name, 24 if rounds == 1 else 100, min(rounds, 2), extension)

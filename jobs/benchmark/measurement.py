@@ -1,4 +1,4 @@
-"""How functions are timed on a machine that others use too, and what was measured: rows of a table and of JSON."""
+"""Timing of functions on a machine that others use too, and the numbers measured: rows of a table and of JSON."""
 
 import multiprocessing
 import time
@@ -13,14 +13,14 @@ VERDICTS = {None: "", True: "  PASS", False: "  FAIL"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number."""
+    """One measured number."""
 
     name: str
     value: float
     unit: str
-    """ms, s, MB, images/s, ... `times`: the ratio to something, which the name tells."""
+    """ms, s, MB, images/s, ... `times`: a ratio to something that is in the name."""
     passed: bool | None = None
-    """Of what is checked: whether the number is as it must be."""
+    """Whether the number passed its check; None if it has no check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +31,24 @@ class Section:
     rows: Sequence[Row]
 
     def __str__(self) -> str:
-        """A table."""
+        """Format the numbers as a table."""
         width = max(len(row.name) for row in self.rows)
         lines = [f"  {row.name:<{width}}  {_shown(row.value):>9} {row.unit}{VERDICTS[row.passed]}" for row in self.rows]
         return "\n".join([self.title, *lines])
 
 
 def _shown(value: float) -> str:
-    """Three digits that count."""
+    """Format a number with three significant digits, from 100 on as an integer."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def side_by_side(
     functions: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
-    """Seconds of the fastest of `rounds` calls of each function, taken in turns: what disturbs strikes all alike.
+    """Return the seconds of each function's fastest of `rounds` calls, taken in turns: disturbances hit all alike.
 
-    `clock`: by default processor time of this process, which others do not add to. Each function is called once more
-    before, for what happens only then.
+    `clock`: by default CPU time of this process, to which others do not add. Each function is first called once
+    without being timed, to warm up.
     """
     fastest: dict[str, float] = {}
     for function in functions.values():
@@ -62,6 +62,6 @@ def side_by_side(
 
 
 def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
-    """What the function returns in a process of its own, with nothing of this one's memory."""
+    """Call the function in a new process, which shares no memory with this one, and return its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)

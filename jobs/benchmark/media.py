@@ -1,4 +1,4 @@
-"""Night photos and clips to measure on, made by code: detail at every scale, lamps, and the noise of a sensor."""
+"""Generated night photos and clips to measure on, with detail at every scale, lamps and sensor noise."""
 
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-NOISE = 5.0  # levels of 8 bits: a photo of 12 megapixels then takes about as many bytes as a telephone makes
+NOISE = 5.0  # in levels of 8 bits: a photo of 12 megapixels is then about as large a file as a phone's
 QUALITY = 92
 OCTAVES = 8
 LAMPS = 12
@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def night_pixels(width: int, height: int, seed: int = 0) -> Pixels:
-    """HxWx3, dark on the whole."""
+    """Generate a mostly dark image, HxWx3."""
     random = np.random.default_rng(seed)
     scene = np.zeros((height, width), np.float32)
     for octave in range(OCTAVES):  # each of half the size and half the strength of the one before
@@ -36,14 +36,14 @@ def night_pixels(width: int, height: int, seed: int = 0) -> Pixels:
 
 
 def night_jpeg(width: int, height: int, seed: int = 0) -> bytes:
-    """Quality 92, 4:2:0."""
+    """Generate a photo as JPEG, quality 92, 4:2:0."""
     buffer = BytesIO()
     Image.fromarray(night_pixels(width, height, seed)).save(buffer, "JPEG", quality=QUALITY, subsampling="4:2:0")
     return buffer.getvalue()
 
 
 def night_clip(path: Path, width: int, height: int, frames: int) -> None:
-    """H.264 in MP4, 25 frames a second: a slow pan, with new noise in every frame."""
+    """Write a clip as H.264 in MP4, 25 frames a second: a slow pan, with new noise in every frame."""
     margin = 2 * frames
     scene = night_pixels(width + margin, height)
     random = np.random.default_rng(1)

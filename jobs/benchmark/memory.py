@@ -1,4 +1,4 @@
-"""The most that a worker has in memory: a process that imports what a worker imports, and does one photo."""
+"""Peak memory of a worker, measured in a process that imports what a worker imports and enhances one photo."""
 
 import resource
 import subprocess
@@ -18,7 +18,7 @@ MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss
 
 
 def measure_memory(sizes: Mapping[str, tuple[int, int]]) -> Section:
-    """At photos of these sizes. Raises NightliftError where a worker does not end well."""
+    """Measure a worker's peak memory at photos of these sizes. Raises NightliftError if a worker fails."""
     rows = []
     with TemporaryDirectory(prefix="nightlift-") as folder:
         for name, (width, height) in sizes.items():
@@ -41,10 +41,10 @@ def _write(path: Path, width: int, height: int) -> None:
 
 
 def _be_a_worker(path: Path) -> None:
-    """Print the most bytes in memory before the photo, and after it has come and gone twice."""
+    """Print the peak of bytes in memory before the photo, and after enhancing it twice."""
     from jobs.benchmark.photos import RepeatedPhoto
     from model import DEFAULT_WEIGHTS, load
-    from pipeline.flow import photos as graphs  # as a worker does
+    from pipeline.flow import photos as graphs  # imported as by a worker
     from pipeline.process import use_one_core
 
     assert graphs
@@ -59,7 +59,7 @@ def _be_a_worker(path: Path) -> None:
 
 def _peak_bytes() -> int:
     status = Path("/proc/self/status")
-    if status.exists():  # Linux's `ru_maxrss` begins with the memory of the process that started this one
+    if status.exists():  # on Linux `ru_maxrss` starts at the memory of the parent process
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES

@@ -1,4 +1,4 @@
-"""What Ray adds: small photos against a plain pool of processes that make the same calls; workers; start-up."""
+"""Overhead of Ray: small photos against a plain pool of processes with the same calls, more workers, start-up."""
 
 import multiprocessing
 import time
@@ -17,13 +17,13 @@ from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
 
-SEEDS = 16  # photos that differ
+SEEDS = 16  # different photos
 
-_steps: PhotoSteps  # of a process of the pool
+_steps: PhotoSteps  # set in each process of the pool
 
 
 def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int]) -> Section:
-    """`small`: photos of SMALL_PX. `large`: of `large_size`."""
+    """Measure Ray on `small` photos of SMALL_PX, and on `large` photos of `large_size`."""
     checkpoint = load(DEFAULT_WEIGHTS["dce"])
     with TemporaryDirectory(prefix="nightlift-") as folder:
         records = written(Path(folder) / "small", small, SMALL_PX)
@@ -38,7 +38,7 @@ def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int
                     _timed_flow(larges, checkpoint, 1),
                     _timed_flow(larges, checkpoint, workers),
                 )
-                for _ in range(2)  # in turns: what disturbs strikes all alike
+                for _ in range(2)  # in turns: disturbances hit all alike
             ]
     (pool_s, _), (ray_s, first_s), (one_s, _), (all_s, _) = map(min, zip(*times, strict=True))
     rows = [
@@ -66,7 +66,7 @@ def written(folder: Path, count: int, size: tuple[int, int]) -> list[Record]:
 
 
 def _timed_flow(records: Sequence[Record], checkpoint: Checkpoint, workers: int) -> tuple[float, float]:
-    """Seconds that the photos took, and until the first of them was begun."""
+    """Return the seconds that the photos took, and those until the first one began."""
     from pipeline.flow.photos import PhotoFlow
 
     flow = PhotoFlow(
@@ -99,9 +99,9 @@ def _develop(record: Record) -> Outcome:
 
 
 def span(outcomes: Sequence[Outcome], started: float) -> tuple[float, float]:
-    """From the beginning of the first photo to the end of the last, and from `started` to the former.
+    """Return the seconds from the first photo's start to the end of the last, and from `started` to the first's start.
 
-    Raises NightliftError where one was not done.
+    Raises NightliftError if one was not done.
     """
     for outcome in outcomes:
         if outcome.outcome != "done":

@@ -1,4 +1,4 @@
-"""Photos, one core: the whole job against the codec alone, its stages, small photos."""
+"""Photos on one core: the whole job against the codec alone, its stages, small photos."""
 
 import itertools
 import time
@@ -25,9 +25,9 @@ SMALL_PX = 600, 400
 
 
 def measure_photo(path: Path, title: str, rounds: int, extension: str | None = None) -> Section:
-    """Both shipped networks at their default settings, from file to file. Raises NightliftError where it fails.
+    """Time both shipped networks at their default settings, from file to file. Raises NightliftError if one fails.
 
-    `extension`: of what is written, where it is another than that of `path`.
+    `extension`: of the output, if it differs from that of `path`.
     """
     use_one_core()
     data = path.read_bytes()
@@ -52,12 +52,12 @@ def measure_photo(path: Path, title: str, rounds: int, extension: str | None = N
 
 
 class RepeatedPhoto:
-    """Everything that becomes of one photo, again and again; `outcome` is that of the fastest time."""
+    """The whole job on one photo, once for each call; `outcome` is that of the fastest call."""
 
     def __init__(self, checkpoint: Checkpoint, path: Path, folder: Path, extension: str) -> None:
         settings = PhotoSettings(estimate_size=checkpoint.estimate_size)
         self._steps = PhotoSteps.of(Storage(), settings, checkpoint)
-        # to a file of its own each time: to take the place of a file can take a disk longer than to write one
+        # a new file each time: replacing a file can take a disk longer than writing one
         self._records = (record_of(path, folder / f"{count}{extension}") for count in itertools.count())
         self._fastest_s = float("inf")
 
@@ -72,7 +72,7 @@ class RepeatedPhoto:
 
 
 def _jobs(path: Path, folder: Path, extension: str) -> dict[str, RepeatedPhoto]:
-    """By variant."""
+    """Build a repeatable job for each variant."""
     jobs: dict[str, RepeatedPhoto] = {}
     for variant, weights in DEFAULT_WEIGHTS.items():
         (folder / variant).mkdir()
@@ -86,7 +86,7 @@ def record_of(source: Path, destination: Path) -> Record:
 
 
 def measure_small_photos(rounds: int) -> Section:
-    """Against the original way: the published network in float32, at full size."""
+    """Compare small photos with the original way: the published network in float32, at full size."""
     use_one_core()
     with TemporaryDirectory(prefix="nightlift-") as folder:
         path = Path(folder) / "small.jpg"
@@ -104,7 +104,7 @@ def measure_small_photos(rounds: int) -> Section:
 
 
 class Original:
-    """The published network as it was published, with random weights."""
+    """The published network applied at full size, with random weights."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""A step of training against that of the original script: the same batch, the same losses."""
+"""A training step against that of the original script, with the same batch and losses."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pipeline.process import keep_freed_memory
 
 
 def measure_training(threads: int, rounds: int, batch: int, side_px: int) -> Section:
-    """The published recipe, each way in a process of its own: what memory that is freed costs is part of it."""
+    """Time the published recipe each way in a new process, so that the cost of freed memory is included."""
     arguments = threads, rounds, batch, side_px
     pairs = [(in_new_process(_original_step_s, *arguments), in_new_process(_our_step_s, *arguments)) for _ in range(2)]
     original_s, ours_s = map(min, zip(*pairs, strict=True))
@@ -38,7 +38,7 @@ def _our_step_s(threads: int, rounds: int, batch: int, side_px: int) -> float:
 def _step(
     autocast: torch.dtype | None, layout: torch.memory_format | None, batch: int, side_px: int
 ) -> Callable[[], object]:
-    """`layout`: of the images; None: the one that training chooses."""
+    """Build a training step. `layout`: memory format of the images; None: the one that training chooses."""
     recipe = RECIPES["published"]
     network = first_network(recipe, "dce", seed=0)
     objective = Objective(network, recipe.losses["dce"], autocast=autocast)

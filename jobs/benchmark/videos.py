@@ -1,4 +1,4 @@
-"""A video, one core: the whole job against decoding and encoding the same enhanced frames."""
+"""A video on one core: the whole job against decoding, and encoding the same enhanced frames."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,13 +18,13 @@ from pipeline.video.reading.decode import decoded
 from pipeline.video.writing.segment_files import encoder
 from pipeline.videos import EnhanceSegment, Inspect, VideoSettings, encoding_of
 
-HELD_PX, LEAST_FRAMES = 200_000_000, 8  # enhanced frames are held, to be encoded by themselves
+HELD_PX, LEAST_FRAMES = 200_000_000, 8  # limits, as enhanced frames are held in memory to time encoding alone
 
 
 def measure_video(path: Path, title: str, frames: int, rounds: int, extension: str | None = None) -> Section:
-    """The first frames of a video, by both shipped networks at their default settings. Raises NightliftError.
+    """Time a video's first frames with both shipped networks at their default settings. Raises NightliftError.
 
-    `extension`: of what is written, where it is another than that of `path`.
+    `extension`: of the output, if it differs from that of `path`.
     """
     use_one_core()
     with TemporaryDirectory(prefix="nightlift-") as folder:
@@ -33,7 +33,7 @@ def measure_video(path: Path, title: str, frames: int, rounds: int, extension: s
         checkpoints = {variant: load(weights) for variant, weights in DEFAULT_WEIGHTS.items()}
         settings = {variant: config.video_settings(checkpoint) for variant, checkpoint in checkpoints.items()}
         info, _ = Inspect(Storage(), settings["dce"])(record)
-        # no more than the segment is seen: else what lies around it would count as well
+        # hide the frames after the segment: else the context around it would be timed as well
         frames = max(LEAST_FRAMES, min(frames, HELD_PX // (info.width_px * info.height_px)))
         info = replace(info, pts=info.pts[:frames])
         jobs: dict[str, _RepeatedVideo] = {
@@ -58,7 +58,7 @@ def measure_video(path: Path, title: str, frames: int, rounds: int, extension: s
 
 
 class _RepeatedVideo:
-    """The frames of a video as one segment, again and again; `seconds` by column, of the fastest time."""
+    """The frames of a video as one segment, enhanced at each call; `seconds`: of the fastest call, by column."""
 
     def __init__(self, enhance: EnhanceSegment, record: Record, info: VideoInfo, path: Path) -> None:
         self.enhance = enhance
@@ -67,7 +67,7 @@ class _RepeatedVideo:
         self.seconds: dict[str, float] = {}
 
     def __call__(self) -> None:
-        self._count += 1  # a segment that is there would be taken as it is
+        self._count += 1  # for a new path: an existing segment would be reused
         segment = Segment(index=0, first=0, end=self._info.frames)
         path = f"{self._path}-{self._count}"
         seconds = self.enhance(self._record, self._info, segment, path).seconds

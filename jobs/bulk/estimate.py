@@ -28,13 +28,13 @@ SHOWN = 10
 
 
 def photo_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
-    """Counts, formats, refused files, bytes, and an estimate from doing a few of the photos into a scratch folder."""
+    """Report counts, formats, refused files and bytes, and estimate the rest by enhancing a few photos."""
     formats = Counter(_format_name(shown(record.source)) for record in plan.records)
     return _report(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), _bytes_of, workers)
 
 
 def video_report(plan: Plan, steps: VideoSteps, workers: int | None) -> str:
-    """Counts, containers, refused files, bytes, and an estimate from doing the beginning of a few of the videos."""
+    """Report counts, containers, refused files and bytes, and estimate the rest by enhancing the beginning of a few."""
     containers = Counter(posixpath.splitext(shown(record.source))[1].lower() for record in plan.records)
 
     def pixels_of(records: Sequence[Record]) -> float:
@@ -61,7 +61,7 @@ def _report(
     weight: Callable[[Sequence[Record]], float],
     workers: int | None,
 ) -> str:
-    """`weight`: of files, by which the seconds of some are scaled to those of all."""
+    """Write the report. `weight`: sums what the time of files is proportional to, to scale samples to all."""
     lines = [f"{len(plan.records)} {noun}s to do, {plan.bytes_in / 1e6:,.1f} MB"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
     lines.append(f"{plan.done} done before, {len(plan.skipped)} skipped before")
@@ -114,7 +114,7 @@ def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
 
 
 def _videos_tried(samples: Sequence[Record], steps: VideoSteps) -> list[_Trial]:
-    """The first frames of each."""
+    """Enhance the first frames of each sample."""
     trials = []
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
         for index, record in enumerate(samples):
@@ -128,7 +128,7 @@ def _videos_tried(samples: Sequence[Record], steps: VideoSteps) -> list[_Trial]:
 
 
 def _video_tried(record: Record, steps: VideoSteps, path: Path) -> _Trial:
-    """Its first frames."""
+    """Enhance its first frames, and scale what that took to the whole video."""
     start = time.monotonic()
     info, segments = steps.inspect(record)
     inspected = time.monotonic()
@@ -144,7 +144,9 @@ def _video_tried(record: Record, steps: VideoSteps, path: Path) -> _Trial:
 def whole_s(
     frames: int, segments: Sequence[Segment], tried: Segment, context: int, first_s: float, tried_s: float
 ) -> float:
-    """Seconds for all segments of a video, from those that its beginning took: `first_s` until the first frame.
+    """Return the seconds that all segments of a video take, from those of its beginning.
+
+    `first_s`: until its first frame was written; `tried_s`: for all of `tried`.
 
     Curve maps of a frame need `context` frames on either side, which are seen and not written. Until the first frame is
     written, as good as all the time goes into seeing frames.
@@ -163,7 +165,7 @@ def _bytes_of(records: Sequence[Record]) -> float:
 
 
 def _pixels_of(record: Record, steps: VideoSteps) -> float:
-    """Of all frames of a video, as its header announces them; bytes tell little: a still night takes few of them."""
+    """Return the pixels of all frames that a video announces. Its bytes say little: a still night takes few."""
     try:
         with steps.inspect.storage.open(record.source) as file:
             return announced_px(file)
@@ -172,7 +174,7 @@ def _pixels_of(record: Record, steps: VideoSteps) -> float:
 
 
 def spread(records: Sequence[Record], most: int) -> list[Record]:
-    """At most so many records, of small to large ones, at regular ranks."""
+    """Return at most `most` records, evenly spread from the smallest to the largest."""
     count = min(most, len(records))
     by_size = sorted(records, key=lambda record: record.size_bytes)
     return [by_size[(2 * rank + 1) * len(records) // (2 * count)] for rank in range(count)]

@@ -1,4 +1,4 @@
-"""What became of the files of a job, counted on the way into its manifest, and told at its end."""
+"""The summary of a job: outcomes counted on their way into the manifest, and printed at the end."""
 
 import posixpath
 from collections import Counter
@@ -11,11 +11,11 @@ from pipeline.planning.plan import Plan
 from pipeline.records import Ending, Outcome
 
 SHOWN = 10  # of the failed, and of the skipped
-HOPELESS = 20  # files in a row that find no answer, each tried for half a minute, or no room
+HOPELESS = 20  # give up after this many consecutive storage failures (unreachable or full)
 
 
 class Tally:
-    """Counts outcomes on their way into the manifest, and remembers what to tell at the end."""
+    """A count of outcomes on their way into the manifest, and the first few of each ending."""
 
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
@@ -24,7 +24,7 @@ class Tally:
         self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "noted": []}
 
     def check_storage(self, outcome: Outcome) -> None:
-        """Raises Stopped where the outcome tells that storage is closed to the whole job."""
+        """Raise Stopped where the outcome shows that storage is closed to the whole job."""
         if outcome.code == Expired.code:
             raise Stopped(f"stopped: {outcome.message}; it goes on from here")
         self._hopeless = self._hopeless + 1 if outcome.code in {Unreachable.code, NoRoom.code} else 0
@@ -48,13 +48,13 @@ class Tally:
         return outcome
 
     def _tell(self, ending: str, line: str) -> None:
-        """The first few of each ending are told at the end; the others are counted."""
+        """Remember the first few of each ending; count the others."""
         self.count["noted"] += ending == "noted"
         if len(self._told[ending]) < SHOWN:
             self._told[ending].append(printable(line))
 
     def summary(self, noun: str, plan: Plan) -> str:
-        """What became of the files of a plan."""
+        """Return the lines that say what became of the files of a plan."""
         left = len(plan.records) + len(plan.refused) - sum(self.count[ending] for ending in get_args(Ending))
         lines = [
             f"{noun}s: {self.count['done']} done, {self.count['skipped']} skipped, {self.count['failed']} failed, "

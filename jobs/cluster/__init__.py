@@ -1,1 +1,1 @@
-"""Ray for a job: joined or started, supplied with our packages, and watched until it works."""
+"""Joins or starts Ray for a job, ships our packages to it, and watches until its workers work."""

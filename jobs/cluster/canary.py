@@ -1,8 +1,8 @@
 """A watch over a job that has done nothing yet: it tells workers that are slow to start from workers that never will.
 
-Ray starts a worker that died again, for ever, and says so in pages of its own. That is right for a job that has moved.
-Before that, after a while without a result, a canary is started: one worker that loads what all workers load. What
-becomes of it is the diagnosis.
+Ray restarts dead workers for ever, and prints pages about it. That is right for a job that has made progress. Before
+that, after a while without a result, a canary is started: one worker that loads what all workers load. Whether it
+starts, or why not, is the diagnosis.
 """
 
 import logging
@@ -23,51 +23,51 @@ from jobs.cluster.room import is_overloaded, ray_folder
 from jobs.signals import check_not_stopped, forget_signals, heed_signals
 from pipeline.errors import ClusterError, failed_import
 
-FIRST_LOOK_S = 20.0  # without a result; the pause doubles each time that the canary is well
-COMES_UP_S = 60.0  # at most; longer where the machine is overloaded
-MOST_WAITS = 5  # of that length
-LOOK_S = 0.5  # how often a wait for canaries looks whether the job still wants to know
-JOIN_S = 5.0  # that the end of a job waits for its watch: it asks something of Ray, which must not be shut down then
-MOST_NODES = 8  # that canaries are started on
-TRIES = 3  # as Ray may kill one for the memory that others take
+FIRST_LOOK_S = 20.0  # without a result; the pause doubles each time the canary is well
+COMES_UP_S = 60.0  # time limit for a canary to start; longer if the machine is overloaded
+MOST_WAITS = 5  # of that length, on an overloaded machine
+LOOK_S = 0.5  # how often a wait for canaries checks whether the job still wants the answer
+JOIN_S = 5.0  # how long the end of a job waits for its watch, as Ray must not shut down during a call of it
+MOST_NODES = 8  # on which canaries are started
+TRIES = 3  # as Ray may kill a canary for the memory that others take
 MORE_MEMORY = "free some, use fewer --workers, or a machine that has more"
 THRESHOLD = "RAY_memory_usage_threshold"  # Ray's setting
-MEMORY = re.compile(r"was (\S+) used / (\S+) limit.*?\(([0-9.]+%) of", re.DOTALL)  # in Ray's words
+MEMORY = re.compile(r"was (\S+) used / (\S+) limit.*?\(([0-9.]+%) of", re.DOTALL)  # Ray's wording
 
 log = logging.getLogger("nightlift")
 
 
 class Watch:
-    """What is known of a job: whether it has done something, and whether it never will."""
+    """State of a job: whether it has done something yet, or why it never will."""
 
     def __init__(self, has_begun: Callable[[], bool]) -> None:
         self.trouble = ""
         self._has_begun, self._moved, self._lock = has_begun, threading.Event(), threading.Lock()
 
     def moved(self) -> None:
-        """Say that something was done: from now on the job may take its time. Raises what a signal did."""
+        """Note that the job has done something: from now on it may take its time. Raises again what a signal raised."""
         self._moved.set()
         check_not_stopped()
 
     def end(self) -> None:
-        """Say that the job is over, so that nothing ends it any more."""
-        with self._lock:  # not between a look at it and the signal
+        """Note that the job is over, so that the watch no longer ends it."""
+        with self._lock:  # not between the check in `look` and its `give_up`
             self._moved.set()
 
     def wants_to_know(self) -> bool:
-        """Tell whether nothing was done yet, and the job is not over."""
+        """Return whether the job has done nothing yet and is not over."""
         return not self._moved.is_set()
 
     def look(self, diagnose: Callable[[], str], give_up: Callable[[], None]) -> None:
-        """Look on until something was done. Calls `give_up` where `diagnose` tells why nothing will be."""
+        """Watch until the job has done something. Calls `give_up` if `diagnose` returns why it never will."""
         pause_s, silent = FIRST_LOOK_S, False
         while not self._moved.wait(pause_s) and not self._has_begun():
             try:
                 trouble, silent = diagnose(), False
-            except Exception as error:  # as where Ray is gone, with a job that is over or without
-                trouble = f"Ray does not answer ({last_line(error)})" if silent else ""  # a head may come back
+            except Exception as error:  # as when Ray is gone, whether or not the job is over
+                trouble = f"Ray does not answer ({last_line(error)})" if silent else ""  # a head node may come back
                 silent = True
-            if trouble and self._has_begun():  # meanwhile
+            if trouble and self._has_begun():  # it has begun meanwhile
                 return
             with self._lock:
                 if trouble and not self._moved.is_set():  # it may have moved meanwhile
@@ -79,18 +79,18 @@ class Watch:
 
 @contextmanager
 def watched(has_begun: Callable[[], bool] = lambda: False) -> Iterator[Watch]:
-    """Watch over the body, which calls `moved` with its first result. Needs an initialised Ray.
+    """Watch over the body, which calls `moved` at its first result. Needs an initialised Ray.
 
-    `has_begun`: tells whether a worker has come up and begun to work, where a first result may take long.
+    `has_begun`: returns whether a worker has started and begun to work, for jobs whose first result may take long.
 
-    Raises ClusterError, in one line, where workers cannot come up. The body is left as by SIGTERM, which a main thread
-    alone can be: in another thread the line is logged.
+    Raises ClusterError, with a message of one line, if workers cannot start. The body is interrupted by SIGTERM, which
+    only the main thread can be: in another thread the message is logged.
     """
     watch, caller = Watch(has_begun), threading.current_thread()
 
     def give_up() -> None:
         if caller is threading.main_thread() and caller.ident is not None:
-            signal.pthread_kill(caller.ident, signal.SIGTERM)  # SIGINT is ignored in a shell's background
+            signal.pthread_kill(caller.ident, signal.SIGTERM)  # background jobs of a shell ignore SIGINT
         else:
             log.error("%s", watch.trouble)
 
@@ -104,7 +104,7 @@ def watched(has_begun: Callable[[], bool] = lambda: False) -> Iterator[Watch]:
             yield watch
         finally:
             watch.end()
-            thread.join(JOIN_S)  # Ray's core ends a process, with status 1, that asks it something as it shuts down
+            thread.join(JOIN_S)  # Ray's core ends a process, with status 1, that calls it while it shuts down
     except KeyboardInterrupt:
         if watch.trouble:
             forget_signals()
@@ -113,16 +113,16 @@ def watched(has_begun: Callable[[], bool] = lambda: False) -> Iterator[Watch]:
 
 
 def diagnosis(wanted: Callable[[], bool]) -> str:
-    """Start a canary on each node that has processors, or on some of many.
+    """Start a canary on each node that has CPUs, or on `MOST_NODES` of them at random.
 
-    Returns why no worker can come up, and what to do; "" where one can, where there is no node yet, Ray is gone, or
-    nobody wants to know any more.
+    Returns why no worker can start, and what to do; "" if one can, if there is no node yet, if Ray is gone, or if the
+    answer is no longer wanted.
     """
     import ray
 
     reason = ""
     for _ in range(TRIES):
-        # not on a head that only looks after others
+        # not on a head node without CPUs
         nodes = nodes_with("CPU") if ray.is_initialized() else []
         nodes = random.sample(nodes, min(len(nodes), MOST_NODES))
         canaries = tasks_on(nodes, come_up, max_retries=0)
@@ -138,7 +138,7 @@ def diagnosis(wanted: Callable[[], bool]) -> str:
 
 
 def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:
-    """Return why a canary did not come up, "" if it did, and whether it was ended by what may have been chance."""
+    """Return why a canary did not start ("" if it did), and whether that may have been chance."""
     import ray
     from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError
 
@@ -169,13 +169,13 @@ def come_up() -> None:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last line of what an error says, above which Ray has a traceback; or its name."""
+    """Return the last line of an error's message, as Ray puts a traceback above it; the error's type if it is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def _waited(canaries: list[Any], wanted: Callable[[], bool]) -> bool:
-    """Wait until all have come up or died, for as long as that may take; longer where the machine is overloaded.
+    """Wait until all canaries have started or died, for up to `COMES_UP_S`; longer if the machine is overloaded.
 
     Returns whether the answer is still `wanted`.
     """
@@ -193,14 +193,14 @@ def _waited(canaries: list[Any], wanted: Callable[[], bool]) -> bool:
 
 
 def _is_here(node: dict[str, Any]) -> bool:
-    """Tell whether a node is this machine, whose load is known."""
+    """Return whether a node is this machine, whose load is known."""
     import ray
 
     return bool(node["NodeID"] == ray.get_runtime_context().get_node_id())
 
 
 def _room(node: dict[str, Any]) -> str:
-    """Return where to look, in words: what Ray says, and how much is free there if that is this machine."""
+    """Return words on where Ray's logs are, and on the free disk space if the node is this machine."""
     if not _is_here(node):
         return "what Ray says of it is in its logs there"
     folder = ray_folder()

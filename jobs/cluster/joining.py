@@ -1,4 +1,4 @@
-"""Ray for a job: joins the cluster that RAY_ADDRESS names, or starts a local one and says so."""
+"""Joins the Ray cluster that RAY_ADDRESS names, or starts a local one, and describes its nodes."""
 
 import logging
 import os
@@ -25,16 +25,17 @@ log = logging.getLogger("nightlift")
 
 @contextmanager
 def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
-    """Initialise Ray while the body runs; a local one has a core for each worker. Raises UsageError.
+    """Initialise Ray while the body runs. Raises UsageError.
 
-    `join`: the cluster that RAY_ADDRESS names, where it names one.
+    A local Ray has a CPU for each worker, and at least as many as the machine. `join`: use the cluster that RAY_ADDRESS
+    names, if it names one.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray Data starts its actors in a way that Ray's core reports as an error each time (ray issue 53727)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # else a canary that is asked while the job leaves Ray would start another one
+    # otherwise a canary that is requested while the job leaves Ray would start another Ray
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    import ray  # takes a second: only once there is work
+    import ray  # takes a second, so only once there is work
 
     check_not_stopped()
     if ray.is_initialized():
@@ -44,7 +45,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     there = _joined(address) if address else local_ray(max(workers or 0, os.cpu_count() or 1), **QUIET)
     with _told_nothing_by_ray(), _started(there, address):
-        heed_signals()  # after Ray, which has its own way with them
+        heed_signals()  # after Ray has started, as it installs its own handlers
         check_not_stopped()
         if address:
             _tell_of_no_room()
@@ -53,7 +54,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
 
 @contextmanager
 def _joined(address: str) -> Iterator[None]:
-    """Take part in a cluster while the body runs. One that is broken off is left by the end of this process."""
+    """Connect to a cluster while the body runs. If the body is interrupted, only this process's end disconnects."""
     import ray
 
     check_answers(address)
@@ -72,16 +73,16 @@ def _joined(address: str) -> Iterator[None]:
 
 @contextmanager
 def _started(there: AbstractContextManager[None], address: str | None) -> Iterator[None]:
-    """Enter a Ray, quietly. Raises UsageError where that fails."""
+    """Enter `there`, which joins or starts Ray, with standard error silenced. Raises UsageError if that fails."""
     with ExitStack() as stack:
         try:
             with _silenced_stderr():
                 stack.enter_context(there)
-        except SystemExit as stop:  # Ray's way with SIGTERM
+        except SystemExit as stop:  # Ray turns SIGTERM into this
             raise Terminated from stop
         except UsageError:
             raise
-        except Exception as error:  # Ray raises bare ones, too, as where a busy machine takes too long
+        except Exception as error:  # Ray raises plain Exceptions, too, as when a busy machine takes too long
             place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
             token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
             raise UsageError(f"{place} ({shorten(str(error), SHOWN)}{token})") from error
@@ -89,14 +90,14 @@ def _started(there: AbstractContextManager[None], address: str | None) -> Iterat
 
 
 def check_answers(address: str) -> None:
-    """Raise OSError within seconds where nothing listens: Ray itself would try for minutes."""
+    """Raise OSError within `CONNECT_S` if nothing listens at the address: Ray itself would try for minutes."""
     host, separator, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
 
 
 def _tell_of_no_room() -> None:
-    """Log which processors of the cluster other jobs have: this one may wait for hours, and looks as if it hung."""
+    """Log it if other jobs use all CPUs or GPUs: this job may wait for hours, and would look as if it hung."""
     import ray
 
     free, all_of_them = ray.available_resources(), ray.cluster_resources()
@@ -107,14 +108,17 @@ def _tell_of_no_room() -> None:
 
 @contextmanager
 def _told_nothing_by_ray() -> Iterator[None]:
-    """Keep from standard output the pages that Ray prints of what becomes of its tasks; its logs have them, too."""
+    """Discard Python's standard output: Ray prints pages about its tasks there, which its logs have, too."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
 
 
 @contextmanager
 def _silenced_stderr() -> Iterator[None]:
-    """Ray's core writes its log level to the process's standard error, past Python; what matters it raises."""
+    """Discard the process's standard error: Ray's core, bypassing Python, writes its log level there.
+
+    Anything that matters is raised.
+    """
     kept = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as nowhere:
@@ -138,7 +142,7 @@ def cluster_gpus() -> int:
 
 
 def cluster_nodes() -> list[tuple[int, int]]:
-    """Processors and GPUs of each node."""
+    """Return the numbers of CPUs and GPUs of each node."""
     import ray
 
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
@@ -146,9 +150,10 @@ def cluster_nodes() -> list[tuple[int, int]]:
 
 
 def room_on_gpus(nodes: Sequence[tuple[int, int]], share: float, cpus_each: float = 0) -> int:
-    """Workers that there is room for on `cluster_nodes`, each of which takes that share of a GPU, or several of one.
+    """Return how many workers have room on `nodes`, as given by `cluster_nodes`.
 
-    `cpus_each`: that a worker takes beside it, of the same node.
+    `share`: of a GPU that each worker takes; above 1, a number of whole GPUs. `cpus_each`: CPUs of the same node that
+    each worker takes, too.
     """
     on_one = int(1 / share + 1e-9)  # 1 / 0.1 may come out below 10
     room = 0
@@ -165,35 +170,35 @@ def cluster_memory_bytes() -> float:
 
 
 def check_gpus() -> None:
-    """Raise UsageError where torch cannot use the GPUs that the cluster has."""
+    """Raise UsageError if torch cannot use the cluster's GPUs."""
     try:
         problem = next(filter(None, _on_each_node("GPU", cuda_problem)), "")
-    except ClusterError:  # a node was lost just now: workers will tell
+    except ClusterError:  # a node was lost just now: workers will report it
         return
     if problem:
         raise UsageError(f"the cluster has GPUs that torch cannot use ({problem}); --device cpu runs on processors")
 
 
 def all_have_fast_bf16(device: str) -> bool:
-    """Tell whether every node with a GPU, or with CPUs, computes in bf16: then results do not depend on the node."""
+    """Return whether all nodes with a GPU (or CPUs) have fast bf16, so that results do not depend on the node."""
     import ray
 
     kind = "GPU" if device.startswith("cuda") else "CPU"
     here = ray.get_runtime_context().get_node_id()
-    if kind == "CPU" and [node["NodeID"] for node in nodes_with(kind)] == [here]:  # without a worker's start
+    if kind == "CPU" and [node["NodeID"] for node in nodes_with(kind)] == [here]:  # no need to start a worker
         return has_fast_bf16(device)
     return all(_on_each_node(kind, has_fast_bf16, device))
 
 
 def nodes_with(kind: str) -> list[dict[str, Any]]:
-    """Return all nodes that have a GPU, or a CPU, as `ray.nodes` tells of them."""
+    """Return all live nodes that have resources of a kind ("GPU" or "CPU"), as `ray.nodes` describes them."""
     import ray
 
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(kind, 0) >= 1]
 
 
 def tasks_on(nodes: Sequence[dict[str, Any]], call: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
-    """Call a function on each of the nodes, beside what works there. Returns references. `options`: of `ray.remote`."""
+    """Call a function on each of the nodes, taking no CPUs. Returns references. `options`: for `ray.remote`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -203,7 +208,7 @@ def tasks_on(nodes: Sequence[dict[str, Any]], call: Callable[..., Any], *argumen
 
 
 def _on_each_node(kind: str, ask: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Return what a function gives on each node that has a GPU, or a CPU. Raises ClusterError."""
+    """Return a function's results on all nodes that have a GPU, or a CPU. Raises ClusterError."""
     import ray
 
     from pipeline.flow.ray_data import ray_errors

@@ -1,4 +1,4 @@
-"""A Ray of our own on this machine: how it is started, and that nothing of it is left behind."""
+"""Starts a local Ray on this machine, and leaves nothing of it behind."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,16 @@ from jobs.cluster.shipment import standing_apart
 from jobs.signals import leave_without_ray
 from pipeline.errors import ClusterError
 
-STARTS = 3  # of Ray, where the machine is overloaded
-END_S = 2.0  # that Ray's processes may take to end by themselves
+STARTS = 3  # attempts to start Ray on an overloaded machine
+END_S = 2.0  # time for Ray's processes to end by themselves
 
 
 @contextmanager
 def local_ray(cores: int, **options: Any) -> Iterator[None]:
-    """Run a Ray of our own while the body runs. `options`: of `ray.init`. Raises UsageError, and what that raises.
+    """Run a local Ray while the body runs. `options`: for `ray.init`. Raises UsageError, and what `ray.init` raises.
 
-    Where the body is broken off, Ray's processes are killed, and Ray is not asked to shut down: see
-    `leave_without_ray`.
+    If the body is interrupted or raises ClusterError, Ray's processes are killed, and Ray is not asked to shut down:
+    see `leave_without_ray`.
     """
     check_room()
     others = psutil.Process().children(recursive=True)
@@ -45,14 +45,14 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
 
 
 def _start(others: Sequence[psutil.Process], **options: Any) -> None:
-    """Start Ray, which gives itself half a minute for that: tries again where the machine is overloaded."""
+    """Start Ray. Tries again if the machine is overloaded, as Ray gives itself only half a minute."""
     import ray
 
     for left in reversed(range(STARTS)):
         try:
             ray.init(address="local", include_dashboard=False, **options)
             return
-        except Exception:  # Ray raises bare ones
+        except Exception:  # Ray raises plain Exceptions
             if not left or not is_overloaded():
                 raise
             _shut_down(others)
@@ -60,9 +60,9 @@ def _start(others: Sequence[psutil.Process], **options: Any) -> None:
 
 @contextmanager
 def _deaf_to_hangups() -> Iterator[None]:
-    """Keep SIGHUP from the processes that the body starts, and for as long from this thread.
+    """Block SIGHUP in the processes that the body starts, and in this thread while the body runs.
 
-    A terminal that is closed sends it to all of them. Without Ray's, the job could not end in good order.
+    A terminal that is closed sends it to all of them. Without Ray's processes, the job could not end in good order.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
@@ -72,7 +72,7 @@ def _deaf_to_hangups() -> Iterator[None]:
 
 
 def _shut_down(others: Sequence[psutil.Process]) -> None:
-    """Leave Ray, and end what that leaves: agents outlive a raylet that ends as it starts."""
+    """Shut Ray down, and kill what is left of it: agents outlive a raylet that ends as it starts."""
     import ray
 
     started = _started(others)
@@ -88,7 +88,7 @@ def _started(others: Sequence[psutil.Process]) -> list[psutil.Process]:
 
 def _kill(others: Sequence[psutil.Process]) -> None:
     """Kill all processes below this one that are not among `others`."""
-    for process in _started(others):  # so that none starts another one that would be missed
+    for process in _started(others):  # so that none starts another process that would be missed
         with suppress(psutil.NoSuchProcess):
             process.suspend()
     left = _started(others)

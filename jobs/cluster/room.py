@@ -1,4 +1,4 @@
-"""What a local Ray needs of its machine: room for the files that it keeps, and processors that have time for it."""
+"""What a local Ray needs of its machine: disk space for its files, and CPUs that are not overloaded."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ LEAST_BYTES = 50_000_000  # a session writes some 10 MB of logs and sockets at i
 
 
 def ray_folder() -> Path:
-    """Return the folder for Ray's files by Ray's own rule, or the one above it that is there."""
+    """Return the folder for Ray's files by Ray's own rule, or its nearest parent that exists."""
     named = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None) or "/tmp"
     folder = Path(named, "ray").absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def check_room() -> None:
-    """Raise UsageError where Ray, or what is written on its way elsewhere, has no room."""
+    """Raise UsageError if the folder for Ray's files, or that for temporary files, is full or not writable."""
     for folder in dict.fromkeys((ray_folder(), Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(folder).free
         if free < LEAST_BYTES:
@@ -33,5 +33,5 @@ def check_room() -> None:
 
 
 def is_overloaded() -> bool:
-    """Tell whether everything takes much longer on this machine than it should."""
+    """Return whether this machine is so busy that everything takes much longer than it should."""
     return os.getloadavg()[0] >= OVERLOADED * (os.cpu_count() or 1)

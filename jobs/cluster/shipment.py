@@ -1,4 +1,4 @@
-"""Brings our packages to the workers of a cluster, and keeps the files of the current directory from all workers."""
+"""Ships our packages to the workers of a cluster, and keeps workers from importing files of the current directory."""
 
 import json
 import os
@@ -17,7 +17,7 @@ NAMES_A_PATH = re.compile(r"(^|_)(FILE|DIR|PATH|BUNDLE|CREDENTIALS|HOME)$")  # e
 
 @contextmanager
 def shipped_folder(carried: Mapping[Path, str] | None = None) -> Iterator[Path]:
-    """Make a folder with our packages, and with each carried file under its name there, while the body runs."""
+    """Yield a temporary folder with our packages and other files. `carried`: local files, each with its path there."""
     with TemporaryDirectory(prefix="nightlift-") as name:
         folder = Path(name)
         for package in PACKAGES:
@@ -31,9 +31,9 @@ def shipped_folder(carried: Mapping[Path, str] | None = None) -> Iterator[Path]:
 
 @contextmanager
 def shipped_environment() -> Iterator[dict[str, object]]:
-    """Make a Ray runtime environment that brings our packages, and nothing of the current directory, to a cluster.
+    """Yield a Ray runtime environment that brings our packages, and nothing of the current directory, to a cluster.
 
-    Empty in a submitted Ray job whose working directory brings them already. The body must initialise Ray.
+    It is empty in a submitted Ray job whose working directory brings them already. The body must initialise Ray.
     """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     if "working_dir" in (job.get("runtime_env") or {}):
@@ -45,11 +45,11 @@ def shipped_environment() -> Iterator[dict[str, object]]:
 
 @contextmanager
 def standing_apart(empty: Path) -> Iterator[None]:
-    """Stand in an empty directory while the body starts a local Ray, unless our packages lie in the current one.
+    """Change to an empty directory while the body starts a local Ray, unless our packages lie in the current one.
 
-    Ray starts its workers in the directory that it is started in, which also comes first in their search path: the
-    empty one must last as long as they do. Paths in environment variables are made absolute, so that they mean to
-    workers what they mean here.
+    Ray starts its workers in the directory that it is started in, which also comes first in their search path. So
+    `empty` must last as long as they do. Paths in environment variables are made absolute, and stay so, to mean the
+    same to workers.
     """
     if in_our_own_directory():
         yield

@@ -1,4 +1,4 @@
-"""Runs `python -m jobs.evaluate`."""
+"""Entry point of `python -m jobs.evaluate`."""
 
 import sys
 

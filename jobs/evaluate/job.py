@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightlift")
 
 SCORES, SUMMARY, SHEET = "nightlift_scores.csv", "nightlift_summary.csv", "nightlift_sheet.jpg"
-OURS = Claim(anything=True)  # the names say that nightlift wrote what has them
-NONE = "none"  # of --weights: no network, for the photos as they are
+OURS = Claim(anything=True)  # whatever has these names was written by nightlift
+NONE = "none"  # value of --weights: no network, only the photos as they are
 SHOWN_PROBLEMS = 10
-SHOWN_NAMES = 3  # of what is left aside
-SHEET_WIDTH_PX = 2400  # about: a column is at most 480 pixels wide and at least 200
+SHOWN_NAMES = 3  # of references without a photo
+SHEET_WIDTH_PX = 2400  # approximate: each column is 200 to 480 pixels wide
 MOST_SHEET_ROWS = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
-    """Score photos as they are and as networks enhance them: several networks side by side.
+    """Score photos as they are and as networks enhance them, with several networks side by side.
 
-    Prints a table of means; writes the scores of each photo, the means and a contact sheet to OUT. No enhanced photo is
-    written. Broken off, it writes the scores it has. Exit status: 0 all scored, 1 some photos left out (each is named)
-    or Ray could not go on, 2 wrong usage or nothing to read.
+    Prints a table of means, and writes the scores of each photo, the means and a contact sheet to OUT, but no enhanced
+    photos. If interrupted, it writes the scores it has so far. Exit status: 0 all scored, 1 some photos left out (each
+    is named) or Ray could not continue, 2 wrong usage or nothing to read.
     """
 
     src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
@@ -59,40 +59,39 @@ class EvaluateConfig:
     """Folder or bucket URL for nightlift_scores.csv, nightlift_summary.csv and nightlift_sheet.jpg."""
 
     ref: Annotated[str | None, arg(metavar="REF")] = None
-    """What the photos should look like: the same paths below another folder; extensions may differ. Adds PSNR, SSIM and
-    MAE. Needs nightlift[evaluate]."""
+    """What the results should look like: photos at the same paths below another folder; extensions may differ. Adds
+    PSNR, SSIM and MAE. Needs nightlift[evaluate]."""
     weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
-    """Networks to compare: dce, plus, .safetensors files, published .pth files; or none: photos as they are, which are
-    scored in any case."""
+    """Networks: dce, plus, .safetensors files, published .pth files, or none; unenhanced photos are always scored."""
 
     iterations: int = 8
     """Steps of the light-enhancement curve, 0 to 16."""
     strength: float = 1.0
     """Scale of the curve maps, 0 to 2."""
     passes: int = 1
-    """Times the whole enhancement is done, each on the result of the one before, 1 to 4."""
+    """Number of times that the whole enhancement is applied, each time to the previous result, 1 to 4."""
     denoise: float | Literal["auto"] = "auto"
-    """Noise to smooth where the curve amplifies it. auto: as much as is found; 0: none; 1: a level of 8 bits."""
+    """Noise to smooth where the curve amplifies it. auto: as much as is measured; 0: none; 1: one 8-bit level."""
     floor: Literal["auto", "off"] = "auto"
-    """auto: what the camera did not see stays dark and grey; off: all is lifted alike."""
+    """auto: what the camera did not see stays dark and grey; off: everything is brightened alike."""
     estimate_size: EstimateSize = "auto"
-    """Long side in pixels of the reduced copy that networks see. auto: what each was trained for, which is full size
-    for published ones."""
+    """Long side in pixels of the reduced copy that networks see. auto: the size each was trained for, which is full
+    size for published ones."""
     max_pixels: int = MAX_PIXELS
     """Leave out photos with more pixels than this."""
 
     sheet_rows: int = 6
     """Photos on the contact sheet, spread evenly over all; 0 for no sheet."""
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
+    """Use only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """No paths below SRC that match this pattern; may be given several times."""
+    """Leave out paths below SRC that match this pattern; may be given several times."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
     """Score at most this many photos."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """Photos worked at once. By default as many as the cluster has CPU cores."""
+    """Photos processed at once. Default: the number of CPU cores in the cluster."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
+    """fsspec options for buckets, such as '{"anon": true}'; for several kinds of bucket, keyed by protocol."""
 
     def __post_init__(self) -> None:
         check_ranges(self, limit=(1, None), workers=(1, None), sheet_rows=(0, MOST_SHEET_ROWS), max_pixels=(1, None))
@@ -110,9 +109,9 @@ class EvaluateConfig:
 
 
 def run(config: EvaluateConfig) -> int:
-    """The whole job. Returns the exit status; raises NightliftError for what stops it.
+    """Run the whole job. Returns the exit status; raises NightliftError for what stops it.
 
-    What stops it after the first photo is raised once the scores there are have been written.
+    If it is stopped after the first photo, the scores so far are written before the error is raised.
     """
     if config.ref and find_spec("skimage") is None:
         raise UsageError('--ref needs scikit-image, for SSIM: pip install "nightlift[evaluate]"')
@@ -164,7 +163,7 @@ def run(config: EvaluateConfig) -> int:
 
 
 def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
-    """Networks by the name they have in the table: a file's own without its extension, all of it where two are alike.
+    """Load the networks, by their names in the table: the file name without extension, or if ambiguous the path.
 
     Raises UsageError.
     """
@@ -183,9 +182,9 @@ def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
 def _judged(
     evaluation: Evaluation, pairs: Sequence[Pair], config: EvaluateConfig, attempts: "Handle"
 ) -> Iterator[Judgement]:
-    """Yield one judgement for each pair, as they come: a Ray task for each, as many under way as there are workers.
+    """Yield a judgement for each pair as it is ready: one Ray task each, as many at a time as there are workers.
 
-    `attempts`: the actor that is told of each photo that a worker begins. Raises ClusterError.
+    `attempts`: the actor that records each photo that a worker begins. Raises ClusterError.
     """
     import ray
 
@@ -231,7 +230,7 @@ def _judge(evaluation: Evaluation, pair: Pair, with_pictures: bool, attempts: "H
 
 @contextmanager
 def _rescued(storage: Storage, out: str, judgements: Sequence[Judgement]) -> Iterator[None]:
-    """Where the body is broken off, by whatever it is, the judgements that it added are written first."""
+    """Write the scores so far if anything interrupts the body after it has added judgements."""
     before = len(judgements)
     try:
         yield
@@ -243,7 +242,7 @@ def _rescued(storage: Storage, out: str, judgements: Sequence[Judgement]) -> Ite
 
 
 def _write_scores(storage: Storage, out: str, judgements: Sequence[Judgement]) -> list[str]:
-    """Both CSV files at OUT; returns where they are."""
+    """Write both CSV files to OUT. Returns where they are."""
     files = {SCORES: scores_csv(judgements), SUMMARY: summary_csv(judgements)}
     for name, content in files.items():
         storage.write(join(out, name), content, OURS)
@@ -265,7 +264,7 @@ def _sheet(judgements: Sequence[Judgement]) -> bytes:
 
 
 def _report(judgements: Sequence[Judgement], written: Sequence[str]) -> None:
-    """What a person sees at the end: the table, what was left out, and where the rest is."""
+    """Print the table, what was left out, and where the files are."""
     problems = [judgement.problem for judgement in judgements if judgement.problem]
     if len(problems) < len(judgements):
         print(table(judgements))

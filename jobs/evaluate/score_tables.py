@@ -1,4 +1,4 @@
-"""What an evaluation found, as text: a table for the terminal, CSV for spreadsheets."""
+"""Results of an evaluation as text: a table for the terminal, CSV for spreadsheets."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ LEGEND = "psnr, ssim: higher is better; mae, niqe, brisque: lower is better; the
 
 
 def columns(judgements: Sequence[Judgement]) -> list[str]:
-    """The scores that any of them has, in a fixed order."""
+    """Return the names of the scores that any judgement has, in a fixed order."""
     names = {name for judgement in judgements for scores in judgement.scores.values() for name in scores}
     return [name for name in (*FULL_REFERENCE, *NO_REFERENCE, *STATISTICS) if name in names]
 
 
 def summarised(judgements: Sequence[Judgement]) -> dict[str, Scores]:
-    """By version (input, each network, reference), the mean of each score over the photos that have it."""
+    """Compute the mean of each score over the photos that have it, by version (input, each network, reference)."""
     versions = list(dict.fromkeys(version for judgement in judgements for version in judgement.scores))
     return {
         version: {
@@ -33,7 +33,7 @@ def summarised(judgements: Sequence[Judgement]) -> dict[str, Scores]:
 
 
 def table(judgements: Sequence[Judgement]) -> str:
-    """The means side by side, a line for each version."""
+    """Format the means as a table with a line for each version."""
     summary = summarised(judgements)
     names = columns(judgements)
     lines = [[f"mean of {len([judgement for judgement in judgements if judgement.scores])} photos", *names]]
@@ -44,13 +44,13 @@ def table(judgements: Sequence[Judgement]) -> str:
 
 
 def line(scores: Scores) -> str:
-    """The few scores that fit under a picture."""
+    """Format the few scores that fit under an image."""
     wanted = ("psnr", "ssim") if "psnr" in scores else ("niqe", "brisque")
     return "  ".join(f"{name.upper()} {_shown(name, scores[name])}" for name in wanted)
 
 
 def scores_csv(judgements: Sequence[Judgement]) -> bytes:
-    """A row for each photo and version, and one for each photo that was left out, with the problem."""
+    """Build a CSV file: a row for each photo and version, and one with the problem for each photo left out."""
     names = columns(judgements)
     rows: list[list[object]] = [["photo", "version", *names, "problem"]]
     for judgement in sorted(judgements, key=lambda judgement: judgement.name):
@@ -64,7 +64,7 @@ def scores_csv(judgements: Sequence[Judgement]) -> bytes:
 
 
 def summary_csv(judgements: Sequence[Judgement]) -> bytes:
-    """The means, a row for each version."""
+    """Build a CSV file of the means, a row for each version."""
     names = columns(judgements)
     scored = len([judgement for judgement in judgements if judgement.scores])
     rows = [[version, scored, *scores.values()] for version, scores in summarised(judgements).items()]
@@ -72,7 +72,7 @@ def summary_csv(judgements: Sequence[Judgement]) -> bytes:
 
 
 def without_score(judgements: Sequence[Judgement]) -> list[str]:
-    """A sentence for each score that some photos are too small or too plain to have."""
+    """Return a sentence for each score that some photos are too small or too plain to have."""
     sentences = []
     for name in (*FULL_REFERENCE, *NO_REFERENCE):
         count = sum(any(scores.get(name, 0) is None for scores in found.scores.values()) for found in judgements)

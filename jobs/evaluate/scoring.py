@@ -1,6 +1,6 @@
-"""Evaluation: photos, each with its reference where there is one, scored as they are and as networks enhance them.
+"""Scores of photos, as they are and as networks enhance them, against a reference if there is one.
 
-`find_pairs` lists what is to be judged; an `Evaluation` judges one photo. Plain callables; no Ray here.
+`find_pairs` lists what to judge; an `Evaluation` judges one photo at a time. No Ray here.
 """
 
 import posixpath
@@ -24,12 +24,12 @@ from pipeline.storage.storage import Storage
 from pipeline.storage.urls import absolute, join, real, shown
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
-INPUT, REFERENCE = "input", "reference"  # rows of the table beside those of the networks
+INPUT, REFERENCE = "input", "reference"  # rows of the table besides those of networks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """A photo to judge, and what it should look like where that is known."""
+    """A photo to judge, and its reference if there is one."""
 
     name: str
     """Path below the source."""
@@ -40,39 +40,39 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """What was found for one photo: scores, or the problem that left it out."""
+    """The result for one photo: its scores, or the problem that left it out."""
 
     name: str
     scores: Mapping[str, Scores] = field(default_factory=dict)
-    """By `input`, each network's name and `reference`, in this order."""
+    """Scores by version: `input`, each network's name and `reference`, in this order."""
     problem: str = ""
-    """Which file, what was found, what to do."""
+    """Message with the file, what is wrong and what to do; empty if there is no problem."""
     pictures: Mapping[str, Pixels] = field(default_factory=dict, repr=False)
-    """Small copies by the same names, where they were asked for."""
+    """Small copies by version, if asked for."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Pairs:
-    """What a listing found."""
+    """The result of `find_pairs`."""
 
     pairs: list[Pair] = field(default_factory=list)
     problems: list[Judgement] = field(default_factory=list)
     """Photos that cannot be read, or have no reference."""
     ignored: list[str] = field(default_factory=list)
-    """Files that are no photos, by their names."""
+    """Files that are not photos, judging by their names."""
     unused: list[str] = field(default_factory=list)
-    """References of which there is no photo at the source, let through or not."""
+    """References without a photo at the source, selected or not."""
     roots: list[str] = field(default_factory=list)
-    """Folders that the paths of photos and of references count from."""
+    """Folders that the paths of photos and of references are relative to."""
 
 
 def find_pairs(
     storage: Storage, source: str, reference: str | None, selection: Selection, *, outside: str = ""
 ) -> Pairs:
-    """The photos at `source` that `selection` lets through, less those below the folder `outside`.
+    """Find the photos at `source` that `selection` accepts, except those below the folder `outside`.
 
-    A photo's reference has the same path below `reference`; another extension will do. One photo and one reference
-    are a pair whatever their names. Raises NotFound and other StorageErrors.
+    A photo's reference has the same path below `reference`; the extension may differ. One photo and one reference are
+    a pair whatever their names. Raises NotFound and other StorageErrors.
     """
     found = Pairs()
     there = [
@@ -118,7 +118,7 @@ class _References:
             self._by_stem[posixpath.splitext(file.relative)[0]].append(file.url)
 
     def of(self, photo: Listed, *, alone: bool) -> str | None:
-        """The URL of a photo's reference; None where there is none, or several differ by extension only."""
+        """Return the URL of a photo's reference; None if there is none, or several that differ only in extension."""
         if photo.relative in self._exact:
             return self._exact[photo.relative]
         candidates = self._by_stem.get(posixpath.splitext(photo.relative)[0], [])
@@ -127,9 +127,9 @@ class _References:
         return candidates[0] if len(candidates) == 1 else None
 
     def unused(self, photos: list[Listed], pairs: list[Pair], own: str | None) -> list[str]:
-        """References that are in no pair and have no photo's name, whatever the extension: paths below their folder.
+        """Return the relative paths of references in no pair that have no photo's name, whatever the extension.
 
-        What starts with `own` is an evaluation's output.
+        URLs that start with `own` are left out: they are an evaluation's output.
         """
         stems = {posixpath.splitext(photo.relative)[0] for photo in photos}
         paired = {pair.reference for pair in pairs}
@@ -142,20 +142,20 @@ class _References:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Judges photos. Small, can be pickled: a worker gets it whole."""
+    """A judge of photos, small enough to be pickled and sent to each worker."""
 
     storage: Storage
     networks: Mapping[str, Checkpoint]
-    """By the name they have in the table."""
+    """Networks by their names in the table."""
     look: Look
     estimate_size: EstimateSize = "auto"
-    """As `nightlift images` has it."""
+    """Same as in `nightlift images`."""
     max_pixels: int = MAX_PIXELS
     thumbnail_px: tuple[int, int] = (480, 480)
-    """Width and height that small copies fit into."""
+    """Width and height within which small copies fit."""
 
     def __call__(self, pair: Pair, *, with_pictures: bool = False) -> Judgement:
-        """Never raises: whatever goes wrong with a photo is its judgement's problem."""
+        """Judge a photo. Never raises: whatever goes wrong is the `problem` of the judgement."""
         try:
             return self._judged(pair, with_pictures)
         except NightliftError as error:
@@ -183,7 +183,7 @@ class Evaluation:
         return Judgement(name=pair.name, scores=scores, pictures=pictures)
 
     def _versions(self, photo: Pixels, reference: Pixels | None) -> Iterator[tuple[str, Pixels]]:
-        """The photo as it is, as each network enhances it, and as it should be."""
+        """Yield the photo as it is, as each network enhances it, and the reference, each with its name."""
         yield INPUT, photo
         for name, checkpoint in self.networks.items():
             size = checkpoint.estimate_size_for(self.estimate_size)
@@ -192,7 +192,7 @@ class Evaluation:
             yield REFERENCE, reference
 
     def _read(self, url: str) -> Pixels:
-        """The first frame, upright, 8 bits, as RGB."""
+        """Read the first frame of a file, upright, as 8-bit RGB."""
         try:
             pixels = to_8_bits(decode(self.storage.read(url), max_pixels=self.max_pixels).frames[0].pixels)
         except NightliftError as error:

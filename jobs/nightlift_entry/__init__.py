@@ -1,16 +1,16 @@
-"""Starts the console command: before any package of ours is imported, makes sure that it is ours.
+"""Starts the console command, after a check that the packages about to be imported are nightlift's own.
 
 `jobs`, `model` and `pipeline` are names that other distributions use too. So this package is installed a second
-time, as `nightlift_entry`, at the top level, where nobody else puts theirs.
+time, as `nightlift_entry`, at the top level, where no other distribution puts its files.
 """
 
-import os  # this and sys are all that Python has loaded already: others are imported from a search path made safe
+import os  # Python has loaded only os and sys already; other modules are imported once the search path is safe
 import sys
 
 PACKAGES = "jobs", "model", "pipeline"
 HERE = os.path.dirname(os.path.abspath(__file__))
 PARENT = os.path.dirname(HERE)
-HOME = os.path.dirname(PARENT) if os.path.basename(PARENT) == "jobs" else PARENT  # of our packages
+HOME = os.path.dirname(PARENT) if os.path.basename(PARENT) == "jobs" else PARENT  # folder of our packages
 REMEDY = (
     "install nightlift into an environment of its own (python -m venv, pipx install or uv tool install), "
     "or install it again here (pip install --force-reinstall --no-deps)"
@@ -18,7 +18,7 @@ REMEDY = (
 
 
 def main() -> int:
-    """Run the command line as `jobs.cli.main` does. Returns its exit status; 2 where our packages are not ours."""
+    """Run the command line with `jobs.cli.main`. Returns its exit status; 2 if packages are missing or not ours."""
     leave_out_current_directory()
     if fault := fault_of_installation():
         print(f"nightlift: {fault}; {REMEDY}", file=sys.stderr)
@@ -27,7 +27,7 @@ def main() -> int:
         from jobs.cli import main as run
 
         return run()
-    except KeyboardInterrupt:  # while packages load; `run` answers later ones itself
+    except KeyboardInterrupt:  # while packages load; `run` handles later ones itself
         print("nightlift: stopped before anything was begun", file=sys.stderr)
         return 130
 
@@ -38,10 +38,10 @@ def in_our_own_directory() -> bool:
 
 
 def leave_out_current_directory() -> None:
-    """Keep the files of the current directory out of what this process, and those that it starts, import.
+    """Prevent this process, and those that it starts, from importing files of the current directory.
 
-    Python looks there first where it runs `python -m`, `python -c`, or has an empty or relative entry in PYTHONPATH. A
-    relative entry that names another directory was set on purpose: it stays, as an absolute path.
+    Python looks there first with `python -m`, `python -c`, or an empty or relative entry in PYTHONPATH. A relative
+    entry that names another directory was set on purpose: it stays, as an absolute path.
     """
     if in_our_own_directory():
         return
@@ -60,7 +60,7 @@ def leave_out_current_directory() -> None:
 
 
 def fault_of_installation() -> str | None:
-    """Say which of our packages another distribution has replaced or taken away; None where all are whole."""
+    """Return words on what another distribution has replaced or removed of our packages; None if all are intact."""
     from importlib.metadata import distributions
     from importlib.util import find_spec
 
@@ -82,7 +82,7 @@ def fault_of_installation() -> str | None:
 
 
 def _recorded(record: str | None) -> list[tuple[str, int]]:
-    """Return name and size in bytes of each Python file in packages of our names that a distribution's RECORD lists."""
+    """Return name and size in bytes of the Python files that a RECORD lists in packages named like ours."""
     import csv
 
     rows = csv.reader((record or "").splitlines())

@@ -1,1 +1,1 @@
-"""`nightlift preview`: before and after in the browser."""
+"""Package of `nightlift preview`, which shows photos and videos before and after, in the browser."""

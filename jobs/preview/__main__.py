@@ -1,4 +1,4 @@
-"""Runs `python -m jobs.preview`."""
+"""Entry point of `python -m jobs.preview`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The preview: `nightlift preview SRC`, or `python -m jobs.preview SRC` from a checkout."""
+"""The preview job: `nightlift preview SRC`, or `python -m jobs.preview SRC` from a checkout."""
 
 import itertools
 import logging
@@ -28,38 +28,38 @@ from pipeline.storage.urls import FOLDER, absolute, shown
 
 log = logging.getLogger("nightlift")
 
-MOST_FILES = 1000  # that the page lists
+MOST_FILES = 1000  # listed on the page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewConfig:
-    """Look at photos and videos before and after, in the browser, with sliders for the settings of a job.
+    """Show photos and videos before and after, in the browser, with sliders for the settings of a job.
 
-    Nothing is written. The page is served to this machine alone, until Ctrl-C.
+    Nothing is written. The page is served to this machine only, until Ctrl-C.
     """
 
     src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
     """What to look at: a photo, a video, a folder (with all below it), a quoted glob, or a URL."""
 
     iterations: int = 8
-    """Where the page begins: steps of the light-enhancement curve, 0 to 16."""
+    """Initial value on the page: steps of the light-enhancement curve, 0 to 16."""
     strength: float = 1.0
-    """Likewise: scale of the curve maps, 0 to 2."""
+    """Initial value on the page: scale of the curve maps, 0 to 2."""
     variant: Variant = "dce"
-    """Likewise: the network."""
+    """Initial value on the page: the network."""
     weights: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Your own network, offered beside the shipped ones, and first: .safetensors, or a published Zero-DCE .pth."""
+    """Your own network, listed before the shipped ones and used first: .safetensors, or a published Zero-DCE .pth."""
     estimate_size: EstimateSize = "auto"
-    """Where the page begins: long side in pixels of the reduced copy that the network sees."""
+    """Initial value on the page: long side in pixels of the reduced copy that the network sees."""
 
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """No paths below SRC that match this pattern; may be given several times."""
     port: int = 0
-    """Of the page's address; 0: a free one. For a machine far away: ssh -L PORT:localhost:PORT."""
+    """Port of the page; 0: any free port. If it runs on a remote machine: ssh -L PORT:localhost:PORT."""
     no_browser: bool = False
-    """Open no browser; the address is told in any case."""
+    """Open no browser; the address is printed in any case."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
     """fsspec options for a bucket."""
 
@@ -68,7 +68,7 @@ class PreviewConfig:
         check_estimate_size(self.estimate_size)
 
     def networks(self) -> dict[str, Checkpoint]:
-        """By name, the one to begin with first. Raises UsageError."""
+        """Load all networks, by name, with the initial one first. Raises UsageError."""
         shipped = {str(name): loaded(path) for name, path in DEFAULT_WEIGHTS.items()}
         chosen = (
             {str(self.weights): loaded(self.weights)} if self.weights else {str(self.variant): shipped[self.variant]}
@@ -94,14 +94,14 @@ def run(config: PreviewConfig) -> int:
 
 
 def _has_screen() -> bool:
-    """Without one, a browser of the terminal would take it."""
+    """Return whether there is a screen; without one, `webbrowser` may open a text browser in the terminal."""
     return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
 
 
 def exhibit_of(config: PreviewConfig) -> Exhibit:
-    """The photos and videos there, by path; of very many, those that are found first.
+    """Collect the photos and videos at SRC, sorted by path; of very many, the first MOST_FILES found.
 
-    Raises UsageError where there are none, and StorageErrors.
+    Raises UsageError if there are none, and StorageErrors.
     """
     storage = Storage.from_environment([config.src], parse_options(config.storage_options))
     files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
@@ -123,7 +123,7 @@ def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:
 
 
 def _told(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:
-    """What the page begins with, and what the command that it shows is made of."""
+    """Return the initial settings of the page, and the parts of the command that it shows."""
     kinds = {file.is_video for file in files}
     return {
         "job": "enhance" if len(kinds) == 2 else "videos" if kinds == {True} else "images",
@@ -137,7 +137,7 @@ def _told(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:
 
 
 def _flags(config: PreviewConfig) -> list[str]:
-    """Those that a job needs to do the same files. Options of a bucket may hold secrets: their place alone is kept."""
+    """Return the flags that select the same files in a job; bucket options may hold secrets and become `...`."""
     patterns = [("--include", pattern) for pattern in config.include]
     patterns += [("--exclude", pattern) for pattern in config.exclude]
     options = [] if parse_options(config.storage_options) == {} else ["--storage-options", "..."]

@@ -1,10 +1,10 @@
-"""The server behind the preview page: pictures, curve maps and cells of files, over loopback, to one machine.
+"""HTTP server of the preview page: sends images, curve maps and cells of files over loopback, to this machine only.
 
-Addresses are files by their number in the list, never paths; all of them lie below a random word, so that neither other
-users of the machine nor other pages in the browser can ask for anything. (While a browser is opened, its command line
-shows the word.)
+Addresses name files by their number in the list, never by path. All addresses lie below a random word, so that neither
+other users of the machine nor other pages in the browser can request anything. (While a browser is being opened, its
+command line shows the word.)
 
-A page numbers what it wants: a request that is older than another one of the same page is not worked at any more.
+Each page numbers its requests: once a newer one of the same page has arrived, older ones are dropped.
 """
 
 import json
@@ -32,7 +32,7 @@ from pipeline.storage.storage import Storage
 log = logging.getLogger("nightlift")
 
 LOOPBACK = "127.0.0.1"
-NAMES = LOOPBACK, "localhost"  # by which a browser on this machine, or at the near end of a tunnel, asks for it
+NAMES = LOOPBACK, "localhost"  # Host names that a browser sends from this machine or through a tunnel
 BINARY = "application/octet-stream"
 PAGE = {"": "text/html", "style.css": "text/css"} | dict.fromkeys(
     ("page.js", "lift.js", "film.js", "packets.js", "panel.js", "numbers.js", "command.js"), "text/javascript"
@@ -40,15 +40,15 @@ PAGE = {"": "text/html", "style.css": "text/css"} | dict.fromkeys(
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'",
-    "Referrer-Policy": "no-referrer",  # it would tell the word
+    "Referrer-Policy": "no-referrer",  # a referrer would reveal the word
     "X-Content-Type-Options": "nosniff",
 }
-KEPT = 2  # photos and videos that are held decoded, or looked through
+KEPT = 2  # cached of each: decoded photos, scanned videos, estimators
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A file that the page may ask for."""
+    """A file that the page may request."""
 
     url: str
     name: str
@@ -58,28 +58,28 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exhibit:
-    """All that the page can ask for."""
+    """Everything that the page can request."""
 
     storage: Storage
     files: Sequence[Shown]
     networks: Mapping[str, Checkpoint]
     """By the name that the page shows."""
     told: Mapping[str, Any]
-    """What the page has to know besides, as JSON: see `page.js`."""
+    """Initial settings and other values for the page, sent as JSON; see `page.js`."""
 
 
 class PreviewServer(ThreadingHTTPServer):
-    """Serves one exhibit on a free port of the loopback interface, or on the one that is asked for."""
+    """Server of one exhibit on a port of the loopback interface; 0: any free port."""
 
     daemon_threads = True
 
     def __init__(self, exhibit: Exhibit, port: int = 0) -> None:
-        """Raises OSError where the port is taken."""
+        """Bind to the port. Raises OSError if it is taken."""
         super().__init__((LOOPBACK, port), _Handler)
         self.exhibit = exhibit
         self.word = secrets.token_urlsafe(16)
-        self.working = threading.Lock()  # one file at a time is decoded, one network at a time estimates
-        self.turns: dict[str, int] = {}  # the newest of each page
+        self.working = threading.Lock()  # held while decoding or estimating: one request at a time
+        self.turns: dict[str, int] = {}  # newest request number of each page
         self.photo = lru_cache(KEPT)(partial(PhotoPreview.of, exhibit.storage))
         self.video = lru_cache(KEPT)(partial(VideoPreview.of, exhibit.storage))
         self.estimator = lru_cache(KEPT)(self._estimator)
@@ -95,20 +95,20 @@ class PreviewServer(ThreadingHTTPServer):
         return Estimator(checkpoint, int(estimate))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A page that was closed, or wants something else now, hangs up: that is no error."""
+        """Log errors, except lost connections: a page hangs up when it is closed or no longer needs the answer."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             log.exception("the preview could not answer")
 
 
 class _Refused(Exception):
-    """A request that no page of ours makes."""
+    """A request that the page never makes."""
 
     def __init__(self, status: HTTPStatus) -> None:
         self.status = status
 
 
 class _Outdated(ConnectionError):
-    """The page wants something else by now."""
+    """A request that the page has replaced by a newer one."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -123,11 +123,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(json.dumps({"code": error.code, "message": str(error)}), HTTPStatus.UNPROCESSABLE_ENTITY)
 
     def _answer_for(self, path: str) -> Callable[[], None]:
-        """`/WORD/` and the page's own files, `/WORD/exhibit`, `/WORD/files/NUMBER/WHAT`."""
+        """Find the function that answers a request. Raises _Refused if there is none.
+
+        Paths: `/WORD/` and the page's own files below it, `/WORD/exhibit`, `/WORD/files/NUMBER/WHAT`.
+        """
         word, slash, rest = path.removeprefix("/").partition("/")
         known = slash and secrets.compare_digest(word.encode(), self.server.word.encode())
         at_home = self.headers.get("Host", "").partition(":")[0] in NAMES
-        if not (known and at_home):  # another name in Host: a page elsewhere had its own name lead here
+        if not (known and at_home):  # a foreign Host means DNS rebinding by another page
             raise _Refused(HTTPStatus.NOT_FOUND)
         if rest in PAGE:
             return partial(self._page, rest)
@@ -182,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(json.dumps(told))
 
     def _frames(self, file: Shown) -> None:
-        """From the frame that was asked for to the end, or until the page asks for others or hangs up."""
+        """Send frames from the requested one to the end, or until the page requests others or hangs up."""
         first, estimator = self._asked_number("from"), self._asked_estimator()
         with self._working():
             video = self.server.video(file.url)
@@ -192,13 +195,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(HTTPStatus.OK, BINARY)
         more = True
         while more:
-            with self._working():  # not while the page has to be waited for
+            with self._working():  # released while the packet is sent, which may wait for the page
                 packet, more = _next_packet(frames)
             self.wfile.write(packet)
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        """Alone. Raises _Outdated where the page has asked for something else since."""
+        """Hold the server's lock in the body. Raises _Outdated if the page has made a newer request."""
         page, turn = self._asked("page"), self._asked_number("turn")
         self.server.turns[page] = max(turn, self.server.turns.get(page, 0))
         with self.server.working:
@@ -240,11 +243,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Requests are not told: they hold the word."""
+        """Log nothing: requests contain the word."""
 
 
 def _packet(told: Mapping[str, Any], *parts: bytes) -> bytes:
-    """Length of a JSON text in four bytes, the text, which says the lengths of all parts, and the parts."""
+    """Build a packet: a JSON text's length in four bytes, the text with the lengths of all parts, then the parts."""
     text = json.dumps({**told, "lengths": [len(part) for part in parts]}).encode()
     return b"".join([struct.pack("<I", len(text)), text, *parts])
 
@@ -260,7 +263,7 @@ def _described(maps: Maps, cells: CellMaps) -> dict[str, Any]:
 
 
 def _next_packet(frames: Iterator[FramePreview]) -> tuple[bytes, bool]:
-    """The next frame, or that there is none, or why; and whether more may come."""
+    """Build the packet of the next frame, of the end or of an error. Returns it, and whether more may come."""
     try:
         frame = next(frames, None)
     except NightliftError as error:

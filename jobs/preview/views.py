@@ -1,12 +1,12 @@
-"""What a preview is made of: pictures to show, and the curve maps and cells of each, for photos and frames of videos.
+"""The data of a preview: images to show, with the curve maps and cells of each, for photos and frames of videos.
 
-Whoever shows them cleans them, takes the steps of the curve and holds it back, at any number of iterations and any
-strength. The maps and cells are those that a job of 8 iterations at strength 1 applies, and three things in them depend
-on these two: how far a bright scene's maps are weakened (`model/noise/level.py`), how much noise is smoothed
-(`model/noise/cleaning.py`), and by how much the light of a video's frame is steadied
+The page itself cleans the images, applies the steps of the curve and limits it, at any number of iterations and any
+strength. The maps and cells are always those of a job with 8 iterations at strength 1. Three things in them would
+differ with other settings: how far a bright scene's maps are weakened (`model/noise/level.py`), how much noise is
+smoothed (`model/noise/cleaning.py`), and how much the brightness of a video's frame is steadied
 (`pipeline/video/enhancing/smoothing.py`).
 
-Cells are those of the full picture: they act on means of its pixels as they do on the pixels.
+Cells are those of the full-size image: they act on means of its pixels as they do on the pixels.
 """
 
 from collections.abc import Iterator
@@ -35,31 +35,31 @@ from pipeline.video.enhancing.planes import coding, samples
 from pipeline.video.enhancing.smoothing import ESTIMATE_EVERY, Window
 from pipeline.video.signal.color import SDR, Conversion
 
-PHOTO_PX, FRAME_PX = 4096, 1280  # long side of what is shown; what is larger is reduced by a whole factor
-MOST_ESTIMATE_PX = 1024  # of curve maps that are sent: larger ones would be of the photo's own size
-CELL_PX = 2  # along each side of a cell, of pixels that are shown: smaller ones are averaged before they are sent
-CELLS_OF_LAYER = 3  # planes of cells in a layer of their texture
-FRAME_QUALITY = 92  # of JPEG
+PHOTO_PX, FRAME_PX = 4096, 1280  # long side on the page; larger images are reduced by a whole factor
+MOST_ESTIMATE_PX = 1024  # largest estimate size: at full size the maps sent to the page would be as large as the photo
+CELL_PX = 2  # least side of a cell, in pixels as shown: smaller cells are averaged before they are sent
+CELLS_OF_LAYER = 3  # planes in each layer of the texture of cells
+FRAME_QUALITY = 92  # JPEG quality
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """Curve maps as textures hold them."""
+    """Curve maps in the layout of textures."""
 
     values: npt.NDArray[np.float16]
-    """KxHxWxM, in [-1, 1]; M is 3, or 1 for all channels alike, or 2: of shade and of light."""
+    """KxHxWxM, in [-1, 1]; M is 3 for RGB, 1 for all channels alike, or 2 for shade and light."""
     span: tuple[float, float]
-    """Which part of the maps lies over the picture, across and down: 1, or less where the last boxes stick out."""
+    """Share of the maps that lies over the image, across and down: below 1 where the last boxes extend beyond it."""
     capped: bool
-    """Whether a job's maps are finer: these were estimated at MOST_ESTIMATE_PX."""
+    """Whether a job's maps would be finer: these were estimated at MOST_ESTIMATE_PX."""
     space: Space
-    """What the curve acts on."""
+    """Space that the curve acts in."""
 
     @classmethod
     def of(cls, maps: CurveMaps, width: int, height: int, estimator: "Estimator") -> "Maps":
-        """Of an image of this size: the maps of the first pass."""
+        """Convert the maps of the first pass, for an image of this size."""
         maps_KHWM = maps.passes[0][0].permute(0, 2, 3, 1).to(device="cpu").numpy().astype(np.float16)
         _, rows, columns, _ = maps_KHWM.shape
         span = width / (maps.factor * columns), height / (maps.factor * rows)
@@ -69,18 +69,18 @@ class Maps:
 
 @dataclass(frozen=True, slots=True)
 class CellMaps:
-    """Cells as textures hold them: what cleans a picture before the curve and holds the curve back after it."""
+    """Cells in the layout of textures: they clean an image before the curve, and limit the curve after it."""
 
     values: npt.NDArray[np.float16]
-    """2xhxwx3: in layers of three, the six numbers of `model.cleaning.Cell`."""
+    """2xhxwx3: the six numbers of `model.noise.cleaning.Cell`, in two layers of three."""
     span: tuple[float, float]
-    """As of maps."""
+    """As in `Maps`."""
     black: float
-    """Luma that nothing is lifted below."""
+    """Luma below which nothing is lifted."""
 
     @classmethod
     def of(cls, cells: Cells, width: int, height: int, factor: int) -> "CellMaps":
-        """Convert those of a full picture of this size. `factor`: by which it is reduced to be shown."""
+        """Convert the cells of a full-size image of this size. `factor`: by which the page's copy of it is reduced."""
         cells = _averaged(cells, CELL_PX * factor)
         layers_LPhw = cells.planes[0].unflatten(0, (-1, CELLS_OF_LAYER))
         _, _, rows, columns = layers_LPhw.shape
@@ -89,7 +89,7 @@ class CellMaps:
 
 
 def _averaged(cells: Cells, least_side: int) -> Cells:
-    """Average cells whose sides are shorter than that many pixels."""
+    """Average cells whose sides are shorter than `least_side` pixels."""
     count = -(-least_side // cells.side)
     if count == 1:
         return cells
@@ -97,16 +97,16 @@ def _averaged(cells: Cells, least_side: int) -> Cells:
 
 
 class Estimator:
-    """A network at one estimate size, as a preview uses it: the curve's own strength and steps are left open."""
+    """A network at one estimate size, for a preview: strength and steps of the curve are left to the page."""
 
     def __init__(self, checkpoint: Checkpoint, estimate_px: int | None) -> None:
-        """`estimate_px`: long side of the reduced copy; None, or one too large to be sent, becomes MOST_ESTIMATE_PX."""
+        """Set up the network. `estimate_px`: long side of the reduced copy; None or more becomes MOST_ESTIMATE_PX."""
         self.is_capped = estimate_px is None or estimate_px > MOST_ESTIMATE_PX
         size = MOST_ESTIMATE_PX if estimate_px is None else min(estimate_px, MOST_ESTIMATE_PX)
         self.enhancer = Enhancer(checkpoint, Look(), estimate_size=size)
 
     def cells(self, pixels: npt.NDArray[Any], maps: CurveMaps) -> Cells:
-        """Compute what cleans a picture under its maps."""
+        """Compute the cells that clean an image under its maps."""
         cells = self.enhancer.cells(pixels, maps)
         assert cells is not None  # the default look cleans
         return cells
@@ -114,7 +114,7 @@ class Estimator:
     def cells_of_frame(
         self, frame: VideoFrame, conversion: Conversion, coding: Coding | None, maps: CurveMaps
     ) -> Cells:
-        """Likewise of a frame, from what a job takes them from. `coding`: of the planes that a job would write."""
+        """Compute a frame's cells, from planes or RGB as a job does. `coding`: of the planes that a job would write."""
         if coding is None or not conversion.keeps(frame):
             return self.cells(conversion.rgb(frame), maps)
         cells = self.enhancer.cells_of_planes(samples(frame, coding)[:3], frame.width, coding, maps)
@@ -124,7 +124,7 @@ class Estimator:
 
 @dataclass(frozen=True, slots=True)
 class PhotoPreview:
-    """A photo, decoded as the job decodes it; of an animation the first frame."""
+    """A photo, decoded as in a job; only the first frame of an animation."""
 
     pixels: npt.NDArray[Any]
     """HxWx3 or HxWx1, uint8 or uint16."""
@@ -132,7 +132,7 @@ class PhotoPreview:
 
     @classmethod
     def of(cls, storage: Storage, url: str) -> "PhotoPreview":
-        """Raises StorageError, MediaError."""
+        """Read and decode a photo. Raises StorageError, MediaError."""
         try:
             photo = decode(storage.read(url), max_pixels=MAX_PIXELS)
         except TooLarge as error:
@@ -145,7 +145,7 @@ class PhotoPreview:
 
     @property
     def factor(self) -> int:
-        """By which it is reduced to be shown."""
+        """Return the factor by which the photo is reduced on the page."""
         return reduction_factor(self.pixels.shape[0], self.pixels.shape[1], PHOTO_PX)
 
     @property
@@ -154,11 +154,11 @@ class PhotoPreview:
 
     @property
     def is_deep(self) -> bool:
-        """Whether 8 bits are too few: the curve brings up what lies between two of their levels."""
+        """Return whether 8 bits are too few, as the curve makes differences below one of their levels visible."""
         return bool(self.pixels.dtype != np.uint8)
 
     def picture(self) -> bytes:
-        """What is shown, in RGB, without loss: a PNG, or where it `is_deep` rows of 16-bit floats in [0, 1]."""
+        """Return the image to show, as lossless RGB: a PNG, or if it `is_deep`, rows of 16-bit floats in [0, 1]."""
         shown: npt.NDArray[Any] = reduce_pixels(self.pixels, self.factor)
         shown = np.broadcast_to(shown, (*shown.shape[:2], 3))
         if self.is_deep:
@@ -180,11 +180,11 @@ class FramePreview:
 
     rank: int
     at_s: float
-    """When it is shown, from the first frame on."""
+    """Time in seconds after the first frame."""
     pixels: Pixels
-    """HxWx3, reduced."""
+    """HxWx3 RGB, reduced."""
     quarters: int
-    """By how many times 90 degrees it is turned to the left to be shown upright."""
+    """Number of 90-degree turns to the left that make it upright."""
     maps: Maps
     cells: CellMaps
 
@@ -194,7 +194,7 @@ class FramePreview:
 
 @dataclass(frozen=True, slots=True)
 class VideoPreview:
-    """A video whose packets were looked through once."""
+    """A video whose packets were scanned once."""
 
     storage: Storage
     url: str
@@ -202,35 +202,35 @@ class VideoPreview:
 
     @classmethod
     def of(cls, storage: Storage, url: str) -> "VideoPreview":
-        """Raises StorageError, MediaError."""
+        """Scan the packets of a video. Raises StorageError, MediaError."""
         with storage.open(url) as file:
             return cls(storage, url, probe(file))
 
     @property
     def seconds(self) -> float:
-        """How long it plays."""
+        """Return the duration in seconds."""
         info = self.info
         return float((info.pts[-1] - info.pts[0] + info.last_duration) * info.time_base)
 
     @property
     def aspect(self) -> float:
-        """Width of a stored pixel over its height."""
+        """Return the width of a stored pixel over its height."""
         return float(self.info.sample_aspect or 1)
 
     @property
     def factor(self) -> int:
-        """By which frames are reduced to be shown."""
+        """Return the factor by which frames are reduced on the page."""
         width, height = self.info.size
         return reduction_factor(height, width, FRAME_PX)
 
     def frames(self, estimator: Estimator, first: int) -> Iterator[FramePreview]:
-        """Frames from the `first`-th on, as far as they can be decoded. HDR is shown, and lifted, as SDR.
+        """Yield the frames from number `first` on that can be decoded. HDR is enhanced and shown as SDR.
 
         Raises StorageError, MediaError.
         """
         info = self.info
         written = SDR if info.colours.hdr else info.colours
-        format_ = info.pixel_format.replace("yuvj", "yuv")  # that a job keeps, where it can
+        format_ = info.pixel_format.replace("yuvj", "yuv")  # kept by a job, if it can
         conversion = Conversion(
             info.colours, written, pixel_format=format_, size=info.size, hdr="sdr", deep=info.is_deep
         )

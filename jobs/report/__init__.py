@@ -1,7 +1,7 @@
-"""What `nightlift report` shows: one HTML file, which asks the network for nothing.
+"""Package of `nightlift report`, which writes one HTML file that loads nothing from the network.
 
-results.py        the manifest, by column        tables.py    its sums, in rows for a page
-pictures.py       pairs and clips, made small    plots.py     curves, as SVG
-results_page.py   the report of a job            training_page.py    that of a training
-page.py           templates filled in, every text escaped
+results.py        the manifest as columns          tables.py          totals of the manifest, as rows of tables
+pictures.py       small images, luma of clips      plots.py           plots as SVG
+results_page.py   the report of a job              training_page.py   the report of a training
+page.py           templates filled with escaped text
 """

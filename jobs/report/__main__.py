@@ -1,4 +1,4 @@
-"""Runs `python -m jobs.report`."""
+"""Entry point of `python -m jobs.report`."""
 
 import sys
 

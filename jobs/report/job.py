@@ -20,25 +20,25 @@ from pipeline.storage.urls import WEB, absolute, protocol_of, shown
 log = logging.getLogger("nightlift")
 
 REPORT = Claim(recognised=is_report)
-PICTURES_S = 60.0  # that pictures may take
-AT_END_S, AT_END_SHARE = 2.0, 0.02  # at the end of another job: at least, and of its own time
+PICTURES_S = 60.0  # time limit for making images
+AT_END_S, AT_END_SHARE = 2.0, 0.02  # the limit at the end of another job: at least, and as a share of its time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportConfig:
-    """Draw what a job has done, from its manifest: one HTML file that needs no network to be read.
+    """Write a report of what a job has done, from its manifest: one HTML file that can be read without a network.
 
-    Totals, what failed and why, pictures before and after, brightness, speed, settings; of a training its losses and
-    contact sheets. Exit status: 0 written, 2 not.
+    It shows totals, what failed and why, images before and after, brightness, speed and settings; for a training, its
+    losses and contact sheets. Exit status: 0 written, 2 not written.
     """
 
     dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
-    """Where a job wrote: the DST of images, videos or enhance, the OUT of train. A folder or a bucket URL."""
+    """Where a job wrote: the DST of images, videos or enhance, or the OUT of train. A folder or a bucket URL."""
 
     out: Annotated[str | None, arg(metavar="FILE")] = None
-    """The .html file, a path or a URL; an earlier report is replaced. By default `_nightlift/report.html` in DST."""
+    """The .html file, a path or a URL; replaces an earlier report. Default: `_nightlift/report.html` in DST."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for buckets, such as '{"anon": true}'; for two kinds of bucket keyed by protocol."""
+    """fsspec options for buckets, such as '{"anon": true}'; keyed by protocol if there are two kinds of bucket."""
 
     def __post_init__(self) -> None:
         for name, place in (("DST", self.dst), ("--out", self.out)):
@@ -51,7 +51,7 @@ class ReportConfig:
 
 
 def run(config: ReportConfig) -> int:
-    """The whole job. Returns the exit status; raises UsageError and StorageError."""
+    """Write the report. Returns the exit status; raises UsageError and StorageError."""
     root, options = absolute(config.dst), parse_options(config.storage_options)
     place = absolute(config.out) if config.out else report_url(root)
     storage = Storage.from_environment([root, place], options)
@@ -69,9 +69,9 @@ def run(config: ReportConfig) -> int:
 
 
 def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: float) -> None:
-    """Draw what the manifest at `root` says now, and print where. What is in the way is told, and no more but a stop.
+    """Write the report of the manifest at `root`, and print its place. Errors are logged; only Ctrl-C is raised.
 
-    `anything_new`: whether the job added rows; a report of the others may be there. `run_s`: how long it took.
+    `anything_new`: whether the job added rows; if not, a report that exists is kept. `run_s`: how long the job took.
     """
     url = report_url(root)
     try:
@@ -81,7 +81,7 @@ def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: flo
     except KeyboardInterrupt:
         log.warning("the report was left out: nightlift report %s", shown(root))
         raise
-    except Exception as error:  # what was done is done and recorded
+    except Exception as error:  # the job's work is done and recorded all the same
         log.warning("no report was written: %s", printable(str(error) or type(error).__name__))
     else:
         print(f"report:   {url}", flush=True)

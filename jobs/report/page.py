@@ -1,4 +1,4 @@
-"""Templates filled in: one HTML file that needs nothing beside it, with every text in it escaped."""
+"""HTML pages from templates: single files that need no others, with all text escaped."""
 
 import base64
 import hashlib
@@ -12,18 +12,18 @@ NAME = "report.html"
 
 
 def report_url(root: str) -> str:
-    """Where the report of a destination lies, unless another place is asked for."""
+    """Return the default place of the report of a destination."""
     return join(root, FOLDER, NAME)
 
 
 def is_report(content: bytes) -> bool:
-    """Tell whether a file is a page that nightlift has drawn."""
+    """Return whether a file is a report that nightlift wrote."""
     return b"<footer>nightlift, " in content
 
 
 def filled(template: str, **content: Any) -> bytes:
-    """The page, UTF-8. Its policy lets a browser load nothing, run nothing, and style it by `page.css` alone."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only where there is a page to fill
+    """Return the page in UTF-8. Its policy forbids loading, scripts, and any style except `page.css`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported only when a page is written
     from markupsafe import Markup
 
     css = (TEMPLATES / "page.css").read_text()

@@ -1,6 +1,6 @@
-"""Pictures for a page: pairs of before and after, made small, and the brightness of clips over time.
+"""Small images for a page, in pairs of before and after, and the brightness of clips over time.
 
-What cannot be pictured, or not in time, leaves a sentence in its place.
+An image that cannot be made, or not in time, is replaced by a sentence.
 """
 
 import base64
@@ -25,15 +25,15 @@ from pipeline.storage.storage import Storage
 from pipeline.training.samples import small
 from pipeline.video.reading.sampling import frame_after, spread
 
-PAIRS = 6  # of each choice
-CLIPS, SAMPLES = 6, 13  # clips, and frames of each
+PAIRS = 6  # pairs of each choice
+CLIPS, SAMPLES = 6, 13  # number of clips, and frames of each
 PICTURE_PX, JPEG_QUALITY = 400, 80
-MOST_PX = 60_000_000  # of a photo that is pictured: 180 MB, times THREADS
-THREADS = 4  # that wait for storage, mostly
-GRACE_S = 3.0  # after the time is over, for what was begun
+MOST_PX = 60_000_000  # largest photo that is decoded: 180 MB, times THREADS
+THREADS = 4  # mostly waiting for storage
+GRACE_S = 3.0  # extra time for images that were begun
 OUT_OF_TIME = "left out for want of time; nightlift report takes more"
 HDR_IS_NOT_DRAWN = "high dynamic range (HLG or PQ), which is not drawn here"
-SEED = 0  # of the choice at random
+SEED = 0  # of the random choice
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,17 +43,17 @@ Places = Sequence[int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """What stands in one place of the page."""
+    """An image on the page, or the reason why there is none."""
 
     url: str = field(default="", repr=False)
-    """With all its content."""
+    """Data URL, with the whole image."""
     problem: str = ""
-    """Why there is no picture."""
+    """Reason why there is no image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """A file before and after."""
+    """Images of a file before and after."""
 
     name: str
     before: Picture
@@ -64,7 +64,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """Mean luma in [0, 1] at seconds after the beginning."""
+    """Mean luma in [0, 1] of frames, with their times in seconds after the beginning."""
 
     at_s: Sequence[float] = ()
     luma: Sequence[float] = ()
@@ -81,7 +81,7 @@ class Clip:
 
 
 def choices(files: Rows) -> list[tuple[str, str, Places]]:
-    """Which files to picture: a title, what it means, and places. No file is in two of them."""
+    """Choose files to show: returns title, meaning and places of each choice. No file is in two of them."""
     lumas = files.numbers("luma_before"), files.numbers("luma_after")
     left = files.ended("done") & (files.numbers("bytes_out") > 0) & np.isfinite(lumas[0]) & np.isfinite(lumas[1])
     before, lift = lumas[0], lumas[1] / np.maximum(lumas[0], 1 / 255)
@@ -103,15 +103,15 @@ def choices(files: Rows) -> list[tuple[str, str, Places]]:
 
 
 def clips(files: Rows) -> Places:
-    """Which videos to draw over time: the newest."""
+    """Choose the videos to plot over time: the newest."""
     found: list[int] = np.flatnonzero(files.ended("done") & files.is_video & (files.numbers("bytes_out") > 0)).tolist()
     return found[::-1][:CLIPS]
 
 
 class Camera:
-    """Makes pictures, as many as it has time for.
+    """Maker of small images, as many as it has time for.
 
-    `seconds`: after these it begins no further one.
+    `seconds`: time after which it begins no further image.
     """
 
     def __init__(self, storage: Storage, seconds: float) -> None:
@@ -119,7 +119,7 @@ class Camera:
         self._until = time.monotonic() + seconds
 
     def pairs(self, files: Rows, places: Places) -> list[Pair]:
-        """Of these files, in their order."""
+        """Make the pairs of these files, in their order."""
         names = files.names(places)
         sources, targets = files.raw("source", places), files.raw("destination", places)
         lumas = [files.numbers(column)[list(places)].tolist() for column in ("luma_before", "luma_after")]
@@ -133,7 +133,7 @@ class Camera:
         ]
 
     def clips(self, files: Rows, places: Places) -> list[Clip]:
-        """Of these videos, in their order."""
+        """Make the clips of these videos, in their order."""
         columns = [files.raw(column, places) for column in ("source", "destination")]
         urls = [url for pair in zip(*columns, strict=True) for url in pair]
         curves = _at_once(self._curve, urls, Curve(problem=OUT_OF_TIME), self._until + GRACE_S)
@@ -146,7 +146,7 @@ class Camera:
         return self._picture(lambda: self._still(source)), self._picture(lambda: self._still(target))
 
     def _film(self, source: str, target: str) -> tuple[Picture, Picture]:
-        """The same moment of both, near the middle."""
+        """Make images of the same moment of both videos, near the middle."""
         at_s = 0.0
 
         def before() -> Pixels:
@@ -170,7 +170,7 @@ class Camera:
         try:
             self._check_time()
             return Picture(url=as_url(Image.fromarray(make())))
-        except Exception as error:  # whatever it is, it costs one picture
+        except Exception as error:  # any error costs only this image
             return Picture(problem=reason(error))
 
     def _curve(self, url: str) -> Curve:
@@ -187,13 +187,13 @@ class Camera:
         return Curve(at_s=at_s, luma=luma)
 
     def _check_time(self) -> None:
-        """Raises _OutOfTime."""
+        """Raise _OutOfTime if the time is over."""
         if time.monotonic() > self._until:
             raise _OutOfTime(OUT_OF_TIME)
 
 
 def as_url(image: Image.Image) -> str:
-    """The picture itself, as a data URL."""
+    """Return the image as a JPEG in a data URL."""
     sink = BytesIO()
     image.save(sink, "JPEG", quality=JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
@@ -204,12 +204,12 @@ class _OutOfTime(Exception):
 
 
 def _at_once(make: Callable[[T], R], of: Sequence[T], late: R, until: float) -> list[R]:
-    """Several at a time. What has not come by then is `late`: storage may not answer for minutes, nor on Ctrl-C.
+    """Make several at a time. Those not ready by `until` are `late`: storage may hang for minutes, even on Ctrl-C.
 
-    `make`: raises nothing. `until`: by the monotonic clock.
+    `make`: raises nothing. `until`: on the monotonic clock.
     """
     made: dict[int, R] = {}
-    left = iter(range(len(of)))  # whose next() is one step of the interpreter: no two threads get the same
+    left = iter(range(len(of)))  # its next() is atomic: no two threads get the same number
 
     def work() -> None:
         for at in left:
@@ -228,7 +228,7 @@ def _sized(pixels: Pixels, icc: bytes | None = None) -> Pixels:
 
 
 def reason(error: Exception) -> str:
-    """Why there is no picture, for people."""
+    """Return why there is no image, in words for people."""
     if isinstance(error, TooLarge):
         return f"has more than {MOST_PX // 10**6} million pixels, too many to be made small here"
     if isinstance(error, Unsupported) and "HDR" in str(error):

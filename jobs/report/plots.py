@@ -1,4 +1,4 @@
-"""Curves for a page, as SVG without any reference to elsewhere, in the colours of the page."""
+"""Plots for a page, as self-contained SVG in the colours of the page."""
 
 import base64
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from jobs.report.results import Floats, Rows
 from jobs.report.tables import split_by_run
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes  # takes half a second: at run time only where there is something to draw
+    from matplotlib.axes import Axes  # takes half a second to import: at run time only if there is something to draw
     from matplotlib.figure import Figure
 
 PAPER, INK, GRID = "#1c1c1f", "#b9b9c0", "#3a3a3f"  # as in page.css
@@ -40,23 +40,23 @@ STYLE: dict[Any, Any] = {
 WIDTH, HEIGHT = 4.8, 2.3  # inches of 72 units
 LUMA_BINS = 50
 TIME_BINS = 60
-LEAST_FILES = 10  # for a rate over time
-RUNS_SEEN = 8  # for one that has them
+LEAST_FILES = 10  # photos needed for a plot of speed
+RUNS_SEEN = 8  # newest runs that are searched for one with so many files
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plot:
-    """A drawing, and what it shows in words."""
+    """A drawing, with a description in words."""
 
     url: str = field(repr=False)
-    """With all its content."""
+    """Data URL, with the whole drawing."""
     words: str
     caption: str = ""
 
 
 @contextmanager
 def dark() -> Iterator[None]:
-    """What is drawn in the body has the colours of the page."""
+    """Draw in the colours of the page in the body."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
@@ -64,7 +64,7 @@ def dark() -> Iterator[None]:
 
 
 def brightness(files: Rows) -> Plot | None:
-    """How many files have which mean luma, before and after; None where nothing was done."""
+    """Plot histograms of the files' mean luma before and after; None if no file has both."""
     before, after = files.lumas
     if not len(before):
         return None
@@ -83,7 +83,7 @@ def brightness(files: Rows) -> Plot | None:
 
 
 def throughput(rows: Rows) -> Plot | None:
-    """Photos and megapixels a second, over the newest run that has enough of them; None where there is none."""
+    """Plot photos and megapixels a second over the newest run with enough photos; None if there is none."""
     for run in split_by_run(rows, RUNS_SEEN):
         photos = run.ended("done") & ~run.is_video
         ends = run.ends[photos]
@@ -93,7 +93,7 @@ def throughput(rows: Rows) -> Plot | None:
 
 
 def _rates(start: float, ends: Floats, megapixels: Floats) -> Plot:
-    """`start` and `ends`: seconds since 1970."""
+    """Plot photos and megapixels a second. `start` and `ends`: seconds since 1970."""
     length = float(ends.max() - start)
     bins = int(min(TIME_BINS, max(4, len(ends) // 4)))
     unit, name = (3600, "hours") if length > 3 * 3600 else (60, "minutes") if length > 3 * 60 else (1, "s")
@@ -112,7 +112,7 @@ def _rates(start: float, ends: Floats, megapixels: Floats) -> Plot:
 
 
 def clip_curve(clip: Clip) -> Plot | None:
-    """Its mean luma over time, before and after; None where not two frames were seen."""
+    """Plot a clip's mean luma over time, before and after; None if neither has two frames or more."""
     curves = ((clip.before, BEFORE, "before"), (clip.after, AFTER, "after"))
     drawn = [each for each in curves if len(each[0].at_s) > 1]
     if not drawn:
@@ -135,7 +135,7 @@ def _in_words(luma: Sequence[float]) -> str:
 
 
 def _figure(panels: int = 1, height: float = HEIGHT) -> "tuple[Figure, list[Axes]]":
-    """One over the other, with one axis of x."""
+    """Create a figure of panels one above the other, with a shared x axis."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height * (1 + 0.6 * (panels - 1))), layout="constrained")
@@ -147,7 +147,7 @@ def _figure(panels: int = 1, height: float = HEIGHT) -> "tuple[Figure, list[Axes
 
 
 def _svg(figure: "Figure") -> str:
-    """As a data URL."""
+    """Convert a figure to SVG in a data URL."""
     sink = BytesIO()
     figure.savefig(sink, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(sink.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""A manifest as columns: the newest row of each file, and what each run did. No Python object for each row."""
+"""A manifest as columns: the rows of all runs, and the newest row of each file, without a Python object for each."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,12 +28,12 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a manifest, oldest first. A `place` is that of a row, from 0."""
+    """Rows of a manifest, oldest first. A `place` is the index of a row, from 0."""
 
     table: pa.Table = field(repr=False)
-    """With `COLUMNS`."""
+    """Table with the columns `COLUMNS`."""
     is_video: Flags = field(repr=False)
-    """Of each row, by the name of its source."""
+    """Whether each row is of a video, by the name of its source."""
 
     @classmethod
     def of(cls, table: pa.Table) -> "Rows":
@@ -47,72 +47,72 @@ class Rows:
         return Rows(self.table.slice(start, end - start), self.is_video[start:end])
 
     def newest(self) -> "Rows":
-        """The last one of each source."""
+        """Return the last row of each source."""
         sources = np.concatenate([hashes((name,) for name in some) for some in _texts(self.table["source"])])
         _, back = np.unique(sources[::-1], return_index=True)
         places = np.sort(len(self) - 1 - back)
         return self if len(places) == len(self) else Rows(self.table.take(places), self.is_video[places])
 
     def numbers(self, column: str) -> Floats:
-        """NaN where a row has none."""
+        """Return a column as floats; NaN where a row has no value."""
         return np.asarray(self.table[column].cast(pa.float64()).to_numpy(), np.float64)
 
     def ended(self, outcome: str) -> Flags:
-        """Which rows are `done`, `skipped` or `failed`."""
+        """Return which rows have this outcome: `done`, `skipped` or `failed`."""
         found: Flags = pc.equal(self.table["outcome"], outcome).to_numpy()
         return found
 
     @property
     def pixels(self) -> Floats:
-        """All frames together."""
+        """Return the pixels of each row, all frames together."""
         return self.numbers("width_px") * self.numbers("height_px") * self.numbers("frames")
 
     @property
     def lumas(self) -> tuple[Floats, Floats]:
-        """Before and after, of those that are done and have both."""
+        """Return mean luma before and after, of the rows that are done and have both."""
         before, after = self.numbers("luma_before"), self.numbers("luma_after")
         seen = self.ended("done") & np.isfinite(before) & np.isfinite(after)
         return before[seen], after[seen]
 
     @property
     def starts(self) -> Floats:
-        """Seconds since 1970, UTC."""
+        """Return when the work on each row began, in seconds since 1970, UTC."""
         return np.asarray(self.table["started_at"].cast(pa.int64()).to_numpy() / 1e6, np.float64)
 
     @property
     def ends(self) -> Floats:
-        """The same, after the work of all stages. Not true of videos, whose segments are worked side by side."""
+        """Return `starts` plus the time of all stages. Not the end of videos, whose segments are done in parallel."""
         return np.asarray(self.starts + np.sum([self.numbers(f"seconds_{stage}") for stage in STAGES], axis=0))
 
     def grouped(self, *columns: str) -> tuple[NDArray[np.int64], pa.Array]:
-        """The number of each row's value, and the values. Those of several columns are joined by a space."""
+        """Return the number of each row's value, and the values. Those of several columns are joined by a space."""
         values = [self.table[column] for column in columns]
         return numbered(pc.binary_join_element_wise(*values, " ") if len(values) > 1 else values[0])
 
     def raw(self, column: str, places: Iterable[int]) -> list[str]:
-        """Texts of a few rows, as the manifest has them."""
+        """Return the texts of a few rows, as they are in the manifest."""
         found: list[str] = self.table[column].take(pa.array(places, pa.int64())).to_pylist()
         return found
 
     def texts(self, column: str, places: Iterable[int]) -> list[str]:
-        """The same, as they may be shown."""
+        """Return the texts of a few rows, printable and without secrets."""
         return [printable(without_secrets(text)) for text in self.raw(column, places)]
 
     def names(self, places: Iterable[int]) -> list[str]:
-        """Sources of a few rows, without the folder that all have in common."""
+        """Return the sources of a few rows, without the folder that all rows have in common."""
         folder = self.folder
         return [name.removeprefix(folder) for name in self.texts("source", places)]
 
     @property
     def protocols(self) -> list[str]:
-        """Of all sources: `s3://`, `https://`; "" for files."""
+        """Return the protocols of all sources: `s3://`, `https://`; "" for files."""
         found: list[str] = pc.unique(pc.replace_substring_regex(self.table["source"], PROTOCOL, r"\1")).to_pylist()
         return found
 
     @property
     def folder(self) -> str:
-        """What all sources have in common, up to and with a slash."""
-        ends = pc.min_max(self.table["source"]).as_py()  # if these two begin alike, so do those between them
+        """Return the beginning that all sources have in common, up to and including its last slash."""
+        ends = pc.min_max(self.table["source"]).as_py()  # what these two begin with, all between them begin with
         first, last = (printable(without_secrets(ends[end])) for end in ("min", "max"))
         pairs = enumerate(zip(first, last, strict=False))
         alike = next((at for at, (one, other) in pairs if one != other), min(len(first), len(last)))
@@ -121,17 +121,17 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
-    """All that the manifest at `root` says."""
+    """Contents of the manifest at `root`."""
 
     root: str
     rows: Rows
-    """Of every run."""
+    """Rows of every run."""
     files: Rows
-    """The newest one of each file: what counts."""
+    """Newest row of each file, the one that counts."""
 
     @classmethod
     def read(cls, storage: Storage, root: str) -> "Results":
-        """Raises UsageError where there is no manifest; ManifestError, StorageError."""
+        """Read the manifest. Raises UsageError if there is none; ManifestError, StorageError."""
         rows = Rows.of(Manifest(storage, root, "", {}).read(COLUMNS))
         if not len(rows):
             raise UsageError(
@@ -142,13 +142,13 @@ class Results:
 
 
 def numbered(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
-    """The number of each row's value, by its first occurrence, and the values."""
+    """Return the number of each row's value, by its first occurrence, and the values."""
     found = column.combine_chunks().dictionary_encode()
     return found.indices.to_numpy().astype(np.int64), found.dictionary
 
 
 def _texts(column: pa.ChunkedArray) -> Iterator[Sequence[str]]:
-    """Few at a time: as Python's own they are large."""
+    """Yield the texts in batches, as Python strings take much memory."""
     for chunk in column.chunks:
         for start in range(0, len(chunk), BATCH_ROWS):
             yield chunk.slice(start, BATCH_ROWS).to_pylist()

@@ -1,4 +1,4 @@
-"""The report of a job over many files, made from what it left at its destination."""
+"""The report of a job over many files, made from its manifest, settings and outputs."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from pipeline.storage.urls import shown
 
 
 def results_page(results: Results, storage: Storage, *, seconds: float) -> bytes:
-    """HTML. `storage`: reaches sources and outputs. `seconds`: that pictures may take. Raises StorageError."""
+    """Return the HTML. `storage`: reaches sources and outputs. `seconds`: limit for images. Raises StorageError."""
     files = results.files
     camera = Camera(storage, seconds)
     pairs = [(title, meaning, camera.pairs(files, places)) for title, meaning, places in choices(files)]

@@ -1,4 +1,4 @@
-"""The sums of a manifest, in rows for a page. Whatever there may be many of is counted, and a few are named."""
+"""Totals of a manifest, as rows of tables. Where there may be many items, they are counted and a few are named."""
 
 import json
 import posixpath
@@ -17,13 +17,13 @@ from pipeline.errors import NotFound, printable
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, join
 
-SHOWN_FILES = 20  # of one code
+SHOWN_FILES = 20  # files of each code
 SHOWN_NOTES, SHOWN_NAMES = 15, 3
 SHOWN_RUNS = 12
 SHOWN_SETTINGS = 80
-LOOKED_AT = 8  # of the newest records, for the settings of each kind of job
-RUN_STARTED = "%Y%m%dT%H%M%S%f"  # in the name of a run
-MOST_CHARACTERS = 400  # of a message, a note, a setting
+LOOKED_AT = 8  # newest run records that are searched for the settings of each kind of job
+RUN_STARTED = "%Y%m%dT%H%M%S%f"  # start time in the name of a run
+MOST_CHARACTERS = 400  # of a message, a note or a setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,22 +34,22 @@ class Group:
     code: str
     count: int
     files: Sequence[tuple[str, str]]
-    """Name and message of the first of them; the message without the name."""
+    """Name and message of the first files; the message without the name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """A sentence, and the files that it was said of."""
+    """A note, and the files that have it."""
 
     text: str
     count: int
     names: Sequence[str]
-    """Of the first of them."""
+    """Names of the first files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """The work of one stage, of all files together."""
+    """The time spent in one stage, of all files together."""
 
     name: str
     seconds: float
@@ -58,7 +58,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What one run did."""
+    """Totals of one run."""
 
     started: datetime
     done: int
@@ -66,19 +66,19 @@ class Run:
     failed: int
     megapixels: float
     seconds: float | None
-    """From the first photo's start to the end of the last one; None where videos were done, or nothing."""
+    """From the first photo's start to the end of the last one; None if videos were done, or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a run recorded before it began."""
+    """Settings that a run recorded before it began."""
 
     started: datetime
     values: Sequence[tuple[str, str]]
 
 
 def summary(files: Rows) -> str:
-    """How it went: `1,204 photos and 2 videos done, 12 skipped, 3 failed.`"""
+    """Count the files by outcome: `1,204 photos and 2 videos done, 12 skipped, 3 failed.`"""
     done = files.ended("done")
     kinds = (("photo", done & ~files.is_video), ("video", done & files.is_video))
     well = [counted(int(each.sum()), noun) for noun, each in kinds if each.any()]
@@ -90,19 +90,19 @@ def summary(files: Rows) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 photo`, `1,204 photos`."""
+    """Return a count with its noun: `1 photo`, `1,204 photos`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def lasting(seconds: float) -> str:
-    """`12 s`, `5 min`, `1.3 h`."""
+    """Return a duration in words: `12 s`, `5 min`, `1.3 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
 def totals(files: Rows) -> list[tuple[str, str]]:
-    """Large numbers for the top of the page, each with what it counts."""
+    """Return the large numbers at the top of the page, each after what it counts."""
     done = files.ended("done")
     counts = [(ending, f"{int(files.ended(ending).sum()):,}") for ending in ("done", "skipped", "failed")]
     found = [("files", f"{len(files):,}"), *counts]
@@ -119,7 +119,7 @@ def totals(files: Rows) -> list[tuple[str, str]]:
 
 
 def groups(files: Rows) -> list[Group]:
-    """What failed, then what was skipped; the most frequent first."""
+    """Group the files that failed, then those that were skipped; the largest groups first."""
     numbers, values = files.grouped("outcome", "code")
     found = []
     for number, value in enumerate(values.to_pylist()):
@@ -135,7 +135,7 @@ def groups(files: Rows) -> list[Group]:
 
 
 def notes(files: Rows) -> tuple[list[Note], int]:
-    """The most frequent ones, and how many others there are."""
+    """Return the most frequent notes, and the number of others."""
     column = files.table["notes"].combine_chunks()
     of_file = pc.list_parent_indices(column).to_numpy()
     numbers, values = numbered(pa.chunked_array([pc.list_flatten(column)]))
@@ -149,21 +149,21 @@ def notes(files: Rows) -> tuple[list[Note], int]:
 
 
 def stages(files: Rows) -> list[Stage]:
-    """Those that took time."""
+    """Return the stages that took time."""
     seconds = {name: float(np.nansum(files.numbers(f"seconds_{name}"))) for name in STAGES}
     whole = sum(seconds.values())
     return [Stage(name=name, seconds=each, share=each / whole) for name, each in seconds.items() if each > 0]
 
 
 def runs(rows: Rows) -> tuple[list[Run], int]:
-    """The newest ones, newest first, and how many older ones there are."""
+    """Return the newest runs, newest first, and the number of older ones."""
     found = [_run(each) for each in split_by_run(rows, SHOWN_RUNS)]
     return found, len(rows.grouped("run")[1]) - len(found)
 
 
 def split_by_run(rows: Rows, most: int) -> Iterator[Rows]:
-    """The rows of the newest runs, newest first."""
-    numbers, _ = rows.grouped("run")  # rows are in the order of runs
+    """Yield the rows of each of the newest `most` runs, newest first."""
+    numbers, _ = rows.grouped("run")  # rows are ordered by run
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
     ends = np.append(starts[1:], len(rows))
     for start, end in list(zip(starts, ends, strict=True))[: -most - 1 : -1]:
@@ -184,7 +184,7 @@ def _run(rows: Rows) -> Run:
 
 
 def _begun(run: str) -> datetime | None:
-    """When a run began, by its name."""
+    """Return when a run began, from its name; None if the name has no time."""
     try:
         return datetime.strptime(run.partition("-")[0], RUN_STARTED).replace(tzinfo=UTC)
     except ValueError:
@@ -192,14 +192,14 @@ def _begun(run: str) -> datetime | None:
 
 
 def settings(storage: Storage, root: str) -> list[Settings]:
-    """Of the newest run of each kind of job, newest first. Raises StorageError."""
+    """Read the settings of the newest run of each kind of job, newest first. Raises StorageError."""
     try:
         listed = storage.list_files(join(root, FOLDER, "runs"))
     except NotFound:
         return []
     found: dict[tuple[str, ...], Settings] = {}
     for file in listed[: -LOOKED_AT - 1 : -1]:
-        with suppress(ValueError, KeyError, AttributeError, TypeError):  # no record of ours
+        with suppress(ValueError, KeyError, AttributeError, TypeError):  # not a record of a run
             record = json.loads(storage.read(file.url))
             started = _begun(record.pop("run"))
             if started is not None:
@@ -208,12 +208,12 @@ def settings(storage: Storage, root: str) -> list[Settings]:
 
 
 def readable(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of nested settings, as many as fit a page."""
+    """Return names and values of nested settings, at most SHOWN_SETTINGS of them."""
     return [(printable(name), shortened(printable(value))) for name, value in flat(record)][:SHOWN_SETTINGS]
 
 
 def flat(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of nested settings: `look.iterations` and `8`."""
+    """Yield names and values of nested settings: `look.iterations` and `8`."""
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{above}{name}.")

@@ -1,4 +1,4 @@
-"""The report of a training, made from what it left in its folder."""
+"""The report of a training, made from the files in its folder."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join, shown
 
 LOSSES, WEIGHTS = "losses.parquet", "weights.safetensors"
-SHEETS, SHEET_PX = 5, (720, 4000)  # how many, and what each is made to fit into
+SHEETS, SHEET_PX = 5, (720, 4000)  # number of sheets, and the box in pixels that each is reduced to fit
 SHEET_NAME = re.compile(r"epoch-(\d+)\.png")
 
 
@@ -36,16 +36,16 @@ class Sheet:
     epoch: int
     url: str = field(default="", repr=False)
     problem: str = ""
-    """Why there is no picture."""
+    """Reason why there is no image."""
 
 
 def is_training(storage: Storage, root: str) -> bool:
-    """Whether a training has finished an epoch there. Raises StorageError."""
+    """Return whether a training has finished an epoch there. Raises StorageError."""
     return storage.exists(join(root, LOSSES))
 
 
 def training_page(storage: Storage, root: str) -> bytes:
-    """HTML. Raises StorageError where its losses or its manifest cannot be read."""
+    """Return the HTML. Raises StorageError if the losses or the manifest cannot be read."""
     history = _history(storage, root)
     notes = _notes(storage, root)
     photos = notes.get("photos", {})
@@ -70,7 +70,7 @@ def training_page(storage: Storage, root: str) -> bytes:
 
 
 def _history(storage: Storage, root: str) -> list[dict[str, float]]:
-    """A row for each epoch."""
+    """Read the losses: a row for each epoch. Raises StorageError."""
     url = join(root, LOSSES)
     try:
         found: list[dict[str, float]] = pq.read_table(io.BytesIO(storage.read(url))).to_pylist()
@@ -82,7 +82,7 @@ def _history(storage: Storage, root: str) -> list[dict[str, float]]:
 
 
 def _files(storage: Storage, root: str) -> Rows | None:
-    """What was read; None where no manifest tells."""
+    """Return the manifest's rows of the files that were read; None if there is no manifest."""
     try:
         return Results.read(storage, root).files
     except UsageError:
@@ -90,7 +90,7 @@ def _files(storage: Storage, root: str) -> Rows | None:
 
 
 def _notes(storage: Storage, root: str) -> dict[str, Any]:
-    """What the weights file says of its training; nothing where there is none.
+    """Read what the weights file records about its training; empty if there is no such file.
 
     A safetensors file begins with the length of its header, which is JSON.
     """
@@ -123,7 +123,7 @@ def _losses(history: Sequence[dict[str, float]]) -> Plot:
 
 
 def _sheets(storage: Storage, root: str) -> list[Sheet]:
-    """The last one and a few before it, evenly spread, newest first."""
+    """Read the last sheet and a few before it, evenly spread, newest first."""
     try:
         listed = storage.list_files(join(root, "sheets"))
     except NotFound:
@@ -140,5 +140,5 @@ def _sheet(storage: Storage, epoch: int, url: str) -> Sheet:
         image = Image.open(io.BytesIO(storage.read(url)))
         image.thumbnail(SHEET_PX)
         return Sheet(epoch=epoch, url=as_url(image.convert("RGB")))
-    except Exception as error:  # whatever it is, it costs one picture
+    except Exception as error:  # any error costs only this image
         return Sheet(epoch=epoch, problem=reason(error))

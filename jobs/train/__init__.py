@@ -1,9 +1,9 @@
 """`nightlift train`: zero-reference training on Ray Train.
 
-job.py          flags, and what is checked before anything is begun; checks.py: the places
+job.py          flags, and the order of the job; checks.py: checks of where it reads and writes
 driver.py       reads the images, starts Ray Train, shows what workers report
-placement.py    how many workers, on what; network_interface.py: how they reach each other
-supervisor.py   Ray Train started, and started again where a node is lost
+placement.py    number and device of the workers; network_interface.py: how they reach each other
+supervisor.py   starts Ray Train, and starts it again when a node is lost
 worker.py       a worker's share of each step; outputs.py: weights and contact sheets of an epoch
-state.py        one training as it travels; loss_record.py: its losses as a table, and drawn
+state.py        what workers are given and what they save; loss_record.py: losses as a table and drawn
 """

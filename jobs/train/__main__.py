@@ -1,4 +1,4 @@
-"""Runs `python -m jobs.train`."""
+"""Entry point of `python -m jobs.train`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Where a training reads and writes: nothing that is not its own is lost, and OUT holds one training at a time."""
+"""Checks of where a training reads and writes: it replaces only its own files; OUT holds one training at a time."""
 
 import json
 from collections import Counter
@@ -16,20 +16,20 @@ from pipeline.training.files import TrainingFiles
 
 if TYPE_CHECKING:
     from jobs.train.job import TrainConfig
-    from jobs.train.state import State  # imports Ray: at run time only once there is work
+    from jobs.train.state import State  # imports Ray: at run time only when there is work
 
 DIFFERENCES_SHOWN = 6
 NAMES_SHOWN = 3
 WEIGHTS = "weights.safetensors"
-EVENTS = "events.out.tfevents.nightlift"  # TensorBoard knows its files by the middle of their names
+EVENTS = "events.out.tfevents.nightlift"  # TensorBoard recognises its files by "tfevents" in their names
 RESULTS = (WEIGHTS, "losses.parquet", "losses.png", f"tensorboard/{EVENTS}")
 SHEETS = "sheets/epoch-*.png"
-CLAIMED = Claim(anything=True)  # what `claim_names` has made sure of
-RECORD = "training.json"  # in `_nightlift/`: says that names of results in OUT are a training's
+CLAIMED = Claim(anything=True)  # as `claim_names` has checked
+RECORD = "training.json"  # in `_nightlift/`: shows that the names of results in OUT belong to a training
 
 
 def checked_root(config: "TrainConfig") -> str:
-    """OUT, absolute. Raises UsageError where it makes no sense beside the sources."""
+    """Return OUT made absolute. Raises UsageError if it is unusable, or if it is or contains a source."""
     if not config.out.strip():
         raise UsageError("OUT is empty; give a folder or a bucket")
     root = absolute(config.out)
@@ -48,7 +48,7 @@ def checked_root(config: "TrainConfig") -> str:
 
 
 def check_is_no_file(storage: Storage, root: str) -> None:
-    """Raises UsageError."""
+    """Check that `root` is not a file. Raises UsageError."""
     if storage.exists(root) and not storage.is_folder(root):
         raise UsageError(f"{root}: is a file; give a folder for the results (OUT is the last place)")
 
@@ -56,8 +56,8 @@ def check_is_no_file(storage: Storage, root: str) -> None:
 def claim_names(storage: Storage, root: str, sources: Iterable[str], settings: Mapping[str, Any]) -> None:
     """Record that the names of results in `root` belong to a training, which may then replace and remove them.
 
-    Raises UsageError where a file that no training of ours has left has such a name, or where `root` is one of the
-    folders `sources`; StorageError where nothing can be written there.
+    Raises UsageError if a file that nightlift did not write has such a name, or if `root` is one of the folders
+    `sources`; StorageError if nothing can be written there.
     """
     record = join(root, FOLDER, RECORD)
     proven(storage, root, sources)
@@ -76,7 +76,7 @@ def state_url(root: str) -> str:
 
 
 def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: "State", root: str) -> None:
-    """Raises UsageError that says what differs from the training in `root`."""
+    """Check that the settings are those of the training in `root`. Raises UsageError that says what differs."""
     names = dict.fromkeys([*settings, *state.settings])
     differing = [name for name in names if settings.get(name) != state.settings.get(name)]
     if not differing:
@@ -96,13 +96,13 @@ def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: "State"
 
 
 def few(names: Sequence[str]) -> str:
-    """A list of names for people."""
+    """Join the first few names for a message, and count the rest."""
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return f"{', '.join(names[:NAMES_SHOWN])}{more}"
 
 
 def _changes(files: TrainingFiles, state: "State") -> str:
-    """What became of the files that a training began with: `1 gone (a.jpg), 2 new (b.jpg, c.jpg)`."""
+    """Describe what became of the files that a training began with: `1 gone (a.jpg), 2 new (b.jpg, c.jpg)`."""
     now, then = Counter(files.names), Counter(state.files)
     gone, new = _names(then - now), _names(now - then)
     kinds = {

@@ -1,4 +1,4 @@
-"""The driver's side of a training: reads the pictures, starts Ray Train, and shows what the workers report."""
+"""The driver's side of a training: reads the images, starts Ray Train, and shows what the workers report."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ log = logging.getLogger("nightlift")
 
 SHEETS_DRAWN = 5  # by default
 SHOWN_FAILURES = 10
-LOOK_EVERY_S = 0.5  # at the board
+LOOK_EVERY_S = 0.5  # between looks at the board
 
 
 class Driver:
@@ -62,7 +62,7 @@ class Driver:
         self.recipe = beginning.recipe
 
     def train(self) -> None:
-        """Raises Diverged, ClusterError, UsageError, StorageError."""
+        """Run the whole training. Raises Diverged, ClusterError, UsageError, StorageError."""
         with watched():
             crew = self._choose_crew(self.config.device)
         config = self.config
@@ -89,7 +89,7 @@ class Driver:
         return choose_crew(device, self.config.workers, self.recipe.batch)
 
     def _read(self, flow: TrainingPhotoFlow, watch: Watch) -> tuple[list[Picture], list[Any]]:
-        """All pictures, in an order of their own, and their blocks. Each file gets its row in the manifest."""
+        """Read all files, and write their manifest rows. Returns the images, sorted by digest, and their blocks."""
         settings = {name: getattr(flow.read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
         digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
         manifest = Manifest(self.storage, self.root, digest, settings)
@@ -117,7 +117,7 @@ class Driver:
         return sorted(found, key=lambda picture: (picture.digest, picture.frame)), blocks
 
     def _begun_with(self, found: Sequence[Picture], identities: Sequence[str]) -> list[Picture]:
-        """The pictures that the training at hand has begun with. Raises UsageError where some are missing."""
+        """Return those of the images that the training to resume began with. Raises UsageError if some are missing."""
         wanted = set(identities)
         kept = [picture for picture in found if picture.identity in wanted]
         missing = len(wanted) - len({picture.identity for picture in kept})
@@ -131,7 +131,7 @@ class Driver:
         return kept
 
     def _split(self, found: Sequence[Picture], blocks: Sequence[Any]) -> Pictures:
-        """Into those to train on and those held out. Raises NotFound."""
+        """Split the images into those to train on and those held out. Raises NotFound if none is left to train on."""
         share = self.config.validation_share
         pictures = Pictures(
             blocks=blocks,
@@ -154,7 +154,7 @@ class Driver:
             log.info("%d files are no photos or videos: see %s", len(self.files.refused), manifest)
 
     def _clear(self) -> None:
-        """Remove what another training has left here, and nothing else."""
+        """Remove what another training left here, and nothing else."""
         with suppress(NotFound):
             self.storage.remove(file.url for file in self.storage.list_files(join(self.root, SHEETS)))
         self.storage.remove([state_url(self.root), *(join(self.root, name) for name in RESULTS)])
@@ -206,11 +206,11 @@ class Driver:
         log.info("starting %s (some seconds), %s%s", crew.words, run.precision, start)
 
     def _follow(self, run: TrainingRun, crew: Crew, watch: Watch) -> None:
-        """Train, and show each epoch as it comes."""
+        """Train, and show each epoch when it is finished."""
         done = self.state.epoch if self.state is not None else 0
         record = TrainingRecord(self.storage, self.root)
         progress = Progress(run.recipe.epochs * run.steps_per_epoch, "step", done=done * run.steps_per_epoch)
-        # on the device that it began on, whose precision it has, whatever --device auto would say now
+        # restarts stay on the first device, which decided the precision, whatever --device auto would choose by then
         fitting = Fitting(run, crew, lambda: self._choose_crew(crew.device))
         try:
             while not fitting.over(LOOK_EVERY_S):
@@ -225,7 +225,7 @@ class Driver:
                 done = max(done, len(history))
                 try:
                     record.update(history)
-                except StorageError as error:  # the record is made of the history: the next round makes it again
+                except StorageError as error:  # the next round writes the record again, from the history
                     log.warning("%s", error)
             _, _, trouble = ray.get(run.board.read.remote())
         except RayError as error:
@@ -247,7 +247,7 @@ class Driver:
 
 
 def epoch_line(row: Row, epochs: int) -> str:
-    """One epoch in words: `epoch 3/20  12 s  training 0.4321 (...)  validation 0.4501`."""
+    """Format one epoch as a line: `epoch 3/20  12 s  training 0.4321 (...)  validation 0.4501`."""
     parts = {name.removeprefix("training_"): row[name] for name in row if name.startswith("training_")}
     each = ", ".join(f"{name} {value:.4f}" for name, value in parts.items() if name != "total")
     line = f"epoch {row['epoch']:.0f}/{epochs}  {row['seconds']:.0f} s  training {parts['total']:.4f} ({each})"
@@ -255,7 +255,7 @@ def epoch_line(row: Row, epochs: int) -> str:
 
 
 def _pictures(row: Mapping[str, Any], block: int, number: int) -> list[Picture]:
-    """The pictures of one read file, which is row `number` of its block."""
+    """Return the images of one file, which is row `number` of its block."""
     name = row["source"].rpartition("/")[2]
     return [
         Picture(digest=row["digest"], frame=frame, name=name, block=block, row=number)

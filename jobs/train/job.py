@@ -1,7 +1,7 @@
 """The training job: `nightlift train SRC... OUT`, or `python -m jobs.train SRC... OUT` from a checkout.
 
-No pairs and no reference pictures are needed. On the way: files are listed and read into Ray's object store (Ray Data),
-workers train in step (Ray Train), and this process draws what they report.
+No image pairs or reference images are needed. Files are listed and read into Ray's object store (Ray Data), workers
+train in step (Ray Train), and this process draws what they report.
 """
 
 import json
@@ -40,22 +40,22 @@ def _recipe_help(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """Train a network on photos and videos: no pairs, no reference pictures. They need not be dark.
+    """Train a network on photos and videos, dark or not. No image pairs or reference images are needed.
 
-    Run it again to go on after a break. Exit status: 0 trained (files that could not be read are listed), 1 the
-    training could not go on, 2 wrong usage or nothing to train on.
+    Run the same command again to resume after an interruption. Exit status: 0 trained (unreadable files are listed), 1
+    the training could not continue, 2 wrong usage or nothing to train on.
     """
 
     places: tyro.conf.Positional[Annotated[tuple[str, ...], arg(metavar="SRC [SRC ...] OUT")]]
-    """SRC: photos and videos: folders (with all below them), files, quoted globs, or URLs (s3://, gs://, az://).
+    """SRC: photos and videos, as folders (with all below them), files, quoted globs, or URLs (s3://, gs://, az://).
     OUT: folder or bucket URL for weights.safetensors, losses.parquet, losses.png, sheets/ and `_nightlift/`."""
 
     recipe: RecipeName = "night"
-    """night: how the shipped weights are trained; published: the training of the Zero-DCE papers."""
+    """night: as the shipped weights were trained; published: as in the Zero-DCE papers."""
     variant: Variant = "dce"
-    """The network: dce, or plus (smaller, faster). With --init-from it is that file's."""
+    """Network: dce, or plus (smaller, faster). With --init-from, the network of that file."""
     init_from: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Start from these weights, .safetensors or a published Zero-DCE .pth, and keep their architecture."""
+    """Start from these weights (.safetensors or a published Zero-DCE .pth) and keep their architecture."""
     epochs: Annotated[
         int | None, arg(metavar="INT", help=f"Times that every photo is seen. ({_recipe_help('epochs')})")
     ] = None
@@ -80,38 +80,38 @@ class TrainConfig:
         ),
     ] = None
     validation_share: float = 0.05
-    """Share of the files held out, by the hash of their content, to measure on."""
+    """Share of the files held out for validation, chosen by the hash of their content."""
     frames_per_video: int = 8
     """Frames taken from each video, evenly spread."""
     seed: int = 0
-    """Of the first weights and of every draw."""
+    """Seed of the initial weights and of all random choices."""
 
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """Processes that share each step: by default one for each GPU, or else for each core, as far as they divide the
-    batch. The result does not depend on it, but for rounding."""
+    """Processes that share each step. Default: the largest number that divides the batch, up to one per GPU or else
+    per core. The result does not depend on it, except for rounding."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: GPUs where the cluster has them."""
+    """auto: GPUs if the cluster has any."""
     precision: Precision = "auto"
-    """Of the convolutions: fp32, bf16. auto: bf16 on GPUs and processors that are fast with it."""
+    """Precision of the convolutions: fp32, bf16. auto: bf16 on GPUs and processors that are fast with it."""
     sheet_every: Annotated[int | None, arg(metavar="INT")] = None
-    """Epochs between contact sheets; by default so that there are about five."""
+    """Epochs between contact sheets. Default: about five sheets in all."""
 
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
+    """Use only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """No paths below SRC that match this pattern; may be given several times."""
+    """Leave out paths below SRC that match this pattern; may be given several times."""
     follow_links: bool = False
-    """Also follow links out of SRC, and links to folders, of a local SRC."""
+    """In a local SRC, also follow links that lead out of it, and links to folders."""
     max_pixels: int = MAX_PIXELS
-    """Leave out photos with more pixels than this (all frames of an animation together)."""
+    """Leave out photos with more pixels than this (counting all frames of an animation)."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
     """Train on at most this many files, taken from all sources in turn: the first of each, the second of each, ..."""
     time_limit: float = TIME_LIMIT_S
-    """Seconds after which a file that is read is given up; a second more for each megabyte of it."""
+    """Seconds after which reading a file is given up, plus one second for each megabyte of the file."""
     fresh: bool = False
-    """Start over, whatever is in OUT."""
+    """Start over, even if OUT holds a training."""
     storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for buckets, such as '{"anon": true}'; for several kinds of bucket keyed by protocol."""
+    """fsspec options for buckets, such as '{"anon": true}'; for several kinds of bucket, keyed by protocol."""
 
     def __post_init__(self) -> None:
         if len(self.places) < 2:
@@ -138,7 +138,7 @@ class TrainConfig:
 
     @property
     def resolved(self) -> Recipe:
-        """The recipe, with what the command line changes of it."""
+        """Return the recipe with the changes from the command line."""
         recipe = RECIPES[self.recipe]
         chosen = {name: getattr(self, name) for name in ("epochs", "batch", "learning_rate", "size_px")}
         recipe = replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
@@ -153,7 +153,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beginning:
-    """What a training starts from, and what makes it this training and no other."""
+    """The starting point of a training, and the settings that tell it from any other."""
 
     recipe: Recipe
     network: CurveNetwork
@@ -163,7 +163,7 @@ class Beginning:
 
     @classmethod
     def of(cls, config: TrainConfig, files: TrainingFiles) -> "Beginning":
-        """Raises UsageError where --init-from cannot be read."""
+        """Build it from flags and the files found. Raises UsageError if --init-from cannot be read."""
         recipe = config.resolved
         origin = loaded(config.init_from, "init_from") if config.init_from is not None else None
         network = origin.network if origin is not None else first_network(recipe, config.variant, config.seed)
@@ -187,7 +187,7 @@ class Beginning:
 
 
 def run(config: TrainConfig) -> int:
-    """The whole job. Returns the exit status; raises NightliftError for what stops it."""
+    """Run the whole job. Returns the exit status; raises NightliftError for what stops it."""
     from jobs.train.loss_record import TrainingRecord, recorded
     from jobs.train.state import read_state
 
@@ -206,7 +206,7 @@ def run(config: TrainConfig) -> int:
     if state is not None:
         check_same(beginning.settings, files, state, root)
         if state.epoch >= beginning.recipe.epochs:
-            if recorded(storage, root) < state.epoch:  # the run that finished it was killed at its last moment
+            if recorded(storage, root) < state.epoch:  # the run that finished it was killed before it wrote the record
                 TrainingRecord(storage, root).update(state.history, last=True)
             print(f"this training is finished: {state.epoch} epochs; --fresh starts over\n{_results(root)}")
             return 0

@@ -1,4 +1,4 @@
-"""The record of a training, made on the driver out of its history: a table, a drawing, a file for TensorBoard."""
+"""The record of a training, made by the driver from its history: a table, a drawing, a file for TensorBoard."""
 
 import io
 import tempfile
@@ -18,15 +18,15 @@ from pipeline.errors import NotFound
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join
 
-WRITE_SHARE = 0.1  # of the time that writing the record may take, but for the last time
+WRITE_SHARE = 0.1  # of the time, at most, goes into writing the record; the last write is exempt
 COLUMNS = 4  # of the drawing
-FEW_EPOCHS = 10  # below which each is a dot
+FEW_EPOCHS = 10  # with fewer, each is marked by a dot
 TRAINING_COLOUR, VALIDATION_COLOUR, OTHER_COLOUR = "#3b6fb6", "#d9822b", "#6b6b70"
 PARQUET = "losses.parquet"
 
 
 class TrainingRecord:
-    """Keeps `losses.parquet`, `losses.png` and `tensorboard/` at `root` up to date with a history."""
+    """The record at `root`: `losses.parquet`, `losses.png` and `tensorboard/`, kept up to date with a history."""
 
     def __init__(self, storage: Storage, root: str) -> None:
         self._storage = storage
@@ -35,7 +35,7 @@ class TrainingRecord:
         self._free_at = 0.0
 
     def update(self, history: Sequence[Row], *, last: bool = False) -> None:
-        """Write what is new, unless it would take too much of the time. Raises StorageError."""
+        """Write the record if epochs are new and, unless `last`, WRITE_SHARE allows it. Raises StorageError."""
         if len(history) <= self._rows or (not last and time.monotonic() < self._free_at):
             return
         started = time.monotonic()
@@ -47,7 +47,7 @@ class TrainingRecord:
 
 
 def recorded(storage: Storage, root: str) -> int:
-    """Epochs in the record at `root`: what is written last counts."""
+    """Return the number of epochs in the record at `root`, from the file that is written last."""
     try:
         return int(pq.read_metadata(io.BytesIO(storage.read(join(root, PARQUET)))).num_rows)
     except (NotFound, pa.ArrowException):
@@ -55,15 +55,15 @@ def recorded(storage: Storage, root: str) -> int:
 
 
 def parquet(history: Sequence[Row]) -> bytes:
-    """One row for each epoch."""
+    """Convert a history to a Parquet file with one row for each epoch."""
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([{**row, "epoch": int(row["epoch"])} for row in history]), sink)
     return sink.getvalue()
 
 
 def drawing(history: Sequence[Row]) -> bytes:
-    """A PNG with one small drawing for each loss, total first; then gradient norm and learning rate."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second: only where there is something to draw
+    """Draw a PNG with one panel for each loss, total first, then gradient norm and learning rate."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second: only when drawing
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -98,8 +98,8 @@ def drawing(history: Sequence[Row]) -> bytes:
 
 
 def events(history: Sequence[Row]) -> bytes:
-    """The content of a TensorBoard event file: every number of every epoch, as if the epochs had followed one
-    another up to now."""
+    """Return a TensorBoard event file with all numbers of all epochs, timed as if the epochs had run without a break
+    until now."""
     clock = time.time() - sum(row["seconds"] for row in history)
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
         path = Path(folder, "events")
@@ -115,6 +115,6 @@ def events(history: Sequence[Row]) -> bytes:
 
 
 def _tag(name: str) -> str:
-    """Curves of one loss are drawn together: `flat/training` and `flat/validation`."""
+    """Return the tag of a number, such as `flat/training`: TensorBoard draws it together with `flat/validation`."""
     part, _, loss = name.partition("_")
     return f"{loss}/{part}" if part in ("training", "validation") else name

@@ -1,7 +1,7 @@
-"""How the workers of a training reach each other: by the addresses that their nodes have in the cluster.
+"""Network interfaces of training workers: they reach each other at the addresses of their nodes in the cluster.
 
-Gloo, left to itself, asks what address its machine's name stands for. On many machines that is one of the loopback,
-at which no other machine finds it.
+By default Gloo looks up the address of its machine's name. On many machines that is a loopback address, which other
+machines cannot reach.
 """
 
 import os
@@ -13,12 +13,12 @@ from typing import Any
 import ray
 from ray.train.torch import TorchConfig
 
-SIOCGIFADDR = 0x8915  # Linux: the address of an interface, see netdevice(7)
-REQUEST = "16s240x"  # its struct ifreq, and room
+SIOCGIFADDR = 0x8915  # Linux ioctl: the address of an interface, see netdevice(7)
+REQUEST = "16s240x"  # its struct ifreq: a name, and room for the answer
 
 
 class NodeAddresses(TorchConfig):
-    """Ray Train's, for workers that speak by their node's own interface."""
+    """Torch settings of Ray Train by which workers use their node's own network interface."""
 
     @property
     def backend_cls(self) -> Any:
@@ -32,15 +32,15 @@ class _NodeAddresses(TorchConfig().backend_cls):  # type: ignore[misc]
 
 
 def _speak_by_own_interface() -> None:
-    """But for what the node's environment says."""
+    """Set the node's own interface for Gloo and NCCL, unless its environment names one already."""
     interface = interface_of(ray.util.get_node_ip_address())
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")  # else all whose names begin so
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")  # without "=", all whose names begin like this
 
 
 def interface_of(address: str) -> str | None:
-    """The network interface of this machine that has an IPv4 address; None where it has none, or not on Linux."""
+    """Find the network interface of this machine with this IPv4 address; None if there is none, or not on Linux."""
     if sys.platform != "linux":
         return None
     import fcntl
@@ -49,7 +49,7 @@ def interface_of(address: str) -> str | None:
         for _, name in socket.if_nameindex():
             try:
                 answer = fcntl.ioctl(asking.fileno(), SIOCGIFADDR, struct.pack(REQUEST, name.encode()))
-            except OSError:  # it has no such address
+            except OSError:  # it has no IPv4 address
                 continue
             if socket.inet_ntoa(answer[20:24]) == address:
                 return name

@@ -1,4 +1,4 @@
-"""What the first worker of a training writes at the end of an epoch: the weights, and a contact sheet."""
+"""Files that the first worker writes at the end of an epoch: the weights, and a contact sheet."""
 
 import json
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from pipeline.storage.urls import join
 
 SHEET_ROWS = 8
 SHEET_CELL_PX = (320, 320)
-DIGITS = 6  # of scores in the weights file
+DIGITS = 6  # after the decimal point, of scores in the weights file
 
 
 def write_weights(run: TrainingRun, history: Sequence[Row]) -> None:
-    """`weights.safetensors`, with all that inference must know and how it came about. Raises StorageError."""
+    """Write `weights.safetensors`, with all that inference needs and how they were trained. Raises StorageError."""
     last = history[-1]
     scores = {
         part: {name.partition("_")[2]: round(value, DIGITS) for name, value in last.items() if name.startswith(part)}
@@ -37,7 +37,7 @@ def write_weights(run: TrainingRun, history: Sequence[Row]) -> None:
 
 
 def write_sheet(run: TrainingRun, epoch: int, device: str) -> None:
-    """`sheets/epoch-0010.png`: held-out photos before and after, and where training darkens, darkened ones too."""
+    """Write `sheets/epoch-0010.png`: held-out photos before and after; if training darkens, also darkened ones."""
     checkpoint = Checkpoint(network=run.network, estimate_size=run.recipe.estimate_size)
     enhancer = Enhancer(checkpoint, estimate_size=run.recipe.estimate_size, device=device, precision="fp32")
     titles = ["photo", "enhanced", "darkened", "enhanced"] if run.recipe.augmented else ["photo", "enhanced"]
@@ -54,14 +54,14 @@ def write_sheet(run: TrainingRun, epoch: int, device: str) -> None:
 
 
 def _shown(pictures: Sequence[Picture]) -> list[Picture]:
-    """A few of different files, spread over all."""
+    """Choose at most SHEET_ROWS images of different files, spread evenly over all."""
     first_of_files = list({picture.digest: picture for picture in reversed(pictures)}.values())[::-1]
     count = min(SHEET_ROWS, len(first_of_files))
     return [first_of_files[index * len(first_of_files) // count] for index in range(count)]
 
 
 def _darkened(photo_HWC: np.ndarray, picture: Picture) -> np.ndarray:
-    """Always the same darkness for one photo."""
+    """Darken a photo, always to the same degree for the same photo."""
     photo_BCHW = torch.from_numpy(photo_HWC.copy()).permute(2, 0, 1)[None].float() / 255
     dark_BCHW = darken(photo_BCHW, Generator().manual_seed(int(picture.digest[:8], 16)))
     return (dark_BCHW[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()

@@ -1,4 +1,4 @@
-"""Who works at a training: how many workers, on what, in which precision, by what the cluster has."""
+"""The choice of workers for a training: their number, device, threads and precision, to fit the cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from jobs.cluster.joining import all_have_fast_bf16, check_gpus, cluster_cpus, c
 from model import Precision
 from pipeline.errors import UsageError
 
-GPU_THREADS = 8  # that keep one GPU fed
+GPU_THREADS = 8  # enough to keep one GPU busy
 
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who works at a training."""
+    """The workers of a training."""
 
     device: str
     workers: int
@@ -33,7 +33,7 @@ class Crew:
 
 
 def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Crew:
-    """`asked_device`: auto, cpu or cuda. By what the cluster has. Raises UsageError where it has too little."""
+    """Choose workers to fit the cluster. `asked_device`: auto, cpu or cuda. Raises UsageError if it has too little."""
     gpus = cluster_gpus()
     device = ("cuda" if gpus else "cpu") if asked_device == "auto" else asked_device
     if device == "cuda" and not gpus:
@@ -41,7 +41,7 @@ def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Cre
     if device == "cuda":
         check_gpus()
     most = gpus if device == "cuda" else cluster_cpus()
-    # several workers of few threads: examples are made by one thread, and threads that share cores wait for each other
+    # many workers with few threads: examples are made by one thread, and threads that share cores wait for each other
     workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
     if device == "cuda" and workers > gpus:
         raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")
@@ -52,9 +52,10 @@ def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Cre
 
 
 def most_threads(nodes: Sequence[tuple[int, int]], workers: int, *, on_gpu: bool) -> int:
-    """The most processors that each of `workers` can have, given the processors and GPUs of each node; 0: none.
+    """Return the most processors that each of `workers` can have; 0 if there are too few.
 
-    A worker on a GPU has its processors beside it, and has no use for more than a few.
+    `nodes`: processors and GPUs of each node. A worker on a GPU has its processors on the same node, and has no use for
+    more than GPU_THREADS.
     """
     most = max((cpus for cpus, _ in nodes), default=0)
     for threads in range(min(most, GPU_THREADS) if on_gpu else most, 0, -1):
@@ -64,7 +65,7 @@ def most_threads(nodes: Sequence[tuple[int, int]], workers: int, *, on_gpu: bool
 
 
 def choose_precision(asked: Precision, device: str) -> str:
-    """`fp32` or `bf16`, by what the cluster's machines are good at."""
+    """Return the precision asked for; for auto, `bf16` if all machines of the cluster are fast with it, else `fp32`."""
     if asked != "auto":
         return asked
     return "bf16" if all_have_fast_bf16(device) else "fp32"

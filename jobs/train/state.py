@@ -1,4 +1,4 @@
-"""One training as it travels: what the driver hands to every worker, and what workers leave behind in storage."""
+"""The data of one training: what the driver gives to every worker, and what workers save in storage."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ from pipeline.errors import NotFound, StorageError
 from pipeline.storage.storage import Storage
 from pipeline.training.samples import Pixels
 
-PICTURE_S = 60.0  # until a picture that cannot be had is given up, by a worker that trains
+PICTURE_S = 60.0  # how long a training worker waits for a lost image
 
 Row = dict[str, float]
 """One epoch: `epoch`, `seconds`, `learning_rate`, `gradient_norm`, and `training_NAME` and `validation_NAME` of each
@@ -27,14 +27,14 @@ weighted loss and of `total`."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """Where one picture lies in the object store, and what it is of."""
+    """An image that is trained on: where it lies in the object store, and which file it comes from."""
 
     digest: str
-    """Of the file it is from."""
+    """Digest of the file."""
     frame: int
-    """0, but for further frames of a video."""
+    """Number of the frame among those taken from a video; 0 for a photo."""
     name: str
-    """Of the file, for people."""
+    """Name of the file, for messages."""
     block: int
     row: int
 
@@ -45,17 +45,17 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pictures:
-    """All pictures, in Ray's object store: any worker can fetch any of them."""
+    """All images, in Ray's object store, from which any worker can fetch any of them."""
 
     blocks: Sequence[Any]
-    """References to tables by `PICTURES_SCHEMA`."""
+    """References to tables of schema `PICTURES_SCHEMA`."""
     trained: Sequence[Picture]
     held_out: Sequence[Picture]
 
     def pixels(self, picture: Picture) -> Pixels:
-        """CHW, uint8 sRGB, read-only: shared memory where the block is on this machine.
+        """Return an image: CHW, uint8 sRGB, read-only; shared memory if the block is on this machine.
 
-        Raises TimeoutError where it was lost and is not there again within `PICTURE_S`.
+        Raises TimeoutError if the image was lost and is not available again within `PICTURE_S`.
         """
         try:
             block = ray.get(self.blocks[picture.block], timeout=PICTURE_S)
@@ -71,13 +71,13 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A training after some epoch: all that going on from there needs."""
+    """A training after an epoch: all that is needed to resume it."""
 
     settings: Mapping[str, Any]
-    """What decides the result, by which a run tells whether it may go on."""
+    """All that decides the result; a run resumes the training only if it has the same settings."""
     precision: str
     photos: Sequence[str]
-    """Identities of all its pictures."""
+    """Identities of all its images."""
     history: list[Row]
     network: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
@@ -91,20 +91,20 @@ class State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRun:
-    """What every worker is handed."""
+    """The data that every worker is given."""
 
     storage: Storage
     root: str
-    """URL of the folder that results go to."""
+    """URL of the folder for results."""
     settings: Mapping[str, Any]
     photos: Sequence[str]
-    """Identities of all pictures."""
+    """Identities of all images."""
     files: Sequence[tuple[str, int]]
     """Relative path and size of each file that was listed."""
     recipe: Recipe
     losses: LossWeights
     network: CurveNetwork = field(repr=False)
-    """With its first weights."""
+    """The network with its initial weights."""
     pictures: Pictures = field(repr=False)
     seed: int
     precision: str
@@ -115,7 +115,7 @@ class TrainingRun:
     notes: Mapping[str, str]
     """Metadata of the weights file that is known before the first epoch."""
     board: Any = field(repr=False)
-    """Handle of the `Board`, on which workers tell the driver how far they are."""
+    """Handle of the `Board`, on which workers report their progress to the driver."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,7 +123,7 @@ class TrainingRun:
 
 
 class Board:
-    """What the driver sees of a running training; a Ray actor."""
+    """Ray actor that holds what the driver shows of a running training."""
 
     def __init__(self) -> None:
         self._history: list[Row] = []
@@ -132,7 +132,7 @@ class Board:
         self._trouble: tuple[int, str] | None = None
 
     def show_begun(self) -> None:
-        """Say that a worker has come up, whose first step may take long."""
+        """Record that a worker has started; its first step may take long."""
         self._begun = True
 
     def has_begun(self) -> bool:
@@ -142,21 +142,21 @@ class Board:
         self._history = history
 
     def show_steps(self, steps: int) -> None:
-        """Steps done since the first epoch, those of the epoch at hand included."""
+        """Record the number of steps since the first epoch, including those of the current one."""
         self._steps = steps
 
     def show_trouble(self, weight: int, message: str) -> None:
-        """Why the training must end. Of several the one of most `weight` counts."""
+        """Record why the training must end. Of several reasons, the one with the highest `weight` counts."""
         if self._trouble is None or self._trouble[0] < weight:
             self._trouble = (weight, message)
 
     def read(self) -> tuple[list[Row], int, str | None]:
-        """All epochs done, all steps done, and the trouble."""
+        """Return the finished epochs, the number of steps done, and why the training must end, if it must."""
         return self._history, self._steps, self._trouble and self._trouble[1]
 
 
 def read_state(storage: Storage, root: str) -> State | None:
-    """None where no epoch has been finished. Raises StorageError."""
+    """Read the saved state; None if no epoch has been finished. Raises StorageError."""
     url = state_url(root)
     try:
         content = storage.read(url)
@@ -169,7 +169,7 @@ def read_state(storage: Storage, root: str) -> State | None:
 
 
 def write_state(storage: Storage, root: str, state: State) -> None:
-    """Seen whole or not at all. Raises StorageError."""
+    """Write the state atomically. Raises StorageError."""
     content = io.BytesIO()
     torch.save({name: getattr(state, name) for name in State.__slots__}, content)
     storage.write(state_url(root), content.getvalue())

@@ -1,4 +1,4 @@
-"""Ray Train at work: it is started, started again where a node is lost, and what ends it is put in our words."""
+"""The supervisor of Ray Train: starts it, starts it again when a node is lost, and explains the error that ends it."""
 
 import logging
 import os
@@ -29,20 +29,20 @@ DEATHS = WorkerGroupError, PreemptionError, RayError
 STARTUP_FAILED, STARTUP_TIMEOUT = (
     "WorkerGroupStartupFailedError",
     "WorkerGroupStartupTimeoutError",
-)  # private to Ray Train
-MOST_DEATHS = 3  # without an epoch gained, after which a training ends; it can be gone on with
-STARTS = 10  # likewise, of all workers: Ray Train waits a minute for each to have room
-READ_AGAIN_S = 60.0  # without a lost block that was read again: nobody has room to
-SHOWN = 120  # characters of what is only told on the way
+)  # exceptions private to Ray Train
+MOST_DEATHS = 3  # tolerated without a finished epoch in between; one more ends the run, which can be resumed
+STARTS = 10  # without a finished epoch, after which the run ends; Ray Train waits a minute for room in each
+READ_AGAIN_S = 60.0  # without any lost block read again: then no node has room to do it
+SHOWN = 120  # characters of an error that is only a warning
 
 
 class Fitting:
-    """Ray Train at work, in a thread of its own, so that another one can look on and be interrupted."""
+    """Ray Train in a thread of its own, so that another thread can watch it and be interrupted."""
 
     def __init__(self, run: TrainingRun, crew: Crew, choose_crew: Callable[[], Crew]) -> None:
-        """`choose_crew`: by what the cluster has when it is called; raises UsageError where that is too little."""
+        """Start to train. `choose_crew`: fits a crew to the cluster as it is then; raises UsageError if too small."""
         self.error: Exception | None = None
-        """Why it ended before its time: a NightliftError, or what nobody foresaw."""
+        """Why the training ended early: a NightliftError, or an unforeseen error; None if it did not."""
         self._choose_crew = choose_crew
         self._over, self._abandoned = threading.Event(), False
         threading.Thread(target=self._fit, args=(run, crew), name="training", daemon=True).start()
@@ -51,7 +51,7 @@ class Fitting:
         return self._over.wait(wait_s)
 
     def abandon(self) -> None:
-        """Nothing is started from now on, as Ray may be gone."""
+        """Prevent further starts, as Ray may be gone."""
         self._abandoned = True
 
     def _fit(self, run: TrainingRun, crew: Crew) -> None:
@@ -63,10 +63,10 @@ class Fitting:
             self._over.set()
 
     def _train_to_the_end(self, run: TrainingRun, crew: Crew) -> None:
-        """To the last epoch, by whom there is room for after each loss. Raises ClusterError, TrainingFailedError.
+        """Train to the last epoch; after each loss, start as many workers as there is room for.
 
-        Workers that Ray Train would start again by itself might leave no processor free to read again the pictures
-        that were lost with a node, for which they would wait for ever: so they are waited for first.
+        Before that, wait until lost images have been read again: workers that Ray Train restarts by itself might leave
+        no processor free for it, and would wait for ever. Raises ClusterError, TrainingFailedError, RayError.
         """
         deaths = starts = epochs = 0
         while True:
@@ -93,17 +93,17 @@ class Fitting:
                     log.warning("a worker ended (%s)", shorten(last_line(_cause(error)), SHOWN))
 
     def _next_crew(self, crew: Crew) -> Crew:
-        with suppress(UsageError):  # --workers asks for more than there is: what was lost may come back
+        with suppress(UsageError):  # --workers asks for more than there is now; the lost node may come back
             crew = self._choose_crew()
         log.info("starting %s", crew.words)
         return crew
 
 
 def wait_for_blocks(blocks: Sequence[Any]) -> None:
-    """Until all are there. Ray reads again those that were lost with a node once it knows of the loss.
+    """Wait until all blocks are available. Ray reads those lost with a node again once it knows of the loss.
 
-    Where it does not know yet, a worker that asks for one waits for it, and ends after `PICTURE_S`. Raises TimeoutError
-    where for `READ_AGAIN_S` none of those that are missing was read.
+    If it does not know yet, a worker that asks for a lost block waits for it, and ends after `PICTURE_S`. Raises
+    TimeoutError if for `READ_AGAIN_S` none of the missing blocks was read.
     """
     missing = list(blocks)
     while missing:
@@ -114,7 +114,7 @@ def wait_for_blocks(blocks: Sequence[Any]) -> None:
 
 
 def _is_death(error: Exception) -> bool:
-    """Whether other workers may go on from there."""
+    """Return whether other workers can continue after this error."""
     cause = _cause(error)
     hopeless = isinstance(cause, ClusterError | ImportError) or failed_import(cause)
     failure = _failure(error)
@@ -142,9 +142,9 @@ def _epochs_done(run: TrainingRun) -> int:
 
 
 def _train(run: TrainingRun, crew: Crew) -> None:
-    """Raises TrainingFailedError, or a RayError of Ray Train's controller, for whatever is lost."""
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a dead worker is noticed at once
-    folder = tempfile.mkdtemp(prefix="nightlift-train-")  # Ray Train wants one; what lasts is in the state
+    """Run Ray Train once. Raises TrainingFailedError, or a RayError of its controller, for whatever is lost."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # notice a dead worker at once
+    folder = tempfile.mkdtemp(prefix="nightlift-train-")  # Ray Train needs one; what must last is in the state
     try:
         TorchTrainer(
             train_worker,
@@ -165,7 +165,7 @@ def _train(run: TrainingRun, crew: Crew) -> None:
 
 
 def ended(error: Exception) -> Exception:
-    """What to tell of an error that ended Ray Train: our own where there is one behind it."""
+    """Convert an error that ended Ray Train to one to report: our own that caused it, if any, else a ClusterError."""
     cause = _cause(error)
     if isinstance(cause, NightliftError):
         return cause
@@ -179,7 +179,7 @@ def ended(error: Exception) -> Exception:
 
 
 def _cause(error: Exception) -> Exception:
-    """What happened to a worker, or to Ray Train's controller: of several our own error."""
+    """Return the error of a worker or of Ray Train's controller; if there are several, preferably one of our own."""
     failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
     causes = [getattr(failure, "_base_exc", failure) for failure in failures if failure is not None] or [error]
     return next((cause for cause in causes if isinstance(cause, NightliftError)), causes[0])

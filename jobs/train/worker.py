@@ -1,8 +1,8 @@
-"""What each worker of a training does: its share of every step, in step with the others.
+"""The part of a training that runs in each worker: its share of every step, in step with the other workers.
 
-The order of pictures and every example are functions of (seed, epoch, picture) alone, the grey levels of (seed,
-epoch, step), and the losses are means over the batch: so the number of workers changes nothing but the time, and a
-training that goes on after a break ends with the weights of one that had none.
+The order of images depends only on (seed, epoch), each example only on (seed, epoch, image), the grey levels only on
+(seed, epoch, step), and losses are means over the batch. So the number of workers changes only the run time, and a
+resumed training ends with the weights of an uninterrupted one.
 """
 
 import hashlib
@@ -29,19 +29,19 @@ from model.training.step import Examples, Objective, descend, learning_rate_fact
 from pipeline.errors import ClusterError
 from pipeline.process import keep_freed_memory
 
-SHOW_EVERY_S = 1.0  # how often the driver is told of steps
+SHOW_EVERY_S = 1.0  # between reports of steps to the driver
 NAMES_SHOWN = 8
-NAMED_LOSS, NAMED_GRADIENT = 2, 1  # which of two troubles says more
+NAMED_LOSS, NAMED_GRADIENT = 2, 1  # of two troubles, the one with the higher number is reported
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """The function that Ray Train runs in every worker. `config["run"]`: a TrainingRun."""
+    """Train as one worker; Ray Train runs this function in each. `config["run"]`: a TrainingRun."""
     run: TrainingRun = config["run"]
     torch.set_num_threads(run.threads)
-    torch.set_flush_denormal(True)  # weight decay takes unused weights there, and a step would take five times as long
+    torch.set_flush_denormal(True)  # weight decay makes unused weights denormal, and a step five times slower
     use_exact_fp32()
     keep_freed_memory()
     run.board.show_begun.remote()
@@ -51,11 +51,11 @@ def train_worker(config: dict[str, Any]) -> None:
             worker.train_epoch(epoch)
             ray_train.report(worker.history[-1])
     except NotFinite:
-        pass  # the driver has been told; an error would be taken for a death, and gone on from
+        pass  # the driver knows; an error would look like a dead worker, and the training would be resumed
 
 
 class NotFinite(Exception):
-    """A loss or a gradient is no longer a number: raised on all workers at the same step."""
+    """Error for a loss or a gradient that is no longer finite; raised on all workers at the same step."""
 
 
 @dataclass(slots=True)
@@ -67,16 +67,16 @@ class Worker:
     world: int
     device: torch.device
     objective: nn.Module
-    """`Objective`, inside DDP where there are several workers."""
+    """`Objective`, wrapped in DDP if there are several workers."""
     plain: Objective
-    """The same without DDP."""
+    """The same `Objective` without DDP."""
     optimizer: torch.optim.Optimizer
     history: list[Row] = field(default_factory=list)
     _shown_at: float = 0.0
 
     @classmethod
     def of(cls, run: TrainingRun) -> "Worker":
-        """Made with first weights, or with those of the last epoch that was finished."""
+        """Build a worker with initial weights, or with those of the last finished epoch."""
         context = ray_train.get_context()
         state = _agreed_state(run, context.get_world_rank(), context.get_world_size())
         autocast = torch.bfloat16 if run.precision == "bf16" else None
@@ -101,7 +101,7 @@ class Worker:
         return worker
 
     def train_epoch(self, epoch: int) -> None:
-        """One pass over all pictures, measured and saved. Raises NotFinite."""
+        """Train on all images once, then validate and save. Raises NotFinite."""
         started = time.perf_counter()
         steps = self.run.steps_per_epoch
         tally = Tally()
@@ -130,7 +130,7 @@ class Worker:
         self._show_history()
 
     def _parts(self, epoch: int) -> Iterator[list[Picture]]:
-        """This worker's share of each batch. The last batch is filled up from the beginning of the order."""
+        """Yield this worker's share of each batch. The last batch is filled up from the beginning of the order."""
         pictures, batch = self.run.pictures.trained, self.run.recipe.batch
         order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(self._seed(epoch, "order")))
         share = batch // self.world
@@ -141,7 +141,7 @@ class Worker:
     def _examples(
         self, batches: Iterable[tuple[int, Sequence[Picture]]], epoch: int
     ) -> Iterator[tuple[int, Sequence[Picture], Examples]]:
-        """Of this worker's part of each step, given with the number of the step."""
+        """Yield each of this worker's (step, batch) pairs together with the examples made of the batch."""
 
         def prepared(numbered: tuple[int, Sequence[Picture]]) -> tuple[int, Sequence[Picture], Examples]:
             step, batch = numbered
@@ -149,12 +149,12 @@ class Worker:
             seeds = [self._seed(epoch, picture.identity) for picture in batch]
             return step, batch, prepare(photos, seeds, self._seed(epoch, f"levels {step}"), self.run.recipe)
 
-        # a processor that trains has no time to spare; a GPU must not wait
+        # no threads on a CPU, which is busy with training; a GPU must not wait for examples
         return ahead(batches, prepared, threads=0 if self.device.type == "cpu" else self.run.threads)
 
     def _seed(self, epoch: int, what: str) -> int:
         digest = hashlib.sha256(f"{self.run.seed}:{epoch}:{what}".encode()).digest()
-        return int.from_bytes(digest[:8]) >> 1  # as much as torch takes
+        return int.from_bytes(digest[:8]) >> 1  # 63 bits, to fit a signed 64-bit integer
 
     def _moved(self, examples: Examples) -> Examples:
         return {name: sent(tensor, self.device) for name, tensor in examples.items()}
@@ -169,7 +169,7 @@ class Worker:
 
     @torch.no_grad()
     def _validate(self) -> Row:
-        """Means over the held-out pictures: the same examples in every epoch, whole batches to each worker."""
+        """Compute mean losses on the held-out images. Every epoch has the same examples; workers take whole batches."""
         held_out, batch = self.run.pictures.held_out, self.run.recipe.batch
         batches = list(enumerate(held_out[first : first + batch] for first in range(0, len(held_out), batch)))
         tally = Tally()
@@ -178,7 +178,7 @@ class Worker:
         return self._mean(tally, among=bool(held_out))
 
     def _mean(self, tally: "Tally", *, among: bool = True) -> Row:
-        """Over all workers. Those that measured nothing know no names: rank 0 always has measured something."""
+        """Compute means over all workers. Names come from rank 0, as other workers may have measured nothing."""
         if not among:
             return {}
         names = sorted(tally.sums)
@@ -196,7 +196,7 @@ class Worker:
         return {"total": sum(means.values()), **means}
 
     def _save(self) -> None:
-        """The sheet and the weights before the state: what the state counts as done is there."""
+        """Write the sheet and the weights, then the state, so that all that the state counts as done exists."""
         run, epoch = self.run, len(self.history)
         if self.rank == 0:
             if epoch % run.sheet_every == 0 or epoch == run.recipe.epochs:
@@ -237,9 +237,9 @@ class Worker:
 
 
 def _agreed_state(run: TrainingRun, rank: int, world: int) -> State | None:
-    """What the first worker finds in storage, for all of them: each for itself might find another epoch.
+    """Return, on all workers, the state that the first one reads: read separately, their epochs might differ.
 
-    Raises ClusterError where another training has begun to write there.
+    Raises ClusterError if another training has begun to write there.
     """
     shared = [read_state(run.storage, run.root) if rank == 0 else None]
     if world > 1:
@@ -264,7 +264,7 @@ class Tally:
 
 
 def ahead(items: Iterable[Item], make: Callable[[Item], Made], *, threads: int) -> Iterator[Made]:
-    """What `make` makes of each item, in order, made by `threads` threads in advance; 0: when it is asked for."""
+    """Yield `make(item)` for each item, in order, computed in advance by `threads` threads; 0: on demand."""
     if threads == 0:
         yield from map(make, items)
         return

@@ -1,1 +1,1 @@
-"""The light-enhancement curve: the readable reference, and what it acts on."""
+"""The light-enhancement curve: the readable reference, and the values that it acts on."""

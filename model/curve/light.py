@@ -1,11 +1,11 @@
-"""What the curve acts on: the values of each channel, or the light of luma, which colour follows. The reference.
+"""The curve on the values of each channel, or on the light of luma, which colour follows. The readable reference.
 
-`srgb`, the published way: each channel's value, as sRGB codes it, takes the steps of the curve by itself.
+`srgb`, the published way: the curve is applied to each channel's sRGB-coded value by itself.
 
-`light`: luma alone takes them, in what comes near to linear light, `v = x (x + 0.1) / 1.1`. There a step with r = -1 is
-an exposure of one stop more with a soft shoulder. Chroma, a pixel's RGB less its luma, is multiplied by the rise of the
+`light`: the curve is applied to luma only, in nearly linear light, `v = x (x + 0.1) / 1.1`. There a step with r = -1 is
+one stop more of exposure, with a soft shoulder. Chroma, a pixel's RGB minus its luma, is multiplied by the slope of the
 tone curve from its luma upwards; in shadows that is less than what luma is multiplied by, so that noise does not turn
-into colours. Where a channel would leave [0, 1] by that, the pixel's chroma becomes smaller and keeps its hue.
+into colours. If a channel would leave [0, 1], the pixel's chroma becomes smaller and keeps its hue.
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1, or 2: of shade and of light, see
 `bilateral_grid.py`), H height, W width.
@@ -22,10 +22,10 @@ from model.curve.reference import apply_curve, maps_of_steps
 Space = Literal["srgb", "light"]
 
 TOE = 0.1  # keeps the slope of light finite at black, as sRGB itself does
-SPAN, LEAST_SPAN = 0.5, 1 / 255  # of luma, or of what is left to white: the rise is taken over so much
-FULL = 0.96  # up to which chroma may bring a channel that was not there before
+SPAN, LEAST_SPAN = 0.5, 1 / 255  # the slope is taken over SPAN times the distance to black or white, plus the least
+FULL = 0.96  # chroma may bring a channel up to this, or to where it was before
 Shares = tuple[float, float, float]  # of red, green and blue in luma
-BT709: Shares = (0.2126, 0.7152, 0.0722)  # its primaries are those of sRGB
+BT709: Shares = (0.2126, 0.7152, 0.0722)  # sRGB has the same primaries
 BT601 = 0.299, 0.587, 0.114
 
 
@@ -35,7 +35,7 @@ def to_light(coded: Tensor) -> Tensor:
 
 
 def from_light(light: Tensor) -> Tensor:
-    """Return what `to_light` was given."""
+    """Return the coded value of a light: the inverse of `to_light`."""
     return (light * (1 + TOE) + TOE**2 / 4).sqrt() - TOE / 2
 
 
@@ -43,7 +43,7 @@ def lift(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: S
     """Take an image through the tone curve of curve maps.
 
     `image_BCHW`: float in [0, 1], RGB or grey. `passes`: for each pass of the enhancement `maps_BKMHW`, in [-1, 1], of
-    the image's height and width; for `light` of two channels. `iterations`: steps of each pass, 0 to 16. `shares`: of
+    the image's height and width; for `light`, of two channels. `iterations`: steps of each pass, 0 to 16. `shares`: of
     red, green and blue in luma. Returns an image of the same shape in [0, 1]. Raises ValueError on iterations out of
     range.
     """
@@ -62,10 +62,10 @@ def lift(image_BCHW: Tensor, passes: Sequence[Tensor], iterations: int, space: S
 
 
 def lift_luma(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int) -> tuple[Tensor, Tensor]:
-    """Return what becomes of a luma in [0, 1], and the rise of the tone curve from there upwards.
+    """Return the enhanced luma of a luma in [0, 1], and the slope of the tone curve from there upwards.
 
-    The rise is told without differences of numbers that are alike: a step takes a difference of two lights `one` and
-    `other` times `1 + r (one + other - 1)`, and a difference of two roots is that of the squares over their sum.
+    The slope is computed without subtracting nearly equal numbers: a step multiplies the difference of two lights `one`
+    and `other` by `1 + r (one + other - 1)`, and a difference of two roots is that of the squares over their sum.
     """
     span = SPAN * luma_B1HW.minimum(1 - luma_B1HW) + LEAST_SPAN
     one, other, rise = to_light(luma_B1HW), to_light(luma_B1HW + span), 2 * luma_B1HW + span + TOE
@@ -78,7 +78,7 @@ def lift_luma(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int) -> t
 
 
 def tone(luma_B1HW: Tensor, passes: Sequence[Tensor], iterations: int, space: Space) -> tuple[Tensor, Tensor]:
-    """Return what becomes of grey, and the rise of the tone curve from there, in either space. See `lift_luma`."""
+    """Return the enhanced grey and the slope of the tone curve from there, in either space. See `lift_luma`."""
     if space == "light":
         return lift_luma(luma_B1HW, passes, iterations)
     span = SPAN * luma_B1HW.minimum(1 - luma_B1HW) + LEAST_SPAN

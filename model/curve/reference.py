@@ -1,11 +1,11 @@
-"""The light-enhancement curve: curve maps and an image give the enhanced image. The readable reference.
+"""The light-enhancement curve, which makes an enhanced image of an image and curve maps. The readable reference.
 
 One step is `x <- x + r (x^2 - x)` with r in (-1, 1) for each pixel and channel (Guo et al., CVPR 2020,
-equation 2): it keeps 0 and 1 where they are and is monotone between; negative r brightens. Eight steps make
+equation 2): it leaves 0 and 1 as they are and is monotone in between; negative r brightens. Eight steps make
 the published curve. Steps beyond the number of maps repeat the last map.
 
 Maps are estimated on a copy of the image reduced by a whole factor and applied at full size: `reduce` averages
-boxes of factor x factor pixels, `upsample` is the bilinear way back, exact about which pixels a box covered.
+boxes of factor x factor pixels, `upsample` interpolates back bilinearly, exact about which pixels a box covered.
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map (3 or 1), H height, W width.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 MAX_ITERATIONS = 16
-TILE_HW = 64, 4096  # pixels that `reduce` averages at once, or a box where that is larger
+TILE_HW = 64, 4096  # pixels that `reduce` averages at once, or one box if that is larger
 
 
 def apply_curve(image_BCHW: Tensor, maps_BKMHW: Tensor, iterations: int) -> Tensor:
@@ -33,17 +33,17 @@ def apply_curve(image_BCHW: Tensor, maps_BKMHW: Tensor, iterations: int) -> Tens
 
 
 def maps_of_steps(maps_BKMHW: Tensor, iterations: int) -> list[Tensor]:
-    """The map that each step takes. Raises ValueError on iterations out of range."""
+    """Return the map that each step takes. Raises ValueError on iterations out of range."""
     if not 0 <= iterations <= MAX_ITERATIONS:
         raise ValueError(f"iterations is {iterations}; it must be between 0 and {MAX_ITERATIONS}")
-    maps = maps_BKMHW.unbind(1)  # all at once: their gradients are put together once
+    maps = maps_BKMHW.unbind(1)  # all at once, so that their gradients are combined once
     return [maps[min(step, len(maps) - 1)] for step in range(iterations)]
 
 
 def steps_of(counts: Sequence[int], iterations: int) -> list[int]:
-    """Which of all maps of several passes each step takes, one pass after the other.
+    """Return the index of the map that each step takes, among the maps of all passes put one after the other.
 
-    `counts`: maps of each pass. `iterations`: steps of each; those beyond its maps repeat its last one.
+    `counts`: maps of each pass. `iterations`: steps of each pass; those beyond its maps repeat its last one.
     """
     firsts = accumulate(counts[:-1], initial=0)
     passes = zip(firsts, counts, strict=True)
@@ -51,7 +51,7 @@ def steps_of(counts: Sequence[int], iterations: int) -> list[int]:
 
 
 def reduction_factor(height: int, width: int, estimate_size: int | None) -> int:
-    """The whole factor that brings the long side to `estimate_size` pixels or fewer; 1 where that is None."""
+    """Return the whole factor that reduces the long side to `estimate_size` pixels or fewer; 1 if that is None."""
     return 1 if estimate_size is None else -(-max(height, width) // estimate_size)
 
 
@@ -73,7 +73,7 @@ def reduce(image_HWC: Tensor, factor: int) -> Tensor:
 
 
 def _averaged(x: Tensor, factor: int, dim: int) -> Tensor:
-    """The mean of every `factor` neighbours along `dim`; the last few go on with the very last repeated."""
+    """Average every `factor` neighbours along `dim`; the last group is filled up with the last value."""
     count = x.shape[dim] // factor
     whole, rest = x.tensor_split([count * factor], dim)
     means: Tensor = whole.unflatten(dim, (count, factor)).mean(dim + 1)
@@ -85,15 +85,15 @@ def _averaged(x: Tensor, factor: int, dim: int) -> Tensor:
 
 
 def upsample(maps_BKMHW: Tensor, factor: int, rows: slice, width: int) -> Tensor:
-    """Curve maps for the full-size rows `rows`, interpolated bilinearly.
+    """Interpolate curve maps bilinearly to the full-size rows `rows`.
 
     Returns `maps_BKMHW` with H the length of `rows` and W `width`. The result for a band of rows equals those
-    rows of the whole, so that an image can be worked in bands. Memory is that of the result, and twice more on
-    the way.
+    rows of the whole, so that an image can be processed in bands. At its peak, memory is about three times that of the
+    result.
     """
     if factor == 1:
         return maps_BKMHW[..., rows, :]
-    # only the map rows that these rows lie between; and columns first, while there are few rows
+    # only the map rows around these rows; columns first, while there are few rows
     first = max((2 * rows.start + 1 - factor) // (2 * factor), 0)
     end = (2 * rows.stop - 1 - factor) // (2 * factor) + 2
     wide = _interpolated(maps_BKMHW[..., first:end, :], factor, slice(0, width), dim=-1)
@@ -101,19 +101,19 @@ def upsample(maps_BKMHW: Tensor, factor: int, rows: slice, width: int) -> Tensor
 
 
 def sample(maps_BKMHW: Tensor, factor: int, side: int, size: Sequence[int]) -> Tensor:
-    """Curve maps at the centres of boxes of `side` x `side` pixels, as many as `size`: rows and columns."""
+    """Interpolate curve maps at the centres of boxes of `side` x `side` pixels. `size`: rows and columns of boxes."""
     wide = _interpolated(maps_BKMHW, factor, slice(0, size[1]), dim=-1, side=side)
     return _interpolated(wide, factor, slice(0, size[0]), dim=-2, side=side)
 
 
 def _interpolated(maps: Tensor, factor: int, wanted: slice, dim: int, side: int = 1) -> Tensor:
-    """The boxes `wanted` along `dim`, of `side` pixels: box p has its centre at (p + 1/2) side / factor - 1/2 of a map.
+    """Interpolate maps along `dim` at the centres of the boxes `wanted`, of `side` pixels each.
 
-    In whole numbers of 1 / (2 factor).
+    The centre of box p lies at (p + 1/2) side / factor - 1/2 of a map, computed in units of 1 / (2 factor).
     """
     at = (2 * torch.arange(wanted.start, wanted.stop, device=maps.device) + 1) * side - factor
     before = at // (2 * factor)
     weight = (at - before * 2 * factor).float() / (2 * factor)
-    last = maps.shape[dim] - 1  # beyond the first and the last map pixel, that one itself
+    last = maps.shape[dim] - 1  # beyond the first and the last map pixel, that pixel is repeated
     one, other = (maps.index_select(dim, index.clamp(0, last)) for index in (before, before + 1))
     return torch.lerp(one, other, weight if dim == -1 else weight[:, None])

@@ -1,4 +1,4 @@
-"""The loops of `cells.py`, which numba compiles. Rows of planes at a time: of one length, without branches.
+"""Loops of `cells.py`, which numba compiles: over rows of planes, of constant length and without branches.
 
 Suffixes: P planes, h and w cells, u and v cells of twice the side, called coarse, K maps, M channels of a map, H rows
 and L columns of maps.
@@ -42,7 +42,7 @@ def average(means_hw, plane_hw, radius):  # type: ignore[no-untyped-def]
 
 @compiled
 def pool(coarse_uv, plane_hw):  # type: ignore[no-untyped-def]
-    """Means of two by two, at the last row and column of what there is."""
+    """Average cells two by two; the last row and column average what there is."""
     last = len(plane_hw) - 1
     for v in range(len(coarse_uv)):
         _pool_rows(coarse_uv[v], plane_hw[2 * v], plane_hw[min(2 * v + 1, last)])
@@ -60,7 +60,7 @@ def _pool_rows(coarse_v, upper_w, lower_w):  # type: ignore[no-untyped-def]
 
 @compiled
 def _sample(map_v, line_L, upper_L, lower_L, place, columns):  # type: ignore[no-untyped-def]
-    """A map between two of its rows, at each place. `line_L`: room for a row."""
+    """Interpolate a map between two of its rows, at each place. `line_L`: scratch space for a row."""
     before, after, place_v = columns
     for x in range(len(line_L)):
         line_L[x] = upper_L[x] + place * (lower_L[x] - upper_L[x])
@@ -70,7 +70,7 @@ def _sample(map_v, line_L, upper_L, lower_L, place, columns):  # type: ignore[no
 
 @compiled
 def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type: ignore[no-untyped-def]
-    """By how much the tone curve rises at each coarse cell; see `light.tone`."""
+    """Compute the slope of the tone curve at each coarse cell; see `light.tone`."""
     _, map_channels, count, map_columns = maps_HMKL.shape
     width = rises_uv.shape[1]
     line_L, light_v = np.empty(map_columns, np.float32), np.empty(width, np.float32)
@@ -113,7 +113,7 @@ def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type
 
 @compiled
 def amplified(amplified_uv, noise_uv, luma_uv, rises_uv, noise_L):  # type: ignore[no-untyped-def]
-    """What share of a rise is amplification, and so much of the deviation of noise at each luma."""
+    """Compute the amplifying share of each rise, and the deviation of noise at each luma times that share."""
     zero, one, last = np.float32(0), np.float32(1), len(noise_L) - 1
     for y in range(len(luma_uv)):
         for x in range(luma_uv.shape[1]):
@@ -147,7 +147,7 @@ def guide_finely(gain_hw, offset_hw, around_hw, squares_hw, noise_uv):  # type: 
 
 @compiled
 def pool_smooth(mean_uv, square_uv, gain_hw, offset_hw, mean_hw, square_hw):  # type: ignore[no-untyped-def]
-    """Means of the smooth luma and of its square, over coarse cells."""
+    """Average the smooth luma and its square over coarse cells."""
     height, width = gain_hw.shape
     smooth_2w, squares_2w = np.empty((2, width), np.float32), np.empty((2, width), np.float32)
     for v in range(len(mean_uv)):
@@ -199,7 +199,7 @@ def guide_colours(gain_uv, red_uv, blue_uv, around, amplified_uv, noise):  # typ
 
 @compiled
 def _double(wide_w, coarse_uv, y, line_v):  # type: ignore[no-untyped-def]
-    """Row `y` of a plane, interpolated from coarse cells. `line_v`: room for a row of them and one on either side."""
+    """Interpolate row `y` of a plane from coarse cells. `line_v`: space for a row of them and one on either side."""
     last, columns, width = len(coarse_uv) - 1, coarse_uv.shape[1], len(wide_w)
     quarter = np.float32(0.25)
     here_v, near_v = coarse_uv[y // 2], coarse_uv[min(max(y // 2 - 1 + 2 * (y % 2), 0), last)]
@@ -216,7 +216,7 @@ def _double(wide_w, coarse_uv, y, line_v):  # type: ignore[no-untyped-def]
 
 @compiled
 def join(cells_hPw, luma_hw, gain_hw, offset_hw, more_uv, other_uv, mean_hw):  # type: ignore[no-untyped-def]
-    """Both filters of luma as one, and what luma becomes."""
+    """Combine both filters of luma into one, and write the filtered luma."""
     height, width = luma_hw.shape
     line_v = np.empty(more_uv.shape[1] + 2, np.float32)
     more_w, other_w = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -234,12 +234,12 @@ def join(cells_hPw, luma_hw, gain_hw, offset_hw, more_uv, other_uv, mean_hw):  #
 
 @compiled
 def finish(cells_hPw, luma_hw, around_uv, colours_Puv, black, half):  # type: ignore[no-untyped-def]
-    """Write what was seen, and the coefficients of chroma, which fades where little was."""
+    """Write the seen share, and the coefficients of chroma, which fades where little was seen."""
     height, width = luma_hw.shape
     line_v = np.empty(around_uv.shape[1] + 2, np.float32)
     around_w, colours_Pw = np.empty(width, np.float32), np.empty((5, width), np.float32)
     zero, one, fade = np.float32(0), np.float32(1), np.float32(FADE**2) * half
-    tiny = np.float32(1e-30) if half == 0 else zero  # where all is seen, black is too
+    tiny = np.float32(1e-30) if half == 0 else zero  # if all is seen, black is too: avoids 0 / 0
     for y in range(height):
         _double(around_w, around_uv, y, line_v)
         for p in range(5):

@@ -1,4 +1,4 @@
-"""The coefficients of cells on a CPU: what `cleaning.coefficients` does, by the loops of `cell_loops.py`.
+"""The coefficients of cells on a CPU: `cleaning.coefficients` by the loops of `cell_loops.py`.
 
 Suffixes: P planes, h and w cells, u and v cells of twice the side, called coarse, K maps, M channels of a map, H rows
 and L columns of maps.
@@ -39,7 +39,7 @@ def coefficients_of(
     iterations: int,
     space: Space,
 ) -> Floats:
-    """`cells_hPw`. `passes`: for each pass of the enhancement `maps_KMHL`. The rest as in `cleaning.coefficients`."""
+    """Compute `cells_hPw`. `passes`: for each pass `maps_KMHL`. The rest is as in `cleaning.coefficients`."""
     planes, height, width = moments_Phw.shape
     coarse = (planes, -(-height // 2), -(-width // 2))
     coarse_Puv = np.empty(coarse, np.float32)
@@ -67,7 +67,7 @@ def coefficients_of(
 
 
 def _places(count: int, side: int, factor: int, size: int) -> tuple[Any, Any, Floats]:
-    """The map pixels before and after the centres of boxes, and the places between them; see `reference.sample`."""
+    """Find the map pixels before and after the centres of boxes, and the places between; see `reference.sample`."""
     at = (2 * np.arange(count) + 1) * side - factor
     before = at // (2 * factor)
     place: Floats = ((at - before * 2 * factor) / np.float32(2 * factor)).astype(np.float32)
@@ -98,7 +98,7 @@ def _smooth_luma(cells_hPw: Floats, moments_Phw: Floats, noise_uv: Floats, rises
 
 
 def _smooth_colours(coarse_Puv: Floats, amplified_uv: Floats, colour_noise: float) -> Floats:
-    """The gain of chroma, the offsets of R - Y and B - Y, and what both are around."""
+    """Compute the gain of chroma, the offsets of R - Y and B - Y, and both in the surroundings."""
     gain_uv, red_uv, blue_uv = np.empty((3, *amplified_uv.shape), np.float32)
     _, _, *colours = coarse_Puv
     around = tuple(box_mean(plane_uv, 2) for plane_uv in colours)
@@ -112,7 +112,7 @@ def _smooth_colours(coarse_Puv: Floats, amplified_uv: Floats, colour_noise: floa
 
 
 def box_mean(plane_hw: Floats, radius: int) -> Floats:
-    """Mean over (2 radius + 1) x (2 radius + 1) cells, the border repeated. `radius`: 1 or 2."""
+    """Average (2 radius + 1) x (2 radius + 1) cells, the border repeated. `radius`: 1 or 2."""
     means_hw = np.empty_like(plane_hw)
     average(means_hw, plane_hw, radius)
     return means_hw

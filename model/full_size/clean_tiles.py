@@ -1,4 +1,4 @@
-"""The cleaning of a tile, as loops that numba compiles: `cleaning.clean` and `cleaning.hold_back`. See `tiles.py`.
+"""Cleaning of a tile: `cleaning.clean` and `cleaning.hold_back` as loops that numba compiles. See `tiles.py`.
 
 Suffixes: P planes of cells, see `cleaning.Cell`, L columns of cells, T pixels of a tile, C channels.
 """
@@ -9,16 +9,16 @@ from model.compiled import compiled
 from model.full_size.tiles import TILE, seen_share, shares_of_chroma
 from model.noise.cleaning import Cell
 
-NO_ROW = -2  # of cells, before a tile's first
+NO_ROW = -2  # no row of cells is widened yet
 GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
 
 
 @compiled
 def between_cells(between, row, cells_HPL, y, left, side):  # type: ignore[no-untyped-def]
-    """The rows of cells above and below row `y` of the image, widened over a tile, and its place between the two.
+    """Widen the rows of cells above and below row `y` of the image over a tile, and find its place between the two.
 
-    `between`: what this returned for the row before, with its `row`; or room for it, and NO_ROW. `left`: the tile's
-    first pixel. Returns the new `between`, and the row of the cells below.
+    `between`, `row`: what this returned for the image row before, or scratch space and NO_ROW. `left`: the tile's first
+    pixel. Returns the new `between` (cells above, cells below, place from 0 to 1), and the row of the cells below.
     """
     above_PT, below_PT, _ = between
     below = (2 * y + 1 + side) // (2 * side)
@@ -33,7 +33,7 @@ def between_cells(between, row, cells_HPL, y, left, side):  # type: ignore[no-un
 
 @compiled
 def _widen_row(wide_PT, cells_HPL, row, left, side):  # type: ignore[no-untyped-def]
-    """A row of cells, interpolated to pixels. Those at the border are repeated beyond it."""
+    """Interpolate a row of cells to a tile's pixels. Cells at the border are repeated beyond it."""
     _, planes, columns = cells_HPL.shape
     row = min(max(row, 0), len(cells_HPL) - 1)
     first, end = left // side - 1, (left + TILE) // side + 1  # of the tile's cells, and one on either side
@@ -61,7 +61,7 @@ def seen_of_tile(seen_T, between):  # type: ignore[no-untyped-def]
 
 @compiled
 def _widen(wide_T, near_L, side):  # type: ignore[no-untyped-def]
-    """`near_L`: the cells of a tile, and one on either side."""
+    """Interpolate cells to a tile's pixels. `near_L`: the cells of the tile, and one on either side."""
     cells = len(near_L) - 2
     if side == 2:
         for c in range(cells):
@@ -87,7 +87,7 @@ def _widen(wide_T, near_L, side):  # type: ignore[no-untyped-def]
 
 @compiled
 def clean(pixels_CT, cleaned_T, between, shares):  # type: ignore[no-untyped-def]
-    """Pixels without their noise, in place, and their luma. `between`: cells above and below, and the place between."""
+    """Remove the noise of pixels in place, and write their luma. `between`: see `between_cells`."""
     zero, one = np.float32(0), np.float32(1)
     of_red, of_green, of_blue = shares
     if len(pixels_CT) == 1:
@@ -117,7 +117,7 @@ def clean(pixels_CT, cleaned_T, between, shares):  # type: ignore[no-untyped-def
 
 @compiled
 def clean_coded(planes, cleaned_T, between, weights):  # type: ignore[no-untyped-def]
-    """The same of a tile of luma and chroma. RGB is not made: what lies outside of it is not clipped."""
+    """Clean a tile of luma and chroma, as `clean` does. Colours outside of RGB are not clipped."""
     luma_T, of_blue_T, of_red_T = planes
     of_red, of_blue, _, _ = shares_of_chroma(weights)
     zero, one = np.float32(0), np.float32(1)
@@ -137,7 +137,7 @@ def clean_coded(planes, cleaned_T, between, weights):  # type: ignore[no-untyped
 
 @compiled
 def hold_back(pixels_CT, cleaned_T, seen_T, black, shares):  # type: ignore[no-untyped-def]
-    """What the camera did not see, in place. `pixels_CT`: RGB or grey after the curve. `cleaned_T`: luma before it."""
+    """Darken unseen pixels in place. `pixels_CT`: RGB or grey after the curve. `cleaned_T`: luma before it."""
     if len(pixels_CT) == 1:
         for i in range(TILE):
             pixels_CT[0, i] *= seen_share(seen_T[i], cleaned_T[i], pixels_CT[0, i], black)

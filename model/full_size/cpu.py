@@ -1,4 +1,4 @@
-"""Curve maps applied to an image at full size, as it lies in memory: RGB, grey, or the planes of a video frame.
+"""Full-size enhancement on a CPU: curve maps applied to RGB or grey images, or to the planes of a video frame.
 
 Tensor suffixes: K maps, M channels of a map (3 or 1, or 2: of shade and of light), H height, W width, C channels of the
 image, V values of a row of the image (W * C), L columns of maps.
@@ -23,14 +23,14 @@ Plane = npt.NDArray[Any]  # uint8 or uint16
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What cleans an image before its curve, and holds the curve back; see `noise/cleaning.py`."""
+    """Coefficients that clean an image before its curve, and hold the curve back; see `noise/cleaning.py`."""
 
     planes: Tensor
-    """1xPxhxw: see `cleaning.Cell`."""
+    """Coefficients, 1xPxhxw; see `cleaning.Cell`."""
     side: int
     """Pixels along each side of a cell."""
     black: float
-    """Luma that nothing is lifted below."""
+    """Luma of black; see `cleaning.hold_back`."""
 
 
 def apply_curves(
@@ -47,10 +47,10 @@ def apply_curves(
     """Apply curve maps to an image.
 
     `image_HWC`: uint8 or uint16. `passes`: for each pass of the enhancement `maps_KMHW`, float32 in [-1, 1], of
-    ceil(H / factor) x ceil(W / factor) pixels; in light of two channels. `iterations`: steps of each pass; those beyond
-    its maps repeat the last one. `space`: what the curve acts on, see `curve/light.py`. `cells`: None where nothing is
-    cleaned. `shares`: of red, green and blue in luma. `in_place`: the image may be overwritten, which is a third
-    faster; it is where it lies in one piece and may be written to. Returns an image of the same shape and dtype.
+    ceil(H / factor) x ceil(W / factor) pixels; for `light`, of two channels. `iterations`: steps of each pass; those
+    beyond its maps repeat the last one. `space`: what the curve acts on, see `curve/light.py`. `cells`: None to clean
+    nothing. `shares`: of red, green and blue in luma. `in_place`: overwrite the image if it is contiguous and writable,
+    which is a third faster. Returns an image of the same shape and dtype.
     """
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
@@ -62,28 +62,28 @@ def apply_curves(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Coding:
-    """How YUV planes code colour: formulas of ITU-T H.273, sections 8.2 and 8.3."""
+    """Coding of colour in YUV planes: parameters of ITU-T H.273, sections 8.2 and 8.3."""
 
     red: float
     """Share of red in luma: K_R."""
     blue: float
-    """Likewise: K_B."""
+    """Share of blue in luma: K_B."""
     depth: int
     """Bits of a sample."""
     full: bool
-    """Whether samples use all codes, or, of 8 bits, 16 to 235 and 16 to 240."""
+    """Whether samples use all codes; otherwise, in 8 bits, luma uses 16 to 235 and chroma 16 to 240."""
     across: int
     """Pixels that a chroma sample covers: 1 or 2."""
     down: int
 
     @property
     def shares(self) -> Shares:
-        """Of red, green and blue in luma."""
+        """Return the shares of red, green and blue in luma."""
         return self.red, 1 - self.red - self.blue, self.blue
 
     @property
     def numbers(self) -> tuple[np.float32, ...]:
-        """Red, green, blue, code of black, codes from black to white, code of no chroma, codes of all chroma, top."""
+        """Return red, green, blue, black's code, codes from black to white, code of no chroma, codes of chroma, top."""
         scale, top = 1 << (self.depth - 8), (1 << self.depth) - 1
         luma, chroma = ((0, top), (1 << (self.depth - 1), top)) if self.full else ((16, 219), (128, 224))
         codes = (*luma, *chroma) if self.full else (code * scale for code in (*luma, *chroma))
@@ -103,13 +103,12 @@ def apply_curves_to_planes(
 ) -> None:
     """Apply curve maps to a YUV frame without making an RGB one.
 
-    `planes`: Y, Cb and Cr, uint8 or uint16, their lines as long as they lie in memory. `enhanced`: planes of the same
-    shapes, written to. `width`: of the frame. The rest as in `apply_curves`.
+    `planes`: Y, Cb and Cr, uint8 or uint16, including the padding of their lines. `enhanced`: planes of the same
+    shapes, written to. `width`: of the frame. The rest is as in `apply_curves`.
 
-    In `srgb`, a pixel's RGB is had from its luma and the chroma sample over it, clipped to [0, 1], taken through the
-    curve and brought back. In `light`, luma goes through the curve, and chroma follows. A chroma sample becomes the
-    mean of what the pixels under it ask for. Where the curve changes nothing, the same samples come out, but for what
-    lies outside of RGB.
+    In `srgb`, a pixel's RGB is computed from its luma and its chroma sample, clipped to [0, 1], taken through the curve
+    and converted back. In `light`, luma goes through the curve, and chroma follows. A chroma sample becomes the mean of
+    what its pixels need. Where the curve changes nothing, samples stay, except those that lie outside of RGB.
     """
     curves, columns = curves_of(passes, iterations, space), _columns(width, factor, passes)
     subsampling = coding.across, coding.down
@@ -127,9 +126,9 @@ def apply_curves_to_planes(
 
 
 def curves_of(passes: Sequence[Floats], iterations: int, space: Space) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """All maps as `maps_HMKL`, and which of them each step takes.
+    """Return all maps as `maps_HMKL`, and the index of the map that each step takes.
 
-    In light, the second channel becomes the difference of light from shade, so that kernels have less to do.
+    For `light`, the second channel becomes the difference of light from shade, so that kernels have less to do.
     """
     maps_HMKL = np.array(np.concatenate(passes).transpose(2, 1, 0, 3), order="C")
     if space == "light":
@@ -142,21 +141,21 @@ def _floats(numbers: Iterable[float]) -> tuple[np.float32, ...]:
 
 
 def in_light(space: Space) -> bool | None:
-    """Return what kernels are told: where it is None, numba compiles nothing of what light takes."""
+    """Return True for `light`, else None: with None, numba leaves the code for `light` out of a kernel."""
     return True if space == "light" else None
 
 
 def _cells(cells: Cells | None) -> tuple[Floats | None, int, np.float32]:
-    """`cells_HPL`, their side, and black."""
+    """Return `cells_HPL`, their side, and black."""
     if cells is None:
         return None, 0, np.float32(0)
     return np.ascontiguousarray(cells.planes[0].numpy().transpose(1, 0, 2)), cells.side, np.float32(cells.black)
 
 
 def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, Any]:
-    """Where in a row the pixels begin that lie between two map pixels, and each pixel's place between them, 0 to 1.
+    """Return where in a row the pixels between each two map pixels begin, and each pixel's place between them, 0 to 1.
 
-    Pixel p of the image lies at (p + 1/2) / factor - 1/2; beyond the first and the last map pixel it is that one's.
+    Pixel p of the image lies at (p + 1/2) / factor - 1/2 of a map; beyond the border, map pixels are repeated.
     """
     at = 2 * np.arange(width) + 1 - factor
     place = (at % (2 * factor)).astype(np.float32) / np.float32(2 * factor)

@@ -1,12 +1,12 @@
-"""Curve maps applied to a whole image or frame, as loops that numba compiles for the CPU. `cpu.py` calls them.
+"""Loops that apply curve maps to a whole image or frame, compiled by numba for the CPU. `cpu.py` calls them.
 
-What `reference.upsample` and `light.lift` do, without full-size maps: the rows of the image that lie between two
-rows of maps are worked together, a tile of TILE pixels at a time, with the tile's part of those two rows in the core's
-nearest cache.
+They do what `reference.upsample` and `light.lift` do, without full-size maps: the rows of the image that lie between
+two rows of maps are processed together, a tile of TILE pixels at a time, with the tile's part of those two rows in the
+core's nearest cache.
 
-Suffixes: K maps, M channels of a map (in light 2: shade, and how far light is from it), H height, V values of a row of
-the image (channels of a pixel side by side), W its width, L columns of maps, S samples of a line of a plane (with what
-pads it), T pixels of a tile, C channels.
+Suffixes: K maps, M channels of a map (for `light` 2: shade, and light minus shade), H height, V values of a row of the
+image (channels of a pixel side by side), W its width, L columns of maps, S samples of a line of a plane (with its
+padding), T pixels of a tile, C channels.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ from model.full_size.tiles import (
 
 @compiled
 def _widen(wide_MKW, maps_MKL, starts, places):  # type: ignore[no-untyped-def]
-    """A row of maps, interpolated to all pixels of a row of the image: straight lines from map pixel to map pixel."""
+    """Interpolate a row of maps linearly to all pixels of a row of the image."""
     map_channels, count, columns = maps_MKL.shape
     for m in range(map_channels):
         for k in range(count):
@@ -50,7 +50,7 @@ def _widen(wide_MKW, maps_MKL, starts, places):  # type: ignore[no-untyped-def]
 
 @compiled
 def _cut(above_MKT, rises_MKT, above_MKW, below_MKW, left, right):  # type: ignore[no-untyped-def]
-    """The part of two widened rows of maps that is over a tile."""
+    """Copy the part of two widened rows of maps that is over a tile: the upper row, and the lower minus the upper."""
     map_channels, count, _ = above_MKT.shape
     for m in range(map_channels):
         for k in range(count):
@@ -79,7 +79,7 @@ def lift(  # type: ignore[no-untyped-def]
     between = np.zeros((6, TILE), np.float32), np.zeros((6, TILE), np.float32), np.float32(0)
     _widen(below_MKW, maps_HMKL[0], *columns)
     first = 0
-    for map_row in range(map_rows + 1):  # the rows whose centres lie between that of this row of maps and the last
+    for map_row in range(map_rows + 1):  # image rows between the centres of the last row of maps and this one
         end = min(height, factor // 2 + map_row * factor) if map_row < map_rows else height
         above_MKW, below_MKW = below_MKW, above_MKW
         _widen(below_MKW, maps_HMKL[min(map_row, map_rows - 1)], *columns)
@@ -110,7 +110,7 @@ def lift(  # type: ignore[no-untyped-def]
 
 @compiled
 def _spread(chroma_T, samples, across, grey, unit):  # type: ignore[no-untyped-def]
-    """Chroma of a tile's pixels, -1/2 to 1/2."""
+    """Write the chroma of a tile's pixels, -1/2 to 1/2."""
     if across == 2 and len(samples) == TILE // 2:
         for i in range(TILE // 2):
             chroma = (np.float32(samples[i]) - grey) * unit
@@ -123,7 +123,7 @@ def _spread(chroma_T, samples, across, grey, unit):  # type: ignore[no-untyped-d
 
 @compiled
 def _gathered(sums, chroma_T, pixels, across):  # type: ignore[no-untyped-def]
-    """Add to each chroma sample what the pixels under it ask for, in sum as many as `across`."""
+    """Add the chroma of its `across` pixels to each sample's sum; at the border, the last pixel counts twice."""
     if across == 2 and pixels == TILE:
         for i in range(TILE // 2):
             sums[i] += chroma_T[2 * i] + chroma_T[2 * i + 1]
@@ -147,7 +147,7 @@ def _read(values_T, samples, black, unit):  # type: ignore[no-untyped-def]
 
 @compiled
 def _write(samples, values, scale, black, top):  # type: ignore[no-untyped-def]
-    """`scale`: codes of one unit of `values`."""
+    """Convert values to codes, rounded and clipped. `scale`: codes of one unit of `values`."""
     if len(samples) == TILE:
         for i in range(TILE):
             samples[i] = np.int32(min(max(np.rint(values[i] * scale + black), np.float32(0)), top))
@@ -164,7 +164,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
     across, down = subsampling
     red, green, blue, black, span, grey, chroma_span, top = numbers
     weights, one = (red, green, blue), np.float32(1)
-    unit, chroma_unit = np.nextafter(one / span, one), one / chroma_span  # so that white is 1, or is clipped to it
+    unit, chroma_unit = np.nextafter(one / span, one), one / chroma_span  # so that white becomes 1, or is clipped to it
     map_rows, map_channels, count, _ = maps_HMKL.shape
     height, width = len(luma_HS), len(columns[1])
     above_MKW = np.empty((map_channels, count, width), np.float32)

@@ -1,7 +1,7 @@
-"""Cleaning and the light-enhancement curve at full size as one kernel of a GPU: what `cpu_kernels.py` is for a CPU.
+"""Cleaning and the light-enhancement curve at full size as one GPU kernel: what `cpu_kernels.py` is for a CPU.
 
-Triton makes it; it comes with the builds of torch for GPUs. No map is ever of full size: each pixel of the image takes
-all its steps in registers, from the four pixels of each map, and the four cells, around it.
+Triton compiles it; it comes with torch's builds for GPUs. There are no full-size maps: each pixel of the image takes
+all its steps in registers, using the four pixels of each map, and the four cells, around it.
 
 Tensor suffixes: K maps, M channels of a map (3 or 1, or 2: of shade and of light), H height, W width, C channels of the
 image, P planes of cells, h and w in cells.
@@ -20,8 +20,8 @@ from model.full_size.cpu import Cells
 from model.full_size.gpu_transfer import sent
 from model.noise.cleaning import LIFTED_UNSEEN
 
-BLOCK = 1024  # pixels of the image that one program of the kernel works at
-HALF = tl.constexpr(12582912.0)  # 1.5 * 2**23: a float32 of up to 16 bits that it is added to is rounded, half to even
+BLOCK = 1024  # pixels of the image that one program of the kernel processes
+HALF = tl.constexpr(12582912.0)  # 1.5 * 2**23: adding it to a float32 of up to 16 bits rounds that, half to even
 TOE_, SPANNED, LEAST_SPANNED, FULL_ = (tl.constexpr(number) for number in (TOE, SPAN, LEAST_SPAN, FULL))
 LIFTED_UNSEEN_ = tl.constexpr(LIFTED_UNSEEN)
 
@@ -37,14 +37,13 @@ def lift(
     cells: Cells | None = None,
     shares: Shares = BT709,
 ) -> Tensor:
-    """Clean an image and apply curve maps to it, or to some rows of it, the first of which is `top`.
+    """Clean an image and apply curve maps to it, or to some of its rows, from row `top` on.
 
     `image_HWC`: RGB or grey, uint8, or int32 for 16 bits, its values 0 to `white`. `passes`: for each pass of the
     enhancement `maps_KMHW`, float32 in [-1, 1], of ceil(H / factor) x ceil(W / factor) pixels for H and W of the whole
-    image, all on one GPU; of one channel for a grey image, in light always of two. `iterations`: steps of each pass;
+    image, all on one GPU; of one channel for a grey image, for `light` always of two. `iterations`: steps of each pass;
     those beyond its maps repeat the last one. `space`: see `curve/light.py`. `cells`: of the whole image, on the same
-    GPU; None where nothing is cleaned. `shares`: of red, green and blue in luma. Returns an image of the same shape and
-    dtype.
+    GPU; None to clean nothing. `shares`: of red, green and blue in luma. Returns an image of the same shape and dtype.
     """
     image_HWC, maps_KMHW = image_HWC.contiguous(), torch.cat(list(passes)).contiguous()
     steps = steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations)
@@ -187,7 +186,7 @@ def _clipped(values):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _follow(red, green, blue, luma, lifted, rise, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Chroma after the rise of luma; see `light.lift`."""
+    """Scale chroma after luma was lifted; see `light.lift`."""
     if CHANNELS == 3:
         highest = tl.maximum(tl.maximum(red, green), blue)
         lowest = tl.minimum(tl.minimum(red, green), blue)
@@ -222,7 +221,7 @@ def _put(place, values, white, inside):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _around(pixel, width, top, factor, map_height, map_width):  # type: ignore[no-untyped-def]
-    """Where the lines of a map above and below a pixel begin, the columns beside it, and its places between them."""
+    """Find where the map lines above and below a pixel begin, the columns beside it, and its places between them."""
     row = pixel // width
     above, below, y = _between(row + top, factor, map_height)
     left, right, x = _between(pixel - row * width, factor, map_width)
@@ -231,15 +230,15 @@ def _around(pixel, width, top, factor, map_height, map_width):  # type: ignore[n
 
 @triton.jit
 def _at(map_, above, below, y, left, right, x, inside):  # type: ignore[no-untyped-def]
-    """The value of a map at each pixel, of which `_around` tells where it lies."""
+    """Interpolate a map at each pixel, at the place that `_around` returned."""
     upper = _along(map_ + above, left, right, x, inside)
     return upper + y * (_along(map_ + below, left, right, x, inside) - upper)
 
 
 @triton.jit
 def _between(at, factor, count):  # type: ignore[no-untyped-def]
-    """The map pixels before and after a pixel, and its place between them, 0 to 1; see `reference.upsample`."""
-    halves = 2 * at + 1 + factor  # of the way from one map pixel to the next, and one such way more: not negative
+    """Find the map pixels before and after a pixel, and its place between, 0 to 1; see `reference.upsample`."""
+    halves = 2 * at + 1 + factor  # in halves of an image pixel, plus a whole map pixel so as not to be negative
     before = halves // (2 * factor)
     place = (halves - before * (2 * factor)).to(tl.float32) / (2.0 * factor)
     return tl.minimum(tl.maximum(before - 1, 0), count - 1), tl.minimum(before, count - 1), place

@@ -1,6 +1,6 @@
-"""What the cells of an image or frame hold, as it lies in memory: `cleaning.moments` as loops that numba compiles.
+"""Moments of the cells of an image or frame: `cleaning.moments` as loops that numba compiles.
 
-Suffixes: P planes, H height, W width, h and w likewise in cells, C channels, V values of a row (W * C).
+Suffixes: P planes, H height, W width, h and w height and width in cells, C channels, V values of a row (W * C).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def moments_of(image_HWC: npt.NDArray[Any], side: int, shares: Shares = BT709) -> Floats:
-    """`moments_Phw` of an image, RGB or grey, uint8 or uint16; see `cleaning.moments`."""
+    """Compute `moments_Phw` of an image, RGB or grey, uint8 or uint16; see `cleaning.moments`."""
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     planes_Phw = np.zeros((2 if channels == 1 else 6, -(-height // side), -(-width // side)), np.float32)
@@ -32,9 +32,9 @@ def moments_of_planes(
     numbers: Sequence[np.float32],
     side: int,
 ) -> Floats:
-    """Likewise of the planes of a YUV frame of `size`: height and width. See `cpu.apply_curves_to_planes`.
+    """Compute `moments_Phw` of a YUV frame's planes. `size`: height and width. See `cpu.apply_curves_to_planes`.
 
-    `subsampling`: pixels across and down that a chroma sample covers. `numbers`: see `apply.Coding.numbers`.
+    `subsampling`: pixels across and down that a chroma sample covers. `numbers`: see `cpu.Coding.numbers`.
     """
     height, width = size
     across, down = subsampling
@@ -78,8 +78,8 @@ def _of_pixels(planes_Phw, image_HV, width, box, unit, shares):  # type: ignore[
 
 @compiled
 def _of_plane(planes_Phw, plane_HS, size, cell, zero, unit, limits):  # type: ignore[no-untyped-def]
-    """`plane_HS`: with what pads it, so that machine code is made for one kind of array. `size`: height and width that
-    are seen. `cell`: samples across and down. `zero`: the code of 0. Values are clipped to `limits`."""
+    """Write the moments of one plane. `plane_HS`: with its padding, so that one kind of array is compiled for. `size`:
+    height and width without it. `cell`: samples across and down. `zero`: the code of 0. `limits`: of the values."""
     rows = planes_Phw.shape[1]
     height, width = size
     across, down = cell
@@ -131,7 +131,7 @@ def _add(means_w, squares_w, values_W, cell, box):  # type: ignore[no-untyped-de
             squares_w[x] += one * one + two * two
     else:
         whole = 0
-    for left in range(whole * cell, len(values_W), box):  # the last cell, or any of a large photo
+    for left in range(whole * cell, len(values_W), box):  # the last cell, or all cells of a large photo
         total = np.float32(0)
         right = min(left + box, len(values_W))
         for x in range(left, right):
@@ -143,7 +143,7 @@ def _add(means_w, squares_w, values_W, cell, box):  # type: ignore[no-untyped-de
 
 @compiled
 def _divide(planes_Pw, width, cell, box, rows):  # type: ignore[no-untyped-def]
-    """Sums become means. `rows`: how many boxes one above the other were added."""
+    """Turn sums into means. `rows`: the number of rows of boxes that were added."""
     last = planes_Pw.shape[1] - 1
     share = np.float32(1) / np.float32(rows * (cell // box))
     at_last = np.float32(1) / np.float32(rows * -(-(width - last * cell) // box))

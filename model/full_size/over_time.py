@@ -1,14 +1,13 @@
-"""Noise averaged over time: a frame of a video becomes the mean of itself and those around it, where all is still.
+"""Averaging of noise over time: where nothing moves, a frame becomes the mean of itself and its neighbours.
 
-Two frames are compared by cells, of 8 x 8 pixels. A cell whose mean or mean square differs by more than the noise of
-the two explains has moved and counts for nothing, and of the others no pixel counts that differs by more than noise
-does. So a thing that moves leaves no ghost, whether it is large and faint or small and bright, and a cut stops the
-mean.
+Two frames are compared in cells of 8 x 8 pixels. A cell whose mean or mean square differs by more than the noise of
+both explains has moved, and is left out; in the others, pixels that differ by more than noise are left out. So moving
+things leave no ghosts, whether they are large and faint or small and bright, and a cut stops the averaging.
 
-What the mean has between two codes is kept by dithering, in an ordered pattern that stays in its place: else the lift
-would bring out steps that the noise had hidden. A pixel that nothing is averaged with keeps its code.
+The fractions of codes in a mean are kept by dithering, in an ordered pattern that stays in place: otherwise the curve
+would bring out steps that the noise had hidden. A pixel that is averaged with nothing keeps its code.
 
-Suffixes: S samples of a line of a plane (with what pads it), H height, W samples of a line that are seen, h and w
+Suffixes: S samples of a line of a plane (with its padding), H height, W samples of a line without padding, h and w
 cells.
 """
 
@@ -27,37 +26,37 @@ from model.noise.floor import LEVELS, Floor
 Floats = npt.NDArray[np.float32]
 Plane = npt.NDArray[Any]  # uint8 or uint16
 
-RADIUS = 2  # frames on either side; `_average` takes just four
+RADIUS = 2  # frames on either side; `_average` takes exactly four
 SIDE = 8  # pixels of a cell
 CODED = 0.5  # deviation that coding adds to noise, in codes of 8 bits
-MOST_MEAN = 0.8  # of a cell's difference, in deviations of noise
-MOST_SQUARE = 1.4  # likewise of its mean square, in those that noise alone has
-STEEP = 3.0  # beyond these, a cell counts less, and beyond them by a third nothing
-MOST_PIXEL = 4.0  # of a pixel's difference, in deviations of it
+MOST_MEAN = 0.8  # of a cell's mean difference, in deviations of noise
+MOST_SQUARE = 1.4  # of a cell's mean square difference, relative to that of noise
+STEEP = 3.0  # slope of a cell's share beyond these limits: it reaches 0 at a third above them
+MOST_PIXEL = 4.0  # of a pixel's difference, in deviations of noise
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A frame, and what its noise is."""
+    """A frame and its noise."""
 
     planes: tuple[Plane, ...]
-    """Y, Cb and Cr, uint8 or uint16, without what pads their lines."""
+    """Y, Cb and Cr, uint8 or uint16, without the padding of their lines."""
     coding: Coding
     floor: Floor
 
     def is_like(self, other: "Still") -> bool:
-        """Whether the two are of one size and coding."""
+        """Return whether both frames have the same size and coding."""
         return self.coding == other.coding and self.planes[0].shape == other.planes[0].shape
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How two frames compare, cell by cell."""
+    """Similarity of two frames, cell by cell."""
 
     share_hw: Floats
-    """How much one counts for the other, 0 to 1."""
+    """Weight of one frame in the mean of the other, 0 to 1."""
     narrowness: tuple[Floats, ...]
-    """For each plane `1 / d^2`, where d is the difference at which a sample counts for nothing."""
+    """`1 / d^2` for each plane, where d is the difference from which a sample is left out."""
 
 
 def likeness(one: Still, other: Still) -> Likeness:
@@ -78,7 +77,7 @@ def likeness(one: Still, other: Still) -> Likeness:
 
 
 def average(still: Still, near: Sequence[tuple[Still, Likeness]], written: Sequence[Plane]) -> None:
-    """Write the mean of a frame and of one to 2 * RADIUS near it, to planes whose lines may be longer."""
+    """Write the mean of a frame and 1 to 2 * RADIUS frames near it, to planes whose lines may be longer."""
     nobody = still, Likeness(np.zeros_like(near[0][1].share_hw), near[0][1].narrowness)
     four = [*near, *[nobody] * (2 * RADIUS - len(near))]
     for plane, (still_HW, written_HS) in enumerate(zip(still.planes, written, strict=True)):
@@ -89,12 +88,12 @@ def average(still: Still, near: Sequence[tuple[Still, Likeness]], written: Seque
 
 
 def _cell(coding: Coding, plane: int) -> tuple[int, int]:
-    """Samples of a cell, down and across."""
+    """Return the samples of a cell, down and across."""
     return (SIDE // coding.down, SIDE // coding.across) if plane else (SIDE, SIDE)
 
 
 def _variance(one: Still, other: Still, plane: int, levels_hw: Floats) -> Floats:
-    """What noise and coding make of a sample at each cell. `levels_hw`: its mean code."""
+    """Compute the variance of a sample by noise and coding, for each cell. `levels_hw`: the cells' mean codes."""
     red, _, blue, black, span, _, chroma_span, _ = map(float, one.coding.numbers)
     of_coding = CODED * (1 << (one.coding.depth - 8))
     squares_hw: Floats = np.full_like(levels_hw, of_coding**2)
@@ -102,14 +101,14 @@ def _variance(one: Still, other: Still, plane: int, levels_hw: Floats) -> Floats
         if plane == 0:
             noise_hw = np.interp(levels_hw, black + span * LEVELS, span * floor.noise).astype(np.float32)
         else:
-            of_colour = 2 * (1 - (blue, red)[plane - 1])  # of B - Y, or of R - Y, for all of a sample's codes
+            of_colour = 2 * (1 - (blue, red)[plane - 1])  # range of B - Y, or of R - Y, that a sample's codes cover
             noise_hw = np.full_like(levels_hw, floor.colour_noise / 2**0.5 / of_colour * chroma_span)
         squares_hw += noise_hw**2 / 2
     return squares_hw
 
 
 def _bayer(doublings: int) -> Floats:
-    """Bayer's ordered dither, its thresholds within (0, 1)."""
+    """Build the matrix of Bayer's ordered dither, with thresholds in (0, 1)."""
     matrix = np.zeros((1, 1))
     for _ in range(doublings):
         matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
@@ -121,7 +120,7 @@ DITHER = _bayer(3)
 
 @compiled
 def _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across):  # type: ignore[no-untyped-def]
-    """Of each cell: the mean and the mean square of the difference, and the mean of both frames."""
+    """Compute for each cell the mean and mean square of the frames' difference, and the mean of both frames."""
     height, width = one_HW.shape
     sums_W, more_W, levels_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     half = np.float32(0.5)
@@ -152,7 +151,7 @@ def _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across):  
 
 @compiled
 def _average(written_HS, still_HW, others, down, across, dither_DW):  # type: ignore[no-untyped-def]
-    """`others`: of four frames a plane, and of its cells the shares and the narrowness."""
+    """Write the dithered mean of a plane. `others`: four frames' plane, and its cells' shares and narrowness."""
     first, second, third, fourth = others
     width, one = still_HW.shape[1], np.float32(1)
     shares_W, narrow_W = np.empty((4, width), np.float32), np.empty((4, width), np.float32)
@@ -176,7 +175,7 @@ def _average(written_HS, still_HW, others, down, across, dither_DW):  # type: ig
 
 @compiled
 def _counted(value, other, share, narrowness):  # type: ignore[no-untyped-def]
-    """The difference of another frame's sample times what it counts for, and that."""
+    """Return the difference of another frame's sample times its weight, and the weight."""
     difference = np.float32(other) - value
     weight = share * max(np.float32(1) - difference * difference * narrowness, np.float32(0))
     return weight * difference, weight
@@ -184,7 +183,7 @@ def _counted(value, other, share, narrowness):  # type: ignore[no-untyped-def]
 
 @compiled
 def _spread(share_W, narrow_W, other, row, across):  # type: ignore[no-untyped-def]
-    """A row of cells, for each sample."""
+    """Repeat a row of cells for each sample."""
     _, share_hw, narrowness_hw = other
     for column in range(share_hw.shape[1]):
         for x in range(column * across, min((column + 1) * across, len(share_W))):

@@ -1,4 +1,4 @@
-"""The reduced copy of an image as it lies in memory: what `reference.reduce` does, as a loop that numba compiles.
+"""The reduced copy of an image: `reference.reduce` as a loop that numba compiles.
 
 Suffixes: H height, W width, C channels, V values of a row of the image (W * C).
 """
@@ -28,16 +28,16 @@ def reduce_pixels(image_HWC: npt.NDArray[Any], factor: int) -> npt.NDArray[np.fl
 
 @compiled
 def _average(reduced_HWC, sums_V, image_HV, factor, scale):  # type: ignore[no-untyped-def]
-    """`sums_V`: room for the sums of each column of a row of boxes."""
+    """Write the means of boxes. `sums_V`: scratch space for the column sums of a row of boxes."""
     height, width, channels = reduced_HWC.shape
     columns = len(sums_V) // channels
     for y in range(height):
         top, bottom = y * factor, min((y + 1) * factor, len(image_HV)) - 1
         last_V = image_HV[bottom]
-        times = np.uint32(factor - (bottom - top))  # as many rows as that are like the last one
+        times = np.uint32(factor - (bottom - top))  # the last row counts once for each missing row, too
         for v in range(len(sums_V)):
             sums_V[v] = times * last_V[v]
-        for row in range(top, bottom - 1, 2):  # two at once, which halves the way to the sums and back
+        for row in range(top, bottom - 1, 2):  # two rows at once, which halves the traffic to and from the sums
             one_V, two_V = image_HV[row], image_HV[row + 1]
             for v in range(len(sums_V)):
                 sums_V[v] += np.uint32(one_V[v]) + np.uint32(two_V[v])

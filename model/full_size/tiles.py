@@ -1,9 +1,9 @@
-"""What happens to a tile of an image or frame, as loops that numba compiles for the CPU. `cpu_kernels.py` calls them.
+"""Loops over a tile of an image or frame, compiled by numba for the CPU. `cpu_kernels.py` calls them.
 
-Loops are over all of a tile, of constant length and without branches, of which the compiler makes vector code; it may
-contract a multiplication and an addition into one, which rounds once instead of twice.
+Loops run over a whole tile, with constant length and without branches, so that the compiler vectorises them; it may
+fuse a multiplication and an addition, which then round once instead of twice.
 
-Suffixes: K maps, M channels of a map (in light 2: shade, and how far light is from it), T pixels of a tile, C channels.
+Suffixes: K maps, M channels of a map (for `light` 2: shade, and light minus shade), T pixels of a tile, C channels.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from model.compiled import compiled
 from model.curve.light import FULL, LEAST_SPAN, SPAN, TOE
 from model.noise.cleaning import LIFTED_UNSEEN
 
-TILE = 640  # pixels: whole tiles make up 1,920 and 3,840. A multiple of 128, the largest cell
+TILE = 640  # pixels: divides 1,920 and 3,840, and is a multiple of 128, the largest cell
 
 
 @compiled
@@ -34,7 +34,7 @@ def load(pixels_CT, values, scale):  # type: ignore[no-untyped-def]
 
 @compiled
 def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
-    """Rounded to even, as torch does."""
+    """Write a tile to a row of the image, rounded half to even, as torch does."""
     if len(pixels_CT) == 1:
         for i in range(len(values)):
             values[i] = np.int32(np.rint(pixels_CT[0, i] * white))
@@ -52,7 +52,7 @@ def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
 
 @compiled
 def _take_steps(pixels_CT, channel, maps_KT, steps):  # type: ignore[no-untyped-def]
-    """`steps`: which map each takes. Four at a time where that can be, which saves going through memory between."""
+    """Take all steps of one channel, four at a time if possible, to save memory traffic. `steps`: the map of each."""
     fours = len(steps) // 4 * 4
     for at in range(0, fours, 4):
         one, two, three, four = steps[at], steps[at + 1], steps[at + 2], steps[at + 3]
@@ -71,15 +71,15 @@ def _take_steps(pixels_CT, channel, maps_KT, steps):  # type: ignore[no-untyped-
 
 @compiled
 def lift_tile(pixels_CT, curve):  # type: ignore[no-untyped-def]
-    """All steps of the channels of a tile.
+    """Take all steps of all channels of a tile.
 
-    `curve`: room for the tile's maps; the row of maps above it and their rise to the row below; the place of the tile's
-    row between the two, 0 to 1; and which map each step takes.
+    `curve`: scratch space for the tile's maps; the row of maps above it; the row below minus that; the place of the
+    tile's row between the two, 0 to 1; and the map that each step takes.
     """
     maps_KT, above_MKT, rises_MKT, place, steps = curve
     map_channels, count, _ = above_MKT.shape
     for channel in range(len(pixels_CT)):
-        if channel < map_channels:  # else those of the last one
+        if channel < map_channels:  # otherwise the last channel's maps serve again
             for k in range(count):
                 for i in range(TILE):
                     maps_KT[k, i] = above_MKT[channel, k, i] + place * rises_MKT[channel, k, i]
@@ -94,9 +94,9 @@ def _between(above_MKT, rises_MKT, place, guide_T, k, i):  # type: ignore[no-unt
 
 @compiled
 def _take_steps_twice(pair_CT, guide_T, curve):  # type: ignore[no-untyped-def]
-    """All steps of two values for each pixel, under the same maps, of which no tile is made.
+    """Take all steps of two values for each pixel with the same maps, without writing the maps to memory.
 
-    Between the maps of shade and those of light `guide_T` tells the place; see `curve/bilateral_grid.py`.
+    `guide_T`: the place between the maps of shade and of light; see `curve/bilateral_grid.py`.
     """
     _, above_MKT, rises_MKT, place, steps = curve
     fours = len(steps) // 4 * 4
@@ -122,16 +122,16 @@ def _take_steps_twice(pair_CT, guide_T, curve):  # type: ignore[no-untyped-def]
 
 @compiled
 def seen_share(seen, luma, lifted, black):  # type: ignore[no-untyped-def]
-    """What a pixel is multiplied by after the curve; see `cleaning.hold_back`."""
+    """Compute the factor that a pixel is multiplied by after the curve; see `cleaning.hold_back`."""
     most = np.float32(LIFTED_UNSEEN) * max(luma - black, np.float32(0))
     return seen + (np.float32(1) - seen) * min(most / max(lifted, np.float32(1e-6)), np.float32(1))
 
 
 @compiled
 def _take_luma(luma_T, room_CT, curve):  # type: ignore[no-untyped-def]
-    """The light of a tile's luma, and that of a little more, through the curve; see `light.lift_luma`.
+    """Take a tile's luma and a slightly higher luma, as light, through the curve; see `light.lift_luma`.
 
-    `room_CT`: for three channels. The first two hold both lights afterwards.
+    `room_CT`: scratch space of three channels. The first two hold both lights afterwards.
     """
     one, toe, unit = np.float32(1), np.float32(TOE), np.float32(1 / (1 + TOE))
     span_of, least = np.float32(SPAN), np.float32(LEAST_SPAN)
@@ -147,15 +147,15 @@ def _take_luma(luma_T, room_CT, curve):  # type: ignore[no-untyped-def]
 
 @compiled
 def _coded(light):  # type: ignore[no-untyped-def]
-    """See `light.from_light`."""
+    """Convert light to a coded value; see `light.from_light`."""
     return np.sqrt(light * np.float32(1 + TOE) + np.float32(TOE**2 / 4)) - np.float32(TOE / 2)
 
 
 @compiled
 def _scale(luma, lifted, above, highest, lowest):  # type: ignore[no-untyped-def]
-    """What chroma is multiplied by: the rise of the tone curve, or what there is room for. In one division.
+    """Compute chroma's factor in one division: the slope of the tone curve, or less if there is no room for that.
 
-    `above`: what became of the luma that lies a little above. `highest`, `lowest`: of the pixel's channels.
+    `above`: the slightly higher luma after the curve. `highest`, `lowest`: of the pixel's channels.
     """
     zero, one, least = np.float32(0), np.float32(1), np.float32(1e-6)
     rise, over = above - lifted, np.float32(SPAN) * min(luma, one - luma) + np.float32(LEAST_SPAN)
@@ -170,8 +170,7 @@ def _scale(luma, lifted, above, highest, lowest):  # type: ignore[no-untyped-def
 
 @compiled
 def _risen(luma, room_CT, i, highest, lowest, seen, black):  # type: ignore[no-untyped-def]
-    """What luma becomes, and what chroma is multiplied by, with what was not seen held back. `room_CT`: see
-    `_take_luma`."""
+    """Return the enhanced luma and chroma's factor, with unseen pixels held back. `room_CT`: see `_take_luma`."""
     lifted = _coded(room_CT[0, i])
     scale = _scale(luma, lifted, _coded(room_CT[1, i]), highest, lowest)
     share = seen_share(seen, luma, lifted, black)
@@ -190,7 +189,7 @@ def luma_of_tile(luma_T, pixels_CT, shares):  # type: ignore[no-untyped-def]
 
 @compiled
 def lift_in_light(pixels_CT, luma_T, seen_T, room_CT, curve, black):  # type: ignore[no-untyped-def]
-    """A tile of RGB or grey, and what was not seen held back; see `light.lift` and `cleaning.hold_back`.
+    """Lift a tile of RGB or grey, with unseen pixels held back; see `light.lift` and `cleaning.hold_back`.
 
     `luma_T`: of the pixels. `seen_T`: the share of each that the camera saw.
     """
@@ -211,7 +210,7 @@ def lift_in_light(pixels_CT, luma_T, seen_T, room_CT, curve, black):  # type: ig
 
 @compiled
 def shares_of_chroma(weights):  # type: ignore[no-untyped-def]
-    """What red takes of its chroma and blue of its own, and what green loses for each of the two."""
+    """Return the factors of chroma in RGB: of Cr in red, of Cb in blue, and of Cr and of Cb subtracted in green."""
     red, green, blue = weights
     of_red, of_blue = np.float32(2) * (np.float32(1) - red), np.float32(2) * (np.float32(1) - blue)
     return of_red, of_blue, of_red * red / green, of_blue * blue / green
@@ -219,14 +218,14 @@ def shares_of_chroma(weights):  # type: ignore[no-untyped-def]
 
 @compiled
 def clip_luma(luma_T):  # type: ignore[no-untyped-def]
-    """What lies outside of black and white has no curve."""
+    """Clip luma to [0, 1] in place, where the curve is defined."""
     for i in range(TILE):
         luma_T[i] = min(max(luma_T[i], np.float32(0)), np.float32(1))
 
 
 @compiled
 def lift_coded_in_light(planes, seen_T, room_CT, curve, weights, black):  # type: ignore[no-untyped-def]
-    """The same of a tile of luma, in [0, 1], and chroma."""
+    """Lift a tile of luma, in [0, 1], and chroma, as `lift_in_light` does."""
     luma_T, of_blue_T, of_red_T = planes
     of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
     _take_luma(luma_T, room_CT, curve)
@@ -241,7 +240,7 @@ def lift_coded_in_light(planes, seen_T, room_CT, curve, weights, black):  # type
 
 @compiled
 def to_rgb(rgb_CT, planes, weights):  # type: ignore[no-untyped-def]
-    """Clipped: what lies outside of RGB has no curve."""
+    """Convert a tile to RGB, clipped to [0, 1], where the curve is defined."""
     luma_T, of_blue_T, of_red_T = planes
     of_red, of_blue, red_of_green, blue_of_green = shares_of_chroma(weights)
     zero, one = np.float32(0), np.float32(1)

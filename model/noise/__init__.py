@@ -1,1 +1,1 @@
-"""What tells signal from noise: the floor of an image, how far its light is raised, and its cleaning."""
+"""Signal and noise: the floor of an image, how far its light is raised, and its cleaning."""

@@ -1,21 +1,21 @@
-"""Noise and the floor of an image, taken away before the curve lifts them. The readable reference.
+"""Cleaning: noise and the floor of an image are removed before the curve lifts them. The readable reference.
 
 Luma and chroma go through a guided filter with themselves as guide (He, Sun and Tang, "Guided Image Filtering", TPAMI
 2013, equations 5, 6 and 8): every window is modelled as `a I + b` with `a = variance / (variance + eps)`, so that flat
-windows become their mean and edges stay. Its windows are of cells, boxes of pixels, of which the means and the mean
-squares are known; so the filter costs little more than reading the image ("Fast Guided Filter", He and Sun, 2015), and
-sees noise of single pixels all the same. Where the curve amplifies nothing, eps is 0 and nothing changes.
+windows become their mean and edges stay. Windows are made of cells, boxes of pixels whose means and mean squares are
+known; so the filter costs little more than reading the image ("Fast Guided Filter", He and Sun, 2015), and still sees
+noise of single pixels. Where the curve amplifies nothing, eps is 0 and nothing changes.
 
-Three such filters: of luma, over three cells; of what is left, over five cells of twice the side, for coarse grain and
-for what a codec left of near-black blocks; and of chroma, over the same.
+There are three filters: one of luma, over three cells; one of its result, over five cells of twice the side, for coarse
+grain and for the near-black blocks that a codec left; and one of chroma, over five cells of twice the side.
 
-Where what is left of luma is hardly above the floor, chroma fades to that of its surroundings, then to none, and the
-curve is held back: `share` is how much of a pixel the camera saw.
+Where the filtered luma is hardly above the floor, chroma fades to that of its surroundings, then to none, and the curve
+is held back: `seen` is how much of a pixel the camera saw.
 
-All of this comes down to six numbers for each cell, interpolated to pixels, see `Cell`.
+All of this is expressed by six coefficients for each cell, interpolated to pixels; see `Cell`.
 
 Tensor suffixes: B batch, C colour channels, P planes, K maps, M channels of a map, H height, W width in pixels, h and w
-in cells, of either size.
+in cells of either size.
 """
 
 from collections.abc import Sequence
@@ -29,27 +29,27 @@ from model.curve.light import BT709, Shares, Space, luma_of, tone
 from model.curve.reference import sample, upsample
 from model.noise.floor import CODE, LEVELS, Floor
 
-WORKING_PX = 2400  # of the long side, about: larger photos are cleaned by coarser cells
-MOST_SIDE = 128  # of a cell: a tile of the kernels is a multiple of it
-LUMA, COLOUR, COARSE = 2.5, 4.0, 0.7  # deviations of noise that are smoothed: COARSE of cells, which are means
-BLOCKS, BLOCKS_UP_TO = 4 * CODE, 8 * CODE  # how much of steps between blocks is smoothed at black, fading above it
-LEAST_VARIANCE = (1e-3 * CODE) ** 2  # 0 / 0 is no number
-# so far above black half was seen: at least, where all the dark is plain, and where a codec left nothing of it
+WORKING_PX = 2400  # approximate long side that cells are made for: larger photos get coarser cells
+MOST_SIDE = 128  # of a cell: a tile of the kernels must be a multiple of it
+LUMA, COLOUR, COARSE = 2.5, 4.0, 0.7  # root of eps in deviations of noise; COARSE is of cells' means
+BLOCKS, BLOCKS_UP_TO = 4 * CODE, 8 * CODE  # blocks' steps smoothed at black, and how far above it that fades
+LEAST_VARIANCE = (1e-3 * CODE) ** 2  # avoids 0 / 0
+# luma above black that counts as half seen: at least, where all the dark is plain, and where a codec left none of it
 UNSEEN, UNSEEN_PLAIN, UNSEEN_CODED = 0.15 * CODE, CODE, 2.5 * CODE
-NOISE_UNSEEN, NOISE_UNSEEN_CODED = 0.1, 1.5  # the same in deviations of noise
+NOISE_UNSEEN, NOISE_UNSEEN_CODED = 0.1, 1.5  # the same, in deviations of noise
 AMPLIFIED_FROM = 1.05  # rise of the curve above which blocks are smoothed
-FADE = 2.0  # chroma is gone at so many times that
-LIFTED_UNSEEN = 8.0  # by how much at most what was not seen is lifted
+FADE = 2.0  # half of chroma is gone at this many times the luma that is half seen
+LIFTED_UNSEEN = 8.0  # the most that unseen luma above black is multiplied by
 
 
 class Cell(IntEnum):
-    """What is known of each cell, in this order."""
+    """Coefficients of a cell, in the order of their planes."""
 
     GAIN = 0
-    """Of luma: it becomes GAIN times itself, and OFFSET."""
+    """Luma becomes GAIN times luma plus OFFSET."""
     OFFSET = 1
     COLOUR_GAIN = 2
-    """Likewise of R - Y and of B - Y."""
+    """R - Y and B - Y become COLOUR_GAIN times themselves plus their offsets."""
     RED_OFFSET = 3
     BLUE_OFFSET = 4
     SEEN = 5
@@ -57,7 +57,7 @@ class Cell(IntEnum):
 
 
 def cell_side(height: int, width: int) -> int:
-    """Pixels along each side of a cell: 2 up to 3,600 pixels on the long side, 4 up to 7,200, and so on."""
+    """Return the pixels along each side of a cell: 2 for long sides up to 3,600 pixels, 4 up to 7,200, and so on."""
     side = 2
     while max(height, width) > side * 3 * WORKING_PX // 4 and side < MOST_SIDE:
         side *= 2
@@ -65,10 +65,10 @@ def cell_side(height: int, width: int) -> int:
 
 
 def moments(image_BCHW: Tensor, side: int, shares: Shares = BT709) -> Tensor:
-    """`moments_BPhw` of cells: means of luma and its square, of R - Y and its square, of B - Y and its square.
+    """Compute `moments_BPhw`: for each cell the means of luma and its square, then of R - Y and B - Y and theirs.
 
-    `image_BCHW`: in [0, 1], RGB, or grey, which has the first two alone. Cells that stick out are of the pixels inside.
-    A cell is of two by two boxes: of pixels, or in a large photo of means of pixels, whose squares are meant.
+    `image_BCHW`: in [0, 1], RGB, or grey, which has only the first two. Cells that stick out average the pixels inside.
+    A cell consists of two by two boxes: pixels, or in a large photo means of pixels; the squares are of these boxes.
     """
     image_BCHW = F.avg_pool2d(image_BCHW, side // 2, ceil_mode=True)
     luma = luma_of(image_BCHW, shares)
@@ -89,9 +89,9 @@ def coefficients(
     iterations: int,
     space: Space,
 ) -> Tensor:
-    """`cells_BPhw` of an image: see `Cell`.
+    """Compute `cells_BPhw` of an image: see `Cell`.
 
-    `moments_BPhw`: of its cells, of `side` x `side` pixels. `passes`: for each pass of the enhancement `maps_BKMHW`,
+    `moments_BPhw`: of its cells of `side` x `side` pixels. `passes`: for each pass of the enhancement `maps_BKMHW`,
     of ceil(H / factor) x ceil(W / factor) pixels. `iterations`: steps of each pass. `space`: see `curve/light.py`.
     """
     moments_BPhw = moments_BPhw
@@ -129,7 +129,7 @@ def coefficients(
 
 
 def clean(image_BCHW: Tensor, cells_BKHW: Tensor, shares: Shares = BT709) -> Tensor:
-    """Return the image with its noise smoothed, in [0, 1]. `cells_BKHW`: of its own size."""
+    """Return the image with its noise smoothed, in [0, 1]. `cells_BKHW`: cells interpolated to its size."""
     gain, offset, colour_gain, red, blue, _ = cells_BKHW.split(1, 1)
     luma = luma_of(image_BCHW, shares)
     smooth: Tensor = (gain * luma + offset).clamp(0, 1)
@@ -137,7 +137,7 @@ def clean(image_BCHW: Tensor, cells_BKHW: Tensor, shares: Shares = BT709) -> Ten
         return smooth
     red = colour_gain * (image_BCHW[:, :1] - luma) + red
     blue = colour_gain * (image_BCHW[:, 2:] - luma) + blue
-    green = (red * shares[0] + blue * shares[2]) / -shares[1]  # leaves luma as it is
+    green = (red * shares[0] + blue * shares[2]) / -shares[1]  # so that luma stays
     cleaned: Tensor = (smooth + torch.cat([red, green, blue], 1)).clamp(0, 1)
     return cleaned
 
@@ -145,14 +145,14 @@ def clean(image_BCHW: Tensor, cells_BKHW: Tensor, shares: Shares = BT709) -> Ten
 def hold_back(
     lifted_BCHW: Tensor, cleaned_BCHW: Tensor, seen_B1HW: Tensor, black: float, shares: Shares = BT709
 ) -> Tensor:
-    """Return what was lifted, but what the camera did not see by LIFTED_UNSEEN at most, above black."""
+    """Darken the unseen part of a lifted image to at most LIFTED_UNSEEN times its former luma above black."""
     most = LIFTED_UNSEEN * (luma_of(cleaned_BCHW, shares) - black).clamp(min=0)
     unseen = (most / luma_of(lifted_BCHW, shares).clamp(min=1e-6)).clamp(max=1)
     return lifted_BCHW * (seen_B1HW + (1 - seen_B1HW) * unseen)
 
 
 def _noise(luma: Tensor, floor: Floor) -> Tensor:
-    """The deviation of noise at each luma."""
+    """Interpolate the deviation of the floor's noise at each luma."""
     last = len(LEVELS) - 1
     place = luma.clamp(0, 1).sqrt() * last  # LEVELS are squares
     before = place.long().clamp(max=last - 1)
@@ -163,7 +163,7 @@ def _noise(luma: Tensor, floor: Floor) -> Tensor:
 
 
 def _guided(mean: Tensor, square: Tensor, eps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The gain and the offset of the guided filter, over windows of cells. `square`: mean squares of their pixels."""
+    """Compute gain and offset of the guided filter over windows of cells. `square`: mean squares of their pixels."""
     around = _box_mean(mean, radius)
     variance = (_box_mean(square, radius) - around.square()).clamp(min=LEAST_VARIANCE)
     gain = variance / (variance + eps)
@@ -171,7 +171,7 @@ def _guided(mean: Tensor, square: Tensor, eps: Tensor, radius: int) -> tuple[Ten
 
 
 def _colours(coarse_BPhw: Tensor, floor: Floor, amplified: Tensor) -> Tensor | None:
-    """The gain of chroma, the offsets of R - Y and B - Y, and what both are around. None for a grey image."""
+    """Compute the gain of chroma, the offsets of R - Y and B - Y, and both in the surroundings; None for grey."""
     if coarse_BPhw.shape[1] == 2:
         return None
     mean, square = coarse_BPhw[:, 2::2], coarse_BPhw[:, 3::2]
@@ -183,12 +183,12 @@ def _colours(coarse_BPhw: Tensor, floor: Floor, amplified: Tensor) -> Tensor | N
 
 
 def seen_of(image_BCHW: Tensor, floor: Floor) -> Tensor:
-    """The share of each pixel of a small copy that the camera saw."""
+    """Return the share of each pixel of a small copy that the camera saw."""
     return _seen(luma_of(image_BCHW), floor)[0]
 
 
 def _seen(luma: Tensor, floor: Floor) -> tuple[Tensor, Tensor]:
-    """The share of each cell that the camera saw, and of its colour."""
+    """Return the share of each cell that the camera saw, and that of its colour."""
     if not floor.has_unseen:
         return torch.ones_like(luma), torch.ones_like(luma)
     coarse = F.avg_pool2d(luma, 2, ceil_mode=True)
@@ -199,14 +199,14 @@ def _seen(luma: Tensor, floor: Floor) -> tuple[Tensor, Tensor]:
 
 
 def half_seen(floor: Floor) -> float:
-    """The square of the luma above black of which half is seen."""
+    """Return the square of the luma above black that counts as half seen."""
     coded, noise = floor.coded_away, floor.noise_at(floor.black + 4 * CODE)
     of_codes = max(UNSEEN + floor.plain * (UNSEEN_PLAIN - UNSEEN), UNSEEN + coded * (UNSEEN_CODED - UNSEEN))
     return of_codes**2 + ((NOISE_UNSEEN + coded * (NOISE_UNSEEN_CODED - NOISE_UNSEEN)) * noise) ** 2
 
 
 def _doubled(coarse_BPhw: Tensor, like: Tensor) -> Tensor:
-    """Interpolated from cells of twice the side."""
+    """Interpolate from cells of twice the side to the size of `like`."""
     height, width = like.shape[2:]
     doubled: Tensor = upsample(coarse_BPhw[:, :, None], 2, slice(0, height), width)[:, :, 0]
     return doubled
@@ -218,7 +218,7 @@ def _repeated(coarse_BPhw: Tensor, like: Tensor) -> Tensor:
 
 
 def _box_mean(moments_BPhw: Tensor, radius: int) -> Tensor:
-    """Mean over (2 radius + 1) x (2 radius + 1) cells, the border repeated. `radius`: 1 or 2.
+    """Average (2 radius + 1) x (2 radius + 1) cells, the border repeated. `radius`: 1 or 2.
 
     Sums of 2 and 4 neighbours are built by doubling, which is several times faster on a CPU than pooling.
     """

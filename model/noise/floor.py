@@ -1,11 +1,11 @@
-"""The floor of a photo or frame: the least that its camera and its coding tell apart, in luma and in colour.
+"""The floor of a photo or frame: the smallest differences that its camera and its coding keep, in luma and in colour.
 
-Noise is found by brightness, in the flattest of many blocks of pixels (after Liu, Szeliski et al., "Automatic
-Estimation and Removal of Noise from a Single Image", TPAMI 2008): of blocks alike in luma, a fifth is taken by their
-low frequencies, which noise hardly has a part in, and of these the deviation of the diagonal differences of two pixels
-by two, which ramps have no part in. A low quantile is taken, since what is drawn there only adds to it.
+Noise is measured at each brightness, in the flattest of many blocks of pixels (after Liu, Szeliski et al., "Automatic
+Estimation and Removal of Noise from a Single Image", TPAMI 2008). Among blocks of similar luma, the flattest fifth is
+chosen by low frequencies, which noise hardly affects. In these, noise is the deviation of the diagonal differences of
+two pixels by two, which ramps do not affect. A low quantile is taken, as detail in a block only adds to it.
 
-What the codec of a video coded to nothing has no noise at all. It is told by squares near black of one value.
+Dark areas that a video's codec discarded have no noise at all. They are recognised by squares near black of one value.
 
 Suffixes: N blocks, S pixels along a block's side, L levels of luma, C planes.
 """
@@ -23,53 +23,53 @@ from model.curve.light import BT709, Shares
 Floats = npt.NDArray[np.float32]
 
 CODE = 1 / 255
-LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # of luma, at which noise is told
+LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # luma at which noise is given
 SIDE = 8  # pixels of a block
 MOST_BLOCKS = 2500
-MOST_COARSE_BLOCKS = 1000  # of means of two by two pixels, where colour has one sample for so many
-BINS = 10  # of luma, with as many blocks in each
-LEAST_BLOCKS = 8  # of a bin that tells anything
-FLAT = 0.2  # share of a bin's blocks
-QUANTILE = 0.1, 0.763  # of the deviation of those; and where that lies for noise of a deviation of 1
-COLOUR_QUANTILE = 0.5, 0.979  # likewise: coding leaves most blocks none of their colour's noise
-MOST_TO_MEDIAN = 2.0  # a bin whose blocks are all textured tells no more than so many times what half the bins do
-DARKEST = 0.01  # share of an image that is taken for black
-DARK = 0.1  # likewise, for dark
-MOST_BELOW = 1.5 * CODE  # of black below the darkest, where dark is not as dark: then the darkest was seen, too
-OF_FRAMES = 0.8  # of that is left out where a codec left nothing of the dark
-# black is not above: in an image with noise, and in one of which the dark was coded away
+MOST_COARSE_BLOCKS = 1000  # of means of two by two pixels: colour may have one sample for so many
+BINS = 10  # of luma, with equally many blocks in each
+LEAST_BLOCKS = 8  # that a bin needs
+FLAT = 0.2  # share of a bin's blocks that counts as flat
+QUANTILE = 0.1, 0.763  # quantile taken of their deviations, and its value for noise of deviation 1
+COLOUR_QUANTILE = 0.5, 0.979  # the same for colour: coding removes it from most blocks
+MOST_TO_MEDIAN = 2.0  # limit of a bin's deviation in medians of all bins: its blocks may all be textured
+DARKEST = 0.01  # share of an image that is taken for black: its quantile of luma
+DARK = 0.1  # the same for dark
+MOST_BELOW = 1.5 * CODE  # how far black lies below the darkest at most: if dark is brighter, the darkest was seen, too
+OF_FRAMES = 0.8  # share of MOST_BELOW that is dropped where a codec left nothing of the dark
+# upper limits of black: in an image with noise, and in one whose dark was coded away
 HIGHEST_BLACK, HIGHEST_BLACK_CODED = 4 * CODE, 12 * CODE
-NEAR_BLACK = 8 * CODE  # above black
-UNIFORM = 1.2 * CODE  # the most that a square which was coded to nothing differs within: a code of 219, too
-CODED_FROM, CODED_TO = 0.3, 0.55  # share of such squares among the dark ones: of photos, of strongly coded clips
+NEAR_BLACK = 8 * CODE  # above the darkest
+UNIFORM = 1.2 * CODE  # largest range within a square of one value; above 1/219, a code of studio range
+CODED_FROM, CODED_TO = 0.3, 0.55  # share of such squares among the dark ones: in photos, in strongly coded clips
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """All in units of a white of 1."""
+    """The floor of an image, in units where white is 1."""
 
     black: float
     """Luma of black."""
     plain: float
-    """0: the dark differs in luma; 1: it is all as dark as black."""
+    """0: the dark parts differ in luma; 1: all are as dark as black."""
     coded_away: float
-    """Of a frame: 0, the dark has noise, or drawing; 1, a codec left single values of it."""
+    """0: the dark has noise or detail; 1: a codec reduced it to single values. 0 for photos."""
     noise: Floats
-    """Deviation of the noise of luma, at LEVELS."""
+    """Deviation of the luma's noise at LEVELS."""
     colour_noise: float
     """Deviation of the noise of R - Y and of B - Y together."""
     has_unseen: bool = True
-    """Whether there is anything that the camera did not see."""
+    """Whether anything counts as not seen by the camera."""
 
     def noise_at(self, luma: float) -> float:
         return float(np.interp(luma, LEVELS, self.noise))
 
     def expecting(self, noise: float) -> "Floor":
-        """The same with noise of this deviation at every brightness and in each colour, whatever was found."""
+        """Return this floor with noise of this deviation at every brightness and in each colour."""
         return replace(self, noise=np.full_like(self.noise, noise), colour_noise=noise * 2**0.5)
 
     def all_seen(self) -> "Floor":
-        """The same noise, and nothing that the camera did not see."""
+        """Return a floor with the same noise, of an image that the camera saw all of."""
         return replace(self, black=0.0, plain=0.0, coded_away=0.0, has_unseen=False)
 
 
@@ -77,7 +77,7 @@ NO_FLOOR = Floor(0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0)
 
 
 def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
-    """The mean of floors by their weights, which add up to 1."""
+    """Average floors by their weights, which add up to 1."""
     black, plain, coded_away, noise_L, colour_noise = 0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0
     for weight, floor in weighted:
         black += weight * floor.black
@@ -90,10 +90,10 @@ def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
 
 
 def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, *, is_frame: bool = False) -> Floor:
-    """Find the floor of an image, RGB or grey, uint8 or uint16: of its pixels, or of means of `box` x `box` pixels.
+    """Find the floor of an image, RGB or grey, uint8 or uint16, from means of `box` x `box` pixels.
 
-    `shares`: of red, green and blue in luma. `is_frame`: of a video, in the dark of which a codec may have left single
-    values. What is of one value in a photo is taken for smooth.
+    `shares`: of red, green and blue in luma. `is_frame`: it is a frame of a video, whose codec may have reduced the
+    dark to single values; in a photo, areas of one value are taken to be smooth.
     """
     image_HWC, unit = np.ascontiguousarray(image_HWC), 1 / np.iinfo(image_HWC.dtype).max
     if image_HWC.shape[2] == 1:
@@ -104,7 +104,7 @@ def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, 
 
 
 def _luma_and_colours(blocks_CNSS: Floats, shares: Shares) -> list[Floats]:
-    """Luma, R - Y and B - Y of blocks of RGB."""
+    """Return luma, R - Y and B - Y of blocks of RGB."""
     red, green, blue = blocks_CNSS
     luma_NSS = red * shares[0] + green * shares[1] + blue * shares[2]
     return [luma_NSS, red - luma_NSS, blue - luma_NSS]
@@ -113,10 +113,10 @@ def _luma_and_colours(blocks_CNSS: Floats, shares: Shares) -> list[Floats]:
 def floor_of_planes(
     planes: Sequence[npt.NDArray[Any]], width: int, across: int, numbers: Iterable[Any], box: int = 1
 ) -> Floor:
-    """Likewise of a YUV frame. `planes`: Y, Cb and Cr, their lines as long as they lie in memory.
+    """Find the floor of a YUV frame. `planes`: Y, Cb and Cr, including the padding of their lines.
 
     `width`: of the frame. `across`: pixels that a chroma sample covers. `numbers`: of their coding, see
-    `apply.Coding.numbers`.
+    `cpu.Coding.numbers`. `box`: as in `floor_of`.
     """
     red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
     luma_HS, *chroma = planes
@@ -135,10 +135,10 @@ def floor_of_planes(
 def _blocks(
     image_HWC: npt.NDArray[Any], box: int, most: int, zero: float, unit: float, seen: int | None = None
 ) -> Floats:
-    """Return `blocks_CNSS`, spread evenly.
+    """Return at most `most` blocks, spread evenly over the image, as `blocks_CNSS`.
 
-    `image_HWC`: in one piece, else it is copied. `zero`: the code of 0. `unit`: what one code more is. `seen`: of the
-    width.
+    `image_HWC`: copied if not contiguous. `zero`: the code of 0. `unit`: value of one code. `seen`: the part of the
+    width that is not padding.
     """
     height, width, channels = image_HWC.shape
     width = width if seen is None else seen
@@ -153,7 +153,7 @@ def _blocks(
 
 @compiled
 def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
-    """Write blocks of means of `box` x `box` pixels. `tops`, `lefts`: where blocks begin, in pixels."""
+    """Write blocks of means of `box` x `box` pixels. `tops`, `lefts`: the blocks' first pixels."""
     channels, blocks, side, _ = blocks_CNSS.shape
     share, zero = unit / np.float32(box * box), zero * unit
     sums_V = np.empty(side * box * channels, np.float32)
@@ -178,8 +178,8 @@ def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[
 
 @compiled
 def _look(blocks_NSS, means_N, ranges_N, deviations_N, quarters_N4, spreads_N4):  # type: ignore[no-untyped-def]
-    """Of each block: its mean, how far the means of its quarters lie apart, and the deviation of diagonal differences;
-    of each quarter its mean, and how far its pixels lie apart."""
+    """Compute for each block its mean, the range of its quarters' means and the deviation of diagonal differences, and
+    for each quarter its mean and the range of its pixels."""
     blocks, side, _ = blocks_NSS.shape
     half = side // 2
     for n in range(blocks):
@@ -205,7 +205,7 @@ def _look(blocks_NSS, means_N, ranges_N, deviations_N, quarters_N4, spreads_N4):
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """What `_look` told of blocks of one plane."""
+    """Statistics of the blocks of one plane, as `_look` computes them."""
 
     means: Floats
     ranges: Floats
@@ -222,14 +222,14 @@ class _Blocks:
 
 
 def _found(luma_NSS: Floats, colours: Sequence[tuple[Floats, Floats]], is_frame: bool) -> Floor:
-    """By blocks of luma, and those of each colour, of pixels and of two by two of them."""
-    if not len(luma_NSS):  # smaller than a block
+    """Compute a floor from blocks of luma, and for each colour blocks of pixels and of means of two by two."""
+    if not len(luma_NSS):  # the image is smaller than a block
         return NO_FLOOR
     luma = _Blocks.of(luma_NSS)
     darkest, dark = map(float, np.quantile(luma.quarters, (DARKEST, DARK)))
     coded_away = _coded_away(luma, darkest) if is_frame else 0.0
     most = HIGHEST_BLACK + coded_away * (HIGHEST_BLACK_CODED - HIGHEST_BLACK)
-    most = min(most, float(luma.means.mean()) / 2)  # something of an image that is all alike was seen
+    most = min(most, float(luma.means.mean()) / 2)  # so that part of an evenly dark image counts as seen
     plain = 1 - min((dark - darkest) / MOST_BELOW, 1.0)
     below = MOST_BELOW * (1 - plain) * (1 - OF_FRAMES * coded_away)
     black = max(min(darkest, most) - below, 0.0)
@@ -253,7 +253,7 @@ def _coded_away(luma: _Blocks, darkest: float) -> float:
 
 
 def _noise(plane: _Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Floats, Floats]:
-    """The mean of each bin, rising, and its deviation. Bins with too few blocks are left out."""
+    """Return the mean of each bin, rising, and the noise's deviation there. Few blocks make fewer bins, or none."""
     share, of_noise = quantile
     bins = min(BINS, len(plane.means) // LEAST_BLOCKS)
     lumas, deviations = np.empty((2, bins), np.float32)
@@ -268,7 +268,7 @@ def _noise(plane: _Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Fl
 
 @compiled
 def _noise_of_bins(lumas, deviations, means_N, ranges_N, deviations_N, share):  # type: ignore[no-untyped-def]
-    """Of the flattest blocks of each bin: the mean luma, and the quantile `share` of the deviations."""
+    """Compute the mean luma of the flattest blocks of each bin, and the quantile `share` of their deviations."""
     bins, count = len(lumas), len(means_N)
     end = 0
     for place in range(bins):
@@ -286,7 +286,7 @@ def _noise_of_bins(lumas, deviations, means_N, ranges_N, deviations_N, share):  
 
 @compiled
 def _quantile(values, share):  # type: ignore[no-untyped-def]
-    """Between the two values that are nearest in rank, as numpy has it."""
+    """Compute a quantile, interpolated between the two values nearest in rank, as numpy does."""
     rising = np.sort(values)
     place = share * (len(rising) - 1)
     below = int(place)

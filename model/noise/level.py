@@ -1,8 +1,8 @@
-"""How far the light of a scene is raised: to where it can be seen, not to full scale.
+"""Limit on how far the light of a scene is raised: far enough to be seen, not to full scale.
 
-A network asks for a mean over all of a photo. Of a scene that is black but for a lit corner, that would bring the
-corner to white; so the mean of what stands above black is held to LEVEL, or to what it was where that is more. That is
-done to the network's own estimate: whoever asks for more strength, steps or passes gets more light.
+A network aims at a mean over the whole photo. In a scene that is black except for a lit corner, that would bring the
+corner to white; so the mean of what stands above black is limited to LEVEL, or to its original mean if that is higher.
+Only the network's own estimate is limited: more strength, steps or passes still give more light.
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width, h and w those of the maps.
 """
@@ -15,14 +15,14 @@ from model.curve.reference import upsample
 from model.noise.floor import CODE
 
 LEVEL = 0.56  # of luma
-HELD_BELOW, FREE_FROM = 0.3, 0.6  # share of an image that is signal: where so much is, it is no lit corner
-ABOVE_FROM, ABOVE_TO = 4 * CODE, 8 * CODE  # above black: what counts for nothing, and what for all
+HELD_BELOW, FREE_FROM = 0.3, 0.6  # share of an image above black: fully limited up to the first, free from the second
+ABOVE_FROM, ABOVE_TO = 4 * CODE, 8 * CODE  # above black: where a pixel begins to count, and counts fully
 HALVINGS = 7
-STEPS = 8  # of the curve, that networks are trained for
+STEPS = 8  # of the curve, as networks are trained with
 
 
 def held_to_level(maps_BKMhw: Tensor, map_px: int, image_BCHW: Tensor, black_B: Tensor, space: Space) -> Tensor:
-    """Return the curve maps, weakened where an image would come out brighter than that after STEPS steps.
+    """Return the curve maps, weakened for images that would exceed the limit after STEPS steps.
 
     `map_px`: pixels of the image along each side of a pixel of the maps. `black_B`: luma of black. `space`: what the
     curve acts on.

@@ -1,1 +1,1 @@
-"""How good an image is: against a reference, and without one."""
+"""Image quality, measured against a reference and without one."""

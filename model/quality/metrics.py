@@ -1,7 +1,7 @@
-"""How good a picture is: against a reference (PSNR, SSIM, MAE), without one (NIQE, BRISQUE), and plain statistics.
+"""Image quality: against a reference (PSNR, SSIM, MAE), without one (NIQE, BRISQUE), and plain statistics.
 
-All take uint8 RGB pixels, HxWx3, and say None where a picture is too small for a score. SSIM is scikit-image's, an
-optional package, imported only where there is a reference.
+All take uint8 RGB pixels, HxWx3; a score is None if the image is too small for it. SSIM is scikit-image's, an optional
+package that is imported only when there is a reference.
 """
 
 import math
@@ -20,14 +20,14 @@ NO_REFERENCE = ("niqe", "brisque")
 STATISTICS = ("luma", "dark", "clipped_high", "clipped_low", "cast")
 DARK = 0.1  # mean luma below which a pixel counts as dark
 SSIM_WINDOW_PX = 7
-HIGHEST_PSNR_DB = 120.0  # of equal pictures, whose noise is nought
+HIGHEST_PSNR_DB = 120.0  # of equal images, whose PSNR is infinite
 
 
 def against_reference(picture: Pixels, reference: Pixels) -> Scores:
-    """`psnr` in dB and `ssim` (higher is better), `mae` in [0, 1] (lower is better), over pixels and channels.
+    """Compute `psnr` in dB and `ssim` (higher is better) and `mae` in [0, 1] (lower is better), over all channels.
 
     SSIM: Wang et al., IEEE TIP 2004, with scikit-image's defaults: a uniform window of 7x7, the mean over channels.
-    Raises ValueError where the sizes differ, ImportError without scikit-image.
+    Raises ValueError if the sizes differ, ImportError without scikit-image.
     """
     from skimage.metrics import structural_similarity
 
@@ -42,20 +42,20 @@ def against_reference(picture: Pixels, reference: Pixels) -> Scores:
 
 
 def psnr_db(picture: Pixels, reference: Pixels) -> float:
-    """HIGHEST_PSNR_DB where they are equal. They are of one size."""
+    """Compute the PSNR of two images of one size; HIGHEST_PSNR_DB if they are equal."""
     difference = picture.astype(np.int16) - reference
     mean_square = float(np.square(difference, dtype=np.int32).mean()) / 255**2
     return min(HIGHEST_PSNR_DB, -10 * math.log10(max(mean_square, 1e-12)))
 
 
 def without_reference(picture: Pixels) -> Scores:
-    """`niqe` and `brisque`: how natural a picture looks, lower is better."""
+    """Compute `niqe` and `brisque`: how natural an image looks, lower is better."""
     pixels_HW3 = torch.from_numpy(np.require(picture, requirements=["C", "W"]))
     return {"niqe": niqe(pixels_HW3), "brisque": brisque(pixels_HW3)}
 
 
 def statistics(picture: Pixels) -> Scores:
-    """Neither good nor bad by themselves, all in [0, 1].
+    """Compute plain statistics in [0, 1], neither good nor bad by themselves.
 
     `luma`: mean BT.601 luma. `dark`: share of pixels of luma below 0.1. `clipped_high`, `clipped_low`: share of channel
     values at 255 and at 0. `cast`: largest difference between the means of the channels.

@@ -1,6 +1,6 @@
 """No-reference quality by natural scene statistics: NIQE and BRISQUE, lower is better.
 
-Both look at mean-subtracted, contrast-normalised (MSCN) luma, whose distribution is alike in all good photos, and fit
+Both take mean-subtracted, contrast-normalised (MSCN) luma, whose distribution is similar in all good photos, and fit
 asymmetric generalised Gaussians (AGGD) to it and to the products of neighbours, at two scales: 36 features.
 
     NIQE      distance of the features of 96x96 blocks from those of pristine photos (Mittal, Soundararajan and
@@ -8,10 +8,11 @@ asymmetric generalised Gaussians (AGGD) to it and to the products of neighbours,
     BRISQUE   support vector regression from the features of the whole image to the opinions of viewers (Mittal,
               Moorthy and Bovik, "No-Reference Image Quality Assessment in the Spatial Domain", IEEE TIP, 2012)
 
-The parameters are the authors' own, so figures are on the published scales; `weights/NATURAL_SCENES.md` says more.
-NIQE takes luma in studio range, as MATLAB's rgb2ycbcr gives it: the usual choice of papers on enhancement.
+The parameters are the authors' own, so scores are on the published scales; see `weights/NATURAL_SCENES.md`. NIQE takes
+luma in studio range, as MATLAB's rgb2ycbcr returns it: the usual choice of papers on enhancement.
 
-Tensor suffixes: B blocks, H height, W width, F features. All float64: features are small differences of large numbers.
+Tensor suffixes: B blocks, H height, W width, F features. All is float64, as features are small differences of large
+numbers.
 """
 
 import math
@@ -27,13 +28,13 @@ PARAMETERS = Path(__file__).parents[1] / "weights" / "natural_scenes.safetensors
 BLOCK_PX = 96
 LUMA = 0.299, 0.587, 0.114  # of R, G, B (BT.601)
 STUDIO_LUMA = 65.481 / 255, 128.553 / 255, 24.966 / 255  # the same in studio range, above its black of 16
-NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # rows and columns that an image is shifted by
+NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))  # shifts of an image, in rows and columns
 ROUNDING = 1e-9  # of luma: far above float64's errors, far below a level
-TINY = 1e-6  # standard deviation of a side of a distribution that has no samples
+TINY = 1e-6  # standard deviation of a side that has no samples
 
 
 class Aggd(NamedTuple):
-    """Asymmetric generalised Gaussians, one for each block: `_B` each."""
+    """Asymmetric generalised Gaussians, one for each block: every field is `_B`."""
 
     shape: Tensor
     left: Tensor
@@ -42,7 +43,7 @@ class Aggd(NamedTuple):
 
     @property
     def spread(self) -> Tensor:
-        """Scale parameter of a side in units of its standard deviation."""
+        """Return the scale parameter of a side in units of its standard deviation."""
         return torch.exp((torch.lgamma(1 / self.shape) - torch.lgamma(3 / self.shape)) / 2)
 
     @property
@@ -52,7 +53,7 @@ class Aggd(NamedTuple):
 
 
 def niqe(pixels_HW3: Tensor) -> float | None:
-    """NIQE of a uint8 RGB image. None where it has no block of 96x96 pixels."""
+    """Compute the NIQE of a uint8 RGB image; None if it has no usable block of 96x96 pixels."""
     luma_HW = (luma(pixels_HW3, STUDIO_LUMA) + 16).round()
     rows, columns = luma_HW.shape[0] // BLOCK_PX, luma_HW.shape[1] // BLOCK_PX
     if not rows or not columns:
@@ -76,7 +77,7 @@ def niqe(pixels_HW3: Tensor) -> float | None:
 
 
 def brisque(pixels_HW3: Tensor) -> float:
-    """BRISQUE of a uint8 RGB image: about 0 to 100, a little more or less for extremes."""
+    """Compute the BRISQUE of a uint8 RGB image: about 0 to 100, a little more or less for extremes."""
     full_HW = luma(pixels_HW3, LUMA)
     features_F = torch.cat([_brisque_features(mscn(scale_HW)[None])[0] for scale_HW in (full_HW, half_size(full_HW))])
     svr = _parameters()
@@ -87,15 +88,15 @@ def brisque(pixels_HW3: Tensor) -> float:
 
 
 def luma(pixels_HW3: Tensor, weights: tuple[float, float, float]) -> Tensor:
-    """Weighted sum of the channels, float64, in the range of the pixels: a channel at a time, to spare memory."""
+    """Return the weighted sum of the channels, float64, in the range of the pixels; one by one, to save memory."""
     red, green, blue = (pixels_HW3[..., channel].double() * weight for channel, weight in enumerate(weights))
     return red.add_(green).add_(blue)
 
 
 def mscn(luma_HW: Tensor) -> Tensor:
-    """Mean-subtracted, contrast-normalised luma (of 0 to 255): 7x7 Gaussian window, border repeated.
+    """Compute mean-subtracted, contrast-normalised luma from luma of 0 to 255: 7x7 Gaussian window, border repeated.
 
-    Exactly 0 where luma is flat: the fits count signs, which must not be those of rounding errors.
+    The result is exactly 0 where luma is flat, as the fits count signs, which rounding errors must not decide.
     """
     offsets = torch.arange(-3, 4, dtype=torch.float64)
     taps = torch.exp(-offsets.square() / (2 * (7 / 6) ** 2))
@@ -107,7 +108,7 @@ def mscn(luma_HW: Tensor) -> Tensor:
 
 
 def half_size(luma_HW: Tensor) -> Tensor:
-    """Half the size by bicubic interpolation with antialiasing, as MATLAB's imresize does; border mirrored."""
+    """Halve the size by bicubic interpolation with antialiasing, as MATLAB's imresize does; border mirrored."""
     at = (torch.arange(8, dtype=torch.float64) - 3.5).abs() / 2  # between pixels 2i and 2i + 1
     near, far = 1.5 * at**3 - 2.5 * at**2 + 1, -0.5 * at**3 + 2.5 * at**2 - 4 * at + 2
     taps = torch.where(at <= 1, near, far)
@@ -122,7 +123,7 @@ def half_size(luma_HW: Tensor) -> Tensor:
 
 
 def fit_aggd(samples_BHW: Tensor) -> Aggd:
-    """The asymmetric generalised Gaussian of each block, by matching moments (Lasmar et al., ICIP 2009)."""
+    """Fit an asymmetric generalised Gaussian to each block by matching moments (Lasmar et al., ICIP 2009)."""
     squares_BHW = samples_BHW.square()
     left_B, right_B = (_deviation(squares_BHW, side) for side in (samples_BHW < 0, samples_BHW > 0))
     skew_B = left_B / right_B
@@ -150,7 +151,7 @@ def _brisque_features(mscn_BHW: Tensor) -> Tensor:
 
 
 def _blocks(image_HW: Tensor, side: int) -> Tensor:
-    """The image cut into squares: `_BHW`, row by row."""
+    """Cut the image into squares: `_BHW`, row by row."""
     rows, columns = image_HW.shape[0] // side, image_HW.shape[1] // side
     return image_HW.view(rows, side, columns, side).transpose(1, 2).reshape(-1, side, side)
 
@@ -170,14 +171,14 @@ def _every_second(image_HW: Tensor, dim: int, start: int, count: int) -> Tensor:
 
 
 def _deviation(squares_BHW: Tensor, side_BHW: Tensor) -> Tensor:
-    """Root of the mean square of the samples on one side of zero."""
+    """Compute the root mean square of the samples on one side of zero; TINY if there are none."""
     count_B = side_BHW.sum(dim=(1, 2))
     root_B = ((squares_BHW * side_BHW).sum(dim=(1, 2)) / count_B.clamp_min(1)).sqrt()
     return torch.where(count_B > 0, root_B, TINY)
 
 
 def _shape(ratio_B: Tensor) -> Tensor:
-    """The shape parameter, from 0.2 to 10, whose generalised Gaussian has this ratio of moments."""
+    """Find the shape parameter, from 0.2 to 10, whose generalised Gaussian has this ratio of moments."""
     shapes, ratios = _shape_table()
     above = torch.searchsorted(ratios, ratio_B.nan_to_num(0.0)).clamp(1, len(ratios) - 1)
     nearer_below = ratio_B - ratios[above - 1] <= ratios[above] - ratio_B
@@ -186,7 +187,7 @@ def _shape(ratio_B: Tensor) -> Tensor:
 
 @lru_cache(1)
 def _shape_table() -> tuple[Tensor, Tensor]:
-    """Shapes, and E|x|^2 / E(x^2) of each: it grows with the shape."""
+    """Return shapes and the ratio E(|x|)^2 / E(x^2) of each, which grows with the shape."""
     shapes = torch.arange(200, 10001, dtype=torch.float64) / 1000
     gammas = 2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes)
     return shapes, torch.exp(gammas)

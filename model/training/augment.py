@@ -1,11 +1,11 @@
-"""Make a dark photo out of a light one, as a camera at night would have taken it.
+"""Darken photos as if a camera had taken them at night.
 
-Light is taken away in linear light, in one of two ways: from the whole photo, or deeply from a part of it (a subject
-against the sun, the near side of a wall, a room beside a lamp) by a smooth mask. What is left gets the noise of a
-sensor and is stored in 8 bits.
+In linear light, a photo loses light in one of two ways: as a whole, or deeply in a part of it (a subject against the
+sun, the near side of a wall, a room beside a lamp) by a smooth mask. The result gets the noise of a sensor and is
+stored in 8 bits.
 
-How much shade is shown decides what is learnt: a network that has seen slight shade as often as deep shade takes
-every dark thing for a dark thing, and leaves the deep shade dark.
+The depth of the shade decides what is learnt: a network that has seen slight shade as often as deep shade takes
+everything dark for a dark object, and leaves deep shade dark.
 
 Tensor suffixes: B batch, C colour channels, H height, W width.
 """
@@ -16,21 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-STOPS = 6.0  # the most that the whole photo loses, in halvings of its light
-DEEP = 0.6  # power of the draw of it: below 1, great losses are drawn more often than small ones
-SHADE_STOPS = 3.0, 5.5  # what a shaded part loses
-BESIDES_STOPS = 1.0  # the most that the whole of a shaded photo loses besides
+STOPS = 6.0  # the most that the whole photo loses; a stop halves its light
+DEEP = 0.6  # exponent of the draw of that loss: below 1, large losses are more frequent than small ones
+SHADE_STOPS = 3.0, 5.5  # range of what a shaded part loses
+BESIDES_STOPS = 1.0  # the most that the whole of a shaded photo loses in addition
 SLIGHT_STOPS = 2.0  # the most that the lighter of two exposures loses
-SHADED, LEFT_LIGHT = 0.6, 0.08  # share of photos of which a part is darkened, and of those that lose nothing
-UNDEREXPOSED = 0.25  # share of lighter exposures that lose anything
+SHADED, LEFT_LIGHT = 0.6, 0.08  # share of photos that are darkened in part, and share that lose nothing
+UNDEREXPOSED = 0.25  # share of lighter exposures that lose any light
 SHADE_SHARE = 0.2, 0.6  # of the photo's area
-SHADE_EDGE = 0.02, 0.5  # width of the mask's edge, in deviations of its field: about 1 to 25 % of the photo's side
-CLOUD_KNOTS = 3, 5  # a cloud is drawn on a grid of so many points a side
-FOLLOWING = 0.15  # share of the masks that prefer what is dark already: that is what stands in shade
-NEIGHBOURHOOD_PX = 17  # around a pixel, for what is dark already
-SHOT_VARIANCE = 4e-4  # of linear light 1, at most
+SHADE_EDGE = 0.02, 0.5  # width of a mask's edge in deviations of its field: about 1 to 25 % of the photo's side
+CLOUD_KNOTS = 3, 5  # range of a cloud's grid points along each side
+FOLLOWING = 0.15  # share of masks that prefer parts that are dark already, as shaded parts are
+NEIGHBOURHOOD_PX = 17  # neighbourhood of a pixel that decides how dark it is already
+SHOT_VARIANCE = 4e-4  # at linear light 1, at most
 READ_VARIANCE = 4e-6  # of linear light, at most
-TINT_STOPS = 0.2  # deviation of each channel's gain: the colour temperature of the light
+TINT_STOPS = 0.2  # deviation of each channel's gain, which changes the colour temperature
 
 
 def darken(photo_BCHW: Tensor, generator: Generator) -> Tensor:
@@ -48,31 +48,31 @@ def darken(photo_BCHW: Tensor, generator: Generator) -> Tensor:
 
 
 def underexpose(photo_BCHW: Tensor, generator: Generator) -> Tensor:
-    """Take a little light from the whole of each photo, or none: another exposure of what `darken` makes darker."""
+    """Take little or no light from each whole photo: the lighter exposure beside that of `darken`."""
     count = photo_BCHW.shape[0]
     stops = _uniform(count, 0, SLIGHT_STOPS, generator) * (_uniform(count, 0, 1, generator) < UNDEREXPOSED)
     return _exposed(photo_BCHW, stops, generator)
 
 
 def tint(photo_BCHW: Tensor, generator: Generator) -> Tensor:
-    """Give each photo of a batch light of another colour temperature; its strongest channel stays as it is."""
+    """Change the colour temperature of each photo of a batch; its strongest channel stays as it is."""
     stops = TINT_STOPS * torch.randn(photo_BCHW.shape[0], 3, 1, 1, generator=generator)
     return to_srgb(to_linear(photo_BCHW) * 2 ** (stops - stops.amax(1, keepdim=True)))
 
 
 def to_linear(encoded: Tensor) -> Tensor:
-    """sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1)."""
+    """Convert sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1)."""
     return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 def to_srgb(light: Tensor) -> Tensor:
-    """Linear light to sRGB in [0, 1]; what lies outside [0, 1] is clipped, as a sensor and its file do."""
+    """Convert linear light to sRGB in [0, 1]; light outside [0, 1] is clipped, as by a sensor and its file."""
     light = light.clamp(0, 1)
     return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _shade_mask(photo_BCHW: Tensor, generator: Generator) -> Tensor:
-    """Smooth masks in (0, 1), of one channel: clouds, half planes, ellipses."""
+    """Draw a smooth mask in (0, 1), of one channel, for each photo: a cloud, a half plane or an ellipse."""
     return torch.stack([_shade_of_one(photo_CHW, generator) for photo_CHW in photo_BCHW])
 
 
@@ -109,12 +109,12 @@ def _ellipse(height: int, width: int, generator: Generator) -> Tensor:
 
 
 def _grid(height: int, width: int) -> tuple[Tensor, ...]:
-    """Row and column of each pixel, from -1 to 1."""
+    """Return the row and column of each pixel, from -1 to 1."""
     return torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
 
 
 def _surroundings(photo_CHW: Tensor) -> Tensor:
-    """How bright it is around each pixel."""
+    """Return the mean brightness around each pixel."""
     grey_1HW = photo_CHW.mean(0, keepdim=True)
     return F.avg_pool2d(grey_1HW, NEIGHBOURHOOD_PX, 1, NEIGHBOURHOOD_PX // 2, count_include_pad=False)[0]
 
@@ -124,12 +124,12 @@ def _standardised(field_HW: Tensor) -> Tensor:
 
 
 def _exposed(photo_BCHW: Tensor, stops: Tensor, generator: Generator) -> Tensor:
-    """What a camera records of the photo with `stops` less light, in 8 bits."""
+    """Return what a camera records of the photo with `stops` less light: noisy, in steps of 1/255."""
     return (to_srgb(_add_noise(to_linear(photo_BCHW) * 2**-stops, generator)) * 255).round() / 255
 
 
 def _add_noise(light_BCHW: Tensor, generator: Generator) -> Tensor:
-    """Shot noise grows with the light, read noise does not; how much of both differs from photo to photo."""
+    """Add shot noise, which grows with the light, and read noise, which does not, in amounts drawn for each photo."""
     count = light_BCHW.shape[0]
     strength = _uniform(count, 0, 1, generator) ** 2
     variance = strength * (SHOT_VARIANCE * light_BCHW + READ_VARIANCE * _uniform(count, 0, 1, generator))

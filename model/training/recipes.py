@@ -1,6 +1,6 @@
-"""Recipes: all that decides what a network is trained to be, under one name each.
+"""Recipes: named sets of all the settings that a network is trained with.
 
-`published` is the training of the papers: their layout, losses, first weights and optimiser, on photos as they are.
+`published` is the training of the papers: their layout, losses, initial weights and optimiser, on photos as they are.
 `night` makes the default weights: from photos of any exposure, for the reduced copy that inference uses.
 """
 
@@ -14,16 +14,16 @@ from model.training.losses import LossWeights
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How one kind of network is trained."""
+    """Settings that networks are trained with."""
 
     architectures: Mapping[Variant, Architecture]
     losses: Mapping[Variant, LossWeights]
     first_weights: Literal["published", "lively"]
-    """`published`: N(0, 0.02); `lively`: drawn so that features keep their size from layer to layer."""
+    """Initial weights. `published`: N(0, 0.02); `lively`: features keep their size from layer to layer."""
     augmented: bool
-    """Show crops of each photo in two exposures (`model.darkening`); otherwise the whole photo as it is."""
+    """Show crops of each photo in two exposures (see `augment.py`); otherwise the whole photo as it is."""
     reduction: int
-    """A crop is prepared at this many times the size that the network sees."""
+    """A crop is prepared at this many times `size_px`, then reduced."""
     size_px: int
     """Side of the square that the network sees."""
     estimate_size: int | None
@@ -31,13 +31,13 @@ class Recipe:
     epochs: int
     batch: int
     learning_rate: float
-    """Adam's."""
+    """Learning rate of Adam."""
     schedule: Literal["constant", "cosine"]
     """`cosine`: after a short rise the learning rate falls to 0 along a cosine."""
 
     @property
     def photo_px(self) -> int:
-        """Long side in pixels to which photos are scaled before they are cropped."""
+        """Return the long side in pixels to which photos are scaled before they are cropped."""
         return self.reduction * max(self.estimate_size or 2 * self.size_px, self.size_px)
 
 

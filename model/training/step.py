@@ -1,9 +1,9 @@
-"""Zero-reference training, a step at a time: photos become examples, examples become losses, losses a better network.
+"""One step of zero-reference training: from photos to examples, to losses, to a better network.
 
 In the order data moves: a photo is cropped and flipped, given light of another colour, and shown in two exposures, a
-lighter one and a darker one; both are reduced as inference reduces, the network estimates curve maps on each, the
-curve is applied, and the losses say how good the results are. Every draw of an example comes from a seed of its own,
-so that it does not matter which worker prepares it, or beside which others.
+lighter one and a darker one; both are reduced as in inference, the network estimates curve maps on each, the curve is
+applied, and the losses measure how good the results are. Every example has its own seed, so it does not matter which
+worker prepares it, or together with which others.
 
 Tensor suffixes: B batch, C colour channels, K maps, M channels of a map, H height, W width, h and w those of the maps,
 N grey levels.
@@ -24,32 +24,32 @@ from model.training.losses import Enhancement, LossWeights, flat_tone, weighted_
 from model.training.recipes import Recipe
 
 STEPS = 8  # of the curve, as published
-GRADIENT_NORM = 0.1  # the most that a step may pull, as published
+GRADIENT_NORM = 0.1  # limit of the gradient's norm, as published
 WEIGHT_DECAY = 1e-4  # as published
-WARM_UP_STEPS = 50  # at most a tenth of a training
+WARM_UP_STEPS = 50  # but at most a tenth of a training
 FLAT_LEVELS = 32  # flat greys shown in one step, most of them dark
 
 Examples = dict[str, Tensor]
-"""`image`: `BCHW`, what the network is to see. For an augmented recipe the darker exposures of all photos stand first,
-then the lighter ones in the same order, and `flat`: `N`, rising grey levels."""
+"""`image`: `BCHW`, what the network sees. For an augmented recipe, the darker exposures of all photos come first, then
+the lighter ones in the same order; and there is `flat`: `N`, rising grey levels."""
 
 
 class Objective(nn.Module):
-    """A network under its losses: examples in, weighted losses out, in one forward pass, which is what DDP wraps."""
+    """A network with its losses: examples in, weighted losses out, in one forward pass, so that DDP can wrap it."""
 
     def __init__(self, network: CurveNetwork, weights: LossWeights, *, autocast: torch.dtype | None = None) -> None:
         super().__init__()
         self.network = network
         self.weights = weights
         self.autocast = autocast
-        """dtype of the convolutions; None: float32."""
-        # Channels last is the faster one under bf16. Depthwise convolutions do without: in it, oneDNN (torch 2.13) gets
-        # the gradient of dilated ones wrong.
+        """Dtype of the convolutions; None: float32."""
+        # Channels last is faster under bf16, but not for depthwise convolutions: with it, oneDNN (torch 2.13) computes
+        # a wrong gradient of dilated ones.
         separable = network.architecture.variant == "plus"
         self.layout = torch.contiguous_format if separable else torch.channels_last
 
     def forward(self, examples: Examples) -> dict[str, Tensor]:
-        """Each loss, times its weight, as a scalar; losses of weight 0 are left out."""
+        """Return each loss, times its weight, as a scalar; losses of weight 0 are left out."""
         image_BCHW = examples["image"]
         with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
             maps_BKMhw = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
@@ -74,7 +74,7 @@ class Objective(nn.Module):
 
 
 def prepare(photos: Sequence[Tensor], seeds: Sequence[int], levels_seed: int, recipe: Recipe) -> Examples:
-    """Examples of one step, or of a worker's part of it.
+    """Make the examples of one step, or of a worker's part of it.
 
     `photos`: `CHW`, uint8 sRGB, of any sizes; `seeds`: one for each. `levels_seed`: of the grey levels, which all parts
     of a step share.
@@ -88,7 +88,7 @@ def prepare(photos: Sequence[Tensor], seeds: Sequence[int], levels_seed: int, re
 
 
 def _exposures(photo_CHW: Tensor, seed: int, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """A darker and a lighter exposure of one photo, each `CHW` at the size that the network sees."""
+    """Make a darker and a lighter exposure of one photo, each `CHW` at the size that the network sees."""
     generator = Generator().manual_seed(seed)
     tinted_BCHW = tint(crop(photo_CHW, recipe.reduction * recipe.size_px, generator)[None], generator)
     darker, lighter = darken(tinted_BCHW, generator), underexpose(tinted_BCHW, generator)
@@ -96,13 +96,13 @@ def _exposures(photo_CHW: Tensor, seed: int, recipe: Recipe) -> tuple[Tensor, Te
 
 
 def squeeze(photo_CHW: Tensor, side_px: int) -> Tensor:
-    """The whole photo as a square, as in the published training. `photo_CHW`: uint8. Returns float in [0, 1]."""
+    """Scale the whole photo to a square, as in the published training. `photo_CHW`: uint8. Returns float in [0, 1]."""
     square_BCHW = F.interpolate(photo_CHW[None].float() / 255, (side_px, side_px), mode="bilinear", antialias=True)
     return square_BCHW[0].clamp(0, 1)
 
 
 def crop(photo_CHW: Tensor, side_px: int, generator: Generator) -> Tensor:
-    """A random square, `side_px` or more wide where the photo is, scaled to `side_px` and flipped at times.
+    """Crop a random square, at least `side_px` wide if the photo is, scale it to `side_px` and flip half of them.
 
     `photo_CHW`: uint8. Returns `CHW`, float in [0, 1].
     """
@@ -118,7 +118,7 @@ def crop(photo_CHW: Tensor, side_px: int, generator: Generator) -> Tensor:
 
 
 def first_network(recipe: Recipe, variant: Variant, seed: int) -> CurveNetwork:
-    """A network with first weights, drawn by `seed`."""
+    """Build a network with initial weights drawn from `seed`."""
     torch.manual_seed(seed)
     network = build(recipe.architectures[variant])
     if recipe.first_weights == "lively":
@@ -127,9 +127,9 @@ def first_network(recipe: Recipe, variant: Variant, seed: int) -> CurveNetwork:
 
 
 def _draw_lively_weights(network: CurveNetwork) -> None:
-    """Weights that keep the size of the features from layer to layer (He et al., ICCV 2015).
+    """Draw weights that keep the size of the features from layer to layer (He et al., ICCV 2015).
 
-    The published N(0, 0.02) shrinks them about fourfold a layer, which costs the first hundreds of steps.
+    The published N(0, 0.02) shrinks features about fourfold a layer, which costs the first hundreds of steps.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -144,7 +144,7 @@ def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Adam:
 
 
 def learning_rate_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """Of step `step` of `steps`, counted from 0: 1, or a short rise from 0 and a cosine down to 0."""
+    """Return the factor for step `step` of `steps`, counted from 0: 1, or a short rise and then a cosine down to 0."""
     if recipe.schedule == "constant":
         return 1.0
     rise = min(WARM_UP_STEPS, steps / 10)
@@ -152,7 +152,7 @@ def learning_rate_factor(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def descend(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
-    """One step against the gradient. Returns the norm that the gradient had before it was clipped."""
+    """Take one optimiser step on the loss. Returns the norm of the gradient before it was clipped."""
     optimizer.zero_grad()
     loss.backward()
     norm = nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)

@@ -1,1 +1,1 @@
-"""The Ray Data graphs, and what keeps them going when workers die. Nothing else in `pipeline` loads Ray."""
+"""The Ray Data graphs, and the code that keeps them going when workers die. Nothing else in `pipeline` loads Ray."""

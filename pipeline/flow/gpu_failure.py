@@ -1,4 +1,4 @@
-"""An end to a process whose GPU fails: nothing that it sends there comes out any more, of whichever file."""
+"""Ends a process whose GPU has failed: from then on, all its work on the GPU fails, for every file."""
 
 import os
 import traceback
@@ -12,10 +12,10 @@ from pipeline.errors import is_want_of_memory
 
 @contextmanager
 def ending_with_its_gpu() -> Iterator[None]:
-    """Where CUDA reports an error in the body (a faulty kernel, a GPU that is gone), this process ends with status 1.
+    """End this process with status 1 if CUDA reports an error in the body (a faulty kernel, a GPU that is gone).
 
-    Whoever started the process starts another one, and counts the death for the file that it was at. Want of memory,
-    which CUDA reports in the same way outside of torch's own allocator, is no such error.
+    Whoever started the process starts another one, and counts the death for the current file. Lack of memory, which
+    CUDA reports in the same way outside of torch's own allocator, is raised as usual.
     """
     try:
         yield

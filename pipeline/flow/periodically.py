@@ -1,4 +1,4 @@
-"""What is done again and again beside other work."""
+"""Calls that are repeated beside other work."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeating(every_s: float, call: Callable[[], object]) -> Iterator[None]:
-    """Every so many seconds while the body runs it is called, in a thread of its own. It must raise nothing."""
+    """Run `call` every `every_s` seconds while the body runs, in a thread of its own. It must raise nothing."""
     over = threading.Event()
 
     def repeat() -> None:

@@ -3,8 +3,8 @@
     fused   records -> [read, decode, enhance, encode, write] -> outcomes         one pool of CPU actors
     split   records -> [read, decode] -> [enhance] -> [encode, write] -> outcomes  tasks, GPU actors, tasks
 
-Fused passes references and no pixels: on CPUs nothing else pays. Split keeps a GPU fed by many decoding CPUs, at the
-cost of carrying pixels between processes. Both call the same steps and give the same files.
+Fused passes references and no pixels: on CPUs nothing else pays off. Split keeps a GPU fed by many decoding CPUs, at
+the cost of carrying pixels between processes. Both call the same steps and give the same files.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,18 +36,18 @@ from pipeline.process import keep_freed_memory, use_one_core
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
 
-# A block holds more where each worker gets many blocks, or where workers are so many that the driver would lag behind
+# Blocks are larger when each worker gets many of them, or when the driver could not keep up with so many workers
 BLOCKS_OF_PLENTY, PLENTY_BYTES = 64, 64_000_000
-BYTES_PER_WORKER = 300_000  # which it enhances in about 7 ms
+BYTES_PER_WORKER = 300_000  # a worker enhances these in about 7 ms
 DECODED_PER_BLOCK = 8  # photos whose pixels travel together
-BLOCKS_IN_FLIGHT = 4  # of a worker: Ray Data looks ten times a second whether one is needed
+BLOCKS_IN_FLIGHT = 4  # per worker: Ray Data checks only ten times a second whether a worker needs a block
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
 UNDIVIDED_BYTES = 1 << 50  # effectively unlimited: a task's output stays in one block, so a retry yields the same block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhotoFlow:
-    """What the graphs need to enhance photos. Made with an initialised Ray."""
+    """Storage, settings, weights and workers of the graphs that enhance photos. Needs an initialised Ray."""
 
     storage: Storage
     settings: PhotoSettings
@@ -55,22 +55,22 @@ class PhotoFlow:
     device: str
     workers: int
     grows: bool = False
-    """Workers beyond these are started as nodes join the cluster."""
+    """Whether to start more workers as nodes join the cluster."""
     workers_per_core: int = 1
-    """That share it, one of which works while others wait for storage; where steps are split, tasks beside workers."""
+    """Workers that share a core: one works while others wait for storage. In the split graph: tasks that share it."""
     gpus_per_worker: float = 0
     """Share of a GPU that each worker takes; 0: it needs none."""
     topology: Literal["fused", "split"]
     time_limit_s: float = TIME_LIMIT_S
-    """For all steps of a photo; where they are split, for each; and a second more for each megabyte."""
+    """Time limit for all steps of a photo (in the split graph: for each step), plus one second for each megabyte."""
     attempts: Handle = field(default_factory=new_attempts)
 
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
-        """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
+        """Yield exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
 
-        Ray repeats a block whose worker died (a crash in a codec, want of memory, a lost node) until it is done; then
-        each of its photos is watched, and one at which workers died `ATTEMPTS` times is left out, as failed with the
-        code `worker_died`; one that took too long is not tried again, and has the code `timed_out`.
+        Ray repeats a block whose worker died (a crash in a codec, lack of memory, a lost node) until it is done. From
+        then on each of its photos is counted: one at which `ATTEMPTS` workers died fails with the code `worker_died`.
+        A photo that took too long is not tried again, and fails with the code `timed_out`.
         """
         if self.topology == "fused":
             graph, blocks = self._fused, blocks_of(records, self.workers, *limits_of_blocks(records, self.workers))
@@ -87,14 +87,14 @@ class PhotoFlow:
                 yield Outcome(**row)
 
     def has_begun(self) -> bool:
-        """Tell whether a worker has come up and begun a photo."""
+        """Return whether a worker has started and begun a photo."""
         return has_begun(self.attempts)
 
     def _fused(self, records: ray.data.Dataset, pool: ActorPoolStrategy) -> ray.data.Dataset:
         return records.map_batches(
             FusedWorker,
             fn_constructor_args=(self,),
-            batch_size=1 if self.gpus_per_worker else None,  # None: a block; Ray Data asks for a number with GPUs
+            batch_size=1 if self.gpus_per_worker else None,  # None: a whole block; with GPUs, Ray Data needs a number
             num_cpus=1 / self.workers_per_core,
             num_gpus=self.gpus_per_worker,
             compute=pool,
@@ -114,7 +114,7 @@ class PhotoFlow:
 
 
 class FusedWorker:
-    """All steps, one photo after the other, on one core."""
+    """Worker that runs all steps on one core, one photo after the other."""
 
     def __init__(self, flow: PhotoFlow) -> None:
         use_one_core()
@@ -136,9 +136,9 @@ class DecodeTask:
 
 
 class EnhanceWorker:
-    """The network alone, on a GPU where there is one; there it sees photos of one shape together.
+    """Worker that runs only the network. On a GPU, photos of one shape go through it together.
 
-    On a CPU that would gain nothing, and the sums of fp32 would be others than in the fused graph.
+    On a CPU that would gain nothing, and fp32 sums would differ from those of the fused graph.
     """
 
     def __init__(self, flow: PhotoFlow) -> None:
@@ -162,14 +162,14 @@ class EncodeTask:
 
 
 def limits_of_blocks(records: Sequence[Record], workers: int) -> tuple[int, int]:
-    """Photos and bytes of a block at most, so that the driver keeps up with the workers, and with those that join."""
+    """Return the most photos and bytes per block, so that the driver keeps up with the workers and those that join."""
     share_bytes = sum(record.size_bytes for record in records) // (BLOCKS_OF_PLENTY * workers)
     most_bytes = max(BLOCK_BYTES, min(share_bytes, PLENTY_BYTES), workers * BYTES_PER_WORKER)
     return max(RECORDS_PER_BLOCK, workers), most_bytes
 
 
 def _works(batch: Batch) -> list[Development]:
-    """The photos that a batch of records refers to."""
+    """Return the photos that a batch of records refers to."""
     return [Development.of(record) for record in records_of(batch)]
 
 

@@ -1,8 +1,8 @@
-"""What can be watched of a job while it runs: metrics that Ray exports for Prometheus.
+"""Metrics of a running job, which Ray exports for Prometheus.
 
-Each node serves those of the processes on it at its metrics port; there a name begins with `ray_`, and that of a
-counter ends in `_total`. Outcomes are counted by the driver, each once, but for files that are refused by their name
-or place; frames and batches by the workers, those that are done again as well.
+Each node serves the metrics of its own processes at its metrics port. There names begin with `ray_`, and those of
+counters end in `_total`. The driver counts each outcome once, except files refused for their name or place. Workers
+count frames and batches, including repeated ones.
 """
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from pipeline.records import Outcome
 
 BOUNDS_S: list[float] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]
 BOUNDS: list[float] = [1, 2, 4, 8, 16, 32, 64]
-SHOW_AGAIN_S = 3.0  # Ray reports every ten, and drops a gauge that was not set anew
+SHOW_AGAIN_S = 3.0  # Ray reports every 10 s, and drops a gauge that was not set since
 STAGES = "read", "decode", "enhance", "encode", "write"
 
 FILES = Counter("nightlift_files", "Files that came to their end, by outcome.", ("kind", "outcome", "code"))
@@ -24,7 +24,7 @@ FRAMES = Counter("nightlift_frames", "Frames of the files that came to their end
 READ_BYTES = Counter("nightlift_read_bytes", "Bytes of the sources that were read.", ("kind",))
 WRITTEN_BYTES = Counter("nightlift_written_bytes", "Bytes of the files that were written.", ("kind",))
 SECONDS = Counter("nightlift_seconds", "Seconds of each stage, of files that were done.", ("kind", "stage"))
-STAGE_SECONDS = Histogram(  # for its quantiles: Ray hands on how many lie between two bounds, and no exact sum
+STAGE_SECONDS = Histogram(  # for quantiles: Ray exports the count between two bounds, but no exact sum
     "nightlift_stage_seconds", "Seconds that a stage took for a file that was done.", BOUNDS_S, ("kind", "stage")
 )
 FRAMES_ENHANCED = Counter("nightlift_frames_enhanced", "Frames of videos, as they are enhanced.")
@@ -37,7 +37,7 @@ TRAINING_LOSS = Gauge("nightlift_training_loss", "Weighted losses of the last ep
 
 
 def counted(kind: str, outcomes: Iterable[Outcome], planned: int) -> Generator[Outcome]:
-    """The same outcomes, counted as they pass. `planned`: how many are to come. Needs an initialised Ray."""
+    """Yield the same outcomes, counted as they pass. `planned`: how many will come. Needs an initialised Ray."""
     left = planned
 
     def show() -> None:
@@ -65,12 +65,12 @@ def _count(kind: str, outcome: Outcome) -> None:
 
 
 def _add(counter: Counter, number: float, **tags: str) -> None:
-    if number:  # Ray refuses to count nothing
+    if number:  # Ray rejects an increment of 0
         counter.inc(number, tags)
 
 
 def watch_batches(enhancer: Enhancer, device: str) -> None:
-    """From now on this worker counts its batches of the network."""
+    """Count the network's batches in this worker from now on."""
     tags = {"device": device}
 
     def on_batch(images: int, seconds: float) -> None:
@@ -82,7 +82,10 @@ def watch_batches(enhancer: Enhancer, device: str) -> None:
 
 
 def show_training(steps: int, history: Sequence[Mapping[str, float]]) -> None:
-    """`steps`: that are finished. `history`: a row for each finished epoch, with `training_LOSS`, `validation_LOSS`."""
+    """Set the gauges of a training after `steps` finished steps.
+
+    `history`: a row for each finished epoch, with columns `training_LOSS` and `validation_LOSS` for each loss.
+    """
     TRAINING_STEPS.set(steps)
     TRAINING_EPOCH.set(len(history))
     for column, value in history[-1].items() if history else ():

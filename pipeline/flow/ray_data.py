@@ -1,4 +1,4 @@
-"""Ray Data for the graphs: records as blocks, pools of workers, how long it waits, and its errors as ours."""
+"""What the graphs share of Ray Data: blocks of records, pools of workers, timeouts, and errors turned into ours."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from pipeline.errors import ClusterError, failed_import
 from pipeline.flow.attempts import ATTEMPTS
 from pipeline.records import Record
 
-# A block is what a worker takes at a time, and what Ray Data spends 20 ms on, 7 of them the driver's own: a few photos,
-# or many small ones
+# A block is what a worker takes at a time: a few photos, or many small ones. Each costs Ray Data 20 ms, of which 7 ms
+# are the driver's own
 RECORDS_PER_BLOCK, BLOCK_BYTES = 32, 4_000_000
-NO_PROGRESS_S, RESTART_S = 1800.0, 60.0  # at the least, until Ray ends the job; until a dead worker is replaced
+NO_PROGRESS_S, RESTART_S = 1800.0, 60.0  # least wait without progress until Ray ends the job; time to replace a worker
 
 Batch = dict[str, Any]
 
@@ -27,7 +27,10 @@ Batch = dict[str, Any]
 def blocks_of(
     records: Sequence[Record], workers: int, most: int = RECORDS_PER_BLOCK, most_bytes: int = BLOCK_BYTES
 ) -> list[list[Record]]:
-    """Records in their order, up to `most` a block: fewer where there is little to do, so that no worker idles."""
+    """Split records, in their order, into blocks of up to `most` records and `most_bytes` bytes.
+
+    Blocks are smaller when there is little to do, so that no worker idles.
+    """
     most = min(most, max(1, -(-len(records) // (4 * workers))))
     blocks: list[list[Record]] = []
     room_bytes = 0
@@ -41,13 +44,13 @@ def blocks_of(
 
 
 def pool_of(workers: int, blocks_in_flight: int, *, grows: bool) -> ActorPoolStrategy:
-    """`blocks_in_flight`: of a worker. `grows`: wherever nodes that join have room for a worker, one is started."""
+    """Return a pool of workers. `blocks_in_flight`: per worker. `grows`: start more where joining nodes have room."""
     most = None if grows else workers
     return ActorPoolStrategy(min_size=workers, max_size=most, max_tasks_in_flight_per_actor=blocks_in_flight)
 
 
 def dataset_of(blocks: Sequence[Sequence[Record]]) -> ray.data.Dataset:
-    """Read by nobody: `from_arrow` would send a task to a worker for each block, to learn how large it is."""
+    """Build a dataset without running tasks: `from_arrow` would start one for each block, to learn its size."""
     tables = [pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks]
     dataset: ray.data.Dataset = ray.data.from_blocks(tables)
     return dataset
@@ -59,18 +62,21 @@ def records_of(batch: Batch) -> list[Record]:
 
 
 def patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float, least: int = 1) -> float:
-    """Seconds until a block is done, each of whose files kills workers only at the end of its time: once together, and
-    then in its attempts. `least`: files that are handed on together where blocks are smaller.
+    """Return how many seconds a block may take at worst, but at least `NO_PROGRESS_S`.
+
+    At worst, each file kills its worker at the end of its time limit: once with its block, then in `ATTEMPTS` tries of
+    its own. `least`: number of files that are handed on together even if blocks are smaller.
     """
     most = max([least, *map(len, blocks)])
     return max(NO_PROGRESS_S, (1 + ATTEMPTS) * most * (time_limit_s + RESTART_S))
 
 
 def configure_ray_data(*, block_bytes: int, patience_s: float, on_gpus: bool = False) -> None:
-    """`block_bytes`: what a task gives is handed on whenever it is so much, and at its end.
+    """Configure Ray Data in this process.
 
-    `patience_s`: that no task may end for, or Ray ends the job; -1: for ever. `on_gpus`: else a cluster that grows is
-    asked for no GPUs; Ray Data would ask for a node of each kind that there is.
+    `block_bytes`: a task hands its output on whenever it has this size, and at its end. `patience_s`: Ray ends the job
+    when no task has ended for so long; -1: never. `on_gpus`: if false, no GPUs are requested of a cluster that grows;
+    Ray Data would request a node of each kind that exists.
     """
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = patience_s
@@ -78,7 +84,7 @@ def configure_ray_data(*, block_bytes: int, patience_s: float, on_gpus: bool = F
     context.target_max_block_size = block_bytes
     gpus = None if on_gpus else ray.cluster_resources().get("GPU", 0)
     context.execution_options.resource_limits = ExecutionResources.for_limits(gpu=gpus)
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # a pool that grows does so once all are busy
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # a pool grows only once all workers are busy
     for handler in logging.getLogger("ray.data").handlers:
         if handler.get_name() == "console":  # its log file keeps everything
             handler.setLevel(logging.CRITICAL)
@@ -86,7 +92,7 @@ def configure_ray_data(*, block_bytes: int, patience_s: float, on_gpus: bool = F
 
 @contextmanager
 def ray_errors() -> Iterator[None]:
-    """Raise ClusterError for what Ray raises in the body."""
+    """Raise ClusterError in place of what Ray raises in the body."""
     try:
         yield
     except (ExecutionTimeoutError, RayError, SystemException) as error:

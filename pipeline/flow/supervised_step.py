@@ -1,4 +1,4 @@
-"""A step for a block of files, which survives the death of workers. The graphs have no other one."""
+"""A step for a block of files that survives the death of workers. The graphs of photos and training use no other."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,21 +15,21 @@ from pipeline.flow.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
 from pipeline.photos import Development
 from pipeline.training.samples import Reading
 
-ANSWER_S = 10.0  # that an actor of ours may take: it answers at once, or not at all
+ANSWER_S = 10.0  # timeout for our actors, which answer at once or not at all
 
 Handle = Any  # of the `Attempts` actor
 Work = TypeVar("Work", Development, Reading)
 
 
 class Watched(Generic[Work]):
-    """One step, or all of them, for a block of photos.
+    """One step, or all of them, for a block of photos, surviving worker crashes.
 
-    Where a worker died at the block, every photo is told to `Attempts` before it is begun, and is not begun again once
-    workers died at it `ATTEMPTS` times. Else that would take as long as a small photo does.
+    Once a worker died at the block, each photo is reported to `Attempts` before it is begun, and is no longer begun
+    after workers died at it `ATTEMPTS` times. Other blocks skip these reports, which take as long as a small photo.
 
-    One that takes longer than its time is told, and its worker ends: it is not begun again at all.
+    A photo that exceeds its time limit is reported and its worker ends; the photo is not begun again.
 
-    `together`: what is done to all of a block before the step, to make it faster; not where a worker died at the block.
+    `together`: called with the whole block before the step, to make it faster; not once a worker died at the block.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Watched(Generic[Work]):
         again = ray.get(self.attempts.begin.remote(block)) > 1
         if self.together is not None and not again:
             allowed = sum(allowed_s(self.time_limit_s, work.record.size_bytes) for work in works)
-            with time_limit(allowed, lambda: None):  # of which photo it is, those who try again will tell
+            with time_limit(allowed, lambda: None):  # the next attempt finds out which photo it is
                 self.together(works)
         for work in works:
             yield self._watched(work) if again else self._timed(work)
@@ -63,7 +63,7 @@ class Watched(Generic[Work]):
             timed_out(lost.outcome, tries, self.time_limit_s)
             return lost
         count = ray.get(self.attempts.begin.remote(name))
-        if count > ATTEMPTS:  # and stays begun: other photos of the block may kill workers yet
+        if count > ATTEMPTS:  # not finished: it must stay counted if another photo of the block kills this worker
             worker_died(lost.outcome)
             return lost
         done = self._timed(work)
@@ -72,7 +72,7 @@ class Watched(Generic[Work]):
         return done
 
     def _timed(self, work: Work) -> Work:
-        """The step, or the end of this process."""
+        """Run the step; end this process if it takes too long or the GPU fails."""
         limit = time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work))
         with limit, ending_with_its_gpu():
             return self.step(work)
@@ -81,25 +81,28 @@ class Watched(Generic[Work]):
         ray.get(self.attempts.time_out.remote(self._name(work.record.source)), timeout=TELL_S)
 
     def _name(self, name: str) -> str:
-        """Each step counts for itself."""
+        """Return the name to count under: each step has counts of its own."""
         return f"{type(self.step).__name__}: {name}"
 
 
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:
-    """Where an actor lives that all others ask: elsewhere its node could be lost, and all wait until Ray saw it."""
+    """Return the strategy that places an actor on the driver's node.
+
+    On another node, all who ask the actor would hang if that node is lost, until Ray notices.
+    """
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def has_begun(told: Handle) -> bool:
-    """Tell whether a worker has come up and begun to work. `told`: the actor of `Attempts` or of a `Ledger`."""
+    """Return whether a worker has started and begun to work. `told`: the actor of `Attempts` or of a `Ledger`."""
     try:
         return bool(ray.get(told.has_begun.remote(), timeout=ANSWER_S))
-    except RayError:  # it does not answer: then nobody knows
+    except RayError:  # it does not answer, so nothing is known
         return False
 
 
 def new_attempts() -> Handle:
-    # by value: the actor's process then starts without our packages, which would take it a second from the workers
+    # by value, so that the actor's process need not import our packages: that would cost the workers a second of CPU
     ray.cloudpickle.register_pickle_by_value(sys.modules[Attempts.__module__])
     actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts)
     return actor.options(scheduling_strategy=beside_the_driver()).remote()

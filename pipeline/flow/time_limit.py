@@ -1,8 +1,8 @@
-"""An end to work that takes too long: C code cannot be interrupted, so the process that is at it ends itself.
+"""Time limits for work. C code cannot be interrupted, so the process that works for too long ends itself.
 
-A thread looks at the clock. Once the present piece of work has had its time, the thread tells of it and ends the
-process. Where C code never lets another thread run (a regular expression does not), the timer of `faulthandler` ends
-the process, without a word: it needs no Python. Whoever started the process starts another one.
+A thread watches the clock. When the current piece of work exceeds its limit, the thread reports it and ends the
+process. If C code never lets another thread run (a regular expression does not), the timer of `faulthandler`, which
+needs no Python, ends the process without a report. Whoever started the process starts another one.
 """
 
 import faulthandler
@@ -13,26 +13,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, NoReturn
 
-TIME_LIMIT_S, MOST_TIME_LIMIT_S = 600.0, 1e6  # where nothing else is asked for, and what timers can count to
-BYTES_A_SECOND = 1e6  # that even a slow store gives, and a slow codec takes
+TIME_LIMIT_S, MOST_TIME_LIMIT_S = 600.0, 1e6  # default; the most that timers can count to
+BYTES_A_SECOND = 1e6  # speed of even a slow store and a slow codec
 LOOK_EVERY_S = 0.5
-GRACE_S = 2.0  # for the thread to be first
-TELL_S = 30.0  # that telling may take
+GRACE_S = 2.0  # head start of the thread over faulthandler's timer
+TELL_S = 30.0  # time limit for the report
 STDERR = 2
 
 More = Callable[[float], None]
 
 
 def allowed_s(limit_s: float, size_bytes: int) -> float:
-    """Seconds for what reads all of a file: the limit, and one more for each megabyte."""
+    """Return the seconds allowed for work that reads a whole file: the limit, plus one for each megabyte."""
     return limit_s + size_bytes / BYTES_A_SECOND
 
 
 @contextmanager
 def time_limit(seconds: float, tell: Callable[[], object]) -> Iterator[More]:
-    """The body has so many seconds; then `tell` is called in another thread, and this process ends with status 1.
+    """Give the body so many seconds; then call `tell` in another thread and end this process with status 1.
 
-    Yields what gives it that many seconds more, counted from the call. One body at a time in a process.
+    Yields a function that gives the body so many seconds anew, counted from the call. One body at a time per process.
     """
     _watchdog.watch(seconds, tell)
     try:
@@ -42,12 +42,12 @@ def time_limit(seconds: float, tell: Callable[[], object]) -> Iterator[More]:
 
 
 class _Watchdog:
-    """One thread for the whole process; a piece of work costs it next to nothing."""
+    """Thread that watches all work of a process, one piece at a time, at next to no cost per piece."""
 
     def __init__(self) -> None:
         self._present: _Piece | None = None
-        self._armed_s = 0.0  # of faulthandler's timer, when it was set
-        self._lock = threading.Lock()  # of the two above
+        self._armed_s = 0.0  # what faulthandler's timer was last set to
+        self._lock = threading.Lock()  # guards the two above
         self._thread: threading.Thread | None = None
 
     def watch(self, seconds: float, tell: Callable[[], object]) -> None:
@@ -66,7 +66,7 @@ class _Watchdog:
         while True:
             with self._lock:
                 piece = self._present
-                self._arm(piece.seconds if piece else 0)  # the next piece may begin at once: it has its whole time
+                self._arm(piece.seconds if piece else 0)  # in full, as a next piece may begin at any time
             if piece and time.monotonic() >= piece.until:
                 self._end(piece)
             time.sleep(LOOK_EVERY_S)
@@ -80,15 +80,15 @@ class _Watchdog:
 
     def _end(self, piece: "_Piece") -> NoReturn:
         self._arm(TELL_S)
-        with suppress(Exception):  # then it is tried again, as if its worker had died of it
+        with suppress(Exception):  # unreported, the work is tried again, as after a crash
             piece.tell()
-        faulthandler.dump_traceback(file=STDERR)  # into the worker's log: what it was at
+        faulthandler.dump_traceback(file=STDERR)  # shows in the worker's log what it was doing
         os._exit(1)
 
 
 class _Piece(NamedTuple):
     until: float
-    """By `time.monotonic`."""
+    """Deadline on the clock of `time.monotonic`."""
     seconds: float
     tell: Callable[[], object]
 

@@ -1,8 +1,8 @@
-"""The Ray Data graph that reads what a network is trained on.
+"""The Ray Data graph that reads the photos and videos a network is trained on.
 
     records -> [read, decode, make small] -> blocks of images, kept   tasks
 
-They stay in Ray's object store, where every worker of the training finds every image.
+The blocks stay in Ray's object store, where every worker of the training can fetch every image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,30 +18,30 @@ from pipeline.flow.time_limit import TIME_LIMIT_S
 from pipeline.records import Record
 from pipeline.training.samples import PICTURES_SCHEMA, Reading, ReadPictures
 
-PICTURES_BLOCK_BYTES = 1 << 20  # a block of images: what is fetched for one of them, from elsewhere or from disk
+PICTURES_BLOCK_BYTES = 1 << 20  # whoever needs one image fetches its whole block, from another node or disk
 
 BlockRef = Any  # ray.ObjectRef of a pa.Table by PICTURES_SCHEMA
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPhotoFlow:
-    """What the graph needs to read what a network is trained on."""
+    """Reading step and limits of the graph that reads training files."""
 
     read: ReadPictures
     cpus: int
     time_limit_s: float = TIME_LIMIT_S
-    """For a file, and a second more for each megabyte."""
+    """Time limit for each file, plus one second for each megabyte."""
     attempts: Handle = field(default_factory=new_attempts)
 
     def has_begun(self) -> bool:
-        """Tell whether a worker has come up and begun a file."""
+        """Return whether a worker has started and begun a file."""
         return has_begun(self.attempts)
 
     def run(self, records: Sequence[Record]) -> Iterator[tuple[BlockRef, pa.Table]]:
-        """Blocks of read files as they come: a reference to keep, and the same without the pixels.
+        """Yield blocks of read files as they come: a reference to keep, and the block without its pixels.
 
         One row for each record, in any order. The pixels stay in the object store as long as the reference lives; Ray
-        moves them to disk where memory is short. Needs an initialised Ray. Raises ClusterError.
+        moves them to disk when memory is short. Needs an initialised Ray. Raises ClusterError.
         """
         blocks = blocks_of(records, self.cpus)
         configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES, patience_s=patience_s(blocks, self.time_limit_s))
@@ -55,7 +55,7 @@ class TrainingPhotoFlow:
 
 
 class PicturesTask:
-    """Reads photos and videos into small pictures."""
+    """Task that reads photos and videos into small images."""
 
     def __init__(self, read: ReadPictures, attempts: Handle, time_limit_s: float) -> None:
         self.read = Watched(read, attempts, time_limit_s)
@@ -66,5 +66,5 @@ class PicturesTask:
 
 
 def _without_pixels(block: pa.Table) -> pa.Table:
-    """Only this travels to the driver."""
+    """Return the block without its pixels, which is all that the driver needs."""
     return block.drop_columns(["pictures"])

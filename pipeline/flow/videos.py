@@ -2,17 +2,16 @@
 
     records -> [inspect] -> segments -> [enhance; with the last segment of a video: join] -> outcomes
 
-What travels are references; decoded frames never leave the worker that enhances them. Segments lie at the destination
-until they are joined: so nothing asks for a shared disk, and a run that was killed goes on at the segment.
+Only references travel; decoded frames never leave the worker that enhances them. Segments are stored at the destination
+until they are joined, so no shared disk is needed, and a run that was killed continues with the missing segments.
 """
 
-import hashlib
 import pickle
 import time
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,7 +22,6 @@ import ray.data
 from ray.data import TaskPoolStrategy
 
 from model import Checkpoint
-from pipeline.errors import StorageError
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.flow.gpu_failure import ending_with_its_gpu
 from pipeline.flow.prometheus import FRAMES_ENHANCED, watch_batches
@@ -34,20 +32,19 @@ from pipeline.flow.video_ledger import WHOLE, Ledger
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import join, shown
 from pipeline.video import Segment, VideoInfo
-from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments, VideoSettings
+from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments, SegmentFolders, VideoSettings
 
-INSPECTIONS = 4  # at once: they wait for storage more than they work
-TELL_EVERY_S = 1.0  # how often a worker tells of frames
-INFOS_KEPT = 4  # by a worker
+INSPECTIONS = 4  # at once: they mostly wait for storage
+TELL_EVERY_S = 1.0  # how often a worker reports its frames
+INFOS_KEPT = 4  # cached by each worker
 
 Handle = Any  # of the `Ledger` actor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoFlow:
-    """What the graph needs to enhance videos."""
+    """Storage, settings, weights and workers of the graph that enhances videos."""
 
     storage: Storage
     settings: VideoSettings
@@ -55,28 +52,27 @@ class VideoFlow:
     device: str
     workers: int
     grows: bool = False
-    """Workers beyond these are started as nodes join the cluster."""
+    """Whether to start more workers as nodes join the cluster."""
     gpus_per_worker: float = 0
     """Share of a GPU that each worker takes; 0: it needs none."""
     threads: int
-    """That each worker decodes and encodes with."""
-    folder: str
-    """URL of the folder that segments lie in until they are joined."""
+    """Threads that each worker decodes and encodes with."""
+    segments: SegmentFolders
     ledger: Handle
     """Made by `new_ledger`."""
     time_limit_s: float = TIME_LIMIT_S
-    """For each frame of a segment; for the first, for inspecting a video and for joining it, a second more for each
-    megabyte of it."""
+    """Time limit for each frame of a segment. The first frame of a segment, inspecting a video and joining it get one
+    second more for each megabyte of the video."""
 
     def run(self, records: Sequence[Record]) -> Iterator[Outcome]:
-        """Exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
+        """Yield exactly one outcome for each record, as they come. Needs an initialised Ray. Raises ClusterError.
 
-        A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`, and one that took
-        too long with `timed_out`, at once.
+        A segment at which workers died `ATTEMPTS` times fails its video with the code `worker_died`. A segment that
+        takes too long fails its video at once, with `timed_out`.
         """
-        # every segment by itself, and one may take long
+        # each segment is a block of its own; no limit on the time without progress, as a segment may take long
         configure_ray_data(block_bytes=1, patience_s=-1, on_gpus=self.gpus_per_worker > 0)
-        # a video of fewer segments than there are workers is nothing to warn of
+        # a video may well have fewer segments than there are workers
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
         blocks = blocks_of(records, INSPECTIONS)
         segments = dataset_of(blocks).map_batches(
@@ -96,11 +92,11 @@ class VideoFlow:
                     yield row["work"].outcome
 
     def has_begun(self) -> bool:
-        """Tell whether a worker has come up and begun a segment."""
+        """Return whether a worker has started and begun a segment."""
         return has_begun(self.ledger)
 
     def progress(self) -> tuple[int, int, int]:
-        """Frames that are finished, that are known of by now, and how many of the finished ones are of an earlier run.
+        """Return the numbers of frames that are finished, known so far, and finished by an earlier run.
 
         Raises ClusterError.
         """
@@ -108,16 +104,8 @@ class VideoFlow:
             done, found, reused = ray.get(self.ledger.progress.remote(), timeout=ANSWER_S)
         return done, found, reused
 
-    def segment_url(self, record: Record, segment: Segment) -> str:
-        return join(self._folder_of(record), f"{segment.index:05d}")
-
-    def clear(self, record: Record) -> None:
-        """Remove the segments of one video; what cannot be removed stays."""
-        with suppress(StorageError):
-            self.storage.remove_below(self._folder_of(record))
-
     def limited(self, record: Record, index: int) -> AbstractContextManager[More]:
-        """The time that this place of a video may take: see `time_limit`."""
+        """Return a `time_limit` for one part of a video. `index`: of a segment, or `WHOLE`."""
 
         def tell() -> None:
             ray.get(self.ledger.time_out.remote(record.source, index), timeout=TELL_S)
@@ -125,29 +113,25 @@ class VideoFlow:
         return time_limit(allowed_s(self.time_limit_s, record.size_bytes), tell)
 
     def timed_out(self, record: Record, index: int, outcome: Outcome) -> bool:
-        """Whether workers ended as this took too long: then it is the outcome."""
+        """Return whether an earlier attempt took too long; if so, write that into the outcome."""
         attempts = ray.get(self.ledger.timed_out.remote(record.source, index))
         if attempts:
             timed_out(outcome, attempts, self.time_limit_s)
         return bool(attempts)
 
-    def _folder_of(self, record: Record) -> str:
-        video = hashlib.sha256(f"{shown(record.source)}\n{record.version}".encode()).hexdigest()[:16]
-        return join(self.folder, video)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoWork:
-    """What travels: a segment to enhance and what is known of its video, or what became of a video."""
+    """A row of the graph: a segment to enhance with what is known of its video, or the final outcome of a video."""
 
     record: Record
     outcome: Outcome
     segment: Segment | None = None
-    """None: the outcome is the video's last."""
+    """None: the outcome is final."""
 
 
 class InspectTask:
-    """Videos into segments."""
+    """Task that inspects videos and cuts them into segments."""
 
     def __init__(self, flow: VideoFlow) -> None:
         self.flow = flow
@@ -175,7 +159,7 @@ class InspectTask:
 
 
 class SegmentWorker:
-    """Enhances segments, and joins those of a video with the last of them."""
+    """Worker that enhances segments, and joins a video when its last segment is finished."""
 
     def __init__(self, flow: VideoFlow) -> None:
         use_one_core()
@@ -192,7 +176,7 @@ class SegmentWorker:
         return _row(work if outcome is None else VideoWork(record=work.record, outcome=outcome))
 
     def _outcome(self, record: Record, segment: Segment, outcome: Outcome) -> Outcome | None:
-        """Of the video, if it is this segment's to tell. `outcome`: what is known of it."""
+        """Return the video's outcome if this segment has to report it, else None. `outcome`: what is known so far."""
         attempt = ray.get(self.ledger.begin.remote(record.source, segment.index))
         settled, told = ray.get(self.ledger.settled.remote(record.source, segment.index))
         if settled:
@@ -209,7 +193,7 @@ class SegmentWorker:
         return outcome if self._settle(record, segment, outcome) else None
 
     def _joined(self, record: Record, segment: Segment, outcome: Outcome) -> bool:
-        """Enhance the segment, and join the video unless others are missing."""
+        """Enhance the segment, and join the video unless other segments are missing. Returns whether it was joined."""
         info = self.info(record.source)
         told = Telling(self.ledger, record.source, segment.index)
         with self.flow.limited(record, segment.index) as more:
@@ -219,22 +203,27 @@ class SegmentWorker:
                 more(self.flow.time_limit_s)
 
             with ending_with_its_gpu():
-                result = self.enhance(record, info, segment, self.flow.segment_url(record, segment), on_frame=on_frame)
+                result = self.enhance(
+                    record, info, segment, self.flow.segments.url_of(record, segment), on_frame=on_frame
+                )
         told.end(segment.frames, reused=result.reused)
         whole = ray.get(self.ledger.finish.remote(record.source, segment.index, result))
         if whole is None:
             return False
         segments, results = whole
-        urls = [self.flow.segment_url(record, each) for each in segments]
+        urls = [self.flow.segments.url_of(record, each) for each in segments]
         with self.flow.limited(record, segment.index):
             self.join(record, info, urls, results, outcome)
         return True
 
     def _settle(self, record: Record, segment: Segment, outcome: Outcome) -> bool:
-        """Whether this is the video's outcome: the first one is. Segments that have served are removed."""
+        """Set the video's outcome unless it has one; remove the segments of a finished video.
+
+        Returns whether this segment reports the outcome.
+        """
         first = ray.get(self.ledger.settle.remote(record.source, segment.index, outcome))
         if first and outcome.outcome == "done":
-            self.flow.clear(record)
+            self.flow.segments.clear(record)
         return bool(first)
 
     def _info(self, source: str) -> VideoInfo:
@@ -243,7 +232,7 @@ class SegmentWorker:
 
 
 class Telling:
-    """Tells the ledger of frames, now and then."""
+    """Reporter of a segment's finished frames to the ledger, about once in `TELL_EVERY_S`."""
 
     def __init__(self, ledger: Handle, source: str, index: int) -> None:
         self.ledger, self.place = ledger, (source, index)
@@ -256,7 +245,7 @@ class Telling:
             self._tell(self.frames)
 
     def end(self, frames: int, *, reused: bool) -> None:
-        """All `frames` are there. `reused`: from an earlier run."""
+        """Report that all `frames` are finished. `reused`: by an earlier run."""
         if reused:
             self.ledger.reuse.remote(*self.place, frames)
         else:
@@ -271,12 +260,12 @@ class Telling:
 
 
 def new_ledger() -> Handle:
-    """It must live as long as the job: without it, Ray ends the job, and the next run goes on."""
+    """Start a `Ledger` actor. It must live as long as the job: else Ray ends the job, and the next run continues it."""
     return ray.remote(num_cpus=0)(Ledger).options(scheduling_strategy=beside_the_driver()).remote()
 
 
 def _packed(info: VideoInfo) -> bytes:
-    return zlib.compress(pickle.dumps(info))  # times of frames at a steady rate become very small
+    return zlib.compress(pickle.dumps(info))  # frame times at a steady rate compress very well
 
 
 def _row(work: VideoWork) -> Batch:

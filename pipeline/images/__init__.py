@@ -1,10 +1,11 @@
-"""Image files in, image files out: bytes -> pixels and metadata -> bytes. Pure functions; no network, no Ray.
+"""Reading and writing of image files: bytes -> pixels and metadata -> bytes. Pure functions; no network, no Ray.
 
-formats.py   what can be read and written, and how to tell
-decode.py    bytes -> Photo            encode.py    Photo -> bytes
-photo.py     what travels between      pixels.py    Pillow's images <-> frames
-jpeg.py png.py webp.py tiff.py bmp.py gif.py avif.py heif.py pnm.py    one format each: read and write
-exif.py xmp.py ifd.py    metadata      color.py  cicp.py    colour spaces
+formats.py   supported formats, and how they are recognised
+decode.py    bytes -> Photo               encode.py    Photo -> bytes
+photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
+jpeg.py png.py webp.py tiff.py bmp.py gif.py avif.py heif.py pnm.py    one format each
+png_chunks.py png_pixels.py apng.py tiff_strips.py    parts of PNG and TIFF
+exif.py xmp.py ifd.py    metadata         color.py cicp.py    colour spaces
 """
 
 from pipeline.images.decode import decode

@@ -1,6 +1,6 @@
-"""Animated PNG (PNG third edition, sections 4.9 and 11.3.6), written with every frame in full.
+"""Writing of animated PNG (PNG third edition, sections 4.9 and 11.3.6), with every frame in full.
 
-Pillow's own writer joins frames that are alike into one; here each source frame stays a frame.
+Pillow's writer merges identical frames into one; here each source frame stays a frame.
 """
 
 import struct
@@ -14,10 +14,10 @@ DISPOSE_NONE, BLEND_SOURCE = 0, 0
 
 
 def animation(photo: Photo) -> list[Chunk]:
-    """IHDR, acTL, then fcTL and pixels of every frame. A first frame without duration is the default image."""
+    """Return IHDR, acTL, then fcTL and pixels of every frame. A first frame without duration is the default image."""
     shown = [frame for frame in photo.frames if frame.duration_ms is not None]
     default = [coded_chunks(frame) for frame in photo.frames[: len(photo.frames) - len(shown)]]
-    # one header serves all frames: encode.py has made them alike in channels and bits
+    # one header serves all frames: encode.py gave them the same channels, and animations are read with 8 bits
     chunks = [Chunk(b"acTL", struct.pack(">II", len(shown), 1 if photo.loop is None else photo.loop))]
     header: Chunk | None = None
     number = 0
@@ -40,7 +40,7 @@ def animation(photo: Photo) -> list[Chunk]:
 
 def _control(number: int, size: tuple[int, int], duration_ms: float) -> bytes:
     delay = Fraction(duration_ms / 1000).limit_denominator(1000)
-    if delay.numerator > 65535:  # 16 bits each
+    if delay.numerator > 65535:  # numerator and denominator have 16 bits each
         delay = Fraction(65535)
     return struct.pack(
         ">IIIIIHHBB", number, *size, 0, 0, delay.numerator, delay.denominator, DISPOSE_NONE, BLEND_SOURCE

@@ -1,4 +1,4 @@
-"""AVIF: stills and image sequences, by libavif through Pillow."""
+"""AVIF, stills and image sequences, read and written by libavif through Pillow."""
 
 import struct
 from io import BytesIO
@@ -14,7 +14,7 @@ DEFAULT_QUALITY = 85
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """All frames of an AVIF. Raises MediaError, or what Pillow raises on damage."""
+    """Read all frames of an AVIF. Raises MediaError, or what Pillow raises on damage."""
     notes: list[str] = []
     with Image.open(BytesIO(data), formats=("AVIF",)) as image:
         count = int(getattr(image, "n_frames", 1))
@@ -24,20 +24,20 @@ def read(data: bytes, max_pixels: int) -> Photo:
     bits = _bits(data)
     if bits > 8:
         notes.append(f"{bits} bits became 8")
-    # Pillow states the container's rotation and mirroring as EXIF orientation, which is turned upright later
+    # Pillow reports the container's rotation and mirroring as EXIF orientation, which decode.py applies
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
     metadata = Metadata(exif=block, icc=info.get("icc_profile") or _profile(data), xmp=info.get("xmp"))
     return Photo(format="avif", frames=frames, metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """uint8 frames as AVIF."""
+    """Write uint8 frames as AVIF."""
     metadata = photo.metadata
     options: dict[str, Any] = {"quality": DEFAULT_QUALITY if quality is None else quality}
     if photo.frames[0].pixels.shape[2] == 3:
         options["subsampling"] = photo.coding.sampling or "4:4:4"
     if metadata.exif is not None:
-        # AVIF states orientation in its container; with the tag left in, Pillow would write the whole block anew
+        # AVIF states orientation in its container; with the tag left in, Pillow would rewrite the whole block
         options["exif"] = exif.without_orientation(metadata.exif)
     if metadata.icc is not None:
         options["icc_profile"] = metadata.icc
@@ -57,7 +57,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 
 def _profile(data: bytes) -> bytes | None:
-    """A profile for the numbers of the first `nclx` colour box (ISO/IEC 14496-12 section 12.1.5)."""
+    """Build an ICC profile from the first `nclx` colour box (ISO/IEC 14496-12 section 12.1.5); None if not needed."""
     at = data.find(b"colrnclx")
     if at < 0 or at + 12 > len(data):
         return None
@@ -66,7 +66,7 @@ def _profile(data: bytes) -> bytes | None:
 
 
 def _bits(data: bytes) -> int:
-    """Bits per sample by the first AV1 configuration box (AV1-ISOBMFF section 2.3.3); 8 where there is none."""
+    """Return bits per sample by the first AV1 configuration box (AV1-ISOBMFF section 2.3.3); 8 if there is none."""
     at = data.find(b"av1C")
     if at < 0 or at + 7 > len(data):
         return 8

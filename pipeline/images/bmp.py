@@ -1,4 +1,4 @@
-"""BMP, by Pillow; with alpha as a version 4 header, which states where the alpha bits are."""
+"""BMP, by Pillow; alpha is written here, with a version 4 header, which states where the alpha bits are."""
 
 import struct
 from io import BytesIO
@@ -16,7 +16,7 @@ SRGB = b"BGRs"  # LCS_sRGB
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """A BMP. Raises MediaError, or what Pillow raises on damage."""
+    """Read a BMP. Raises MediaError, or what Pillow raises on damage."""
     notes: list[str] = []
     with Image.open(BytesIO(data), formats=("BMP",)) as image:
         check_size(image.size, 1, max_pixels)
@@ -26,7 +26,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """One uint8 frame as BMP; quality has no meaning here."""
+    """Write one uint8 frame as BMP; `quality` is ignored."""
     frame, dpi = photo.frames[0], photo.metadata.dpi
     if frame.alpha is None:
         buffer = BytesIO()

@@ -1,6 +1,6 @@
-"""Colour by numbers (ITU-T H.273) as an ICC profile, for formats that can state it in no other way.
+"""ICC profiles for colour given by code numbers (ITU-T H.273), for formats that cannot store the numbers.
 
-Without it a Display-P3 picture from HEIF or AVIF would be taken for sRGB, and look washed out.
+Without a profile, a Display P3 image from HEIF or AVIF would be taken for sRGB and look washed out.
 """
 
 import struct
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.errors import Unsupported
 
 UNSPECIFIED = 2
-# H.273 table 2: x, y of red, green, blue; white is D65 for both
+# H.273 table 2: x, y of red, green and blue; both have a D65 white
 WIDE = {
     9: ("BT.2020", ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))),
     12: ("Display P3", ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))),
@@ -28,9 +28,9 @@ HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
 
 
 def profile(primaries: int, transfer: int) -> bytes | None:
-    """An ICC profile for two numbers of H.273; None where they amount to sRGB or say nothing.
+    """Return an ICC profile for BT.2020 or Display P3 primaries; None for all others, which are taken as sRGB.
 
-    Raises Unsupported for high dynamic range, which no profile turns into a picture for ordinary screens.
+    Raises Unsupported for high dynamic range, which no profile can convert for ordinary screens.
     """
     if transfer in HIGH_DYNAMIC_RANGE:
         raise Unsupported(
@@ -60,7 +60,7 @@ def profile(primaries: int, transfer: int) -> bytes | None:
 def _colorants(
     chromaticities: tuple[tuple[float, float], ...],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """XYZ of the primaries as columns, and the matrix that brought them from D65 to D50 (ICC.1:2022 annex E)."""
+    """Compute the primaries' XYZ at D50, as columns, and the D65-to-D50 matrix used (ICC.1:2022 annex E)."""
     xyz = np.array([_xyz(*point) for point in chromaticities]).T
     white = np.array(_xyz(*D65))
     xyz = xyz * np.linalg.solve(xyz, white)
@@ -74,18 +74,18 @@ def _xyz(x: float, y: float) -> tuple[float, float, float]:
 
 
 def _fixed(*values: float) -> bytes:
-    """s15Fixed16Number, section 4.6."""
+    """Encode numbers as s15Fixed16Number (ICC.1:2022 section 4.6)."""
     return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
 
 
 def _text(content: str) -> bytes:
-    """multiLocalizedUnicodeType with one record, section 10.15."""
+    """Encode a text as multiLocalizedUnicodeType with one record (ICC.1:2022 section 10.15)."""
     packed = content.encode("utf-16-be")
     return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(packed), 28) + packed
 
 
 def _assembled(tags: dict[bytes, bytes]) -> bytes:
-    """Header (section 7.2), tag table (7.3) and tag data, each at a multiple of four bytes."""
+    """Join header (section 7.2), tag table (7.3) and tag data, each at a multiple of four bytes."""
     table, body = b"", b""
     start = 128 + 4 + 12 * len(tags)
     for signature, content in tags.items():

@@ -1,4 +1,4 @@
-"""Colour spaces brought to sRGB."""
+"""Conversion of colour spaces to sRGB."""
 
 from io import BytesIO
 
@@ -6,14 +6,14 @@ from PIL import Image, ImageCms
 
 
 def space_of(icc: bytes) -> bytes:
-    """The colour space that a profile describes, four letters: `RGB `, `GRAY`, `CMYK` (ICC.1 section 7.2.6)."""
+    """Return the colour space of a profile as four letters: `RGB `, `GRAY`, `CMYK` (ICC.1 section 7.2.6)."""
     return icc[16:20]
 
 
 def srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
-    """A CMYK or LAB image as sRGB by its profile, and a note.
+    """Convert a LAB image, or a CMYK image by its profile, to sRGB; return it with a note.
 
-    CMYK without a usable profile is converted by its plain complement, which is what viewers show.
+    CMYK without a usable profile is converted by its plain complement, as viewers do.
     """
     source = None
     if image.mode == "LAB":
@@ -27,20 +27,20 @@ def srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, str]:
 
 
 def tagged_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    """An RGB or grey image as sRGB by its profile; one that cannot be used is passed over, as viewers do."""
+    """Convert an RGB or grey image to sRGB by its profile. An unusable profile is ignored, as viewers do."""
     rgb = image.convert("RGB")
     converted = _converted(image if space_of(icc) == b"GRAY" else rgb, _profile(icc))
     return rgb if converted is None else converted
 
 
 def grey_to_srgb(icc: bytes) -> list[int] | None:
-    """The 256 sRGB levels for the 256 levels of a grey profile; None where the profile is unusable."""
+    """Return the sRGB levels for the 256 levels of a grey profile; None if the profile is unusable."""
     converted = _converted(Image.frombytes("L", (256, 1), bytes(range(256))), _profile(icc))
     return None if converted is None else list(converted.getchannel("G").tobytes())
 
 
 def _profile(icc: bytes) -> ImageCms.ImageCmsProfile | None:
-    """None where it is unusable."""
+    """Parse an ICC profile; return None if it is unusable."""
     try:
         return ImageCms.ImageCmsProfile(BytesIO(icc))
     except OSError:
@@ -48,7 +48,7 @@ def _profile(icc: bytes) -> ImageCms.ImageCmsProfile | None:
 
 
 def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile | None) -> Image.Image | None:
-    """As sRGB; None without a profile, or where it is not for such an image."""
+    """Convert an image to sRGB; return None if there is no profile or it does not fit the image."""
     if source is None:
         return None
     try:

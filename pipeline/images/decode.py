@@ -1,4 +1,4 @@
-"""Bytes of an image file to a Photo: every feature kept or named, nothing but MediaError and MemoryError raised."""
+"""Decoding of an image file to a Photo. What cannot be kept is noted; only MediaError and MemoryError are raised."""
 
 import struct
 import warnings
@@ -27,7 +27,7 @@ READERS: dict[str, Callable[[bytes, int], Photo]] = {
     "pnm": pnm.read,
 }
 
-# What decoders raise on broken data: codecs are written for good files, and show broken ones in all these ways.
+# Exceptions that decoders raise on broken data: any of these, depending on the codec and the damage.
 BROKEN = (
     ArithmeticError,
     AssertionError,
@@ -45,17 +45,17 @@ BROKEN = (
 
 
 def decode(data: bytes, *, max_pixels: int) -> Photo:
-    """Read an image file of any format in FORMATS, by its content.
+    """Decode an image file of any format in FORMATS, recognised by its content.
 
-    Pixels come out upright. At most `max_pixels` are decoded, all frames together.
-    Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra; and MemoryError.
+    Pixels are turned upright. At most `max_pixels` are decoded, all frames together.
+    Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra or MemoryError.
     """
     if not data:
         raise EmptyFile("it has 0 bytes; copy the file again or remove it")
     name = format_of_content(data)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the decoders' complaints about details that we keep, name or refuse
+            warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
             return _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
     except MediaError:
         raise
@@ -69,7 +69,7 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
 
 
 def _upright(photo: Photo) -> Photo:
-    """The photo with its EXIF orientation applied to the pixels, and no longer stated anywhere."""
+    """Apply the EXIF orientation to the pixels, and update the metadata to match. Damaged EXIF is dropped."""
     metadata = photo.metadata
     if metadata.exif is None:
         return photo
@@ -82,7 +82,7 @@ def _upright(photo: Photo) -> Photo:
         return replace(photo, metadata=replace(metadata, exif=None))
     if orientation is None:
         return replace(photo, metadata=replace(metadata, exif=block))
-    # XMP repeats the orientation for some programs; where EXIF has none, none is applied by viewers
+    # some programs repeat the orientation in XMP; viewers ignore it there if EXIF has none, so only now it is reset
     packet = metadata.xmp if metadata.xmp is None else xmp.upright(metadata.xmp)
     dpi, chunks = metadata.dpi, metadata.png_chunks
     if orientation >= 5:
@@ -95,7 +95,7 @@ def _upright(photo: Photo) -> Photo:
 
 
 def _with_fitting_profile(photo: Photo) -> Photo:
-    """The photo without a profile that its pixels, perhaps converted, do not go by."""
+    """Drop an ICC profile that does not fit the channels of the pixels, which may have been converted."""
     icc = photo.metadata.icc
     fitting = (b"RGB ",) if photo.frames[0].pixels.shape[2] == 3 else (b"GRAY", b"RGB ")
     if icc is None or space_of(icc) in fitting:

@@ -1,4 +1,4 @@
-"""A Photo to bytes of an image file: what the format cannot hold is changed openly, with a note for each."""
+"""Encoding of a Photo to an image file. Each thing that the format cannot hold is converted or dropped with a note."""
 
 import warnings
 from collections.abc import Callable
@@ -21,7 +21,7 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "avif": avif.write,
     "pnm": pnm.write,
 }
-# What each container has room for; the rest is noted and left behind.
+# Metadata that each format can hold; the rest is dropped with a note.
 HOLDS: dict[str, frozenset[str]] = {
     "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments")),
     "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
@@ -44,11 +44,11 @@ NAMES = {
 
 
 def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list[str]]:
-    """Write a photo in one of the writable FORMATS, by name; bytes, and notes on what the format could not hold.
+    """Encode a photo in the format `name` of FORMATS; return the bytes, and notes on what could not be held.
 
-    `quality`: 1 to 100 for JPEG, WebP and AVIF; None for the source's own compression where it is known, else a
-    high one. Raises Unsupported where the format cannot be written or cannot hold the size, ValueError for a
-    quality out of range, and MemoryError.
+    `quality`: 1 to 100 for JPEG, WebP and AVIF; None for the source's own compression if it is known, else a high
+    default. Raises Unsupported if the format cannot be written or cannot hold the photo, ValueError if `quality` is
+    out of range, and MemoryError.
     """
     target = FORMATS[name]
     if not target.writable:
@@ -67,7 +67,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
         photo = _in_colour(photo, target, notes)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks about metadata that pass through as they are
+            warnings.simplefilter("ignore")  # from Pillow, about metadata that is passed on unchanged
             return WRITERS[name](photo, quality, notes), notes
     except MediaError:
         raise
@@ -78,7 +78,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
 
 
 def _frames(photo: Photo, target: Format, notes: list[str]) -> list[Frame]:
-    """The frames that the target can show, in bits and with alpha as it can hold them."""
+    """Return the frames that `target` can hold, converted to the bit depth and alpha that it supports."""
     frames = photo.frames
     if photo.animated and target.animation:
         if frames[0].duration_ms is None and target.name != "png":
@@ -124,7 +124,7 @@ def _over_white(frame: Frame) -> Frame:
 
 
 def _alike(frames: list[Frame]) -> list[Frame]:
-    """Frames of an animation share one header: alpha in one means alpha in all, colour likewise."""
+    """Give all frames of an animation the same channels, as they share one header: colour or alpha if any has it."""
     channels = max(frame.pixels.shape[2] for frame in frames)
     alpha = any(frame.alpha is not None for frame in frames)
     alike = []
@@ -146,7 +146,7 @@ def _metadata(metadata: Metadata, target: str, notes: list[str]) -> Metadata:
 
 
 def _in_colour(photo: Photo, target: Format, notes: list[str]) -> Photo:
-    """Grey as RGB; a grey profile would not fit that, so its tones become those of sRGB."""
+    """Convert grey frames to RGB. A grey profile would not fit RGB, so its tones are converted to sRGB."""
     icc = photo.metadata.icc
     levels = None
     if icc is not None and color.space_of(icc) == b"GRAY":

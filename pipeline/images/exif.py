@@ -1,6 +1,6 @@
-"""EXIF, changed in place: what is not wrong stays byte for byte, so that offsets inside MakerNotes stay true.
+"""EXIF, changed in place: all other bytes stay where they are, so that offsets inside MakerNotes stay valid.
 
-EXIF 2.32 section 4.5; the block is a TIFF file (TIFF 6.0 section 2) without pixels.
+An EXIF block is a TIFF file (TIFF 6.0 section 2) without pixels (EXIF 2.32 section 4.5).
 """
 
 import struct
@@ -14,18 +14,18 @@ ENTRY_BYTES = 12
 SHORT, LONG = 3, 4
 
 WIDTHS, HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
-RESOLUTIONS = (0x011A, 0x011B)  # they trade places when the picture is turned by a quarter
+RESOLUTIONS = (0x011A, 0x011B)  # swapped when the image is turned by a quarter
 
 
 def without_prefix(data: bytes) -> bytes:
-    """The TIFF block alone: some containers put `Exif` and two zero bytes before it, others do not."""
+    """Remove the prefix, `Exif` and two zero bytes, which only some containers put before the TIFF block."""
     return data.removeprefix(PREFIX)
 
 
 def orientation(block: bytes) -> int | None:
-    """How the stored pixels must be turned to be shown: 1 to 8, None where the block does not say.
+    """Return the EXIF orientation of the stored pixels: 1 to 8 (1 for invalid values), None if it is not stated.
 
-    Raises ValueError where the block has no readable first directory.
+    Raises ValueError if the block has no readable first directory.
     """
     order = _byte_order(block)
     at = dict(_entries(block, struct.unpack_from(order + "I", block, 4)[0], order)).get(ORIENTATION)
@@ -36,10 +36,10 @@ def orientation(block: bytes) -> int | None:
 
 
 def upright(block: bytes, size: tuple[int, int]) -> bytes:
-    """The block for pixels that have been turned upright and are now `size` wide and high.
+    """Update the block for pixels that were turned upright; `size` is their new width and height.
 
-    Orientation becomes 1; width and height become true; the resolutions trade places if it was a quarter turn; the
-    thumbnail, which shows the picture as it was, is unlinked. Raises ValueError as `orientation` does.
+    The orientation is set to 1, width and height are corrected, and the resolutions are swapped after a quarter turn.
+    The thumbnail, which shows the image before enhancement, is unlinked. Raises ValueError as `orientation` does.
     """
     order = _byte_order(block)
     first = struct.unpack_from(order + "I", block, 4)[0]
@@ -61,7 +61,7 @@ def upright(block: bytes, size: tuple[int, int]) -> bytes:
 
 
 def without_orientation(block: bytes) -> bytes:
-    """The block with its orientation taken out of the first directory, nothing else moved; empty if that was all.
+    """Remove the orientation from the first directory; nothing behind the directory moves. Empty if it was alone there.
 
     For containers that state the orientation themselves. Raises ValueError as `upright` does.
     """
@@ -93,7 +93,7 @@ def _byte_order(block: bytes) -> str:
 
 
 def _entries(block: bytes, directory: int, order: str) -> Iterator[tuple[int, int]]:
-    """Tag and place of each entry that lies inside the block."""
+    """Yield tag and offset of each directory entry that lies inside the block."""
     if directory + 2 > len(block):
         return
     count = struct.unpack_from(order + "H", block, directory)[0]
@@ -102,13 +102,13 @@ def _entries(block: bytes, directory: int, order: str) -> Iterator[tuple[int, in
 
 
 def _number(block: bytes, at: int, order: str) -> int:
-    """The first value of an entry: SHORT or LONG by the standard, BYTE by some writers."""
+    """Return the first value of an entry. The standard demands SHORT or LONG, but some writers use BYTE."""
     layout = {1: "B", LONG: "I"}.get(struct.unpack_from(order + "H", block, at + 2)[0], "H")
     return int(struct.unpack_from(order + layout, block, at + 8)[0])
 
 
 def _set(patched: bytearray, at: int, value: int, order: str) -> None:
-    """Make an entry one number, in the type it has where that is a fitting one."""
+    """Set an entry to one number, as LONG if the entry is LONG or the number needs it, else as SHORT."""
     if struct.unpack_from(order + "H", patched, at + 2)[0] == LONG or value > 65535:
         struct.pack_into(order + "HII", patched, at + 2, LONG, 1, value)
     else:  # left-justified in its four bytes
@@ -116,7 +116,7 @@ def _set(patched: bytearray, at: int, value: int, order: str) -> None:
 
 
 def _swap(patched: bytearray, one: int, other: int) -> None:
-    """Trade type, count and value of two entries; their tags stay."""
+    """Swap type, count and value of two entries; their tags stay."""
     first, second = slice(one + 2, one + ENTRY_BYTES), slice(other + 2, other + ENTRY_BYTES)
     patched[first], patched[second] = patched[second], patched[first]
 

@@ -1,4 +1,4 @@
-"""The formats that nightlift reads and writes, and how to tell them apart by their content."""
+"""Formats that nightlift reads and writes, and their recognition by name and by content."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -8,20 +8,20 @@ from pipeline.errors import Damaged, NotMedia, Unsupported
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
-    """What one format can hold."""
+    """Names and abilities of one format."""
 
     name: str
     extensions: tuple[str, ...]
     written_as: str
-    """The format of the result when nothing else is asked for: itself, where we can write it."""
+    """The default format of the result: the format itself if nightlift can write it."""
     max_side_px: int
-    """The longest side that the format can state."""
+    """The longest side that the format allows."""
     sixteen_bits: bool = False
     alpha: bool = False
     animation: bool = False
     pages: bool = False
     grey: bool = True
-    """Whether one channel can be stored as one."""
+    """Whether grey can be stored as a single channel."""
 
     @property
     def writable(self) -> bool:
@@ -95,11 +95,11 @@ FORMATS: dict[str, Format] = {
     )
 }
 
-# ISO/IEC 23008-12 and the AVIF specification: the brands of still images and image sequences.
+# Brands of still images and image sequences (ISO/IEC 23008-12 and the AVIF specification).
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
 
-# What people keep in photo folders and we do not read; named, so that the message can say what it is.
+# Formats often found in photo folders that nightlift does not read; named for the error message.
 FOREIGN = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
@@ -116,7 +116,7 @@ FOREIGN = (
     (b"v/1\x01", "OpenEXR"),
 )
 
-# TIFF 6.0 section 2; BigTIFF; PNG section 5.2; RFC 9649 for WebP.
+# TIFF 6.0 section 2; BigTIFF; PNG section 5.2.
 SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -131,16 +131,16 @@ SIGNATURES = (
 
 
 def format_of(path: str) -> Format | None:
-    """The format that a name stands for, by its extension in any case; None where it is no photo's name."""
+    """Return the format that a file's extension (in any case) stands for; None if it is not a photo's."""
     extension = PurePosixPath(path).suffix.lower()
     return next((known for known in FORMATS.values() if extension in known.extensions), None)
 
 
 def format_of_content(data: bytes) -> str:
-    """The name of the format that the first bytes show.
+    """Return the name of the format, recognised by the first bytes.
 
-    Raises NotMedia for anything unknown, Unsupported for formats known but not read, Damaged for a PNG whose
-    signature shows a transfer as text.
+    Raises NotMedia for an unknown format, Unsupported for a known one that nightlift does not read, and Damaged for
+    a PNG whose signature was broken by a transfer in text mode.
     """
     for signature, name in FOREIGN:
         if data.startswith(signature):
@@ -148,7 +148,7 @@ def format_of_content(data: bytes) -> str:
     for signature, name in SIGNATURES:
         if data.startswith(signature):
             return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":  # RFC 9649
         return "webp"
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
         return "pnm"
@@ -162,7 +162,7 @@ def format_of_content(data: bytes) -> str:
 
 
 def _format_of_brands(data: bytes) -> str:
-    """ISO/IEC 14496-12 section 4.3: the major brand, a version, then the compatible brands."""
+    """Return the format by the major and the compatible brands of the first box (ISO/IEC 14496-12 section 4.3)."""
     length = int.from_bytes(data[:4], "big")
     box = data[8 : min(length, 512)]
     brands = {box[at : at + 4] for at in range(0, len(box) - 3, 4) if at != 4}

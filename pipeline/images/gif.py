@@ -1,6 +1,6 @@
-"""GIF 89a: frames as they are shown; written with every frame in full, each with its own palette.
+"""GIF 89a: frames are read as shown, and written in full, each with its own palette.
 
-Pillow's own writer joins frames that are alike into one; here each source frame stays a frame.
+Pillow's writer merges identical frames into one; here each source frame stays a frame.
 """
 
 import struct
@@ -14,15 +14,15 @@ from pipeline.images.pixels import check_size, frame_of, image_of
 
 MAX_COMMENT_BYTES = 1 << 16
 KEEP, RESTORE_TO_BACKGROUND = 1, 2  # disposal methods, section 23
-TRANSPARENT = 255  # the index we give to it
+TRANSPARENT = 255  # palette index of transparent pixels in files written here
 EXTENSION, DESCRIPTOR, TRAILER = b"\x21", b"\x2c", b"\x3b"
-COMMENT = b"\xfe"  # the label of one, section 24
+COMMENT = b"\xfe"  # label of a comment extension, section 24
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """All frames of a GIF. Raises MediaError, or what Pillow raises on damage."""
+    """Read all frames of a GIF. Raises MediaError, or what Pillow raises on damage."""
     notes: list[str] = []
-    # Pillow makes room for a frame when it finds it: the size must be known before
+    # check before opening: Pillow allocates memory for a frame as soon as it finds it
     check_size(_extent(data), 1, max_pixels)
     with Image.open(BytesIO(data), formats=("GIF",)) as image:
         comment, loop = image.info.get("comment"), image.info.get("loop")
@@ -34,7 +34,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """uint8 RGB frames as GIF; quality has no meaning here."""
+    """Write uint8 RGB frames as GIF; `quality` is ignored."""
     width, height = photo.frames[0].size
     parts = [struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0)]
     if photo.animated and photo.loop is not None:
@@ -53,21 +53,20 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 def _frame(image: Image.Image, index: int, count: int) -> Frame:
     image.seek(index)
-    # a palette is GIF's only way: nothing to note about leaving it
+    # without notes: every GIF has a palette, so converting it is not worth one
     return frame_of(image, [], duration_ms=image.info.get("duration", 0) if count > 1 else None)
 
 
 def _extent(data: bytes) -> tuple[int, int]:
-    """Width and height of the screen and of all frames together, which may go beyond it (sections 18 and 20)."""
+    """Return width and height that hold the screen and all frames, which may exceed it (sections 18 and 20)."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _palette_bytes(flags)
     while at < len(data) and (kind := data[at : at + 1]) != TRAILER:
         if kind == EXTENSION:
             blocks_at = at + 2
             at = _behind_blocks(data, blocks_at)
-            if (
-                at == blocks_at + 1 and data[blocks_at - 1 : blocks_at] != COMMENT
-            ):  # Pillow reads on behind an empty one
+            # except for a comment, Pillow reads on after an empty extension
+            if at == blocks_at + 1 and data[blocks_at - 1 : blocks_at] != COMMENT:
                 at = _behind_blocks(data, at)
         elif kind == DESCRIPTOR:
             x, y, wide, high, flags = struct.unpack_from("<HHHHB", data, at + 1)
@@ -83,14 +82,14 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _behind_blocks(data: bytes, at: int) -> int:
-    """The place behind the sub-blocks that begin here, and behind the empty one that ends them (section 15)."""
+    """Return the offset after the sub-blocks that begin at `at` and the empty one that ends them (section 15)."""
     while at < len(data) and data[at]:
         at += 1 + data[at]
     return at + 1
 
 
 def _paletted(frame: Frame) -> tuple[Image.Image, bool]:
-    """The frame with a palette, alpha aside, and whether every colour survived."""
+    """Convert a frame, without its alpha, to a palette; return it and whether every colour was kept."""
     opaque = image_of(Frame(pixels=frame.pixels))
     most = 256 if frame.alpha is None else TRANSPARENT
     if opaque.getcolors(most) is not None:
@@ -100,7 +99,7 @@ def _paletted(frame: Frame) -> tuple[Image.Image, bool]:
 
 
 def _block(picture: Image.Image, frame: Frame) -> bytes:
-    """Graphic control extension (section 23), image descriptor with local palette, and pixels."""
+    """Encode a frame: graphic control extension (section 23), image descriptor with local palette, and pixels."""
     transparent = frame.alpha is not None
     if frame.alpha is not None:
         indices = np.asarray(picture).copy()
@@ -118,7 +117,7 @@ def _block(picture: Image.Image, frame: Frame) -> bytes:
 
 
 def _lzw(picture: Image.Image) -> bytes:
-    """The picture's indices as GIF stores them: code size, then blocks. Taken from a GIF that Pillow writes."""
+    """Encode palette indices as GIF stores them: code size, then blocks. Taken from a GIF that Pillow writes."""
     buffer = BytesIO()
     plain = Image.frombytes("L", picture.size, picture.tobytes())  # grey keeps all indices as they are
     plain.save(buffer, "GIF", optimize=False, interlace=False)

@@ -1,4 +1,4 @@
-"""HEIC and HEIF (ISO/IEC 23008-12), read by libheif through the optional package pillow-heif. Not written."""
+"""Reading of HEIC and HEIF (ISO/IEC 23008-12) by libheif, through the optional package pillow-heif."""
 
 from io import BytesIO
 from typing import Any
@@ -14,7 +14,7 @@ GAIN_MAP = "hdrgainmap"
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """The primary image, with 16 bits where the file has more than 8. Raises MediaError or what libheif raises."""
+    """Read the primary image, with 16 bits if the file has more than 8. Raises MediaError, or what libheif raises."""
     try:
         import pillow_heif
     except ImportError:
@@ -44,7 +44,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> bytes | None:
-    """libheif turns pixels upright by the container's own properties; the EXIF orientation repeats them."""
+    """Mark the EXIF as upright: libheif has already turned the pixels by the container's own properties."""
     if block is None:
         return None
     try:

@@ -1,13 +1,15 @@
 """Directories of TIFF fields (TIFF 6.0 section 2; EXIF 2.32 section 4.6), read whole and written anew.
 
-For TIFF files alone, where pixels and metadata share a directory. Elsewhere EXIF is changed in place (exif.py).
+Used only for TIFF files, where pixels and metadata share a directory. In other formats EXIF is changed in place
+(exif.py).
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# Bytes of one value by field type: TIFF 6.0, then SIGNED types, IFD
+# Bytes per value, by field type: 1 to 12 as in TIFF 6.0, 13 is IFD
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 
@@ -29,11 +31,11 @@ class Directory:
     fields: dict[int, Field] = field(default_factory=dict)
     nested: dict[int, "Directory"] = field(default_factory=dict)
     lost: int = 0
-    """Fields of this directory whose values lie outside the file."""
+    """Number of fields left out: empty, of unknown type, or with values outside the file."""
 
 
 def byte_order(data: bytes) -> str:
-    """`<` or `>`, as struct writes it. Raises ValueError where `data` is no classic TIFF."""
+    """Return the byte order as `<` or `>`, as in struct. Raises ValueError if `data` is not a classic TIFF."""
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
         raise ValueError("no TIFF header")
@@ -41,9 +43,9 @@ def byte_order(data: bytes) -> str:
 
 
 def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
-    """The directory at `at`, by default the file's first, with those nested in it. Broken fields are left out.
+    """Read the directory at `at` (default: the file's first) and those nested in it. Broken fields are left out.
 
-    Raises ValueError where there is no directory.
+    Raises ValueError if there is no directory.
     """
     order = byte_order(data)
     if at is None:
@@ -69,8 +71,22 @@ def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
     return found
 
 
+def pages(data: bytes) -> Iterator[Directory]:
+    """Yield the directories of all pages in order. Ends at a link that leads outside or back.
+
+    Raises ValueError if there is no directory.
+    """
+    order, seen = byte_order(data), set[int]()
+    at = struct.unpack_from(order + "I", data, 4)[0]
+    while at not in seen and (8 <= at <= len(data) - 2 or not seen):
+        seen.add(at)
+        yield read(data, at)
+        link = at + 2 + 12 * struct.unpack_from(order + "H", data, at)[0]
+        at = struct.unpack_from(order + "I", data, link)[0] if link <= len(data) - 4 else 0
+
+
 def numbers(found: Directory, tag: int, order: str) -> tuple[int, ...]:
-    """The values of a field of type BYTE, SHORT or LONG; empty where it is missing or of another type."""
+    """Return the values of a BYTE, SHORT or LONG field; empty if it is missing or of another type."""
     entry = found.fields.get(tag)
     layout = {BYTE: "B", SHORT: "H", LONG: "I"}.get(entry.kind) if entry else None
     if entry is None or layout is None:
@@ -79,7 +95,7 @@ def numbers(found: Directory, tag: int, order: str) -> tuple[int, ...]:
 
 
 def written(directory: Directory, order: str, at: int) -> bytes:
-    """The directory as bytes for the place `at` (even), its values and nested directories behind it.
+    """Encode a directory for offset `at` (even), followed by its values and nested directories.
 
     The link to the next directory, the four bytes after the entries, is 0.
     """
@@ -99,11 +115,11 @@ def written(directory: Directory, order: str, at: int) -> bytes:
             else:
                 entries += struct.pack(order + "HHII", tag, kind, count, start + len(behind))
                 behind += value
-        behind += b"\x00" * (len(behind) & 1)  # every place is even
+        behind += b"\x00" * (len(behind) & 1)  # offsets must be even
     return struct.pack(order + "H", len(tags)) + bytes(entries) + bytes(4) + bytes(behind)
 
 
 def block(directory: Directory, order: str) -> bytes:
-    """The directory as a TIFF block of its own, as EXIF travels in other formats."""
+    """Encode a directory as a TIFF block of its own, the form of EXIF in other formats."""
     mark = b"II*\x00" if order == "<" else b"MM\x00*"
     return mark + struct.pack(order + "I", 8) + written(directory, order, 8)

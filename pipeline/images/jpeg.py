@@ -1,4 +1,4 @@
-"""JPEG (ITU-T T.81): segments before the scan, read and written back as they are; pixels by libjpeg-turbo."""
+"""JPEG (ITU-T T.81): segments before the scan are read and written back unchanged; libjpeg-turbo does the pixels."""
 
 import struct
 import threading
@@ -16,14 +16,14 @@ from pipeline.images import exif, xmp
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import add_note, check_size, frame_of, image_of
 
-DEFAULT_QUALITY = 92  # for sources that were no JPEG
+DEFAULT_QUALITY = 92  # for sources without quantisation tables to reuse
 MAX_PAYLOAD_BYTES = 65533
 MOST_BYTES_A_PIXEL = 6
-MAX_SCANS = 200  # encoders make about ten
+MAX_SCANS = 200  # encoders write about ten
 
 # T.81 table B.1
 SOI, SOS, COM = b"\xff\xd8", 0xDA, 0xFE
-SCAN = 0xFF | SOS << 8  # as a number of two bytes, the lower one first
+SCAN = 0xFF | SOS << 8  # as a little-endian number of two bytes
 APP0, APP1, APP2, APP11, APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
 STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -41,12 +41,12 @@ _BLOCK = threading.Lock()
 
 class Segment(NamedTuple):
     marker: int
-    start: int  # of the 0xFF
+    start: int  # offset of the 0xFF
     payload: bytes
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """The primary image of a JPEG. Raises MediaError, or what Pillow raises on damage."""
+    """Read the primary image of a JPEG. Raises MediaError, or what Pillow raises on damage."""
     segments = _segments(data)
     header = _frame_header(segments)
     notes: list[str] = []
@@ -60,7 +60,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if scans > MAX_SCANS:
         raise Unsupported(f"it has {scans} scans, where {MAX_SCANS} are plenty: made to keep a decoder busy; remove it")
     metadata = _metadata(segments, notes)
-    # Pillow sees the image alone, so that no broken or enormous metadata, and no second image, get in its way
+    # Pillow gets no metadata, so that nothing broken or enormous in it, and no second image, gets in its way
     alone = _pixels_alone(data, segments)
     with Image.open(BytesIO(alone), formats=("JPEG",)) as image:
         tables: dict[int, list[int]] = getattr(image, "quantization", {})
@@ -74,7 +74,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """One uint8 frame without alpha as JPEG, with all metadata that fits."""
+    """Write one uint8 frame without alpha as JPEG, with all metadata that fits."""
     metadata, coding = photo.metadata, photo.coding
     options: dict[str, Any] = {"progressive": coding.progressive, "dpi": metadata.dpi or (0, 0)}
     if photo.frames[0].pixels.shape[2] == 3:
@@ -88,24 +88,24 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     with _room_for_all(image.size) if coding.progressive else nullcontext():
         image.save(buffer, "JPEG", **options)
     coded = buffer.getvalue()
-    # JFIF requires APP0 to come first; all else follows it
+    # JFIF requires APP0 to come first
     after_jfif = 4 + struct.unpack_from(">H", coded, 4)[0]
     return coded[:after_jfif] + b"".join(_written(metadata, notes)) + coded[after_jfif:]
 
 
 def _scans(data: bytes, start: int) -> int:
-    """How many begin from `start` on: 0xFF within a scan is always followed by 0, T.81 B.1.1.5.
+    """Count the scans that begin at `start` or later. Within a scan, a data byte 0xFF is followed by 0 (T.81 B.1.1.5).
 
-    Two bytes at a time, at even places and at odd ones: a tenth of the time that `bytes.count` takes, or of a decode.
+    Pairs of bytes are compared, at even and at odd offsets: a tenth of the time of `bytes.count`, or of a decode.
     """
     pairs = (np.frombuffer(data, "<u2", (len(data) - first) // 2, first) for first in (start, start + 1))
     return sum(int(np.count_nonzero(each == SCAN)) for each in pairs)
 
 
 def _sooner(data: bytes, mode: str) -> Frame | None:
-    """What Pillow makes of grey and of colour, by a shorter way to the same decoder: two thirds of the time.
+    """Decode grey or RGB as Pillow does, but by a shorter way to the same decoder, in two thirds of the time.
 
-    None where it finds any fault, which Pillow gets over or can name.
+    Return None for other modes and on any fault, which Pillow can tolerate or name.
     """
     if mode not in ("L", "RGB"):
         return None
@@ -117,9 +117,9 @@ def _sooner(data: bytes, mode: str) -> Frame | None:
 
 @contextmanager
 def _room_for_all(size: tuple[int, int]) -> Iterator[None]:
-    """A buffer that a progressive JPEG of any content fits into.
+    """Enlarge Pillow's write buffer so that a progressive JPEG of any content fits.
 
-    libjpeg wants to write one whole; Pillow guesses at 2 bytes a pixel, which noise at high quality exceeds.
+    libjpeg writes it in one piece; Pillow allows 2 bytes per pixel, which noise at high quality exceeds.
     """
     with _BLOCK:
         before = ImageFile.MAXBLOCK
@@ -131,7 +131,7 @@ def _room_for_all(size: tuple[int, int]) -> Iterator[None]:
 
 
 def _segments(data: bytes) -> list[Segment]:
-    """All segments up to the first scan, whose header is the last of them."""
+    """Return all segments up to and including the header of the first scan. Raises Damaged if there is none."""
     found: list[Segment] = []
     at = len(SOI)
     while True:
@@ -160,7 +160,7 @@ def _frame_header(segments: list[Segment]) -> Segment:
 
 
 def _pixels_alone(data: bytes, segments: list[Segment]) -> bytes:
-    """The file without metadata. APP0 and APP14 stay: they say which colour space the samples are in."""
+    """Return the file without metadata. APP0 and APP14 stay, as they state the colour space of the samples."""
     kept = [
         data[segment.start : segment.start + 4 + len(segment.payload)]
         for segment in segments[:-1]
@@ -205,7 +205,7 @@ def _metadata(segments: list[Segment], notes: list[str]) -> Metadata:
 
 
 def _picture_count(payload: bytes) -> int | str:
-    """CIPA DC-007 section 5.2.3: the tag NumberOfImages of the index directory."""
+    """Return the number of images by the tag NumberOfImages (CIPA DC-007 section 5.2.3), or "several" if unreadable."""
     order = "<" if payload[4:6] == b"II" else ">"
     try:
         at = 4 + struct.unpack_from(order + "I", payload, 8)[0]
@@ -219,15 +219,15 @@ def _picture_count(payload: bytes) -> int | str:
 
 
 def _tables(tables: dict[int, list[int]], header: Segment) -> tuple[tuple[int, ...], ...]:
-    """The tables of the first component and of the second, by the selectors in the frame header (T.81 B.2.2)."""
+    """Return the tables of the first two components, by the selectors in the frame header (T.81 B.2.2)."""
     used = [header.payload[6 + 3 * component + 2] for component in range(min(2, header.payload[5]))]
     if header.payload[5] == 4 or not all(selector in tables for selector in used):
-        return ()  # CMYK: the tables fit other components than ours will have
+        return ()  # broken, or CMYK, whose tables do not fit the components of the result
     return tuple(tuple(tables[selector]) for selector in used)
 
 
 def _sampling(header: Segment) -> str | None:
-    """By the sampling factors of luminance and chrominance (T.81 B.2.2); finer where Pillow cannot write the same."""
+    """Return the chroma sampling by the factors in the frame header (T.81 B.2.2); 4:4:4 if Pillow cannot write it."""
     if header.payload[5] != 3:
         return None
     luminance, chrominance = header.payload[7], header.payload[10]

@@ -1,4 +1,4 @@
-"""Pillow's images to frames and back, and turning frames upright."""
+"""Conversion between Pillow images and frames, and turning of frames upright."""
 
 import logging
 from typing import Any
@@ -10,15 +10,15 @@ from pipeline.errors import TooLarge, Unsupported
 from pipeline.images import color
 from pipeline.images.photo import Frame, Samples
 
-# Pillow's own limit is for the whole process and answers with warnings; ours is a setting of the job, checked by
-# `check_size` in every reader before the first pixel is decoded.
+# Pillow's own limit holds for the whole process, and warns before it refuses. Ours is a setting of the job; every
+# reader checks it with `check_size` before it decodes pixels.
 Image.MAX_IMAGE_PIXELS = None
-# Without a handler of its own, what Pillow logs about broken files would go to stderr.
+# Without this handler, what Pillow logs about broken files would go to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def check_size(size: tuple[int, int], frames: int, max_pixels: int) -> None:
-    """Raise TooLarge where all frames together have more pixels than `max_pixels`."""
+    """Raise TooLarge if all frames together have more than `max_pixels` pixels."""
     total_px = size[0] * size[1] * frames
     if total_px > max_pixels:
         extent = f"{size[0]}x{size[1]}" + (f", {frames} frames" if frames > 1 else "")
@@ -30,7 +30,7 @@ def check_size(size: tuple[int, int], frames: int, max_pixels: int) -> None:
 def frame_of(
     image: Image.Image, notes: list[str], *, icc: bytes | None = None, duration_ms: float | None = None
 ) -> Frame:
-    """A loaded Pillow image of any mode as a frame; notes gains what was converted."""
+    """Convert a Pillow image to a frame; conversions are added to `notes`. Raises Unsupported for unknown modes."""
     image = _plain(image, notes, icc)
     samples = np.asarray(image)
     if samples.dtype.kind == "u" and samples.dtype.itemsize == 2:
@@ -42,14 +42,14 @@ def frame_of(
 
 
 def frame_at(image: Image.Image, index: int, count: int, notes: list[str]) -> Frame:
-    """Frame `index` of `count` of an open AVIF or WebP image."""
+    """Read frame `index` of `count` of an open AVIF or WebP image."""
     image.seek(index)
-    image.load()  # only then is the duration known
+    image.load()  # sets the duration
     return frame_of(image, notes, duration_ms=image.info["duration"] if count > 1 else None)
 
 
 def image_of(frame: Frame) -> Image.Image:
-    """A uint8 frame as a Pillow image of mode L, LA, RGB or RGBA."""
+    """Convert a uint8 frame to a Pillow image of mode L, LA, RGB or RGBA."""
     pixels = frame.pixels[..., 0] if frame.pixels.shape[2] == 1 else frame.pixels
     if frame.alpha is None:
         return Image.fromarray(pixels)
@@ -57,7 +57,7 @@ def image_of(frame: Frame) -> Image.Image:
 
 
 def turned(frame: Frame, orientation: int) -> Frame:
-    """The frame as it is shown, by EXIF 2.32 tag Orientation (1 to 8) of the stored one."""
+    """Turn a stored frame upright by its EXIF orientation (EXIF 2.32 tag Orientation, 1 to 8)."""
     if orientation == 1:
         return frame
     alpha = None if frame.alpha is None else _turn(frame.alpha, orientation)
@@ -75,7 +75,7 @@ def _turn(samples: Samples, orientation: int) -> Samples:
 
 
 def _plain(image: Image.Image, notes: list[str], icc: bytes | None) -> Image.Image:
-    """The image in one of the modes L, LA, RGB, RGBA, I;16."""
+    """Convert an image to one of the modes L, LA, RGB, RGBA and I;16."""
     mode = image.mode
     if mode in ("L", "RGB") and "transparency" in image.info:
         return image.convert(mode + "A")
@@ -109,6 +109,6 @@ def _integers(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def add_note(notes: list[str], note: str) -> None:
-    """Add a note that several frames or segments may give cause for: once."""
+    """Add a note unless it is there already, as several frames or segments may cause the same one."""
     if note not in notes:
         notes.append(note)

@@ -1,4 +1,4 @@
-"""PNG (W3C PNG, third edition) and animated PNG: whole files, read and written."""
+"""Reading and writing of PNG (W3C PNG, third edition) and animated PNG files."""
 
 import struct
 import zlib
@@ -16,25 +16,25 @@ from pipeline.images.png_pixels import GREY, PALETTE, RGB, Header, coded_chunks,
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
-READ_TEXTS = (XMP_KEYWORD, *RAW_PROFILE_KEYWORDS)  # the others are not even inflated
+READ_TEXTS = (XMP_KEYWORD, *RAW_PROFILE_KEYWORDS)  # other texts are not decompressed
 INCH_M = 0.0254
-MAX_PROFILE_BYTES = 1 << 26  # decompressed: no profile comes near, a bomb goes beyond
+MAX_PROFILE_BYTES = 1 << 26  # decompressed; more than any real profile has, to stop decompression bombs
 
-# Chunks that stay true of other pixels of the same size and colour space (sections 11.3.2 to 11.3.6). sBIT, hIST and
-# sPLT do not: they say which levels the source uses, and enhancement uses others.
+# Chunks that stay valid for other pixels of the same size and colour space (sections 11.3.2 to 11.3.6). sBIT, hIST and
+# sPLT do not: they describe the levels of the source, which enhancement changes.
 KEPT = frozenset((b"sRGB", b"cICP", b"gAMA", b"cHRM", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt", b"tIME"))
 PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """A PNG with all frames of its animation. Raises MediaError, or what Pillow raises on damage."""
+    """Read a PNG, with all frames if it is animated. Raises MediaError, or what Pillow raises on damage."""
     chunks = split(data)
     header = Header(*struct.unpack_from(">IIBB", chunks[0].payload))
     notes: list[str] = []
     metadata, loop = _metadata(chunks, notes)
     key = next((chunk.payload for chunk in chunks if chunk.type == b"tRNS"), None)
-    # Pillow sees the pixels alone, so that broken or enormous metadata do not get in its way; a transparent colour
-    # we compare ourselves, with all bits of it
+    # Pillow gets only the pixel chunks, so that broken or enormous metadata cannot get in its way; a transparent
+    # colour is compared in `keyed`, with all its bits
     alone = SIGNATURE + b"".join(
         packed(*chunk)
         for chunk in chunks
@@ -58,7 +58,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Any frames as PNG or animated PNG with all metadata; quality has no meaning here."""
+    """Write the frames as PNG or animated PNG, with all metadata; `quality` is ignored."""
     coded = animation(photo) if photo.animated else coded_chunks(photo.frames[0])
     chunks = [coded[0], *_written(photo.metadata), *coded[1:]]
     return SIGNATURE + b"".join(packed(*chunk) for chunk in (*chunks, Chunk(b"IEND", b"")))
@@ -84,7 +84,7 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
         elif kind == b"pHYs" and len(payload) == 9 and payload[8] == 1:
             dpi = (struct.unpack_from(">I", payload)[0] * INCH_M, struct.unpack_from(">I", payload, 4)[0] * INCH_M)
         elif kind == b"pHYs" and len(payload) == 9:
-            others.append((kind, payload))  # no unit: the shape of a pixel alone
+            others.append((kind, payload))  # no unit: only the aspect ratio of pixels
         elif kind == b"bKGD":
             notes.append("background colour dropped: it was chosen for the picture before enhancement")
         elif kind == b"acTL" and len(payload) == 8:
@@ -93,12 +93,12 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
             notes.append("content credentials dropped: they vouch for the picture before enhancement")
         elif kind in KEPT:
             others.append((kind, payload))
-    numbers = _profile_by_numbers(others)  # refuses high dynamic range, whatever profile comes with it
+    numbers = _profile_by_numbers(others)  # also refuses high dynamic range, even with an ICC profile
     return Metadata(exif=block, icc=icc or numbers, xmp=packet, dpi=dpi, png_chunks=tuple(others)), loop
 
 
 def _profile(payload: bytes) -> bytes | None:
-    """iCCP, section 11.3.2.3: name, a zero, the compression method (0), deflated profile."""
+    """Return the profile of an iCCP chunk (section 11.3.2.3: name, zero, method 0, deflated data); None if broken."""
     start = payload.find(b"\x00") + 2
     inflater = zlib.decompressobj()
     try:
@@ -109,20 +109,20 @@ def _profile(payload: bytes) -> bytes | None:
 
 
 def _profile_by_numbers(chunks: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """cICP, section 11.3.2.6, for formats that can state it in no other way. Raises Unsupported."""
+    """Build an ICC profile from cICP (section 11.3.2.6), which most formats cannot hold. Raises Unsupported."""
     numbers = next((payload for kind, payload in chunks if kind == b"cICP" and len(payload) == 4), None)
     return None if numbers is None else cicp.profile(numbers[0], numbers[1])
 
 
 def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """The further chunks of a picture whose rows became columns: pixels that are not square lie down."""
+    """Swap the x and y of pHYs, the pixel aspect ratio, for an image that was turned by a quarter."""
     return tuple(
         (kind, payload[4:8] + payload[:4] + payload[8:] if kind == b"pHYs" else payload) for kind, payload in chunks
     )
 
 
 def _written(metadata: Metadata) -> list[Chunk]:
-    """Chunks between IHDR and the pixels."""
+    """Return the metadata chunks, which go between IHDR and the pixels."""
     written: list[Chunk] = []
     if metadata.icc is not None and metadata.icc != _profile_by_numbers(metadata.png_chunks):
         written.append(Chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
@@ -140,6 +140,6 @@ def _written(metadata: Metadata) -> list[Chunk]:
 
 def _animation_frame(image: Image.Image, index: int, notes: list[str]) -> Frame:
     image.seek(index)
-    # an animation's default image has no duration: it is not part of it
+    # a default image that is not part of the animation has no duration
     frame = frame_of(image, notes, duration_ms=image.info.get("duration"))
     return Frame(pixels=to_8_bits(frame.pixels), alpha=frame.alpha, duration_ms=frame.duration_ms)

@@ -1,4 +1,4 @@
-"""The chunks of PNG (W3C PNG, third edition, section 5) and the texts in them."""
+"""PNG chunks (W3C PNG, third edition, section 5) and the texts in them."""
 
 import struct
 import zlib
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pipeline.errors import Damaged
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_TEXT_BYTES = 1 << 24  # decompressed; beyond it is a bomb, and no text
+MAX_TEXT_BYTES = 1 << 24  # decompressed; anything larger is taken for a decompression bomb
 
 
 class Chunk(NamedTuple):
@@ -16,7 +16,7 @@ class Chunk(NamedTuple):
 
 
 def split(data: bytes) -> list[Chunk]:
-    """All chunks up to IEND, which is left out. Broken ancillary ones (section 5.4) are left out too."""
+    """Return all chunks before IEND, without broken ancillary ones (section 5.4). Raises Damaged for other faults."""
     found: list[Chunk] = []
     at = len(SIGNATURE)
     while at + 12 <= len(data):
@@ -46,7 +46,7 @@ class Text(NamedTuple):
 
 
 def text(kind: bytes, payload: bytes) -> Text | None:
-    """Keyword and decompressed text of a tEXt, zTXt or iTXt chunk; None where it is broken."""
+    """Return keyword and decompressed text of a tEXt, zTXt or iTXt chunk; None if it is broken or too large."""
     keyword, separator, rest = payload.partition(b"\x00")
     if not separator:
         return None
@@ -70,12 +70,12 @@ def text(kind: bytes, payload: bytes) -> Text | None:
 
 
 def itxt(keyword: bytes, content: bytes) -> bytes:
-    """The payload of an uncompressed iTXt chunk of no stated language."""
+    """Build the payload of an uncompressed iTXt chunk without a language."""
     return keyword + b"\x00\x00\x00\x00\x00" + content
 
 
 def raw_profile(content: bytes) -> bytes | None:
-    """The bytes of a `Raw profile type ...`, as ImageMagick writes it: name, length, hexadecimal digits, in lines."""
+    """Decode an ImageMagick `Raw profile type ...` text: name, length, hexadecimal digits in lines. None if broken."""
     parts = content.split(None, 2)
     if len(parts) < 3:
         return None

@@ -1,4 +1,4 @@
-"""Pixels of PNG: 8 bits by Pillow, 16 bits without loss, which Pillow alone does not offer for colour."""
+"""Pixels of PNG: 8 bits by Pillow; 16 bits without loss, which Pillow by itself does not offer for colour."""
 
 import struct
 import zlib
@@ -16,7 +16,7 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 
 
 class Header(NamedTuple):
-    """IHDR, section 11.2.1, the first four fields."""
+    """First four fields of IHDR (section 11.2.1)."""
 
     width: int
     height: int
@@ -25,13 +25,13 @@ class Header(NamedTuple):
 
 
 def sixteen_bits(png: bytes, header: Header) -> Frame:
-    """All 16 bits. Pillow holds 8 per channel, but unpacks either byte of each sample on request: two readings.
+    """Read all 16 bits, colour in two passes: Pillow holds 8 per channel, but can unpack either byte of each sample.
 
-    Chosen over FFmpeg's decoder, which repairs damage silently where Pillow reports it.
+    Chosen over FFmpeg's decoder, which silently repairs damage that Pillow reports.
     """
     if header.colour == GREY:
         return Frame(pixels=_unpacked(png, "I;16B")[..., None].astype(np.uint16))
-    if header.colour == GREY_ALPHA:  # four bytes a pixel either way
+    if header.colour == GREY_ALPHA:  # four bytes per pixel, the same as RGBA with 8 bits
         samples: Samples = _unpacked(png, "RGBA").view(">u2").astype(np.uint16)
         return Frame(pixels=np.ascontiguousarray(samples[..., :1]), alpha=np.ascontiguousarray(samples[..., 1]))
     mode = "RGB" if header.colour == RGB else "RGBA"
@@ -49,7 +49,7 @@ def _unpacked(png: bytes, layout: str) -> Samples:
 
 
 def keyed(frame: Frame, key: bytes, header: Header) -> Frame:
-    """Alpha from the one transparent colour of tRNS (section 11.3.1.1), given in the file's own bits."""
+    """Add alpha from the transparent colour of tRNS (section 11.3.1.1), which is given in the file's bit depth."""
     white = np.iinfo(frame.pixels.dtype).max
     levels = np.frombuffer(key, ">u2").astype(np.int64)[: frame.pixels.shape[2]] * white // ((1 << header.bits) - 1)
     if len(levels) < frame.pixels.shape[2]:
@@ -59,7 +59,7 @@ def keyed(frame: Frame, key: bytes, header: Header) -> Frame:
 
 
 def coded_chunks(frame: Frame) -> list[Chunk]:
-    """IHDR and IDAT of one frame."""
+    """Encode one frame as IHDR and IDAT."""
     if frame.pixels.dtype == np.uint16:
         return _coded_16(frame)
     buffer = BytesIO()
@@ -68,7 +68,7 @@ def coded_chunks(frame: Frame) -> list[Chunk]:
 
 
 def _coded_16(frame: Frame) -> list[Chunk]:
-    """IHDR and IDAT with 16 bits per sample, a band of rows at a time."""
+    """Encode a frame as IHDR and IDAT with 16 bits per sample, 64 rows at a time."""
     height, width, channels = frame.pixels.shape
     colour = {1: GREY, 3: RGB}[channels] | (0 if frame.alpha is None else 4)
     step = (channels + (frame.alpha is not None)) * 2
@@ -90,10 +90,10 @@ def _coded_16(frame: Frame) -> list[Chunk]:
 
 
 def _filtered(raw: Samples, before: Samples, step: int) -> Samples:
-    """Each row by the filter with the smallest sum of absolute differences, its number in front (section 9.2).
+    """Filter each row for the smallest sum of absolute differences, with the filter's number in front (section 9.2).
 
-    `raw` (uint8, rows x bytes); `before` the row above the first; `step` bytes of a pixel. None, Sub, Up and
-    Average; Paeth would gain little on noise and cost the most.
+    `raw`: uint8, rows x bytes; `before`: the row above the first; `step`: bytes per pixel. Filters tried: None, Sub,
+    Up and Average; Paeth would gain little on noise and cost the most.
     """
     above = np.vstack((before[None], raw[:-1]))
     left = np.zeros_like(raw)

@@ -1,4 +1,4 @@
-"""PBM, PGM and PPM (netpbm): by Pillow, but for binary files of more than 8 bits, which it would reduce."""
+"""PBM, PGM and PPM (netpbm), read by Pillow, except binary files of more than 8 bits, which it would reduce."""
 
 import re
 from io import BytesIO
@@ -15,7 +15,7 @@ HEADER = re.compile(rb"P([56])" + GAP + rb"(\d{1,10})" + GAP + rb"(\d{1,10})" + 
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """One image. Raises MediaError, or what Pillow raises on damage."""
+    """Read one image. Raises MediaError, or what Pillow raises on damage."""
     notes: list[str] = []
     header = HEADER.match(data)
     if header and 255 < int(header[4]) < 65536:
@@ -26,7 +26,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """One frame without alpha as binary PGM or PPM; quality has no meaning here."""
+    """Write one frame without alpha as binary PGM or PPM; `quality` is ignored."""
     pixels = photo.frames[0].pixels
     height, width, channels = pixels.shape
     kind, white = (6 if channels == 3 else 5), np.iinfo(pixels.dtype).max

@@ -1,7 +1,6 @@
-"""TIFF 6.0: pages read by Pillow (16 bits per colour without loss), written here with 8 or 16 bits.
+"""TIFF 6.0: pages are read by Pillow (16 bits per colour without loss) and written here with 8 or 16 bits.
 
-Written here because Pillow writes no 16-bit colour, and because the fields of the source (EXIF, GPS, IPTC and whatever
-else) then travel as they are.
+Pillow cannot write 16-bit colour; writing here also keeps the source's fields (EXIF, GPS, IPTC and others) unchanged.
 """
 
 import contextlib
@@ -32,7 +31,7 @@ EXTRA_SAMPLES, XMP, ICC, SUBFILE, DNG_VERSION, LAYERS = 338, 700, 34675, 254, 50
 UNCOMPRESSED, DEFLATE = 1, 8
 UNASSOCIATED_ALPHA = 2
 
-# Fields about how the pixels are stored, or kept elsewhere in Photo: they are never copied.
+# Fields that are never copied: they describe how pixels are stored, or are handled separately (XMP, ICC, layers).
 STRUCTURE = frozenset(
     tag
     for first, last in (
@@ -47,7 +46,7 @@ _STDERR = threading.Lock()
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """All pages of a TIFF but reduced copies. Raises MediaError, or what Pillow raises on damage."""
+    """Read all pages of a TIFF except reduced copies. Raises MediaError, or what Pillow raises on damage."""
     notes: list[str] = []
     if data[2:4] in (b"+\x00", b"\x00+"):
         first, order = ifd.Directory(), "<"
@@ -59,11 +58,9 @@ def read(data: bytes, max_pixels: int) -> Photo:
         raise Unsupported("this is a camera raw file (DNG), which nightlift does not read; develop it to TIFF first")
     if first.lost:
         notes.append(f"{first.lost} metadata fields dropped: they are broken or lie outside the file")
-    direct = direct_layout(first, order)
-    if direct is not None:
-        check_size(direct.size, 1, max_pixels)
-        frames = [read_directly(data, direct)]
-        info: dict[Any, Any] = {}
+    info: dict[Any, Any] = {}
+    if direct_layout(first, order) is not None:
+        frames = _direct_pages(data, order, max_pixels, notes)
     else:
         with _silent_libtiff():
             frames, info = _pages(data, max_pixels, notes)
@@ -77,12 +74,12 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Any frames as pages of a TIFF, deflated unless the source was not compressed; quality has no meaning here."""
+    """Write the frames as pages of a TIFF, deflated unless the source was uncompressed; `quality` is ignored."""
     order, first = _metadata_fields(photo.metadata, notes)
     compressed = not photo.coding.uncompressed
     parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4)]
     end = 8
-    link = 1  # the index in `parts` of what must point to the next directory
+    link = 1  # index in `parts` of the piece that ends with the link to the next directory
     for index, frame in enumerate(photo.frames):
         strips = _strips(frame, order, compressed=compressed)
         directory = ifd.Directory()
@@ -109,11 +106,11 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 @contextlib.contextmanager
 def _silent_libtiff() -> Iterator[None]:
-    """libtiff writes its remarks about broken files to stderr itself, without a name; what matters Pillow raises."""
+    """Silence stderr: libtiff prints remarks on broken files there, without their names. Pillow raises what matters."""
     with _STDERR, contextlib.ExitStack() as undo:
         try:
             kept = os.dup(STDERR)
-        except OSError:  # there is none to write to
+        except OSError:  # stderr is not open
             yield
             return
         undo.callback(os.close, kept)
@@ -122,6 +119,31 @@ def _silent_libtiff() -> Iterator[None]:
         os.dup2(nowhere, STDERR)
         undo.callback(os.dup2, kept, STDERR)
         yield
+
+
+def _direct_pages(data: bytes, order: str, max_pixels: int, notes: list[str]) -> list[Frame]:
+    """Read the pages that have one of the layouts of tiff_strips.py, as the first one has."""
+    frames: list[Frame] = []
+    total_px = reduced = others = 0
+    for page in ifd.pages(data):
+        layout = direct_layout(page, order)
+        if frames and (ifd.numbers(page, SUBFILE, order) or (0,))[0] & 1:
+            reduced += 1
+        elif layout is None:
+            others += 1
+        else:
+            total_px += layout.size[0] * layout.size[1]
+            check_size((total_px, 1) if frames else layout.size, 1, max_pixels)
+            frames.append(read_directly(data, layout))
+    _note_reduced(reduced, notes)
+    if others:
+        notes.append(f"{others} pages dropped: their samples are stored otherwise than those of the first page")
+    return frames
+
+
+def _note_reduced(count: int, notes: list[str]) -> None:
+    if count:
+        notes.append(f"{count} reduced copies dropped: they show the picture before enhancement")
 
 
 def _pages(data: bytes, max_pixels: int, notes: list[str]) -> tuple[list[Frame], dict[Any, Any]]:
@@ -140,13 +162,12 @@ def _pages(data: bytes, max_pixels: int, notes: list[str]) -> tuple[list[Frame],
             check_size((total_px, 1) if frames else image.size, 1, max_pixels)
             check_size(_tile(tags), 1, max_pixels)
             frames.append(_page(data, image, index, notes))
-    if reduced:
-        notes.append(f"{reduced} reduced copies dropped: they show the picture before enhancement")
+    _note_reduced(reduced, notes)
     return frames, info
 
 
 def _tile(tags: Any) -> tuple[int, int]:
-    """Width and height of a tile, for which libtiff makes room however small the picture is."""
+    """Return width and height of a tile, for which libtiff allocates memory however small the image is."""
     return tags.get(TILE_WIDTH, 0), tags.get(TILE_LENGTH, 0)
 
 
@@ -161,7 +182,7 @@ def _page(data: bytes, image: ImageFile, index: int, notes: list[str]) -> Frame:
         bits = tags.get(BITS, (16,))[0]
         white = (1 << bits) - 1 if bits < 16 else 65535
         pixels = full_range(frame.pixels, white)
-        if image.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0:  # white is zero; Pillow leaves that to us
+        if image.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0:  # WhiteIsZero, which Pillow does not invert
             pixels = 65535 - pixels
         return Frame(pixels=pixels, alpha=frame.alpha)
     if max(tags.get(BITS, (8,))) > 8:
@@ -170,10 +191,10 @@ def _page(data: bytes, image: ImageFile, index: int, notes: list[str]) -> Frame:
 
 
 def _sixteen_bits(data: bytes, index: int, layout: str) -> Frame:
-    """All 16 bits: Pillow holds 8 per channel, but unpacks either byte of each sample on request: two readings."""
+    """Read all 16 bits in two passes: Pillow holds 8 per channel, but can unpack either byte of each sample."""
     channels, order = layout.split(";16")
     little = order == "L" or (order == "N" and sys.byteorder == "little")
-    # RGBa would be divided by its alpha with 8 bits only; as RGBA it comes as it is
+    # Pillow would divide RGBa by its alpha in 8 bits; read as RGBA, the samples stay as they are
     plain = channels.replace("a", "A")
     samples = _unpacked(data, index, plain + (";16L" if little else ";16B")).astype(np.uint16) << 8
     samples |= _unpacked(data, index, plain + (";16B" if little else ";16L"))
@@ -208,7 +229,7 @@ def _metadata(first: ifd.Directory, order: str, info: dict[Any, Any]) -> Metadat
 
 
 def _resolution(first: ifd.Directory, order: str) -> tuple[float, float] | None:
-    """Dots per inch, where both sides and the unit are stated."""
+    """Return dots per inch; None unless both sides and the unit are stated."""
     unit = ifd.numbers(first, RESOLUTION_UNIT, order)
     scale = {2: 1.0, 3: 2.54}.get(unit[0]) if unit else None
     sides = []
@@ -223,7 +244,7 @@ def _resolution(first: ifd.Directory, order: str) -> tuple[float, float] | None:
 
 
 def _metadata_fields(metadata: Metadata, notes: list[str]) -> tuple[str, ifd.Directory]:
-    """The fields of the first page that are not about its pixels, and their byte order, which is that of the EXIF."""
+    """Return the byte order (that of the EXIF) and the fields of the first page that do not describe its pixels."""
     order, first = "<", ifd.Directory()
     if metadata.exif is not None:
         try:
@@ -248,7 +269,7 @@ def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
         rows = frame.pixels[top : top + step]
         if frame.alpha is not None:
             rows = np.dstack((rows, frame.alpha[top : top + step]))
-        if compressed:  # horizontal differences, TIFF 6.0 section 14
+        if compressed:  # horizontal differencing (TIFF 6.0 section 14)
             rows = np.concatenate((rows[:, :1], rows[:, 1:] - rows[:, :-1]), axis=1)
         packed = rows.astype(rows.dtype.newbyteorder("<" if order == "<" else ">"), copy=False).tobytes()
         strips.append(zlib.compress(packed, 6) if compressed else packed)
@@ -264,7 +285,7 @@ def _rows_per_strip(frame: Frame) -> int:
 def _describe(
     directory: ifd.Directory, frame: Frame, order: str, strips: list[bytes], at: int, *, compressed: bool
 ) -> None:
-    """Add the fields that say how the pixels of `frame` are stored, in `strips` from byte `at` on."""
+    """Add the fields that describe how the pixels of `frame` are stored, in `strips` from offset `at` on."""
     width, height = frame.size
     channels = frame.pixels.shape[2]
     samples = channels + (frame.alpha is not None)

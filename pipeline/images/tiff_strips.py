@@ -1,6 +1,6 @@
-"""Two layouts of TIFF with 16 bits that Pillow does not read: grey with alpha, and planes stored apart.
+"""Two 16-bit TIFF layouts that Pillow does not read: grey with alpha, and colour in separate planes.
 
-Strips without compression or deflated (TIFF 6.0 sections 3, 14 and 18; Adobe's supplement 2).
+Strips are uncompressed or deflated (TIFF 6.0 sections 3, 14 and 18; Adobe's supplement 2).
 """
 
 import zlib
@@ -30,7 +30,7 @@ class Layout(NamedTuple):
 
 
 def direct_layout(first: ifd.Directory, order: str) -> Layout | None:
-    """How the pixels lie, if it is one of the two layouts; None for all others, which are Pillow's."""
+    """Return the layout of the pixels if it is one of these two; None for all others, which Pillow reads."""
 
     def one(tag: int, default: int) -> int:
         return (ifd.numbers(first, tag, order) or (default,))[0]
@@ -69,7 +69,7 @@ def direct_layout(first: ifd.Directory, order: str) -> Layout | None:
 
 
 def read_directly(data: bytes, layout: Layout) -> Frame:
-    """The first page. Raises Damaged where a strip is short."""
+    """Read the first page. Raises Damaged if a strip is too short or broken."""
     (width, height), samples = layout.size, layout.samples
     planes, depth = (samples, 1) if layout.planar else (1, samples)
     found = np.empty((planes, height, width, depth), np.uint16)

@@ -1,4 +1,4 @@
-"""WebP (RFC 9649): stills and animations; pixels by libwebp through Pillow, the animation's container here."""
+"""WebP (RFC 9649), stills and animations: Pillow (libwebp) codes the pixels, the container is written here."""
 
 import struct
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from pipeline.images.pixels import check_size, frame_at, image_of
 
 DEFAULT_QUALITY = 90
 
-# Flags of the VP8X chunk, RFC 9649 section 2.7.1, and of ANMF, section 2.7.1.1
+# Flags of the VP8X chunk (RFC 9649 section 2.7.1) and of ANMF (section 2.7.1.1)
 ICC, ALPHA, EXIF, XMP, ANIMATION = 32, 16, 8, 4, 2
 DO_NOT_BLEND = 2
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
-    """All frames of a WebP. Raises MediaError, or what Pillow raises on damage."""
+    """Read all frames of a WebP. Raises MediaError, or what Pillow raises on damage."""
     chunks = list(_chunks(data, 12))
-    # libwebp allocates the whole canvas when the file is opened: the size must be known before
+    # check before opening: libwebp allocates the whole canvas when it opens a file
     check_size(_canvas(chunks), 1, max_pixels)
     notes: list[str] = []
     with Image.open(BytesIO(data), formats=("WEBP",)) as image:
@@ -42,7 +42,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """uint8 RGB frames as WebP: lossless if the source was and no quality is asked for."""
+    """Write uint8 RGB frames as WebP, lossless if the source was and `quality` is None."""
     coded = [_coded(frame, photo.coding.lossless and quality is None, quality) for frame in photo.frames]
     metadata = photo.metadata
     flags = (ICC if metadata.icc else 0) | (EXIF if metadata.exif else 0) | (XMP if metadata.xmp else 0)
@@ -67,9 +67,9 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 
 def _coded(frame: Frame, lossless: bool, quality: int | None) -> bytes:
-    """The image chunks (ALPH, VP8 or VP8L) of one frame, packed."""
+    """Encode one frame as packed image chunks (ALPH, VP8 or VP8L)."""
     buffer = BytesIO()
-    # exact: colours under full transparency stay, as in the source
+    # exact: keep the colours of fully transparent pixels
     image_of(frame).save(
         buffer, "WEBP", lossless=lossless, quality=DEFAULT_QUALITY if quality is None else quality, exact=True
     )
@@ -81,7 +81,7 @@ def _coded(frame: Frame, lossless: bool, quality: int | None) -> bytes:
 
 
 def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
-    """Type and payload of RIFF chunks; a last one cut short is given as far as it goes."""
+    """Yield type and payload of RIFF chunks; a truncated last one is yielded as far as it goes."""
     at = start
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
@@ -90,7 +90,7 @@ def _chunks(data: bytes, start: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _canvas(chunks: list[tuple[bytes, bytes]]) -> tuple[int, int]:
-    """Width and height by the first chunk: RFC 9649 section 2.5 to 2.7, RFC 6386 section 9.1."""
+    """Return width and height, from the first chunk (RFC 9649 section 2.5 to 2.7, RFC 6386 section 9.1)."""
     kind, payload = chunks[0] if chunks else (b"", b"")
     if kind == b"VP8X" and len(payload) >= 10:
         return 1 + int.from_bytes(payload[4:7], "little"), 1 + int.from_bytes(payload[7:10], "little")

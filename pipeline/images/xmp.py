@@ -1,4 +1,4 @@
-"""XMP packets (ISO 16684-1): only what became false is changed; the rest stays byte for byte."""
+"""XMP packets (ISO 16684-1): only what is no longer valid is changed; the rest stays byte for byte."""
 
 import re
 
@@ -10,13 +10,13 @@ GAIN_MAP = re.compile(
     rb"""|<hdrgm:(\w+)[^>]*?(/>|>.*?</hdrgm:\2>)""",
     re.DOTALL,
 )
-# The files that follow the image in the same file: a gain map, the film of a motion photo.
+# The list of what is appended to the image in the same file: a gain map, the video of a motion photo.
 DIRECTORY = re.compile(rb"<(\w+):Directory\b[^>]*>.*?</\1:Directory>", re.DOTALL)
 MOTION = re.compile(rb"""\sGCamera:(MotionPhoto|MicroVideo)\w*\s*=\s*("[^"]*"|'[^']*')""")
 
 
 def upright(packet: bytes) -> bytes:
-    """The packet for pixels that have been turned upright."""
+    """Set the orientation to 1, for pixels that have been turned upright."""
     return ORIENTATION.sub(rb"\g<1>1", packet)
 
 
@@ -29,5 +29,5 @@ def has_motion_photo(packet: bytes) -> bool:
 
 
 def alone(packet: bytes) -> bytes:
-    """The packet of an image that no gain map and no film follow any more."""
+    """Remove what the packet says about an appended gain map or video."""
     return DIRECTORY.sub(b"", MOTION.sub(b"", GAIN_MAP.sub(b"", packet)))

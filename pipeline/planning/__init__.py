@@ -1,1 +1,1 @@
-"""What is to be done: inputs listed, outputs named, and what the manifest says of earlier runs."""
+"""Planning of a run: listing inputs, naming outputs, and reading and writing the manifest."""

@@ -1,4 +1,4 @@
-"""Where outputs go, what each of them is called there, and which of them would meet."""
+"""Destination of outputs: where they go, what they are named, and which names would collide."""
 
 import itertools
 import posixpath
@@ -28,17 +28,17 @@ from pipeline.storage.urls import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """Where outputs go: `root` holds them and the manifest; `file` is set where the user named a single file."""
+    """The place where outputs go: `root` holds them and the manifest; `file` is set if the user named one file."""
 
     kind: Kind
     root: str
     file: str = ""
     format: str | None = None
-    """A photo's format or a video's container that was asked for; None: each keeps its own."""
+    """Requested format of photos or container of videos; None: each file keeps its own."""
 
     @classmethod
     def of(cls, storage: Storage, source: str, destination: str, kind: Kind, format_name: str | None) -> "Destination":
-        """From what the user typed. Raises UsageError where the two places make no sense together."""
+        """Build a destination from what the user typed. Raises UsageError where the places make no sense together."""
         for name, place in (("SRC", source), ("DST", destination)):
             if not place.strip():
                 raise UsageError(f"{name} is empty; give a folder, a file or a URL")
@@ -59,9 +59,9 @@ class Destination:
         return cls(kind=kind, root=parent(url), file=url, format=format_name)
 
     def naming(self, relatives: Iterable[str]) -> Callable[[str], str]:
-        """What tells the URL of an output by the path of its source, which is one of `relatives`.
+        """Return a function that maps the path of a source, one of `relatives`, to the URL of its output.
 
-        Names that would meet once their extension has changed keep the old one too.
+        Names that would collide once their extension has changed keep the old one too.
         """
         if self.file:
             return lambda relative: self.file
@@ -77,14 +77,14 @@ class Destination:
             name = self.kind.renamed(relative, self.format)
             meets = name != relative and (hash(name) in kept or changed[hash(name)] > 1)
             target = join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
-            # `a//b.jpg` and `a/b.jpg` are two keys, and one path
+            # `a//b.jpg` and `a/b.jpg` are two keys in a bucket, but one path on a disk
             return posixpath.normpath(target) if protocol_of(target) == LOCAL else target
 
         return output_of
 
 
 class Taken:
-    """Places at the destination that outputs have. Names are one that the destination would not tell apart."""
+    """The set of places at the destination that outputs have. Names that the destination cannot tell apart are one."""
 
     def __init__(self, destination: Destination, *, ignoring_case: bool) -> None:
         self._on_disk = protocol_of(destination.root) == LOCAL
@@ -93,7 +93,7 @@ class Taken:
         self._folders: set[int] = set()
 
     def take(self, target: str) -> bool:
-        """Whether the place was free."""
+        """Take a place if it is free, and return whether it was."""
         if self._ignoring_case:
             target = unicodedata.normalize("NFC", target).casefold()
         place, folders = hash(target), self._folders_of(target)
@@ -104,7 +104,7 @@ class Taken:
         return free
 
     def _folders_of(self, target: str) -> list[int]:
-        """On a disk `a.jpg` is no folder for `a.jpg/b.jpg`."""
+        """Return hashes of a target's folders on a disk, where a file `a.jpg` rules out `a.jpg/b.jpg`; else nothing."""
         if not self._on_disk:
             return []
         return [hash(folder) for folder in itertools.accumulate(target.split("/")[:-1], "{}/{}".format)]

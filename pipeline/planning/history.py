@@ -1,7 +1,7 @@
-"""What a manifest says of earlier runs, in a few bytes for each of its rows: there may be millions.
+"""History of earlier runs from a manifest, in a few bytes for each of its rows: there may be millions.
 
-Only hashes are kept, of 64 bits and of this process alone. A file that is work would be taken for done if its own met
-another's by chance: one time in twenty million, with a million files against a million rows.
+Only 64-bit hashes are kept, valid in this process only. A chance collision would make a file that needs work count as
+done: the odds are one in twenty million, with a million files against a million rows.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pipeline.storage.urls import canonical_url
 
-OTHER_KIND = "not_a_"  # begins the codes of files that are not of the kind that a job enhances
+OTHER_KIND = "not_a_"  # prefix of the codes of files that are not of the job's kind
 COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
-BATCH_ROWS = 16_384  # that are taken out of a table at a time
+BATCH_ROWS = 16_384  # rows taken out of a table at a time
 
 
 def _none() -> NDArray[np.int64]:
@@ -24,20 +24,20 @@ def _none() -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """Ascending hashes of what the newest rows of each source say."""
+    """Sorted hashes of what the newest rows of each source say."""
 
     done: NDArray[np.int64] = field(default_factory=_none)
-    """(source, version, destination, or "" where none was written) of all that one fingerprint has done."""
+    """(source, version, destination) of all files done under one fingerprint; destination "": nothing was written."""
     written: NDArray[np.int64] = field(default_factory=_none)
-    """(destination,) of every run."""
+    """(destination,) of every output of every run."""
     written_bytes: NDArray[np.int64] = field(default_factory=_none)
-    """Size of what was last written to each of them."""
+    """Size of what was last written to each of `written`."""
     known: NDArray[np.int64] = field(default_factory=_none)
-    """(source, version), under whatever fingerprint."""
+    """(source, version) of each source's newest row, under any fingerprint."""
 
     @classmethod
     def of(cls, tables: Iterable[pa.Table], fingerprint: str) -> "History":
-        """From rows in any order, with the `COLUMNS` of a manifest."""
+        """Build a history from tables with the `COLUMNS` of a manifest, with rows in any order."""
         rows = _in_order(_Rows.of(batch, fingerprint) for table in tables for batch in table.to_batches(BATCH_ROWS))
         if rows is None:
             return cls()
@@ -47,7 +47,7 @@ class History:
         newest = counting[_last(rows.source[counting])]
         well = newest[rows.well[newest]]
         place = np.searchsorted(rows.destination[writers], rows.destination[well]).clip(max=max(0, len(writers) - 1))
-        replaced = rows.bytes_out[well] > 0  # by another source's output
+        replaced = rows.bytes_out[well] > 0  # overwritten by another source's output
         if len(writers):
             replaced &= rows.source[writers][place] != rows.source[well]
         return cls(
@@ -58,38 +58,38 @@ class History:
         )
 
     def is_done(self, source: str, version: str, destination: str) -> bool:
-        """Whether this version of the source was done, into this destination. "": skipped, and nothing written."""
+        """Return whether this version of the source was done, into this destination. "": skipped, nothing written."""
         return _holds(self.done, (source, version, destination))
 
     def is_known(self, source: str, version: str) -> bool:
-        """Whether the newest row of the source is of this version."""
+        """Return whether the newest row of the source is of this version."""
         return _holds(self.known, (source, version))
 
     def known_bytes(self, destination: str) -> int:
-        """Return the size of what a run has last written to this file; 0: none has."""
+        """Return the size of what a run last wrote to this file; 0 if none did."""
         value = hash((destination,))
         place = np.searchsorted(self.written, value)
         return int(self.written_bytes[place]) if place < len(self.written) and self.written[place] == value else 0
 
     def without_done(self) -> "History":
-        """The same, as if nothing had been done."""
+        """Return a copy in which nothing counts as done."""
         return replace(self, done=_none())
 
 
 @dataclass(kw_only=True, slots=True)
 class _Rows:
-    """Columns of equal length: hashes, and what is asked of each row."""
+    """Columns of equal length: hashes, and facts about each row."""
 
     source: NDArray[np.int64]
     destination: NDArray[np.int64]
     as_known: NDArray[np.int64]
     as_done: NDArray[np.int64]
     bytes_out: NDArray[np.int64]
-    """Of what the row wrote to its destination; 0: nothing."""
+    """Bytes written to the destination; 0: nothing was."""
     well: NDArray[np.bool_]
-    """Whether it ended well, under this fingerprint."""
+    """Whether the file did not fail, under this fingerprint."""
     counting: NDArray[np.bool_]
-    """False where the job of another kind of media came by."""
+    """False where another fingerprint's job only found the file not to be of its kind of media."""
     run: NDArray[np.object_]
     started_at: NDArray[np.int64]
 
@@ -115,12 +115,12 @@ class _Rows:
 
 
 def hashes(rows: Iterable[tuple[str, ...]]) -> NDArray[np.int64]:
-    """Of each row, in their order."""
+    """Return the hash of each row, in order."""
     return np.fromiter(map(hash, rows), np.int64)
 
 
 def _in_order(parts: Iterable[_Rows]) -> _Rows | None:
-    """All rows, oldest first."""
+    """Join all rows, oldest first; None if there are none."""
     columns = zip(*([getattr(part, name) for name in _Rows.__slots__] for part in parts), strict=True)
     joined = [np.concatenate(column) for column in columns]
     if not joined:
@@ -131,7 +131,7 @@ def _in_order(parts: Iterable[_Rows]) -> _Rows | None:
 
 
 def _last(keys: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Where each key occurs for the last time, by ascending key."""
+    """Return the index of each key's last occurrence, by ascending key."""
     _, back = np.unique(keys[::-1], return_index=True)
     return np.asarray(len(keys) - 1 - back)
 

@@ -1,8 +1,8 @@
-"""What happened to every input: Parquet parts under `_nightlift/manifest/` at the destination.
+"""The manifest of what happened to every input: Parquet parts under `_nightlift/manifest/` at the destination.
 
 Rows are appended as they come and are on storage within moments. The row of a source's latest run counts, whatever the
-clocks of machines said. An input is done when that row ended well under the same fingerprint (weights and settings),
-for the same version of the source; anything else is work.
+clocks of machines said. An input is done if that row did not fail, under the same fingerprint (weights and settings)
+and for the same version of the source; anything else is work.
 """
 
 import io
@@ -34,20 +34,20 @@ from pipeline.storage.urls import FOLDER, join
 
 log = logging.getLogger("nightlift")
 
-MERGE_PARTS = 16  # parts of one level become one part of the next
-WHOLE_PART_BYTES = 8_000_000  # and are merged no more from this size on: some 200,000 rows
-FLUSH_S = 0.2  # rows wait at most this long, or on slow storage
-FLUSH_SHARE = 0.1  # until writing them takes no more than this share of the time
-READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # another run may merge parts away, listings lag behind; each pause is longer
-MOST_PENDING = 10_000  # rows, of some 3 KB each until they are written
-TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # in UTC; runs sort by their names
-KEY = ["source", "run", "started_at"]  # of a row
+MERGE_PARTS = 16  # parts of one level are merged into one part of the next
+WHOLE_PART_BYTES = 8_000_000  # parts of this size (some 200,000 rows) are not merged any more
+FLUSH_S = 0.2  # rows wait this long to be written, or longer on slow storage:
+FLUSH_SHARE = 0.1  # so that writing takes no more than this share of the time
+READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # other runs merge parts away, and listings lag; each pause is longer
+MOST_PENDING = 10_000  # rows waiting to be written, some 3 KB each
+TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # UTC; begins a run's name, so that names sort by time
+KEY = ["source", "run", "started_at"]  # identifies a row
 
 
 class Manifest:
     """The manifest of one destination folder, and the rows that this run adds to it.
 
-    `root`: URL of the destination folder. `fingerprint`: of this run's weights and settings, as hashed.
+    `root`: URL of the destination folder. `fingerprint`: hash of this run's weights and settings.
     `settings`: the same in readable form, kept as JSON in `_nightlift/runs/`.
     """
 
@@ -62,15 +62,15 @@ class Manifest:
         self._levels: list[list[str]] = [[]]
         self._written = 0
         self._flush_cost_s = 0.0
-        self._failing = False  # to write rows
-        self._merging = True  # until that fails
-        self._lock = threading.Lock()  # of what is pending
+        self._failing = False  # whether the last write of rows failed
+        self._merging = True  # until a merge fails
+        self._lock = threading.Lock()  # guards `_pending`
         self._writing = threading.Lock()
         self._closed = threading.Event()
         self._flusher: threading.Thread | None = None
 
     def read(self, columns: Sequence[str] = OUTCOME_SCHEMA.names) -> pa.Table:
-        """Every row of every run, oldest first: these columns, which hold those of `KEY`.
+        """Read every row of every run, oldest first. `columns`: must include those of `KEY`.
 
         Raises ManifestError where a part is not readable.
         """
@@ -84,11 +84,11 @@ class Manifest:
         return pa.table({name: left.pop(name).take(places) for name in columns})
 
     def history(self) -> History:
-        """What is done under this fingerprint, and what any run has written. Raises ManifestError."""
+        """Return what is done under this fingerprint, and what any run has written. Raises ManifestError."""
         return History.of(self._tables(COLUMNS), self.fingerprint)
 
     def outputs(self) -> set[str]:
-        """Every destination that any run has written. Raises ManifestError."""
+        """Return every destination that any run has written. Raises ManifestError."""
         return {
             destination
             for table in self._tables(["destination", "bytes_out"])
@@ -98,7 +98,7 @@ class Manifest:
     def begin(self) -> None:
         """Name and record the run, before any work is done. Raises StorageError where the destination is not writable.
 
-        It is named by the time; where an earlier run has a later name, as its clock was ahead, by the moment after it.
+        Its name is the current time or, if an earlier run's clock was ahead, the moment after that run's name.
         """
         names = [
             posixpath.basename(file.url) for file in (*self._files(join(self._root, FOLDER, "runs")), *self._parts())
@@ -109,7 +109,7 @@ class Manifest:
         self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
-        """Add rows. A thread writes them within `FLUSH_S`, until `close`; while too many wait, so does this."""
+        """Add rows, which a thread writes within `FLUSH_S`; if too many are waiting, write them here."""
         left = iter(outcomes)
         while some := list(itertools.islice(left, MOST_PENDING)):
             rows = [replace(row, fingerprint=self.fingerprint, run=self.run).row() for row in some]
@@ -119,11 +119,11 @@ class Manifest:
                 self._flusher = threading.Thread(target=self._keep_flushing, name="manifest", daemon=True)
                 self._flusher.start()
             if len(self._pending) >= MOST_PENDING and not self._failing:
-                with suppress(StorageError):  # of which the thread tells, and which may pass
+                with suppress(StorageError):  # the thread logs it, and it may pass
                     self._flush()
 
     def close(self) -> None:
-        """Write what is pending and merge this run's parts into one. Raises ManifestError."""
+        """Write the rows that are waiting and merge this run's parts into one. Raises ManifestError."""
         self._closed.set()
         if self._flusher is not None:
             self._flusher.join()
@@ -132,7 +132,7 @@ class Manifest:
         except StorageError as error:
             rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
             raise ManifestError(f"{rows}; run again to do those files once more") from error
-        with suppress(StorageError):  # every row is there, in more parts than need be
+        with suppress(StorageError):  # every row is there, only in more parts than necessary
             self._compact()
 
     def _keep_flushing(self) -> None:
@@ -141,7 +141,7 @@ class Manifest:
             try:
                 self._flush()
                 self._failing = False
-            except Exception as error:  # whatever it is, the rows wait for better times
+            except Exception as error:  # whatever it is, the rows are kept for the next attempt
                 if not self._failing:
                     log.warning("the manifest cannot be written for now, its rows wait: %s", error)
                 self._failing = True
@@ -160,7 +160,7 @@ class Manifest:
                     self._pending = rows + self._pending
                 raise
             level = 0
-            while self._merging and level < len(self._levels):  # which grow on the way
+            while self._merging and level < len(self._levels):  # a merge may add a level
                 if len(self._levels[level]) >= MERGE_PARTS:
                     self._try_to_merge(list(self._levels[level]), level + 1)
                 level += 1
@@ -168,7 +168,7 @@ class Manifest:
     def _write(self, table: pa.Table, level: int) -> None:
         content = _parquet(table)
         part = join(self.url, f"{self.run}-{self._written:05d}.parquet")
-        self._written += 1  # first: a write that is said to have failed may be there all the same
+        self._written += 1  # counted first: a write reported as failed may have succeeded
         self._storage.write(part, content)
         if level == len(self._levels):
             self._levels.append([])
@@ -176,14 +176,14 @@ class Manifest:
             self._levels[level].append(part)
 
     def _try_to_merge(self, parts: Sequence[str], level: int) -> None:
-        """What cannot be merged, as for want of room, stays in parts: no row is lost by that.
+        """Merge parts into one; if that fails, as on a full disk, they stay, and no row is lost.
 
-        The merged part is written first: a kill between the two leaves rows twice, which harms nobody.
+        The merged part is written first. A kill before the others are removed leaves rows twice, which does no harm.
         """
         tables: dict[str, pa.Table] = {}
         try:
             for part in parts:
-                with suppress(NotFound):  # not yet there for all to see, or merged by another run
+                with suppress(NotFound):  # not visible yet, or merged by another run
                     tables[part] = self._read_part(part)
             if tables:
                 table = pa.concat_tables(tables.values(), promote_options="default")
@@ -195,7 +195,7 @@ class Manifest:
             self._merging = False
 
     def _compact(self) -> None:
-        """Merge this run's parts into one, and with them what other runs left once it is many; no more than fits."""
+        """Merge this run's parts, and also other runs' if there are many, as far as they fit into one part."""
         small = [part for part in self._parts() if part.size_bytes < WHOLE_PART_BYTES]
         ours = [part for part in small if posixpath.basename(part.url).startswith(self.run)]
         chosen = sorted(small if len(small) > MERGE_PARTS else ours, key=lambda part: part.size_bytes)
@@ -213,7 +213,7 @@ class Manifest:
         return []
 
     def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """What is in each part, in any order. Rows of parts that are merged meanwhile may come twice."""
+        """Yield the content of each part, in any order. Rows of parts that are merged meanwhile may come twice."""
         known: set[str] = set()
         for attempt in range(READ_ATTEMPTS):
             time.sleep(READ_PAUSE_S * attempt)
@@ -245,7 +245,7 @@ def _name_of_run(moment: datetime) -> str:
 
 
 def _time_of_run(name: str) -> datetime:
-    """Return the time in the name of a run, or of a file of it; the earliest there is where it has none."""
+    """Return the time in the name of a run or of one of its files; the earliest possible where it has none."""
     try:
         return datetime.strptime(name.partition("-")[0], TIME_OF_RUN)
     except ValueError:
@@ -259,8 +259,8 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _distinct(table: pa.Table) -> NDArray[np.int64]:
-    """Places of all rows, each once: a run that was killed while it merged parts leaves rows twice."""
-    batches = table.select(KEY).to_batches(BATCH_ROWS)  # few rows at a time are Python's own
+    """Return the indices of all rows, each once: a run that was killed while it merged parts leaves rows twice."""
+    batches = table.select(KEY).to_batches(BATCH_ROWS)  # few rows at a time become Python objects
     keys = (key for batch in batches for key in zip(*(column.to_pylist() for column in batch.columns), strict=True))
     _, first = np.unique(hashes(keys), return_index=True)
     return np.sort(first)

@@ -1,4 +1,4 @@
-"""The kinds of media that are enhanced, told apart by the names of files alone."""
+"""The kinds of media that are enhanced, told apart only by the names of files."""
 
 import posixpath
 from abc import ABC, abstractmethod
@@ -12,26 +12,26 @@ from pipeline.video.reading.containers import muxer_of, written_name
 
 
 class Kind(ABC):
-    """Photos or videos: which names are inputs, and what their outputs are called."""
+    """A kind of media, photos or videos: which names are inputs, and how their outputs are named."""
 
     noun: ClassVar[str]
 
     @property
     def refusal(self) -> str:
-        """The code of a file that is not of this kind."""
+        """Return the code for a file that is not of this kind."""
         return OTHER_KIND + self.noun
 
     @abstractmethod
     def accepts(self, name: str) -> bool:
-        """Whether a file of this name, or at this path, is an input. Given as the destination, it means one file."""
+        """Return whether a file of this name or path is an input. As a destination, such a name means a single file."""
 
     @abstractmethod
     def renamed(self, relative: str, wanted: str | None) -> str:
-        """The path of the output. `wanted`: the format or container that was asked for; None: the file's own."""
+        """Return the path of the output. `wanted`: the requested format or container; None: the file's own."""
 
     @abstractmethod
     def check_writable(self, name: str, wanted: str | None) -> None:
-        """Raises UsageError where an output of this name cannot be written, or not as `wanted`."""
+        """Raise UsageError where an output of this name cannot be written, or not as `wanted`."""
 
 
 class Photos(Kind):

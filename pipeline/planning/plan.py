@@ -1,7 +1,6 @@
-"""What is to be done: list the source, name each output, subtract what the manifest says is done.
+"""Plan of a run: list the source, name each output, leave out what the manifest says is done.
 
-No output ever takes the place of a source, of another file's output, or of a file near the sources that nightlift did
-not write.
+No output ever replaces a source, another file's output, or a file near the sources that nightlift did not write.
 """
 
 import logging
@@ -26,17 +25,17 @@ from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_i
 
 log = logging.getLogger("nightlift")
 
-TELL_EVERY_S = 10.0  # of a long listing
+TELL_EVERY_S = 10.0  # between messages during a long listing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which of the listed files are inputs. Patterns are matched against the path below the source."""
+    """Choice of listed files as inputs. Patterns match the path below the source, or the file's name."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
-    """Whether local links lead to inputs outside of the source, and links to folders into them."""
+    """Whether to follow local links to files outside of the source, and links to folders."""
 
     def __call__(self, relative: str) -> bool:
         wanted = not self.include or any(_matches(relative, pattern) for pattern in self.include)
@@ -45,7 +44,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A file that is settled by its name or place alone. Small: there may be a million in a bucket of other things."""
+    """A file refused only for its name or place. Kept small: a bucket of other things may have a million."""
 
     file: Listed
     code: str
@@ -72,40 +71,48 @@ class Refusal:
 
 @dataclass(kw_only=True, slots=True)
 class Plan:
-    """What one run has before it."""
+    """Work of one run, and the files that it leaves out."""
 
     root: str = ""
-    """The folder that paths of inputs count from; "" where nothing was found."""
+    """The folder that paths of inputs start from; "" where nothing was found."""
     records: list[Record] = field(default_factory=list)
     """Files to enhance."""
     refused: list[Refusal] = field(default_factory=list)
-    """Files of another kind by their name, that cannot be read, or have no place at the destination: settled."""
+    """Files that are settled: named like another kind, unreadable, or without a place at the destination."""
     done: int = 0
-    """Inputs whose outputs an earlier run has written under the same weights and settings."""
+    """Number of inputs whose outputs an earlier run has written under the same weights and settings."""
     skipped: list[str] = field(default_factory=list)
-    """Sources that an earlier run has skipped, likewise; without the query of a web address."""
+    """Sources that an earlier run has skipped under the same weights and settings, without a web address's query."""
     found: Counter[str] = field(default_factory=Counter)
-    """How many files of each extension were listed and let through."""
+    """Number of files of each extension that were listed and selected."""
     ours: int = 0
-    """How many of them are of the wanted kind, or cannot be told."""
+    """Number of them that are of the wanted kind, or could not be read or followed."""
     results: list[str] = field(default_factory=list)
-    """Folders below the source, as paths from it, that other jobs have written to; what they wrote is listed, too."""
+    """Folders that other jobs have written to, as paths below the source; what they wrote is listed, too."""
 
     @property
     def bytes_in(self) -> int:
         return sum(record.size_bytes for record in self.records)
 
 
-def make_plan(storage: Storage, source: str, destination: Destination, selection: Selection, history: History) -> Plan:
-    """Raises NotFound and other StorageErrors from the listing; UsageError where an output would replace a file that is
-    not ours.
+def make_plan(
+    storage: Storage,
+    source: str,
+    destination: Destination,
+    selection: Selection,
+    history: History,
+    *,
+    ignoring_case: bool = False,
+) -> Plan:
+    """List the source, name each output, leave out what is done. An output that has vanished is work again.
 
-    An output that has vanished from the destination is work again.
+    `ignoring_case`: the destination treats `a` and `A` as one name. Raises NotFound and other StorageErrors from the
+    listing; UsageError where an output would replace a file that is not ours.
     """
     listed, results = _inputs(storage, source, destination, selection)
     kind = destination.kind
     output_of = destination.naming(file.relative for file in listed)
-    taken = Taken(destination, ignoring_case=storage.ignores_case(join(destination.root, FOLDER)))
+    taken = Taken(destination, ignoring_case=ignoring_case)
     present = _present(storage, destination, history)
     plan = Plan(root=listed[0].folder if listed else "", results=results)
     for file in listed:
@@ -121,7 +128,7 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
         if history.is_done(name, file.version, ""):
             plan.skipped.append(name)
         elif problem is not None:
-            # the row of a file of another kind may be that of its own job, and stays the newest
+            # a file of another kind may have a row from its own kind's job, which must stay the newest
             if problem[0] != kind.refusal or not history.is_known(spelled_out(name), file.version):
                 plan.refused.append(Refusal(file, *problem))
         elif hash(target) in present and history.is_done(name, file.version, target):
@@ -145,7 +152,10 @@ def make_plan(storage: Storage, source: str, destination: Destination, selection
 def _inputs(
     storage: Storage, source: str, destination: Destination, selection: Selection
 ) -> tuple[list[Listed], list[str]]:
-    """All files of the source by path, without manifests and a destination inside it; folders other jobs wrote to."""
+    """Return all files of the source by path, and the folders that other jobs wrote to.
+
+    Leaves out manifests and a destination inside the source.
+    """
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
         raise UsageError(f"{shown(source)}: from a web server give one {noun}, or a glob over an index page")
@@ -155,7 +165,7 @@ def _inputs(
     own = join(destination.root, "") if inside else None
     own_by_link = join(below, "") if linked else None
     inputs: list[Listed] = []
-    results: dict[str, None] = {}  # in the order that they are found
+    results: dict[str, None] = {}  # in the order of the listing
     told_at = time.monotonic()
     for file in storage.walk(absolute(source), follow_links=selection.follow_links):
         ours = bool(own and file.url.startswith(own)) or bool(own_by_link and real(file.url).startswith(own_by_link))
@@ -177,7 +187,7 @@ def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kin
 
 
 def _present(storage: Storage, destination: Destination, history: History) -> set[int]:
-    """Hashes of the outputs that are still there."""
+    """Return the hashes of the files that are at the destination; none if nothing counts as done."""
     if not history.done.size:
         return set()
     if destination.file:
@@ -186,7 +196,7 @@ def _present(storage: Storage, destination: Destination, history: History) -> se
 
 
 def _protect_sources(plan: Plan, listed: Sequence[Listed]) -> None:
-    """Raises UsageError where one would be replaced."""
+    """Raise UsageError where an output would replace a source."""
     sources = {hash(real(file.url)) for file in listed}
     for record in plan.records:
         if hash(real(record.destination)) in sources:
@@ -194,7 +204,7 @@ def _protect_sources(plan: Plan, listed: Sequence[Listed]) -> None:
 
 
 def _is_among_others(storage: Storage, source: str, destination: Destination) -> bool:
-    """Near the sources, or named alone, a file at the destination may be somebody's only copy."""
+    """Return whether others' files may be there: at a single file, or near the sources and not yet written to."""
     root, below = real(_root_of(source)), real(destination.root)
     apart = root != below and not is_inside(root, below) and not is_inside(below, root)
     ours = is_inside(below, root) and storage.is_folder(join(destination.root, FOLDER))
@@ -202,7 +212,7 @@ def _is_among_others(storage: Storage, source: str, destination: Destination) ->
 
 
 def _protect_others(storage: Storage, destination: Destination, plan: Plan) -> None:
-    """Raise UsageError where a file that nightlift did not write would be in the way: before any work is done."""
+    """Raise UsageError, before any work is done, where a file that nightlift did not write would be in the way."""
     try:
         there = {hash(file.url) for file in storage.walk(destination.file or destination.root)}
     except NotFound:
@@ -215,7 +225,7 @@ def _protect_others(storage: Storage, destination: Destination, plan: Plan) -> N
 
 
 def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
-    """Raises UsageError where the source has nothing for any of the plans. `nouns`: what was looked for."""
+    """Raise UsageError where the source has nothing for any of the plans. `nouns`: what was looked for."""
     found = max((plan.found for plan in plans), key=Counter.total)
     if not found:
         raise UsageError(f"{shown(source)}: no files there, or none that --include and --exclude let through")
@@ -225,7 +235,7 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
 
 
 def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
-    """Code and reason where a file cannot be enhanced, as far as its name and place tell."""
+    """Return code and reason if a file cannot be enhanced, as far as its name and listing show; else None."""
     extension = posixpath.splitext(file.relative)[1] or "no extension"
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),

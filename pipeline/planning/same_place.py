@@ -1,7 +1,7 @@
-"""Whether a destination is one of the sources under another name.
+"""Check that a destination is not one of the sources under another name.
 
-Names, links, devices and inodes do not tell it all: a bucket may have several URLs, a folder may be mounted twice or be
-what a bucket shows. So a file is written below the destination and looked for below the sources.
+Names, links, devices and inodes are not enough: a bucket may have several URLs, and a folder may be mounted twice or
+hold a bucket's objects. So a file is written below the destination and looked for below the sources.
 """
 
 import secrets
@@ -17,11 +17,11 @@ from pipeline.storage.writing import part_name
 
 
 def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
-    """Make sure that the folder `root`, where outputs will go, is none of the folders `sources` under another name.
+    """Check that the folder `root`, where outputs will go, is none of the folders `sources` under another name.
 
-    A source of the same name is the caller's affair. Returns the storage, knowing what the store of `root` can do:
-    refuse to replace objects, keep marks. Raises UsageError where `root` is a source, or where its store knows it by
-    another name; StorageError where it cannot be written.
+    Sources of the same name are left to the caller. Returns the storage with what the store of `root` can do: refuse to
+    replace objects, keep marks. Raises UsageError where `root` is a source, or where its store knows it by another
+    name; StorageError where it cannot be written.
     """
     token, name = secrets.token_hex(16).encode(), part_name("place")
     marker = join(root, FOLDER, name)
@@ -34,10 +34,10 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
                     f"{shown(source)} and {root} are one place under two names; the originals could be overwritten: "
                     "choose another destination"
                 )
-        marked = keeps_marks(storage, marker)  # before a store that does not refuse replaces it
+        marked = keeps_marks(storage, marker)  # before `refuses_to_replace`, which may replace it
         return replace(storage, keeps_marks=marked, conditional_puts=storage.refuses_to_replace(marker))
     finally:
-        with suppress(StorageError):  # as where nothing may be deleted: listings leave it out
+        with suppress(StorageError):  # deleting may be forbidden; listings leave the file out
             storage.remove([marker])
         storage.remove_empty(join(root, FOLDER))
 
@@ -48,6 +48,6 @@ def _holds(storage: Storage, url: str, token: bytes) -> bool:
     except (NotFound, AccessDenied):
         return False
     except StorageError:
-        if protocol_of(url) in WEB:  # a server may answer whatever it likes
+        if protocol_of(url) in WEB:  # a server may answer anything
             return False
         raise

@@ -1,1 +1,1 @@
-"""Local disks and buckets, by fsspec: listing, reading, whole-or-nothing writing, credentials, and their errors."""
+"""Local disks and buckets, over fsspec: listing, reading, whole-or-nothing writing, credentials, and their errors."""

@@ -1,4 +1,4 @@
-"""Credentials for workers: what this machine would use, in a form that can travel to machines that lack it."""
+"""Credentials for workers: what this machine would use, in a form that can be sent to machines that lack it."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from typing import Any
 from pipeline.errors import AccessDenied, UsageError
 from pipeline.storage.urls import S3, canonical
 
-FORWARDED = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")  # environment variables, but for
-STAYS = {  # files of this machine, and keys, which travel whole and in the options or not at all
+FORWARDED = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "FSSPEC_")  # variables for workers, except:
+STAYS = {  # files of this machine, and keys, which are sent as a whole in the options or not at all
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_CONFIG_FILE",
@@ -19,14 +19,14 @@ STAYS = {  # files of this machine, and keys, which travel whole and in the opti
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 }
-# botocore's names of credentials that each machine renews for itself
+# botocore's names of credentials that each machine gets and renews for itself
 WORKERS_OWN = {"iam-role", "container-role", "assume-role-with-web-identity"}
-S3_RETRIES = {"mode": "standard", "total_max_attempts": 4}  # of a request; waits of up to 1, 2, 4 s, drawn at random
+S3_RETRIES = {"mode": "standard", "total_max_attempts": 4}  # per request; random waits of up to 1, 2, 4 s
 AWS_ENDPOINT = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
 
 
 def parse_options(text: str) -> dict[str, Any]:
-    """`--storage-options`: a JSON object. Raises UsageError."""
+    """Parse `--storage-options`, a JSON object. Raises UsageError."""
     try:
         options = json.loads(text or "{}")
     except json.JSONDecodeError as error:
@@ -37,10 +37,10 @@ def parse_options(text: str) -> dict[str, Any]:
 
 
 def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """fsspec's options for each protocol, complete enough for a machine without our profile. Raises UsageError.
+    """Return fsspec's options for each protocol, complete enough for a machine without our AWS profile.
 
     `options`: for all protocols, or keyed by protocol. AWS keys, endpoint and region are looked up here, as the AWS
-    tools would; an instance's own role stays each worker's own.
+    tools would; a role of the machine is left for each worker to look up. Raises UsageError, AccessDenied.
     """
     protocols = set(protocols)
     by_protocol = {canonical(name): found for name, found in options.items()}
@@ -56,15 +56,12 @@ def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict
 
 
 def forwarded_environment() -> dict[str, str]:
-    """Environment variables that workers need to reach what we reach."""
+    """Return the environment variables that workers need to reach the same places."""
     return {name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and name not in STAYS}
 
 
 def _with_absolute_files(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Name by its absolute path each file that an option, such as gcsfs's `token`, names by a relative one.
-
-    Workers stand in another directory.
-    """
+    """Make relative file paths in options, such as gcsfs's `token`, absolute: workers run in another directory."""
     return {
         name: _with_absolute_files(value) if isinstance(value, Mapping) else _absolute_if_file(value)
         for name, value in options.items()
@@ -72,16 +69,16 @@ def _with_absolute_files(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _absolute_if_file(value: Any) -> Any:
-    """Return the absolute path of a file that is named; a word without a suffix stays, even if a file has that name."""
+    """Return the absolute path of a named file; a word without a suffix is kept, even if a file has that name."""
     if isinstance(value, str) and os.path.splitext(value)[1] and os.path.isfile(value):  # noqa: PTH113, PTH122
         return os.path.abspath(value)  # noqa: PTH100
     return value
 
 
 def _with_retries(options: Mapping[str, Any]) -> dict[str, Any]:
-    """How often the S3 client repeats a request. It waits 5 s for a connection and 15 s for an answer by itself.
+    """Add how often the S3 client repeats a request. Raises UsageError.
 
-    Raises UsageError.
+    By default the client waits 5 s for a connection and 15 s for an answer.
     """
     given = options.get("config_kwargs", {})
     if not isinstance(given, Mapping):
@@ -91,7 +88,7 @@ def _with_retries(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_aws_session(options: dict[str, Any]) -> dict[str, Any]:
     """Add the keys, endpoint and region that an AWS session of this machine would use. Raises AccessDenied."""
-    import botocore.exceptions  # comes with s3fs; slow to import, needed for s3:// alone
+    import botocore.exceptions  # comes with s3fs; slow to import, needed only for s3://
     import botocore.session
 
     if options.get("anon"):

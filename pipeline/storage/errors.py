@@ -1,4 +1,4 @@
-"""What file systems and their clients raise, as errors of ours, without signatures and passwords."""
+"""Conversion of what file systems and their clients raise into our own errors, without signatures and passwords."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ REMEDIES_BY_NUMBER = {
     errno.EROFS: "; choose another destination",
     errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",
 }
-# names of classes that clients raise, most of them outside of OSError, and codes of S3 answers
+# names of exceptions that clients raise, most of which do not derive from OSError, and error codes of S3 responses
 NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}
 EXPIRED = {
     "ExpiredToken",
@@ -57,7 +57,7 @@ NO_ANSWER = {
     "TimeoutError",
     "HTTPClientError",
     "IncompleteReadError",
-    "ResponseParserError",  # an answer that is no XML, as proxies in between give when they are busy
+    "ResponseParserError",  # the response is not XML, as from a busy proxy
     "ClientConnectionError",
     "ClientPayloadError",
     "FSTimeoutError",
@@ -68,27 +68,27 @@ PASSING = {
     "BadDigest",
     "ConditionalRequestConflict",
     "IncompleteBody",
-    "NoSuchUpload",  # its parts were put together by a request whose answer was lost
+    "NoSuchUpload",  # an earlier request completed the upload, but its response was lost
     "OperationAborted",
     "RequestTimeout",
     "SlowDown",
     "XAmzContentSHA256Mismatch",
 }
-FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}  # of Ceph, of MinIO
+FULL = {"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}  # Ceph; MinIO
 BUSY = {408, 429, 500, 502, 503, 504}
 OF_CLIENTS = {"BotoCoreError", "ClientError", "ParamValidationError", "HttpError", "AzureError", "ClientResponseError"}
-LONGEST = 500  # characters of a client's message: some of them hold a whole answer
+LONGEST = 500  # characters kept of a client's message: some contain a whole response
 WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#]\S*?(?=['")]*(?:\s|$)))?""", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
-    """Each web address as it may be shown: without query and password."""
+    """Remove user, password, query and fragment from each web address in a text."""
     return WEB_ADDRESS.sub(r"\1\2", text)
 
 
 @contextmanager
 def errors_at(url: str, place: str) -> Iterator[None]:
-    """Turn what a client raises into our own errors. `place`: the URL as it may be shown."""
+    """Convert what a client raises into our own errors. `place`: the URL in a form that is safe to show."""
 
     def reason(error: BaseException) -> str:
         text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
@@ -102,7 +102,7 @@ def errors_at(url: str, place: str) -> Iterator[None]:
     except ValueError as error:
         if not str(error).startswith("Invalid endpoint"):
             raise
-        # which it goes on to tell, and which may hold a password
+        # the message includes the endpoint, which may contain a password
         raise UsageError(f"{place}: cannot be reached: its endpoint is no web address; write https://HOST") from None
     except Exception as error:
         kind = _kind(error)
@@ -115,11 +115,11 @@ def errors_at(url: str, place: str) -> Iterator[None]:
 
 @contextmanager
 def with_reason(url: str, fs: Any, path: str) -> Iterator[None]:
-    """Raise what `errors_at` does, for a request to S3 that gets no more than a status: why it was denied, too."""
+    """Convert errors as `errors_at` does; where S3 sends only a status, also find out why access was denied."""
     try:
         with errors_at(url, shown(url)):
             yield
-    except AccessDenied:  # a request for a byte is answered with the reason
+    except AccessDenied:  # S3's HEAD response omits the reason; a one-byte GET includes it
         with errors_at(url, shown(url)):
             fs.cat_file(path, start=0, end=1)
         raise
@@ -127,7 +127,10 @@ def with_reason(url: str, fs: Any, path: str) -> Iterator[None]:
 
 @contextmanager
 def no_room(place: str, remedy: str) -> Iterator[None]:
-    """Want of room for what the block writes at `place` becomes a StorageError."""
+    """Raise NoRoom where the disk at `place` is full, or StorageError where it takes no file of this size.
+
+    `remedy`: what else the user can do about a full disk.
+    """
     try:
         yield
     except OSError as error:
@@ -139,7 +142,7 @@ def no_room(place: str, remedy: str) -> Iterator[None]:
 
 
 def _kind(error: Exception) -> type[StorageError] | None:
-    """The class of ours for what a file system or its client raises; None for an error of another origin."""
+    """Return our class for an error of a file system or its client; None for an error of another origin."""
     names, (code, status) = _names(error), _answer(error)
     kinds: tuple[tuple[type[StorageError], object], ...] = (
         (Changed, names & OUTDATED or code == "PreconditionFailed"),
@@ -148,22 +151,22 @@ def _kind(error: Exception) -> type[StorageError] | None:
         (Unreachable, (names | _names(error.__cause__)) & NO_ANSWER or code in PASSING or status in BUSY),
         (NotFound, isinstance(error, FileNotFoundError)),
         (AccessDenied, isinstance(error, PermissionError) or names & NO_CREDENTIALS or status in {401, 403}),
-        (AccessDenied, code == "400"),  # S3 asked for the head alone tells no reason: expired credentials, as a rule
+        (AccessDenied, code == "400"),  # S3's HEAD response gives no reason: usually expired credentials
         (StorageError, isinstance(error, OSError) or names & OF_CLIENTS),
     )
     return next((kind for kind, applies in kinds if applies), None)
 
 
 def _names(error: BaseException | None) -> set[str]:
-    """Of its classes: those of clients that are not installed cannot be imported."""
+    """Return the names of an error's classes: the classes of clients that are not installed cannot be imported."""
     return {kind.__name__ for kind in type(error).__mro__}
 
 
 def _answer(error: Exception) -> tuple[str, int]:
-    """The code of an S3 server and the HTTP status that stand behind an error; "" and 0 where there are none."""
+    """Return the S3 error code and the HTTP status behind an error; "" and 0 where there are none."""
     for each in (error, error.__cause__):
         answer = getattr(each, "response", None)
         if isinstance(answer, dict):
             return answer.get("Error", {}).get("Code", ""), answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    numbers = (getattr(error, name, None) for name in ("status", "status_code", "code"))  # of aiohttp, Azure, gcsfs
+    numbers = (getattr(error, name, None) for name in ("status", "status_code", "code"))  # aiohttp, Azure, gcsfs
     return "", next((number for number in numbers if isinstance(number, int)), 0)

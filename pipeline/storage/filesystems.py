@@ -1,4 +1,4 @@
-"""fsspec's file systems: how one is made, and how it looks for names by a pattern."""
+"""fsspec's file systems: how they are made, and how buckets are searched by a pattern."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,11 @@ EXTRAS = {"gs": "gcs", "az": "azure", "http": "http", "https": "http"}
 
 
 def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
-    """`place`: the URL as it may be shown, for errors. Raises UsageError."""
+    """Return fsspec's file system for a protocol. `place`: the URL for error messages. Raises UsageError."""
     try:
         fs = fsspec.filesystem(protocol, **options)
         if protocol == S3:
-            fs.retries = 1  # by s3fs: its client and `retried` repeat, and numbers of attempts multiply
+            fs.retries = 1  # one attempt: s3fs's would multiply with its client's and those of `retried`
             fs.session = fs.session or _session(fs.kwargs)
     except ImportError as error:
         extra = EXTRAS.get(protocol)
@@ -32,8 +32,8 @@ def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
 
 
 def _session(options: Mapping[str, Any]) -> Any:
-    """Of the S3 client. Most of the time that botocore takes for a listing goes into guessing how times are written."""
-    import aiobotocore.session  # comes with s3fs; slow to import, needed for s3:// alone
+    """Return a session for the S3 client that parses times fast: botocore spends most of a listing on their format."""
+    import aiobotocore.session  # comes with s3fs; slow to import, needed only for s3://
 
     session = aiobotocore.session.AioSession(**options)
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
@@ -51,9 +51,9 @@ def _moment(text: str) -> datetime:
 
 
 def matches(fs: Any, pattern: str) -> dict[str, Any]:
-    """Name -> info of all files and folders that a pattern matches, in a bucket.
+    """Return name -> info of all files and folders in a bucket that match a pattern.
 
-    As `fs.glob`, which leaves out folders that it fails to list. Raises what the file system raises.
+    Unlike `fs.glob`, which leaves out folders that it fails to list, raises what the file system raises.
     """
     wanted = re.compile(glob_translate(pattern))
     root = before_glob(pattern)
@@ -62,7 +62,7 @@ def matches(fs: Any, pattern: str) -> dict[str, Any]:
 
 
 def _below(fs: Any, folder: str, depth: int | None) -> Iterator[tuple[str, Any]]:
-    """Files and folders down to a depth."""
+    """Yield files and folders down to a depth; None: all."""
     for info in fs.ls(folder, detail=True):
         name = info["name"].rstrip("/")
         if name != folder:

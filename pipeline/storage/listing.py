@@ -1,4 +1,4 @@
-"""What is at a place: files one after the other, as they are found, so that a bucket of millions takes no memory."""
+"""Listing of a place: files one at a time, as they are found, so that a bucket of millions takes no memory."""
 
 import os
 import posixpath
@@ -18,7 +18,7 @@ LINK_OUT = "a link out of the source, which is not followed without --follow-lin
 LINK_TO_FOLDER = "a link to a folder, which is not followed without --follow-links"
 NO_FILE = "a pipe, socket or device, which is not read"
 
-Found = tuple[str, Mapping[str, Any]]  # name in the file system, and what the file system tells of it
+Found = tuple[str, Mapping[str, Any]]  # name in the file system, and fsspec's info
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,44 +27,44 @@ class Listed:
 
     url: str
     root: str
-    """Where the listing began, as the file system names it."""
+    """Folder where the listing began, as the file system names it."""
     size_bytes: int = 0
     version: str = ""
-    """Changes whenever the content does: the store's ETag, or else the second of the last change, and the size."""
+    """Text that changes with the content: the store's ETag or checksum, or else the time of change, and the size."""
     code: str = ""
-    """Why it cannot be an input: `unreadable`, or `not_followed`."""
+    """Why it cannot be an input: `unreadable` or `not_followed`; "" if it can."""
     problem: str = ""
-    """The same in words."""
+    """The reason in words."""
 
     @property
     def relative(self) -> str:
-        """Path below the root of the listing, `/` between folders."""
+        """Return the path below the root of the listing, with `/` between folders."""
         protocol = protocol_of(self.url)
         name = self.url if protocol in {LOCAL} | WEB else self.url.removeprefix(f"{protocol}://")
         return shown(name).removeprefix(self.root).lstrip("/")
 
     @property
     def folder(self) -> str:
-        """URL of the root of the listing, without the query of a web address."""
+        """Return the URL of the listing's root, without the query of a web address."""
         return shown(self.url).removesuffix(self.relative).rstrip("/") or "/"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """Every file at a place: a file, a folder with all below it, or a glob."""
+    """A listing of every file at a place: a file, a folder with all below it, or a glob."""
 
     url: str
     fs: Any
     """fsspec's file system."""
     path: str
-    """Of the place, in it."""
+    """The place's path in the file system."""
     ask: Callable[..., Any]
-    """Calls a function of the file system with arguments, again where that may help. Raises our own errors alone."""
+    """Calls a function of the file system with arguments, with retries where they may help. Raises only our errors."""
     follow_links: bool
-    """Whether local links lead out of the place, and links to folders into them; else they are told as not followed."""
+    """Whether to follow local links out of the place and links to folders; else they are listed as `not_followed`."""
 
     def files(self) -> Iterator[Listed]:
-        """In no order. Raises NotFound where nothing is there, and what else `ask` raises."""
+        """Yield every file, in no order. Raises NotFound where nothing is there, and what else `ask` raises."""
         protocol = protocol_of(self.url)
         root, found = self._find()
         for name, info in found:
@@ -77,7 +77,7 @@ class Listing:
                 yield Listed(url=url, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
 
     def _find(self) -> tuple[str, Iterator[Found]]:
-        """The root that relative paths count from, and every file."""
+        """Return the root that relative paths start from, and an iterator over every file."""
         try:
             info = self.ask(self.fs.info, self.path)
         except NotFound:
@@ -101,11 +101,11 @@ class Listing:
                 continue
             if match["type"] == "directory":
                 yield from self._below(name)
-            else:  # an index page tells no sizes
+            else:  # index pages give no sizes
                 yield name, self.ask(self.fs.info, name) if protocol_of(self.url) in WEB else match
 
     def _below(self, folder: str) -> Iterator[Found]:
-        """Every file below a folder."""
+        """Return an iterator over every file below a folder."""
         if protocol_of(self.url) == LOCAL:
             return self._on_disk(folder)
         if protocol_of(self.url) == S3:
@@ -113,9 +113,9 @@ class Listing:
         return iter(self.ask(self.fs.find, folder, detail=True).items())
 
     def _in_bucket(self, folder: str) -> Iterator[Found]:
-        """Yield files page by page: s3fs's own `find` keeps every page, a kilobyte for each key.
+        """Yield files page by page: s3fs's own `find` keeps every page in memory, a kilobyte for each key.
 
-        Raises UsageError where the store keeps keys as paths, and has another name for the folder.
+        Raises UsageError where the store treats keys as paths and returns the folder under another name.
         """
         bucket, key, _ = self.fs.split_path(folder)
         where = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", **self.fs.req_kw}
@@ -133,7 +133,7 @@ class Listing:
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _on_disk(self, folder: str) -> Iterator[Found]:
-        """Also links to folders that are not followed, and what must not be read (`error`: why)."""
+        """Yield files, links to folders that are not followed, and folders that cannot be read (`error`: why)."""
         unreadable: list[OSError] = []
         seen = {real(folder)}
         for place, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=self.follow_links):
@@ -169,7 +169,7 @@ class Listing:
 
 
 def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
-    """Whether a link to a folder leads to files that are not found without it."""
+    """Return whether a link to a folder leads to files that are not found without it; add its target to `seen`."""
     target = real(posixpath.join(place, name))
     source = real(folder)
     new = target not in seen and not is_inside(target, source) and not is_inside(source, target)
@@ -178,7 +178,10 @@ def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
 
 
 def _version(info: Mapping[str, Any]) -> str:
-    """The same from a listing and from a question for the file, of which S3 tells the one to the millisecond."""
+    """Return a version that is the same from a listing and from a request for the file.
+
+    Times are cut to seconds, as S3 gives milliseconds in only one of the two.
+    """
     told = (_written(info[key]) for key in VERSION_KEYS if info.get(key))
     return f"{next(filter(None, told), '')}-{info.get('size')}"
 

@@ -1,9 +1,9 @@
-"""Whose file lies at the place of an output: what nightlift wrote there may be replaced, and nothing else.
+"""Ownership of files where outputs go: nightlift replaces what it wrote itself, and nothing else.
 
-A file counts as ours where it carries the mark that nightlift gives to its outputs, or where it holds just what is to
-be written. The mark is an extended attribute on disks and metadata of the object in S3. Where a place keeps no marks, a
-file also counts as ours if the manifest knows an output of its size there; then outputs that a killed run wrote and did
-not record count as ours only if they would come out the same again.
+A file counts as ours if it carries the mark that nightlift gives to its outputs, or already holds exactly what is to
+be written. The mark is an extended attribute on disks and object metadata in S3. Where a place keeps no marks, a file
+also counts as ours if the manifest records an output of its size there. At such a place, an output that a killed run
+wrote but did not record counts as ours only if the same content is to be written again.
 """
 
 import hashlib
@@ -32,25 +32,25 @@ METADATA, ATTRIBUTE = "nightlift", "user.nightlift"  # names of the mark in S3 a
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is to be written: bytes in memory, or those of a local file."""
+    """Content to be written: bytes in memory, or a local file."""
 
     data: bytes = b""
     path: str = ""
-    """Of the local file; "" where `data` is meant."""
+    """Path of the local file; "" if `data` is used."""
 
     @property
     def size_bytes(self) -> int:
         return Path(self.path).stat().st_size if self.path else len(self.data)
 
     def put(self, fs: Any, target: str, **options: Any) -> None:
-        """Write it to `target` in fsspec's `fs`, whose own `options` these are."""
+        """Write the content to `target` in fsspec's `fs`, passing on `options`."""
         if self.path:
             fs.put_file(self.path, target, **options)
         else:
             fs.pipe_file(target, self.data, **options)
 
     def equals(self, file: BinaryIO) -> bool:
-        """Tell whether a file that is open at its beginning, and of the same size, holds the same."""
+        """Return whether an open file, at its beginning and of the same size, has the same content."""
         if not self.path:
             return file.read() == self.data
         with Path(self.path).open("rb") as own:
@@ -62,22 +62,21 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What an output may replace, beside files that carry its mark or hold the same."""
+    """Files that an output may replace, besides those that carry our mark or have the same content."""
 
     known_bytes: int = 0
-    """Size of the output that the manifest says nightlift wrote there; 0: it knows of none. Counts where no marks are
-    kept."""
+    """Size of the output that the manifest records there; 0 if none. Used only where no marks are kept."""
     recognised: Callable[[bytes], bool] | None = None
-    """What tells by its content whether a file there is an earlier one of ours."""
+    """Function that returns, from the content of a file there, whether it is an earlier one of ours."""
     anything: bool = False
-    """Whether the job has made sure beforehand that the name is its own."""
+    """Whether any file may be replaced, as the job has already made sure that the name is its own."""
 
 
 NO_CLAIM = Claim()
 
 
 def is_own(url: str, claim: Claim) -> bool:
-    """Tell whether a place is nightlift's own, whatever is there."""
+    """Return whether a place belongs to nightlift, whatever is there."""
     own = url.rpartition(f"/{FOLDER}/")[2].partition("/")[0] if f"/{FOLDER}/" in url else ""
     return claim.anything or own in OWN or own.endswith(PART_SUFFIX)
 
@@ -103,13 +102,13 @@ def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content |
 
 
 def keeps_marks(storage: "Storage", url: str) -> bool:
-    """Tell whether the mark was kept of the output that nightlift has just written to `url`. Raises StorageError."""
+    """Return whether the store kept the mark of the output just written to `url`. Raises StorageError."""
     _, mark, expected = _found(storage, url)
     return mark == expected
 
 
 def is_free(storage: "Storage", url: str) -> bool:
-    """Tell whether nothing is at `url`, or a file that carries our mark."""
+    """Return whether nothing is at `url`, or a file that carries our mark."""
     try:
         check_is_ours(storage, url, NO_CLAIM)
     except InTheWay:
@@ -118,29 +117,29 @@ def is_free(storage: "Storage", url: str) -> bool:
 
 
 def mark_of(url: str, size_bytes: int, changed_ns: int = 0) -> str:
-    """Return the mark of an output of this size at this place: a copy elsewhere and an edited file have another.
+    """Return the mark of an output of this size at this place; a copy elsewhere or an edited file does not match it.
 
-    `changed_ns`: when a local file was last changed, in nanoseconds; an object in S3 is never changed, but replaced.
+    `changed_ns`: time of last change of a local file, in nanoseconds; S3 objects are only replaced, never changed.
     """
     return f"{hashlib.sha256(os.fsencode(url)).hexdigest()[:16]}-{size_bytes}-{changed_ns}"
 
 
 def set_mark(url: str, part: str) -> None:
-    """Mark a local file that will take its place at `url`, where its disk keeps such marks."""
+    """Mark a local file that will be moved to `url`, if its disk supports such marks."""
     status = os.stat(part)  # noqa: PTH116
     with suppress(OSError, AttributeError):  # AttributeError: not Linux
         os.setxattr(part, ATTRIBUTE, mark_of(url, status.st_size, status.st_mtime_ns).encode())
 
 
 def _found(storage: "Storage", url: str) -> tuple[int, str, str]:
-    """Return size in bytes of what is at `url`, the mark it has, and that of an output of ours. Raises NotFound.
+    """Return the size in bytes of what is at `url`, its mark, and the mark of an output of ours. Raises NotFound.
 
     The size of a link or a folder is -1.
     """
     fs, path = storage.filesystem(url)
     fs.invalidate_cache()
     with with_reason(url, fs, path):
-        if protocol_of(url) == S3:  # s3fs's own `info` lists the bucket, too, where there is no such key
+        if protocol_of(url) == S3:  # s3fs's `info` also lists the bucket if there is no such key
             bucket, key, _ = fs.split_path(path)
             answer = fs.call_s3("head_object", Bucket=bucket, Key=key, **fs.req_kw)
             size_bytes = int(answer["ContentLength"])

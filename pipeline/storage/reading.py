@@ -1,4 +1,4 @@
-"""Files that are read piece by piece, as decoders do, and what becomes of a read that fails."""
+"""Files that are read piece by piece, as decoders do, and the handling of failed reads."""
 
 import io
 import os
@@ -14,11 +14,11 @@ Timed = Callable[[], AbstractContextManager[None]]
 
 
 class Reading(io.RawIOBase):
-    """A file whose first failure is raised as an error of ours and kept as `failure`; from then on it is at its end.
+    """A file whose first failure is raised as one of our errors and kept in `failure`; after it, the file has ended.
 
-    A decoder may take a read that failed for damage or for the end, and go on: so whoever opened the file asks.
+    A decoder may take a failed read for damage or the end and go on, so the code that opened the file must check.
 
-    `file`: fsspec's. `errors`: turns what it raises into errors of ours. `timed`: entered for every read.
+    `file`: fsspec's. `errors`: converts what it raises into our own errors. `timed`: entered for every read.
     """
 
     def __init__(self, file: Any, name: str, errors: Timed, timed: Timed) -> None:
@@ -39,7 +39,7 @@ class Reading(io.RawIOBase):
 
     @retried
     def _read(self, size: int) -> bytes:
-        """A read that failed has not moved the place in the file."""
+        """Read up to `size` bytes. Safe to repeat: a failed read does not move the position in the file."""
         with self._errors():
             data: bytes = self._file.read(size)
         return data
@@ -61,7 +61,7 @@ class Reading(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        with suppress(Exception):  # there is nothing to lose
+        with suppress(Exception):  # nothing is lost: the file was only read
             self._file.close()
         super().close()
 
@@ -72,12 +72,12 @@ class Reading(io.RawIOBase):
                 yield
         except NightliftError as error:
             self.failure = error
-        except Exception as error:  # a server without ranges, say
+        except Exception as error:  # such as from a server without range requests
             reason = without_secrets(str(error))
             self.failure = StorageError(f"{self.name}: cannot be read in parts ({reason}); copy it to a disk first")
         else:
             return
-        raise self.failure from None  # what it came from may name a signature, and PyAV may print it
+        raise self.failure from None  # the cause may contain a signature, and PyAV may print it
 
 
 @contextmanager
@@ -88,9 +88,9 @@ def reading(
     timed: Timed,
     check: Callable[[], None],
 ) -> Iterator[BinaryIO]:
-    """The file that `opened` gives, as `Reading`; the end of the block raises its failure, if it had one.
+    """Yield the file that `opened` returns, as a `Reading`; raise its failure, if any, at the end of the block.
 
-    `check`: raises where the file is not what it should be; it is asked at the beginning and at the end.
+    `check`: raises where the file is not the expected one; called at the beginning and at the end.
     """
     with timed():
         raw = Reading(opened(), name, errors, timed)
@@ -100,7 +100,7 @@ def reading(
             yield buffered
     except Exception:
         if raw.failure is None:
-            check()  # two versions in one look like damage
+            check()  # a file replaced during the read looks damaged
             raise
     if raw.failure is not None:
         raise raw.failure from None

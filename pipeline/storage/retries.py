@@ -1,16 +1,16 @@
-"""Patience with storage: what is tried again, and when it is given up.
+"""Retries of storage requests: what is tried again, and when it is given up.
 
-Two layers, each with waits that grow and differ from worker to worker. The S3 client repeats every request that is not
-answered, or answered by "slow down" and errors of the server's own (`credentials.py` says how often). What it does not
-see, such as an answer that breaks off, and what other clients do not repeat, is repeated here as a whole.
+There are two layers, each with growing, random waits. The S3 client repeats every request that gets no answer, "slow
+down" or a server error (`credentials.py` sets how often). What it does not notice, such as an answer that breaks off,
+and what other clients do not repeat, is repeated here as a whole.
 """
 
 from tenacity import RetryCallState, retry, retry_if_exception_type, wait_random_exponential
 
 from pipeline.errors import Unreachable
 
-LEAST_ATTEMPTS = 3  # so that what takes long gets its second chance
-PATIENCE_S = 30.0  # from the first attempt on
+LEAST_ATTEMPTS = 3  # so that slow requests are tried again, too
+PATIENCE_S = 30.0  # counted from the first attempt
 
 
 def _is_enough(state: RetryCallState) -> bool:
@@ -23,8 +23,8 @@ retried = retry(
     stop=_is_enough,
     reraise=True,
 )
-"""Decorates a function that may be repeated from its beginning: again while it raises Unreachable. No generators.
+"""Decorator that repeats a function from its beginning while it raises Unreachable. Not for generators.
 
-What no repetition mends (NotFound, AccessDenied, ...) is raised at once. A server that refuses connections is given up
-after about half a minute; one that takes requests and never answers, after three times the client's own time-outs.
+Errors that a retry cannot fix (NotFound, AccessDenied, ...) are raised at once. A server that refuses connections is
+given up after about half a minute; one that accepts requests and never answers, after three of the client's time-outs.
 """

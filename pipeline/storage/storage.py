@@ -1,7 +1,7 @@
-"""What is done at places: listing, reading, whole-or-nothing writes, over fsspec.
+"""Access to places: listing, reading, whole-or-nothing writes, over fsspec.
 
 A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://`). A `Storage` is small, can be
-pickled, and reaches the same places from every worker as from the machine that made it. `credentials.py` says how.
+pickled, and reaches the same places from every worker as from the machine that made it: see `credentials.py`.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import Changed, NotFound, StorageError, UsageError
@@ -28,25 +29,28 @@ WHOLE_PUT = {*BUCKETS, "memory"}  # an object appears whole or not at all
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How to reach places. Make it with `Storage.from_environment`; never shown, as it may hold secrets."""
+    """Access to local paths and URLs. Made by `Storage.from_environment`; the repr hides fields with secrets."""
 
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     """fsspec's storage options for each protocol."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables for workers that lack them."""
     conditional_puts: bool = False
-    """Whether the destination, in S3, refuses to replace an object if it is asked to."""
+    """Whether the destination is in S3 and supports writes that refuse to replace an object."""
     keeps_marks: bool = False
-    """Whether the destination keeps the marks by which outputs are known: see `ownership.py`."""
+    """Whether the destination stores the marks that identify our outputs: see `ownership.py`."""
 
     @classmethod
     def from_environment(cls, urls: list[str], options: Mapping[str, Any]) -> "Storage":
-        """For these places, by `options` (fsspec's, for all remote places or keyed by protocol) and the environment."""
+        """Build a storage for these URLs from the environment and `options`.
+
+        `options`: fsspec's, for all remote places or keyed by protocol.
+        """
         protocols = {protocol_of(url) for url in urls} - {LOCAL}
         return cls(worker_options(protocols, options), forwarded_environment())
 
     def filesystem(self, url: str) -> tuple[Any, str]:
-        """fsspec's file system for `url` and the path in it. Raises UsageError."""
+        """Return fsspec's file system for `url` and the path in it. Raises UsageError."""
         protocol = protocol_of(url)
         if shown(url) != url and protocol not in WEB:
             raise UsageError(f"{shown(url)}: a bucket's URL holds no user and password; --storage-options does")
@@ -56,10 +60,11 @@ class Storage:
         return fs, str(fs._strip_protocol(url))
 
     def walk(self, url: str, *, follow_links: bool = False) -> Iterator[Listed]:
-        """Every file at `url` (a file, a folder with all below it, or a glob), one after the other as they are found.
+        """Yield every file at `url` (a file, a folder with all below it, or a glob) as it is found.
 
         Raises NotFound where nothing is there, AccessDenied, Unreachable, StorageError. Local files and folders that
-        cannot be read, and links that are not followed, are told as such. Takes no memory for what is passed on.
+        cannot be read, and links that are not followed, are yielded with the reason in `code` and `problem`. Uses no
+        memory for files already yielded.
         """
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
@@ -72,11 +77,11 @@ class Storage:
         yield from Listing(url=url, fs=fs, path=path, ask=ask, follow_links=follow_links).files()
 
     def list_files(self, url: str, *, follow_links: bool = False) -> list[Listed]:
-        """As `walk`, sorted by path."""
+        """Return all files that `walk` yields, sorted by path."""
         return sorted(self.walk(url, follow_links=follow_links), key=lambda file: file.relative)
 
     def unfinished(self, folder: str, *, below: bool = True) -> list[str]:
-        """Files being written in a local folder, or left there by a killed write. `below`: in folders in it, too."""
+        """Return files being written in a local folder, or left by a killed write. `below`: include subfolders."""
         if protocol_of(folder) in WHOLE_PUT | WEB:
             return []
         fs, path = self.filesystem(folder)
@@ -88,12 +93,15 @@ class Storage:
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        with suppress(NotFound), storage_errors(url):  # fs.isdir takes a failure for a no
+        with suppress(NotFound), storage_errors(url):  # fs.isdir would return False on a failure
             return bool(fs.info(path)["type"] == "directory")
         return False
 
     def version(self, url: str) -> str:
-        """Of what is there now, as `Listed.version`. Raises NotFound, AccessDenied, Unreachable, StorageError."""
+        """Return the `Listed.version` of what is there now.
+
+        Raises NotFound, AccessDenied, Unreachable, StorageError.
+        """
         found = next(self.walk(url), None)
         if found is None:
             raise NotFound(f"{shown(url)}: {SAID[NotFound]}")
@@ -106,27 +114,37 @@ class Storage:
         with storage_errors(url):
             return bool(fs.exists(path))
 
-    def ignores_case(self, folder: str) -> bool:
-        """Whether a folder is there, on a disk that does not tell `a` from `A`, as those of most cameras and Macs."""
-        place, name = os.path.split(folder)
-        other = join(place, name.swapcase())
-        return protocol_of(folder) == LOCAL and os.path.exists(folder) and os.path.exists(other)  # noqa: PTH110
+    def ignores_case(self, folder: str, *, probe: bool = False) -> bool:
+        """Return whether a disk treats `a` and `A` as one name, as those of most cameras and Macs do.
+
+        `folder`: may not exist yet. `probe`: then create a temporary file to find out; without it, return False.
+        """
+        path = Path(folder)
+        if protocol_of(folder) != LOCAL:
+            return False
+        if path.exists():
+            return path.with_name(path.name.swapcase()).exists()
+        place = next((each for each in path.parents if each.is_dir()), None)
+        if probe and place is not None:
+            with suppress(OSError), tempfile.NamedTemporaryFile(prefix=".nightlift-", dir=place) as file:
+                return (place / Path(file.name).name.swapcase()).exists()
+        return False
 
     @retried
     def read(self, url: str) -> bytes:
-        """The whole content. Raises NotFound, AccessDenied, Unreachable, StorageError."""
+        """Return the whole content. Raises NotFound, AccessDenied, Unreachable, StorageError."""
         fs, path = self.filesystem(url)
         with storage_errors(url):
-            # in one answer: what comes in several may be of several versions
+            # in a single response: several could come from different versions
             return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) == S3 else fs.cat_file(path))
 
     @contextmanager
     def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
-        """A seekable file to read from, of which only what is asked for is fetched. Opening raises as `read` does.
+        """Yield a seekable file that fetches only the parts that are read. Opening raises what `read` raises.
 
-        So does the end of the block, where a read failed: a decoder may have taken that for damage, or for the end.
-        `timed`: entered whenever storage is waited for. `version`: as it was listed; raises Changed where the file is
-        another before the block or after it. "" takes any.
+        A read that failed raises again at the end of the block, as a decoder may have taken it for damage or for the
+        end of the file. `timed`: entered whenever storage is waited for. `version`: the version that was listed;
+        raises Changed where the file has another before or after the block. "" accepts any.
         """
         opened, check = partial(self._opened, url), partial(self._check_version, url, version)
         with reading(opened, shown(url), partial(storage_errors, url), timed, check) as file:
@@ -146,17 +164,17 @@ class Storage:
     def write(self, url: str, data: bytes, claim: Claim = NO_CLAIM) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between.
 
-        Raises InTheWay where a file is there that is not ours to replace: see `ownership.py`. Below `_nightlift/` all
-        is ours.
+        Raises InTheWay where a file is there that is not ours to replace: see `ownership.py`. What nightlift keeps
+        below `_nightlift/` is always ours.
         """
         self._write(url, Content(data), claim)
 
     @contextmanager
     def writing(self, url: str, timed: Timed = nullcontext, claim: Claim = NO_CLAIM) -> Iterator[str]:
-        """A local path to write a file to, which is seen at `url` once the block has ended well, whole or not at all.
+        """Yield a local path to write to; the file appears at `url`, whole, when the block ends without an error.
 
-        It lies beside a local target; what goes elsewhere waits in the temporary folder. Raises StorageError, for want
-        of room too, and InTheWay as `write` does. `timed`: entered while the file is sent.
+        The path is beside a local target; for other targets it is in the temporary folder. Raises StorageError, also
+        for a full disk, and InTheWay as `write` does. `timed`: entered while the file is sent.
         """
         if protocol_of(url) == LOCAL:
             with self._beside(url, claim) as local, no_room(url, "choose another destination"):
@@ -169,14 +187,14 @@ class Storage:
                 self._write(url, Content(path=scratch), claim)
 
     def refuses_to_replace(self, url: str) -> bool:
-        """Try whether the store refuses to replace the file of ours at `url` if it is asked to. False: not S3."""
+        """Try to create our existing file at `url` again; return whether the store refuses. False outside S3."""
         if protocol_of(url) != S3:
             return False
         try:
             self._put(url, Content(b"replaced"), mode="create")
         except Changed:
             return True
-        except StorageError:  # it does not know what it was asked for
+        except StorageError:  # conditional writes are not supported
             return False
         return False
 
@@ -186,7 +204,7 @@ class Storage:
             return
         marks = {"Metadata": {METADATA: mark_of(url, content.size_bytes)}} if protocol_of(url) == S3 else {}
         if self.conditional_puts and not claim.known_bytes and not is_own(url, claim):
-            with suppress(Changed):  # then something is there
+            with suppress(Changed):  # something is there already
                 self._put(url, content, mode="create", **marks)
                 return
         check_is_ours(self, url, claim, content)
@@ -208,7 +226,7 @@ class Storage:
             content.put(fs, part)
 
     def _beside(self, url: str, claim: Claim) -> AbstractContextManager[str]:
-        """Give a path for a file that takes its place at `url` once it is whole, where folders are real."""
+        """Return a context with a path for a file that is moved to `url` once it is whole, where folders are real."""
         fs, path = self.filesystem(url)
 
         def take_place(part: str, path: str) -> None:
@@ -223,7 +241,7 @@ class Storage:
         return beside(path, take_place, fs, partial(storage_errors, url))
 
     def remove(self, urls: Iterable[str]) -> None:
-        """Remove files; those that are gone already do not matter."""
+        """Remove files; those that are already gone are ignored."""
         for url in urls:
             self._remove(url)
 
@@ -235,7 +253,7 @@ class Storage:
 
     @retried
     def remove_below(self, folder: str) -> None:
-        """Remove all files below a folder, with what killed writes left there, and itself where folders are real."""
+        """Remove all files below a folder, also those left by killed writes, and the folder where folders are real."""
         fs, path = self.filesystem(folder)
         fs.invalidate_cache()
         with storage_errors(folder), suppress(FileNotFoundError):
@@ -247,7 +265,7 @@ class Storage:
                     fs.rm_file(name)
 
     def remove_empty(self, folder: str) -> None:
-        """Remove a folder that has nothing in it, where folders are real."""
+        """Remove a folder if it is empty, where folders are real."""
         if protocol_of(folder) not in WHOLE_PUT:
             fs, path = self.filesystem(folder)
             with suppress(OSError):
@@ -255,5 +273,5 @@ class Storage:
 
 
 def storage_errors(url: str) -> AbstractContextManager[None]:
-    """What file systems and their clients raise becomes our own errors, which name the place."""
+    """Return a context that converts errors of file systems and their clients into ours, which name the place."""
     return errors_at(url, shown(url))

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import UsageError
 
-FOLDER = "_nightlift"  # at a destination, for what nightlift keeps for itself
+FOLDER = "_nightlift"  # folder at a destination for nightlift's own files
 LOCAL = "file"
 S3 = "s3"
 WEB = {"http", "https"}  # sources only
@@ -15,7 +15,7 @@ BUCKETS = {S3, "gs", "az"}
 ALIASES = {"s3a": S3, "gcs": "gs", "abfs": "az", "abfss": "az", "local": LOCAL}  # other names of the same protocols
 OTHER_NAMES = tuple(f"{alias}://" for alias in ALIASES)
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-MISTYPED = re.compile(  # `s3:/b/x`, `s3:b/x`, `s3//b/x`; `foo:/x`, but for a Windows drive; chains of file systems
+MISTYPED = re.compile(  # `s3:/b/x`, `s3:b/x`, `s3//b/x`; `foo:/x`, except Windows drives; chained file systems
     rf"({'|'.join((*BUCKETS, *WEB, *ALIASES, LOCAL))})(:|//)|[a-z][a-z0-9+.-]+:/|[a-z0-9+.-]+::", re.IGNORECASE
 )
 PASSWORD = re.compile(r"^(s3a?://)[^/@]*:[^/@]*@", re.IGNORECASE)
@@ -23,7 +23,7 @@ GLOB = re.compile(r"[*?\[]")
 
 
 def canonical(protocol: str) -> str:
-    """Return the one name of a protocol that may have several: `s3` for `S3A`."""
+    """Return the canonical name of a protocol that may have several: `s3` for `S3A`."""
     return ALIASES.get(protocol.lower(), protocol.lower())
 
 
@@ -34,7 +34,7 @@ def protocol_of(url: str) -> str:
 
 
 def canonical_url(url: str) -> str:
-    """Return a URL with the one name of its protocol; earlier versions recorded the name that was typed."""
+    """Return a URL with its protocol's canonical name; earlier versions recorded the name that was typed."""
     return f"{protocol_of(url)}://{url.partition('://')[2]}" if url.startswith(OTHER_NAMES) else url
 
 
@@ -48,9 +48,10 @@ def parent(url: str) -> str:
 
 
 def absolute(place: str) -> str:
-    """Return the one way to write a place: an absolute path, or a URL with its protocol's canonical name.
+    """Return the canonical form of a place: an absolute path, or a URL with its protocol's canonical name.
 
-    A URL loses its trailing slash, but for one of a web server. Raises UsageError for what is neither path nor URL.
+    Removes a URL's trailing slash, except for web servers. Raises UsageError for what is neither path nor URL, or
+    names no place.
     """
     scheme = SCHEME.match(place)
     if scheme is None and MISTYPED.match(place):
@@ -76,22 +77,22 @@ def real(url: str) -> str:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Tell whether two absolute places are one, by their names and, on disks, by device and inode."""
+    """Return whether two absolute places are the same, by their names and, on disks, by device and inode."""
     if real(one) == real(other):
         return True
     try:
         return os.path.samefile(one, other)  # noqa: PTH121
-    except OSError:  # one of them is not there, or a URL
+    except OSError:  # one of them does not exist, or is a URL
         return False
 
 
 def is_bucket(url: str) -> bool:
-    """Tell whether a URL names a bucket as a whole, and no key in it."""
+    """Return whether a URL names a whole bucket, without a key."""
     return protocol_of(url) in BUCKETS and "/" not in url.partition("://")[2]
 
 
 def local_path(place: str) -> str:
-    """Return the path in `file:///a/b` and `local:///a/b`; a path as it is."""
+    """Return the path in `file:///a/b` and `local:///a/b`; a path is returned unchanged."""
     scheme = SCHEME.match(place)
     return place[scheme.end() :] if scheme else place
 
@@ -101,7 +102,7 @@ def is_inside(place: str, folder: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """As it may be shown and recorded: a web address without its query, which may be a signature, and any password."""
+    """Return a URL that is safe to show: no passwords, and no query of a web address, which may be a signature."""
     if protocol_of(url) not in WEB:
         return PASSWORD.sub(r"\1", url)
     parts = urlsplit(url)
@@ -109,6 +110,6 @@ def shown(url: str) -> str:
 
 
 def before_glob(path: str) -> str:
-    """The folders before the first that is a pattern; all of a path without patterns."""
+    """Return the folders before the first one with a pattern; the whole path if it has none."""
     folders = path.split("/")
     return "/".join(itertools.takewhile(lambda folder: not GLOB.search(folder), folders))

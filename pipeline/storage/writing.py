@@ -1,4 +1,4 @@
-"""Files being written: under a name of their own, or under none, until they are whole."""
+"""Temporary files for whole-or-nothing writes: under a name of their own, or none, until they are whole."""
 
 import hashlib
 import os
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 PART_SUFFIX = ".nightlift-part"  # of a file being written
-ABANDONED_S = 3600.0  # a writer does not pause for so long
+ABANDONED_S = 3600.0  # no writer pauses for this long
 
 
 @contextmanager
 def beside(
     path: str, move: Callable[[str, str], object], fs: Any, errors: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[str]:
-    """A path beside `path`, in fsspec's `fs`, for a file that takes its place once the block has ended well.
+    """Yield a path beside `path`, in fsspec's `fs`, for a file that is moved to `path` when the block ends well.
 
-    `errors`: turns what `fs` raises into errors of ours.
+    `move`: does so; called with both paths. `errors`: converts what `fs` raises into our own errors.
     """
     folder, name = posixpath.split(path)
     with errors():
@@ -40,16 +40,16 @@ def beside(
 
 
 def part_name(name: str) -> str:
-    """Return a name for a file on its way to `name`: of one write alone, as a lost worker may be writing the same."""
+    """Return a temporary name for the file `name`, unique to one write, as a lost worker may be writing it too."""
     return f".{_digest(os.fsencode(name))}-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}"
 
 
 def is_abandoned(part: str) -> bool:
-    """Whether nobody writes to this file any more: its process is gone from this machine, or it has long rested."""
+    """Return whether nobody writes to this file: its process on this machine has ended, or it is unchanged for long."""
     try:
         *_, machine, process, _ = posixpath.basename(part).removesuffix(PART_SUFFIX).split("-")
         if machine == _machine():
-            os.kill(int(process), 0)  # its number may be another process's by now
+            os.kill(int(process), 0)  # another process may have this number by now
         return time.time() - Path(part).stat().st_mtime > ABANDONED_S
     except (ProcessLookupError, ValueError):
         return True
@@ -67,7 +67,7 @@ def _digest(name: bytes) -> str:
 
 @contextmanager
 def nameless() -> Iterator[str]:
-    """A path for a file on its way elsewhere. On Linux no folder lists it: a process that is killed leaves nothing."""
+    """Yield a path for a file to be sent elsewhere. On Linux it has no name: a killed process leaves nothing behind."""
     if sys.platform == "linux":
         with tempfile.TemporaryFile() as file:
             yield f"/proc/self/fd/{file.fileno()}"

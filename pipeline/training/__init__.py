@@ -1,1 +1,1 @@
-"""What a network is trained on: which files, and the small images made of them."""
+"""Training data: which files a network is trained on, and the small images made of them."""

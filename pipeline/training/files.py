@@ -1,4 +1,4 @@
-"""Which files a network is trained on: photos and videos at all sources, without what nightlift wrote. No Ray here."""
+"""Files that a network is trained on: photos and videos at all sources, without what nightlift wrote. No Ray here."""
 
 import hashlib
 import posixpath
@@ -20,33 +20,33 @@ from pipeline.video import is_video
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingFiles:
-    """What was found at the sources."""
+    """Files found at the sources."""
 
     records: Sequence[Record]
     """Photos and videos."""
     refused: Sequence[Outcome]
-    """Files that are neither, or cannot be read: settled."""
+    """Files that are settled: neither photos nor videos, or unreadable."""
     names: Sequence[tuple[str, int]]
     """Relative path and size of each photo and video, sorted."""
     roots: Sequence[str]
-    """Folders that the paths count from, one for each source."""
+    """Folders that the paths start from, one for each source."""
     results: Mapping[str, int]
-    """Folders below the sources that nightlift wrote into, and how many files in each are left out as its own."""
+    """Folders below the sources that nightlift wrote into, with the number of files left out as its own."""
 
     @property
     def digest(self) -> str:
-        """Of `names`, to tell whether two listings are of the same files."""
+        """Return a hash of `names`, which shows whether two listings are of the same files."""
         return hashlib.sha256(repr(list(self.names)).encode()).hexdigest()[:16]
 
 
 def training_files(
     storage: Storage, sources: Sequence[str], destination: str, selection: Selection, limit: int | None
 ) -> TrainingFiles:
-    """Files at all sources, each once, without what nightlift wrote. Raises UsageError, NotFound, StorageError.
+    """Find the files at all sources, each once, without nightlift's own. Raises UsageError, NotFound, StorageError.
 
-    Below a source, a folder with `_nightlift/` in it is asked what was written there, unless the folder is a source
-    itself. Not so where a source is a glob, whose matches tell nothing of what lies beside them: all of them count. Up
-    to `limit` files are taken from all sources in turn: the first of each, the second of each, and so on.
+    In each folder below a source that contains `_nightlift/`, the manifest tells what nightlift wrote, unless the
+    folder is itself a source. Matches of a glob do not show a `_nightlift/` beside them, so all of them count. Up to
+    `limit` files are taken from all sources in turn: the first of each, the second of each, and so on.
     """
     named = {real(absolute(place)) for place in (*sources, destination)}
     seen: set[str] = set()
@@ -84,21 +84,21 @@ def training_files(
 
 
 def _commonest(refused: Sequence[Outcome]) -> str:
-    """Return what is wrong with one of the files that are refused for the commonest reason."""
+    """Return the message of one of the files that are refused for the commonest reason."""
     (code, _), *_ = Counter(refusal.code for refusal in refused).most_common(1)
     return next(refusal.message for refusal in refused if refusal.code == code)
 
 
 def _written_into(listed: Sequence[Listed]) -> list[str]:
-    """Folders below the root of a listing that nightlift has written into: its own folder lies in them."""
+    """Return the folders below the root of a listing that contain `_nightlift/`."""
     parts = [(file.url, file.relative.partition(f"/{FOLDER}/")) for file in listed]
     return sorted({url.removesuffix(f"/{FOLDER}/{below}") for url, (_, own, below) in parts if own})
 
 
 def _written(storage: Storage, listed: Sequence[Listed], folders: Sequence[str]) -> dict[str, str]:
-    """URL of each listed file that nightlift wrote, wherever links lead to it, and the one of `folders` it wrote to.
+    """Map the URL of each listed file that nightlift wrote, also through links, to the one of `folders` it wrote to.
 
-    Where a manifest names outputs and none of them is in its folder, the folder was moved: all in it counts as written.
+    If a manifest names outputs and none of them is in its folder, the folder was moved: all in it counts as written.
     """
     if not folders:
         return {}
@@ -123,7 +123,7 @@ def _written(storage: Storage, listed: Sequence[Listed], folders: Sequence[str])
 
 
 def _training_of(url: str) -> str:
-    """The folder that a training would have drawn such a file for: `losses.png`, `sheets/epoch-0010.png`."""
+    """Return the folder of the training that draws such files (`losses.png`, `sheets/epoch-0010.png`); else ""."""
     folder, _, name = url.rpartition("/")
     if name == "losses.png":
         return folder
@@ -132,13 +132,13 @@ def _training_of(url: str) -> str:
 
 
 def _outside(listed: Sequence[Listed], destination: str) -> list[Listed]:
-    """Without what lies below `destination`, wherever links lead to it, and without manifests."""
+    """Return the files without those in a `_nightlift/` or below `destination`, also through links."""
     ours = join(real(destination), "")
     return [file for file in listed if FOLDER not in file.relative.split("/") and not real(file.url).startswith(ours)]
 
 
 def _refusal(file: Listed) -> Outcome | None:
-    """The outcome of a file that is not to be read, as far as its name and place tell."""
+    """Return the outcome of a file that is not to be read, as far as its name and listing show; else None."""
     name = shown(file.url)
     if spelled_out(name) != name:
         code, problem = "bad_name", "its name is not UTF-8; rename it"

@@ -1,6 +1,6 @@
-"""What a network is trained on: the step that makes small upright pictures of each file. No Ray here.
+"""The step that makes small upright images of each file, for training. No Ray here.
 
-A photo gives one picture, a video several. Whatever happens to a file, it comes out as one outcome.
+A photo gives one image, a video several. Whatever happens to a file, it has exactly one outcome.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling
 from pipeline.storage.storage import Storage
 from pipeline.video import is_video, sample
 
-DIGEST_ENDS_BYTES = 1 << 20  # of a video, at each end
+DIGEST_ENDS_BYTES = 1 << 20  # hashed at each end of a video
 
 Pixels = npt.NDArray[np.uint8]  # CxHxW, three channels of sRGB
 
@@ -35,17 +35,17 @@ PICTURES_SCHEMA = OUTCOME_SCHEMA.append(pa.field("digest", pa.string())).append(
         ),
     )
 )
-"""Columns of a block of read files: the outcome of each, the digest of its content, and its pictures (uint8 CHW)."""
+"""Columns of a block of read files: the outcome of each, the digest of its content, and its images (uint8 CHW)."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """A file on its way to becoming pictures."""
+    """A file on its way to becoming images."""
 
     record: Record
     outcome: Outcome
     digest: str = ""
-    """Identifies the content, wherever it lies: of a photo its sha256, of a video that of its size and its ends."""
+    """Hash of the content, wherever it lies: the sha256 of a whole photo, or of a video's size and its two ends."""
     pictures: list[Pixels] = field(default_factory=list)
 
     @classmethod
@@ -53,7 +53,7 @@ class Reading:
         return cls(record, Outcome.of(record))
 
     def row(self) -> dict[str, Any]:
-        """By PICTURES_SCHEMA."""
+        """Return the row for PICTURES_SCHEMA."""
         pictures = [
             {"pixels": pixels.tobytes(), "height_px": pixels.shape[1], "width_px": pixels.shape[2]}
             for pixels in self.pictures
@@ -63,13 +63,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadPictures:
-    """Reference -> pictures, at most `photo_px` long; of a video `frames_per_video` of them, evenly spread."""
+    """Step from a reference to images of at most `photo_px` a side; a video gives `frames_per_video`, evenly spread."""
 
     storage: Storage
     photo_px: int
     frames_per_video: int
     max_pixels: int = MAX_PIXELS
-    """Of a photo, all its frames together; larger ones are left out."""
+    """Limit for a photo, all its frames together; larger ones are left out."""
 
     def __call__(self, reading: Reading) -> Reading:
         with settling(reading.record, reading.outcome, out_of_memory="not enough memory for this file; leave it out"):
@@ -110,14 +110,14 @@ class ReadPictures:
 
 
 def is_held_out(digest: str, share: float) -> bool:
-    """Whether a file is for validation. Its content decides, so that no two runs mix the parts up."""
+    """Return whether a file is for validation. Its content decides, so that every run splits files the same way."""
     return int(digest[:8], 16) < share * 2**32
 
 
 def small(frame: npt.NDArray[np.uint8], long_side_px: int, icc: bytes | None = None) -> Pixels:
-    """`frame`: HxWx3 RGB or HxWx1 grey, in the space of the profile `icc`; None: sRGB.
+    """Scale a frame down to `long_side_px` or less, as CxHxW with three channels of sRGB.
 
-    Returns CxHxW with three channels of sRGB, scaled down to `long_side_px` or less.
+    `frame`: HxWx3 RGB or HxWx1 grey, in the colour space of the profile `icc`; None: sRGB.
     """
     image = Image.fromarray(frame if frame.shape[2] == 3 else frame[..., 0])
     image.thumbnail((long_side_px, long_side_px))
@@ -126,7 +126,7 @@ def small(frame: npt.NDArray[np.uint8], long_side_px: int, icc: bytes | None = N
 
 
 def _digest_of_video(file: BinaryIO) -> str:
-    """Without reading all of it: a video in a bucket may be gigabytes."""
+    """Hash a video's size and its two ends, not all of it: a video in a bucket may be gigabytes."""
     size = file.seek(0, io.SEEK_END)
     digest = hashlib.sha256(str(size).encode())
     for place in (0, max(0, size - DIGEST_ENDS_BYTES)):

@@ -1,9 +1,9 @@
-"""Video files in, video files out.
+"""Reading, enhancing and writing of video files.
 
-reading/    what a file holds (probe.py), where it is cut (segments.py), its decoded frames (decode.py)
-signal/     frames <-> RGB (color.py), HLG and PQ (transfer.py), what frames carry beside their pixels (side_data.py)
-enhancing/  the frames of a segment, enhanced (enhance.py), without flicker (scenes.py, smoothing.py)
-writing/    encoders (encode.py), segments (segment_files.py), and the file joined from them (mux.py)
+reading/    contents of a file (probe.py), cutting into segments (segments.py), decoding (decode.py)
+signal/     conversion between frames and RGB (color.py), HLG and PQ (transfer.py), side data (side_data.py)
+enhancing/  enhancement of a segment's frames (enhance.py), without flicker (scenes.py, smoothing.py)
+writing/    choice of the encoder (encode.py), segment files (segment_files.py), joining them (mux.py)
 """
 
 from pipeline.video.reading.containers import is_video

@@ -1,4 +1,4 @@
-"""Thousands of broken photos, and hundreds of broken clips: each has an outcome that says what is wrong with it.
+"""Hundreds of broken photos and clips, or thousands: each has an outcome that says what is wrong with it.
 
 No process dies or hangs of them, nor takes more memory than whole files do and a little. `fuzzing.py` hunts longer.
 """
@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 
+from tests.support.counts import count
 from tests.support.fuzzing import findings
 
-PHOTOS, CLIPS = 3000, 200
+PHOTOS, CLIPS = count(500, 10_000), count(40, 1000)
 SEED = 1  # other seeds, other files
 
 

@@ -1,4 +1,4 @@
-"""Processes killed hundreds of times while they write: what was told to be there is there, and nothing is broken."""
+"""Processes killed again and again while they write: what was told to be there is there, and nothing is broken."""
 
 from pathlib import Path
 from random import Random
@@ -11,11 +11,12 @@ from pipeline.planning.manifest import MERGE_PARTS, Manifest
 from pipeline.records import Outcome
 from pipeline.storage.storage import Storage
 from pipeline.storage.writing import is_abandoned
+from tests.support.counts import count
 from tests.support.killed import FORKS, killed_at
 from tests.support.outputs import files_below
 
 SEED = 20_261_125
-KILLS, RUNS = 100, 5  # runs into one folder
+KILLS, RUNS = count(20, 1000), 5  # runs into one folder
 FLUSHES = 2 * MERGE_PARTS + 3  # of a run
 STEP_S = 0.005  # about that of a step
 FILE_BYTES = 1 << 20

@@ -16,6 +16,7 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.storage.storage import Storage
 from tests.support.clips import Sound, clip, streets
+from tests.support.counts import count
 from tests.support.dying_workers import dying_workers
 from tests.support.killed import HANGS_S, ROOT, killed_once
 from tests.support.outputs import files_below, rows_of, tree, whole
@@ -54,11 +55,11 @@ def _is_as_if_nothing_had_happened(out: Path, undisturbed: dict[str, bytes]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("topology", "kills"), [("fused", 8), ("split", 6)])
+@pytest.mark.parametrize(("topology", "kills"), [("fused", count(4, 30)), ("split", count(4, 30))])
 def test_workers_that_die_cost_no_photo(
     photos: Path, undisturbed: dict[str, bytes], tmp_path: Path, topology: str, kills: int
 ) -> None:
-    job = ["images", str(photos), str(tmp_path), "--topology", topology]
+    job = ["images", str(photos), str(tmp_path), "--topology", topology, "--workers", "2"]
     with dying_workers(SEED, kills, pause_s=1.0) as dead:
         status = main(job)
     assert len(dead) >= kills // 2
@@ -75,8 +76,8 @@ def test_workers_that_die_cost_no_photo(
 def test_workers_that_die_cost_no_video(clips: Path, tmp_path: Path) -> None:
     straight, out = tmp_path / "straight", tmp_path / "out"
     assert main(["videos", str(clips), str(straight), *FAST]) == 0
-    with dying_workers(SEED, 4, pause_s=1.5) as dead:
-        status = main(["videos", str(clips), str(out), *FAST])
+    with dying_workers(SEED, count(4, 12), pause_s=1.5) as dead:
+        status = main(["videos", str(clips), str(out), *FAST, "--workers", "2"])
     assert len(dead) >= 2
     assert status == 0
     assert len(rows_of(out)) == 3
@@ -93,7 +94,7 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
         temporary.mkdir()
         job = [sys.executable, "-m", "jobs.images", str(photos), str(out), "--workers", "2"]
         recorded: set[object] = set()
-        for kill in range(3):
+        for kill in range(count(2, 30)):
             moment = time.monotonic() + rng.uniform(0, 15)
             enough = kill % 2 * rng.randint(40, 90)  # every second one is killed at work for sure
 

@@ -17,8 +17,8 @@ import ray
 import yaml
 from compose_spec import PyOptions
 
-from tests.support.infra_commands import COMMANDS, check_command
 from tests.support.killed import HANGS_S
+from tests.support.printed_commands import COMMANDS, check_command
 from tests.support.s3_server import s3_server
 
 ROOT = Path(__file__).parents[2]

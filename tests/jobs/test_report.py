@@ -494,7 +494,7 @@ def test_a_stopped_job_draws_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jobs.images.PhotoJob.enhanced", stopped)
+    monkeypatch.setattr("jobs.bulk.run.outcomes_here", stopped)
     out = tmp_path / "out"
     assert main(["images", str(_photos(tmp_path / "in", 1)), str(out)]) == 130
     assert not (out / "_nightlift" / "report.html").exists()

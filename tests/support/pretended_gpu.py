@@ -16,9 +16,10 @@ from typing import Any
 import ray
 import torch
 
-from jobs.bulk import job as bulk
+from jobs import images
+from jobs.bulk import placement
+from jobs.bulk.job import Job
 from jobs.cli import main
-from jobs.images import PhotoJob
 from model import Enhancer
 from pipeline.flow import photos as graphs
 from pipeline.flow.photos import DecodeTask, EncodeTask, EnhanceWorker, PhotoFlow
@@ -77,13 +78,13 @@ def failing_once(together: Callable[[Any], None], enhancer: Enhancer) -> Callabl
     return failing
 
 
-def on_cpu(choose: Callable[[PhotoJob], PhotoFlow]) -> Callable[[PhotoJob], PhotoFlow]:
+def on_cpu(choose: Callable[[Job], PhotoFlow]) -> Callable[[Job], PhotoFlow]:
     return lambda job: replace(choose(job), device="cpu")
 
 
 if __name__ == "__main__":
     graphs.DecodeTask, graphs.EncodeTask = noted(DecodeTask, "decode"), noted(EncodeTask, "encode")  # type: ignore[misc]
     graphs.EnhanceWorker = Enhancing  # type: ignore[misc]
-    bulk.check_gpus = lambda: None
-    PhotoJob._flow = on_cpu(PhotoJob._flow)  # type: ignore[method-assign]
+    placement.check_gpus = lambda: None
+    images.PHOTO_MEDIA = replace(images.PHOTO_MEDIA, flow=on_cpu(images.PHOTO_MEDIA.flow))
     sys.exit(main(sys.argv[2:]))

@@ -1,1 +1,1 @@
-"""From decoded frames to enhanced ones: over time without flicker."""
+"""Enhancement of decoded frames, without flicker over time."""

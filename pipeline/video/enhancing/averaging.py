@@ -1,6 +1,6 @@
-"""Frames averaged over time where nothing moves, before all else is done to them; see `model/full_size/over_time.py`.
+"""Averaging of frames over time where nothing moves, as the first step; see `model/full_size/over_time.py`.
 
-A frame depends on RADIUS frames on either side, so a segment that also reads those gets the very same frames as the
+A frame depends on RADIUS frames on either side, so a segment that also reads those gets exactly the same frames as the
 whole video.
 """
 
@@ -24,16 +24,16 @@ class _Held:
 
     rank: int
     still: Still | None
-    """As it was decoded; None where its planes are not Y, Cb and Cr."""
+    """Copy of the decoded frame; None if it cannot be averaged."""
     alike: dict[int, Likeness] = field(default_factory=dict)
-    """By rank of a later frame."""
+    """Likeness to later frames, by their rank."""
 
 
 def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iterator[Shot]:
-    """The same shots, in order, their planes written anew.
+    """Yield the same shots, in order, with averaged planes.
 
-    Those stay as they are whose planes are not Y, Cb and Cr, or whose chroma has less than half the samples across or
-    down.
+    Frames stay as they are if the look does not smooth, if their planes are not Y, Cb and Cr, or if their chroma has
+    less than half the samples across or down.
     """
     if not enhancer.look.smooths:
         yield from shots
@@ -62,18 +62,18 @@ def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iter
 
 
 def _still(shot: Shot, info: VideoInfo, look: Look) -> Still | None:
-    """A copy: what follows writes to the frame."""
+    """Copy the planes of a frame, which later steps write to; None if it cannot be averaged."""
     coded = coding(info.colours, shot.frame.format.name, info.height_px)
     if coded is None:
         return None
     seen = zip(samples(shot.frame, coded)[:3], shot.frame.planes, strict=False)
     planes = tuple(np.array(samples_HS[:, : plane.width], order="C") for samples_HS, plane in seen)
-    floor = floor_of_planes(planes, shot.frame.width, coded.across, coded.numbers)  # of pixels, whatever the size
+    floor = floor_of_planes(planes, shot.frame.width, coded.across, coded.numbers)  # noise of pixels, at any frame size
     return Still(planes, coded, look.cleaned(floor))
 
 
 def _average(shot: Shot, own: _Held, held: Iterable[_Held]) -> None:
-    """Write the mean to the shot's planes."""
+    """Write the average with the frames around it to the shot's planes."""
     if own.still is None:
         return
     alike = ((other, own.alike.get(other.rank) or other.alike.get(own.rank)) for other in held)

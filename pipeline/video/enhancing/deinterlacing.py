@@ -1,7 +1,7 @@
-"""Interlaced frames made progressive, by a filter of libavfilter.
+"""Deinterlacing of frames by a filter of libavfilter.
 
-It sees a finite number of frames before and after the one it makes, so that a segment that also reads MARGIN frames on
-either side gets the very same frames as the whole video.
+The filter sees only a few frames before and after the one it makes, so a segment that also reads MARGIN frames on
+either side gets exactly the same frames as the whole video.
 """
 
 from collections import deque
@@ -14,15 +14,15 @@ from av.filter import Graph
 from pipeline.video.reading.decode import Shot
 from pipeline.video.reading.probe import VideoInfo
 
-DEINTERLACE = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"  # one frame for a frame
+DEINTERLACE = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"  # one output frame per input frame
 MARGIN = 1  # frames on either side that a deinterlaced frame depends on
 
 
 def deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
-    """The same shots, in order, those that are interlaced deinterlaced.
+    """Yield the same shots, in order, with interlaced frames deinterlaced.
 
-    These and the ones beside them go through the filter, which leaves progressive ones alone. What a frame is,
-    interlaced, of which size, format and colours, may change midway: the filter sees those that are alike.
+    These and their neighbours go through the filter, which leaves progressive frames unchanged. Interlacing, size,
+    format and colours may change midway, so each run of frames that share them gets a filter of its own.
     """
     for (near, _), alike in groupby(_near(shots), lambda told: (told[0], _shape(told[1]))):
         run = (shot for _, shot in alike)
@@ -30,7 +30,7 @@ def deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
 
 
 def _near(shots: Iterable[Shot]) -> Iterator[tuple[bool, Shot]]:
-    """Whether a shot or one beside it is interlaced."""
+    """Yield each shot, preceded by whether it or a neighbour is interlaced."""
     before = False
     for shot, after in pairwise(chain(shots, [None])):
         assert shot is not None
@@ -40,13 +40,13 @@ def _near(shots: Iterable[Shot]) -> Iterator[tuple[bool, Shot]]:
 
 
 def _shape(shot: Shot) -> tuple[int, int, str, int, int]:
-    """What a graph is made for: it must not see other frames, for which its buffers have no room."""
+    """Return what a graph is built for. It must not see other frames: its buffers have no room for them."""
     frame = shot.frame
     return frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range)
 
 
 def _through(alike: Iterator[Shot], info: VideoInfo) -> Iterator[Shot]:
-    """Shots of one shape through the filter, which gives one frame for each, in order."""
+    """Yield filtered shots of one shape: the filter gives one frame for each, in order."""
     waiting: deque[Shot] = deque()
     graph: Graph | None = None
     for shot in alike:

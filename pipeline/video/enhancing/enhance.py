@@ -1,4 +1,4 @@
-"""The frames of a segment, enhanced: decoded, filtered, estimated, smoothed over time, lifted. Few are held at once."""
+"""Enhancement of a segment's frames: decode, filter, estimate, smooth over time, lift. Few are held at once."""
 
 import time
 from collections import defaultdict
@@ -25,7 +25,7 @@ from pipeline.video.writing.encode import Encoding
 
 
 class Clock:
-    """Seconds spent, by column of the outcome. What is timed within something else counts for itself alone."""
+    """Timer of seconds spent, by column of the outcome. A measurement excludes those made within it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -42,7 +42,7 @@ class Clock:
             self._within_s = before + elapsed
 
     def through(self, column: str, shots: Iterator[Shot]) -> Iterator[Shot]:
-        """The same shots; the time it takes to get them counts."""
+        """Yield the same shots, counting the time it takes to get them."""
         while True:
             with self(column):
                 shot = next(shots, None)
@@ -56,28 +56,28 @@ class Enhanced:
     """A frame of the output."""
 
     shot: Shot
-    """What it was made from."""
+    """The decoded frame that it was made from."""
     frame: VideoFrame
-    """To encode."""
+    """Frame to encode."""
     luma_before: float
-    """Mean luma in [0, 1], told from a sample of the pixels; likewise after."""
+    """Mean luma in [0, 1] of a sample of the pixels before enhancement; `luma_after`: the same after it."""
     luma_after: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Enhancement:
-    """What is done to every frame, whatever the video."""
+    """Processing that is the same for all frames of all videos."""
 
     enhancer: Enhancer
     window: Window
     hdr: Hdr
     threads: int
-    """Of the decoder."""
+    """Threads of the decoder."""
 
     def frames(
         self, source: BinaryIO, info: VideoInfo, segment: Segment, encoding: Encoding, clock: Clock
     ) -> Iterator[Enhanced]:
-        """Those of the segment that can be decoded, in order. They are the same however the video was cut."""
+        """Yield the segment's frames that can be decoded, in order. They are the same however the video is cut."""
         conversion = Conversion(
             info.colours,
             encoding.colours,
@@ -104,7 +104,7 @@ class Enhancement:
         clock: Clock,
         planes: Coding | None,
     ) -> Iterator[tuple[Shot, CurveMaps]]:
-        """The same frames, deinterlaced and averaged over time, each with the curve maps it gets, smoothed likewise."""
+        """Yield the segment's frames, deinterlaced and averaged over time, each with its smoothed curve maps."""
         seen = _widened(range(segment.first, segment.end), self.window.context, info)
         read = _widened(seen, MARGIN + self.enhancer.look.smooths * RADIUS, info)
         shots = decoded(source, info, read.start, read.stop, threads=self.threads)
@@ -130,18 +130,18 @@ def _widened(ranks: range, by: int, info: VideoInfo) -> range:
 
 @dataclass(frozen=True, slots=True)
 class _Estimator:
-    """What is known of single frames, as `smoothed` asks for it."""
+    """Estimator of single frames, for use by `smoothed`."""
 
     enhancer: Enhancer
     conversion: Conversion
     clock: Clock
     planes: Coding | None
-    """Of frames that are not converted."""
+    """Coding of frames whose planes need no conversion; None if RGB is always used."""
 
     def estimate(self, shot: Shot) -> CurveMaps:
-        """From a copy of the size that the network sees. One frame at a time: a batch may be rounded otherwise.
+        """Estimate curve maps from a reduced copy of the size that the network sees.
 
-        The floor is that of the frame itself.
+        The noise floor is that of the frame itself. One frame at a time, as a batch may be rounded differently.
         """
         with self.clock("seconds_enhance"):
             width, height = self.conversion.width, self.conversion.height

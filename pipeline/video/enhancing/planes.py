@@ -1,4 +1,4 @@
-"""Curves applied to the planes of a frame as they lie in memory, where no RGB is needed on the way."""
+"""Application of curves to a frame's planes directly in memory, without conversion to RGB."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from pipeline.video.signal.color import Colours, lines, shares
 
 
 def coding(colours: Colours, pixel_format: str, height_px: int) -> Coding | None:
-    """How planes of this format code colour; None where they are not Y, Cb and Cr in the machine's own order of bytes.
+    """Return how planes of this format code colour; None if they are not Y, Cb and Cr in native byte order.
 
-    `height_px`: of the frame, which says what matrix is meant where none is named.
+    Also None if chroma is subsampled by more than 2. `height_px`: of the frame; decides the matrix if none is named.
     """
     described = VideoFormat(pixel_format, 16, 16)
     if not (described.is_planar and pixel_format.startswith("yuv")) or described.is_big_endian:
@@ -29,9 +29,9 @@ def coding(colours: Colours, pixel_format: str, height_px: int) -> Coding | None
 
 
 def mean_luma_of_planes(frame: VideoFrame, coding: Coding) -> float:
-    """Mean BT.601 luma in [0, 1], as `luma.mean_luma` tells it of RGB: from a regular sample of each plane.
+    """Compute the mean BT.601 luma in [0, 1], as `luma.mean_luma` does for RGB, from a regular sample of each plane.
 
-    Luma and RGB are sums of Y, Cb and Cr, but for clipping: so are their means.
+    Except for clipping, luma and RGB are weighted sums of Y, Cb and Cr, so their means are too.
     """
     kind = np.uint8 if coding.depth == 8 else np.uint16
     red, green, blue, black, span, grey, chroma_span, _ = map(float, coding.numbers)
@@ -45,13 +45,13 @@ def mean_luma_of_planes(frame: VideoFrame, coding: Coding) -> float:
 
 
 def samples(frame: VideoFrame, coding: Coding) -> list[npt.NDArray[Any]]:
-    """Y, Cb, Cr and, if there is one, alpha, with what pads their lines; shared with the frame."""
+    """Return Y, Cb, Cr and alpha, if there is one, with padded lines; memory is shared with the frame."""
     kind = np.uint8 if coding.depth == 8 else np.uint16
     return [lines(plane, kind) for plane in frame.planes]
 
 
 def lifted(frame: VideoFrame, pixel_format: str, coding: Coding, enhancer: Enhancer, maps: CurveMaps) -> VideoFrame:
-    """A frame with the curves applied, its alpha copied. `pixel_format`: the frame's, or its name without a range."""
+    """Apply the curves to a frame and copy its alpha. `pixel_format`: the frame's, or its name without a range."""
     new = VideoFrame(frame.width, frame.height, pixel_format)
     before, after = (samples(each, coding) for each in (frame, new))
     enhancer.apply_to_planes(before[:3], after[:3], frame.width, coding, maps)

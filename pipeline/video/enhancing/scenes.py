@@ -1,9 +1,9 @@
-"""Where scenes begin: told from two neighbouring frames alone, so that any part of a video is told the same."""
+"""Detection of scene starts from two neighbouring frames only, so that any part of a video gives the same result."""
 
 import numpy as np
 import numpy.typing as npt
 
-NOISE = 1.5 / 255  # by which the copies of two frames of one scene may differ
+NOISE = 1.5 / 255  # by how much copies of two frames of one scene may differ
 ALIKE = 0.6  # correlation below which two frames are of different scenes
 BOX_PX = 4
 
@@ -12,10 +12,10 @@ Tiny = npt.NDArray[np.float64]
 
 
 class Scenes:
-    """Looks at small copies of frames, one after the other.
+    """Detector of scene starts, fed with small copies of frames in order.
 
-    Two frames are compared by their correlation, which a change of exposure does not touch. NOISE is added to both as
-    if it were common to them, so that dark, empty frames are alike.
+    Two frames are compared by their correlation, which a change of exposure does not affect. NOISE is added to both as
+    if they had it in common, so that dark, empty frames count as alike.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Scenes:
         self._tiny: Tiny | None = None
 
     def begins(self, rank: int, copy: Copy) -> bool:
-        """Whether a scene begins with this frame, as it does after frames that are missing. Counts the scenes."""
+        """Return whether a scene begins with this frame, as one does after missing frames. Counts the scenes."""
         before, follows = self._tiny, self._rank == rank - 1
         self._rank, self._tiny = rank, _tiny(copy)
         begins = before is None or not follows or _correlation(before, self._tiny) < ALIKE
@@ -33,7 +33,7 @@ class Scenes:
 
 
 def _tiny(copy: Copy) -> Tiny:
-    """Boxes of the copy averaged, with a mean of 0 in each channel."""
+    """Average boxes of the copy, and shift each channel to a mean of 0."""
     height, width, _ = (side // BOX_PX for side in copy.shape)
     boxes = copy[: height * BOX_PX, : width * BOX_PX].reshape(height, BOX_PX, width, BOX_PX, 3) / 255
     tiny: Tiny = boxes.mean(axis=(1, 3))

@@ -1,16 +1,16 @@
-"""Curve maps smoothed over time: no flicker, nothing that trails across a cut, no warming up.
+"""Smoothing of curve maps over time: no flicker, no trailing across a cut, no warm-up.
 
-Two filters, one after the other. Both are weighted means over frames on either side, with weights that fall linearly
-with the distance; frames of another scene do not count, and the weights of those that are left add up to 1.
+Two filters run one after the other. Both are weighted means over frames on either side, with weights that fall linearly
+with the distance; frames of another scene do not count, and the remaining weights add up to 1.
 
-1. The maps and the floor of a frame are the mean of those around it.
-2. With these, the mean luma of each frame is told from a small copy; where it differs from that of the frames around it
-   (the camera's own exposure, lamps on mains), all maps of the frame are scaled so that most of the difference goes.
+1. The maps and the noise floor of a frame become the mean of those around it.
+2. With these, the mean luma of each frame is computed from a small copy. If it differs from that of the frames around
+   it (automatic exposure, mains lighting), all maps of the frame are scaled so that most of the difference goes.
 
-Both windows are finite: a segment that also sees `Window.context` frames before and after it gets the very same maps as
-the whole video. All is a function of ranks and of the frames in the window; sums are taken in the order of ranks.
+Both windows are finite: a segment that also sees `Window.context` frames before and after it gets exactly the same maps
+as the whole video. Results depend only on ranks and on the frames in the window; sums are taken in the order of ranks.
 
-Estimating every n-th frame alone is the same filter with fewer samples; a scene's first frame is always one of them.
+Estimating only every n-th frame is the same filter with fewer samples; a scene's first frame is always one of them.
 """
 
 from collections import deque
@@ -25,25 +25,25 @@ from model import CurveMaps, mean_floor
 from pipeline.video.enhancing.scenes import Copy, Scenes
 from pipeline.video.reading.decode import Shot
 
-ESTIMATE_EVERY = 2  # frames, unless it is said otherwise: as little flicker as with each of them
-LARGEST_STEP = 0.1  # changes of luma larger than this share of it are the scene's own, and are damped by no more
-GAINS = 0.6, 1.6  # of maps
-LEAST_STEP = 1e-6  # of luma
-DARK = 1e-3  # luma that is divided by at least
+ESTIMATE_EVERY = 2  # default, in frames: flickers no more than estimating every frame
+LARGEST_STEP = 0.1  # largest correction of luma, as a share of it: larger changes belong to the scene
+GAINS = 0.6, 1.6  # limits of the factor that maps are scaled by
+LEAST_STEP = 1e-6  # smallest change of luma that counts
+DARK = 1e-3  # lower bound of luma in ratios
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """The two filters over time."""
+    """Settings of the two filters over time."""
 
     radius: int = 8
-    """Frames on either side whose maps count; at least `every` - 1."""
+    """Frames on either side whose maps are averaged; `every` - 1 if that is more."""
     every: int = 1
-    """Estimate the frames whose rank is a multiple of this."""
+    """Interval of the frames that are estimated: those whose rank is a multiple of this."""
     light_radius: int = 16
-    """Frames on either side whose luma counts."""
+    """Frames on either side whose luma is averaged."""
     steadiness: float = 0.9
-    """Share of a quick change of luma that is taken away: 0 none, up to 1."""
+    """Share of a quick change of luma that is removed, from 0 (none) to 1."""
 
     def __post_init__(self) -> None:
         if self.radius < 0 or self.light_radius < 0 or self.every < 1:
@@ -53,7 +53,7 @@ class Window:
 
     @property
     def reach(self) -> int:
-        """Frames on either side whose maps count in fact: there must be one that was estimated."""
+        """Return how many frames on either side are averaged in fact: at least one of them must be estimated."""
         return max(self.radius, self.every - 1)
 
     @property
@@ -62,49 +62,49 @@ class Window:
 
     @property
     def context(self) -> int:
-        """Frames that a segment must see before and after its own. The first of them is only compared with."""
+        """Return how many frames a segment must see before and after its own. The first serves only as a comparison."""
         return self.reach + self.light_reach + 1
 
 
 class Estimator(Protocol):
-    """What is known of single frames."""
+    """Source of estimates for single frames."""
 
     def estimate(self, shot: Shot) -> CurveMaps:
-        """The network's maps for a frame."""
+        """Return the network's maps for a frame."""
         ...
 
     def copy(self, shot: Shot) -> Copy:
-        """A small copy of a frame."""
+        """Return a small copy of a frame."""
         ...
 
     def luma(self, copy: Copy, maps: CurveMaps) -> float:
-        """Mean luma of the copy under maps of its own size."""
+        """Return the mean luma of the copy enhanced with maps of its own size."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A frame in time, without its pixels, and what was estimated of it."""
+    """A frame without its full-size pixels, and its estimate."""
 
     rank: int
     scene: int
     copy: Copy
     maps: CurveMaps | None
-    """None where the frame is none of those that are estimated."""
+    """None if the frame is not one of those estimated."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mean:
-    """A frame in time, and the mean of the maps around it."""
+    """A frame without its full-size pixels, and the mean of the maps around it."""
 
     rank: int
     scene: int
     copy: Copy
     maps: CurveMaps
     fitted: CurveMaps
-    """The same, of the size of the copy."""
+    """The same maps, at the size of the copy."""
     luma: float
-    """Under these maps."""
+    """Mean luma of the copy enhanced with these maps."""
 
 
 class _Timed(Protocol):
@@ -120,10 +120,10 @@ T = TypeVar("T", bound=_Timed)
 def smoothed(
     shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range
 ) -> Iterator[tuple[Shot, CurveMaps]]:
-    """The shots whose rank is in `wanted`, each with its smoothed maps, in order.
+    """Yield the shots whose rank is in `wanted`, in order, each with its smoothed maps.
 
-    `shots`: these and `window.context` more on either side, as far as there are any. Of frames, only the next
-    `window.context` are held.
+    `shots`: these and `window.context` more on either side, as far as there are any. Only the next `window.context`
+    frames are held in memory.
     """
     kept: dict[int, Shot] = {}
 
@@ -143,7 +143,7 @@ def smoothed(
 
 
 def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T, list[T]]]:
-    """Each place in `wanted` with those of its scene that are at most `reach` away, itself among them."""
+    """Yield each place in `wanted` with those of its scene that are at most `reach` away, including itself."""
     held: deque[T] = deque()
     waiting: deque[T] = deque()
 
@@ -163,7 +163,7 @@ def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T
 
 
 def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> _Mean:
-    """The place with the weighted mean of the maps around it."""
+    """Return the place with the weighted mean of the maps around it."""
     samples = [(window.reach + 1 - abs(other.rank - place.rank), other.maps) for other in near if other.maps]
     total = sum(weight for weight, _ in samples)
     passes = []
@@ -180,7 +180,7 @@ def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimato
 
 
 def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estimator) -> float:
-    """What to scale the maps of a frame by so that its luma comes near that of the frames around it."""
+    """Compute the factor for a frame's maps that brings its luma near that of the frames around it."""
     if not window.light_reach:
         return 1.0
     weights = [window.light_reach + 1 - abs(other.rank - mean.rank) for other in near]
@@ -190,11 +190,11 @@ def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estima
 
 
 def _gain(mean: _Mean, wanted: float, estimator: Estimator) -> float:
-    """What to scale the maps by so that the luma is `wanted`: three steps of the secant method."""
+    """Find the factor for the maps that makes the luma `wanted`, by three steps of the secant method."""
     before, luma_before, gain = 1.0, mean.luma, 1.05 if wanted > mean.luma else 0.95
     for _ in range(3):
         luma = estimator.luma(mean.copy, mean.fitted.scaled(gain))
-        if abs(luma - luma_before) < LEAST_STEP:  # arrived, or the maps do nothing here
+        if abs(luma - luma_before) < LEAST_STEP:  # converged, or the maps have no effect here
             return before
         slope = (gain - before) / (luma - luma_before)
         before, luma_before = gain, luma

@@ -1,1 +1,1 @@
-"""What a video file holds, and its decoded frames."""
+"""Contents of a video file, and its decoded frames."""

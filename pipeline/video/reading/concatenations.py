@@ -1,6 +1,6 @@
-"""Recordings joined end to end by their bytes (`cat a.ts b.ts`): within the file, all times begin anew.
+"""Recordings concatenated byte by byte (`cat a.ts b.ts`), so that all times restart within the file.
 
-What follows a join is moved by one offset, the same for all streams, so that the video goes on where it ended.
+What follows a join is moved by one offset, the same for all streams, so that the video continues where it ended.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,32 +10,32 @@ from typing import Any
 
 from av.packet import Packet
 
-SURE = 4  # packets on either side of a join; fewer may be damage
+SURE = 4  # packets on either side that confirm a join; fewer may be damage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Join:
-    """Between two packets of the video."""
+    """A join between two packets of the video."""
 
     ends_at: int
-    """Byte of the file at which the last packet before it lies."""
+    """Byte offset of the last packet before the join."""
     begins_at: int
-    """Likewise the first one after it."""
+    """Byte offset of the first packet after the join."""
     ends_s: Fraction
-    """Time of decoding of the last packet before it, as the file says."""
+    """Decoding time of the last packet before the join, as stored in the file."""
     begins_s: Fraction
     offset_s: Fraction
-    """To be added to all times after it."""
+    """Added to all times after the join."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """What is to be added to the times of packets."""
+    """Offsets to add to the times of packets."""
 
     joins: tuple[Join, ...] = ()
 
     def through(self, packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
-        """The same packets, of one stream or several, moved. The first must be the file's first if there are joins."""
+        """Yield packets of one or several streams, moved. If there are joins, the first must be the file's first."""
         positions: dict[int, int] = {}
         for packet in packets:
             at = packet.pts if packet.dts is None else packet.dts
@@ -48,9 +48,9 @@ class Shift:
             yield packet
 
     def offset_s(self, at: int, time_s: Fraction) -> Fraction:
-        """Of a packet at this byte, of any stream.
+        """Return the offset of a packet of any stream that lies at byte `at`.
 
-        Near a join streams lie mixed: there it is told by which of its sides is nearer in time.
+        Near a join, packets of both sides are interleaved: a packet there belongs to the side that is nearer in time.
         """
         offset_s = Fraction()
         for join in self.joins:
@@ -62,12 +62,12 @@ class Shift:
 
 
 def position(packet: "Packet[Any]", last: int) -> int:
-    """The byte it lies at. `last`: of the packet before it in its stream, if it lies in one piece with that."""
+    """Return a packet's byte offset. `last`: that of the packet before it in its stream, used if it has none itself."""
     return last if packet.pos is None else packet.pos
 
 
 def shift(dts: Sequence[int | None], positions: Sequence[int], time_base: Fraction, step: int) -> Shift:
-    """What makes these times of the video's packets go on where they fall back for good. `step`: between frames."""
+    """Find the shift that makes the video's times continue where they fall back for good. `step`: between frames."""
     told = [(at, place) for at, place in zip(dts, positions, strict=True) if at is not None]
     joins: list[Join] = []
     offset = 0

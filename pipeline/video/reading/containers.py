@@ -1,4 +1,4 @@
-"""Containers, told by the extension of a file's name."""
+"""Video containers, identified by file name extension."""
 
 import posixpath
 
@@ -15,7 +15,7 @@ CONTAINERS = {  # extension -> FFmpeg's muxer
     ".ts": "mpegts",
     ".webm": "webm",
 }
-REPLACED = {  # containers that are only read. MP4 holds MPG's sound and times; Matroska holds the sound of all others
+REPLACED = {  # only read -> written instead. MP4 holds the audio and times of MPG, Matroska the audio of all others
     ".avi": ".mkv",
     ".flv": ".mkv",
     ".mpeg": ".mp4",
@@ -26,12 +26,12 @@ REPLACED = {  # containers that are only read. MP4 holds MPG's sound and times; 
 
 
 def is_video(name: str) -> bool:
-    """Whether a file of this name is taken for a video."""
+    """Return whether a file of this name is taken for a video."""
     return _extension(name) in CONTAINERS | REPLACED
 
 
 def written_name(name: str, container: str | None = None) -> str:
-    """A file's name with the extension of its output. `container`: an extension that was asked for, as `.mkv`."""
+    """Return the file's name with the extension of its output. `container`: a requested extension, such as `.mkv`."""
     extension = _extension(name)
     if container is None and extension in CONTAINERS:
         return name
@@ -39,7 +39,7 @@ def written_name(name: str, container: str | None = None) -> str:
 
 
 def muxer_of(name: str) -> str:
-    """FFmpeg's muxer for a file of this name. Raises UsageError."""
+    """Return FFmpeg's muxer for a file of this name. Raises UsageError if such files are not written."""
     extension = _extension(name)
     if extension not in CONTAINERS:
         raise UsageError(f"{name}: {extension or 'such a file'} is not written; use one of {', '.join(CONTAINERS)}")

@@ -1,4 +1,4 @@
-"""Decoded frames of a segment, each with its rank, from any place of a file."""
+"""Decoding of a range of frames, each with its rank, from any place in a file."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ class Shot:
 
     rank: int
     pts: int
-    """In units of the stream's time base."""
+    """Time of the frame, in units of the stream's time base."""
     frame: VideoFrame
 
 
 def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: int = 1) -> Iterator[Shot]:
-    """The frames of ranks `first` to before `end`, in order. Those that cannot be decoded are missing.
+    """Yield the frames of ranks `first` up to but not including `end`, in order. Undecodable frames are missing.
 
-    They are those that decoding from the beginning of the file gives; how a broken frame is patched may differ, as the
-    decoder takes from older frames that it happens to hold. Decoding starts at the nearest keyframe that is whole.
+    Decoding starts at the nearest intact keyframe, and gives the same frames as decoding from the beginning of the
+    file. Only broken frames may be concealed differently, as the decoder uses older frames that it happens to hold.
     """
     for at in _entries(info, info.pts[first]):
         shots = _from(file, info, at, threads)
@@ -41,15 +41,15 @@ def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: i
 
 
 def _is_whole(entry: Shot, info: VideoInfo) -> bool:
-    """Whether the first frame that comes out of a decoder is a good one to go on from.
+    """Return whether the first decoded frame is a good one to continue from.
 
-    Where pictures are refreshed little by little, H.264's decoder gives none before all is refreshed.
+    If frames are refreshed gradually, H.264's decoder gives none before all is refreshed.
     """
     return not entry.frame.is_corrupt and (info.codec == "h264" or entry.pts in info.keyframes)
 
 
 def _entries(info: VideoInfo, pts: int) -> Iterator[int]:
-    """Keyframes to start at, by index: the nearest first, then by steps that grow; -1 for the beginning of the file."""
+    """Yield indices of keyframes to start at: the nearest, then in growing steps back; -1: the start of the file."""
     at, back = bisect_right(info.keyframes, pts) - 1, 0
     while at - back > 0:
         yield at - back
@@ -58,9 +58,9 @@ def _entries(info: VideoInfo, pts: int) -> Iterator[int]:
 
 
 def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Shot]:
-    """All frames from a keyframe on, as far as they can be decoded.
+    """Yield all frames from a keyframe on that can be decoded.
 
-    What leads the keyframe in the order of pts may refer to frames before it and come out broken (open GOP).
+    Frames shown before that keyframe are dropped: they may refer to older frames and come out broken (open GOP).
     """
     with entered(file, info.stream, info.keyframes, at, info.max_pixels) as (stream, packets):
         context = decoder(stream)
@@ -70,7 +70,7 @@ def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Sh
             return
         start = info.pts[0] if at < 0 or keyframe.pts is None else keyframe.pts
         if info.codec == "h264":
-            context.reorder_depth = max(context.reorder_depth, info.reorder)  # else it is guessed from the first frames
+            context.reorder_depth = max(context.reorder_depth, info.reorder)  # otherwise guessed from the first frames
         packets = info.shift.through(chain([keyframe], packets))
         if info.mended:
             packets = info.mended.through(packets, stream.codec_context)
@@ -78,7 +78,7 @@ def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Sh
 
 
 def _ranked(found: Iterator[VideoFrame], info: VideoInfo) -> Iterator[Shot]:
-    """Frames in the order of their ranks; one that has no place in it is left out."""
+    """Yield the frames with their ranks, in order; a frame that has no place in it is left out."""
     last = -1
     for frame in found:
         if frame.pts is None:

@@ -1,7 +1,7 @@
-"""Which packets show a picture of their own.
+"""Detection of packets that show a frame of their own.
 
-H.264 may code the two fields of a frame apart, and MPEG-TS gives each a packet of its own: the second one completes the
-frame of the first. What is read of its headers follows ITU-T H.264, 7.3, whose names are in the comments.
+H.264 may code the two fields of a frame separately, and MPEG-TS gives each its own packet: the second one completes the
+frame of the first. Headers are parsed by ITU-T H.264, 7.3, whose names are in the comments.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from av.video.codeccontext import VideoCodecContext
 
 SLICES, SPS = (1, 5), 7  # types of NAL units
 WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 144, 244})  # profile_idc
-SLICE_BYTES = 24  # hold what is read of a slice
+SLICE_BYTES = 24  # enough of a slice to parse its header as far as needed
 VP8_SHOWN = 0x10  # show_frame, RFC 6386, 9.1
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What an SPS says of slice headers."""
+    """Layout of slice headers, as given by an SPS."""
 
     frame_num_bits: int
     plane_bits: int
-    """Of colour_plane_id."""
+    """Size of colour_plane_id."""
     may_be_fields: bool
 
 
@@ -34,9 +34,9 @@ class _Field:
 
 
 class Shows:
-    """Asked of one packet after the other, in the order of decoding: does it show a picture of its own?
+    """Predicate for packets that show a frame of their own, to be called with each packet in decoding order.
 
-    Packets outside of the edit list do not, nor hidden frames of VP8, nor the second field of a frame.
+    Packets outside the edit list, hidden frames of VP8, and the second field of a frame show none.
     """
 
     def __init__(self, context: VideoCodecContext) -> None:
@@ -44,7 +44,7 @@ class Shows:
         extradata = context.extradata or b""
         self.length_bytes = 1 + (extradata[4] & 3) if extradata[:1] == b"\1" and len(extradata) > 8 else 0
         self.layout: _Layout | None = None
-        self.waiting: _Field | None = None  # for the second one
+        self.waiting: _Field | None = None  # a first field, until the second one comes
         if self.codec == "h264" and self.length_bytes:
             self.layout = _layout(extradata[8:])
         elif self.codec == "h264":
@@ -64,7 +64,7 @@ class Shows:
         return is_second
 
     def _field(self, coded: bytes) -> _Field | None:
-        """The field that is all that a packet holds."""
+        """Return the field if it is all that a packet holds, else None."""
         fields = []
         for unit in self._units(coded):
             kind = coded[unit] & 31
@@ -77,7 +77,7 @@ class Shows:
         return fields[0] if fields and len(set(fields)) == 1 else None
 
     def _units(self, coded: bytes) -> Iterator[int]:
-        """Where NAL units begin: behind their length, or behind start codes."""
+        """Yield the offset of each NAL unit: behind its length or its start code."""
         at = 0
         while self.length_bytes and at + self.length_bytes < len(coded):
             yield at + self.length_bytes
@@ -87,7 +87,7 @@ class Shows:
 
 
 class _Bits:
-    """Bits of a NAL unit, from the beginning. Beyond its end there are ones."""
+    """Reader of a NAL unit's bits. Beyond the end it reads ones."""
 
     def __init__(self, unit: bytes) -> None:
         content = unit[1:].replace(b"\0\0\3", b"\0\0")

@@ -1,4 +1,4 @@
-"""How many samples an MP4, MOV or 3GP announces (ISO/IEC 14496-12), before FFmpeg makes room for each of them."""
+"""Check of the sample count of an MP4, MOV or 3GP (ISO/IEC 14496-12), before FFmpeg allocates memory for each one."""
 
 import io
 import struct
@@ -8,15 +8,15 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import Damaged
 
-FIRST = frozenset(b"ftyp styp moov moof mdat free skip wide pnot uuid".split())  # boxes that a file begins with
+FIRST = frozenset(b"ftyp styp moov moof mdat free skip wide pnot uuid".split())  # boxes that a file may begin with
 PARENTS = frozenset(b"moov trak mdia minf stbl moof traf".split())
 MAX_DEPTH = 6
-HARMLESS = 1_000_000  # samples: some tens of megabytes
+HARMLESS = 1_000_000  # samples, which take some tens of megabytes
 
 
 @dataclass(slots=True)
 class _Track:
-    """What is known of the track at hand. Of sound without compression, FFmpeg makes room for blocks alone."""
+    """Properties of the current track. For uncompressed audio, FFmpeg allocates memory only for blocks."""
 
     is_sound: bool = False
     is_steady: bool = False
@@ -24,7 +24,7 @@ class _Track:
 
 
 def check_samples(file: BinaryIO) -> None:
-    """Raises Damaged where there are said to be more samples than the file has bytes. Other files pass."""
+    """Raise Damaged if the file announces more samples than HARMLESS and than it has bytes. Other formats pass."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if file.read(8)[4:] in FIRST and (announced := _samples(file, 0, size, _Track())) > max(HARMLESS, size):
@@ -33,7 +33,7 @@ def check_samples(file: BinaryIO) -> None:
 
 
 def _samples(file: BinaryIO, start: int, end: int, track: _Track, depth: int = 0) -> int:
-    """Of all tables between two places that state a number and no size for each."""
+    """Count the samples of all tables between two offsets that state a count, but no size for each sample."""
     announced = 0
     for kind, at, behind in _boxes(file, start, end):
         if kind == b"trak":
@@ -55,7 +55,7 @@ def _samples(file: BinaryIO, start: int, end: int, track: _Track, depth: int = 0
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, and the places where its content begins and ends, of each box between two places."""
+    """Yield each box between two offsets: its type, and where its content begins and ends."""
     while start + 8 <= end:
         size, kind = _fields(file, start, ">I4s")
         at = start + 8
@@ -69,7 +69,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 
 def _fields(file: BinaryIO, at: int, form: str) -> tuple[Any, ...]:
-    """As `struct` reads them; what lies behind the end of the file is 0."""
+    """Unpack a `struct` format at an offset; bytes beyond the end of the file are 0."""
     file.seek(at)
     size = struct.calcsize(form)
     return struct.unpack(form, file.read(size).ljust(size, b"\x00"))

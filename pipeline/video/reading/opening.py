@@ -1,4 +1,4 @@
-"""Media files opened for reading: the video stream chosen, nothing but the file itself touched."""
+"""Opening of media files for reading: the video stream is chosen, and no other file is touched."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,26 +17,26 @@ from av.video.stream import VideoStream
 from pipeline.errors import EmptyFile, NotMedia, NoVideo, TooLarge
 from pipeline.video.reading.iso_samples import check_samples
 
-# What a name like these promises is no movie: lists of other files, which they would open, and pictures.
+# Demuxers of lists: they would open the files that are listed.
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
-ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave alpha out
-LARGEST_PX = 1 << 28  # of a frame: FFmpeg decodes no larger ones
-NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files past `io_open`
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop alpha
+LARGEST_PX = 1 << 28  # per frame; FFmpeg decodes no larger ones
+NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files without `io_open`
 
 
 @contextmanager
 def opened(file: BinaryIO, max_pixels: int = LARGEST_PX) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its video: the first stream that is no cover picture. Decodes on one thread.
+    """Open a container and choose its video: the first stream that is not a cover image. Decodes on one thread.
 
-    `file`: seekable. `max_pixels`: of a frame; larger ones are not even decoded where they come later.
-    Raises EmptyFile, NotMedia (of no known format, cut short, or a playlist), NoVideo, TooLarge, Damaged.
+    `file`: seekable. `max_pixels`: limit per frame; larger frames are not decoded, even if they come later.
+    Raises EmptyFile, NotMedia (unknown format, cut short, or a playlist), NoVideo, TooLarge, Damaged.
     """
     with _video(file, max_pixels) as (container, stream):
         if stream.width and stream.height:
             yield container, stream
             return
     file.seek(0)
-    with _video(file, LARGEST_PX) as (container, stream):  # a size that was refused is not told, of some codings
+    with _video(file, LARGEST_PX) as (container, stream):  # some codecs do not report a size that was refused
         _check_size(stream, max_pixels)
         yield container, stream
 
@@ -50,7 +50,7 @@ def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, Vi
             raise NoVideo("there is no video in it, or none that can be decoded")
         _check_size(streams[0], max_pixels)
         streams[0].codec_context.options = limit
-        streams[0].codec_context.thread_count = 1  # several files are read at once
+        streams[0].codec_context.thread_count = 1  # files are read in parallel instead
         yield container, streams[0]
 
 
@@ -62,7 +62,7 @@ def _check_size(stream: VideoStream, max_pixels: int) -> None:
 
 
 def announced_px(file: BinaryIO) -> float:
-    """Pixels of all frames together, as the header announces them; 0 where it does not. Raises as `opened`."""
+    """Return the pixels of all frames together that the header announces; 0 if it does not. Raises as `opened`."""
     with opened(file) as (container, stream):
         seconds = (container.duration or 0) / av.time_base
         return seconds * float(stream.average_rate or 0) * stream.width * stream.height
@@ -70,9 +70,9 @@ def announced_px(file: BinaryIO) -> float:
 
 @contextmanager
 def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -> Iterator[InputContainer]:
-    """Any container, whatever is in it. Metadata that is no UTF-8 is read with its bytes spelled out.
+    """Open any container, whatever its streams. Metadata that is not UTF-8 is read with its bytes escaped.
 
-    `options`: of the decoders that look into it. Raises EmptyFile, NotMedia, Damaged (more samples than bytes).
+    `options`: for the decoders that probe it. Raises EmptyFile, NotMedia, Damaged (more samples than bytes).
     """
     if not file.read(1):
         raise EmptyFile("the file is empty")
@@ -102,10 +102,10 @@ def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -
 def entered(
     file: BinaryIO, index: int, keyframes: Sequence[int], at: int, max_pixels: int = LARGEST_PX
 ) -> "Iterator[tuple[VideoStream, Iterator[Packet[Any]]]]":
-    """A video stream and its packets from the `at`-th of these keyframes (pts, ascending) or an earlier one on.
+    """Open a video stream and its packets from the `at`-th of `keyframes` (pts, ascending) or an earlier one on.
 
-    Below 0, from the beginning of the file. A container without an index (MPEG-TS) may be entered behind the keyframe
-    that was asked for: then it is entered earlier, by steps that grow.
+    If `at` is negative, packets start at the beginning of the file. A container without an index (MPEG-TS) may be
+    entered after the wanted keyframe; it is then entered earlier, in growing steps.
     """
     known, wanted, step = frozenset(keyframes), at, 1
     while True:
@@ -126,7 +126,7 @@ def entered(
 
 
 def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iterator[VideoFrame]:
-    """What can be decoded: a broken packet gives nothing, and where packets end by an error, the video ends."""
+    """Yield the frames that can be decoded. A broken packet gives none; if reading fails, the video ends there."""
     while True:
         try:
             packet = next(packets, None)
@@ -139,14 +139,14 @@ def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iter
             return
         try:
             yield from context.decode(packet)
-        except MemoryError:  # which is no damage
+        except MemoryError:  # not a damaged file
             raise
         except av.FFmpegError:
             continue
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:
-    """What decodes the stream's packets: one that gives its alpha, if it has any."""
+    """Return the decoder for the stream's packets: one that decodes alpha, if the stream has any."""
     name = ALPHA_DECODERS.get(stream.codec_context.codec.canonical_name)
     told = {key.lower(): value for key, value in stream.metadata.items()}
     if name is None or told.get("alpha_mode") != "1":
@@ -162,7 +162,7 @@ def is_cover(stream: VideoStream) -> bool:
 
 
 def reason(error: Exception | None) -> str:
-    """What FFmpeg found, in words."""
+    """Return FFmpeg's description of an error."""
     return getattr(error, "strerror", None) or str(error or "it ends before its first frame")
 
 

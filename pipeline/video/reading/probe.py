@@ -1,4 +1,4 @@
-"""What a video file holds: its frames' times and keyframes, its shape and colours. One pass over its packets."""
+"""Contents of a video file, found in one pass over its packets: frame times, keyframes, size, colours."""
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -20,59 +20,59 @@ from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.side_data import Mastering, kinds, mastering, side
 
-INTERLACED = range(2, 6)  # FFmpeg's field orders, but for progressive and unknown
-SHORT_S, SHORT_SHARE = 0.5, 0.02  # what a header may promise too much, in seconds and as a share of its length
-DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # containers in which times may begin anew
-FRAMES_SEEN = 8  # that are decoded at the beginning
+INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
+SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
+DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
+FRAMES_SEEN = 8  # frames decoded at the beginning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoInfo:
-    """One video stream, and the file around it. Frames are numbered by rank: their place in the order of pts."""
+    """Properties of a video stream and its file. Frames are numbered by rank: their place in the order of pts."""
 
     container: str
     """FFmpeg's names of the container format, separated by commas."""
     stream: int
     """Index of the video stream."""
     codec: str
-    """FFmpeg's name of the coding: `h264`, `hevc`, `vp9`, ..."""
+    """FFmpeg's name of the codec: `h264`, `hevc`, `vp9`, ..."""
     width_px: int
     height_px: int
     pixel_format: str
     depth: int
-    """Bits of a sample."""
+    """Bits per sample."""
     colours: Colours
     time_base: Fraction
-    """Seconds in one unit of pts."""
+    """Seconds per unit of pts."""
     frame_rate: Fraction
-    """Frames in a second, on average."""
+    """Frames per second, on average."""
     pts: tuple[int, ...] = field(repr=False)
-    """Of every frame, ascending."""
+    """Pts of all frames, ascending."""
     keyframes: tuple[int, ...] = field(repr=False)
-    """Pts of those that a decoder can start at and that a packet is found by, ascending."""
+    """Pts of the keyframes that a decoder can start at, ascending; only those that identify a packet."""
     last_duration: int
-    """How long the last frame is shown, in units of the time base."""
+    """Duration of the last frame, in units of the time base."""
     reorder: int
-    """How many frames a decoder holds back to put them in order."""
+    """Number of frames that a decoder holds back to reorder them."""
     sample_aspect: Fraction | None
     display_matrix: tuple[int, ...] | None
-    """Nine numbers as in the container (ISO/IEC 14496-12, tkhd); None where there is none."""
+    """Nine numbers as in the container (ISO/IEC 14496-12, tkhd), or None."""
     interlaced: bool
-    """Whether some frames are, of those that were looked at: the first ones and a few keyframes."""
+    """Whether the stream, or any frame that was checked (the first ones and a few keyframes), is interlaced."""
     alpha: bool
     missing_s: float = 0.0
-    """What the file's header promises beyond its last packet, where that is much: the file was cut short."""
+    """Seconds that the header announces beyond the last packet if the file was cut short, that is, if they are many."""
     cut_off: int = 0
-    """Packets at the beginning that belong to a keyframe before it, which is not in the file."""
+    """Number of packets at the beginning that depend on an earlier keyframe, which is not in the file."""
     mended: Mended = field(default_factory=Mended)
     """Times of frames that have none of their own."""
     shift: Shift = field(default_factory=Shift)
-    """What is added to all streams' times where they begin anew within the file."""
+    """Offsets added to the times of all streams where times restart within the file."""
     mastering: Mastering = field(default_factory=Mastering)
     max_pixels: int = LARGEST_PX
-    """Of a frame; larger ones are not decoded."""
+    """Limit per frame; larger frames are not decoded."""
     carried: frozenset[str] = frozenset()
-    """What the first frames carry beside their pixels, in FFmpeg's words: see `side_data.py`."""
+    """Kinds of side data that the first frames carry, by FFmpeg's names: see `side_data.py`."""
 
     @property
     def frames(self) -> int:
@@ -80,7 +80,7 @@ class VideoInfo:
 
     @property
     def is_deep(self) -> bool:
-        """Whether 8 bits are too few for its colours."""
+        """Return whether its colours need more than 8 bits."""
         return self.depth > 8 or self.colours.hdr is not None
 
     @property
@@ -89,9 +89,9 @@ class VideoInfo:
 
 
 def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
-    """`file`: seekable. `max_pixels`: of a frame.
+    """Find out what a video file holds. `file`: seekable. `max_pixels`: limit per frame.
 
-    Raises EmptyFile, NotMedia, NoVideo, TooLarge, Damaged (not one frame can be decoded).
+    Raises EmptyFile, NotMedia, NoVideo, TooLarge, Damaged (no frame can be decoded).
     """
     with opened(file, max_pixels) as (container, stream):
         packets, context = _Packets(stream), decoder(stream)
@@ -109,7 +109,7 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
         except MemoryError:
             raise
         except av.FFmpegError as error:
-            packets.problem = error  # what came before it is what there is
+            packets.problem = error  # keep what was read before it
         if not shown:
             raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); try to play it, or convert it")
         promised_s = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
@@ -120,14 +120,14 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
 
 
 class _Packets:
-    """What is kept of the packets: times, and whether a later picture is interlaced where the first ones are not."""
+    """Collector of what is kept of the packets: their times, and whether a later keyframe is interlaced."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.shows = Shows(stream.codec_context)
         self.listed = Listed()
-        self.end_s = Fraction(0)  # of all streams
-        self.later = 0  # keyframes behind the first frames
-        self.interlaced = False  # one of these
+        self.end_s = Fraction(0)  # latest end of any stream
+        self.later = 0  # keyframes after the first frames
+        self.interlaced = False  # whether one of these is
         self.problem: Exception | None = None
 
     def note_end(self, packet: "Packet[Any]") -> None:
@@ -144,7 +144,7 @@ class _Packets:
         self.listed.durations.append(packet.duration or 0)
 
     def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Decode it alone, if it is the first, second, fourth, eighth, ... that is offered."""
+        """Check whether a keyframe is interlaced by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
         self.later += 1
         if self.later & (self.later - 1):
             return
@@ -156,7 +156,7 @@ class _Packets:
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
     try:
         return list(context.decode(packet))
-    except MemoryError:  # which is no damage
+    except MemoryError:  # not a damaged file
         raise
     except av.FFmpegError as error:
         packets.problem = error
@@ -207,7 +207,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
 
 
 def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
-    """As the frame says, or else the container."""
+    """Return the colour coding that the frame states, or else the container."""
 
     def said(name: str) -> int:
         number = int(getattr(frame, name))

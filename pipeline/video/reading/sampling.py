@@ -1,4 +1,4 @@
-"""Still frames out of a video, evenly spread, as a player would show them. Reads around them, not through the file."""
+"""Still frames, evenly spread over a video, as a player would show them. Seeks to them instead of reading it all."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -19,23 +19,23 @@ from pipeline.video.signal.transfer import HDR
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 
-MAX_PX = 100_000_000  # of a frame
+MAX_PX = 100_000_000  # limit for one frame
 STEP_BACK_S = 0.25
-ROUNDED_S = 0.002  # by containers that count milliseconds
-SQUAREST, WIDEST = 0.25, 4.0  # shapes of a pixel that are believed
+ROUNDED_S = 0.002  # rounding error of containers that count milliseconds
+SQUAREST, WIDEST = 0.25, 4.0  # range of plausible pixel aspect ratios
 
 
 class Still(NamedTuple):
     at_s: float
-    """Seconds after the beginning of the video."""
+    """Seconds from the beginning of the video."""
     pixels: Pixels
 
 
 def sample(file: BinaryIO, count: int) -> list[Pixels]:
-    """At most `count` different frames, in order, upright, with square pixels.
+    """Return at most `count` different frames, in order, upright, with square pixels.
 
-    `file`: seekable, read where the frames are. From each of `count` equal parts of the video comes the keyframe before
-    its middle, or, where that was taken already, the frame at the middle. A part that cannot be decoded gives none.
+    `file`: seekable, read where the frames are. Each of `count` equal parts of the video gives the keyframe before its
+    middle or, if that was taken already, the frame at the middle. A part that cannot be decoded gives none.
     Raises EmptyFile, NotMedia, TooLarge, Unsupported (no video in it, PQ or HLG), Damaged (no frame at all).
     """
     with opened(file, MAX_PX) as (container, stream):
@@ -45,14 +45,14 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
 
 
 def spread(file: BinaryIO, count: int) -> Iterator[Still]:
-    """As `sample`, one after the other as they are asked for, from the beginnings of the parts: the first frame too."""
+    """Yield stills as `sample` does, but lazily, and from the beginning of each part: the first frame is among them."""
     with opened(file, MAX_PX) as (container, stream):
         video = _Video(container, stream)
         yield from video.stills([video.start + video.length * part // count for part in range(count)])
 
 
 def frame_after(file: BinaryIO, at_s: float) -> Pixels:
-    """The frame that is first shown so many seconds after the beginning, or the next one. Raises as `sample`."""
+    """Return the first frame that appears `at_s` seconds from the beginning or later. Raises as `sample`."""
     with opened(file, MAX_PX) as (container, stream):
         video = _Video(container, stream)
         target = video.start + int(max(0.0, at_s - ROUNDED_S) / video.time_base)
@@ -63,18 +63,18 @@ def frame_after(file: BinaryIO, at_s: float) -> Pixels:
 
 
 class _Video:
-    """An open video, entered where frames are wanted. Times are in units of the stream's time base."""
+    """An open video, decoded from wherever frames are wanted. Times are in units of the stream's time base."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container, self._stream = container, stream
         self._reformatter = VideoReformatter()
         self._decoding: Iterator[VideoFrame] = iter(())
-        self._given: int | None = None  # pts of the frame that came out of it last
+        self._given: int | None = None  # pts of the frame that `frame` returned last
         self.time_base = stream.time_base or Fraction(1)
         self.start, self.length = _extent(container, stream)
 
     def stills(self, targets: Sequence[int]) -> Iterator[Still]:
-        """Different frames near ascending `targets`. Raises Unsupported; Damaged where there is none at all."""
+        """Yield different frames near ascending `targets`. Raises Unsupported; Damaged if no frame can be decoded."""
         problem: Exception | None = None
         last = none = -1 << 62
         for target in targets:
@@ -94,14 +94,14 @@ class _Video:
             raise Damaged(f"no frame of this video can be decoded ({reason(problem)}); try to play it, or convert it")
 
     def frame(self, target: int, last: int) -> VideoFrame | None:
-        """The keyframe before `target`, or, where that is not after `last`, the frame at `target`; None at the end.
+        """Return the keyframe before `target` or, if that is not after `last`, the frame at `target`; None at the end.
 
-        `last`: the frame that was given last, or any time before `target`. Where no keyframe lies between them, as far
-        as the container's index tells, decoding goes on from there.
+        `last`: pts of the frame returned last, or any time before `target`. If the container's index has no keyframe
+        between the two, decoding continues from there.
 
-        A container without an index (MPEG-TS) is entered at any packet, and its decoder waits for the next keyframe,
-        which may be behind `target` or not there at all: then it is entered earlier, by steps that grow, down to its
-        beginning.
+        A container without an index (MPEG-TS) is entered at an arbitrary packet, and its decoder waits for the next
+        keyframe, which may come after `target` or not at all. It is then entered earlier, in growing steps, down to
+        its beginning.
         """
         goes_on, self._given = self._goes_on(target, last), None
         if goes_on:
@@ -127,7 +127,7 @@ class _Video:
             entry, step = target - step, 4 * step
 
     def _goes_on(self, target: int, last: int) -> bool:
-        """Whether the decoder stands at `last`, with no keyframe between it and `target`."""
+        """Return whether the decoder is at `last`, with no keyframe between it and `target`."""
         index = self._stream.index_entries
         place = index.search_timestamp(target) if len(index) else -1
         return self._given == last and place >= 0 and index[place].timestamp <= last
@@ -137,7 +137,7 @@ class _Video:
         return frame
 
     def shown(self, frame: VideoFrame) -> Pixels:
-        """The frame as RGB: matrix and range as the stream says, pixels made square, upright."""
+        """Convert the frame to upright RGB with square pixels, by the matrix and range that it states."""
         transfer = HDR.get(frame.color_trc)
         if transfer:
             raise Unsupported(f"{transfer} video (HDR) is not read; convert it to SDR")
@@ -157,7 +157,7 @@ class _Video:
 
 
 def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
-    """First pts and length, in units of the stream's time base. Without either in the header, all packets are read."""
+    """Return the first pts and the length in units of the time base; reads all packets if the header has no length."""
     start = stream.start_time or 0
     if stream.duration:
         return start, stream.duration

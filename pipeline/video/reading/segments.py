@@ -1,4 +1,4 @@
-"""A video cut into segments that can be worked at apart: at keyframes, and between them where they are rare."""
+"""Cutting of a video into segments to process independently: at keyframes, and between them if they are rare."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from itertools import pairwise
 
 from pipeline.video.reading.probe import VideoInfo
 
-PARTS = 8  # of what is between two keyframes: it is decoded 4.5 times then, 2 % of the work on a CPU
+PARTS = 8  # most segments between two keyframes; frames are then decoded 4.5 times on average, 2 % of the work on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """Frames that are worked at together: by rank, `first` to before `end`."""
+    """Range of frames that are processed together: ranks `first` up to but not including `end`."""
 
     index: int
     first: int
@@ -23,10 +23,10 @@ class Segment:
 
 
 def cut(info: VideoInfo, frames_per_segment: int) -> list[Segment]:
-    """Segments of at least `frames_per_segment` frames (the last may have fewer), most of which begin with a keyframe.
+    """Cut a video into segments of at least `frames_per_segment` frames (the last may have fewer).
 
-    Where keyframes are more than twice as far apart, what lies between them is cut into at most `PARTS` equal segments:
-    all but the first of them decode what is before them, too.
+    Most begin with a keyframe. If keyframes are more than twice as far apart, the frames between them are cut into at
+    most `PARTS` equal segments, all but the first of which must also decode the frames before them.
     """
     keyframes = [0]
     for pts in info.keyframes:

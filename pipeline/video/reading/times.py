@@ -1,7 +1,7 @@
-"""Times of frames where packets have none, share one, or have one that cannot be.
+"""Times of frames whose packets have none, share one, or have an impossible one.
 
-Which frames are shown before and after such a packet is known by decoding alone: that is done from the keyframe before
-it to the one after it, and nowhere else. Then it takes a time between those of its neighbours.
+Only decoding shows which frames come before and after such a packet, so the video is decoded from the keyframe before
+it to the one after it, and nowhere else. The packet then gets a time between those of its neighbours.
 """
 
 from bisect import bisect_right
@@ -21,30 +21,30 @@ from pipeline.video.reading.concatenations import Shift, shift
 from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import decoder, entered, frames
 
-DEEPEST = 16  # frames that H.264 may hold back
+DEEPEST = 16  # most frames that an H.264 decoder may hold back
 LATEST = 1 << 62
 
 Place = tuple[int | None, int]
-"""Of a packet whose pts does not tell it: the last pts before it that tells its own, and how many came since."""
+"""Key of a packet that its pts does not identify: the last identifying pts before it, and the packets since then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mended:
-    """Times that packets are given in place of their own."""
+    """Times that replace those of packets."""
 
     doubted: frozenset[int] = frozenset()
-    """Pts that do not tell a packet."""
+    """Pts that do not identify a packet."""
     times: dict[Place, int] = field(default_factory=dict, repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.times)
 
     def tells(self, pts: int | None) -> bool:
-        """Whether the packet of this pts is known by it."""
+        """Return whether this pts identifies its packet."""
         return pts is not None and pts not in self.doubted
 
     def through(self, packets: "Iterable[Packet[Any]]", context: VideoCodecContext) -> "Iterator[Packet[Any]]":
-        """The same packets, each with its time. The first must have a pts that tells it, or be the file's first."""
+        """Yield the packets, each with its time. The first must be the file's first, or identified by its pts."""
         shows, last, since = Shows(context), None, 0
         for packet in packets:
             if shows(packet):
@@ -55,19 +55,19 @@ class Mended:
 
 @dataclass(kw_only=True, slots=True)
 class Listed:
-    """Times of all packets that show a picture, in the order of decoding."""
+    """Times of all packets that show a frame, in decoding order."""
 
     pts: list[int | None] = field(default_factory=list)
     dts: list[int | None] = field(default_factory=list)
     keyframes: list[bool] = field(default_factory=list)
-    """Those that can be sought."""
+    """Whether each is a keyframe that can be sought."""
     positions: list[int] = field(default_factory=list)
-    """Bytes of the file at which they lie."""
+    """Byte offset of each in the file."""
     durations: list[int] = field(default_factory=list)
     shift: Shift = field(default_factory=Shift)
 
     def join(self, time_base: Fraction, step: int) -> None:
-        """Where times begin anew within the file, let them go on instead. Then a time no longer finds its keyframe."""
+        """Make times continue where they restart within the file. Keyframes can then no longer be found by time."""
         self.shift = shift(self.dts, self.positions, time_base, step)
         if self.shift.joins:
             offsets = [round(self.shift.offset_s(each, Fraction()) / time_base) for each in self.positions]
@@ -76,7 +76,7 @@ class Listed:
             self.keyframes = [False] * len(self.keyframes)
 
     def mended(self, file: BinaryIO, stream: VideoStream, step: int) -> tuple[list[int], Mended]:
-        """The time of each, no two alike. `step`: units of time between frames. Reads from `file` where it must."""
+        """Compute distinct times for all packets. `step`: time units between frames. Reads `file` only if needed."""
         claims = Counter(self.pts)
         own = [at is not None and claims[at] == 1 for at in self.pts]
         untold = self._is_untold(stream)
@@ -97,13 +97,13 @@ class Listed:
         return given, self._mended(given, doubted)
 
     def _is_untold(self, stream: VideoStream) -> bool:
-        """Whether there are no times but those of decoding, as in AVI: FFmpeg may call these pts as they are."""
+        """Return whether the only times are those of decoding, as in AVI, where FFmpeg may report them as pts."""
         pts = [at for at in self.pts if at is not None]
         reorders = stream.codec_context.reorder_depth > 0
         return reorders and stream.container.format.name == "avi" and pts == sorted(pts)
 
     def _own(self, order: list[int], own: list[bool]) -> dict[int, int]:
-        """Times by place in the order that packets are shown in: of each its own, if that fits between the others."""
+        """Return times by place in display order: each packet's own time, if it fits between the others."""
         at = [self.pts[number] for number in order]
         sure = [self.pts[number] if own[number] else None for number in order]
         after = list(accumulate((LATEST if each is None else each for each in reversed(sure[1:])), min, initial=LATEST))
@@ -112,12 +112,12 @@ class Listed:
             if each is None or not last < each < limit:
                 continue
             if each in at[place + 1 : place + 2] and each - last > limit - each:
-                continue  # the next one has the same, and there is more room before it
+                continue  # the next one has the same time, and there is more room before this one than after
             known[place] = last = each
         return known
 
     def _delayed(self, order: list[int], stream: VideoStream) -> dict[int, int]:
-        """Times by place from times of decoding: as late as the decoder's reordering makes them."""
+        """Return times by place in display order, taken from decoding times and delayed by the decoder's reordering."""
         late = max(reordering(order), stream.codec_context.reorder_depth)
         dts = self.dts[late:]
         return {place: each for place, each in enumerate(dts) if each is not None}
@@ -132,7 +132,7 @@ class Listed:
 
 
 class _Order:
-    """The order in which packets are shown, some of which have no time of their own. Each is told by its number."""
+    """Display order of packets, some without a time of their own. A packet is identified by its number."""
 
     def __init__(self, listed: Listed, own: list[bool]) -> None:
         self.own, self.shift = own, listed.shift
@@ -143,7 +143,7 @@ class _Order:
         self.keyframes = [at for at in (listed.pts[number] for number in self.entries) if at is not None]
 
     def found(self, file: BinaryIO, index: int) -> list[int]:
-        followers: dict[int | None, list[int]] = defaultdict(list)  # of one with its own time, those shown next
+        followers: dict[int | None, list[int]] = defaultdict(list)  # packet with its own time -> those shown next
         placed: set[int] = set()
         done = 0
         for number in self.lost:
@@ -153,16 +153,16 @@ class _Order:
         for _, number in sorted((at, number) for at, number in self.numbers.items() if at is not None):
             order += [number, *followers[number]]
         for number in self.lost:
-            if number not in placed:  # it cannot be decoded: it would be near the one before it
+            if number not in placed:  # cannot be decoded: placed after the packet before it
                 order.insert(order.index(number - 1) + 1 if number else 0, number)
         return order
 
     def _seek(
         self, file: BinaryIO, index: int, wanted: int, followers: dict[int | None, list[int]], placed: set[int]
     ) -> int:
-        """Place `wanted` and what is lost near it. Returns where the next search begins.
+        """Place `wanted` and the lost packets near it. Returns where the next search begins.
 
-        Frames that lead the keyframe before it in time may need the keyframe before that.
+        Starts two keyframes back: frames shown before the last keyframe may need the one before it to be decoded.
         """
         at = bisect_right(self.entries, wanted) - 2
         last: int | None = None
@@ -178,14 +178,14 @@ class _Order:
         return len(self.own)
 
     def _lost_near(self, entry: int) -> bool:
-        """Whether something is lost between this keyframe and the next."""
+        """Return whether a packet is lost between this keyframe and the next."""
         at = bisect_right(self.entries, entry)
         end = self.entries[at] if at < len(self.entries) else len(self.own)
         place = bisect_right(self.lost, entry)
         return place < len(self.lost) and self.lost[place] < end
 
     def _decoded(self, file: BinaryIO, index: int, at: int) -> Iterator[int]:
-        """Numbers of the packets whose frames come out, in order, from a keyframe on."""
+        """Yield the numbers of packets whose frames can be decoded, in display order, from a keyframe on."""
         with entered(file, index, self.keyframes, at) as (stream, packets):
             context = decoder(stream)
             if context.codec.canonical_name == "h264":
@@ -204,12 +204,12 @@ class _Order:
 
 
 def reordering(order: Sequence[int]) -> int:
-    """How many frames a decoder holds back. `order`: places of packets in the order of decoding, as they are shown."""
+    """Return how many frames a decoder holds back. `order`: decoding places of the packets, in display order."""
     return int((np.array(order) - np.arange(len(order))).max(initial=0))
 
 
 def _spread(known: dict[int, int], count: int, step: int) -> list[int]:
-    """Times of all places, ascending: those that are known, and between them evenly spread ones."""
+    """Return ascending times for all places: the known ones, others evenly spread between them or `step` apart."""
     places = list(known) or [0]
     times = list(known.values()) or [0]
     before = [times[0] - step * (places[0] - place) for place in range(places[0])]

@@ -1,1 +1,1 @@
-"""What samples mean: matrix, range, transfer function, and side data of frames."""
+"""Colour coding of frames (matrix, range, transfer function), and their side data."""

@@ -1,9 +1,9 @@
-"""Frames to RGB and back: matrix, range and depth as the stream says.
+"""Conversion of frames to RGB and back, with the matrix, range and depth that the stream states.
 
-A frame of 8 bits becomes uint8 RGB, one of more bits uint16 RGB that spans all 16. Curves are made for SDR signals: an
-HDR signal (HLG, PQ) is handed to them through a table in which diffuse white is 1 and what is darker goes with light to
-the power of 1 / 2.2, as SDR does; what is brighter than diffuse white they do not touch. As a curve keeps 1 where it
-is, the two parts meet. See `transfer.py`.
+An 8-bit SDR frame becomes uint8 RGB, any other uint16 RGB that spans all 16 bits. Curves are made for SDR signals, so
+an HDR signal (HLG, PQ) first passes through a table: diffuse white becomes 1, and darker values become light to the
+power of 1 / 2.2, as in SDR. Values brighter than diffuse white stay as they are. The two parts meet, because a curve
+maps 1 to 1. See `transfer.py`.
 """
 
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ from pipeline.video.signal.transfer import HDR, for_curves, from_curves, to_sdr
 Pixels = npt.NDArray[Any]  # HxWx3 RGB, uint8 or uint16
 Hdr = Literal["keep", "sdr"]
 
-HD_PX = 720  # height from which a video that names no matrix has that of BT.709, as players assume
-UNSPECIFIED = 2  # in tables 2 to 4 of ITU-T H.273
+HD_PX = 720  # from this height on, a video that names no matrix is taken to use BT.709, as players assume
+UNSPECIFIED = 2  # code for "unspecified" in tables 2 to 4 of ITU-T H.273
 MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -31,7 +31,7 @@ MATRICES = {  # matrix coefficients of ITU-T H.273, table 4 -> swscale's numbers
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-UNKNOWN_MATRICES = {  # those that swscale does not know, by their names
+UNKNOWN_MATRICES = {  # matrices that swscale does not know -> name
     0: "GBR",
     8: "YCgCo",
     11: "Y'D'zD'x",
@@ -43,23 +43,23 @@ UNKNOWN_MATRICES = {  # those that swscale does not know, by their names
     17: "YCgCo-Ro",
 }
 INTERPOLATION = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-AREA = Interpolation.AREA | Interpolation.FULL_CHR_H_INT  # without it, two levels of 8 bits too dark
+AREA = Interpolation.AREA | Interpolation.FULL_CHR_H_INT  # without the latter, results are two 8-bit levels too dark
 SMALL_PX = 96, 64  # width and height of small copies
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Colours:
-    """How a stream codes colour: numbers of ITU-T H.273."""
+    """Colour coding of a stream, as numbers of ITU-T H.273."""
 
     matrix: int = UNSPECIFIED
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
     range: int = 0
-    """1 limited, 2 full, 0 not said: limited."""
+    """1: limited; 2: full; 0: not stated, taken as limited."""
 
     @property
     def hdr(self) -> str | None:
-        """`HLG`, `PQ` or None."""
+        """Return `HLG`, `PQ`, or None for SDR."""
         return HDR.get(self.transfer)
 
 
@@ -67,11 +67,11 @@ SDR = Colours(matrix=1, primaries=1, transfer=1, range=1)
 
 
 def matrix(number: int, height_px: int) -> Colorspace:
-    """swscale's matrix for one of H.273; where the stream names none, the one that players assume."""
+    """Return swscale's matrix for a number of H.273; if it names none, the one that players assume at this height."""
     return MATRICES.get(int(number), Colorspace.ITU709 if height_px >= HD_PX else Colorspace.ITU601)
 
 
-SHARES = {  # of red and of blue in luma: ITU-T H.273, table 4
+SHARES = {  # shares of red and of blue in luma: ITU-T H.273, table 4
     Colorspace.ITU709: (0.2126, 0.0722),
     Colorspace.FCC: (0.30, 0.11),
     Colorspace.ITU601: (0.299, 0.114),
@@ -81,33 +81,34 @@ SHARES = {  # of red and of blue in luma: ITU-T H.273, table 4
 
 
 def shares(colours: Colours, height_px: int) -> tuple[float, float, float]:
-    """Of red, green and blue in luma."""
+    """Return the shares of red, green and blue in luma."""
     red, blue = SHARES[matrix(colours.matrix, height_px)]
     return red, 1 - red - blue, blue
 
 
 def _numbers(colours: Colours, height_px: int) -> tuple[Colorspace, ColorRange]:
-    """swscale's matrix and range."""
+    """Return swscale's matrix and range."""
     return matrix(colours.matrix, height_px), ColorRange.JPEG if colours.range == 2 else ColorRange.MPEG
 
 
 def is_full(frame: VideoFrame) -> bool:
-    """Whether the pixel format itself says that the range is full."""
+    """Return whether the pixel format itself implies full range."""
     return frame.format.name.startswith("yuvj") or frame.format.is_rgb
 
 
 def lines(plane: VideoPlane, kind: Any) -> npt.NDArray[Any]:
-    """Lines of samples, the uppermost first, with what pads them; shared with the frame. `kind`: of a sample."""
+    """Return the lines of samples, top line first, with padding; memory is shared with the frame. `kind`: dtype."""
     stored = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
     return stored if plane.line_size > 0 else stored[::-1]
 
 
 class Conversion:
-    """Decoded frames -> RGB that curves act on -> frames to encode. Holds what is reused from frame to frame.
+    """Converter of decoded frames to RGB for the curves, and back to frames to encode. Reuses its reformatters.
 
-    `source`: how the stream codes colour; a frame that says its matrix or range is taken at its word, as they may
-    change midway. `written`: how the output does, throughout. `pixel_format`: of the output.
-    `size`: width and height of every output frame, whatever the size of a decoded one. `hdr`: what becomes of HDR.
+    `source`: the stream's colour coding; a matrix or range that a frame states itself overrides it, as they may change
+    midway. `written`: colour coding of the whole output. `pixel_format`: of the output. `size`: width and height of
+    every output frame, whatever the size of the decoded one. `hdr`: whether HDR is kept or becomes SDR. `deep`: whether
+    RGB has 16 bits.
     """
 
     def __init__(
@@ -119,11 +120,11 @@ class Conversion:
 
     @property
     def shares(self) -> tuple[float, float, float]:
-        """Of red, green and blue in the luma of the output."""
+        """Return the shares of red, green and blue in the luma of the output."""
         return shares(self.written, self.height)
 
     def rgb(self, frame: VideoFrame) -> Pixels:
-        """The frame as coded RGB; in SDR already where HDR becomes that."""
+        """Convert the frame to coded RGB, which is SDR already if HDR is to become SDR."""
         return self._converted(self._decoder, frame, self.width, self.height, INTERPOLATION)
 
     def _converted(
@@ -145,30 +146,30 @@ class Conversion:
         return to_sdr(pixels, self.source.transfer) if self.source.hdr and self.hdr == "sdr" else pixels
 
     def _coded(self, frame: VideoFrame) -> Colours:
-        """How a frame codes colour: by the matrix and range that it says itself, or else the stream."""
+        """Return the frame's colour coding: the matrix and range that it states itself, or else those of the stream."""
         number, limits = int(frame.colorspace), 2 if is_full(frame) else int(frame.color_range)
         known = number if number in MATRICES else self.source.matrix
         return replace(self.source, matrix=known, range=limits or self.source.range)
 
     def copy(self, frame: VideoFrame, width: int, height: int) -> Pixels:
-        """A reduced copy of the frame, its boxes of pixels averaged, as the signal that curves act on."""
+        """Return a reduced copy of the frame, averaged over boxes of pixels, as the signal that curves act on."""
         return self.for_curves(self._converted(self._copier, frame, width, height, AREA))
 
     def small(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
-        """A copy of SMALL_PX, 8 bits."""
+        """Return an 8-bit copy of the size SMALL_PX."""
         copy = self.copy(frame, *SMALL_PX)
         return copy if copy.dtype == np.uint8 else (copy >> 8).astype(np.uint8)
 
     def for_curves(self, rgb: Pixels) -> Pixels:
-        """The signal that curves act on."""
+        """Convert coded RGB to the signal that curves act on."""
         return for_curves(rgb, self.written.transfer) if self.written.hdr else rgb
 
     def from_curves(self, enhanced: Pixels, rgb: Pixels) -> Pixels:
-        """Coded RGB again. `rgb`: the frame before the curves, whose highlights stay."""
+        """Convert the output of the curves to coded RGB. `rgb`: the frame before the curves; highlights are kept."""
         return from_curves(enhanced, rgb, self.written.transfer) if self.written.hdr else enhanced
 
     def frame(self, rgb: Pixels, decoded: VideoFrame) -> VideoFrame:
-        """A frame to encode. `decoded`: the one it was made from, whose alpha it keeps if it can hold any."""
+        """Build a frame to encode. `decoded`: the one it was made from, whose alpha is kept if the output has alpha."""
         frame = VideoFrame.from_ndarray(rgb, "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
         dst_matrix, dst_range = _numbers(self.written, self.height)
         frame = self._encoder.reformat(
@@ -189,7 +190,7 @@ class Conversion:
         return self.tagged(frame)
 
     def keeps(self, frame: VideoFrame) -> bool:
-        """Whether the frame is coded as the output is, and no HDR: then its planes need no conversion."""
+        """Return whether the frame is SDR and coded like the output, so that its planes need no conversion."""
         same_format = frame.format.name.replace("yuvj", "yuv") == self.pixel_format
         same_size = (frame.width, frame.height) == (self.width, self.height)
         as_told = _numbers(self.source, self.height)
@@ -198,7 +199,7 @@ class Conversion:
         return same_format and same_size and same_colours and downwards and not self.source.hdr
 
     def tagged(self, frame: VideoFrame) -> VideoFrame:
-        """The frame, which now says how the output codes colour."""
+        """Tag the frame with the output's colour coding, and return it."""
         frame.color_range, frame.colorspace = self.written.range, self.written.matrix
         frame.color_trc, frame.color_primaries = self.written.transfer, self.written.primaries
         return frame

@@ -1,4 +1,4 @@
-"""What frames carry beside their pixels: HDR10 metadata, captions, how a scene is projected."""
+"""Side data of frames: HDR10 metadata, captions, the projection of a spherical video."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from av.video.frame import VideoFrame
 
-NAMES = {  # FFmpeg's names of side data that a viewer may miss -> what they are, with their verb
+NAMES = {  # FFmpeg's names of side data whose loss a viewer may notice -> description and verb, for messages
     "A53_CC": "closed captions are",
     "AFD": "the active format description (AFD) is",
     "AMBIENT_VIEWING_ENVIRONMENT": "the ambient viewing environment is",
@@ -25,7 +25,7 @@ NAMES = {  # FFmpeg's names of side data that a viewer may miss -> what they are
 }
 CAPTIONS = "A53_CC"
 DOLBY_VISION = frozenset({"DOVI_METADATA", "DOVI_RPU_BUFFER"})
-OF_CONTAINERS = frozenset(  # that a container can tell of the whole video
+OF_CONTAINERS = frozenset(  # kinds that a container can state for the whole video
     {"CONTENT_LIGHT_LEVEL", "ICC_PROFILE", "MASTERING_DISPLAY_METADATA", "SPHERICAL", "STEREO3D"}
 )
 OF_HDR = DOLBY_VISION | {kind for kind, name in NAMES.items() if "HDR" in name or "ambient" in name}
@@ -33,15 +33,15 @@ OF_HDR = DOLBY_VISION | {kind for kind, name in NAMES.items() if "HDR" in name o
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mastering:
-    """HDR10's static metadata, SMPTE ST 2086 and CTA-861.3."""
+    """Static metadata of HDR10: SMPTE ST 2086 and CTA-861.3."""
 
     display: tuple[Fraction, ...] | None = None
-    """x and y of red, green, blue and white; the least and the most luminance, cd/m2."""
+    """x and y of red, green, blue and white, then the lowest and the highest luminance in cd/m2."""
     light: tuple[int, int] | None = None
-    """MaxCLL and MaxFALL, cd/m2."""
+    """MaxCLL and MaxFALL in cd/m2."""
 
     def for_x265(self) -> list[str]:
-        """Its parameters: chromaticities in units of 0.00002, luminances of 0.0001."""
+        """Return the parameters for x265: chromaticities in units of 0.00002, luminances in units of 0.0001."""
         units = [50_000] * 8 + [10_000] * 2
         display = [round(x * unit) for x, unit in zip(self.display or (), units, strict=False)]
         return self._words("master-display", display, "max-cll")
@@ -61,31 +61,31 @@ class Mastering:
 
 
 def side(frame: VideoFrame, kind: str) -> bytes | None:
-    """Side data of a frame, by its name in FFmpeg."""
+    """Return the side data of a frame by its name in FFmpeg, or None."""
     return next((bytes(data) for data in _all(frame) if data.type.name == kind), None)
 
 
 def kinds(frames: Iterable[VideoFrame]) -> frozenset[str]:
-    """Of NAMES, which any of the frames carries."""
+    """Return those of NAMES that any of the frames carries."""
     return frozenset(data.type.name for frame in frames for data in _all(frame)) & NAMES.keys()
 
 
 def mastering(frame: VideoFrame) -> Mastering:
-    """The structures AVMasteringDisplayMetadata and AVContentLightMetadata of libavutil."""
+    """Read a frame's HDR10 metadata: libavutil's AVMasteringDisplayMetadata and AVContentLightMetadata."""
     display, light = side(frame, "MASTERING_DISPLAY_METADATA"), side(frame, "CONTENT_LIGHT_LEVEL")
     told: tuple[Fraction, ...] | None = None
     if display is not None:
         numbers = np.frombuffer(display, np.int32).tolist()
-        if numbers[20] and numbers[21]:  # has primaries, has luminance
+        if numbers[20] and numbers[21]:  # has_primaries, has_luminance
             told = tuple(Fraction(numbers[at], numbers[at + 1] or 1) for at in range(0, 20, 2))
     levels = None if light is None else np.frombuffer(light, np.uint32).tolist()
     return Mastering(display=told, light=levels and (levels[0], levels[1]))
 
 
 def _all(frame: VideoFrame) -> list[Any]:
-    """None of it where there is a kind that PyAV does not know: it then tells of no other either."""
+    """Return all side data of a frame, or none if PyAV does not know one kind: it then lists no other either."""
     try:
-        found: Any = frame.side_data  # a mapping that goes through its values
+        found: Any = frame.side_data  # a mapping that iterates over its values
     except ValueError:
         return []
     return list(found)

@@ -1,4 +1,4 @@
-"""HLG and PQ as tables over 16-bit codes: to the signal that curves act on and back, and down to SDR.
+"""Tables over 16-bit codes that convert HLG and PQ to the signal that curves act on, back, and down to SDR.
 
 Formulas: ITU-R BT.2100-2 (HLG and PQ), BT.2408-7 (diffuse white at 75 % HLG, 203 cd/m2), BT.2390-11 section 5.4
 (roll-off of highlights), BT.2087 and BT.1886 (to BT.709). Light is relative to diffuse white unless it is in cd/m2.
@@ -16,33 +16,33 @@ Light = npt.NDArray[np.float64]
 
 HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 WHITE_CD = 203.0  # diffuse white
-PEAK_CD = 1000.0  # of the display that HLG is shown on, and that PQ is taken to be graded for
+PEAK_CD = 1000.0  # of the display that HLG is shown on and that PQ is assumed to be graded for
 SDR_GAMMA = 2.2
 TOP = 65535
 HLG_A, HLG_B, HLG_C = 0.17883277, 0.28466892, 0.55991073
 PQ_M1, PQ_M2, PQ_C1, PQ_C2, PQ_C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-BT2020_TO_BT709 = np.array(  # BT.2087, of linear light
+BT2020_TO_BT709 = np.array(  # BT.2087, applied to linear light
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tables:
-    """For one transfer. Each is indexed by a code of 16 bits."""
+    """Lookup tables of one transfer function, each indexed by a 16-bit code."""
 
     to_curves: Codes
-    """Coded signal -> signal that curves act on; 65535 from diffuse white up."""
+    """Coded signal -> signal that curves act on; 65535 at diffuse white and above."""
     from_curves: Codes
-    """The way back, below diffuse white."""
+    """Inverse of `to_curves`, below diffuse white."""
     white: int
-    """Code from which the signal is brighter than diffuse white."""
+    """Lowest code at or above diffuse white."""
     to_sdr: npt.NDArray[np.float32]
-    """Coded signal -> light of a BT.709 display, 0 to 1, highlights rolled off."""
+    """Coded signal -> display light, 0 to 1, highlights rolled off, still with the primaries of BT.2020."""
 
 
 @cache
 def tables(transfer: int) -> Tables:
-    """`transfer`: a key of HDR."""
+    """Compute the tables of one transfer function. `transfer`: a key of HDR."""
     codes = np.arange(TOP + 1) / TOP
     scene = _hlg_light(codes) / _hlg_light(np.array(0.75)) if HDR[transfer] == "HLG" else _pq_cd(codes) / WHITE_CD
     white = int(np.searchsorted(scene, 1))
@@ -57,24 +57,24 @@ def tables(transfer: int) -> Tables:
 
 
 def for_curves(coded: Codes, transfer: int) -> Codes:
-    """The HDR signal `coded` as one that curves act on."""
+    """Convert an HDR signal to the signal that curves act on."""
     return tables(transfer).to_curves[coded]
 
 
 def from_curves(enhanced: Codes, coded: Codes, transfer: int) -> Codes:
-    """The way back after the curves; what was brighter than diffuse white is what it was."""
+    """Convert the output of the curves back to HDR. What was brighter than diffuse white in `coded` is kept."""
     found = tables(transfer)
     return np.where(coded >= found.white, coded, found.from_curves[enhanced])
 
 
 def to_sdr(coded: Codes, transfer: int) -> npt.NDArray[np.uint8]:
-    """HDR HxWx3 with the primaries of BT.2020 as SDR with those of BT.709, 8 bits."""
+    """Convert HxWx3 HDR with the primaries of BT.2020 to 8-bit SDR with those of BT.709."""
     light = tables(transfer).to_sdr[coded] @ BT2020_TO_BT709.T.astype(np.float32)
     return np.round(np.clip(light, 0, 1) ** (1 / 2.4) * 255).astype(np.uint8)
 
 
 def _hlg_light(signal: Light) -> Light:
-    """Inverse OETF of HLG: scene light, 1 at the top."""
+    """Return scene light, 1 at the top, by the inverse OETF of HLG."""
     return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - HLG_C) / HLG_A) + HLG_B) / 12)
 
 
@@ -89,12 +89,12 @@ def _pq_signal(light_cd: Light) -> Light:
 
 
 def _display_cd(transfer: int, signal: Light) -> Light:
-    """Light of the display. The system gamma of HLG, 1.2 at 1000 cd/m2, is taken of each channel by itself."""
+    """Return display light in cd/m2. HLG's system gamma, 1.2 at 1000 cd/m2, is applied to each channel separately."""
     return PEAK_CD * _hlg_light(signal) ** 1.2 if HDR[transfer] == "HLG" else _pq_cd(signal)
 
 
 def _rolled_off(light_cd: Light) -> Light:
-    """BT.2390's EETF from PEAK_CD down to diffuse white, which becomes 1."""
+    """Apply BT.2390's EETF from PEAK_CD down to diffuse white, which becomes 1."""
     peak = _pq_signal(np.array(PEAK_CD))
     signal = np.minimum(_pq_signal(light_cd) / peak, 1)
     top = float(_pq_signal(np.array(WHITE_CD)) / peak)

@@ -1,1 +1,1 @@
-"""Encoded segments, and the file that they are joined to."""
+"""Encoding of segments, and joining them into one file."""

@@ -1,4 +1,4 @@
-"""Streams that are copied as they are: what each container takes."""
+"""Copying of streams as they are, and which of them each container takes."""
 
 from io import BytesIO
 from itertools import islice
@@ -13,12 +13,12 @@ from av.stream import Discard, Stream
 from pipeline.video.reading.opening import is_cover, opened_container
 
 ISO = ("mp4", "mov", "3gp")  # muxers of ISO/IEC 14496-12 and its relatives
-COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}  # by FFmpeg's names of codings
+COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}  # by FFmpeg's codec names
 LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 def copied(output: OutputContainer, stream: Stream) -> Stream:
-    """A stream for the same packets. Raises ValueError or FFmpegError where the container cannot hold it."""
+    """Add a stream for the same packets to the output. Raises ValueError or FFmpegError if it cannot hold them."""
     if not isinstance(stream, AudioStream):
         return output.add_stream_from_template(stream, opaque=True)
     if output.format.name == "matroska":
@@ -27,13 +27,13 @@ def copied(output: OutputContainer, stream: Stream) -> Stream:
         except ValueError:
             if stream.codec_context is None:
                 raise
-            # Matroska takes all sound that a WAV can hold, which FFmpeg does not tell of
+            # Matroska takes all audio that WAV can hold, which FFmpeg does not report
             copy = output.add_mux_stream("pcm_s16le", rate=stream.codec_context.sample_rate, time_base=stream.time_base)
-            BitStreamFilterContext("null", stream, copy)  # gives the copy all that the stream says of itself
+            BitStreamFilterContext("null", stream, copy)  # copies the stream's parameters
             return copy
     sound = output.add_stream_from_template(stream, opaque=True)
     layout = stream.codec_context.layout
-    if output.format.name in ISO and layout.name == f"{layout.nb_channels} channels":  # AVI does not say which
+    if output.format.name in ISO and layout.name == f"{layout.nb_channels} channels":  # AVI does not name them
         if layout.nb_channels not in LAYOUTS:
             raise ValueError(f"it does not say which channels its {layout.nb_channels} are")
         sound.codec_context.layout = LAYOUTS[layout.nb_channels]
@@ -41,7 +41,7 @@ def copied(output: OutputContainer, stream: Stream) -> Stream:
 
 
 def holds(muxer: str, stream: Stream) -> bool:
-    """Whether a container takes a copy of the stream: tried out."""
+    """Return whether a container takes a copy of the stream, by trying it out."""
     try:
         with av.open(BytesIO(), "w", format=muxer) as trial:
             copied(trial, stream).disposition = stream.disposition
@@ -52,7 +52,7 @@ def holds(muxer: str, stream: Stream) -> bool:
 
 
 def is_written_anew(stream: Stream, muxer: str, *, chapters: bool) -> bool:
-    """QuickTime's text track of the chapters, or its track of the timecode that the video's metadata holds as well."""
+    """Return whether the muxer writes this anew: QuickTime's chapter texts, or a timecode also held by metadata."""
     if stream.type != "data":
         return False
     is_timecode = "timecode" in stream.metadata and muxer in (*ISO, "matroska")
@@ -60,7 +60,7 @@ def is_written_anew(stream: Stream, muxer: str, *, chapters: bool) -> bool:
 
 
 def cover_pictures(source: BinaryIO) -> dict[int, bytes]:
-    """Cover pictures, by the index of their streams."""
+    """Read the cover images, by the index of their streams."""
     with opened_container(source) as container:
         covers = [stream for stream in container.streams.video if is_cover(stream)]
         packets = container.demux(covers) if covers else iter(())
@@ -70,12 +70,12 @@ def cover_pictures(source: BinaryIO) -> dict[int, bytes]:
 
 
 def attach_cover(output: OutputContainer, stream: Stream, picture: bytes) -> None:
-    """As Matroska has them."""
+    """Attach a cover image as Matroska stores them."""
     name, mimetype = COVERS.get(getattr(stream, "name", ""), COVERS["mjpeg"])
     told = stream.metadata
     output.add_attachment(told.get("filename", name), told.get("mimetype", mimetype), picture)
 
 
 def named(stream: Stream) -> str:
-    name = getattr(stream, "name", None)  # of its coding; none where FFmpeg does not know it
+    name = getattr(stream, "name", None)  # of its codec; None if FFmpeg does not know it
     return f"{stream.type} stream {stream.index} ({', '.join(filter(None, (name, stream.language)))})"

@@ -1,4 +1,4 @@
-"""Encoders: which one, with which settings. What they write: `segment_files.py`."""
+"""Choice of an encoder and its settings. `segment_files.py` runs it."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -34,41 +34,41 @@ DEFAULTS: dict[str, tuple[int | None, str | None]] = {  # CRF and preset
     "libsvtav1": (28, "8"),
     "libvpx-vp9": (28, "4"),
 }
-X264_WITHOUT_AVX512 = "asm=avx2,bmi1,bmi2,lzcnt"  # with it, x264 decides by memory that it never wrote to
-STEADY = "cutree=0:pbratio=1"  # all frames alike in quality: else the mean luma of still scenes pulses with their kinds
-PRESETS = (  # from the fastest to the slowest, in the words of x264 and x265
+X264_WITHOUT_AVX512 = "asm=avx2,bmi1,bmi2,lzcnt"  # with AVX-512, x264's decisions depend on uninitialised memory
+STEADY = "cutree=0:pbratio=1"  # equal quality for all frame types; otherwise the mean luma of still scenes pulses
+PRESETS = (  # x264's and x265's names, from the fastest to the slowest
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
     *("medium", "slow", "slower", "veryslow", "placebo"),
 )
-NUMBERED = {  # the same in the numbers of other encoders
+NUMBERED = {  # the same presets as numbers of other encoders
     "libsvtav1": ("preset", (12, 11, 10, 9, 8, 7, 6, 4, 2, 1)),
     "libvpx": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
     "libvpx-vp9": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0, 0)),
 }
-WORST_CRF, WORST_OF_H264 = 63, 51  # of VP9 and AV1; of H.264 and HEVC
-AV1_STEPS = 4  # of AV1's own scale, 0 to 255, in one of CRF
-LEVELS = (1, 2, 5, 11, 23)  # the most cores at which SVT-AV1 itself chooses levels of parallelism 1 to 5; beyond: 6
-HARDWARE: dict[str, dict[str, str]] = {  # what makes the encoders of each family aim at a quality
+WORST_CRF, WORST_OF_H264 = 63, 51  # highest CRF of VP9 and AV1, and of H.264 and HEVC
+AV1_STEPS = 4  # steps of AV1's own scale (0 to 255) per step of CRF
+LEVELS = (1, 2, 5, 11, 23)  # most cores for which SVT-AV1 itself chooses parallelism 1 to 5; above: 6
+HARDWARE: dict[str, dict[str, str]] = {  # options that make the encoders of each family aim at a quality
     "nvenc": {"rc": "vbr", "b": "0", "cq": "{}"},
     "qsv": {"global_quality": "{}"},  # without a bit rate: ICQ
     "amf": {"rc": "cqp", "qp_i": "{}", "qp_p": "{}"},
 }
 HARDWARE_CRF = 22
-CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # that films are kept in
+CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # codecs that videos are stored in
 ALPHA_OF_VP9 = {"matroska", "webm"}
-OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # FFmpeg does not tell
+OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # codecs that MPEG-TS holds, which FFmpeg does not list
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodeSettings:
-    """How the output is encoded. None: as fits the source."""
+    """Settings of the encoding. None: chosen to fit the source."""
 
     codec: str | None = None
-    """An encoder of FFmpeg: `libx264`, `libx265`, `libsvtav1`, `libvpx-vp9`, `h264_nvenc`, ..."""
+    """FFmpeg encoder: `libx264`, `libx265`, `libsvtav1`, `libvpx-vp9`, `h264_nvenc`, ..."""
     crf: int | None = None
-    """Quality: lower is better and larger."""
+    """Quality: a lower number gives a better image and a larger file."""
     preset: str | None = None
-    """Speed against size, in x264's words, from `ultrafast` to `veryslow`, or in the encoder's own."""
+    """Trade-off of speed and size: a name of x264, from `ultrafast` to `veryslow`, or the encoder's own."""
     pixel_format: str | None = None
     """FFmpeg's name: `yuv420p`, `yuv420p10le`, ..."""
 
@@ -93,7 +93,7 @@ class EncodeSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoding:
-    """All that decides how the frames of one video are encoded: the same for each of its segments."""
+    """Parameters that decide how a video is encoded: the same for all of its segments."""
 
     codec: str
     pixel_format: str
@@ -105,17 +105,17 @@ class Encoding:
     frame_rate: Fraction
     sample_aspect: Fraction | None
     notes: list[str] = field(default_factory=list)
-    """What is not as in the source, in sentences."""
+    """Differences from the source, in sentences."""
 
     @property
     def segment_format(self) -> str:
-        """Muxer of segment files. NUT takes any time base, but neither ProRes nor VP9's alpha."""
+        """Return the muxer of segment files. NUT takes any time base, but neither ProRes nor VP9's alpha."""
         if self.codec.startswith("prores"):
             return "mov"
         return "matroska" if "yuva" in self.pixel_format and self.codec == "libvpx-vp9" else "nut"
 
     def options_of(self, threads: int) -> dict[str, str]:
-        """With those that hold the encoder to so many threads where `thread_count` does not. They change no bits."""
+        """Return the options, with those that limit threads if `thread_count` does not. The output is the same."""
         if self.codec == "libx265":
             return self.options | {"x265-params": f"{self.options['x265-params']}:pools={threads}"}
         if self.codec == "libsvtav1":
@@ -126,7 +126,7 @@ class Encoding:
 
 @cache
 def available_encoders() -> list[str]:
-    """Names of this PyAV's encoders for CODINGS; those of hardware may still find none."""
+    """Return the names of this PyAV's encoders for CODINGS; hardware encoders may still lack their hardware."""
     names = []
     for name in codecs_available:
         try:
@@ -139,7 +139,7 @@ def available_encoders() -> list[str]:
 
 
 def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> Encoding:
-    """How to encode a video of this kind into this container. Raises Unsupported where that cannot be."""
+    """Choose how to encode a video of this kind into this container. Raises Unsupported if that is impossible."""
     _check_colours(info)
     to_sdr = info.colours.hdr is not None and hdr == "sdr"
     deep = info.depth > 8 and not to_sdr
@@ -161,7 +161,7 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     colours = SDR if to_sdr else info.colours
     if to_sdr:
         notes.append(f"{info.colours.hdr} is written as SDR")
-    if VideoFormat(info.pixel_format).is_rgb:  # the matrix of RGB is none, which no YUV has
+    if VideoFormat(info.pixel_format).is_rgb:  # RGB has no matrix, but YUV must have one
         colours = Colours(matrix=1, primaries=colours.primaries, transfer=colours.transfer, range=1)
     return Encoding(
         codec=codec,
@@ -178,7 +178,7 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
 
 
 def _check_colours(info: VideoInfo) -> None:
-    """Raises Unsupported where colours are coded in a way that is not converted."""
+    """Raise Unsupported if colours are coded in a way that is not converted."""
     if info.carried & DOLBY_VISION and info.colours == Colours(range=info.colours.range):
         raise Unsupported(
             "Dolby Vision of profile 5, whose colours its own metadata alone tells; convert it to HDR10 first"
@@ -197,7 +197,7 @@ def _is_beyond(crf: int | None, codec: str) -> bool:
 
 
 def _codec(info: VideoInfo, muxer: str, deep: bool) -> str:
-    """The encoder of the source's own coding, or else of the one that most players of the container know."""
+    """Return the encoder of the source's own codec, or else of the one that most players of the container know."""
     same = SAME_CODING.get(info.codec)
     if same is not None and takes(muxer, same) and (not deep or _deep_formats(same)):
         return same
@@ -207,11 +207,11 @@ def _codec(info: VideoInfo, muxer: str, deep: bool) -> str:
 
 
 def _pixel_format(info: VideoInfo, codec: str, deep: bool) -> str:
-    """The source's pixel format, or what comes nearest to it of those that the encoder takes."""
+    """Return the source's pixel format, or the nearest one that the encoder takes."""
     source = info.pixel_format.replace("yuvj", "yuv")
     taken = _formats(codec)
     name = source if source in taken and deep == (info.depth > 8) else pixel_format_near(source, codec, deep)
-    if info.width_px % 2 and codec in ("libx264", "libx265"):  # where pixels share chroma, they take even sizes only
+    if info.width_px % 2 and codec in ("libx264", "libx265"):  # with subsampled chroma, they take only even sizes
         name = name.replace("420", "444").replace("422", "444")
     elif info.height_px % 2 and codec in ("libx264", "libx265"):
         name = name.replace("420", "444")
@@ -219,7 +219,7 @@ def _pixel_format(info: VideoInfo, codec: str, deep: bool) -> str:
 
 
 def pixel_format_near(source: str, codec: str, deep: bool = False) -> str:
-    """Planar YUV with alpha and at least as much colour as the source, if the encoder takes any."""
+    """Return a YUV format with the source's alpha and at least its chroma, or the nearest that the encoder takes."""
     taken, parts = _formats(codec), VideoFormat(source, 16, 16).components
     alphas = ("a", "") if any(part.is_alpha for part in parts) else ("",)
     chroma = parts[min(1, len(parts) - 1)]
@@ -253,7 +253,7 @@ def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Col
         options["x264-params"] = ":".join(words)
     elif codec == "libx265":
         options["a53cc"] = "1"
-        # info=0: its banner names the machine, and all segments must have one header
+        # info=0: the banner would name the machine, but all segments must have the same header
         words = [f"open-gop=0:info=0:log-level=none:frame-threads=1:{STEADY}"]
         if colours.hdr:
             words += [*info.mastering.for_x265(), "hdr10-opt=0", "repeat-headers=0"]
@@ -280,7 +280,7 @@ def _deep_formats(codec: str) -> bool:
 
 @cache
 def takes(muxer: str, codec: str) -> bool:
-    """Whether the container takes what the encoder makes."""
+    """Return whether the container takes what the encoder makes."""
     if muxer == "mpegts":
         return Codec(codec, "w").canonical_name in OF_MPEGTS
     with av.open(BytesIO(), "w", format=muxer) as output:

@@ -1,4 +1,4 @@
-"""What of a file is not in the one that was made from it: read back and compared."""
+"""Comparison of a file with the one made from it, which is read back, to find what was lost."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from av.video.stream import VideoStream
 from pipeline.video.reading.probe import FRAMES_SEEN
 from pipeline.video.signal.side_data import NAMES, kinds
 
-# written by muxers for themselves
+# keys that muxers write for themselves
 STRUCTURE = frozenset(
     "major_brand minor_version compatible_brands encoder ENCODER duration DURATION vendor_id "  # noqa: SIM905
     "number_of_frames NUMBER_OF_FRAMES BPS _STATISTICS_TAGS".split()
@@ -18,7 +18,7 @@ STRUCTURE = frozenset(
 
 
 def lost(original: InputContainer, written: InputContainer, video: int, new_video: int) -> list[str]:
-    """In sentences; streams that are missing altogether are not named here. `video`: its index, here and there."""
+    """Return what was lost, except whole streams, in sentences. `video`, `new_video`: index of the video in each."""
     notes = [f"metadata {key!r} is lost" for key in _lost_keys(original.metadata, written.metadata)]
     if len(written.chapters()) < len(original.chapters()):
         notes.append("chapters are lost")
@@ -30,7 +30,7 @@ def lost(original: InputContainer, written: InputContainer, video: int, new_vide
 
 
 def lost_streams(types: Sequence[str], written: InputContainer) -> list[str]:
-    """Streams that were written and cannot be read back, in sentences. `types`: of all that were written."""
+    """Return which streams were written but cannot be read back, in sentences. `types`: of all that were written."""
     missing = Counter(types) - Counter(stream.type for stream in written.streams)
     return [
         f"{missing[kind]} of its {types.count(kind)} {kind} streams cannot be read back from {written.format.name}"
@@ -40,7 +40,7 @@ def lost_streams(types: Sequence[str], written: InputContainer) -> list[str]:
 
 
 def lost_beside_pixels(written: InputContainer, video: int, expected: frozenset[str]) -> list[str]:
-    """What frames are expected to carry and do not, in sentences."""
+    """Return the side data that frames are expected to carry but do not, in sentences."""
     if not expected:
         return []
     frames = islice(written.decode(written.streams[video]), FRAMES_SEEN)
@@ -52,7 +52,7 @@ def _aspect(stream: VideoStream) -> float:
 
 
 def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Keys whose value is nowhere: containers spell keys in their own ways."""
+    """Return keys of which neither the value nor the name is left. Containers spell keys in their own ways."""
     kept = set(after.values())
     return sorted(
         key
@@ -62,7 +62,7 @@ def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 def _lost_of_streams(original: InputContainer, written: InputContainer) -> list[str]:
-    """Only what a person wrote there: titles and languages."""
+    """Return which of `language` and `title`, the keys that people write, were lost from streams."""
 
     def languages(container: InputContainer) -> Counter[str]:
         told = (stream.metadata.get("language", "und") for stream in container.streams if stream.type != "data")

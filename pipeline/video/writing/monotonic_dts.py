@@ -1,6 +1,6 @@
-"""Packets written to a container, each stream's times of decoding made to rise, as muxers demand.
+"""Writing of packets to a container with decoding times (dts) that rise in each stream, as muxers demand.
 
-They do not where recordings overlap that were joined by their bytes, or where a transport stream is damaged.
+They do not rise if overlapping recordings were concatenated byte by byte, or if a transport stream is damaged.
 """
 
 from collections import Counter
@@ -17,14 +17,14 @@ from av.stream import Stream
 from pipeline.errors import Damaged
 from pipeline.video.reading.opening import reason
 
-SHARES_TIMES = ("subtitle", "data")  # kinds of streams whose packets may come at the same time
-LONGEST = 1 << 31  # units of time that MP4 can give to one packet; only damage asks for more
-NOT_STRICT = cast(int, Flags.ts_nonstrict.value)  # containers in which all streams' may
+SHARES_TIMES = ("subtitle", "data")  # kinds of streams whose packets may share a time
+LONGEST = 1 << 31  # limit of a duration in MP4, in time units; only damaged packets exceed it
+NOT_STRICT = cast(int, Flags.ts_nonstrict.value)  # flag of containers in which packets of any stream may share a time
 
 
 @contextmanager
 def taken(container: str, what: str) -> Iterator[None]:
-    """Raises Damaged where a container does not take what it is given. Errors of files and memory stay as they are."""
+    """Raise Damaged if a container rejects what it is given. Errors of files and memory pass through unchanged."""
     try:
         yield
     except av.FFmpegError as error:
@@ -34,21 +34,22 @@ def taken(container: str, what: str) -> Iterator[None]:
 
 
 class Rising:
-    """Counts what it moves, and what of the streams other than the video the container refuses: that is left out.
+    """Writer of packets with rising dts. Counts packets that are moved, and packets that are left out.
 
-    `names`: of the streams, by index in the output, for people.
+    Left out are packets of streams other than the video that the container refuses. `names`: names of the streams for
+    messages, by index in the output.
     """
 
     def __init__(self, output: OutputContainer, video: int, names: Mapping[int, str]) -> None:
         self.output, self.video, self.names = output, video, names
         self.strict = not output.format.flags & NOT_STRICT
-        self.last: dict[int, int] = {}  # dts by stream, in its units
+        self.last: dict[int, int] = {}  # last dts of each stream, in the stream's units
         self.moved: Counter[int] = Counter()
         self.refused: Counter[int] = Counter()
-        output.start_encoding()  # which settles those units
+        output.start_encoding()  # fixes those units
 
     def write(self, packet: "Packet[Any]") -> None:
-        """Raises Damaged where the container refuses the video, or what came shortly before it."""
+        """Write a packet. Raises Damaged if the container refuses the video, or what came shortly before it."""
         stream = packet.stream
         least = self._least(stream)
         if least is not None and not _is_there(packet, least):
@@ -81,7 +82,7 @@ class Rising:
         return None if last is None else last + (self.strict and stream.type not in SHARES_TIMES)
 
     def _move(self, packet: "Packet[Any]", least: int) -> None:
-        """To `least`, in the units of the stream."""
+        """Move the packet to `least`, in the stream's units."""
         unit = packet.time_base / packet.stream.time_base
         packet.pts = None if packet.pts is None else round(packet.pts * unit)
         packet.duration = round((packet.duration or 0) * unit)
@@ -90,5 +91,5 @@ class Rising:
 
 
 def _is_there(packet: "Packet[Any]", least: int) -> bool:
-    """Whether its time, rounded to the units of its stream, is `least` or later."""
+    """Return whether the packet's dts, rounded to the units of its stream, is `least` or later."""
     return packet.dts is not None and packet.dts * packet.time_base / packet.stream.time_base > least - 0.5

@@ -1,8 +1,8 @@
-"""Encoded segments joined with everything else of their source, nothing encoded again.
+"""Joining of encoded segments with everything else in their source, without encoding anything again.
 
-The frames' times are those of the source. Times of decoding are made anew over the whole video: the n-th packet takes
-the time of the frame that is shown `reorder` places before it, which rises from packet to packet, across the joins too,
-and is never behind the packet's own time.
+Frames keep their times from the source. Decoding times are computed anew for the whole video: the n-th packet takes
+the time of the frame that is shown `reorder` places before it. This rises from packet to packet, also across joins, and
+is never later than the packet's own time.
 """
 
 import heapq
@@ -41,7 +41,7 @@ from pipeline.video.writing.monotonic_dts import Rising, taken
 from pipeline.video.writing.segment_files import IDENTITY, tag
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
-ISO_KEYS = frozenset(  # of metadata that they have a box for; all others need the open list of QuickTime
+ISO_KEYS = frozenset(  # metadata keys that ISO files have a box for; all others need the open list of QuickTime
     "title artist album_artist composer album date comment genre copyright grouping lyrics description "  # noqa: SIM905
     "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
 )
@@ -50,25 +50,25 @@ LARGEST_SCALE = 1 << 31
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """The video that is to be joined."""
+    """Enhanced video that is to be joined."""
 
     info: VideoInfo
     encoding: Encoding
     segments: list[tuple[Opening, str]]
-    """What opens the segment files, and by what each is told, in order."""
+    """For each segment, in order: what opens its file, and its identity."""
     pts: list[int]
-    """Of every frame in them, ascending."""
+    """Pts of all frames in them, ascending."""
     reorder: int
-    """By how many places a packet may come before its turn."""
+    """Most places by which a packet precedes its turn in the order of pts."""
 
 
 def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str]:
-    """Write the finished file to the local path `target`, with all else that is in `source`.
+    """Write the finished file to the local path `target`, with everything else that is in `source`.
 
-    `name`: what it will be called, whose extension says which container it is.
+    `name`: the final name of the file, whose extension selects the container.
 
-    Returns what the container could not hold, in sentences. Raises Damaged where the segments hold other frames than
-    `picture.pts`.
+    Returns what the container could not hold, in sentences. Raises Damaged if the frames of the segments are not those
+    of `picture.pts`.
     """
     covers = cover_pictures(source)
     with opened_container(source) as original:
@@ -93,26 +93,26 @@ def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str
 
 def _options(original: InputContainer, picture: Picture, name: str) -> dict[str, str]:
     info, muxer = picture.info, muxer_of(name)
-    if muxer == "mpegts":  # without copyts it begins anew; packets of 192 bytes are what these names promise
+    if muxer == "mpegts":  # without copyts, times restart; files of these names have packets of 192 bytes
         return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
     if muxer not in ISO:
         return {}
     options = {}
-    has_cover = any(is_cover(stream) for stream in original.streams.video)  # for which there is no room in such a list
+    has_cover = any(is_cover(stream) for stream in original.streams.video)  # which the open list cannot hold
     if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
         options["movflags"] = "use_metadata_tags"
-    if picture.pts[0] < 0:  # else it says that what comes before 0 is not to be shown
+    if picture.pts[0] < 0:  # otherwise the file says not to show what comes before 0
         options["avoid_negative_ts"] = "make_non_negative"
     if info.carried & {"SPHERICAL", "STEREO3D"}:
-        options["strict"] = "unofficial"  # the boxes that all players know them by are of no standard
-    # units of all video tracks, and of where any track starts: they must divide those of the source's
+        options["strict"] = "unofficial"  # the boxes that players read these from are not standardised
+    # time units of video tracks, and of the start of any track: they must divide the source's units
     options["video_track_timescale"] = str(_scale(info, original.streams.video))
     options["movie_timescale"] = str(_scale(info, original.streams))
     return options
 
 
 def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
-    """Units in a second that hold times of these streams, or, if that cannot be, of the video."""
+    """Return the units per second that hold all times of these streams exactly, or of the video if that is too many."""
     scale = math.lcm(*(stream.time_base.denominator for stream in streams if stream.time_base))
     return scale if scale < LARGEST_SCALE else info.time_base.denominator
 
@@ -120,7 +120,10 @@ def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
 def _streams(
     original: InputContainer, output: OutputContainer, picture: Picture, covers: dict[int, bytes]
 ) -> tuple[Stream, dict[int, Stream], list[str]]:
-    """The video, the copies by index of their originals, and what cannot be copied. In the order of the source."""
+    """Add all streams to the output, in the order of the source.
+
+    Returns the video, the copies by index of their originals, and notes on what cannot be copied.
+    """
     video: Stream | None = None
     copies: dict[int, Stream] = {}
     notes: list[str] = []
@@ -132,7 +135,7 @@ def _streams(
             video = copy
         elif is_written_anew(stream, output.format.name, chapters=chapters):
             continue
-        elif stream.index in covers and output.format.name == "matroska":  # which has them as attachments
+        elif stream.index in covers and output.format.name == "matroska":  # stores them as attachments
             attach_cover(output, stream, covers[stream.index])
             continue
         elif holds(output.format.name, stream):
@@ -154,7 +157,7 @@ def _video(output: OutputContainer, original: Stream, template: Stream, picture:
     stream: Any = output.add_stream_from_template(original if told else template, opaque=True)
     stream.time_base = info.time_base
     context = stream.codec_context
-    if told:  # all else is that of the segments
+    if told:  # everything else is taken from the segments
         coded: Any = template.codec_context
         context.extradata, context.pix_fmt, context.profile = coded.extradata, coded.pix_fmt, coded.profile
         context.bit_rate = 0
@@ -162,7 +165,7 @@ def _video(output: OutputContainer, original: Stream, template: Stream, picture:
     if info.sample_aspect:
         context.sample_aspect_ratio = info.sample_aspect
     if template.codec_context.name == "hevc" and output.format.name in ISO:
-        context.codec_tag = "hvc1"  # which Apple's players insist on
+        context.codec_tag = "hvc1"  # Apple's players require it
     elif template.codec_context.name == "prores":
         context.codec_tag = template.codec_context.codec_tag
     tag(context, encoding.colours)
@@ -171,10 +174,10 @@ def _video(output: OutputContainer, original: Stream, template: Stream, picture:
 
 
 def _tells_of_the_whole(original: Stream, template: Stream, picture: Picture) -> bool:
-    """Whether the source's stream is taken for a template, so that what its container says of the video is kept.
+    """Return whether the source's stream is used as a template, which keeps what its container says of the video.
 
-    It can be where it is of the same coding; not where it says what is no longer true: how to crop, of HDR that became
-    SDR, or of Dolby Vision.
+    The codec must be the same, and nothing may be said that is no longer true: cropping, HDR that became SDR, Dolby
+    Vision.
     """
     info, expected = picture.info, _expected(picture)
     before, after = cast(VideoStream, original).codec_context, template.codec_context
@@ -183,13 +186,13 @@ def _tells_of_the_whole(original: Stream, template: Stream, picture: Picture) ->
 
 
 def _expected(picture: Picture) -> frozenset[str]:
-    """What the frames are to carry beside their pixels."""
+    """Return the side data that the frames should carry."""
     info = picture.info
     return info.carried - OF_HDR if info.colours.hdr and not picture.encoding.colours.hdr else info.carried
 
 
 def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
-    """The packets of all segments, one segment after the other."""
+    """Yield the packets of all segments, one segment after the other."""
     info, pts, places = picture.info, picture.pts, 0
     header = None
     for opening, identity in picture.segments:
@@ -220,7 +223,7 @@ def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
 
 
 def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
-    """Before the first frame is shown, steps of the first frame's length back in time."""
+    """Return a packet's decoding time. Before the first frame, it goes back in steps of that frame's length."""
     if place >= reorder:
         return pts[place - reorder]
     step = pts[1] - pts[0] if len(pts) > 1 else 1
@@ -230,9 +233,9 @@ def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
 def _others(
     original: InputContainer, copies: dict[int, Stream], shift: Shift, notes: list[str]
 ) -> "Iterator[Packet[Any]]":
-    """The packets of the streams that are copied; the others are not even read where the container allows.
+    """Yield the packets of the streams that are copied; the others are not even read if the container allows that.
 
-    Where reading ends by an error, what came before it is what there is: `notes` gets one.
+    If reading fails, what came before is kept and `notes` gets an entry.
     """
     for stream in original.streams:
         if stream.index not in copies:
@@ -258,7 +261,7 @@ def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packe
 
 
 def _in_time(*streams: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
-    """Packets of streams that are each in the order of time, in the order of time."""
+    """Merge streams of packets, each in the order of time, into one in the order of time."""
 
     def time(packet: "Packet[Any]") -> Fraction:
         return (packet.dts or 0) * Fraction(packet.time_base)

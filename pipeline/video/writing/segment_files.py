@@ -1,4 +1,4 @@
-"""Segment files: enhanced frames of one segment, encoded. `mux.py` joins them."""
+"""Segment files: the encoded frames of one segment. `mux.py` joins them."""
 
 import gc
 from collections.abc import Iterator
@@ -21,17 +21,17 @@ from pipeline.video.signal.color import Colours
 from pipeline.video.signal.side_data import CAPTIONS, side
 from pipeline.video.writing.encode import EncodeSettings, Encoding, pixel_format_near
 
-IDENTITY = "comment"  # metadata of a segment file
-LOOKED_AT = 8  # frames whose side data were looked at, that are kept at most
-TRIAL_PX = 640, 384  # no encoder of hardware asks for more
+IDENTITY = "comment"  # metadata key of a segment file's identity
+LOOKED_AT = 8  # most frames kept in memory after their side data were read
+TRIAL_PX = 640, 384  # large enough for every hardware encoder
 
 
 class Encoder:
-    """Encodes frames into a segment file. Counts how far packets lie from the order of pts."""
+    """Encoder of frames into a segment file. Records how far packets are from the order of pts."""
 
     def __init__(self, file: BinaryIO, encoding: Encoding, identity: str, *, threads: int) -> None:
         self.encoding = encoding
-        self.order: list[int] = []  # pts of the packets as they came
+        self.order: list[int] = []  # pts of the packets in the order they came
         self.start: int | None = None
         self.step = max(1, round(1 / encoding.frame_rate / encoding.time_base))
         self._carrier = VideoReformatter()
@@ -60,28 +60,28 @@ class Encoder:
             ) from error
 
     def encode(self, frame: VideoFrame, pts: int, decoded: VideoFrame | None = None) -> None:
-        """Frames in the order of pts; `pts` in units of the encoding's time base. In the file, the first has pts 0.
+        """Encode one frame, in the order of pts. `pts`: in units of the encoding's time base; the first becomes 0.
 
-        `decoded`: what the frame was made from, if its captions are to go along.
+        `decoded`: the frame it was made from, if its captions are to be kept.
         """
         self.start = pts if self.start is None else self.start
         if decoded is not None:
             frame = self._captioned(frame, decoded) if side(decoded, CAPTIONS) is not None else frame
             if len(self.order) % LOOKED_AT == 0:
-                gc.collect()  # PyAV makes a cycle of every frame whose side data are looked at
+                gc.collect()  # reading side data makes PyAV create a reference cycle with the frame
         frame.pts, frame.time_base = pts - self.start, self.encoding.time_base
-        frame.duration = self.step  # libvpx takes no frame of none, as a rate that is told too high would make it
+        frame.duration = self.step  # libvpx rejects a duration of 0, which an overstated frame rate would give
         self._mux(self.stream.encode(frame))
 
     def _captioned(self, frame: VideoFrame, decoded: VideoFrame) -> VideoFrame:
-        """A copy of the frame with the side data of another. PyAV hands it on to what a frame is reformatted to."""
+        """Return a copy of the frame with the side data of `decoded`, which PyAV keeps when it reformats a frame."""
         grey = self._carrier.reformat(decoded, width=frame.width, height=frame.height, format="gray", threads=1)
         copy = self._carrier.reformat(grey, format=frame.format.name, threads=1)
         for into, plane in zip(copy.planes, frame.planes, strict=True):
             into.update(bytes(plane))
         copy.color_range, copy.colorspace = frame.color_range, frame.colorspace
         copy.color_primaries, copy.color_trc = frame.color_primaries, frame.color_trc
-        copy.pict_type = PictureType.NONE  # which is for the encoder to choose
+        copy.pict_type = PictureType.NONE  # left for the encoder to choose
         return copy
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class Encoder:
 
     @property
     def reorder(self) -> int:
-        """By how many places, at most, a packet comes before its turn in the order of pts."""
+        """Return the most places by which a packet precedes its turn in the order of pts."""
         return reordering(np.argsort(self.order).tolist())
 
     def _mux(self, packets: list[Any]) -> None:
@@ -102,9 +102,9 @@ class Encoder:
 def encoder(
     file: BinaryIO, encoding: Encoding, identity: str, *, threads: int = 1, timed: Timed = nullcontext
 ) -> Iterator[Encoder]:
-    """An encoder, finished at the end of the block; the file stays open. `identity`: what the file is told by.
+    """Open an encoder that is finished at the end of the block; the file stays open. `identity`: written into the file.
 
-    `timed`: entered while it is finished: encoders hold back many frames until then.
+    `timed`: entered while the encoder is finished, as encoders hold back many frames until then.
     """
     one = Encoder(file, encoding, identity, threads=threads)
     yield one
@@ -113,7 +113,7 @@ def encoder(
 
 
 def check_starts(settings: EncodeSettings) -> None:
-    """Try out an encoder that was asked for, on this machine. Raises UsageError where its hardware is missing."""
+    """Try out the requested encoder, if any, on this machine. Raises UsageError if its hardware is missing."""
     codec = settings.codec
     if codec is None or codec.startswith("lib"):
         return
@@ -130,6 +130,6 @@ def check_starts(settings: EncodeSettings) -> None:
 
 
 def tag(context: Any, colours: Colours) -> None:
-    """Write into a codec context how its stream codes colour."""
+    """Write a stream's colour coding into its codec context."""
     context.color_range, context.colorspace = colours.range, colours.matrix
     context.color_primaries, context.color_trc = colours.primaries, colours.transfer

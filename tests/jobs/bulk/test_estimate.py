@@ -9,7 +9,8 @@ from av.video.frame import VideoFrame
 
 from jobs.benchmark.media import night_clip
 from jobs.bulk.estimate import _pixels_of, whole_s
-from jobs.videos import VideoJob, VideosConfig
+from jobs.bulk.job import Job
+from jobs.videos import VIDEO_MEDIA, VideosConfig
 from model import DEFAULT_WEIGHTS, load
 from pipeline.video import Segment
 from pipeline.video.reading.opening import announced_px
@@ -60,7 +61,7 @@ def test_the_estimate_of_a_long_still_night_is_no_shorter_than_that_of_a_short_n
         for _ in range(500):
             output.mux(stream.encode(black))
         output.mux(stream.encode())
-    job = VideoJob.of(VideosConfig(src=str(tmp_path), dst=str(tmp_path / "out")), load(DEFAULT_WEIGHTS["dce"]))
+    job = Job.of(VIDEO_MEDIA, VideosConfig(src=str(tmp_path), dst=str(tmp_path / "out")), load(DEFAULT_WEIGHTS["dce"]))
     plan = job.plan()
     sizes = {record.source: record.size_bytes for record in plan.records}
     assert sizes[str(tmp_path / "still.mp4")] < 0.3 * sum(sizes.values())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from jobs.bulk.job import Placement
+from jobs.bulk.placement import Placement, place
 from jobs.cluster.joining import _tell_of_no_room, room_on_gpus
 from jobs.images import ImagesConfig
 from pipeline.errors import UsageError
@@ -43,11 +43,11 @@ def test_workers_share_a_core_where_they_wait_for_a_bucket(
 
 
 def _placement(monkeypatch: pytest.MonkeyPatch, nodes: Sequence[tuple[int, int]], **flags: object) -> Placement:
-    monkeypatch.setattr("jobs.bulk.job.check_gpus", lambda: None)
-    monkeypatch.setattr("jobs.bulk.job.cluster_nodes", lambda: nodes)
-    monkeypatch.setattr("jobs.bulk.job.cluster_gpus", lambda: sum(gpus for _, gpus in nodes))
-    monkeypatch.setattr("jobs.bulk.job.cluster_cpus", lambda: sum(cpus for cpus, _ in nodes))
-    return ImagesConfig(src="in", dst="out", **flags).placement()  # type: ignore[arg-type]
+    monkeypatch.setattr("jobs.bulk.placement.check_gpus", lambda: None)
+    monkeypatch.setattr("jobs.bulk.placement.cluster_nodes", lambda: nodes)
+    monkeypatch.setattr("jobs.bulk.placement.cluster_gpus", lambda: sum(gpus for _, gpus in nodes))
+    monkeypatch.setattr("jobs.bulk.placement.cluster_cpus", lambda: sum(cpus for cpus, _ in nodes))
+    return place(ImagesConfig(src="in", dst="out", **flags))  # type: ignore[arg-type]
 
 
 def test_workers_go_where_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def test_workers_go_where_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch
     assert _placement(monkeypatch, NODES, gpus_per_worker=0.5, workers=7) == Placement("cuda", 7, 0.5)
     assert _placement(monkeypatch, NODES, device="cpu", gpus_per_worker=0.5) == Placement("cpu", 96, 0)
     assert _placement(monkeypatch, NODES[:1]) == Placement("cpu", 64, 0)
-    assert ImagesConfig(src="in", dst="out").placement(2) == Placement("cpu", 128, 0)
+    assert place(ImagesConfig(src="in", dst="out"), 2) == Placement("cpu", 128, 0)
 
 
 @pytest.mark.parametrize(

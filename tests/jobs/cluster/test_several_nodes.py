@@ -102,7 +102,7 @@ def test_photos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
         wait_until(lambda: in_use() == 3, job)
         assert job.poll() is None, (tmp_path / "log").read_text()
         _lose(cluster)
-        assert job.wait(300) == 0, (tmp_path / "log").read_text()
+        assert job.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers" in (tmp_path / "log").read_text()
     assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
     assert main(["images", str(source), str(tmp_path / "out")]) == 0
@@ -124,7 +124,7 @@ def test_videos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
         assert not [name for name in _names(f"{bucket}/out") if name.endswith(".mp4")]
         cluster.add_node(num_cpus=1)
         _lose(cluster)
-        assert job.wait(300) == 0, (tmp_path / "log").read_text()
+        assert job.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers" in (tmp_path / "log").read_text()
     assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
     assert main(["videos", str(source), str(tmp_path / "out"), *FAST]) == 0
@@ -148,7 +148,7 @@ def test_a_training(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path)
         wait_until(lambda: read_state(Storage(), f"{bucket}/out") is not None, training)
         _lose(cluster)
         cluster.add_node(num_cpus=1)  # before what the lost one held is read again
-        assert training.wait(300) == 0, (tmp_path / "log").read_text()
+        assert training.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers on cpu" in (tmp_path / "log").read_text()
     assert "a worker ended" in (tmp_path / "log").read_text()
     losses = table_in(bucket, "out/losses.parquet")

@@ -154,6 +154,19 @@ def test_all_16_bits_survive(channels: int, source: str, name: str) -> None:
     assert photo.notes == notes == []
 
 
+def test_all_pages_are_read_of_a_tiff_of_16_bits_with_alpha() -> None:
+    scene = media.night_16()
+    first = read(media.tiff_16(np.dstack((scene[..., :1], 65535 - scene[..., :1]))))
+    pages = [first.frames[0], replace(first.frames[0], pixels=first.frames[0].pixels[::-1].copy())]
+    written, _ = encode(replace(first, frames=pages), "tiff", quality=None)
+    photo = read(written)
+    assert len(photo.frames) == 2
+    assert all(np.array_equal(page.pixels, frame.pixels) for page, frame in zip(pages, photo.frames, strict=True))
+    other, _ = encode(replace(first, frames=[pages[0], read(media.tiff_16(scene)).frames[0]]), "tiff", quality=None)
+    photo = read(other)
+    assert len(photo.frames) + sum("pages dropped" in note for note in photo.notes) == 2
+
+
 @pytest.mark.parametrize(("channels", "layout"), [(1, "gray16be"), (2, "ya16be"), (3, "rgb48be"), (4, "rgba64be")])
 def test_another_decoder_reads_our_16_bit_png_alike(channels: int, layout: str) -> None:
     scene = media.night_16()

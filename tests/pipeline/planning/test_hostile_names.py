@@ -87,25 +87,39 @@ def test_a_file_is_no_folder_whichever_comes_first(tmp_path: Path) -> None:
     assert [refusal.code for refusal in plan.refused] == ["collision"]
 
 
-def _plan(source: Path, out: Path, *, follow_links: bool = False) -> Plan:
+def _plan(source: Path, out: Path, *, follow_links: bool = False, ignoring_case: bool = False) -> Plan:
     selection = Selection(follow_links=follow_links)
-    return make_plan(Storage(), str(source), Destination(kind=PHOTOS, root=str(out)), selection, History())
+    target = Destination(kind=PHOTOS, root=str(out))
+    return make_plan(Storage(), str(source), target, selection, History(), ignoring_case=ignoring_case)
 
 
 def _names(plan: Plan, out: Path) -> list[str]:
     return [record.destination.removeprefix(f"{out}/") for record in plan.records]
 
 
-def test_twins_on_a_disk_that_does_not_tell_them_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twins_on_a_disk_that_does_not_tell_them_apart(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for name in ("A.jpg", "a.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg"):
         (source / name).write_bytes(b"-")
     assert len(_names(_plan(source, out), out)) == 4
-    monkeypatch.setattr(Storage, "ignores_case", lambda *_: True)
-    plan = _plan(source, out)
+    plan = _plan(source, out, ignoring_case=True)
     assert len(_names(plan, out)) == 2
     assert [refusal.code for refusal in plan.refused] == ["collision"] * 2
+
+
+def test_a_disk_is_asked_whether_it_tells_names_apart_before_anything_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not Storage().ignores_case(str(tmp_path / "new" / "_nightlift"), probe=True)
+
+    def exists(path: Path) -> bool:
+        return path.name.casefold() in {name.casefold() for name in os.listdir(path.parent)}  # noqa: PTH208
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert Storage().ignores_case(str(tmp_path / "_nightlift"), probe=True)
+    assert not Storage().ignores_case(str(tmp_path / "_nightlift"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whether_a_disk_tells_names_apart_is_asked_of_the_disk(tmp_path: Path) -> None:

@@ -13,23 +13,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
+from tests.support.counts import count
 from tests.support.killed import HANGS_S, ROOT
 from tests.support.many_keys import etag_of, key_of, s3_of_many_keys
 
-KEYS, DONE, PART = 100_000, 90_000, 30_000
+KEYS = count(50_000, 1_000_000)
+DONE, PART = KEYS * 9 // 10, KEYS * 3 // 10
 MOST_BYTES = 180_000_000 + 600 * KEYS  # for a million: 780 MB, beside 400 of packages and 200 of Ray
 
 PLAN = """
 import json
 from pathlib import Path
-from jobs.images import ImagesConfig, PhotoJob
+from jobs.bulk.job import Job
+from jobs.images import PHOTO_MEDIA, ImagesConfig
 
 def peak():
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 config = ImagesConfig(src="s3://in", dst="s3://out")
 checkpoint = config.checkpoint()
-job = PhotoJob.of(config, checkpoint)
+job = Job.of(PHOTO_MEDIA, config, checkpoint)
 job.storage.list_files("s3://small")  # what the client itself takes
 before = peak()
 plan = job.plan()

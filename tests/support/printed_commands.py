@@ -1,4 +1,4 @@
-"""The commands that infra/ tells people and clusters to run, and whether they exist, with their flags."""
+"""The commands that READMEs and infra/ print for people and clusters, and whether they exist, with their flags."""
 
 import re
 import shlex
@@ -10,10 +10,14 @@ import click
 import tyro
 import yaml
 
-from jobs.cli import JOBS, WORDS
+from jobs.cli import COMMANDS as ALL
+from jobs.cli import PARSING
 from jobs.submit import SubmitConfig
 
-INFRA = Path(__file__).parents[2] / "infra"
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+TOPS = ("model", "pipeline", "jobs", "infra")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for top in TOPS for page in (ROOT / top).rglob("*.md"))])
 SEPARATORS = {";", "&&", "||", "|", "&", "(", ")"}
 
 
@@ -34,6 +38,9 @@ def _check_words(words: list[str]) -> None:
     """What stands before is what starts it: `timeout 15`, `docker compose exec head`. kubectl starts none, it names."""
     if words[:1] == ["kubectl"]:
         return None
+    if words[:1] == ["make"]:
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make has no {words[1]}"
+        return None
     for start, word in enumerate(words):
         if word == "nightlift":
             return _check_nightlift(words[start + 1 :])
@@ -46,12 +53,12 @@ def _check_nightlift(arguments: list[str]) -> None:
     job, *rest = arguments
     if arguments == ["--help"]:
         return
-    assert job in {**JOBS, "submit": None}, f"no job is called {job}"
+    assert job in ALL, f"no job is called {job}"
     try:
         if job == "submit":
-            config, rest = tyro.cli(SubmitConfig, args=rest, return_unknown_args=True, config=WORDS)
+            config, rest = tyro.cli(SubmitConfig, args=rest, return_unknown_args=True, config=PARSING)
             job = config.job
-        tyro.cli(JOBS[job][0], args=rest, config=WORDS)
+        tyro.cli(ALL[job].load()[0], args=rest, config=PARSING)
     except SystemExit as stop:
         raise AssertionError(f"nightlift {shlex.join(arguments)} is refused") from stop
 
@@ -76,10 +83,10 @@ def _check_ray(arguments: list[str]) -> None:
 
 
 def _commands() -> Iterator[tuple[str, str]]:
-    readme = (INFRA / "README.md").read_text()
-    for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            yield "README", line.partition(" # ")[0]
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                yield str(page.relative_to(ROOT)), line.partition(" # ")[0]
     dockerfile = (INFRA / "docker" / "Dockerfile").read_text()
     yield "Dockerfile", " ".join(re.findall(r'"([^"]+)"', dockerfile[dockerfile.rindex("\nCMD") :].splitlines()[1]))
     for path in sorted(INFRA.rglob("*.yaml")):

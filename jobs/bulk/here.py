@@ -1,0 +1,202 @@
+"""A few small files, enhanced without Ray: by one child process, so that a codec that crashes costs no other file.
+
+Ray takes ten seconds to start; what is done sooner is done here. The steps are the same, and so are their outcomes.
+"""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Generator, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from jobs.bulk.config import BulkConfig
+from jobs.bulk.job import Job, Worker
+from jobs.progress import Progress
+from model import cuda_problem
+from pipeline.errors import ClusterError
+from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
+from pipeline.flow.time_limit import allowed_s, time_limit
+from pipeline.planning.plan import Plan
+from pipeline.process import use_one_core
+from pipeline.records import Outcome, Record
+
+WORTH_RAY_S = 10.0  # of work; with less, Ray would take longer to start
+SECONDS_A_FILE, SECONDS_A_MB = 0.05, 0.3
+SLOW_SECONDS_A_MB = {".avif": 8.0, ".webp": 1.5, ".gif": 3.0}  # by what is written
+SECONDS_A_VIDEO, VIDEO_SECONDS_A_MB = 0.5, 8.0
+TIMED_OUT = "timed out"
+EVENT_LOOP = "fsspecIO"  # name of the thread in which fsspec runs it
+
+log = logging.getLogger("nightlift")
+
+
+def may_be_done_here(config: BulkConfig) -> bool:
+    """Return whether neither a flag, nor the environment, nor a GPU asks for Ray."""
+    gpu = config.device == "cuda" or (config.device == "auto" and not cuda_problem())
+    return not (config.asks_for_ray or config.dry_run or gpu)
+
+
+def is_too_little_for_ray(jobs: Sequence[Job], plans: Sequence[Plan]) -> bool:
+    """Return whether Ray would take longer to start than all the work takes here."""
+    work_s = 0.0
+    for job, plan in zip(jobs, plans, strict=True):
+        for record in plan.records:
+            work_s += _estimated_s(record, job.noun)
+            if work_s > WORTH_RAY_S:
+                return False
+    return True
+
+
+def _estimated_s(record: Record, noun: str) -> float:
+    """Estimate roughly how long one core takes, from the size and kind of a file only."""
+    size_mb = record.size_bytes / 1e6
+    if noun == "video":
+        return SECONDS_A_VIDEO + VIDEO_SECONDS_A_MB * size_mb
+    suffix = Path(record.destination).suffix.lower()
+    return SECONDS_A_FILE + SLOW_SECONDS_A_MB.get(suffix, SECONDS_A_MB) * size_mb
+
+
+def outcomes_here(child: "Child", job: Job, plan: Plan) -> Generator[Outcome]:
+    """Yield exactly one outcome for each record of a plan, in their order.
+
+    A file at which the child died `ATTEMPTS` times has the code `worker_died`; one that took too long is not tried
+    again, and has the code `timed_out`. Raises ClusterError where no worker can be made.
+    """
+    log.info("enhancing %d %ss on this machine, without Ray", len(plan.records), job.noun)
+    child.take_up(job)
+    progress = Progress(len(plan.records), job.noun)
+    try:
+        for record in plan.records:
+            outcome = child.outcome(record)
+            progress.advance(failed=outcome.outcome == "failed")
+            yield outcome
+    finally:
+        progress.close()
+
+
+class Child:
+    """A process that enhances one file after the other, and is started again where it dies.
+
+    Made before this process touches storage, it has all packages at once: it is forked. Later it is started anew, which
+    takes seconds: connections that are open here must not be open there.
+    """
+
+    def __init__(self) -> None:
+        self._make, self._time_limit_s = b"", 0.0
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        if _may_fork():
+            self._start()
+
+    def take_up(self, job: Job) -> None:
+        """Do the work of this job from now on."""
+        self._make = pickle.dumps(job.media.worker(job))
+        self._time_limit_s = job.config.time_limit
+        if self._pipe is not None:
+            self._pipe.send((self._make, self._time_limit_s))
+
+    def outcome(self, record: Record) -> Outcome:
+        """Enhance a file, in several attempts where the process dies. Raises ClusterError where it cannot work."""
+        for attempt in range(1, ATTEMPTS + 1):
+            answer = self._ask(record)
+            if isinstance(answer, Outcome):
+                answer.attempts = attempt
+                return answer
+            self.end()
+            if answer == TIMED_OUT:
+                return timed_out(Outcome.of(record), attempt, self._time_limit_s)
+            if isinstance(answer, Exception):
+                raise ClusterError(f"no worker can be started ({type(answer).__name__}: {answer})") from answer
+        return worker_died(Outcome.of(record))
+
+    def end(self) -> None:
+        """Kill the process, which may be at a file."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._process = self._pipe = None
+
+    def _ask(self, record: Record) -> object:
+        """Return the outcome, TIMED_OUT, why no worker could be made, or None where the process died."""
+        try:
+            if self._pipe is None:
+                self._start().send((self._make, self._time_limit_s))
+            assert self._pipe is not None
+            self._pipe.send(record)
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            return None
+
+    def _start(self) -> Connection:
+        forked = _may_fork()
+        context = multiprocessing.get_context("fork" if forked else "spawn")
+        self._pipe, its_end = context.Pipe()
+        arguments = (its_end, self._pipe if forked else None)
+        self._process = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of threads: those that are left are idle
+            self._process.start()
+        its_end.close()
+        return self._pipe
+
+
+def _may_fork() -> bool:
+    """Return whether a child may share what this process has: not an event loop, whose sockets it would unregister.
+
+    fsspec's file systems start theirs in a thread when the first of them is made. Elsewhere than on Linux, libraries of
+    the system forbid to fork.
+    """
+    return sys.platform == "linux" and not any(thread.name == EVENT_LOOP for thread in threading.enumerate())
+
+
+def _work(pipe: Connection, other_end: Connection | None) -> None:
+    """Enhance what comes through the pipe, in the child, until it is closed or the parent is gone."""
+    if other_end is not None:
+        other_end.close()  # else this process would keep its own pipe open
+    _leave_signals_to_the_parent()
+    use_one_core()
+    worker: Worker
+    limit_s = 0.0
+    while True:
+        try:
+            message = pipe.recv()
+        except EOFError:
+            return
+        if isinstance(message, Record):
+            with time_limit(allowed_s(limit_s, message.size_bytes), lambda: pipe.send(TIMED_OUT)) as more:
+                answer: object = worker(message, partial(more, limit_s))
+            pipe.send(answer)
+        else:
+            make, limit_s = message
+            worker = _made(make)
+
+
+def _made(make: bytes) -> Worker:
+    """Make the worker; where that fails, one that answers with the error."""
+    try:
+        worker: Worker = pickle.loads(make)()
+        return worker
+    except Exception as error:
+        failure = error
+        return lambda record, on_part: failure  # type: ignore[return-value]
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ignore Ctrl-C, which reaches all processes of a terminal: the parent kills this one. Hide what codecs print."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)

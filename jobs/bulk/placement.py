@@ -1,0 +1,51 @@
+"""On what the workers of a job run, and how many there are, by what the cluster has."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jobs.bulk.config import BulkConfig
+from jobs.cluster.joining import (
+    all_have_fast_bf16,
+    check_gpus,
+    cluster_cpus,
+    cluster_gpus,
+    cluster_nodes,
+    room_on_gpus,
+)
+from model import Checkpoint, settled
+from pipeline.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """On what the workers of a job run, and how many there are."""
+
+    device: str
+    workers: int
+    gpus_per_worker: float
+    """0 on CPUs."""
+
+
+def place(config: BulkConfig, workers_per_core: int = 1, cpus_beside_gpu: float = 1) -> Placement:
+    """Choose by what the cluster has. `cpus_beside_gpu`: of a worker. Needs an initialised Ray; raises UsageError."""
+    gpus = cluster_gpus()
+    device = ("cuda" if gpus else "cpu") if config.device == "auto" else config.device
+    if device == "cpu":
+        return Placement(device, config.workers or cluster_cpus() * workers_per_core, 0)
+    if not gpus:
+        raise UsageError(f"--device {config.device}: the cluster has no GPU; leave --device out to run on CPUs")
+    check_gpus()
+    room = room_on_gpus(cluster_nodes(), config.gpus_per_worker, cpus_beside_gpu)
+    if room < (config.workers or 1):
+        raise UsageError(
+            f"the cluster's GPUs, and the cores beside them, have room for {room} workers of --gpus-per-worker "
+            f"{config.gpus_per_worker:g}, not for {config.workers or 1}; lower it or --workers"
+        )
+    return Placement(device, config.workers or room, config.gpus_per_worker)
+
+
+def settings_on(device: str, settings: Any, checkpoint: Checkpoint) -> Any:
+    """Settle which precision `auto` is, so that it does not depend on the node that a worker is on."""
+    asked, variant = settings.precision, checkpoint.network.architecture.variant
+    fast_bf16 = asked == "auto" and all_have_fast_bf16(device)
+    return replace(settings, precision=settled(asked, device, variant, fast_bf16=fast_bf16))

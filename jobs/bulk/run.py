@@ -1,0 +1,182 @@
+"""The way of a job over many files: list, plan, enhance, record."""
+
+import logging
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
+from glob import escape
+
+from jobs.bulk.config import BulkConfig
+from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
+from jobs.bulk.job import Job, Media
+from jobs.bulk.summary import Tally
+from jobs.cluster.canary import watched
+from jobs.cluster.joining import ray_cluster
+from jobs.report.job import report_at_end
+from pipeline.errors import ManifestError, StorageError, printable
+from pipeline.planning.manifest import Manifest
+from pipeline.planning.plan import Plan, check_found
+from pipeline.planning.same_place import proven
+from pipeline.records import Outcome
+from pipeline.storage.urls import FOLDER, join, shown
+from pipeline.storage.writing import is_abandoned
+
+log = logging.getLogger("nightlift")
+
+SHOWN_RESULTS = 5  # folders
+
+
+def run_jobs(config: BulkConfig, media: Sequence[Media]) -> int:
+    """List, plan, enhance, record. Returns the exit status; raises NightliftError for what stops it before work begins.
+
+    `media`: the kinds of files that are enhanced, each by a job of its own.
+    """
+    child = Child() if may_be_done_here(config) else None
+    try:
+        checkpoint = config.checkpoint()
+        return _run([Job.of(each, config, checkpoint) for each in media], child)
+    finally:
+        if child is not None:
+            child.end()
+
+
+def _run(jobs: Sequence[Job], child: Child | None) -> int:
+    config, storage, root = jobs[0].config, jobs[0].storage, jobs[0].destination.root
+    ignoring_case = storage.ignores_case(join(root, FOLDER), probe=not config.dry_run)
+    plans = make_plans(jobs, ignoring_case=ignoring_case)
+    if config.dry_run:
+        print(*(job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
+        print("nothing was written")
+        return 0
+    _begin(jobs, plans)
+    tallies = [Tally() for _ in jobs]
+    try:
+        _carry_out(jobs, plans, tallies, child)
+    finally:  # also where it is stopped, or gives up: what is done is done
+        if any(plan.records for plan in plans):
+            with suppress(StorageError):  # which the next run removes
+                unfinished = jobs[0].storage.unfinished(root, below=not jobs[0].destination.file)
+                jobs[0].storage.remove(name for name in unfinished if is_abandoned(name))
+        for job, plan, tally in zip(jobs, plans, tallies, strict=True):
+            if plan.ours:
+                print(tally.summary(job.noun, plan))
+        print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
+    if not config.no_report:
+        anything_new = any(tally.count for tally in tallies)
+        seconds = sum(tally.seconds for tally in tallies)
+        report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=seconds)
+    return 1 if any(tally.count["failed"] for tally in tallies) else 0
+
+
+def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan]:
+    """Plan what each job has to do, and together no more than --limit says. Raises what planning raises."""
+    config = jobs[0].config
+    log.info("listing %s", shown(config.src))
+    plans = [job.plan(ignoring_case=ignoring_case) for job in jobs]
+    check_found(config.src, plans, " or ".join(f"{job.noun}s" for job in jobs))
+    _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
+    left = config.limit
+    for job, plan in zip(jobs, plans, strict=True):
+        _leave_to_others(plan, job, jobs)
+        if left is not None:
+            plan.records = plan.records[:left]
+            left -= len(plan.records)
+        log.info(
+            "%ss to do: %d, done before: %d, skipped before: %d, refused by name or place: %d",
+            job.noun,
+            len(plan.records),
+            plan.done,
+            len(plan.skipped),
+            len(plan.refused),
+        )
+    return plans
+
+
+def _begin(jobs: Sequence[Job], plans: Sequence[Plan]) -> None:
+    """Prove that the destination is none of the sources, and begin the manifests. Raises StorageError, UsageError."""
+    if any(plan.records or plan.refused for plan in plans):
+        places = {plan.root for plan in plans if plan.root}
+        places |= {join(plan.root, folder) for plan in plans for folder in plan.results}
+        storage = proven(jobs[0].storage, jobs[0].destination.root, places)
+        for job in jobs:
+            job.storage = storage
+    for job, plan in zip(jobs, plans, strict=True):
+        if plan.records or plan.refused:
+            job.manifest.begin()
+
+
+def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tally], child: Child | None) -> None:
+    """Do all that is planned, here or on Ray; each file gets its row in the manifest, and is counted.
+
+    Raises Stopped where all further files would fail: those keep no row, and are work for the next run.
+    """
+    if child is not None and not is_too_little_for_ray(jobs, plans):
+        child.end()
+        child = None
+    needs_ray = child is None and any(plan.records for plan in plans)
+    with ray_cluster(jobs[0].config.workers) if needs_ray else nullcontext():
+        for job, plan, tally in zip(jobs, plans, tallies, strict=True):
+            started = time.monotonic()
+            try:
+                with _recording(job.manifest):
+                    tally.add(job.manifest, (refusal.outcome() for refusal in plan.refused))
+                    if plan.records:
+                        with closing(
+                            _on_ray(job, plan) if child is None else outcomes_here(child, job, plan)
+                        ) as outcomes:
+                            for outcome in job.media.tidy(job, plan.records, outcomes):
+                                tally.check_storage(outcome)
+                                tally.add(job.manifest, [outcome])
+            finally:
+                tally.seconds = time.monotonic() - started
+
+
+def _on_ray(job: Job, plan: Plan) -> Generator[Outcome]:
+    """Enhance on Ray, which is there; watched until a first file is done, and counted for Prometheus."""
+    from pipeline.flow.prometheus import counted
+
+    flow = job.media.flow(job)
+    enhanced = job.media.progress(flow, plan.records)
+    with watched(flow.has_begun) as watch, closing(counted(job.noun, enhanced, len(plan.records))) as outcomes:
+        for outcome in outcomes:
+            watch.moved()
+            yield outcome
+
+
+@contextmanager
+def _recording(manifest: Manifest) -> Iterator[None]:
+    """Keep the manifest open for rows. Raises ManifestError where some could not be written."""
+    try:
+        yield
+    except BaseException:
+        try:
+            manifest.close()
+        except ManifestError as error:
+            log.warning("%s", error)  # why it stopped comes last
+        raise
+    manifest.close()
+
+
+def _tell_of_results(folders: Sequence[str]) -> None:
+    for folder in folders[:SHOWN_RESULTS]:
+        pattern = printable(f"{escape(folder)}/*")
+        log.warning(
+            "%s/ contains another job's outputs, which would be enhanced again; to skip them: --exclude '%s'",
+            printable(folder),
+            pattern,
+        )
+    if len(folders) > SHOWN_RESULTS:
+        log.warning("and so do %d more folders", len(folders) - SHOWN_RESULTS)
+
+
+def _leave_to_others(plan: Plan, job: Job, jobs: Sequence[Job]) -> None:
+    """Take out of a plan what another job tells: a file refused or skipped belongs to the job of its kind.
+
+    A file of no kind belongs to the first job.
+    """
+
+    def is_ours(source: str) -> bool:
+        return job is next((each for each in jobs if each.media.kind.accepts(source)), jobs[0])
+
+    plan.refused = [refusal for refusal in plan.refused if is_ours(refusal.source)]
+    plan.skipped = [source for source in plan.skipped if is_ours(source)]
