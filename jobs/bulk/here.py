@@ -165,8 +165,7 @@ def _work(pipe: Connection, other_end: Connection | None) -> None:
         other_end.close()  # else this process would keep its own pipe open
     _leave_signals_to_the_parent()
     use_one_core()
-    worker: Worker
-    limit_s = 0.0
+    worker, limit_s = _made(b""), 0.0  # no job was taken up yet
     while True:
         try:
             message = pipe.recv()
