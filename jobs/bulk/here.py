@@ -113,8 +113,8 @@ class Child:
             self.end()
             if answer == TIMED_OUT:
                 return timed_out(Outcome.of(record), attempt, self._time_limit_s)
-            if isinstance(answer, Exception):
-                raise ClusterError(f"no worker can be started ({type(answer).__name__}: {answer})") from answer
+            if isinstance(answer, ClusterError):
+                raise answer
         return worker_died(Outcome.of(record))
 
     def end(self) -> None:
@@ -151,12 +151,14 @@ class Child:
 
 
 def _may_fork() -> bool:
-    """Return whether a child may share what this process has: not an event loop, whose sockets it would unregister.
+    """Return whether this process may be forked.
 
-    fsspec's file systems start theirs in a thread when the first of them is made. Elsewhere than on Linux, libraries of
-    the system forbid to fork.
+    Not where it has an event loop, whose sockets the child would unregister: fsspec starts one in a thread with its
+    first file system. Not where it has loaded Ray, whose core stops answering after a fork. And on Linux only:
+    elsewhere libraries of the system forbid it.
     """
-    return sys.platform == "linux" and not any(thread.name == EVENT_LOOP for thread in threading.enumerate())
+    has_event_loop = any(thread.name == EVENT_LOOP for thread in threading.enumerate())
+    return sys.platform == "linux" and "ray" not in sys.modules and not has_event_loop
 
 
 def _work(pipe: Connection, other_end: Connection | None) -> None:
@@ -186,7 +188,7 @@ def _made(make: bytes) -> Worker:
         worker: Worker = pickle.loads(make)()
         return worker
     except Exception as error:
-        failure = error
+        failure = ClusterError(f"no worker can be started ({type(error).__name__}: {error})")
         return lambda record, on_part: failure  # type: ignore[return-value]
 
 

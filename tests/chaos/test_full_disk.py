@@ -113,7 +113,9 @@ def test_a_manifest_that_does_not_fit_is_told_and_its_files_are_done_again(
     out = disk.folder / "out"
     with monkeypatch.context() as filled:
         filled.setattr("pipeline.flow.photos.FusedWorker", FillingWorker)
-        assert main(["images", str(photos), str(out), "--limit", str(HOPELESS - 5)]) == 1  # it is not stopped before
+        assert (
+            main(["images", str(photos), str(out), "--limit", str(HOPELESS - 5), "--workers", "2"]) == 1
+        )  # not stopped
     told = capsys.readouterr().err.splitlines()
     assert len([line for line in told if "cannot be written for now" in line]) <= 1
     assert "rows of the manifest could not be written" in told[-1]

@@ -106,7 +106,7 @@ def test_a_job_may_be_stopped_while_ray_starts(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(source / "a.png")
-    job = [sys.executable, "-m", "jobs.images", str(source), str(out)]
+    job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "1"]
     stopped = _stopped(job, lambda: len(files_below(out / "_nightlift" / "runs")) > 0, _terminate)
     assert stopped.returncode == 143, stopped.stderr
     assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
@@ -157,8 +157,8 @@ def test_a_notice_that_was_lost_is_raised_again_and_a_second_one_costs_nothing(m
 
 def test_a_job_that_does_not_end_leaves_all_the_same() -> None:
     job = (
-        "import signal, time; from jobs import stopping; stopping.UNHEARD_S = stopping.LATEST_S = 0.5\n"
-        "stopping.heed_signals()\ntry: signal.raise_signal(signal.SIGTERM)\nexcept KeyboardInterrupt: time.sleep(60)"
+        "import signal, time; from jobs import signals; signals.UNHEARD_S = signals.LATEST_S = 0.5\n"
+        "signals.heed_signals()\ntry: signal.raise_signal(signal.SIGTERM)\nexcept KeyboardInterrupt: time.sleep(60)"
     )
     done = subprocess.run(
         [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
@@ -185,9 +185,9 @@ def _run_alone(code: str) -> subprocess.CompletedProcess[str]:
 
 DEAF = """
 import ctypes, signal
-from jobs import stopping
-stopping.UNHEARD_S = 0.5
-stopping.heed_signals()
+from jobs import signals
+signals.UNHEARD_S = 0.5
+signals.heed_signals()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 print("deaf", flush=True)
 ctypes.CDLL(None).pause()  # compiled code that no signal reaches: Python's handler never runs

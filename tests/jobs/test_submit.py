@@ -209,7 +209,7 @@ def test_what_is_uploaded_is_small(way: str, tmp_path: Path) -> None:
         create_package(str(ROOT if way == "the checkout" else folder), tmp_path / "sent.zip", include_gitignore=True)
     sent = zipfile.ZipFile(tmp_path / "sent.zip").namelist()
     assert (tmp_path / "sent.zip").stat().st_size < UPLOAD_BYTES
-    assert {"jobs/images.py", "pipeline/flow.py", "model/weights/dce.safetensors"} <= set(sent)
+    assert {"jobs/images.py", "pipeline/flow/photos.py", "model/weights/dce.safetensors"} <= set(sent)
     assert not [name for name in sent if name.startswith(("tests/", "infra/", ".")) and name.count("/")]
     assert ("carried/my.safetensors" in sent) == (way == "nightlift submit")
 

@@ -187,7 +187,7 @@ def test_a_video_that_kills_its_worker_is_named_and_costs_no_other(
 ) -> None:
     source, out = _clips(tmp_path / "in", one=25, poison=35, two=25), tmp_path / "out"
     monkeypatch.setattr("pipeline.flow.videos.SegmentWorker", DeadlyWorker)
-    assert main(["videos", str(source), str(out), *FAST]) == 1
+    assert main(["videos", str(source), str(out), *FAST, "--workers", "2"]) == 1
     assert sorted(tree(out)) == ["one.mp4", "two.mp4"]
     rows = rows_of(out)
     assert len(rows) == 3
@@ -226,7 +226,7 @@ def test_a_worker_killed_within_a_segment_leaves_no_trace(tmp_path: Path, monkey
     source, out, straight = _clips(tmp_path / "in", one=45), tmp_path / "out", tmp_path / "straight"
     assert main(["videos", str(source), str(straight), *FAST]) == 0
     monkeypatch.setattr("pipeline.flow.videos.SegmentWorker", KilledOnceWorker)
-    assert main(["videos", str(source), str(out), *FAST]) == 0
+    assert main(["videos", str(source), str(out), *FAST, "--workers", "2"]) == 0
     assert PART_SUFFIX in (out / "killed").read_text()
     assert tree(out).pop("one.mp4") == tree(straight).pop("one.mp4")
     (row,) = rows_of(out)

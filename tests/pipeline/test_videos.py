@@ -23,10 +23,9 @@ from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import Damaged, StorageError, Unreachable
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import join
 from pipeline.video.enhancing.smoothing import Window
 from pipeline.video.writing.encode import EncodeSettings
-from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings, VideoSteps
+from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, SegmentFolders, VideoSettings, VideoSteps
 from tests.support.clips import Sound, clip, lacking, packets, pictures, rgb, street, streets, times
 from tests.support.field_coded import field_coded
 from tests.support.web_server import Ending, web_server
@@ -360,10 +359,11 @@ def test_a_network_that_fails_makes_no_shorter_film(
         inspected = steps(record("hush"), folder)
         server.breaks_at = None
         info, segments = steps.inspect(record("hush"))
-        steps.enhance(record("hush"), info, segments[0], join(folder, "00000"))
+        url_of = SegmentFolders(Storage(), folder).url_of
+        steps.enhance(record("hush"), info, segments[0], url_of(record("hush"), segments[0]))
         server.breaks_at = len(content) * 3 // 4
         with pytest.raises(StorageError) as told:
-            steps.enhance(record("hush"), info, segments[1], join(folder, "00001"))
+            steps.enhance(record("hush"), info, segments[1], url_of(record("hush"), segments[1]))
         server.breaks_at = None
         outcome = steps(record("renewed"), folder)
     code = {"drop": "unreachable", "short": "storage", "forbidden": "access_denied"}[ending]
@@ -395,11 +395,13 @@ def test_a_disk_that_takes_no_file_of_this_size_is_told_and_nothing_is_left(tmp_
     record = _record(tmp_path, "a.mp4", clip(streets(40), extras=Sound(seconds=1.6)))
     outcome, written = _done(record)
     written.unlink()
-    segments = tmp_path / "segments" / "a.mp4"
-    sizes = [path.stat().st_size for path in segments.iterdir() if path.suffix != ".json"]
-    for room in (max(sizes) // 2, (max(sizes) + outcome.bytes_out) // 2):  # for a segment, for the whole
-        for path in segments.iterdir():
-            path.unlink()
+    steps = VideoSteps.of(Storage(), SETTINGS, CHECKPOINT)
+    info, segments = steps.inspect(record)
+    places = [tmp_path / "sizes" / str(segment.index) for segment in segments]
+    for segment, place in zip(segments, places, strict=True):
+        steps.enhance(record, info, segment, str(place))
+    largest = max(place.stat().st_size for place in places)
+    for room in (largest // 2, (largest + outcome.bytes_out) // 2):  # for a segment, for the whole
         with _room_for(room):
             failed = _run(record)
         assert (failed.outcome, failed.code) == ("failed", "storage"), failed.message

@@ -15,7 +15,6 @@ import psutil
 import pytest
 from PIL import Image
 
-from jobs.bulk import here
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
 from jobs.bulk.job import Job
 from jobs.cli import main
@@ -64,11 +63,9 @@ def test_a_few_files_are_enhanced_without_ray(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("forked", [True, False])
-def test_files_are_those_that_ray_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forked: bool) -> None:
+def test_files_are_those_that_ray_gives(tmp_path: Path) -> None:
     source = _photos(tmp_path / "in", "a.png", "b.jpg")
     (source / "street.mp4").write_bytes(clip(streets(12), rate=25))
-    monkeypatch.setattr(here, "_may_fork", lambda: forked)
     for name, flags in (("here", []), ("ray", ["--workers", "1"])):
         assert main(["enhance", str(source), str(tmp_path / name), "--preset", "ultrafast", *flags]) == 0
     assert tree(tmp_path / "here") == tree(tmp_path / "ray")
@@ -134,7 +131,6 @@ def test_a_worker_that_cannot_be_made_ends_the_job(tmp_path: Path) -> None:
 
 SLOW = """
 import sys
-from jobs.bulk import here
 from jobs.cli import main
 from tests.jobs.bulk.test_here import slow_worker
 from dataclasses import replace

@@ -51,7 +51,7 @@ def test_a_gpu_is_shared_and_fed_by_the_processors_of_another_node(
     environment = {**os.environ, "RAY_ADDRESS": cluster.address}
     done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, done.stderr
-    assert "starting 2 workers (cpu, split)" in done.stderr
+    assert "starting 2 workers (cuda, split)" in done.stderr
     places, processes, batches = defaultdict(set), set(), []
     for step, node, process, images in map(json.loads, log.read_text().splitlines()):
         places[step].add(node)

@@ -194,7 +194,7 @@ def test_videos_that_never_end_are_named_and_cost_no_other(tmp_path: Path, monke
     monkeypatch.setattr("pipeline.flow.videos.Inspect", StuckInspect)
     flags = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
     flags += ["--time-limit", str(VIDEO_LIMIT_S)]
-    assert main(["videos", str(source), str(out), *flags]) == 1
+    assert main(["videos", str(source), str(out), *flags, "--workers", "2"]) == 1
     rows = {Path(str(row["source"])).name: row for row in rows_of(out)}
     assert len(rows_of(out)) == len(rows) == 4
     found = {name: (row["code"], row["attempts"]) for name, row in rows.items() if row["outcome"] == "failed"}
