@@ -25,13 +25,14 @@ from pipeline.flow.periodically import repeating
 from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record
+from pipeline.segments import SegmentFolders
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, join, shown
 from pipeline.video.enhancing.smoothing import ESTIMATE_EVERY, Window
 from pipeline.video.reading.containers import is_video, muxer_of
 from pipeline.video.writing.encode import EncodeSettings, takes
 from pipeline.video.writing.segment_files import check_starts
-from pipeline.videos import SegmentFolders, VideoSettings, VideoSteps
+from pipeline.videos import VideoSettings, VideoSteps
 
 if TYPE_CHECKING:
     from pipeline.flow.videos import VideoFlow  # imports Ray: at run time only once there is work

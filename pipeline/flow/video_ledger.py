@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.records import Outcome
+from pipeline.segments import SegmentResult
 from pipeline.video import Segment
-from pipeline.videos import SegmentResult
 
 WHOLE = -1  # in place of a segment's index: the video as a whole
 

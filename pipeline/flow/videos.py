@@ -31,9 +31,10 @@ from pipeline.flow.time_limit import TELL_S, TIME_LIMIT_S, More, allowed_s, time
 from pipeline.flow.video_ledger import WHOLE, Ledger
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record, settling
+from pipeline.segments import SegmentFolders
 from pipeline.storage.storage import Storage
 from pipeline.video import Segment, VideoInfo
-from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments, SegmentFolders, VideoSettings
+from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments, VideoSettings
 
 INSPECTIONS = 4  # at once: they mostly wait for storage
 TELL_EVERY_S = 1.0  # how often a worker reports its frames

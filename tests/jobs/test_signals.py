@@ -184,12 +184,12 @@ def _run_alone(code: str) -> subprocess.CompletedProcess[str]:
 
 
 DEAF = """
-import ctypes, signal
+import ctypes, signal, threading
 from jobs import signals
 signals.UNHEARD_S = 0.5
 signals.heed_signals()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-print("deaf", flush=True)
+threading.Timer(2, print, ["deaf"], {"flush": True}).start()  # once the main thread is in there
 ctypes.CDLL(None).pause()  # compiled code that no signal reaches: Python's handler never runs
 """
 

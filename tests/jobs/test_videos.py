@@ -16,11 +16,12 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.flow.attempts import ATTEMPTS
 from pipeline.flow.videos import SegmentWorker, VideoFlow
+from pipeline.segments import SegmentResult
 from pipeline.storage.storage import Storage
 from pipeline.storage.writing import PART_SUFFIX
 from pipeline.video import Segment, VideoInfo
 from pipeline.video.writing.encode import available_encoders
-from pipeline.videos import EnhanceSegment, SegmentResult
+from pipeline.videos import EnhanceSegment
 from tests.support.clips import Sound, clip, packets, rgb, streets, times
 from tests.support.killed import HANGS_S, ROOT, killed_once
 from tests.support.outputs import files_below, rows_of, tree

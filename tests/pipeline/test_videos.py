@@ -22,10 +22,11 @@ from jobs.videos import VideosConfig
 from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import Damaged, StorageError, Unreachable
 from pipeline.records import Outcome, Record
+from pipeline.segments import SegmentFolders
 from pipeline.storage.storage import Storage
 from pipeline.video.enhancing.smoothing import Window
 from pipeline.video.writing.encode import EncodeSettings
-from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, SegmentFolders, VideoSettings, VideoSteps
+from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings, VideoSteps
 from tests.support.clips import Sound, clip, lacking, packets, pictures, rgb, street, streets, times
 from tests.support.field_coded import field_coded
 from tests.support.web_server import Ending, web_server

@@ -20,11 +20,12 @@ from pipeline.flow.videos import SegmentWorker, VideoFlow
 from pipeline.photos import Development, PhotoSettings, ReadAndDecode
 from pipeline.planning.plan import Selection
 from pipeline.records import Record
+from pipeline.segments import SegmentResult
 from pipeline.storage.storage import Storage
 from pipeline.training.files import training_files
 from pipeline.training.samples import Reading, ReadPictures
 from pipeline.video import Segment, VideoInfo
-from pipeline.videos import EnhanceSegment, Inspect, SegmentResult
+from pipeline.videos import EnhanceSegment, Inspect
 from tests.support import media
 from tests.support.clips import clip, streets
 from tests.support.killed import HANGS_S, ROOT

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from pipeline.flow.video_ledger import WHOLE, Ledger
 from pipeline.records import Outcome
+from pipeline.segments import SegmentResult
 from pipeline.video import Segment
-from pipeline.videos import SegmentResult
 
 SEGMENTS = [Segment(index=0, first=0, end=10), Segment(index=1, first=10, end=25)]
 

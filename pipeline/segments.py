@@ -1,0 +1,104 @@
+"""Enhanced segments of a video: where they lie until they are joined, what is in them, and what that says of it."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pipeline.errors import StorageError
+from pipeline.records import Outcome, Record
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import join, shown
+from pipeline.video.reading.probe import VideoInfo
+from pipeline.video.reading.segments import Segment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentResult:
+    """Contents of an enhanced segment."""
+
+    identity: str
+    """Hash of source, settings, weights, device and place: segments of the same identity are the same."""
+    pts: list[int]
+    """Pts of its frames, ascending."""
+    missing: int
+    """Frames that could not be decoded."""
+    corrupt: int
+    """Frames that were decoded with visible damage."""
+    scaled: int
+    """Frames whose size differs from that of the video's first."""
+    reorder: int
+    """Most places by which a packet precedes its turn in the order of pts."""
+    luma_before: float
+    """Mean luma of its frames before enhancement; `luma_after`: the same after it."""
+    luma_after: float
+    seconds: dict[str, float]
+    """Seconds spent, by column of the outcome."""
+    reused: bool = False
+    """Whether an earlier run left it."""
+
+    @property
+    def frames(self) -> int:
+        return len(self.pts)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFolders:
+    """Folders that hold segments until they are joined: one for each video."""
+
+    storage: Storage
+    url: str
+
+    def of(self, record: Record) -> str:
+        """Return the URL of the folder of one version of a video."""
+        video = hashlib.sha256(f"{shown(record.source)}\n{record.version}".encode()).hexdigest()[:16]
+        return join(self.url, video)
+
+    def url_of(self, record: Record, segment: Segment) -> str:
+        return join(self.of(record), f"{segment.index:05d}")
+
+    def clear(self, record: Record) -> None:
+        """Remove the segments of one video; what cannot be removed stays."""
+        with suppress(StorageError):
+            self.storage.remove_below(self.of(record))
+
+
+def describe(outcome: Outcome, results: Sequence[SegmentResult]) -> None:
+    """Fill in the columns of the outcome that the results of the segments determine."""
+    outcome.frames = sum(result.frames for result in results)
+    for result in results:
+        outcome.add_seconds(result.seconds)
+    if outcome.frames:
+        outcome.luma_before = sum(result.luma_before * result.frames for result in results) / outcome.frames
+        outcome.luma_after = sum(result.luma_after * result.frames for result in results) / outcome.frames
+
+
+def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
+    """Return notes on what differs from the source, except for the encoding and the container."""
+    reused = sum(result.reused for result in results)
+    notes = [f"{reused} of {len(results)} segments were there from an earlier run"] if reused else []
+    if info.missing_s:
+        notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are not there")
+    if info.cut_off:
+        notes.append(f"it begins with {info.cut_off} frames that need a keyframe which is not there; they are left out")
+    missing, corrupt = sum(result.missing for result in results), sum(result.corrupt for result in results)
+    if missing:
+        notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")
+    if corrupt:
+        notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
+    untimed = len(info.mended.times)
+    if untimed >= info.frames:
+        notes.append("its frames have no times of their own; they get them from the times of decoding")
+    elif untimed:
+        notes.append(f"{untimed} of {info.frames} frames have no time of their own; they get one from their neighbours")
+    if info.shift.joins:
+        notes.append(
+            f"{len(info.shift.joins) + 1} recordings joined end to end, with times of their own; "
+            "each goes on where the video before it ended"
+        )
+    scaled = sum(result.scaled for result in results)
+    if scaled:
+        notes.append(f"{scaled} of {info.frames} frames are of another size; they are scaled to that of the first")
+    if info.interlaced:
+        notes.append("interlaced: deinterlaced, one frame for each")
+    return notes
