@@ -16,7 +16,7 @@ from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
 from jobs.cluster.joining import cluster_cpus, cluster_memory_bytes
 from jobs.flags import check_ranges, look_of
-from jobs.progress import Progress
+from jobs.progress import in_sight
 from model import Checkpoint
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
@@ -131,13 +131,7 @@ def _flow(job: Job) -> "PhotoFlow":
 
 
 def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Iterator[Outcome]:
-    progress = Progress(len(records), "photo")
-    try:
-        for outcome in flow.run(records):
-            progress.advance(failed=outcome.outcome == "failed")
-            yield outcome
-    finally:
-        progress.close()
+    return in_sight(flow.run(records), len(records), "photo")
 
 
 def _estimate(job: Job, plan: Plan) -> str:

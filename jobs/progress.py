@@ -4,8 +4,11 @@ import logging
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
+
+from pipeline.records import Outcome
 
 log = logging.getLogger("nightlift")
 
@@ -114,3 +117,14 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def in_sight(outcomes: Iterable[Outcome], total: int, unit: str) -> Iterator[Outcome]:
+    """Yield the outcomes, and show how many of `total` there are. `unit`: in the singular."""
+    progress = Progress(total, unit)
+    try:
+        for outcome in outcomes:
+            progress.advance(failed=outcome.outcome == "failed")
+            yield outcome
+    finally:
+        progress.close()

@@ -32,11 +32,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from model.darkening import to_linear, to_srgb
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from model import DEFAULT_WEIGHTS, Enhancer, apply_curve, load
+from model.training.augment import to_linear, to_srgb
 
 Floats = npt.NDArray[np.float64]
 Region = npt.NDArray[np.bool_]  # HxW

@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.job import Job, Worker
-from jobs.progress import Progress
+from jobs.progress import in_sight
 from model import cuda_problem
 from pipeline.errors import ClusterError
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
@@ -72,14 +73,7 @@ def outcomes_here(child: "Child", job: Job, plan: Plan) -> Generator[Outcome]:
     """
     log.info("enhancing %d %ss on this machine, without Ray", len(plan.records), job.noun)
     child.take_up(job)
-    progress = Progress(len(plan.records), job.noun)
-    try:
-        for record in plan.records:
-            outcome = child.outcome(record)
-            progress.advance(failed=outcome.outcome == "failed")
-            yield outcome
-    finally:
-        progress.close()
+    yield from in_sight(map(child.outcome, plan.records), len(plan.records), job.noun)
 
 
 class Child:
@@ -101,7 +95,8 @@ class Child:
         self._make = pickle.dumps(job.media.worker(job))
         self._time_limit_s = job.config.time_limit
         if self._pipe is not None:
-            self._pipe.send((self._make, self._time_limit_s))
+            with suppress(OSError):  # it has died: the first record starts another one
+                self._pipe.send((self._make, self._time_limit_s))
 
     def outcome(self, record: Record) -> Outcome:
         """Enhance a file, in several attempts where the process dies. Raises ClusterError where it cannot work."""

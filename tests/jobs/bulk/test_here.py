@@ -1,5 +1,6 @@
 """Files that are done without Ray: the same outcomes and files, and the same safety from what kills a worker."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -119,6 +120,21 @@ def test_a_photo_that_kills_or_keeps_its_worker_is_named_and_costs_no_other(
     rows = {Path(str(row["source"])).name: (row["outcome"], row["code"], row["attempts"]) for row in rows_of(out)}
     assert rows == {"a.png": ("done", "", 1), "poison.png": ("failed", code, attempts), "z.png": ("done", "", 1)}
     assert tree(out).keys() == {"a.png", "z.png"}
+
+
+def test_a_child_that_died_between_two_files_or_jobs_is_replaced(tmp_path: Path) -> None:
+    source = _photos(tmp_path / "in", "a.png", "b.png")
+    config = ImagesConfig(src=str(source), dst=str(tmp_path / "out"))
+    job, child = Job.of(PHOTO_MEDIA, config, config.checkpoint()), Child()
+    try:
+        for record in job.plan().records:
+            child.take_up(job)
+            assert child.outcome(record).outcome == "done"
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+    finally:
+        child.end()
 
 
 def test_a_worker_that_cannot_be_made_ends_the_job(tmp_path: Path) -> None:
