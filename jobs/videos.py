@@ -133,7 +133,7 @@ def _worker(storage: Storage, settings: VideoSettings, checkpoint: Checkpoint, f
 
 def _flow(job: Job) -> "VideoFlow":
     """Choose device and workers by what the cluster has."""
-    from pipeline.flow.videos import VideoFlow, new_ledger
+    from pipeline.flow.videos import VideoFlow
 
     placed = place(job.config)
     on_gpus = placed.device == "cuda"
@@ -148,7 +148,6 @@ def _flow(job: Job) -> "VideoFlow":
         gpus_per_worker=placed.gpus_per_worker,
         threads=max(1, beside // placed.workers),
         segments=_segments(job),
-        ledger=new_ledger(),
         time_limit_s=job.config.time_limit,
     )
     log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)

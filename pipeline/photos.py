@@ -66,6 +66,14 @@ class Development:
     def of(cls, record: Record) -> "Development":
         return cls(record, Outcome.of(record))
 
+    @property
+    def name(self) -> str:
+        return self.record.source
+
+    def unfinished(self) -> "Development":
+        """Return the photo without anything that steps have made of it."""
+        return self.of(self.record)
+
 
 class ReadAndDecode:
     """Step from a reference to a decoded photo. Settles what cannot be read or decoded, and what is already bright."""

@@ -24,7 +24,7 @@ from jobs.progress import in_sight
 from model import cuda_problem
 from pipeline.errors import ClusterError
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
-from pipeline.flow.time_limit import allowed_s, time_limit
+from pipeline.flow.time_limit import allowed_s, renew, time_limit
 from pipeline.planning.plan import Plan
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
@@ -169,8 +169,8 @@ def _work(pipe: Connection, other_end: Connection | None) -> None:
         except EOFError:
             return
         if isinstance(message, Record):
-            with time_limit(allowed_s(limit_s, message.size_bytes), lambda: pipe.send(TIMED_OUT)) as more:
-                answer: object = worker(message, partial(more, limit_s))
+            with time_limit(allowed_s(limit_s, message.size_bytes), lambda: pipe.send(TIMED_OUT)):
+                answer: object = worker(message, partial(renew, limit_s))
             pipe.send(answer)
         else:
             make, limit_s = message

@@ -1,4 +1,4 @@
-"""Counts which photos workers have begun and not finished, and fails a file at which workers die or time out.
+"""Counts what workers have begun and not finished, and fails a file at which workers die or time out.
 
 `supervised_step.py` makes a Ray actor of `Attempts`, whose methods use nothing else of this module.
 """
@@ -11,33 +11,34 @@ ATTEMPTS = 3  # per file at which workers die, perhaps for another reason; then 
 
 
 class Attempts:
-    """Counter of attempts at blocks of photos, and at each photo of the blocks that were begun again."""
+    """Counter of attempts at pieces of work: blocks of files, and each file of the blocks that were begun again."""
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
-        self._timed_out: dict[str, int] = {}
+        self._timed_out: set[str] = set()
         self._any = False
 
     def has_begun(self) -> bool:
         """Return whether any worker has started and begun something."""
         return self._any
 
-    def begin(self, name: str) -> int:
-        """Count one more attempt. Returns how many are unfinished, this one included."""
+    def begin(self, name: str) -> tuple[int, bool]:
+        """Count one more attempt, unless an earlier one took too long.
+
+        Returns the number of unfinished attempts, this one included, and whether an earlier one took too long.
+        """
         self._any = True
-        self._begun[name] += 1
-        return self._begun[name]
+        if name not in self._timed_out:
+            self._begun[name] += 1
+        return self._begun[name], name in self._timed_out
 
     def finish(self, name: str) -> None:
         del self._begun[name]
 
     def time_out(self, name: str) -> None:
         """Record that this took too long, so that its worker is about to end."""
-        self._timed_out[name] = max(1, self._begun[name])
-
-    def timed_out(self, name: str) -> int:
-        """Return how often this was tried if it took too long, else 0."""
-        return self._timed_out.get(name, 0)
+        self._timed_out.add(name)
+        self._begun[name] = max(1, self._begun[name])
 
 
 def worker_died(outcome: Outcome) -> Outcome:

@@ -1,9 +1,9 @@
-"""A step for a block of files that survives the death of workers. The graphs of photos and training use no other."""
+"""One step for a block of work, surviving the death of workers. All graphs use it, for every step."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import ray
 from ray.exceptions import RayError
@@ -12,73 +12,91 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.flow.attempts import ATTEMPTS, Attempts, timed_out, worker_died
 from pipeline.flow.gpu_failure import ending_with_its_gpu
 from pipeline.flow.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
-from pipeline.photos import Development
-from pipeline.training.samples import Reading
+from pipeline.records import Outcome, Record
 
 ANSWER_S = 10.0  # timeout for our actors, which answer at once or not at all
 
 Handle = Any  # of the `Attempts` actor
-Work = TypeVar("Work", Development, Reading)
 
 
-class Watched(Generic[Work]):
-    """One step, or all of them, for a block of photos, surviving worker crashes.
+class Work(Protocol):
+    """A file on its way through the steps of a graph, or a part of one."""
 
-    Once a worker died at the block, each photo is reported to `Attempts` before it is begun, and is no longer begun
-    after workers died at it `ATTEMPTS` times. Other blocks skip these reports, which take as long as a small photo.
+    record: Record
+    outcome: Outcome
 
-    A photo that exceeds its time limit is reported and its worker ends; the photo is not begun again.
+    @property
+    def name(self) -> str:
+        """Return what its attempts are counted under."""
+
+    def unfinished(self) -> Self:
+        """Return the same without anything that the step may have left half done, to carry why it failed."""
+
+
+AnyWork = TypeVar("AnyWork", bound=Work)
+
+
+class Watched(Generic[AnyWork]):
+    """One step for a block of work, surviving worker crashes.
+
+    Once a worker died at the block, each piece of work is reported to `Attempts` before it is begun, and is no longer
+    begun after workers died at it `ATTEMPTS` times. Other blocks skip these reports, which take as long as a small
+    photo. A block of one is reported from the start.
+
+    Work that exceeds its time limit is reported and its worker ends; the work is not begun again.
 
     `together`: called with the whole block before the step, to make it faster; not once a worker died at the block.
     """
 
     def __init__(
         self,
-        step: Callable[[Work], Work],
+        step: Callable[[AnyWork], AnyWork],
         attempts: Handle,
         time_limit_s: float = TIME_LIMIT_S,
-        together: Callable[[Sequence[Work]], None] | None = None,
+        together: Callable[[Sequence[AnyWork]], None] | None = None,
     ) -> None:
-        self.step: Callable[[Work], Work] = step
+        self.step: Callable[[AnyWork], AnyWork] = step
         self.attempts = attempts
         self.time_limit_s = time_limit_s
-        self.together: Callable[[Sequence[Work]], None] | None = together
+        self.together: Callable[[Sequence[AnyWork]], None] | None = together
 
-    def __call__(self, works: Sequence[Work]) -> Iterator[Work]:
-        block = self._name(f"block of {works[0].record.source}")
-        again = ray.get(self.attempts.begin.remote(block)) > 1
-        if self.together is not None and not again:
+    def __call__(self, works: Sequence[AnyWork]) -> Iterator[AnyWork]:
+        if len(works) == 1:
+            yield self._watched(works[0])
+            return
+        block = self._name(f"block of {works[0].name}")
+        attempt, _ = ray.get(self.attempts.begin.remote(block))
+        if self.together is not None and attempt == 1:
             allowed = sum(allowed_s(self.time_limit_s, work.record.size_bytes) for work in works)
-            with time_limit(allowed, lambda: None):  # the next attempt finds out which photo it is
+            with time_limit(allowed, lambda: None):  # the next attempt finds out which one it is
                 self.together(works)
         for work in works:
-            yield self._watched(work) if again else self._timed(work)
+            yield self._timed(work) if attempt == 1 else self._watched(work)
         self.attempts.finish.remote(block)
 
-    def _watched(self, work: Work) -> Work:
-        name = self._name(work.record.source)
-        lost = type(work).of(work.record)
-        tries = ray.get(self.attempts.timed_out.remote(name))
-        if tries:
-            timed_out(lost.outcome, tries, self.time_limit_s)
-            return lost
-        count = ray.get(self.attempts.begin.remote(name))
-        if count > ATTEMPTS:  # not finished: it must stay counted if another photo of the block kills this worker
-            worker_died(lost.outcome)
+    def _watched(self, work: AnyWork) -> AnyWork:
+        name = self._name(work.name)
+        attempt, too_long = ray.get(self.attempts.begin.remote(name))
+        if too_long or attempt > ATTEMPTS:  # not finished: it stays so if other work of the block kills this worker
+            lost = work.unfinished()
+            if too_long:
+                timed_out(lost.outcome, attempt, self.time_limit_s)
+            else:
+                worker_died(lost.outcome)
             return lost
         done = self._timed(work)
-        done.outcome.attempts = max(done.outcome.attempts, count)
+        done.outcome.attempts = max(done.outcome.attempts, attempt)
         self.attempts.finish.remote(name)
         return done
 
-    def _timed(self, work: Work) -> Work:
+    def _timed(self, work: AnyWork) -> AnyWork:
         """Run the step; end this process if it takes too long or the GPU fails."""
         limit = time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work))
         with limit, ending_with_its_gpu():
             return self.step(work)
 
-    def _time_out(self, work: Work) -> None:
-        ray.get(self.attempts.time_out.remote(self._name(work.record.source)), timeout=TELL_S)
+    def _time_out(self, work: AnyWork) -> None:
+        ray.get(self.attempts.time_out.remote(self._name(work.name)), timeout=TELL_S)
 
     def _name(self, name: str) -> str:
         """Return the name to count under: each step has counts of its own."""
@@ -93,16 +111,22 @@ def beside_the_driver() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def has_begun(told: Handle) -> bool:
-    """Return whether a worker has started and begun to work. `told`: the actor of `Attempts` or of a `Ledger`."""
+def has_begun(actor: Handle) -> bool:
+    """Return whether a worker has started and begun to work. `actor`: of `Attempts`, or another with its method."""
     try:
-        return bool(ray.get(told.has_begun.remote(), timeout=ANSWER_S))
+        return bool(ray.get(actor.has_begun.remote(), timeout=ANSWER_S))
     except RayError:  # it does not answer, so nothing is known
         return False
 
 
 def new_attempts() -> Handle:
-    # by value, so that the actor's process need not import our packages: that would cost the workers a second of CPU
-    ray.cloudpickle.register_pickle_by_value(sys.modules[Attempts.__module__])
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts)
+    return actor_of(Attempts, restarts=-1)
+
+
+def actor_of(kind: type[Attempts], *, restarts: int) -> Handle:
+    """Start an actor beside the driver. `restarts`: how often it may be started again where its process dies."""
+    for each in kind.__mro__[:-1]:
+        # by value, so that the actor's process need not import our packages: that would cost the workers a second
+        ray.cloudpickle.register_pickle_by_value(sys.modules[each.__module__])
+    actor = ray.remote(num_cpus=0, max_restarts=restarts, max_task_retries=restarts)(kind)
     return actor.options(scheduling_strategy=beside_the_driver()).remote()

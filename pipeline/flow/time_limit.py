@@ -20,8 +20,6 @@ GRACE_S = 2.0  # head start of the thread over faulthandler's timer
 TELL_S = 30.0  # time limit for the report
 STDERR = 2
 
-More = Callable[[float], None]
-
 
 def allowed_s(limit_s: float, size_bytes: int) -> float:
     """Return the seconds allowed for work that reads a whole file: the limit, plus one for each megabyte."""
@@ -29,16 +27,21 @@ def allowed_s(limit_s: float, size_bytes: int) -> float:
 
 
 @contextmanager
-def time_limit(seconds: float, tell: Callable[[], object]) -> Iterator[More]:
+def time_limit(seconds: float, tell: Callable[[], object]) -> Iterator[None]:
     """Give the body so many seconds; then call `tell` in another thread and end this process with status 1.
 
-    Yields a function that gives the body so many seconds anew, counted from the call. One body at a time per process.
+    One body at a time per process.
     """
     _watchdog.watch(seconds, tell)
     try:
-        yield lambda more_s: _watchdog.watch(more_s, tell)
+        yield
     finally:
         _watchdog.rest()
+
+
+def renew(seconds: float) -> None:
+    """Give the body of the current `time_limit` so many seconds, counted from now."""
+    _watchdog.renew(seconds)
 
 
 class _Watchdog:
@@ -58,6 +61,10 @@ class _Watchdog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._look_on, name="time limit", daemon=True)
             self._thread.start()
+
+    def renew(self, seconds: float) -> None:
+        if self._present is not None:
+            self.watch(seconds, self._present.tell)
 
     def rest(self) -> None:
         self._present = None

@@ -52,6 +52,14 @@ class Reading:
     def of(cls, record: Record) -> "Reading":
         return cls(record, Outcome.of(record))
 
+    @property
+    def name(self) -> str:
+        return self.record.source
+
+    def unfinished(self) -> "Reading":
+        """Return the file without anything that the step has made of it."""
+        return self.of(self.record)
+
     def row(self) -> dict[str, Any]:
         """Return the row for PICTURES_SCHEMA."""
         pictures = [

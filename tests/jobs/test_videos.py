@@ -179,7 +179,7 @@ class Deadly(EnhanceSegment):
 class DeadlyWorker(SegmentWorker):
     def __init__(self, flow: VideoFlow) -> None:
         super().__init__(flow)
-        self.enhance = Deadly(flow.storage, flow.settings, flow.checkpoint, flow.device)
+        self.step.step.enhance = Deadly(flow.storage, flow.settings, flow.checkpoint, flow.device)
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -219,7 +219,7 @@ class KilledOnce(EnhanceSegment):
 class KilledOnceWorker(SegmentWorker):
     def __init__(self, flow: VideoFlow) -> None:
         super().__init__(flow)
-        self.enhance = KilledOnce(flow.storage, flow.settings, flow.checkpoint, flow.device)
+        self.step.step.enhance = KilledOnce(flow.storage, flow.settings, flow.checkpoint, flow.device)
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -17,7 +17,6 @@ from jobs.cluster.canary import diagnosis, watched
 from jobs.cluster.joining import ray_cluster
 from pipeline.errors import ClusterError, UsageError
 from pipeline.flow.supervised_step import has_begun, new_attempts
-from pipeline.flow.video_ledger import WHOLE
 from pipeline.flow.videos import new_ledger
 from tests.support.killed import HANGS_S
 from tests.support.media import jpeg, night
@@ -154,9 +153,10 @@ def test_flows_tell_that_their_workers_have_begun() -> None:
     ray.get(attempts.begin.remote("block"))
     ray.get(attempts.finish.remote("block"))
     assert has_begun(attempts)
-    ray.get(ledger.begin.remote("a.mp4", WHOLE))  # it is inspected
+    ray.get(ledger.begin.remote("a.mp4"))  # it is inspected
+    ray.get(ledger.open.remote("a.mp4", b"info", 25))
     assert not has_begun(ledger)
-    ray.get(ledger.begin.remote("a.mp4", 0))
+    ray.get(ledger.info.remote("a.mp4"))
     assert has_begun(ledger)
     for actor in (attempts, ledger):
         ray.kill(actor)

@@ -162,7 +162,7 @@ def test_one_step_does_not_count_for_another(attempts: object) -> None:
         next(begun)
     again = Watched(Killer(), attempts)(records)
     assert next(again).outcome.attempts == 1
-    assert ray.get(attempts.begin.remote("Killer: block of /in/0.jpg")) == 3  # type: ignore[attr-defined]
+    assert ray.get(attempts.begin.remote("Killer: block of /in/0.jpg")) == (3, False)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("ends", ["together", "later"])

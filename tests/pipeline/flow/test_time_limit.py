@@ -70,10 +70,10 @@ def test_each_piece_of_work_has_its_own_time() -> None:
 for _ in range(15):
     with time_limit(2, {TELLING}):
         time.sleep(0.15)
-with time_limit(2, {TELLING}) as more:
+with time_limit(2, {TELLING}):
     for _ in range(15):
         time.sleep(0.15)
-        more(2)
+        renew(2)
 time.sleep(4.5)
 print("done")
 """
@@ -188,8 +188,8 @@ def test_videos_that_never_end_are_named_and_cost_no_other(tmp_path: Path, monke
         def __init__(self, flow: VideoFlow) -> None:
             super().__init__(flow)
             info, segments = Inspect(flow.storage, flow.settings)(warm)
-            self.enhance(warm, info, segments[0], str(tmp_path / "warm"))
-            self.enhance = StuckSegment(flow.storage, flow.settings, flow.checkpoint, flow.device)
+            self.step.step.enhance(warm, info, segments[0], str(tmp_path / "warm"))
+            self.step.step.enhance = StuckSegment(flow.storage, flow.settings, flow.checkpoint, flow.device)
 
     monkeypatch.setattr("pipeline.flow.videos.SegmentWorker", StuckWorker)
     monkeypatch.setattr("pipeline.flow.videos.Inspect", StuckInspect)

@@ -1,0 +1,163 @@
+"""The steps of `pipeline/videos.py` as the graph of videos runs them: what they share is in the ledger."""
+
+import pickle
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import ray
+
+from pipeline.flow.prometheus import FRAMES_ENHANCED
+from pipeline.flow.supervised_step import Handle
+from pipeline.flow.time_limit import renew
+from pipeline.records import Outcome, Record, settling
+from pipeline.segments import SegmentFolders, SegmentResult
+from pipeline.video import Segment, VideoInfo
+from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments
+
+TELL_EVERY_S = 1.0  # how often a worker reports its frames
+
+
+@dataclass(slots=True)
+class VideoWork:
+    """A video on its way to being inspected, or to being joined."""
+
+    record: Record
+    outcome: Outcome
+    """It has a code if the step failed."""
+    segments: list[Segment] = field(default_factory=list)
+    """All segments, once the video is inspected."""
+    results: list[SegmentResult] = field(default_factory=list)
+    """Contents of the segments, in the same order, once they are enhanced."""
+
+    @property
+    def name(self) -> str:
+        return self.record.source
+
+    def unfinished(self) -> Self:
+        return self
+
+    def cut(self) -> "list[SegmentWork]":
+        """Return the segments of an inspected video; none if it failed."""
+        count = len(self.segments)
+        return [SegmentWork(self.record, self.outcome, segment, count) for segment in self.segments]
+
+    @classmethod
+    def of(cls, enhanced: "Sequence[SegmentWork]") -> Self:
+        """Return the video of all these segments, in order."""
+        outcome = enhanced[0].outcome
+        outcome.attempts = max(each.outcome.attempts for each in enhanced)
+        results = [each.result for each in enhanced if each.result is not None]
+        return cls(enhanced[0].record, outcome, [each.segment for each in enhanced], results)
+
+
+@dataclass(slots=True)
+class SegmentWork:
+    """A segment on its way to being enhanced."""
+
+    record: Record
+    """The video."""
+    outcome: Outcome
+    """What is known of the video so far. It has a code if this segment failed."""
+    segment: Segment
+    count: int
+    """Number of segments of the video."""
+    result: SegmentResult | None = None
+    """None until it is enhanced, and where the video failed at another segment."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.record.source} {self.segment.index}"
+
+    def unfinished(self) -> Self:
+        return self
+
+
+class InspectVideo:
+    """Step that inspects a video and opens it in the ledger."""
+
+    def __init__(self, inspect: Inspect, ledger: Handle) -> None:
+        self.inspect, self.ledger = inspect, ledger
+
+    def __call__(self, work: VideoWork) -> VideoWork:
+        with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
+            info, segments = self.inspect(work.record, work.outcome)
+            packed = zlib.compress(pickle.dumps(info))  # frame times at a steady rate compress very well
+            ray.get(self.ledger.open.remote(work.record.source, packed, info.frames))
+            work.segments = segments
+        return work
+
+
+class EnhanceVideoSegment:
+    """Step that enhances a segment, unless its video has failed. Its frames are counted in the ledger."""
+
+    def __init__(self, enhance: EnhanceSegment, folders: SegmentFolders, ledger: Handle, time_limit_s: float) -> None:
+        self.enhance, self.folders, self.ledger, self.time_limit_s = enhance, folders, ledger, time_limit_s
+
+    def __call__(self, work: SegmentWork) -> SegmentWork:
+        info = info_of(self.ledger, work.record)
+        if info is None:
+            return work
+        frames = FrameCounter(self.ledger, work.record.source, work.segment.index)
+
+        def on_frame() -> None:
+            frames.count()
+            renew(self.time_limit_s)
+
+        with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
+            url = self.folders.url_of(work.record, work.segment)
+            work.result = self.enhance(work.record, info, work.segment, url, on_frame=on_frame)
+            frames.end(work.segment.frames, reused=work.result.reused)
+        return work
+
+
+class JoinVideo:
+    """Step that joins the segments of a video into its output."""
+
+    def __init__(self, join: JoinSegments, folders: SegmentFolders, ledger: Handle) -> None:
+        self.join, self.folders, self.ledger = join, folders, ledger
+
+    def __call__(self, work: VideoWork) -> VideoWork:
+        info = info_of(self.ledger, work.record)
+        assert info is not None  # a video is closed once it is joined
+        with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
+            urls = [self.folders.url_of(work.record, segment) for segment in work.segments]
+            self.join(work.record, info, urls, work.results, work.outcome)
+        return work
+
+
+class FrameCounter:
+    """Counter of a segment's finished frames, which it reports to the ledger about once in `TELL_EVERY_S`."""
+
+    def __init__(self, ledger: Handle, source: str, index: int) -> None:
+        self.ledger, self.place = ledger, (source, index)
+        self.frames = self._reported = 0
+        self._reported_at = time.monotonic()
+
+    def count(self) -> None:
+        self.frames += 1
+        if time.monotonic() - self._reported_at >= TELL_EVERY_S:
+            self._report(self.frames)
+
+    def end(self, frames: int, *, reused: bool) -> None:
+        """Report that all `frames` are finished. `reused`: by an earlier run."""
+        if reused:
+            self.ledger.reuse.remote(*self.place, frames)
+        else:
+            self._report(frames)
+
+    def _report(self, frames: int) -> None:
+        self._reported_at = time.monotonic()
+        if frames > self._reported:
+            FRAMES_ENHANCED.inc(frames - self._reported)
+        self._reported = frames
+        self.ledger.count.remote(*self.place, frames)
+
+
+def info_of(ledger: Handle, record: Record) -> VideoInfo | None:
+    """Return what was found in a video, or None if it has failed meanwhile."""
+    packed: bytes = ray.get(ledger.info.remote(record.source))
+    info: VideoInfo | None = pickle.loads(zlib.decompress(packed)) if packed else None
+    return info
