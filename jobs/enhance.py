@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jobs.bulk.run import run_jobs
 from jobs.images import PHOTO_MEDIA, ImagesConfig
 from jobs.videos import VIDEO_MEDIA, VideosConfig
-from pipeline.storage.urls import WEB, protocol_of, shown
+from pipeline.storage.urls import WEB, protocol_of, redacted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ def run(config: EnhanceConfig) -> int:
     both = (PHOTO_MEDIA, VIDEO_MEDIA)
     named = [media for media in both if media.kind.accepts(config.dst)]  # one file for one file
     if protocol_of(config.src) in WEB and not named:  # one file, or a glob that names its kind
-        named = [media for media in both if media.kind.accepts(shown(config.src))]
+        named = [media for media in both if media.kind.accepts(redacted(config.src))]
     return run_jobs(config, named or both)
 
 

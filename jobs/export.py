@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.ownership import Claim, check_is_ours
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import WEB, absolute, protocol_of, shown
+from pipeline.storage.urls import WEB, absolute, protocol_of, redacted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class ExportConfig:
         if not self.dst.lower().endswith(".onnx"):
             raise UsageError(f"{self.dst}: give a file name that ends in .onnx")
         if protocol_of(self.dst) in WEB:
-            raise UsageError(f"{shown(self.dst)}: a web server is no destination; give a path or a bucket")
+            raise UsageError(f"{redacted(self.dst)}: a web server is no destination; give a path or a bucket")
         check_ranges(self, iterations=(0, MAX_ITERATIONS))
         check_estimate_size(self.estimate_size)
 

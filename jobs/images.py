@@ -20,7 +20,7 @@ from jobs.progress import in_sight
 from model import Checkpoint
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
-from pipeline.photos import MAX_PIXELS, Development, PhotoSettings, PhotoSteps
+from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS
 from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record
@@ -102,7 +102,7 @@ class ImagesConfig(BulkConfig):
 
 def _worker(storage: Storage, settings: PhotoSettings, checkpoint: Checkpoint) -> Worker:
     steps = PhotoSteps.of(storage, settings, checkpoint)
-    return lambda record, on_part: steps(Development.of(record)).outcome
+    return lambda record, on_part: steps(PhotoWork.of(record)).outcome
 
 
 def _flow(job: Job) -> "PhotoFlow":

@@ -29,7 +29,7 @@ from jobs.train.job import TrainConfig
 from jobs.videos import VideosConfig
 from pipeline.errors import ClusterError, UsageError
 from pipeline.storage.credentials import parse_options
-from pipeline.storage.urls import LOCAL, local_path, protocol_of, shown
+from pipeline.storage.urls import LOCAL, local_path, protocol_of, redacted
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -125,7 +125,7 @@ def _check_is_no_secret(job: Any) -> None:
     Also raised for storage options that are not JSON.
     """
     parse_options(job.storage_options)
-    if any(place != shown(place) for place in _places(job)) or SECRET.search(job.storage_options):
+    if any(place != redacted(place) for place in _places(job)) or SECRET.search(job.storage_options):
         raise UsageError(
             "a place or --storage-options holds a key, a password or a signature, which all who see the cluster's jobs "
             "would read; give it to the nodes, or, to those alone who are trusted with it, by --env"

@@ -27,7 +27,7 @@ from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record
 from pipeline.segments import SegmentFolders
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, join, shown
+from pipeline.storage.urls import FOLDER, join, redacted
 from pipeline.video.enhancing.smoothing import ESTIMATE_EVERY, Window
 from pipeline.video.reading.containers import is_video, muxer_of
 from pipeline.video.writing.encode import EncodeSettings, takes
@@ -173,7 +173,7 @@ def _tidy(job: Job, records: Sequence[Record], outcomes: Iterator[Outcome]) -> I
             hopeless.add(outcome.source)
         yield outcome
     for record in records:  # segments of other failures stay: the next run goes on with them
-        if shown(record.source) in hopeless:
+        if redacted(record.source) in hopeless:
             segments.clear(record)
     job.storage.remove_empty(segments.url)
     _tell_of_segments(job.storage, segments.url)

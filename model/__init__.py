@@ -7,7 +7,7 @@ from model.dce_net import Architecture, CurveNetwork, DCENet, DCENetPlus, Varian
 from model.enhancer import Enhancer
 from model.full_size.cpu import Coding
 from model.noise.floor import Floor, mean_floor
-from model.precision import Precision, cuda_problem, has_fast_bf16, settled
+from model.precision import Precision, cuda_problem, has_fast_bf16, resolve_precision
 from model.settings import Look
 from model.weights import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, WeightsError, fingerprint, load, to_bytes
 
@@ -36,6 +36,6 @@ __all__ = [
     "load",
     "mean_floor",
     "reduction_factor",
-    "settled",
+    "resolve_precision",
     "to_bytes",
 ]

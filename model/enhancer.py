@@ -28,7 +28,7 @@ from model.full_size.reduce import reduce_pixels
 from model.noise.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
 from model.noise.floor import Floor, floor_of, floor_of_planes
 from model.noise.level import held_to_level
-from model.precision import DTYPES, Precision, has_fast_bf16, settled, use_exact_fp32
+from model.precision import DTYPES, Precision, has_fast_bf16, resolve_precision, use_exact_fp32
 from model.settings import Look
 from model.weights import Checkpoint
 
@@ -62,7 +62,7 @@ class Enhancer:
         self.space, self.map_px = architecture.space, architecture.map_px
         self.estimate_size = estimate_size
         self.device = torch.device(device)
-        precision = settled(precision, device, architecture.variant, fast_bf16=has_fast_bf16(device))
+        precision = resolve_precision(precision, device, architecture.variant, fast_bf16=has_fast_bf16(device))
         self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
         self.band_px = GPU_BAND_PX
         # Hooks for metrics: images and seconds of each batch of the network; and each time a GPU's memory ran out,

@@ -14,7 +14,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FAST, FAST_ON_AMD, AMD = ("amx-bf16", "bf16"), ("avx512bf16",), "znver"
 
 
-def settled(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool) -> Precision:
+def resolve_precision(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool) -> Precision:
     """Return `fp32` or `bf16`. `auto` is bf16 where it is faster, but never for the separable network on a CPU, as it
     gains little. `fast_bf16`: whether the machines that compute are faster in bf16.
     """

@@ -1,6 +1,6 @@
 """The steps a photo goes through: read and decode, enhance, encode and write. Plain callables; no Ray here.
 
-The steps pass on a `Development`: the record, its outcome so far, and the decoded photo. A photo whose outcome is
+The steps pass on a `PhotoWork`: the record, its outcome so far, and the decoded photo. A photo whose outcome is
 settled (failed, or skipped as bright) passes through the remaining steps untouched, so that every record gives exactly
 one outcome.
 """
@@ -50,7 +50,7 @@ class PhotoSettings:
 
 
 @dataclass(slots=True)
-class Development:
+class PhotoWork:
     """A photo on its way through the steps."""
 
     record: Record
@@ -63,14 +63,14 @@ class Development:
     """Curve maps that were estimated together with other photos'; kept only until they are applied."""
 
     @classmethod
-    def of(cls, record: Record) -> "Development":
+    def of(cls, record: Record) -> "PhotoWork":
         return cls(record, Outcome.of(record))
 
     @property
     def name(self) -> str:
         return self.record.source
 
-    def unfinished(self) -> "Development":
+    def unfinished(self) -> "PhotoWork":
         """Return the photo without anything that steps have made of it."""
         return self.of(self.record)
 
@@ -82,7 +82,7 @@ class ReadAndDecode:
         self.storage = storage
         self.settings = settings
 
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         work.outcome.started_at = datetime.now(UTC)
         with _settling(work):
             with _timed(work, "seconds_read"):
@@ -96,7 +96,7 @@ class ReadAndDecode:
                 self._pass_on(work, data, luma)
         return work
 
-    def _describe(self, work: Development, photo: Photo, luma: float) -> None:
+    def _describe(self, work: PhotoWork, photo: Photo, luma: float) -> None:
         height, width = photo.frames[0].pixels.shape[:2]
         work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
         work.outcome.notes += photo.notes
@@ -105,7 +105,7 @@ class ReadAndDecode:
             work.outcome.notes.append(f"named like {named.name}, but its content is {photo.format}")
         work.outcome.luma_before = work.outcome.luma_after = luma
 
-    def _pass_on(self, work: Development, data: bytes, luma: float) -> None:
+    def _pass_on(self, work: PhotoWork, data: bytes, luma: float) -> None:
         """Skip a bright photo: leave it out, or pass it on unchanged."""
         work.outcome.outcome, work.outcome.code = "skipped", "already_bright"
         name, least = posixpath.basename(work.outcome.source), self.settings.bright_luma
@@ -128,7 +128,7 @@ class Enhance:
             precision=settings.precision,
         )
 
-    def estimate_together(self, works: Sequence[Development]) -> None:
+    def estimate_together(self, works: Sequence[PhotoWork]) -> None:
         """Estimate the curve maps of several photos, batching those of one shape, which is fastest on a GPU.
 
         Photos of several frames, or too large to share a batch, are left out. Errors are ignored: they occur again, and
@@ -145,7 +145,7 @@ class Enhance:
         for work, _ in sharing:
             work.outcome.add_seconds({"seconds_enhance": elapsed_s / len(sharing)})
 
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         """Enhance a photo that is neither settled nor bright; others pass untouched."""
         maps, work.maps = work.maps, None
         if work.photo is not None and work.original is None:
@@ -173,7 +173,7 @@ class EncodeAndWrite:
         self.storage = storage
         self.settings = settings
 
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         if work.photo is not None:
             with _settling(work):
                 with _timed(work, "seconds_encode"):
@@ -186,7 +186,7 @@ class EncodeAndWrite:
             work.photo = work.original = None  # frees memory: the outcome may have to wait for others
         return work
 
-    def _encoded(self, work: Development, photo: Photo) -> bytes:
+    def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:
         written = format_of(work.record.destination)
         if work.original is not None and written == format_of(work.outcome.source):
             return work.original
@@ -209,12 +209,12 @@ class PhotoSteps:
             ReadAndDecode(storage, settings), Enhance(checkpoint, settings, device), EncodeAndWrite(storage, settings)
         )
 
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         return self.encode(self.enhance(self.decode(work)))
 
 
 @contextmanager
-def _settling(work: Development) -> Iterator[None]:
+def _settling(work: PhotoWork) -> Iterator[None]:
     """Settle failures as `settling` does, and drop the content of a photo that failed."""
     with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
         yield
@@ -223,7 +223,7 @@ def _settling(work: Development) -> Iterator[None]:
 
 
 @contextmanager
-def _timed(work: Development, column: str) -> Iterator[None]:
+def _timed(work: PhotoWork, column: str) -> Iterator[None]:
     start = time.perf_counter()
     try:
         yield

@@ -13,7 +13,7 @@ import torch
 from pipeline.errors import NightliftError, is_want_of_memory, printable
 from pipeline.storage.errors import without_secrets
 from pipeline.storage.ownership import Claim
-from pipeline.storage.urls import shown
+from pipeline.storage.urls import redacted
 
 Ending = Literal["done", "skipped", "failed"]
 
@@ -76,7 +76,7 @@ class Outcome:
     @classmethod
     def of(cls, record: Record) -> "Outcome":
         return cls(
-            source=shown(record.source),
+            source=redacted(record.source),
             version=record.version,
             destination=record.destination,
             bytes_in=record.size_bytes,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.errors import StorageError
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import join, shown
+from pipeline.storage.urls import join, redacted
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.reading.segments import Segment
 
@@ -51,7 +51,7 @@ class SegmentFolders:
 
     def of(self, record: Record) -> str:
         """Return the URL of the folder of one version of a video."""
-        video = hashlib.sha256(f"{shown(record.source)}\n{record.version}".encode()).hexdigest()[:16]
+        video = hashlib.sha256(f"{redacted(record.source)}\n{record.version}".encode()).hexdigest()[:16]
         return join(self.url, video)
 
     def url_of(self, record: Record, segment: Segment) -> str:

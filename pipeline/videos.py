@@ -20,7 +20,7 @@ from pipeline.records import Outcome, Record, settling
 from pipeline.segments import SegmentFolders, SegmentResult, describe, notes_of
 from pipeline.storage.ownership import check_is_ours
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import shown
+from pipeline.storage.urls import redacted
 from pipeline.video.enhancing.enhance import Clock, Enhancement
 from pipeline.video.enhancing.smoothing import Window
 from pipeline.video.reading.containers import muxer_of
@@ -127,7 +127,7 @@ class EnhanceSegment:
 
         Raises Damaged (frames are broken or missing, and damage is not kept) and what `Storage` raises.
         """
-        told = (self.fingerprint, shown(record.source), record.version, segment)
+        told = (self.fingerprint, redacted(record.source), record.version, segment)
         identity = hashlib.sha256(repr(told).encode()).hexdigest()
         found = self._found(url, identity)
         if found is not None:

@@ -22,7 +22,7 @@ from jobs.benchmark.photos import record_of
 from jobs.cluster.joining import cluster_cpus, cluster_gpus, ray_cluster
 from jobs.train import job as train
 from jobs.videos import VideosConfig
-from model import DEFAULT_WEIGHTS, has_fast_bf16, load, settled
+from model import DEFAULT_WEIGHTS, has_fast_bf16, load, resolve_precision
 from model.precision import use_exact_fp32
 from model.quality.metrics import psnr_db
 from model.training.recipes import RECIPES
@@ -73,7 +73,7 @@ def _developed(
 
     checkpoint = load(DEFAULT_WEIGHTS["dce"])
     on_gpu = device == "cuda"
-    precision = settled("auto", device, "dce", fast_bf16=has_fast_bf16(device)) if on_gpu else "fp32"
+    precision = resolve_precision("auto", device, "dce", fast_bf16=has_fast_bf16(device)) if on_gpu else "fp32"
     flow = PhotoFlow(
         storage=Storage(),
         settings=PhotoSettings(estimate_size=checkpoint.estimate_size, precision=precision),

@@ -40,7 +40,7 @@ from pipeline.planning.plan import Plan
 from pipeline.records import Record
 from pipeline.storage.ownership import Claim
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import shown
+from pipeline.storage.urls import redacted
 
 log = logging.getLogger("nightlift")
 
@@ -206,7 +206,7 @@ def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[Job, Plan]]:
 def _sampled(job: Job, plan: Plan, folder: Path, rounds: int) -> Iterator[Section]:
     """Measure a few files of a kind, from small to large, copied here first; those that fail are logged."""
     for record in spread(plan.records, SAMPLES):
-        name = posixpath.basename(shown(record.source))
+        name = posixpath.basename(redacted(record.source))
         log.info("measuring %s", name)
         try:
             path, extension = _copied(job.storage, record, folder), Path(record.destination).suffix
@@ -219,7 +219,7 @@ def _sampled(job: Job, plan: Plan, folder: Path, rounds: int) -> Iterator[Sectio
 
 
 def _copied(storage: Storage, record: Record, folder: Path) -> Path:
-    path = folder / f"sample{Path(shown(record.source)).suffix}"
+    path = folder / f"sample{Path(redacted(record.source)).suffix}"
     with storage.open(record.source) as source, path.open("wb") as file:
         shutil.copyfileobj(source, file)
     return path

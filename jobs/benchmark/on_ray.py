@@ -12,7 +12,7 @@ from jobs.benchmark.photos import SMALL_PX, STAGES, record_of
 from jobs.cluster.joining import ray_cluster
 from model import DEFAULT_WEIGHTS, Checkpoint, load
 from pipeline.errors import NightliftError
-from pipeline.photos import Development, PhotoSettings, PhotoSteps
+from pipeline.photos import PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
@@ -95,7 +95,7 @@ def _begin() -> None:
 
 
 def _develop(record: Record) -> Outcome:
-    return _steps(Development.of(record)).outcome
+    return _steps(PhotoWork.of(record)).outcome
 
 
 def span(outcomes: Sequence[Outcome], started: float) -> tuple[float, float]:

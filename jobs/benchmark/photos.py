@@ -15,7 +15,7 @@ from model import DEFAULT_WEIGHTS, Checkpoint, apply_curve, build, load
 from model.dce_net import PUBLISHED_DCE
 from pipeline.errors import NightliftError
 from pipeline.images import decode, encode
-from pipeline.photos import Development, PhotoSettings, PhotoSteps
+from pipeline.photos import PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.process import use_one_core
 from pipeline.records import Record
 from pipeline.storage.storage import Storage
@@ -63,7 +63,7 @@ class RepeatedPhoto:
 
     def __call__(self) -> None:
         record, start = next(self._records), time.perf_counter()
-        outcome = self._steps(Development.of(record)).outcome
+        outcome = self._steps(PhotoWork.of(record)).outcome
         if outcome.outcome != "done":
             raise NightliftError(outcome.message)
         elapsed_s = time.perf_counter() - start

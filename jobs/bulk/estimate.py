@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pipeline.errors import NightliftError
 from pipeline.images import format_of
-from pipeline.photos import Development, PhotoSteps
+from pipeline.photos import PhotoSteps, PhotoWork
 from pipeline.planning.plan import Plan
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage.urls import shown
+from pipeline.storage.urls import redacted
 from pipeline.video import Segment
 from pipeline.video.reading.opening import announced_px
 from pipeline.videos import OUT_OF_MEMORY, VideoSteps
@@ -29,13 +29,13 @@ SHOWN = 10
 
 def photo_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
     """Report counts, formats, refused files and bytes, and estimate the rest by enhancing a few photos."""
-    formats = Counter(_format_name(shown(record.source)) for record in plan.records)
+    formats = Counter(_format_name(redacted(record.source)) for record in plan.records)
     return _report(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), _bytes_of, workers)
 
 
 def video_report(plan: Plan, steps: VideoSteps, workers: int | None) -> str:
     """Report counts, containers, refused files and bytes, and estimate the rest by enhancing the beginning of a few."""
-    containers = Counter(posixpath.splitext(shown(record.source))[1].lower() for record in plan.records)
+    containers = Counter(posixpath.splitext(redacted(record.source))[1].lower() for record in plan.records)
 
     def pixels_of(records: Sequence[Record]) -> float:
         looked_at = spread(records, HEADERS)
@@ -107,7 +107,7 @@ def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
         for index, record in enumerate([samples[0], *samples]):
             scratch = str(Path(folder) / f"{index}{Path(record.destination).suffix}")
             start = time.monotonic()
-            outcome = steps(Development.of(replace(record, destination=scratch))).outcome
+            outcome = steps(PhotoWork.of(replace(record, destination=scratch))).outcome
             problem = f"{outcome.code}: {outcome.message}" if outcome.outcome == "failed" else ""
             trials.append(_Trial(time.monotonic() - start, outcome.bytes_out, problem))
     return trials[1:]

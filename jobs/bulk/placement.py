@@ -12,7 +12,7 @@ from jobs.cluster.joining import (
     cluster_nodes,
     room_on_gpus,
 )
-from model import Checkpoint, settled
+from model import Checkpoint, resolve_precision
 from pipeline.errors import UsageError
 
 
@@ -48,4 +48,4 @@ def settings_on(device: str, settings: Any, checkpoint: Checkpoint) -> Any:
     """Settle which precision `auto` is, so that it does not depend on the node that a worker is on."""
     asked, variant = settings.precision, checkpoint.network.architecture.variant
     fast_bf16 = asked == "auto" and all_have_fast_bf16(device)
-    return replace(settings, precision=settled(asked, device, variant, fast_bf16=fast_bf16))
+    return replace(settings, precision=resolve_precision(asked, device, variant, fast_bf16=fast_bf16))

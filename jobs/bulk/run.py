@@ -18,7 +18,7 @@ from pipeline.planning.manifest import Manifest
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
 from pipeline.records import Outcome
-from pipeline.storage.urls import FOLDER, join, shown
+from pipeline.storage.urls import FOLDER, join, redacted
 from pipeline.storage.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
@@ -71,7 +71,7 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
 def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan]:
     """Plan what each job has to do, and together no more than --limit says. Raises what planning raises."""
     config = jobs[0].config
-    log.info("listing %s", shown(config.src))
+    log.info("listing %s", redacted(config.src))
     plans = [job.plan(ignoring_case=ignoring_case) for job in jobs]
     check_found(config.src, plans, " or ".join(f"{job.noun}s" for job in jobs))
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))

@@ -28,7 +28,7 @@ from pipeline.planning.same_place import proven
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.ownership import Claim
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import WEB, absolute, is_same, join, protocol_of, shown
+from pipeline.storage.urls import WEB, absolute, is_same, join, protocol_of, redacted
 
 if TYPE_CHECKING:
     from pipeline.flow.supervised_step import Handle
@@ -101,7 +101,7 @@ class EvaluateConfig:
                 raise UsageError(f"{name} is empty; give a folder, a file or a URL")
         if protocol_of(self.out) in WEB:
             raise UsageError(
-                f"{shown(self.out)}: a web server is a source, not a destination; give a folder or a bucket"
+                f"{redacted(self.out)}: a web server is a source, not a destination; give a folder or a bucket"
             )
         for place in (self.src, self.ref):
             if place and is_same(absolute(place), absolute(self.out)):
@@ -135,7 +135,7 @@ def run(config: EvaluateConfig) -> int:
         first = ", ".join(found.unused[:SHOWN_NAMES])
         log.info("references without a photo, left aside: %d, such as %s", len(found.unused), first)
     if not pairs and not found.problems:
-        raise UsageError(f"{shown(config.src)}: no photos there that nightlift reads, or none that were let through")
+        raise UsageError(f"{redacted(config.src)}: no photos there that nightlift reads, or none that were let through")
     storage = proven(storage, out, found.roots)
     evaluation = Evaluation(
         storage=storage,

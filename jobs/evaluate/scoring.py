@@ -21,7 +21,7 @@ from pipeline.photos import MAX_PIXELS
 from pipeline.planning.plan import Selection
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import absolute, join, real, shown
+from pipeline.storage.urls import absolute, join, real, redacted
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 INPUT, REFERENCE = "input", "reference"  # rows of the table besides those of networks
@@ -85,8 +85,8 @@ def find_pairs(
         if not selection(file.relative):
             continue
         if file.code:
-            found.problems.append(Judgement(name=file.relative, problem=f"{shown(file.url)}: {file.problem}"))
-        elif format_of(shown(file.url)) is None:
+            found.problems.append(Judgement(name=file.relative, problem=f"{redacted(file.url)}: {file.problem}"))
+        elif format_of(redacted(file.url)) is None:
             found.ignored.append(file.relative)
         else:
             photos.append(file)
@@ -99,7 +99,7 @@ def find_pairs(
         elif (url := references.of(file, alone=len(photos) == 1)) is not None:
             found.pairs.append(Pair(name=file.relative, photo=file.url, reference=url))
         else:
-            problem = f"{file.relative}: no reference of this name, or several, in {shown(reference or '')}"
+            problem = f"{file.relative}: no reference of this name, or several, in {redacted(reference or '')}"
             found.problems.append(Judgement(name=file.relative, problem=problem))
     if reference and references is not None:
         own = join(outside, "") if outside and real(outside).startswith(join(real(absolute(reference)), "")) else None
@@ -111,7 +111,7 @@ class _References:
     """Reference photos by their paths."""
 
     def __init__(self, listed: list[Listed]) -> None:
-        photos = [file for file in listed if not file.code and format_of(shown(file.url)) is not None]
+        photos = [file for file in listed if not file.code and format_of(redacted(file.url)) is not None]
         self._exact = {file.relative: file.url for file in photos}
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for file in photos:
@@ -164,7 +164,7 @@ class Evaluation:
             problem = "not enough memory for this photo; use fewer --workers or lower --max-pixels"
         except Exception as error:
             problem = f"internal: {type(error).__name__}: {error}"
-        named = any(shown(url) in problem for url in (pair.photo, pair.reference) if url)
+        named = any(redacted(url) in problem for url in (pair.photo, pair.reference) if url)
         return Judgement(name=pair.name, problem=problem if named else f"{pair.name}: {problem}")
 
     def _judged(self, pair: Pair, with_pictures: bool) -> Judgement:
@@ -196,9 +196,9 @@ class Evaluation:
         try:
             pixels = to_8_bits(decode(self.storage.read(url), max_pixels=self.max_pixels).frames[0].pixels)
         except NightliftError as error:
-            if shown(url) in str(error):
+            if redacted(url) in str(error):
                 raise
-            raise type(error)(f"{shown(url)}: {error}") from error
+            raise type(error)(f"{redacted(url)}: {error}") from error
         return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
     def _thumbnail(self, picture: Pixels) -> Pixels:

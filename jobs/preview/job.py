@@ -24,7 +24,7 @@ from pipeline.planning.plan import Selection
 from pipeline.process import use_one_core
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, absolute, shown
+from pipeline.storage.urls import FOLDER, absolute, redacted
 
 log = logging.getLogger("nightlift")
 
@@ -106,7 +106,7 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     storage = Storage.from_environment([config.src], parse_options(config.storage_options))
     files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
     if not files:
-        raise UsageError(f"{shown(config.src)}: no photos or videos there, by their names")
+        raise UsageError(f"{redacted(config.src)}: no photos or videos there, by their names")
     if len(files) == MOST_FILES:
         log.info("the page lists the first %d files that were found; --include chooses others", MOST_FILES)
     return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
@@ -115,7 +115,7 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
 def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:
     wanted = Selection(include=config.include, exclude=config.exclude)
     for file in storage.walk(absolute(config.src)):
-        name, is_video = shown(file.url), VIDEOS.accepts(shown(file.url))
+        name, is_video = redacted(file.url), VIDEOS.accepts(redacted(file.url))
         if file.code or f"/{FOLDER}/" in f"/{file.relative}" or not wanted(file.relative):
             continue
         if is_video or PHOTOS.accepts(name):
@@ -127,7 +127,7 @@ def _told(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:
     kinds = {file.is_video for file in files}
     return {
         "job": "enhance" if len(kinds) == 2 else "videos" if kinds == {True} else "images",
-        "src": shown(config.src),
+        "src": redacted(config.src),
         "shipped": list(DEFAULT_WEIGHTS),
         "iterations": config.iterations,
         "strength": config.strength,

@@ -15,7 +15,7 @@ from pipeline.errors import UsageError, printable
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.ownership import Claim
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import WEB, absolute, protocol_of, shown
+from pipeline.storage.urls import WEB, absolute, protocol_of, redacted
 
 log = logging.getLogger("nightlift")
 
@@ -45,7 +45,7 @@ class ReportConfig:
             if place is not None and not place.strip():
                 raise UsageError(f"{name} is empty; give a place")
             if place is not None and protocol_of(place) in WEB:
-                raise UsageError(f"{shown(place)}: nothing can be written to a web server; give a path or a bucket")
+                raise UsageError(f"{redacted(place)}: nothing can be written to a web server; give a path or a bucket")
         if self.out is not None and not self.out.lower().endswith((".html", ".htm")):
             raise UsageError(f"--out {self.out}: give a file name that ends in .html")
 
@@ -79,7 +79,7 @@ def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: flo
             seconds = min(PICTURES_S, max(AT_END_S, AT_END_SHARE * run_s))
             storage.write(url, results_page(Results.read(storage, root), storage, seconds=seconds))
     except KeyboardInterrupt:
-        log.warning("the report was left out: nightlift report %s", shown(root))
+        log.warning("the report was left out: nightlift report %s", redacted(root))
         raise
     except Exception as error:  # the job's work is done and recorded all the same
         log.warning("no report was written: %s", printable(str(error) or type(error).__name__))

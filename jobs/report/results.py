@@ -13,7 +13,7 @@ from pipeline.planning.history import BATCH_ROWS, hashes
 from pipeline.planning.manifest import Manifest
 from pipeline.storage.errors import without_secrets
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, shown
+from pipeline.storage.urls import FOLDER, redacted
 from pipeline.video import is_video
 
 STAGES = ("read", "decode", "enhance", "encode", "write")
@@ -135,8 +135,8 @@ class Results:
         rows = Rows.of(Manifest(storage, root, "", {}).read(COLUMNS))
         if not len(rows):
             raise UsageError(
-                f"{shown(root)}: no job has left a manifest there ({FOLDER}/manifest); give the DST of images, videos "
-                "or enhance, or the OUT of train"
+                f"{redacted(root)}: no job has left a manifest there ({FOLDER}/manifest); give the DST of images, "
+                "videos or enhance, or the OUT of train"
             )
         return cls(root=root, rows=rows, files=rows.newest())
 

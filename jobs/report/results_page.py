@@ -7,7 +7,7 @@ from jobs.report.page import filled
 from jobs.report.pictures import Camera, choices, clips
 from jobs.report.results import Results
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import shown
+from pipeline.storage.urls import redacted
 
 
 def results_page(results: Results, storage: Storage, *, seconds: float) -> bytes:
@@ -23,7 +23,7 @@ def results_page(results: Results, storage: Storage, *, seconds: float) -> bytes
         "results.html",
         title=f"nightlift: {summary}",
         headline=summary,
-        place=f"From {files.folder} to {shown(results.root)}" if files.folder else f"To {shown(results.root)}",
+        place=f"From {files.folder} to {redacted(results.root)}" if files.folder else f"To {redacted(results.root)}",
         written=datetime.now(UTC),
         totals=tables.totals(files),
         groups=tables.groups(files),

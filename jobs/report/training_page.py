@@ -22,7 +22,7 @@ from jobs.report.plots import Plot, dark
 from jobs.report.results import Results, Rows
 from pipeline.errors import NotFound, StorageError, UsageError
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import join, shown
+from pipeline.storage.urls import join, redacted
 
 LOSSES, WEIGHTS = "losses.parquet", "weights.safetensors"
 SHEETS, SHEET_PX = 5, (720, 4000)  # number of sheets, and the box in pixels that each is reduced to fit
@@ -57,7 +57,7 @@ def training_page(storage: Storage, root: str) -> bytes:
         "training.html",
         title=f"nightlift: {headline}",
         headline=headline,
-        place=f"In {shown(root)}",
+        place=f"In {redacted(root)}",
         written=datetime.now(UTC),
         totals=_totals(history),
         losses=_losses(history),

@@ -11,7 +11,7 @@ from pipeline.planning.same_place import proven
 from pipeline.storage.errors import SAID
 from pipeline.storage.ownership import Claim, is_free
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, LOCAL, WEB, absolute, is_same, join, protocol_of, real, shown
+from pipeline.storage.urls import FOLDER, LOCAL, WEB, absolute, is_same, join, protocol_of, real, redacted
 from pipeline.training.files import TrainingFiles
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def checked_root(config: "TrainConfig") -> str:
         raise UsageError("OUT is empty; give a folder or a bucket")
     root = absolute(config.out)
     if protocol_of(root) in WEB:
-        raise UsageError(f"{shown(root)}: a web server is a source, not a destination; give a folder or a bucket")
+        raise UsageError(f"{redacted(root)}: a web server is a source, not a destination; give a folder or a bucket")
     if root.endswith((".safetensors", ".pth")):
         raise UsageError(f"{config.out}: OUT is a folder, in which {WEIGHTS} and more will lie")
     for source in config.sources:
         if is_same(absolute(source), root):
             raise UsageError(f"{config.out}: source and destination are the same; give another folder for the results")
         if _is_inside(absolute(source), root):
-            raise UsageError(f"{shown(source)}: lies inside OUT ({config.out}); give another folder for the results")
+            raise UsageError(f"{redacted(source)}: lies inside OUT ({config.out}); give another folder for the results")
     if config.fresh and config.init_from is not None and _is_inside(str(config.init_from.absolute()), root):
         raise UsageError(f"{config.init_from}: lies inside OUT, which --fresh clears; give another OUT")
     return root

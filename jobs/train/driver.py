@@ -18,11 +18,12 @@ from jobs.progress import Progress
 from jobs.train.checks import RESULTS, SHEETS, state_url
 from jobs.train.loss_record import TrainingRecord
 from jobs.train.placement import Crew, choose_crew, choose_precision
-from jobs.train.state import Board, Picture, Pictures, Row, State, TrainingRun, read_state
-from jobs.train.supervisor import Fitting, ended
+from jobs.train.state import Picture, Pictures, State, TrainingRun, read_state
+from jobs.train.status import Row, TrainingStatus
+from jobs.train.supervisor import TrainingSupervisor, ended
 from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
 from pipeline.flow.prometheus import show_training
-from pipeline.flow.supervised_step import beside_the_driver, has_begun
+from pipeline.flow.supervised_step import actor_of, has_begun
 from pipeline.flow.training import TrainingPhotoFlow
 from pipeline.planning.manifest import Manifest
 from pipeline.records import Outcome
@@ -32,13 +33,13 @@ from pipeline.training.files import TrainingFiles
 from pipeline.training.samples import ReadPictures, is_held_out
 
 if TYPE_CHECKING:
-    from jobs.train.job import Beginning, TrainConfig
+    from jobs.train.job import TrainConfig, TrainingSetup
 
 log = logging.getLogger("nightlift")
 
 SHEETS_DRAWN = 5  # by default
 SHOWN_FAILURES = 10
-LOOK_EVERY_S = 0.5  # between looks at the board
+LOOK_EVERY_S = 0.5  # between looks at the status
 
 
 class Driver:
@@ -50,16 +51,16 @@ class Driver:
         storage: Storage,
         root: str,
         files: TrainingFiles,
-        beginning: "Beginning",
+        setup: "TrainingSetup",
         state: State | None,
     ) -> None:
         self.config = config
         self.storage = storage
         self.root = root
         self.files = files
-        self.beginning = beginning
+        self.setup = setup
         self.state = state
-        self.recipe = beginning.recipe
+        self.recipe = setup.recipe
 
     def train(self) -> None:
         """Run the whole training. Raises Diverged, ClusterError, UsageError, StorageError."""
@@ -75,12 +76,11 @@ class Driver:
         else:
             found = self._begun_with(found, self.state.photos)
         pictures = self._split(found, blocks)
-        actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
-        board = actor.options(scheduling_strategy=beside_the_driver()).remote()
-        run = self._run(pictures, crew, board)
+        status = actor_of(TrainingStatus, restarts=-1)
+        run = self._run(pictures, crew, status)
         self._announce(run, crew)
         try:
-            with watched(partial(has_begun, board)) as watch:
+            with watched(partial(has_begun, status)) as watch:
                 self._follow(run, crew, watch)
         except StorageError as error:
             raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error
@@ -159,13 +159,13 @@ class Driver:
             self.storage.remove(file.url for file in self.storage.list_files(join(self.root, SHEETS)))
         self.storage.remove([state_url(self.root), *(join(self.root, name) for name in RESULTS)])
 
-    def _run(self, pictures: Pictures, crew: Crew, board: Any) -> TrainingRun:
-        beginning = self.beginning
+    def _run(self, pictures: Pictures, crew: Crew, status: Any) -> TrainingRun:
+        setup = self.setup
         photos = sorted({picture.identity for part in (pictures.trained, pictures.held_out) for picture in part})
         fingerprint = hashlib.sha256("".join(photos).encode()).hexdigest()[:16]
         notes = {
-            "settings": json.dumps(dict(beginning.settings)),
-            "losses": json.dumps(asdict(beginning.losses)),
+            "settings": json.dumps(dict(setup.settings)),
+            "losses": json.dumps(asdict(setup.losses)),
             "photos": json.dumps(
                 {"count": len(pictures.trained), "held_out": len(pictures.held_out), "fingerprint": fingerprint}
             ),
@@ -173,12 +173,12 @@ class Driver:
         return TrainingRun(
             storage=self.storage,
             root=self.root,
-            settings=beginning.settings,
+            settings=setup.settings,
             photos=photos,
             files=self.files.names,
             recipe=self.recipe,
-            losses=beginning.losses,
-            network=beginning.network,
+            losses=setup.losses,
+            network=setup.network,
             pictures=pictures,
             seed=self.config.seed,
             precision=self.state.precision
@@ -187,7 +187,7 @@ class Driver:
             threads=crew.threads,
             sheet_every=self.config.sheet_every or -(-self.recipe.epochs // SHEETS_DRAWN),
             notes=notes,
-            board=board,
+            status=status,
         )
 
     def _announce(self, run: TrainingRun, crew: Crew) -> None:
@@ -211,10 +211,10 @@ class Driver:
         record = TrainingRecord(self.storage, self.root)
         progress = Progress(run.recipe.epochs * run.steps_per_epoch, "step", done=done * run.steps_per_epoch)
         # restarts stay on the first device, which decided the precision, whatever --device auto would choose by then
-        fitting = Fitting(run, crew, lambda: self._choose_crew(crew.device))
+        supervisor = TrainingSupervisor(run, crew, lambda: self._choose_crew(crew.device))
         try:
-            while not fitting.over(LOOK_EVERY_S):
-                history, steps, _ = ray.get(run.board.read.remote())
+            while not supervisor.over(LOOK_EVERY_S):
+                history, steps, _ = ray.get(run.status.read.remote())
                 if steps:
                     watch.moved()
                 steps = max(steps, len(history) * run.steps_per_epoch)
@@ -227,11 +227,11 @@ class Driver:
                     record.update(history)
                 except StorageError as error:  # the next round writes the record again, from the history
                     log.warning("%s", error)
-            _, _, trouble = ray.get(run.board.read.remote())
+            _, _, trouble = ray.get(run.status.read.remote())
         except RayError as error:
             raise ended(error) from error
         finally:
-            fitting.abandon()
+            supervisor.abandon()
             progress.close()
         state = read_state(self.storage, self.root)
         history = state.history if state is not None else []
@@ -242,8 +242,8 @@ class Driver:
         if trouble is not None:
             kept = f"the weights of epoch {len(history)} stay" if history else "no epoch was finished"
             raise Diverged(f"{trouble}; {kept}; try a lower --learning-rate, or leave those photos out, with --fresh")
-        if fitting.error is not None:
-            raise fitting.error
+        if supervisor.error is not None:
+            raise supervisor.error
 
 
 def epoch_line(row: Row, epochs: int) -> str:

@@ -28,7 +28,7 @@ from pipeline.photos import MAX_PIXELS
 from pipeline.planning.plan import Selection
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import join, shown
+from pipeline.storage.urls import join, redacted
 from pipeline.training.files import TrainingFiles, training_files
 
 log = logging.getLogger("nightlift")
@@ -152,7 +152,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Beginning:
+class TrainingSetup:
     """The starting point of a training, and the settings that tell it from any other."""
 
     recipe: Recipe
@@ -162,7 +162,7 @@ class Beginning:
     """All that decides the result, as plain JSON."""
 
     @classmethod
-    def of(cls, config: TrainConfig, files: TrainingFiles) -> "Beginning":
+    def of(cls, config: TrainConfig, files: TrainingFiles) -> "TrainingSetup":
         """Build it from flags and the files found. Raises UsageError if --init-from cannot be read."""
         recipe = config.resolved
         origin = loaded(config.init_from, "init_from") if config.init_from is not None else None
@@ -194,27 +194,27 @@ def run(config: TrainConfig) -> int:
     root = checked_root(config)
     storage = Storage.from_environment([*config.sources, root], parse_options(config.storage_options))
     check_is_no_file(storage, root)
-    log.info("listing %s", ", ".join(shown(source) for source in config.sources))
+    log.info("listing %s", ", ".join(redacted(source) for source in config.sources))
     files = training_files(storage, config.sources, root, config.selection, config.limit)
     if files.results:
         count, folders = sum(files.results.values()), few(list(files.results))
         log.info(
             "left out, as nightlift wrote them: %d files in %s; name a folder to train on all of it", count, folders
         )
-    beginning = Beginning.of(config, files)
+    setup = TrainingSetup.of(config, files)
     state = None if config.fresh else read_state(storage, root)
     if state is not None:
-        check_same(beginning.settings, files, state, root)
-        if state.epoch >= beginning.recipe.epochs:
+        check_same(setup.settings, files, state, root)
+        if state.epoch >= setup.recipe.epochs:
             if recorded(storage, root) < state.epoch:  # the run that finished it was killed before it wrote the record
                 TrainingRecord(storage, root).update(state.history, last=True)
             print(f"this training is finished: {state.epoch} epochs; --fresh starts over\n{_results(root)}")
             return 0
-    claim_names(storage, root, files.roots, beginning.settings)
+    claim_names(storage, root, files.roots, setup.settings)
     with ray_cluster(config.workers):
         from jobs.train.driver import Driver
 
-        Driver(config, storage, root, files, beginning, state).train()
+        Driver(config, storage, root, files, setup, state).train()
     print(_results(root))
     return 0
 

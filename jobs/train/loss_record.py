@@ -13,7 +13,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 
 from jobs.train.checks import CLAIMED, EVENTS
-from jobs.train.state import Row
+from jobs.train.status import Row
 from pipeline.errors import NotFound
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join

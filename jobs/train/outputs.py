@@ -8,7 +8,8 @@ import torch
 from torch import Generator
 
 from jobs.train.checks import CLAIMED, WEIGHTS
-from jobs.train.state import Picture, Row, TrainingRun
+from jobs.train.state import Picture, TrainingRun
+from jobs.train.status import Row
 from model import Checkpoint, Enhancer, to_bytes
 from model.training.augment import darken
 from pipeline.contact_sheet import SheetRow, coded, contact_sheet

@@ -11,6 +11,7 @@ import torch
 from ray.exceptions import GetTimeoutError
 
 from jobs.train.checks import state_url
+from jobs.train.status import Row
 from model import CurveNetwork
 from model.training.losses import LossWeights
 from model.training.recipes import Recipe
@@ -19,10 +20,6 @@ from pipeline.storage.storage import Storage
 from pipeline.training.samples import Pixels
 
 PICTURE_S = 60.0  # how long a training worker waits for a lost image
-
-Row = dict[str, float]
-"""One epoch: `epoch`, `seconds`, `learning_rate`, `gradient_norm`, and `training_NAME` and `validation_NAME` of each
-weighted loss and of `total`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,45 +111,12 @@ class TrainingRun:
     sheet_every: int
     notes: Mapping[str, str]
     """Metadata of the weights file that is known before the first epoch."""
-    board: Any = field(repr=False)
-    """Handle of the `Board`, on which workers report their progress to the driver."""
+    status: Any = field(repr=False)
+    """Handle of the `TrainingStatus`, on which workers report their progress to the driver."""
 
     @property
     def steps_per_epoch(self) -> int:
         return -(-len(self.pictures.trained) // self.recipe.batch)
-
-
-class Board:
-    """Ray actor that holds what the driver shows of a running training."""
-
-    def __init__(self) -> None:
-        self._history: list[Row] = []
-        self._steps = 0
-        self._begun = False
-        self._trouble: tuple[int, str] | None = None
-
-    def show_begun(self) -> None:
-        """Record that a worker has started; its first step may take long."""
-        self._begun = True
-
-    def has_begun(self) -> bool:
-        return self._begun
-
-    def show_history(self, history: list[Row]) -> None:
-        self._history = history
-
-    def show_steps(self, steps: int) -> None:
-        """Record the number of steps since the first epoch, including those of the current one."""
-        self._steps = steps
-
-    def show_trouble(self, weight: int, message: str) -> None:
-        """Record why the training must end. Of several reasons, the one with the highest `weight` counts."""
-        if self._trouble is None or self._trouble[0] < weight:
-            self._trouble = (weight, message)
-
-    def read(self) -> tuple[list[Row], int, str | None]:
-        """Return the finished epochs, the number of steps done, and why the training must end, if it must."""
-        return self._history, self._steps, self._trouble and self._trouble[1]
 
 
 def read_state(storage: Storage, root: str) -> State | None:

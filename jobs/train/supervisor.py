@@ -17,7 +17,7 @@ from ray.train import FailureConfig, LoggingConfig, PreemptionError, RunConfig, 
 from ray.train.torch import TorchTrainer
 
 from jobs.cluster.canary import last_line
-from jobs.train.network_interface import NodeAddresses
+from jobs.cluster.network_interface import NodeAddresses
 from jobs.train.placement import Crew
 from jobs.train.state import TrainingRun
 from jobs.train.worker import train_worker
@@ -36,7 +36,7 @@ READ_AGAIN_S = 60.0  # without any lost block read again: then no node has room 
 SHOWN = 120  # characters of an error that is only a warning
 
 
-class Fitting:
+class TrainingSupervisor:
     """Ray Train in a thread of its own, so that another thread can watch it and be interrupted."""
 
     def __init__(self, run: TrainingRun, crew: Crew, choose_crew: Callable[[], Crew]) -> None:
@@ -137,7 +137,7 @@ def _no_room(crew: Crew, failure: Exception) -> ClusterError:
 
 
 def _epochs_done(run: TrainingRun) -> int:
-    history, _, _ = ray.get(run.board.read.remote())
+    history, _, _ = ray.get(run.status.read.remote())
     return len(history)
 
 

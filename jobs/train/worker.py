@@ -22,7 +22,8 @@ from ray.train.torch import get_device, prepare_model
 from torch import nn
 
 from jobs.train.outputs import write_sheet, write_weights
-from jobs.train.state import Picture, Row, State, TrainingRun, read_state, write_state
+from jobs.train.state import Picture, State, TrainingRun, read_state, write_state
+from jobs.train.status import Row
 from model.full_size.gpu_transfer import sent
 from model.precision import use_exact_fp32
 from model.training.step import Examples, Objective, descend, learning_rate_factor, optimizer_of, prepare
@@ -44,7 +45,7 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_flush_denormal(True)  # weight decay makes unused weights denormal, and a step five times slower
     use_exact_fp32()
     keep_freed_memory()
-    run.board.show_begun.remote()
+    run.status.show_begun.remote()
     worker = Worker.of(run)
     try:
         for epoch in range(len(worker.history) + 1, run.recipe.epochs + 1):
@@ -224,16 +225,16 @@ class Worker:
             self._tell(NAMED_GRADIENT, f"{place} the gradient is no number, on {names}{more}")
 
     def _tell(self, weight: int, message: str) -> None:
-        ray.get(self.run.board.show_trouble.remote(weight, message))
+        ray.get(self.run.status.show_trouble.remote(weight, message))
 
     def _show_history(self) -> None:
         if self.rank == 0:
-            ray.get(self.run.board.show_history.remote(self.history))
+            ray.get(self.run.status.show_history.remote(self.history))
 
     def _show_steps(self, steps: int) -> None:
         if self.rank == 0 and time.monotonic() - self._shown_at >= SHOW_EVERY_S:
             self._shown_at = time.monotonic()
-            self.run.board.show_steps.remote(steps)
+            self.run.status.show_steps.remote(steps)
 
 
 def _agreed_state(run: TrainingRun, rank: int, world: int) -> State | None:

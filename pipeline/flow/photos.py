@@ -31,7 +31,7 @@ from pipeline.flow.ray_data import (
 )
 from pipeline.flow.supervised_step import Handle, Watched, has_begun, new_attempts
 from pipeline.flow.time_limit import TIME_LIMIT_S
-from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
+from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.process import keep_freed_memory, use_one_core
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
@@ -120,7 +120,7 @@ class FusedWorker:
         use_one_core()
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
         watch_batches(steps.enhance.enhancer, flow.device)
-        self.develop: Watched[Development] = Watched(steps, flow.attempts, flow.time_limit_s)
+        self.develop: Watched[PhotoWork] = Watched(steps, flow.attempts, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Batch:
         return _outcomes(self.develop(_works(batch)))
@@ -168,17 +168,17 @@ def limits_of_blocks(records: Sequence[Record], workers: int) -> tuple[int, int]
     return max(RECORDS_PER_BLOCK, workers), most_bytes
 
 
-def _works(batch: Batch) -> list[Development]:
+def _works(batch: Batch) -> list[PhotoWork]:
     """Return the photos that a batch of records refers to."""
-    return [Development.of(record) for record in records_of(batch)]
+    return [PhotoWork.of(record) for record in records_of(batch)]
 
 
-def _objects(works: Sequence[Development]) -> Batch:
+def _objects(works: Sequence[PhotoWork]) -> Batch:
     column = np.empty(len(works), dtype=object)
     column[:] = works
     return {"work": column}
 
 
-def _outcomes(works: Iterable[Development]) -> Batch:
+def _outcomes(works: Iterable[PhotoWork]) -> Batch:
     rows = [work.outcome.row() for work in works]
     return {name: [row[name] for row in rows] for name in rows[0]}

@@ -103,14 +103,6 @@ class Watched(Generic[AnyWork]):
         return f"{type(self.step).__name__}: {name}"
 
 
-def beside_the_driver() -> NodeAffinitySchedulingStrategy:
-    """Return the strategy that places an actor on the driver's node.
-
-    On another node, all who ask the actor would hang if that node is lost, until Ray notices.
-    """
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-
-
 def has_begun(actor: Handle) -> bool:
     """Return whether a worker has started and begun to work. `actor`: of `Attempts`, or another with its method."""
     try:
@@ -123,10 +115,14 @@ def new_attempts() -> Handle:
     return actor_of(Attempts, restarts=-1)
 
 
-def actor_of(kind: type[Attempts], *, restarts: int) -> Handle:
-    """Start an actor beside the driver. `restarts`: how often it may be started again where its process dies."""
+def actor_of(kind: type[Any], *, restarts: int) -> Handle:
+    """Start an actor on the driver's node: if it were on a node that is lost, all who ask it would hang for a while.
+
+    `restarts`: how often Ray may start it again if its process dies; -1: always.
+    """
     for each in kind.__mro__[:-1]:
-        # by value, so that the actor's process need not import our packages: that would cost the workers a second
+        # by value, so that the actor's process need not import our packages, which takes seconds
         ray.cloudpickle.register_pickle_by_value(sys.modules[each.__module__])
     actor = ray.remote(num_cpus=0, max_restarts=restarts, max_task_retries=restarts)(kind)
-    return actor.options(scheduling_strategy=beside_the_driver()).remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return actor.options(scheduling_strategy=here).remote()

@@ -24,7 +24,7 @@ class Ledger(Attempts):
         return self._asked
 
     def open(self, source: str, info: bytes, frames: int) -> None:
-        """Begin a video. `info`: of whatever form, for the workers."""
+        """Add a video. `info`: of whatever form, for the workers."""
         if source not in self._infos:
             self._infos[source], self._frames[source], self._finished[source] = info, frames, Counter()
 

@@ -22,7 +22,7 @@ from pipeline.storage.urls import (
     parent,
     protocol_of,
     real,
-    shown,
+    redacted,
 )
 
 
@@ -44,7 +44,7 @@ class Destination:
                 raise UsageError(f"{name} is empty; give a folder, a file or a URL")
         url = absolute(destination)
         if protocol_of(url) in WEB:
-            raise UsageError(f"{shown(url)}: a web server is a source, not a destination; give a folder or a bucket")
+            raise UsageError(f"{redacted(url)}: a web server is a source, not a destination; give a folder or a bucket")
         origin = absolute(source)
         if is_same(url, origin) or (real(url) != real(before_glob(origin)) and is_same(url, before_glob(origin))):
             raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
@@ -83,7 +83,7 @@ class Destination:
         return output_of
 
 
-class Taken:
+class ClaimedNames:
     """The set of places at the destination that outputs have. Names that the destination cannot tell apart are one."""
 
     def __init__(self, destination: Destination, *, ignoring_case: bool) -> None:

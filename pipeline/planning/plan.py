@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.errors import InTheWay, NotFound, UsageError, printable, spelled_out
-from pipeline.planning.destination import Destination, Taken
+from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import OTHER_KIND, History
 from pipeline.planning.media_kinds import Kind
 from pipeline.records import Outcome, Record
@@ -21,7 +21,7 @@ from pipeline.storage.errors import SAID
 from pipeline.storage.listing import Listed
 from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, shown
+from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
 
 log = logging.getLogger("nightlift")
 
@@ -52,7 +52,7 @@ class Refusal:
 
     @property
     def source(self) -> str:
-        return spelled_out(shown(self.file.url))
+        return spelled_out(redacted(self.file.url))
 
     @property
     def message(self) -> str:
@@ -112,11 +112,11 @@ def make_plan(
     listed, results = _inputs(storage, source, destination, selection)
     kind = destination.kind
     output_of = destination.naming(file.relative for file in listed)
-    taken = Taken(destination, ignoring_case=ignoring_case)
+    taken = ClaimedNames(destination, ignoring_case=ignoring_case)
     present = _present(storage, destination, history)
     plan = Plan(root=listed[0].folder if listed else "", results=results)
     for file in listed:
-        name, target = shown(file.url), output_of(file.relative)
+        name, target = redacted(file.url), output_of(file.relative)
         wanted = bool(file.code) or kind.accepts(name)
         problem = _problem(file, kind)
         if problem is None and not taken.take(target):
@@ -158,7 +158,7 @@ def _inputs(
     """
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
-        raise UsageError(f"{shown(source)}: from a web server give one {noun}, or a glob over an index page")
+        raise UsageError(f"{redacted(source)}: from a web server give one {noun}, or a glob over an index page")
     root, below = real(_root_of(source)), real(destination.root)
     inside = not destination.file and is_inside(destination.root, _root_of(source))
     linked = selection.follow_links and not destination.file and root != below and not is_inside(root, below)
@@ -228,10 +228,10 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
     """Raise UsageError where the source has nothing for any of the plans. `nouns`: what was looked for."""
     found = max((plan.found for plan in plans), key=Counter.total)
     if not found:
-        raise UsageError(f"{shown(source)}: no files there, or none that --include and --exclude let through")
+        raise UsageError(f"{redacted(source)}: no files there, or none that --include and --exclude let through")
     if not any(plan.ours for plan in plans):
         kinds = ", ".join(f"{count} {extension}" for extension, count in found.most_common(5))
-        raise UsageError(f"{shown(source)}: no {nouns} there that nightlift reads, by their names ({kinds})")
+        raise UsageError(f"{redacted(source)}: no {nouns} there that nightlift reads, by their names ({kinds})")
 
 
 def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
@@ -240,7 +240,7 @@ def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
         (file.code, file.problem, bool(file.code)),
-        (kind.refusal, f"{extension}: not a {kind.noun} that nightlift reads", not kind.accepts(shown(file.url))),
+        (kind.refusal, f"{extension}: not a {kind.noun} that nightlift reads", not kind.accepts(redacted(file.url))),
         ("unsafe_name", "its path has '.' or '..' in it; rename it", bool({".", ".."} & {*file.relative.split("/")})),
     )
     return next(((code, reason) for code, reason, applies in problems if applies), None)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pipeline.errors import AccessDenied, NotFound, StorageError, UsageError
 from pipeline.storage.ownership import keeps_marks
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, WEB, join, protocol_of, real, shown
+from pipeline.storage.urls import FOLDER, WEB, join, protocol_of, real, redacted
 from pipeline.storage.writing import part_name
 
 
@@ -31,7 +31,7 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
         for source in sources:
             if real(source) != real(root) and _holds(storage, join(source, FOLDER, name), token):
                 raise UsageError(
-                    f"{shown(source)} and {root} are one place under two names; the originals could be overwritten: "
+                    f"{redacted(source)} and {root} are one place under two names; the originals could be overwritten: "
                     "choose another destination"
                 )
         marked = keeps_marks(storage, marker)  # before `refuses_to_replace`, which may replace it

@@ -19,7 +19,7 @@ from pipeline.errors import (
     Unreachable,
     UsageError,
 )
-from pipeline.storage.urls import shown
+from pipeline.storage.urls import redacted
 
 SAID: dict[type[StorageError], str] = {
     NotFound: "nothing is there",
@@ -117,10 +117,10 @@ def errors_at(url: str, place: str) -> Iterator[None]:
 def with_reason(url: str, fs: Any, path: str) -> Iterator[None]:
     """Convert errors as `errors_at` does; where S3 sends only a status, also find out why access was denied."""
     try:
-        with errors_at(url, shown(url)):
+        with errors_at(url, redacted(url)):
             yield
     except AccessDenied:  # S3's HEAD response omits the reason; a one-byte GET includes it
-        with errors_at(url, shown(url)):
+        with errors_at(url, redacted(url)):
             fs.cat_file(path, start=0, end=1)
         raise
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import NotFound, UsageError
 from pipeline.storage.filesystems import matches
-from pipeline.storage.urls import GLOB, LOCAL, S3, WEB, before_glob, is_inside, protocol_of, real, shown
+from pipeline.storage.urls import GLOB, LOCAL, S3, WEB, before_glob, is_inside, protocol_of, real, redacted
 from pipeline.storage.writing import PART_SUFFIX
 
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
@@ -41,12 +41,12 @@ class Listed:
         """Return the path below the root of the listing, with `/` between folders."""
         protocol = protocol_of(self.url)
         name = self.url if protocol in {LOCAL} | WEB else self.url.removeprefix(f"{protocol}://")
-        return shown(name).removeprefix(self.root).lstrip("/")
+        return redacted(name).removeprefix(self.root).lstrip("/")
 
     @property
     def folder(self) -> str:
         """Return the URL of the listing's root, without the query of a web address."""
-        return shown(self.url).removesuffix(self.relative).rstrip("/") or "/"
+        return redacted(self.url).removesuffix(self.relative).rstrip("/") or "/"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +86,7 @@ class Listing:
                 raise
             return before_glob(self.path), self._matched(found)
         if info["type"] != "directory":
-            return shown(info["name"]).rpartition("/")[0], iter([(info["name"], {**info, "named": True})])
+            return redacted(info["name"]).rpartition("/")[0], iter([(info["name"], {**info, "named": True})])
         return str(self.fs._strip_protocol(info["name"])).rstrip("/"), self._below(self.path)
 
     def _matches(self) -> dict[str, Any]:

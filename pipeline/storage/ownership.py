@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pipeline.errors import InTheWay, NotFound
 from pipeline.storage.errors import SAID, with_reason
 from pipeline.storage.retries import retried
-from pipeline.storage.urls import FOLDER, LOCAL, S3, protocol_of, shown
+from pipeline.storage.urls import FOLDER, LOCAL, S3, protocol_of, redacted
 from pipeline.storage.writing import PART_SUFFIX
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content |
                 return
     if size_bytes >= 0 and claim.recognised is not None and claim.recognised(storage.read(url)):
         return
-    raise InTheWay(f"{shown(url)}: {SAID[InTheWay]}")
+    raise InTheWay(f"{redacted(url)}: {SAID[InTheWay]}")
 
 
 def keeps_marks(storage: "Storage", url: str) -> bool:

@@ -21,7 +21,7 @@ from pipeline.storage.listing import Listed, Listing
 from pipeline.storage.ownership import METADATA, NO_CLAIM, Claim, Content, check_is_ours, is_own, mark_of, set_mark
 from pipeline.storage.reading import Timed, reading
 from pipeline.storage.retries import retried
-from pipeline.storage.urls import BUCKETS, LOCAL, S3, WEB, join, protocol_of, shown
+from pipeline.storage.urls import BUCKETS, LOCAL, S3, WEB, join, protocol_of, redacted
 from pipeline.storage.writing import PART_SUFFIX, beside, nameless
 
 WHOLE_PUT = {*BUCKETS, "memory"}  # an object appears whole or not at all
@@ -52,11 +52,11 @@ class Storage:
     def filesystem(self, url: str) -> tuple[Any, str]:
         """Return fsspec's file system for `url` and the path in it. Raises UsageError."""
         protocol = protocol_of(url)
-        if shown(url) != url and protocol not in WEB:
-            raise UsageError(f"{shown(url)}: a bucket's URL holds no user and password; --storage-options does")
+        if redacted(url) != url and protocol not in WEB:
+            raise UsageError(f"{redacted(url)}: a bucket's URL holds no user and password; --storage-options does")
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
-        fs = filesystem_of(protocol, self.options.get(protocol, {}), shown(url))
+        fs = filesystem_of(protocol, self.options.get(protocol, {}), redacted(url))
         return fs, str(fs._strip_protocol(url))
 
     def walk(self, url: str, *, follow_links: bool = False) -> Iterator[Listed]:
@@ -104,7 +104,7 @@ class Storage:
         """
         found = next(self.walk(url), None)
         if found is None:
-            raise NotFound(f"{shown(url)}: {SAID[NotFound]}")
+            raise NotFound(f"{redacted(url)}: {SAID[NotFound]}")
         return found.version
 
     @retried
@@ -147,7 +147,7 @@ class Storage:
         raises Changed where the file has another before or after the block. "" accepts any.
         """
         opened, check = partial(self._opened, url), partial(self._check_version, url, version)
-        with reading(opened, shown(url), partial(storage_errors, url), timed, check) as file:
+        with reading(opened, redacted(url), partial(storage_errors, url), timed, check) as file:
             yield file
 
     @retried
@@ -159,7 +159,7 @@ class Storage:
 
     def _check_version(self, url: str, version: str) -> None:
         if version and self.version(url) != version:
-            raise Changed(f"{shown(url)}: {SAID[Changed]}")
+            raise Changed(f"{redacted(url)}: {SAID[Changed]}")
 
     def write(self, url: str, data: bytes, claim: Claim = NO_CLAIM) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between.
@@ -274,4 +274,4 @@ class Storage:
 
 def storage_errors(url: str) -> AbstractContextManager[None]:
     """Return a context that converts errors of file systems and their clients into ours, which name the place."""
-    return errors_at(url, shown(url))
+    return errors_at(url, redacted(url))

@@ -14,7 +14,7 @@ from pipeline.planning.plan import Selection
 from pipeline.records import Outcome, Record
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, absolute, join, real, shown
+from pipeline.storage.urls import FOLDER, absolute, join, real, redacted
 from pipeline.video import is_video
 
 
@@ -71,7 +71,7 @@ def training_files(
         reason += (
             f"; {', '.join(results)}: nightlift's own results, which count if the folder is named" if results else ""
         )
-        raise NotFound(f"{', '.join(shown(source) for source in sources)}: no photo to train on ({reason})")
+        raise NotFound(f"{', '.join(redacted(source) for source in sources)}: no photo to train on ({reason})")
     return TrainingFiles(
         records=[
             Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination="") for file in chosen
@@ -139,7 +139,7 @@ def _outside(listed: Sequence[Listed], destination: str) -> list[Listed]:
 
 def _refusal(file: Listed) -> Outcome | None:
     """Return the outcome of a file that is not to be read, as far as its name and listing show; else None."""
-    name = shown(file.url)
+    name = redacted(file.url)
     if spelled_out(name) != name:
         code, problem = "bad_name", "its name is not UTF-8; rename it"
     elif file.code:

@@ -13,7 +13,7 @@ from PIL import Image
 from jobs.bulk.summary import HOPELESS
 from jobs.cli import main
 from pipeline.flow.photos import FusedWorker, PhotoFlow
-from pipeline.photos import Development, EncodeAndWrite
+from pipeline.photos import EncodeAndWrite, PhotoWork
 from pipeline.storage.storage import Storage
 from tests.support.clips import clip, streets
 from tests.support.outputs import files_below, rows_of, tree
@@ -94,7 +94,7 @@ def test_photos_that_do_not_fit_are_named_and_done_once_there_is_room(
 class FillsTheDisk(EncodeAndWrite):
     """Somebody else does, once the first photo is there."""
 
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         done = super().__call__(work)
         root = next(folder for folder in Path(work.record.destination).parents if folder.name == "disk")
         Disk(root).fill()

@@ -18,7 +18,7 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.flow.attempts import ATTEMPTS
 from pipeline.flow.photos import FusedWorker, PhotoFlow
-from pipeline.photos import Development, ReadAndDecode
+from pipeline.photos import PhotoWork, ReadAndDecode
 from pipeline.storage.storage import Storage
 from tests.support.killed import HANGS_S, ROOT, wait_until
 from tests.support.odd_files import ODD_ERRORS
@@ -114,7 +114,7 @@ def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Pat
         Image.fromarray(NIGHT).save(source / name)
 
     class Deadly(ReadAndDecode):
-        def __call__(self, work: Development) -> Development:
+        def __call__(self, work: PhotoWork) -> PhotoWork:
             if work.record.source.endswith("poison.png"):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().__call__(work)

@@ -15,7 +15,7 @@ from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import UsageError
 from pipeline.images import decode
 from pipeline.luma import mean_luma
-from pipeline.photos import Development, EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, ReadAndDecode
+from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
 
@@ -36,12 +36,12 @@ def _record(folder: Path, name: str, content: bytes, destination: str = "") -> R
 
 
 def _run(record: Record, settings: PhotoSettings = PhotoSettings()) -> Outcome:
-    return PhotoSteps.of(Storage(), settings, CHECKPOINT)(Development.of(record)).outcome
+    return PhotoSteps.of(Storage(), settings, CHECKPOINT)(PhotoWork.of(record)).outcome
 
 
 def test_a_photo_that_is_written_is_let_go(tmp_path: Path) -> None:
     """Its outcome waits for those of the other photos of its block."""
-    work = Development.of(_record(tmp_path, "a.png", _png(20)))
+    work = PhotoWork.of(_record(tmp_path, "a.png", _png(20)))
     assert PhotoSteps.of(Storage(), PhotoSettings(), CHECKPOINT)(work).photo is None
 
 
@@ -125,7 +125,7 @@ def test_a_wrong_extension_is_noted_and_the_name_decides_what_is_written(tmp_pat
 def test_settled_photos_pass_the_later_steps_untouched(tmp_path: Path) -> None:
     settings = PhotoSettings()
     records = (_record(tmp_path, "bad.png", b""), _record(tmp_path, "a.png", _png(20)))
-    works = [ReadAndDecode(Storage(), settings)(Development.of(record)) for record in records]
+    works = [ReadAndDecode(Storage(), settings)(PhotoWork.of(record)) for record in records]
     works = [Enhance(CHECKPOINT, settings, "cpu")(work) for work in works]
     works = [EncodeAndWrite(Storage(), settings)(work) for work in works]
     assert [work.outcome.outcome for work in works] == ["failed", "done"]
@@ -162,11 +162,11 @@ def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
     assert PhotoSettings().fingerprint(CHECKPOINT) == PhotoSettings().fingerprint(CHECKPOINT)
 
 
-def _decoded(folder: Path, name: str, width: int, height: int) -> Development:
+def _decoded(folder: Path, name: str, width: int, height: int) -> PhotoWork:
     sink = io.BytesIO()
     noise = np.random.default_rng(width).integers(0, 60, (height, width, 3), np.uint8)
     Image.fromarray(noise).save(sink, "png")
-    return ReadAndDecode(Storage(), SMALL)(Development.of(_record(folder, name, sink.getvalue())))
+    return ReadAndDecode(Storage(), SMALL)(PhotoWork.of(_record(folder, name, sink.getvalue())))
 
 
 SMALL = PhotoSettings(estimate_size=32, precision="fp32")
@@ -177,7 +177,7 @@ def test_photos_of_one_shape_are_estimated_together_and_enhanced_as_alone(tmp_pa
     sizes = [(60, 40), (30, 30), (60, 40), (90, 60)]
     works = [_decoded(tmp_path, f"{index}.png", *size) for index, size in enumerate(sizes)]
     alone = [Enhance(CHECKPOINT, SMALL, "cpu")(work).photo for work in map(deepcopy, works)]
-    failed = ReadAndDecode(Storage(), SMALL)(Development.of(_record(tmp_path, "bad.png", b"hello, I am text")))
+    failed = ReadAndDecode(Storage(), SMALL)(PhotoWork.of(_record(tmp_path, "bad.png", b"hello, I am text")))
     animated = deepcopy(works[1])
     assert animated.photo is not None
     animated.photo.frames.append(animated.photo.frames[0])

@@ -29,7 +29,7 @@ from model import DEFAULT_WEIGHTS, load
 from pipeline.errors import is_of_the_file
 from pipeline.flow.time_limit import time_limit
 from pipeline.images import FORMATS, decode
-from pipeline.photos import Development, PhotoSettings, PhotoSteps
+from pipeline.photos import PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
@@ -216,7 +216,7 @@ def photo_steps() -> Callable[[str, bytes], Outcome]:
 
     def do(name: str, content: bytes) -> Outcome:
         record = _record(name, PHOTOS.renamed(name, None), content)
-        outcome = steps(Development.of(record)).outcome
+        outcome = steps(PhotoWork.of(record)).outcome
         if outcome.outcome == "done":
             decode(Storage().read(record.destination), max_pixels=MAX_PX)
         return outcome

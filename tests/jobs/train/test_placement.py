@@ -41,7 +41,7 @@ def test_a_training_stays_on_the_device_that_it_began_on(monkeypatch: pytest.Mon
         raise stop
 
     monkeypatch.setattr(driver, "choose_crew", lambda device, *_: asked.append(device))
-    monkeypatch.setattr(driver, "Fitting", fitting)
+    monkeypatch.setattr(driver, "TrainingSupervisor", fitting)
     followed = Driver.__new__(Driver)
     followed.config = TrainConfig(places=("in", "out"))  # of --device auto
     followed.recipe, followed.state, followed.storage, followed.root = followed.config.resolved, None, Storage(), "/out"

@@ -18,7 +18,7 @@ from ray.train.v2._internal.exceptions import (
 from jobs.train import supervisor
 from jobs.train.placement import Crew
 from jobs.train.state import Pictures
-from jobs.train.supervisor import MOST_DEATHS, STARTS, Fitting
+from jobs.train.supervisor import MOST_DEATHS, STARTS, TrainingSupervisor
 from pipeline.errors import ClusterError, UsageError
 
 TWO, ONE = Crew("cpu", 2, 1), Crew("cpu", 1, 1)
@@ -48,7 +48,7 @@ def _fitted(
 
     monkeypatch.setattr(supervisor, "_train", train)
     monkeypatch.setattr(supervisor, "_epochs_done", lambda run: next(epochs) if epochs else 0)
-    fitting = Fitting(_Run(1), TWO, look)  # type: ignore[arg-type]
+    fitting = TrainingSupervisor(_Run(1), TWO, look)  # type: ignore[arg-type]
     assert fitting.over(10)
     return started, fitting.error
 
@@ -131,7 +131,7 @@ def test_lost_blocks_that_nobody_has_room_to_read_are_no_room(monkeypatch: pytes
     monkeypatch.setattr(supervisor, "READ_AGAIN_S", 0.1)
     monkeypatch.setattr(supervisor, "_epochs_done", lambda run: 0)
     blocks = [ray.remote(num_cpus=1000)(lambda: b"").remote()]
-    fitting = Fitting(_Run(1, Pictures(blocks=blocks, trained=(), held_out=())), TWO, _too_little)  # type: ignore[arg-type]
+    fitting = TrainingSupervisor(_Run(1, Pictures(blocks=blocks, trained=(), held_out=())), TWO, _too_little)  # type: ignore[arg-type]
     assert fitting.over(30)
     assert isinstance(fitting.error, ClusterError)
     assert "could not be started (1 blocks of pictures were lost, and nobody has room" in str(fitting.error)

@@ -20,7 +20,7 @@ from pipeline.flow.photos import BYTES_PER_WORKER, PLENTY_BYTES, limits_of_block
 from pipeline.flow.ray_data import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of, configure_ray_data, ray_errors
 from pipeline.flow.supervised_step import Watched, new_attempts
 from pipeline.images.photo import Frame, Photo
-from pipeline.photos import Development, Enhance, PhotoSettings
+from pipeline.photos import Enhance, PhotoSettings, PhotoWork
 from pipeline.records import Record
 
 
@@ -74,18 +74,18 @@ def attempts(ray_session: object) -> object:
     return new_attempts()
 
 
-def _step(work: Development) -> Development:
+def _step(work: PhotoWork) -> PhotoWork:
     work.outcome.outcome = "done"
     return work
 
 
 class _Done:
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         return _step(work)
 
 
 def test_a_block_that_is_done_at_once_is_not_watched(attempts: object) -> None:
-    works = [Development.of(record) for record in _records(3)]
+    works = [PhotoWork.of(record) for record in _records(3)]
     done = list(Watched(_Done(), attempts)(works))
     assert [work.outcome.outcome for work in done] == ["done"] * 3
 
@@ -111,7 +111,7 @@ def test_a_worker_that_lacks_a_package_is_told_as_that(attempts: object) -> None
 class Killer:
     """A step at which workers die, at some photos."""
 
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         if Path(work.record.source).stem in ("1", "3", "4"):
             raise SystemExit  # as good as dead: nothing more is told
         return _step(work)
@@ -122,8 +122,8 @@ def test_only_the_photos_at_which_workers_died_are_given_up(attempts: object) ->
     records = _records(6)
     for _ in range(1 + 3 * ATTEMPTS):
         with pytest.raises(SystemExit):
-            list(Watched(Killer(), attempts)([Development.of(record) for record in records]))
-    last = list(Watched(Killer(), attempts)([Development.of(record) for record in records]))
+            list(Watched(Killer(), attempts)([PhotoWork.of(record) for record in records]))
+    last = list(Watched(Killer(), attempts)([PhotoWork.of(record) for record in records]))
     assert [work.outcome.code for work in last] == ["", "worker_died", "", "worker_died", "worker_died", ""]
     assert {work.outcome.attempts for work in last if work.outcome.code} == {ATTEMPTS}
 
@@ -141,7 +141,7 @@ def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkey
 
     monkeypatch.setattr(Enhancer, "_estimated", fail)
     monkeypatch.setattr("os._exit", end)
-    work = Development.of(_records(1)[0])
+    work = PhotoWork.of(_records(1)[0])
     work.photo = Photo(format="JPEG", frames=[Frame(pixels=np.zeros((8, 8, 3), np.uint8))])
     enhance = Enhance(load(DEFAULT_WEIGHTS["plus"]), PhotoSettings(), "cpu")
     with pytest.raises(SystemExit):
@@ -154,7 +154,7 @@ def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkey
 
 def test_one_step_does_not_count_for_another(attempts: object) -> None:
     """In the split graph they work at one block side by side."""
-    records = [Development.of(record) for record in _records(3)]
+    records = [PhotoWork.of(record) for record in _records(3)]
     begun = Watched(Killer(), attempts)(records)
     next(begun)
     assert list(Watched(_Done(), attempts)(records)) == records
@@ -168,10 +168,10 @@ def test_one_step_does_not_count_for_another(attempts: object) -> None:
 @pytest.mark.parametrize("ends", ["together", "later"])
 def test_a_block_is_prepared_together_unless_a_worker_died_at_it(attempts: object, ends: str) -> None:
     """Then each of its photos goes by itself, as the one at fault is to be found."""
-    works = [Development.of(record) for record in _records(3)]
+    works = [PhotoWork.of(record) for record in _records(3)]
     prepared: list[int] = []
 
-    def together(block: Sequence[Development]) -> None:
+    def together(block: Sequence[PhotoWork]) -> None:
         prepared.append(len(block))
         if ends == "together":
             raise SystemExit

@@ -15,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from jobs.images import ImagesConfig
 from pipeline.images import decode
-from pipeline.photos import Development, PhotoSteps
+from pipeline.photos import PhotoSteps, PhotoWork
 from pipeline.records import Record
 from pipeline.storage.storage import Storage
 from tests.conftest import headed_cluster
@@ -81,7 +81,7 @@ def _check_outputs(source: Path, out: Path) -> None:
     steps = PhotoSteps.of(Storage(), config.photo_settings(checkpoint), checkpoint)
     for name, content in tree(out).items():
         alone = out.parent / name
-        steps(Development.of(Record(source=str(source / name), version="", size_bytes=0, destination=str(alone))))
+        steps(PhotoWork.of(Record(source=str(source / name), version="", size_bytes=0, destination=str(alone))))
         together, apart = (
             decode(each, max_pixels=1 << 20).frames[0].pixels.astype(int) for each in (content, alone.read_bytes())
         )

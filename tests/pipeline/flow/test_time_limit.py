@@ -17,7 +17,7 @@ from pipeline.flow.photos import EnhanceWorker, FusedWorker, PhotoFlow
 from pipeline.flow.time_limit import allowed_s
 from pipeline.flow.training import TrainingPhotoFlow
 from pipeline.flow.videos import SegmentWorker, VideoFlow
-from pipeline.photos import Development, PhotoSettings, ReadAndDecode
+from pipeline.photos import PhotoSettings, PhotoWork, ReadAndDecode
 from pipeline.planning.plan import Selection
 from pipeline.records import Record
 from pipeline.segments import SegmentResult
@@ -85,7 +85,7 @@ def test_large_files_have_more_time() -> None:
 
 
 class Stuck(ReadAndDecode):
-    def __call__(self, work: Development) -> Development:
+    def __call__(self, work: PhotoWork) -> PhotoWork:
         stuck(work.record.source)
         return super().__call__(work)
 
@@ -111,13 +111,13 @@ def test_photos_that_never_end_are_named_and_cost_no_other(
     class StuckWorker(FusedWorker):
         def __init__(self, flow: PhotoFlow) -> None:
             super().__init__(flow)
-            self.develop.step(Development.of(warm))  # what only the first photo waits for is not what is tested
+            self.develop.step(PhotoWork.of(warm))  # what only the first photo waits for is not what is tested
             self.develop.step = replace(self.develop.step, decode=Stuck(flow.storage, flow.settings))
 
     class WarmWorker(EnhanceWorker):
         def __init__(self, flow: PhotoFlow) -> None:
             super().__init__(flow)
-            self.enhance.step(ReadAndDecode(Storage(), PhotoSettings())(Development.of(warm)))
+            self.enhance.step(ReadAndDecode(Storage(), PhotoSettings())(PhotoWork.of(warm)))
 
     monkeypatch.setattr("pipeline.flow.photos.FusedWorker", StuckWorker)
     monkeypatch.setattr("pipeline.flow.photos.EnhanceWorker", WarmWorker)

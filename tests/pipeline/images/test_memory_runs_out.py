@@ -20,7 +20,7 @@ import ctypes, json, os, resource, sys
 from pathlib import Path
 from model import DEFAULT_WEIGHTS, load
 from pipeline.process import use_one_core
-from pipeline.photos import Development, PhotoSettings, PhotoSteps
+from pipeline.photos import PhotoWork, PhotoSettings, PhotoSteps
 from pipeline.records import Record
 from pipeline.storage.storage import Storage
 from pipeline.video.writing.encode import EncodeSettings
@@ -39,7 +39,7 @@ def run(source, room_mb):
     target = f"{source}.out/{room_mb}{suffix}"
     record = Record(source=source, version="", size_bytes=0, destination=target)
     is_photo = not source.endswith(".mp4")
-    outcome = photos(Development.of(record)).outcome if is_photo else videos(record, target + ".segments")
+    outcome = photos(PhotoWork.of(record)).outcome if is_photo else videos(record, target + ".segments")
     return outcome.code, outcome.message, outcome.notes
 
 run(small, 0)

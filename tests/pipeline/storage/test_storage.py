@@ -19,7 +19,7 @@ from pipeline.errors import AccessDenied, NotFound, StorageError, Unreachable, U
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.errors import without_secrets
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import absolute, join, parent, shown
+from pipeline.storage.urls import absolute, join, parent, redacted
 from pipeline.storage.writing import PART_SUFFIX, is_abandoned
 from tests.support.s3_server import KEY, SECRET, S3Server, s3_server
 from tests.support.web_server import Ending, web_server
@@ -250,16 +250,16 @@ def test_a_bucket_has_one_name_whatever_was_typed(s3: S3Server, bucket: str) -> 
 
 def test_a_signature_is_neither_shown_nor_in_an_error() -> None:
     url = "http://127.0.0.1:9/a.jpg?signature=hush"
-    assert shown(url) == "http://127.0.0.1:9/a.jpg"
+    assert redacted(url) == "http://127.0.0.1:9/a.jpg"
     with pytest.raises(StorageError) as told:
         Storage().read(url)
     assert "hush" not in str(told.value)
-    assert shown("https://me:hush@host:8/a.jpg#b") == "https://host:8/a.jpg"
+    assert redacted("https://me:hush@host:8/a.jpg#b") == "https://host:8/a.jpg"
     assert without_secrets("403, url='https://me:hush@h/a%20b?X-Amz-Signature=hush&b=%2f' (no)") == (
         "403, url='https://h/a%20b' (no)"
     )
     assert without_secrets("(HTTPS://h/x?sig=hu'sh&b=hush) at https://h/y?hush") == "(HTTPS://h/x) at https://h/y"
-    assert shown("HTTPS://host/a.jpg?hush") == "https://host/a.jpg"
+    assert redacted("HTTPS://host/a.jpg?hush") == "https://host/a.jpg"
 
 
 def test_an_endpoint_that_is_none_is_told_without_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:

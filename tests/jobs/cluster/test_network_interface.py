@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from jobs.train import network_interface
-from jobs.train.network_interface import interface_of
+from jobs.cluster.network_interface import interface_of
+from jobs.cluster import network_interface
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="interfaces are told by address on Linux alone")
