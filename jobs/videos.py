@@ -21,7 +21,7 @@ from jobs.flags import check_ranges, look_of
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file
-from pipeline.flow.periodically import repeating
+from pipeline.periodically import repeating
 from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from model import Enhancer
-from pipeline.flow.periodically import repeating
+from pipeline.periodically import repeating
 from pipeline.records import Outcome
 
 BOUNDS_S: list[float] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000]

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from jobs.cluster.network_interface import interface_of
 from jobs.cluster import network_interface
+from jobs.cluster.network_interface import interface_of
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="interfaces are told by address on Linux alone")
