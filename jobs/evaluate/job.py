@@ -20,8 +20,8 @@ from jobs.evaluate.scoring import INPUT, REFERENCE, Evaluation, Judgement, Pair,
 from jobs.flags import check_estimate_size, check_ranges, loaded, look_of
 from jobs.progress import Progress
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize
-from pipeline.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.errors import ClusterError, UsageError, failed_import
+from pipeline.images.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.photos import MAX_PIXELS
 from pipeline.planning.plan import Selection
 from pipeline.planning.same_place import proven

@@ -12,7 +12,7 @@ from jobs.train.state import Picture, TrainingRun
 from jobs.train.status import Row
 from model import Checkpoint, Enhancer, to_bytes
 from model.training.augment import darken
-from pipeline.contact_sheet import SheetRow, coded, contact_sheet
+from pipeline.images.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.storage.urls import join
 
 SHEET_ROWS = 8

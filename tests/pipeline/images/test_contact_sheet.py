@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.contact_sheet import GAP_PX, MARGIN_PX, PAPER, SheetRow, coded, contact_sheet
+from pipeline.images.contact_sheet import GAP_PX, MARGIN_PX, PAPER, SheetRow, coded, contact_sheet
 
 RED, GREEN = (220, 10, 10), (10, 200, 10)
 CELL = (120, 90)
