@@ -35,16 +35,18 @@ class Command:
 
 
 COMMANDS = {
-    "images": Command("jobs.images", "ImagesConfig", "enhance photos: folders, globs, buckets", goes_on=True),
-    "videos": Command("jobs.videos", "VideosConfig", "enhance videos, with their sound and metadata", goes_on=True),
-    "enhance": Command("jobs.enhance", "EnhanceConfig", "enhance photos and videos of one place", goes_on=True),
-    "preview": Command("jobs.preview.job", "PreviewConfig", "look at before and after in the browser"),
-    "train": Command("jobs.train.job", "TrainConfig", "train a network on photos and videos of your own", goes_on=True),
+    "images": Command(
+        "jobs.images", "ImagesConfig", "enhance the photos of a folder, a glob or a bucket", goes_on=True
+    ),
+    "videos": Command("jobs.videos", "VideosConfig", "enhance videos, and keep their sound and metadata", goes_on=True),
+    "enhance": Command("jobs.enhance", "EnhanceConfig", "enhance photos and videos together", goes_on=True),
+    "preview": Command("jobs.preview.job", "PreviewConfig", "show files before and after in the browser"),
+    "train": Command("jobs.train.job", "TrainConfig", "train a network on your own photos and videos", goes_on=True),
     "evaluate": Command("jobs.evaluate.job", "EvaluateConfig", "score networks side by side"),
-    "report": Command("jobs.report.job", "ReportConfig", "make a page of what a job or a training did"),
+    "report": Command("jobs.report.job", "ReportConfig", "write an HTML report of a job or a training"),
     "export": Command("jobs.export", "ExportConfig", "write a network as an ONNX file"),
-    "benchmark": Command("jobs.benchmark.job", "BenchmarkConfig", "measure how fast this machine is"),
-    "submit": Command("jobs.submit", "SubmitConfig", "send one of these jobs to a Ray cluster, and watch it"),
+    "benchmark": Command("jobs.benchmark.job", "BenchmarkConfig", "measure the speed of this machine"),
+    "submit": Command("jobs.submit", "SubmitConfig", "run a job on a Ray cluster and show its output"),
 }
 PARSING = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
@@ -71,7 +73,7 @@ def _status(given: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt as stop:
         without = ", without --fresh," if "--fresh" in given else ""
-        outcome = "go on from here" if given and given[0] in COMMANDS and COMMANDS[given[0]].goes_on else "start over"
+        outcome = "continue" if given and given[0] in COMMANDS and COMMANDS[given[0]].goes_on else "start over"
         print(f"nightlift: stopped; run the same command again{without} to {outcome}", file=sys.stderr)
         return exit_status(stop)
 
@@ -98,12 +100,12 @@ def _help() -> str:
         [
             "usage: nightlift COMMAND [OPTIONS]",
             "",
-            "Lifts night photos and videos into visible light, in bulk, on Ray.",
+            "Brighten dark photos and videos in bulk, on one machine or a Ray cluster.",
             "",
             *(f"  {name:10} {command.summary}" for name, command in COMMANDS.items()),
             "",
-            "nightlift COMMAND --help   what a command takes",
-            "nightlift --version",
+            "nightlift COMMAND --help   show the options of a command",
+            "nightlift --version        show the version",
         ]
     )
 

@@ -11,10 +11,11 @@ from pipeline.storage.urls import WEB, protocol_of, redacted
 
 @dataclass(frozen=True, kw_only=True)
 class EnhanceConfig(ImagesConfig, VideosConfig):
-    """Enhance photos and videos of one place: each goes its way, into one tree, with one manifest.
+    """Enhance photos and videos together: from one place into the same tree at DST, with one manifest.
 
-    Photos come first, also for --limit. Run it again to do only what is new, changed or failed. Exit status: 0 all
-    done, 1 some inputs failed, 2 wrong usage or nothing to read, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Photos are done first, and --limit counts them first. Run the same command again to enhance only what is new,
+    changed or failed. Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or
+    nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
 

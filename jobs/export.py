@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from jobs.flags import check_estimate_size, check_ranges, loaded
+from jobs.flags import StorageOptions, check_estimate_size, check_ranges, loaded
 from model import DEFAULT_WEIGHTS, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
 from model.onnx_export import ExportError, is_export, largest_difference, missing_packages, to_onnx
@@ -21,31 +21,32 @@ from pipeline.storage.urls import WEB, absolute, protocol_of, redacted
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig:
-    """Write a network as ONNX: image in, enhanced image and curve maps out, any batch and any size.
+    """Write a network as an ONNX model: image in, enhanced image and curve maps out, for any batch and size.
 
-    The file is checked against torch before it is written. Needs nightlift[onnx]. Exit status: 0 written, 2 not.
+    The file is compared with torch before it is written. Needs nightlift[onnx]. Exit status: 0 written, 2 not written.
     """
 
     dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
-    """The .onnx file: a path or a URL (s3://, gs://, az://). One that nightlift exported before is replaced."""
+    """Path or URL (s3://, gs://, az://) of the .onnx file. Only a file that nightlift exported is replaced."""
 
     variant: Variant = "dce"
-    """The shipped network: dce, or plus (smaller, faster)."""
+    """Network to export: dce, or plus (smaller and faster)."""
     weights: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Your own network instead: .safetensors, or a published Zero-DCE .pth."""
+    """File of your own network, exported instead: .safetensors, or a published Zero-DCE .pth."""
     iterations: int = 8
-    """Steps of the light-enhancement curve, 0 to 16: part of the graph."""
+    """Steps of the light-enhancement curve, 0 to 16; fixed in the model."""
     estimate_size: EstimateSize = "auto"
-    """Long side in pixels of the reduced copy that the network sees: part of the graph. auto: what the weights were
-    trained for; full: no reduction, the published way."""
-    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for a bucket."""
+    """Long side in pixels of the reduced copy that the network sees, 16 or more; fixed in the model.
+    auto: the size that the weights were trained for; full: no reduction, as in the papers."""
+    storage_options: StorageOptions = "{}"
 
     def __post_init__(self) -> None:
         if not self.dst.lower().endswith(".onnx"):
             raise UsageError(f"{self.dst}: give a file name that ends in .onnx")
         if protocol_of(self.dst) in WEB:
-            raise UsageError(f"{redacted(self.dst)}: a web server is no destination; give a path or a bucket")
+            raise UsageError(
+                f"{redacted(self.dst)}: nightlift cannot write to a web server; give a path or a bucket URL"
+            )
         check_ranges(self, iterations=(0, MAX_ITERATIONS))
         check_estimate_size(self.estimate_size)
 
@@ -65,9 +66,9 @@ def run(config: ExportConfig) -> int:
     except ExportError as error:
         raise UsageError(f"{config.dst}: not written: {error}") from error
     storage.write(dst, onnx, claim)
-    seen = "the image at full size" if size is None else f"a copy of at most {size} pixels, made in the graph"
+    seen = "the image at full size" if size is None else f"a copy reduced to at most {size} pixels"
     print(f"the network sees {seen}; {config.iterations} iterations")
-    print(f"equal to torch on {checked} sizes: largest difference {difference:.1e}")
+    print(f"same results as torch for {checked} sizes: largest difference {difference:.1e}")
     print(f"{dst}  {len(onnx) / 1000:.0f} kB")
     return 0
 

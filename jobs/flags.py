@@ -1,12 +1,36 @@
-"""Checks and conversions of flags that several jobs share. They raise UsageError."""
+"""Flags that several jobs share, their checks and conversions. These raise UsageError."""
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import UseAppendAction, arg
 
 from model import Checkpoint, EstimateSize, Look, WeightsError, load
 from pipeline.errors import UsageError
+from pipeline.planning.plan import Selection
 
 LEAST_ESTIMATE_PX = 16
+
+MATCHES = "files whose path below SRC, or name, matches this pattern"
+Include = UseAppendAction[Annotated[tuple[str, ...], arg(help=f"Use only {MATCHES} ('*.jpg', '2024/*').")]]
+Exclude = UseAppendAction[Annotated[tuple[str, ...], arg(help=f"Leave out {MATCHES}.")]]
+FollowLinks = Annotated[bool, arg(help="In a local SRC, also follow links to folders and links that lead out of SRC.")]
+OPTIONS = (
+    """fsspec options for buckets, in JSON: '{"anon": true}', or by protocol: '{"s3": {"anon": true}, "gs": {}}'."""
+)
+StorageOptions = Annotated[str, arg(metavar="JSON", help=OPTIONS)]
+
+STEPS = "Steps of the light-enhancement curve, 0 to 16. Fewer give a darker result; many more than 8 bring up noise."
+Iterations = Annotated[int, arg(help=STEPS)]
+Strength = Annotated[float, arg(help="Scale of the curve maps, 0 (no change) to 2. Values far above 1 bring up noise.")]
+Passes = Annotated[int, arg(help="How many times to do the whole enhancement, each on the result before, 1 to 4.")]
+SMOOTHED = "Amount of noise to smooth, as a standard deviation in levels of 8 bits, 0 (none) to 2; auto: as measured."
+ACTS = "Acts where the curve amplifies noise; in videos also over time, where nothing moves."
+Denoise = Annotated[float | Literal["auto"], arg(help=f"{SMOOTHED}\n{ACTS}")]
+TOO_DARK = "What to do with areas too dark for the camera. off: brighten them like the rest."
+KEPT_DARK = "auto: keep them dark and grey, and brighten a nearly black scene only as far as needed to see it."
+Floor = Annotated[Literal["auto", "off"], arg(help=f"{TOO_DARK}\n{KEPT_DARK}")]
 
 
 def check_ranges(config: object, **ranges: tuple[float, float | None]) -> None:
@@ -20,7 +44,7 @@ def check_ranges(config: object, **ranges: tuple[float, float | None]) -> None:
 
 def check_estimate_size(size: EstimateSize | None) -> None:
     if isinstance(size, int) and size < LEAST_ESTIMATE_PX:
-        raise UsageError(f"--estimate-size is {size}; it must be {LEAST_ESTIMATE_PX} or more, or full")
+        raise UsageError(f"--estimate-size is {size}; it must be auto, full, or {LEAST_ESTIMATE_PX} or more")
 
 
 def look_of(config: object) -> Look:
@@ -29,6 +53,11 @@ def look_of(config: object) -> Look:
         return Look(**{field.name: getattr(config, field.name) for field in fields(Look)})
     except ValueError as error:
         raise UsageError(f"--{error}") from error
+
+
+def selection_of(config: Any) -> Selection:
+    """Build a `Selection` from the flags that are named like its fields."""
+    return Selection(include=config.include, exclude=config.exclude, follow_links=config.follow_links)
 
 
 def loaded(path: Path, name: str = "weights") -> Checkpoint:

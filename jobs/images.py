@@ -37,28 +37,32 @@ WORKERS_PER_CORE, WORKER_BYTES = 2, 1e9  # where photos come from or go to a buc
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesConfig(BulkConfig):
-    """Enhance photos: a folder, a file, a glob or a bucket in, the same tree out, and a manifest beside it.
+    """Enhance photos: from a folder, a file, a glob or a bucket into the same tree at DST, with a manifest.
 
-    Run it again to do only what is new, changed or failed. Exit status: 0 all done, 1 some inputs failed,
-    2 wrong usage or nothing to read, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Run the same command again to enhance only what is new, changed or failed. Exit status: 0 all done; 1 some inputs
+    failed, or the job could not continue; 2 wrong usage or nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM
+    or SIGHUP.
     """
 
     format: Annotated[str | None, arg(metavar="NAME")] = None
-    """Write every photo in this format (jpeg, png, webp, tiff, bmp, gif, avif, pnm). By default each keeps its own."""
+    """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif or pnm.
+    By default each photo keeps its own, and HEIC becomes JPEG."""
     quality: Annotated[int | None, arg(metavar="INT")] = None
-    """1 to 100, of JPEG, WebP and AVIF. By default a JPEG's own."""
+    """Quality of JPEG, WebP and AVIF outputs, 1 to 100.
+    By default a JPEG keeps its own, and a lossless WebP stays lossless; else 92 for JPEG, 90 for WebP, 85 for AVIF."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
-    """What to do with photos that need nothing: enhance them all the same, copy them unchanged, or leave them out."""
+    """What to do with photos that are bright already: enhance them too, copy them unchanged, or leave them out."""
     bright_luma: float = 0.45
-    """Mean luma, 0 to 1, from which a photo counts as bright for --skip-bright."""
+    """Mean luma, 0 (black) to 1 (white), from which --skip-bright counts a photo as bright."""
     max_pixels: int = MAX_PIXELS
-    """Refuse photos with more pixels than this (all frames of an animation together)."""
+    """Largest photo that is enhanced, in pixels, all frames of an animation together. Larger photos fail."""
     topology: Literal["auto", "fused", "split"] = "auto"
-    """Of photos. fused: each worker does all steps; split: decode, enhance and encode apart. auto: split on GPUs."""
+    """How photo workers share the steps. fused: each worker does all steps; auto: split on GPUs, else fused.
+    split: workers only enhance, while other CPUs decode and encode."""
 
     workers_per_core: Annotated[int | None, arg(metavar="INT")] = None
-    """Of photos, 1 to 8, that share a core: one works while others wait for storage. By default 1, and 2 where SRC or
-    DST is no local place and the cluster has a gigabyte of memory for each."""
+    """Photo workers that share a core, 1 to 8: one works while others wait for storage.
+    By default 2 if SRC or DST is not local and the cluster has 1 GB of memory for each worker, else 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,7 +88,7 @@ class ImagesConfig(BulkConfig):
         found = format_of(f"photo.{self.format}")
         if found is None or not found.writable:
             known = ", ".join(name for name, known in FORMATS.items() if known.writable)
-            raise UsageError(f"--format {self.format}: cannot be written; choose one of {known}")
+            raise UsageError(f"--format {self.format}: nightlift cannot write this format; choose from {known}")
         return found.name
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
@@ -126,7 +130,7 @@ def _flow(job: Job) -> "PhotoFlow":
         topology=by_device if config.topology == "auto" else config.topology,
         time_limit_s=config.time_limit,
     )
-    log.info("starting %d workers (%s, %s): some seconds", flow.workers, flow.device, flow.topology)
+    log.info("starting %d workers (%s, %s); this takes a few seconds", flow.workers, flow.device, flow.topology)
     return flow
 
 

@@ -126,5 +126,7 @@ def _leave_late(number: int, told_at: float) -> None:
         time.sleep(LATEST_S - UNHEARD_S)
         if notice is None or _notice != notice:
             return
-    print("nightlift: stopped; something did not answer", file=sys.stderr, flush=True)
+    print(
+        "nightlift: stopped without cleaning up, because part of the job did not respond", file=sys.stderr, flush=True
+    )
     os._exit(exit_status(RAISED[number]()))

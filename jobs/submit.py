@@ -51,22 +51,22 @@ STARTING_S = 60.0  # a cluster that answers may take so long until it accepts jo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubmitConfig:
-    """Send a job to a Ray cluster, show what it says, and end with its exit status.
+    """Run a job on a Ray cluster, show its output, and end with its exit status.
 
-    All other flags are the job's own: nightlift JOB --help. Code and weights travel along; sources and destinations
-    must be where the cluster reaches them. Ctrl-C ends the watching, not the job.
+    All other flags are those of the job: see nightlift JOB --help. nightlift's code and the weights are sent along; the
+    cluster itself must reach SRC and DST. Ctrl-C stops watching, and the job goes on.
     """
 
     job: tyro.conf.Positional[Annotated[Literal["images", "videos", "enhance", "train"], arg(metavar="JOB ...")]]
-    """images, videos, enhance or train, with its places and flags."""
+    """Job to run, followed by its own arguments: images, videos, enhance or train."""
     address: Annotated[str | None, arg(metavar="URL")] = None
-    """Address of the cluster's dashboard: http://HEAD:8265. By default RAY_API_SERVER_ADDRESS or RAY_ADDRESS. A cluster
-    with token authentication needs RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."""
+    """URL of the cluster's dashboard, such as http://HEAD:8265. By default RAY_API_SERVER_ADDRESS or RAY_ADDRESS.
+    If the cluster requires a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."""
     no_wait: bool = False
-    """Print the job's id, and do not watch it."""
+    """Print the id of the job and end, without waiting for the job."""
     env: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], arg(metavar="NAME[=VALUE]")] = ()
-    """An environment variable for the job, such as AWS_ENDPOINT_URL; without a value, the one set here is sent. May be
-    given several times. Whoever sees the cluster's dashboard sees it: secrets are better kept on the nodes."""
+    """Environment variable for the job, such as AWS_ENDPOINT_URL. Without VALUE, the value set on this machine is sent.
+    Everybody who sees the cluster's dashboard can read it, so set secrets on the nodes instead."""
 
     @property
     def env_vars(self) -> dict[str, str]:
@@ -74,7 +74,7 @@ class SubmitConfig:
         pairs = [each.partition("=") for each in self.env]
         missing = [name for name, given, _ in pairs if not given and name not in os.environ]
         if missing:
-            raise UsageError(f"--env {missing[0]}: there is no such variable here; give --env {missing[0]}=VALUE")
+            raise UsageError(f"--env {missing[0]}: this variable is not set here; write --env {missing[0]}=VALUE")
         return {name: value if given else os.environ[name] for name, given, value in pairs}
 
 
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str], words: tuple[Any, ...]) -> int:
     if config.no_wait:
         print(number)
         return 0
-    log.info("submitted as %s; Ctrl-C ends the watching, not the job", number)
+    log.info("submitted as %s; Ctrl-C stops watching, and the job goes on", number)
     return _watched(client, number)
 
 
@@ -113,10 +113,10 @@ def _check_places(job: Any) -> None:
             continue
         if not Path(local_path(place)).is_absolute():
             raise UsageError(
-                f"{place}: it would be looked for on the cluster; give the URL of a bucket, or the absolute path of a "
-                "folder that all nodes share"
+                f"{place}: the cluster cannot reach files of this machine; give the URL of a bucket, or the absolute "
+                "path of a folder that all nodes share"
             )
-        log.info("%s: taken for a folder that the cluster's nodes share", place)
+        log.info("%s: using a folder that all nodes of the cluster must share", place)
 
 
 def _check_is_no_secret(job: Any) -> None:
@@ -127,8 +127,8 @@ def _check_is_no_secret(job: Any) -> None:
     parse_options(job.storage_options)
     if any(place != redacted(place) for place in _places(job)) or SECRET.search(job.storage_options):
         raise UsageError(
-            "a place or --storage-options holds a key, a password or a signature, which all who see the cluster's jobs "
-            "would read; give it to the nodes, or, to those alone who are trusted with it, by --env"
+            "a URL or --storage-options contains a key, a password or a signature, which everybody who sees the "
+            "cluster's jobs could read; set it on the nodes, or use --env if they may all know it"
         )
 
 
@@ -138,7 +138,7 @@ def _files_of(job: Any) -> dict[Path, str]:
     if path is None:
         return {}
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file here; weights are sent along with the job")
+        raise UsageError(f"{path}: no such file on this machine, from which the weights are sent")
     return {path: f"{CARRIED}/{path.name}"}
 
 
@@ -159,19 +159,19 @@ def _client(address: str | None) -> "JobSubmissionClient":
     for name in ("dashboard_sdk", "job.sdk"):  # they set their own levels, and log how they pack and send
         logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
     logging.getLogger("ray._private.runtime_env").setLevel(logging.WARNING)
-    told = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
-    if not told:
-        raise UsageError("which cluster? give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
+    place = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS")
+    if not place:
+        raise UsageError("no cluster given; add --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS")
     try:
-        check_answers(told)
+        check_answers(place)
         return JobSubmissionClient()
     except AuthenticationError as error:
         raise UsageError(
-            f"{told}: the cluster does not accept the token that it was given, or none was given; set "
-            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH (or this is no Ray dashboard)"
+            f"{place}: the cluster rejected the token, or got none; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH. Or this is not the address of a Ray dashboard"
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(f"{told}: no Ray dashboard answers there ({_first_line(error)})") from error
+        raise UsageError(f"{place}: no Ray dashboard answers at this address ({_first_line(error)})") from error
 
 
 def _watched(client: "JobSubmissionClient", number: str) -> int:
@@ -180,10 +180,10 @@ def _watched(client: "JobSubmissionClient", number: str) -> int:
         job = asyncio.run(_followed(client, number))
     except KeyboardInterrupt as stop:
         again, stopping = (_command(client, what, number) for what in ("logs --follow", "stop"))
-        log.info("no longer watching, which ends no job: %s, %s", again, stopping)
+        log.info("stopped watching, and the job goes on; to watch it again: %s; to stop it: %s", again, stopping)
         return exit_status(stop)
     if job.status == "STOPPED":
-        log.info("%s was stopped; the same command goes on from there", number)
+        log.info("%s was stopped; submit the same job again to continue", number)
         return TERMINATED
     if job.driver_exit_code is None:
         raise ClusterError(f"{number} did not start: {job.message}")
@@ -215,11 +215,13 @@ async def _followed(client: "JobSubmissionClient", number: str) -> "JobDetails":
         except (ClientError, OSError, RuntimeError) as error:
             if failing_since is None or job_log.shown > shown:
                 failing_since = time.monotonic()
-                log.warning("the connection is lost (%s); asking again for %.0f s", _first_line(error), SILENT_S)
+                log.warning(
+                    "lost the connection to the cluster (%s); trying again for %.0f s", _first_line(error), SILENT_S
+                )
             if time.monotonic() - failing_since > SILENT_S:
                 raise ClusterError(
-                    f"the cluster has not answered for {SILENT_S:.0f} s ({_first_line(error)}); {number} may go on: "
-                    f"{_command(client, 'logs --follow', number)}"
+                    f"the cluster has not answered for {SILENT_S:.0f} s ({_first_line(error)}); {number} may still be "
+                    f"running; to watch it: {_command(client, 'logs --follow', number)}"
                 ) from error
         await asyncio.sleep(LOOK_AGAIN_S)
 
@@ -261,7 +263,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"the cluster did not take the job ({_first_line(error)})") from error
+        raise ClusterError(f"the cluster did not accept the job ({_first_line(error)})") from error
 
 
 def _first_line(error: BaseException) -> str:

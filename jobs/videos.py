@@ -44,38 +44,42 @@ LOOK_EVERY_S = 0.5  # at the ledger
 
 @dataclass(frozen=True, kw_only=True)
 class VideosConfig(BulkConfig):
-    """Enhance videos: the same clips come out, as long, with all their sound, subtitles and metadata, without flicker.
+    """Enhance videos without flicker, and keep all their frames, times, sound, subtitles and metadata.
 
-    Run it again to do only what is new, changed or failed; a run that was killed goes on at the segment. Exit status:
-    0 all done, 1 some inputs failed, 2 wrong usage or nothing to read, 130, 143 or 129 stopped by Ctrl-C, SIGTERM or
-    SIGHUP.
+    Run the same command again to enhance only what is new, changed or failed; finished segments of a stopped run are
+    kept. Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to
+    read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
     codec: Annotated[str | None, arg(metavar="NAME")] = None
-    """Encoder: libx264, libx265, libsvtav1, libvpx-vp9, h264_nvenc, ... By default that of the source's own coding."""
+    """FFmpeg encoder: libx264, libx265, libsvtav1, libvpx-vp9. Hardware encoders (h264_nvenc, ...) are experimental.
+    By default one for the codec of the source if the container can hold it, else a common one."""
     crf: Annotated[int | None, arg(metavar="INT")] = None
-    """Quality of the encoder, lower is better and larger. By default 20 for libx264, 24 for libx265."""
+    """Quality, 0 to 63 (to 51 for H.264 and HEVC): a lower number gives a better and larger video.
+    By default 20 for libx264, 24 for libx265, 28 for libsvtav1 and libvpx-vp9, 22 for hardware encoders."""
     preset: Annotated[str | None, arg(metavar="NAME")] = None
-    """Speed of the encoder against size, in the words of x264 whatever the encoder: ultrafast, superfast, veryfast,
-    faster, fast, medium, slow, slower, veryslow."""
+    """Speed of the encoder: a faster one writes larger videos. By default fast, or a hardware encoder's own default.
+    One of ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow, or a preset of the encoder."""
     pixel_format: Annotated[str | None, arg(metavar="NAME")] = None
-    """yuv420p, yuv420p10le, ... By default the source's, or the nearest that the encoder takes."""
+    """FFmpeg pixel format of the output: yuv420p, yuv420p10le, ...
+    By default that of the source, or the nearest one that the encoder supports."""
     container: Annotated[str | None, arg(metavar="NAME")] = None
-    """Write every video into this container (mp4, mkv, mov, webm, ts). By default each keeps its own."""
+    """Container of all outputs: mp4, mkv, mov, webm, ts, m4v, 3gp, m2ts or mts. By default each video keeps its own.
+    Containers that are only read change: MPG becomes MP4, and AVI, FLV, OGV and WMV become MKV."""
     hdr: Literal["keep", "sdr"] = "keep"
-    """HLG and PQ: keep them as they are tagged, or make SDR of them."""
+    """What to do with HDR videos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR."""
     on_damage: Literal["keep", "fail"] = "keep"
-    """Of a damaged video: keep what can be decoded and say what is missing, or give it up."""
+    """What to do with damaged videos. keep: write what can be decoded and note what is missing; fail: write nothing."""
     estimate_every: Annotated[int | None, arg(metavar="INT")] = None
-    """Estimate the curve maps of every n-th frame alone, and interpolate between. By default of every second, which
-    flickers no more than all; with --smoothing 0 of each."""
+    """Interval in frames at which curve maps are estimated; those between are interpolated.
+    By default 2, which flickers no more than 1; with --smoothing 0 by default 1."""
     smoothing: int = 8
-    """Frames on either side that the curve maps of a frame are smoothed over; 0: each frame for itself, with all the
-    flicker of the source and more."""
+    """Frames on either side over which the curve maps of a frame are smoothed.
+    With 0, each frame is enhanced by itself, with more flicker than the source has."""
     segment_frames: int = 240
-    """Frames of a segment, at the least: a video is cut at keyframes and its segments are worked side by side."""
+    """Least number of frames in a segment. Videos are cut at keyframes, and segments are enhanced in parallel."""
     max_frame_pixels: int = 100_000_000
-    """Refuse videos whose frames have more pixels than this."""
+    """Largest frame that is enhanced, in pixels. Videos with larger frames fail."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,9 +121,11 @@ class VideosConfig(BulkConfig):
 
     def _check_fit(self) -> None:
         """Check that the container, where it is known by now, takes what the encoder makes. Raises UsageError."""
-        named = f"film{self.extension}" if self.container else self.dst
+        named = f"video{self.extension}" if self.container else self.dst
         if self.codec and is_video(named) and not takes(muxer_of(named), self.codec):
-            raise UsageError(f"--codec {self.codec}: {muxer_of(named)} cannot hold what it encodes; choose another")
+            raise UsageError(
+                f"--codec {self.codec}: {muxer_of(named)} cannot hold its output; choose another codec or container"
+            )
 
 
 def _segments(job: Job) -> SegmentFolders:
@@ -150,7 +156,7 @@ def _flow(job: Job) -> "VideoFlow":
         segments=_segments(job),
         time_limit_s=job.config.time_limit,
     )
-    log.info("starting %d workers (%s): some seconds", flow.workers, flow.device)
+    log.info("starting %d workers (%s); this takes a few seconds", flow.workers, flow.device)
     return flow
 
 
@@ -185,7 +191,7 @@ def _tell_of_segments(storage: Storage, folder: str) -> None:
         left = [file for file in storage.list_files(folder) if not file.code]
         if left:
             size_mb = sum(file.size_bytes for file in left) / 1e6
-            log.info("segments of unfinished videos wait in %s (%.0f MB): run again to go on", folder, size_mb)
+            log.info("kept segments of unfinished videos in %s (%.0f MB); run again to continue", folder, size_mb)
 
 
 def _estimate(job: Job, plan: Plan) -> str:

@@ -95,7 +95,7 @@ def to_onnx(checkpoint: Checkpoint, *, estimate_size: int | None, iterations: in
             verbose=False,
         )
     if program is None:  # only when the exporter writes the file itself
-        raise ExportError("torch.onnx.export gave no program")
+        raise ExportError("torch.onnx.export returned no program")
     model = program.model_proto
     _name_sizes(model)
     for name, value in _metadata(checkpoint, estimate_size, iterations).items():
@@ -134,10 +134,14 @@ def largest_difference(
         found = session.run(["enhanced", "maps"], {"image": image_BCHW.numpy()})
         for wanted, got in zip(expected, map(torch.from_numpy, found), strict=True):
             if wanted.shape != got.shape:
-                raise ExportError(f"{width}x{height}: ONNX gives {tuple(got.shape)}, torch {tuple(wanted.shape)}")
+                raise ExportError(
+                    f"{width}x{height}: ONNX returns shape {tuple(got.shape)}, torch {tuple(wanted.shape)}"
+                )
             difference = (wanted - got).abs().max().item()
             if not difference <= TOLERANCE:
-                raise ExportError(f"{width}x{height}: ONNX and torch differ by {difference:.1e}, over {TOLERANCE:.0e}")
+                raise ExportError(
+                    f"{width}x{height}: ONNX and torch differ by {difference:.1e}, more than {TOLERANCE:.0e}"
+                )
             largest = max(largest, difference)
     return largest, len(CHECKED_BHW)
 

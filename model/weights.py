@@ -69,7 +69,7 @@ def load(path: Path) -> Checkpoint:
     """Read a `.safetensors` file of ours or a published `.pth` file. Raises WeightsError."""
     if not path.is_file():
         shipped = DEFAULT_WEIGHTS.get(str(path))  # type: ignore[call-overload]
-        hint = f"; the shipped one is {shipped} (--variant {path})" if shipped else ""
+        hint = f"; for the default weights use --variant {path} ({shipped})" if shipped else ""
         raise WeightsError(f"{path}: no such weights file; give a .safetensors or .pth file{hint}")
     try:
         checkpoint = _load_published(path) if path.suffix == ".pth" else _load_own(path)
@@ -77,7 +77,7 @@ def load(path: Path) -> Checkpoint:
         if isinstance(error, WeightsError):
             raise
         if isinstance(error, pickle.UnpicklingError):  # torch's own message is a page long
-            found = "torch finds no weights in it, or other objects than weights"
+            found = "torch finds no weights in it, or finds other objects than weights"
         else:
             found = str(error).partition("\n")[0] or type(error).__name__
         raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error
@@ -125,7 +125,7 @@ def _load_own(path: Path) -> Checkpoint:
 def _load_published(path: Path) -> Checkpoint:
     published = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(published, Mapping) or not all(isinstance(name, str) for name in published):
-        raise WeightsError(f"{path}: not weights of a DCE-Net (it holds no tensors by name)")
+        raise WeightsError(f"{path}: not weights of a DCE-Net (it contains no named tensors)")
     separable = any("depth_conv" in name for name in published)
     renamed = {_own_name(name): tensor for name, tensor in published.items()}
     network = _fill(PUBLISHED_PLUS if separable else PUBLISHED_DCE, renamed)

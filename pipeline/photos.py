@@ -102,14 +102,14 @@ class ReadAndDecode:
         work.outcome.notes += photo.notes
         named = format_of(work.outcome.source)
         if named is not None and named.name != photo.format:
-            work.outcome.notes.append(f"named like {named.name}, but its content is {photo.format}")
+            work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
         work.outcome.luma_before = work.outcome.luma_after = luma
 
     def _pass_on(self, work: PhotoWork, data: bytes, luma: float) -> None:
         """Skip a bright photo: leave it out, or pass it on unchanged."""
         work.outcome.outcome, work.outcome.code = "skipped", "already_bright"
         name, least = posixpath.basename(work.outcome.source), self.settings.bright_luma
-        work.outcome.message = f"{name}: mean luma {luma:.2f}, at or above --bright-luma {least:g}"
+        work.outcome.message = f"{name}: mean luma {luma:.2f} is at or above --bright-luma {least:g}"
         if self.settings.skip_bright == "copy":
             work.original = data
         else:

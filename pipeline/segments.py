@@ -76,11 +76,11 @@ def describe(outcome: Outcome, results: Sequence[SegmentResult]) -> None:
 def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     """Return notes on what differs from the source, except for the encoding and the container."""
     reused = sum(result.reused for result in results)
-    notes = [f"{reused} of {len(results)} segments were there from an earlier run"] if reused else []
+    notes = [f"{reused} of {len(results)} segments were reused from an earlier run"] if reused else []
     if info.missing_s:
-        notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are not there")
+        notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are missing")
     if info.cut_off:
-        notes.append(f"it begins with {info.cut_off} frames that need a keyframe which is not there; they are left out")
+        notes.append(f"its first {info.cut_off} frames need an earlier keyframe, which is missing; they are left out")
     missing, corrupt = sum(result.missing for result in results), sum(result.corrupt for result in results)
     if missing:
         notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")
@@ -88,17 +88,19 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
     untimed = len(info.mended.times)
     if untimed >= info.frames:
-        notes.append("its frames have no times of their own; they get them from the times of decoding")
+        notes.append("its frames have no times of their own; they get times derived from the decoding times")
     elif untimed:
-        notes.append(f"{untimed} of {info.frames} frames have no time of their own; they get one from their neighbours")
+        notes.append(
+            f"{untimed} of {info.frames} frames have no time of their own; they get one derived from their neighbours"
+        )
     if info.shift.joins:
         notes.append(
-            f"{len(info.shift.joins) + 1} recordings joined end to end, with times of their own; "
-            "each goes on where the video before it ended"
+            f"{len(info.shift.joins) + 1} recordings are joined end to end, each with its own times; "
+            "now each continues where the video before it ended"
         )
     scaled = sum(result.scaled for result in results)
     if scaled:
-        notes.append(f"{scaled} of {info.frames} frames are of another size; they are scaled to that of the first")
+        notes.append(f"{scaled} of {info.frames} frames have another size; they are scaled to the size of the first")
     if info.interlaced:
-        notes.append("interlaced: deinterlaced, one frame for each")
+        notes.append("interlaced frames are deinterlaced, one output frame for each")
     return notes

@@ -29,7 +29,7 @@ from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.signal.color import Hdr
 from pipeline.video.signal.side_data import CAPTIONS
 from pipeline.video.writing.encode import EncodeSettings, Encoding, choose
-from pipeline.video.writing.mux import Picture, join
+from pipeline.video.writing.mux import EnhancedStream, join
 from pipeline.video.writing.segment_files import encoder
 
 REVISION = 4  # raise it when a code change alters the enhanced frames: everything is then enhanced again
@@ -86,7 +86,7 @@ class Inspect:
             outcome.width_px, outcome.height_px = info.size
         if info.missing_s and self.settings.on_damage == "fail":
             raise Damaged(
-                f"cut short, its last {info.missing_s:.1f} s are not there; --on-damage keep takes what there is"
+                f"cut short, its last {info.missing_s:.1f} s are missing; use --on-damage keep to enhance it anyway"
             )
         encoding_of(record, info, self.settings)
         return info, cut(info, self.settings.frames_per_segment)
@@ -152,7 +152,8 @@ class EnhanceSegment:
             missing = segment.frames - len(lumas)
             if self.settings.on_damage == "fail" and (missing or corrupt):
                 raise Damaged(
-                    f"{missing} frames cannot be decoded, {corrupt} are broken; --on-damage keep leaves them so"
+                    f"{missing} frames cannot be decoded, {corrupt} are broken; "
+                    "use --on-damage keep to enhance it anyway"
                 )
         before_luma, after_luma = np.mean(lumas, axis=0).tolist() if lumas else (0.0, 0.0)
         result = SegmentResult(
@@ -196,10 +197,10 @@ class JoinSegments:
         describe(outcome, [result for _, result in held])
         outcome.notes += notes_of(info, results) + encoding.notes
         if not held:
-            raise Damaged("not one frame can be decoded; try to play it, or convert it")
+            raise Damaged("no frame can be decoded; check whether it plays, or convert it")
         clock = Clock()
         reading = partial(self.storage.open, timed=partial(clock, "seconds_read"))
-        picture = Picture(
+        enhanced = EnhancedStream(
             info=info,
             encoding=encoding,
             segments=[(partial(reading, url), result.identity) for url, result in held],
@@ -208,7 +209,7 @@ class JoinSegments:
         )
         with clock("seconds_write"), self.storage.writing(record.destination, claim=record.claim) as path:
             with reading(record.source, version=record.version) as source:
-                notes = join(source, picture, path, record.destination)
+                notes = join(source, enhanced, path, record.destination)
             bytes_out = Path(path).stat().st_size
         outcome.notes += notes
         outcome.add_seconds(clock.seconds)

@@ -1,4 +1,4 @@
-"""Makes the bucket and copies the sample photos into it, once the S3 server listens."""
+"""Create the bucket and copy the sample photos into it, as soon as the S3 server answers."""
 
 import s3fs
 from tenacity import retry, stop_after_delay, wait_fixed

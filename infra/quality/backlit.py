@@ -1,24 +1,24 @@
-"""Local light, in numbers: photos of which a part lies in shade, made by code, and how well the shade is undone.
+"""Measure how well networks brighten photos that are partly in shade. The shade is generated.
 
     python infra/quality/backlit.py PHOTOS [--weights dce plus FILE ...]
 
-In linear light a smooth mask takes 3 to 5 stops from a third to a half of each photo, with the noise of a sensor,
-stored in 8 bits; the rest is untouched. PHOTOS is a folder, with all below it; each photo is shown under MASKS masks.
-The result is measured against the untouched photo:
+In linear light, a smooth mask darkens a third to a half of each photo by 3 to 5 stops and adds the noise of a sensor;
+the rest of the photo is unchanged. The result is stored in 8 bits. PHOTOS is a folder with its subfolders; each photo
+is used with MASKS masks. The enhanced photo is compared with the original photo:
 
     dark     PSNR where the mask is above 0.9
     whole    PSNR of the whole photo
-    curve    PSNR of the whole photo under the best single tone curve, solved with the untouched photo in hand: its
-             eight steps are free, and the same for every pixel
-    isotonic the same for any curve that rises, the bound of what one curve can do
+    curve    PSNR of the whole photo under the best single tone curve, fitted to the original photo: its eight steps are
+             free, and the same for every pixel
+    isotonic the same for any rising curve: the upper limit of what a single curve can do
     bright   change of the mean where the mask is below 0.05
-    halo     mean distance of the blurred brightness from the untouched photo's along the edge of the mask
+    halo     mean absolute difference of the blurred brightness from the original photo along the edge of the mask
 
-and under the same masks with sharp edges, as of silhouettes:
+With the same masks, but with sharp edges, as silhouettes have them:
 
-    rim      how much brighter a shaded part comes out 2 to 24 pixels from its edge than beyond 40: below 0 where it has
-             a dark rim
-    glow     the same of the lit part
+    rim      mean brightness error of a shaded part 2 to 24 pixels from its edge, minus that beyond 40 pixels; below 0
+             if the part has a dark rim
+    glow     the same for the lit part
 """
 
 import argparse
@@ -45,7 +45,7 @@ STOPS = 3.0, 5.0
 SHARE = 1 / 3, 1 / 2
 EDGE = 0.01, 0.05  # width of the mask's edge, as a share of the photo's long side
 SHOT_VARIANCE, READ_VARIANCE = 2e-4, 1e-6  # of linear light
-MEAN = 0.2, 0.7  # brightness of the photos that serve
+MEAN = 0.2, 0.7  # range of mean brightness of the photos that are used
 BLUR_PX = 9
 MASKS = 3  # for each photo
 NEAR_PX, FAR_PX = (2, 24), 40  # from a sharp edge
@@ -53,12 +53,14 @@ NEAR_PX, FAR_PX = (2, 24), 40  # from a sharp edge
 
 @dataclass(frozen=True, slots=True)
 class Case:
+    """A photo with a generated shade."""
+
     name: str
     shaded: npt.NDArray[np.uint8]
     photo: Floats
-    """The untouched photo, HxWx3 in [0, 1]."""
+    """The original photo, HxWx3 in [0, 1]."""
     mask: Floats
-    """HxW in (0, 1): how much of the shade falls on each pixel."""
+    """Share of the shade on each pixel, HxW in (0, 1)."""
 
     @property
     def dark(self) -> Region:
@@ -74,10 +76,10 @@ class Case:
 
 
 def cases(folder: Path, *, sharp: bool = False) -> Iterator[Case]:
-    """MASKS for each photo below `folder` that is neither dark nor bright, where they leave something to measure.
+    """Yield up to MASKS cases for each photo below `folder` that is neither dark nor bright.
 
-    The same photos give the same cases, whatever their names and whatever lies beside them. `sharp`: masks without
-    soft edges.
+    Cases without anything to measure are left out. The same photo always gives the same cases, whatever its name and
+    whatever other files there are. `sharp`: use masks without soft edges.
     """
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp") or not path.is_file():
@@ -103,7 +105,7 @@ def cases(folder: Path, *, sharp: bool = False) -> Iterator[Case]:
 
 
 def shade(height: int, width: int, rng: np.random.Generator) -> Floats:
-    """A smooth mask: clouds, a half plane, or an ellipse."""
+    """Generate a smooth mask: clouds, a half plane, or an ellipse. Returns HxW in (0, 1)."""
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     kind = rng.integers(3)
     if kind == 0:
@@ -121,7 +123,7 @@ def shade(height: int, width: int, rng: np.random.Generator) -> Floats:
 
 
 def score(case: Case, enhanced: Floats) -> dict[str, float]:
-    """`enhanced`: HxWx3 in [0, 1]."""
+    """Compute the scores of a case with soft edges. `enhanced`: HxWx3 in [0, 1]."""
     miss = enhanced - case.photo
     return {
         "dark": psnr(miss[case.dark]),
@@ -132,7 +134,7 @@ def score(case: Case, enhanced: Floats) -> dict[str, float]:
 
 
 def edge_score(case: Case, enhanced: Floats) -> dict[str, float]:
-    """Of a case with sharp edges; NaN where a part has no pixel so far from its edge."""
+    """Compute the scores of a case with sharp edges; NaN if a part has no pixel beyond FAR_PX from its edge."""
     miss, told = (enhanced - case.photo).mean(2), {}
     for name, part in (("rim", case.dark), ("glow", case.bright)):
         distance = distance_transform_edt(part)
@@ -151,7 +153,7 @@ def blurred(grey: Floats) -> Floats:
 
 
 def best_curve(case: Case) -> Floats:
-    """The photo under eight steps of the curve that are the same for every pixel, fitted to the untouched photo."""
+    """Return the photo under eight steps of the curve, the same for every pixel, fitted to the original photo."""
     levels = torch.arange(256, dtype=torch.float64).view(1, 1, 1, 256) / 255
     shaded = torch.from_numpy(case.shaded.astype(np.int64)).flatten()
     wanted = torch.from_numpy(case.photo).flatten()
@@ -178,7 +180,7 @@ def best_curve(case: Case) -> Floats:
 
 
 def best_rising_curve(case: Case) -> Floats:
-    """The photo under the best of all curves that rise: isotonic regression by pooling neighbours that violate it."""
+    """Return the photo under the best rising curve, by isotonic regression with pooling of adjacent violators."""
     count = np.bincount(case.shaded.ravel(), minlength=256)
     total = np.bincount(case.shaded.ravel(), weights=case.photo.ravel(), minlength=256)
     pools: list[tuple[float, int, list[int]]] = []
@@ -196,12 +198,17 @@ def best_rising_curve(case: Case) -> Floats:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("--weights", nargs="+", default=["dce", "plus"], help="dce, plus, or files")
+    parser.add_argument("photos", type=Path, help="folder with photos")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=["dce", "plus"],
+        help="networks to measure: dce, plus, or weights files (default: dce plus)",
+    )
     options = parser.parse_args()
     every, sharp = list(cases(options.photos)), list(cases(options.photos, sharp=True))
     if not every:
-        parser.error(f"{options.photos}: no photos there that serve")
+        parser.error(f"{options.photos}: no photos there of mean brightness {MEAN[0]} to {MEAN[1]}")
     print(f"{len(every)} cases, {len(sharp)} with sharp edges")
     bounds = {
         "curve": np.mean([psnr(best_curve(case) - case.photo) for case in every]),

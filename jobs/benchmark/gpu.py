@@ -43,8 +43,8 @@ def check_gpu() -> None:
     """Raise UsageError if torch finds no GPU."""
     if not torch.cuda.is_available():
         raise UsageError(
-            f"--device cuda: torch {torch.__version__} finds no GPU on this machine; "
-            "install its CUDA build and the driver, or leave --device out"
+            f"--device cuda: PyTorch {torch.__version__} finds no GPU on this machine; "
+            "install PyTorch's CUDA build and the GPU's driver, or leave out --device"
         )
 
 
@@ -61,8 +61,8 @@ def measure_gpu(cores: int, *, quick: bool) -> Iterator[Section]:
         "photo": lambda: measure_photo(device, large, rounds),
         "batches": lambda: measure_batches(device, SMALL_PX, batches, rounds),
         "copies": lambda: measure_copies(device, large, rounds),
-        "memory": lambda: measure_out_of_memory(device, _limited_memory, (4000, 3000), 64),
-        "split graph": lambda: measure_split(device, cores, 8 if quick else 120, large),
+        "recovery from too little memory": lambda: measure_out_of_memory(device, _limited_memory, (4000, 3000), 64),
+        "topologies": lambda: measure_split(device, cores, 8 if quick else 120, large),
         "videos": lambda: measure_videos(device, codecs, (320, 180), 12) if quick else _full_videos(device, codecs),
         "a step of training": lambda: measure_training_step(device, 8, 256, rounds),
         "training": lambda: measure_training_whole(device, 8, cores),
@@ -72,8 +72,8 @@ def measure_gpu(cores: int, *, quick: bool) -> Iterator[Section]:
         try:
             yield measure()
         except Exception as error:
-            log.exception("%s", name)  # with its traceback, for a report of the error
-            yield Section(name, [Row(f"ended by {type(error).__name__}", 0, "", passed=False)])
+            log.exception("measuring %s failed", name)  # with its traceback, for a report of the error
+            yield Section(name, [Row(f"failed with {type(error).__name__}", 0, "", passed=False)])
 
 
 def _full_videos(device: str, codecs: Sequence[str]) -> Section:
@@ -97,9 +97,9 @@ def measure_kernel(device: str, size: tuple[int, int]) -> Section:
             image_1CHW = image_HWC.permute(2, 0, 1)[None].float() / white
             expected = lift_by_reference(image_1CHW, [large_1KMHW], 8, space)[0] * white
             difference = int((lifted_HWC.int() - expected.round().permute(1, 2, 0).int()).abs().max())
-            name = f"{bits} bits, {count} maps of {channels}, {space}: largest difference, {most} at most"
+            name = f"{bits} bits, {count} maps of {channels} channels, {space}: largest difference (limit {most})"
             rows.append(Row(name, difference, f"of {white}", passed=difference <= most))
-    return Section(f"the kernel against the reference ({width}x{height})", rows)
+    return Section(f"the GPU kernel against the CPU reference ({width}x{height})", rows)
 
 
 def _enhancer(device: str, variant: str = "dce", precision: Precision = "fp32") -> Enhancer:
@@ -116,7 +116,7 @@ def measure_precisions(device: str, size: tuple[int, int]) -> Section:
         for precision, least_db in precisions:
             [enhanced] = _enhancer(device, variant, precision).enhance([photo])
             near_db = psnr_db(enhanced, expected)
-            name = f"{variant}, {precision}: from fp32 on the CPU, {least_db:g} at least"
+            name = f"{variant}, {precision}: PSNR against fp32 on the CPU (at least {least_db:g})"
             rows.append(Row(name, near_db, "dB", passed=near_db >= least_db))
     return Section(f"the network in each precision ({size[0]}x{size[1]})", rows)
 
@@ -127,12 +127,12 @@ def measure_photo(device: str, size: tuple[int, int], rounds: int) -> Section:
     maps = enhancer.estimate([photo])[0]
     functions: dict[str, Callable[[], object]] = {
         "reduce and estimate": lambda: enhancer.estimate([photo]),
-        "apply, there and back": lambda: enhancer.apply(photo, maps),
+        "apply, with copies to and from the device": lambda: enhancer.apply(photo, maps),
         "both": lambda: enhancer.enhance([photo]),
     }
     fastest = side_by_side(functions, rounds, time.perf_counter)
     rows = [Row(name, 1e3 * each_s, "ms") for name, each_s in fastest.items()]
-    rows.append(Row("megapixels", photo.shape[0] * photo.shape[1] / 1e6 / fastest["both"], "a second"))
+    rows.append(Row("megapixels", photo.shape[0] * photo.shape[1] / 1e6 / fastest["both"], "per second"))
     return Section(f"a photo on {device} ({size[0]}x{size[1]})", rows)
 
 
@@ -146,8 +146,8 @@ def measure_batches(device: str, size: tuple[int, int], batches: Sequence[int], 
         functions[f"estimate {count} at once"] = lambda count=count: enhancer.estimate(photos[:count])  # type: ignore[misc]
         functions[f"enhance {count} at once"] = lambda count=count: enhancer.enhance(photos[:count])  # type: ignore[misc]
     fastest = side_by_side(functions, rounds, time.perf_counter)
-    rows = [Row(name, int(name.split()[1]) / each_s, "images a second") for name, each_s in fastest.items()]
-    rows.append(Row("most that the network takes at once", enhancer.batch_px / _copy_px(enhancer, few[0]), "images"))
+    rows = [Row(name, int(name.split()[1]) / each_s, "images per second") for name, each_s in fastest.items()]
+    rows.append(Row("largest batch of the network", enhancer.batch_px / _copy_px(enhancer, few[0]), "images"))
     return Section(f"small photos on {device} ({size[0]}x{size[1]})", rows)
 
 
@@ -173,15 +173,15 @@ def measure_copies(device: str, size: tuple[int, int], rounds: int) -> Section:
         return in_bands(photo, rows_at_once, lambda band, top: band, there)
 
     ways: dict[str, Callable[[], object]] = {
-        "there, as it lies": lambda: _finished(tensor_of(photo).to(there)),
-        "there, from pinned memory": lambda: _finished(sent(tensor_of(photo), there)),
-        "there and back, as it lies": whole,
-        "there and back, pinned, in three bands": bands,
+        "to the device, from pageable memory": lambda: _finished(tensor_of(photo).to(there)),
+        "to the device, from pinned memory": lambda: _finished(sent(tensor_of(photo), there)),
+        "to the device and back, pageable memory": whole,
+        "to the device and back, pinned memory, in three bands": bands,
     }
     fastest = side_by_side(ways, rounds, time.perf_counter)
-    rows = [Row(name, photo.nbytes / 1e9 / each_s, "GB a second") for name, each_s in fastest.items()]
+    rows = [Row(name, photo.nbytes / 1e9 / each_s, "GB per second") for name, each_s in fastest.items()]
     changed = int((bands() != photo).sum())
-    rows.append(Row("values that come back as others", changed, "of all", passed=not changed))
+    rows.append(Row("values changed by copying (limit 0)", changed, "", passed=not changed))
     return Section(f"copies to {device} and back ({photo.nbytes / 1e6:.0f} MB)", rows)
 
 
@@ -222,10 +222,10 @@ def measure_out_of_memory(device: str, limited: Limited, size: tuple[int, int], 
         enhanced = enhancer.apply(photo, maps)
     bands, near_db = len(halvings) - batches, psnr_db(enhanced, expected)
     rows = [
-        Row("batches: halved, once at least", batches, "times", passed=batches > 0),
-        Row("batches: most images from then on", largest, "images", passed=0 < largest < count),
-        Row("batches: largest difference of curve maps, 0.001 at most", other, "", passed=other <= 1e-3),
-        Row("bands: halved, once at least", bands, "times", passed=bands > 0),
-        Row(f"bands: from those at once, {NEAR_DB:g} at least", near_db, "dB", passed=near_db >= NEAR_DB),
+        Row("batches: halved (at least once)", batches, "times", passed=batches > 0),
+        Row("batches: largest batch afterwards", largest, "images", passed=0 < largest < count),
+        Row("batches: largest difference of curve maps (limit 0.001)", other, "", passed=other <= 1e-3),
+        Row("bands: halved (at least once)", bands, "times", passed=bands > 0),
+        Row(f"bands: PSNR against a single band (at least {NEAR_DB:g})", near_db, "dB", passed=near_db >= NEAR_DB),
     ]
-    return Section("too little memory of the GPU", rows)
+    return Section("recovery from too little GPU memory", rows)

@@ -54,15 +54,16 @@ def measure_split(device: str, cores: int, count: int, size: tuple[int, int]) ->
         near_db = min(_near_db(*pair) for pair in zip(_by_source(split), _by_source(fused), strict=True))
     codec_s = float(np.median([each.seconds_decode + each.seconds_encode for each in split]))
     enhance_s = float(np.median([each.seconds_enhance for each in split]))
+    on_device = f"{max(1, gpus)} workers on {device}"
     rows = [
-        Row(f"fused on {cores} cores", count / fused_s, "photos a second"),
-        Row(f"split, {max(1, gpus)} workers on {device}, fed by {cores} cores", count / split_s, "photos a second"),
-        Row("one photo: decode and encode, on one core", 1e3 * codec_s, "ms"),
-        Row(f"one photo: enhance, on {device}", 1e3 * enhance_s, "ms"),
+        Row(f"fused topology on {cores} cores", count / fused_s, "photos per second"),
+        Row(f"split topology, {on_device}, fed by {cores} cores", count / split_s, "photos per second"),
+        Row("one photo: decode and encode on one core", 1e3 * codec_s, "ms"),
+        Row(f"one photo: enhance on {device}", 1e3 * enhance_s, "ms"),
         Row("cores that keep one worker busy", codec_s / enhance_s, "cores"),
-        Row(f"files of the two, the worst: {CLOSE_DB:g} at least", near_db, "dB", passed=near_db >= CLOSE_DB),
+        Row(f"lowest PSNR between the two (at least {CLOSE_DB:g})", near_db, "dB", passed=near_db >= CLOSE_DB),
     ]
-    return Section(f"photos by Ray on {device} ({count} of {size[0]}x{size[1]})", rows)
+    return Section(f"photos on Ray and {device} ({count} of {size[0]}x{size[1]})", rows)
 
 
 def _developed(
@@ -111,16 +112,16 @@ def measure_videos(device: str, codecs: Sequence[str], size: tuple[int, int], fr
         source = Path(folder) / "night.mp4"
         night_clip(source, *size, frames)
         expected, whole_s = _enhanced_clip(source, "cpu", codecs[0])
-        rows.append(Row(f"{codecs[0]}, enhanced on the CPU", frames / whole_s, "frames a second"))
+        rows.append(Row(f"{codecs[0]}, enhanced on the CPU", frames / whole_s, "frames per second"))
         for codec in codecs:
             try:
                 outcome, whole_s = _enhanced_clip(source, device, codec)
             except UsageError:  # missing hardware: not every GPU has every encoder
-                rows.append(Row(f"{codec}: does not start here", 0, "frames a second"))
+                rows.append(Row(f"{codec}: not available on this machine", 0, "frames per second"))
                 continue
             same = outcome.frames == frames and _is_near(outcome, expected)
-            name = f"{codec}, enhanced on {device}: all frames, as bright"
-            rows.append(Row(name, frames / whole_s, "frames a second", passed=same))
+            name = f"{codec}, enhanced on {device}: all frames there, as bright as on the CPU"
+            rows.append(Row(name, frames / whole_s, "frames per second", passed=same))
     return Section(f"a video on {device} ({size[0]}x{size[1]}, {frames} frames)", rows)
 
 
@@ -148,11 +149,11 @@ def measure_training_step(device: str, batch: int, side_px: int, rounds: int) ->
     with context.Pool(1) as pool:  # a separate process, as it becomes the only member of a process group
         expected, _ = pool.apply(_first_losses, ("cpu", batch, side_px, 1))
         losses, step_s = pool.apply(_first_losses, (device, batch, side_px, rounds))
-    rows = [Row("a step", 1e3 * step_s, "ms")]
+    rows = [Row("one step", 1e3 * step_s, "ms")]
     for name, loss in losses.items():
         apart = abs(loss - expected[name]) / max(abs(expected[name]), 1e-6)
-        named = f"{name}: apart from the CPU's, {CLOSE_LOSS:g} at most"
-        rows.append(Row(named, apart, "of it", passed=apart <= CLOSE_LOSS))
+        named = f"{name}: relative difference from the CPU (limit {CLOSE_LOSS:g})"
+        rows.append(Row(named, apart, "", passed=apart <= CLOSE_LOSS))
     return Section(f"a step of training on {device} ({batch} squares of {side_px} px)", rows)
 
 
@@ -199,4 +200,6 @@ def measure_training_whole(device: Literal["cpu", "cuda"], count: int, cores: in
         whole_s = time.perf_counter() - start
         variant = load(out / "weights.safetensors").network.architecture.variant
     passed = status == 0 and variant == "dce"
-    return Section(f"training by Ray on {device}", [Row("two epochs, Ray and all", whole_s, "s", passed=passed)])
+    return Section(
+        f"training on Ray and {device}", [Row("two epochs, Ray's start included", whole_s, "s", passed=passed)]
+    )

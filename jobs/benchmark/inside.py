@@ -11,7 +11,7 @@ from model.dce_net import PUBLISHED_DCE
 from model.full_size.cpu import Floats, Pixels, apply_curves
 from pipeline.process import use_one_core
 
-MAPS = {"24 maps": (8, 3), "8 maps for all channels": (8, 1), "1 map for all channels": (1, 1)}
+MAPS = {"24 maps": (8, 3), "8 maps shared by all channels": (8, 1), "1 map shared by all channels": (1, 1)}
 FACTOR = 32
 REDUCED_PX = 128, 96
 
@@ -30,7 +30,7 @@ def measure_curves(rounds: int, size: tuple[int, int]) -> Section:
     rows = [Row("copying the image", 1e3 * fastest["copy"], "ms")]
     for name in maps:
         rows.append(Row(f"{name}", 1e3 * fastest[name], "ms"))
-        rows.append(Row(f"{name} / a copy", fastest[name] / fastest["copy"], "times"))
+        rows.append(Row(f"{name} / copying the image", fastest[name] / fastest["copy"], "times"))
     return Section(f"the curve at full size ({width}x{height}, 8 steps)", rows)
 
 
@@ -59,7 +59,7 @@ def measure_networks(rounds: int) -> Section:
         return lambda: enhancer.estimate([image])
 
     functions = {name: estimating(enhancer) for name, enhancer in enhancers.items()}
-    fastest = side_by_side({"published, fp32": original, **functions}, rounds)
+    fastest = side_by_side({"published network, fp32": original, **functions}, rounds)
     return Section(
         f"the network ({width}x{height})", [Row(name, 1e3 * each_s, "ms") for name, each_s in fastest.items()]
     )

@@ -32,7 +32,7 @@ from jobs.bulk.estimate import spread
 from jobs.bulk.job import Job
 from jobs.bulk.run import make_plans
 from jobs.enhance import EnhanceConfig
-from jobs.flags import check_ranges
+from jobs.flags import StorageOptions, check_ranges
 from jobs.images import PHOTO_MEDIA
 from jobs.videos import VIDEO_MEDIA
 from pipeline.errors import NightliftError, UsageError
@@ -52,39 +52,41 @@ PACKAGES = "nightlift", "torch", "ray", "av", "pillow", "simplejpeg", "numba"
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure this machine with generated media: the codec alone, each stage, the whole job, memory, Ray, training.
+    """Measure how fast nightlift is on this machine, with generated photos and videos or with your own.
 
-    With SRC: measure a few of your own photos and videos, and estimate how long all of them will take. dce and plus are
-    the two networks, at default settings. Ratios within one run are reliable on a machine that does little else; times
-    hold for this machine. CPUs are measured; with --device cuda, the GPUs of this machine, and all that runs on them is
-    also checked. Only the file of --json is written. Exit status: 0, or 1 if nothing could be measured or a check
-    failed, 2 wrong usage.
+    Without SRC, it measures generated media: the codec alone, each stage, the whole job, memory, Ray and training. With
+    SRC, it measures a few of your photos and videos, and estimates how long all of them will take. dce and plus are the
+    two networks, at their default settings. Times hold for this machine; ratios within one run are reliable if the
+    machine does little else. Only the file of --json is written. Exit status: 0 measured; 1 nothing could be measured
+    or a check failed; 2 wrong usage; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
     src: tyro.conf.Positional[Annotated[str | None, arg(metavar="SRC")]] = None
-    """What you want enhanced: a folder, a file, a quoted glob, or a URL (s3://, gs://, az://)."""
+    """Your own photos and videos: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://).
+    By default photos and videos are generated."""
     only: tyro.conf.UseAppendAction[tuple[Part, ...]] = ()
-    """Measure only this part; may be given several times. Not with SRC, nor with --device cuda."""
+    """Measure only this part; may be given several times. By default all parts. Not with SRC or --device cuda."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """cuda: measure the kernel, the network in each precision, batches, copies, too little memory, both graphs,
-    encoders and training on this machine's GPUs, and check each against the CPU. Not with SRC."""
+    """Device to measure. cuda: measure the GPUs of this machine and check their results against the CPU: the kernel,
+    the network in each precision, batches, copies, lack of memory, both topologies, hardware encoders and training.
+    cuda is experimental: it has not been run on real GPUs yet. Not with SRC."""
     json: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Also write all numbers to this local file, named *.json."""
+    """Local file to write all numbers to; its name must end in .json. By default no file is written."""
     quick: bool = False
-    """Measure small media once each: shows whether it works here, not how fast."""
+    """Measure small media, once each. This shows whether everything works here, not how fast it is."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """Processes for the parts `ray` and `training`, and for the estimate. Default: all cores of this machine."""
-    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for buckets, such as '{"anon": true}'."""
+    """Number of processes in the part ray and in the estimate, and of threads in the part training.
+    By default the number of CPU cores of this machine."""
+    storage_options: StorageOptions = "{}"
 
     def __post_init__(self) -> None:
         check_ranges(self, workers=(1, None))
         if self.src is not None and self.only:
-            raise UsageError("--only: there are no such parts of SRC; leave out one of the two")
+            raise UsageError("--only selects parts of the benchmark of generated media; leave out --only or SRC")
         if self.device == "cuda" and (self.src is not None or self.only):
-            raise UsageError("--device cuda: all of it, on media made for it; leave out SRC and --only")
+            raise UsageError("--device cuda measures everything, with generated media; leave out SRC and --only")
         if self.json is not None and self.json.suffix != ".json":
-            raise UsageError(f"--json {self.json}: a local file, and its name must end in .json")
+            raise UsageError(f"--json {self.json}: the name of this local file must end in .json")
 
     @property
     def cores(self) -> int:
@@ -109,9 +111,9 @@ def run(config: BenchmarkConfig) -> int:
         print(f"\n{each}", flush=True)
         _write(config.json, told)
     if config.json is not None:
-        log.info("written: %s", config.json)
+        log.info("wrote all numbers to %s", config.json)
     if failed:
-        log.info("checks that failed: %d", failed)
+        log.info("%d checks failed", failed)
     return 0 if told["sections"] and not failed else 1
 
 
@@ -174,7 +176,7 @@ def _made_photo(size: tuple[int, int], rounds: int) -> Section:
     with TemporaryDirectory(prefix="nightlift-") as folder:
         path = Path(folder) / "night.jpg"
         path.write_bytes(night_jpeg(*size))
-        return measure_photo(path, "made for this", rounds)
+        return measure_photo(path, "generated photo", rounds)
 
 
 def _made_video(quick: bool) -> Section:
@@ -182,7 +184,7 @@ def _made_video(quick: bool) -> Section:
     with TemporaryDirectory(prefix="nightlift-") as folder:
         path = Path(folder) / "night.mp4"
         night_clip(path, width, height, frames)
-        return measure_video(path, "made for this", frames, rounds)
+        return measure_video(path, "generated video", frames, rounds)
 
 
 def _of_source(config: BenchmarkConfig) -> Iterator[Section | str]:
@@ -211,9 +213,9 @@ def _sampled(job: Job, plan: Plan, folder: Path, rounds: int) -> Iterator[Sectio
         try:
             path, extension = _copied(job.storage, record, folder), Path(record.destination).suffix
             if job.media is PHOTO_MEDIA:
-                yield measure_photo(path, name, rounds, extension)
+                yield measure_photo(path, f"photo {name}", rounds, extension)
             else:
-                yield measure_video(path, name, 24 if rounds == 1 else 100, min(rounds, 2), extension)
+                yield measure_video(path, f"video {name}", 24 if rounds == 1 else 100, min(rounds, 2), extension)
         except NightliftError as error:
             log.info("left out: %s", error)
 

@@ -53,6 +53,6 @@ def night_clip(path: Path, width: int, height: int, frames: int) -> None:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index in range(frames):
             noise = random.integers(-3, 4, (height, width, 3), np.int16)
-            picture = (scene[:, 2 * index : 2 * index + width] + noise).clip(0, 255).astype(np.uint8)
-            output.mux(stream.encode(VideoFrame.from_ndarray(picture)))
+            image = (scene[:, 2 * index : 2 * index + width] + noise).clip(0, 255).astype(np.uint8)
+            output.mux(stream.encode(VideoFrame.from_ndarray(image)))
         output.mux(stream.encode())

@@ -27,11 +27,13 @@ def measure_memory(sizes: Mapping[str, tuple[int, int]]) -> Section:
             command = [sys.executable, "-m", __name__, str(path)]
             worker = subprocess.run(command, capture_output=True, text=True, check=False)
             if worker.returncode:
-                raise NightliftError(f"the worker at {name} ended with {worker.returncode}: {worker.stderr[-500:]}")
+                raise NightliftError(
+                    f"the worker for {name} ended with exit status {worker.returncode}: {worker.stderr[-500:]}"
+                )
             before_bytes, peak_bytes = map(int, worker.stdout.split())
-            rows.append(Row(f"a worker at {name} ({width}x{height})", peak_bytes / 1e6, "MB"))
+            rows.append(Row(f"a worker that enhances {name} ({width}x{height})", peak_bytes / 1e6, "MB"))
     rows.append(Row("a worker before its first photo", before_bytes / 1e6, "MB"))
-    return Section("memory, at most", rows)
+    return Section("peak memory", rows)
 
 
 def _write(path: Path, width: int, height: int) -> None:

@@ -42,14 +42,14 @@ def measure_ray(workers: int, small: int, large: int, large_size: tuple[int, int
             ]
     (pool_s, _), (ray_s, first_s), (one_s, _), (all_s, _) = map(min, zip(*times, strict=True))
     rows = [
-        Row("Ray itself, on this machine", ray_up_s, "s to start"),
-        Row("from then to the first photo", first_s, "s"),
-        Row(f"{small} small photos, a pool of {workers} processes", small / pool_s, "photos a second"),
-        Row(f"{small} small photos, Ray with {workers} workers", small / ray_s, "photos a second"),
-        Row("small photos: time on Ray / the pool's, start-up apart", ray_s / pool_s, "times"),
-        Row(f"{large} large photos, 1 worker", large / one_s, "photos a second"),
-        Row(f"{large} large photos, {workers} workers", large / all_s, "photos a second"),
-        Row(f"large photos: {workers} workers / one", one_s / all_s, "times"),
+        Row("starting Ray on this machine", ray_up_s, "s"),
+        Row("from then until the first photo starts", first_s, "s"),
+        Row(f"{small} small photos, pool of {workers} processes", small / pool_s, "photos per second"),
+        Row(f"{small} small photos, Ray with {workers} workers", small / ray_s, "photos per second"),
+        Row("small photos: time on Ray / in the pool, without start-up", ray_s / pool_s, "times"),
+        Row(f"{large} large photos, 1 worker", large / one_s, "photos per second"),
+        Row(f"{large} large photos, {workers} workers", large / all_s, "photos per second"),
+        Row(f"large photos: speed of {workers} workers / 1 worker", one_s / all_s, "times"),
     ]
     return Section("Ray", rows)
 

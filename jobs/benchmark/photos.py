@@ -38,17 +38,17 @@ def measure_photo(path: Path, title: str, rounds: int, extension: str | None = N
         fastest = side_by_side({"codec": codec, **jobs}, rounds)
     outcome = jobs["dce"].outcome
     megapixels = outcome.width_px * outcome.height_px * outcome.frames / 1e6
-    rows = [Row("codec alone: decode, encode the enhanced photo", 1e3 * fastest["codec"], "ms")]
+    rows = [Row("codec alone: decode the photo, encode the enhanced one", 1e3 * fastest["codec"], "ms")]
     for variant, job in jobs.items():
         rows += [
             *(Row(f"{variant}: {stage}", 1e3 * getattr(job.outcome, f"seconds_{stage}"), "ms") for stage in STAGES),
-            Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
-            Row(f"{variant}: whole / codec alone", fastest[variant] / fastest["codec"], "times"),
-            Row(f"{variant}: photos", 1 / fastest[variant], "a second and core"),
-            Row(f"{variant}: megapixels", megapixels / fastest[variant], "a second and core"),
+            Row(f"{variant}: whole job, from file to file", 1e3 * fastest[variant], "ms"),
+            Row(f"{variant}: whole job / codec alone", fastest[variant] / fastest["codec"], "times"),
+            Row(f"{variant}: photos", 1 / fastest[variant], "per second and core"),
+            Row(f"{variant}: megapixels", megapixels / fastest[variant], "per second and core"),
         ]
     size = f"{outcome.width_px}x{outcome.height_px}, {len(data) / 1e6:.2f} MB"
-    return Section(f"photo {title} ({size})", rows)
+    return Section(f"{title} ({size})", rows)
 
 
 class RepeatedPhoto:
@@ -94,11 +94,11 @@ def measure_small_photos(rounds: int) -> Section:
         ours = _jobs(path, Path(folder), path.suffix)
         original = Original(path.read_bytes())
         fastest = side_by_side({"original": original, **ours}, rounds)
-    rows = [Row("original network at full size, codec included", 1e3 * fastest["original"], "ms")]
+    rows = [Row("original: published network at full size, with codec", 1e3 * fastest["original"], "ms")]
     for variant in ours:
         rows += [
-            Row(f"{variant}: whole, from file to file", 1e3 * fastest[variant], "ms"),
-            Row(f"{variant}: photos / the original's", fastest["original"] / fastest[variant], "times"),
+            Row(f"{variant}: whole job, from file to file", 1e3 * fastest[variant], "ms"),
+            Row(f"{variant}: photos per second / the original's", fastest["original"] / fastest[variant], "times"),
         ]
     return Section(f"small photos ({SMALL_PX[0]}x{SMALL_PX[1]})", rows)
 

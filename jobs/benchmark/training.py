@@ -18,9 +18,9 @@ def measure_training(threads: int, rounds: int, batch: int, side_px: int) -> Sec
     pairs = [(in_new_process(_original_step_s, *arguments), in_new_process(_our_step_s, *arguments)) for _ in range(2)]
     original_s, ours_s = map(min, zip(*pairs, strict=True))
     rows = [
-        Row("as in the original script", original_s, "s"),
-        Row("as in `nightlift train`", ours_s, "s"),
-        Row("steps / the original's", original_s / ours_s, "times"),
+        Row("original script", original_s, "s"),
+        Row("nightlift train", ours_s, "s"),
+        Row("steps per second / the original's", original_s / ours_s, "times"),
     ]
     return Section(f"a step of training ({batch} squares of {side_px} px, {threads} threads)", rows)
 

@@ -45,16 +45,18 @@ def measure_video(path: Path, title: str, frames: int, rounds: int, extension: s
         codec = _codec_alone(jobs["dce"].enhance, record, info, settings["dce"])
         fastest = side_by_side({"codec": codec, **jobs}, rounds)
     count = info.frames
-    rows = [Row("codec alone: decode, encode the enhanced frames", 1e3 * fastest["codec"] / count, "ms a frame")]
+    rows = [
+        Row("codec alone: decode the video, encode the enhanced frames", 1e3 * fastest["codec"] / count, "ms per frame")
+    ]
     for variant, job in jobs.items():
         stages = {column.removeprefix("seconds_"): each_s / count for column, each_s in job.seconds.items()}
         rows += [
-            *(Row(f"{variant}: {stage}", 1e3 * each_s, "ms a frame") for stage, each_s in stages.items()),
-            Row(f"{variant}: whole", 1e3 * fastest[variant] / count, "ms a frame"),
-            Row(f"{variant}: whole / codec alone", fastest[variant] / fastest["codec"], "times"),
-            Row(f"{variant}: frames", count / fastest[variant], "a second and core"),
+            *(Row(f"{variant}: {stage}", 1e3 * each_s, "ms per frame") for stage, each_s in stages.items()),
+            Row(f"{variant}: whole job", 1e3 * fastest[variant] / count, "ms per frame"),
+            Row(f"{variant}: whole job / codec alone", fastest[variant] / fastest["codec"], "times"),
+            Row(f"{variant}: frames", count / fastest[variant], "per second and core"),
         ]
-    return Section(f"video {title} ({info.width_px}x{info.height_px}, {info.codec}, {count} frames)", rows)
+    return Section(f"{title} ({info.width_px}x{info.height_px}, {info.codec}, {count} frames)", rows)
 
 
 class _RepeatedVideo:

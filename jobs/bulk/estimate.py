@@ -62,10 +62,10 @@ def _report(
     workers: int | None,
 ) -> str:
     """Write the report. `weight`: sums what the time of files is proportional to, to scale samples to all."""
-    lines = [f"{len(plan.records)} {noun}s to do, {plan.bytes_in / 1e6:,.1f} MB"]
+    lines = [f"{noun}s to do: {len(plan.records)} ({plan.bytes_in / 1e6:,.1f} MB)"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
-    lines.append(f"{plan.done} done before, {len(plan.skipped)} skipped before")
-    lines.append(f"{len(plan.refused)} refused by their name or place")
+    lines.append(f"by earlier runs: {plan.done} done, {len(plan.skipped)} skipped")
+    lines.append(f"refused because of name or place: {len(plan.refused)}")
     lines += [f"  {refusal.code}: {refusal.message}" for refusal in plan.refused[:SHOWN]]
     if len(plan.refused) > SHOWN:
         lines.append(f"  ... and {len(plan.refused) - SHOWN} more")
@@ -88,15 +88,15 @@ def _estimate(
     well = [trial for trial in trials if not trial.problem]
     lines = [f"  {trial.problem}" for trial in trials if trial.problem]
     if not well:
-        return [*lines, f"no estimate: none of the {noun}s that were tried could be enhanced"]
+        return [*lines, f"no estimate: could enhance none of the {len(samples)} {noun}s that were tried"]
     sampled, whole = weight(samples), weight(plan.records)
     share = sampled / whole if sampled else len(samples) / len(plan.records)  # by count where nothing is told
     total_s = sum(trial.seconds for trial in trials) / share / workers
     return [
-        f"tried {len(samples)} of them, {len(well)} well:",
+        f"estimate from {len(samples)} of them, {len(well)} of which succeeded:",
         *lines,
-        f"about {_duration(total_s + START_UP_S)} with {workers} workers like this machine's cores",
-        f"about {sum(trial.bytes_out for trial in well) / share / 1e6:,.1f} MB at the destination",
+        f"  time: about {_duration(total_s + START_UP_S)} with {workers} workers as fast as this machine's cores",
+        f"  outputs: about {sum(trial.bytes_out for trial in well) / share / 1e6:,.1f} MB",
     ]
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -34,6 +34,7 @@ SECONDS_A_FILE, SECONDS_A_MB = 0.05, 0.3
 SLOW_SECONDS_A_MB = {".avif": 8.0, ".webp": 1.5, ".gif": 3.0}  # by what is written
 SECONDS_A_VIDEO, VIDEO_SECONDS_A_MB = 0.5, 8.0
 TIMED_OUT = "timed out"
+PRELOADED = [__name__, "pipeline.photos", "pipeline.videos"]
 EVENT_LOOP = "fsspecIO"  # name of the thread in which fsspec runs it
 
 log = logging.getLogger("nightlift")
@@ -79,8 +80,8 @@ def outcomes_here(child: "Child", job: Job, plan: Plan) -> Generator[Outcome]:
 class Child:
     """A process that enhances one file after the other, and is started again where it dies.
 
-    Made before this process touches storage, it has all packages at once: it is forked. Later it is started anew, which
-    takes seconds: connections that are open here must not be open there.
+    Made before this process touches storage, it is forked, so that it has all packages at once. Later it must not have
+    the connections that are open here: it is forked from a fresh process, which loads the packages once, in seconds.
     """
 
     def __init__(self) -> None:
@@ -133,16 +134,23 @@ class Child:
             return None
 
     def _start(self) -> Connection:
-        forked = _may_fork()
-        context = multiprocessing.get_context("fork" if forked else "spawn")
+        method = _start_method()
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(PRELOADED)
         self._pipe, its_end = context.Pipe()
-        arguments = (its_end, self._pipe if forked else None)
+        arguments = (its_end, self._pipe if method == "fork" else None, dict(os.environ))
         self._process = context.Process(target=_work, args=arguments, daemon=True)  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of threads: those that are left are idle
             self._process.start()
         its_end.close()
         return self._pipe
+
+
+def _start_method() -> str:
+    """Return how a child is started, as `multiprocessing` calls it. Only on Linux may system libraries be forked."""
+    return "fork" if _may_fork() else "forkserver" if sys.platform == "linux" else "spawn"
 
 
 def _may_fork() -> bool:
@@ -156,8 +164,9 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and "ray" not in sys.modules and not has_event_loop
 
 
-def _work(pipe: Connection, other_end: Connection | None) -> None:
+def _work(pipe: Connection, other_end: Connection | None, environment: Mapping[str, str]) -> None:
     """Enhance what comes through the pipe, in the child, until it is closed or the parent is gone."""
+    os.environ.update(environment)
     if other_end is not None:
         other_end.close()  # else this process would keep its own pipe open
     _leave_signals_to_the_parent()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from jobs.bulk.config import BulkConfig
+from jobs.flags import selection_of
 from model import Checkpoint, fingerprint
 from pipeline.planning.destination import Destination
 from pipeline.planning.manifest import Manifest
@@ -94,7 +95,7 @@ class Job:
             self.storage,
             self.config.src,
             self.destination,
-            self.config.selection,
+            selection_of(self.config),
             history,
             ignoring_case=ignoring_case,
         )

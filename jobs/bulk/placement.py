@@ -38,8 +38,8 @@ def place(config: BulkConfig, workers_per_core: int = 1, cpus_beside_gpu: float 
     room = room_on_gpus(cluster_nodes(), config.gpus_per_worker, cpus_beside_gpu)
     if room < (config.workers or 1):
         raise UsageError(
-            f"the cluster's GPUs, and the cores beside them, have room for {room} workers of --gpus-per-worker "
-            f"{config.gpus_per_worker:g}, not for {config.workers or 1}; lower it or --workers"
+            f"the cluster's GPUs, and the cores of their nodes, have room for {room} workers with --gpus-per-worker "
+            f"{config.gpus_per_worker:g}, not for {config.workers or 1}; lower --gpus-per-worker or --workers"
         )
     return Placement(device, config.workers or room, config.gpus_per_worker)
 

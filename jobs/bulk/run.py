@@ -82,7 +82,7 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
             plan.records = plan.records[:left]
             left -= len(plan.records)
         log.info(
-            "%ss to do: %d, done before: %d, skipped before: %d, refused by name or place: %d",
+            "%ss to do: %d; by earlier runs: %d done, %d skipped; refused because of name or place: %d",
             job.noun,
             len(plan.records),
             plan.done,
@@ -161,12 +161,12 @@ def _tell_of_results(folders: Sequence[str]) -> None:
     for folder in folders[:SHOWN_RESULTS]:
         pattern = printable(f"{escape(folder)}/*")
         log.warning(
-            "%s/ contains another job's outputs, which would be enhanced again; to skip them: --exclude '%s'",
+            "%s/ contains outputs of another job, which are now enhanced again; to leave them out, add --exclude '%s'",
             printable(folder),
             pattern,
         )
     if len(folders) > SHOWN_RESULTS:
-        log.warning("and so do %d more folders", len(folders) - SHOWN_RESULTS)
+        log.warning("%d more folders contain outputs of other jobs", len(folders) - SHOWN_RESULTS)
 
 
 def _leave_to_others(plan: Plan, job: Job, jobs: Sequence[Job]) -> None:

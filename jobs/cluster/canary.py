@@ -30,7 +30,7 @@ LOOK_S = 0.5  # how often a wait for canaries checks whether the job still wants
 JOIN_S = 5.0  # how long the end of a job waits for its watch, as Ray must not shut down during a call of it
 MOST_NODES = 8  # on which canaries are started
 TRIES = 3  # as Ray may kill a canary for the memory that others take
-MORE_MEMORY = "free some, use fewer --workers, or a machine that has more"
+MORE_MEMORY = "free some memory, use fewer --workers, or use a machine with more memory"
 THRESHOLD = "RAY_memory_usage_threshold"  # Ray's setting
 MEMORY = re.compile(r"was (\S+) used / (\S+) limit.*?\(([0-9.]+%) of", re.DOTALL)  # Ray's wording
 
@@ -146,12 +146,12 @@ def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:
     try:
         ray.get(canary, timeout=0)
     except GetTimeoutError:
-        return f"no worker came up in {COMES_UP_S:.0f} s on {name}; {_room(node)}", not _is_here(node)
+        return f"no worker started within {COMES_UP_S:.0f} s on {name}; {_room(node)}", not _is_here(node)
     except OutOfMemoryError as error:
         found = MEMORY.search(str(error))
-        used = f" ({found[1]} of {found[2]} are in use, above Ray's limit of {found[3]})" if found else ""
+        used = f" ({found[1]} of {found[2]} in use, above Ray's limit of {found[3]})" if found else ""
         remedy = f"raise {THRESHOLD}, {MORE_MEMORY}" if THRESHOLD in os.environ else MORE_MEMORY
-        return f"memory runs out, so that workers are killed before they can work{used}; {remedy}", True
+        return f"too little memory: Ray kills workers before they can work{used}; {remedy}", True
     except RayError as error:
         if lacking := failed_import(error):
             return str(lacking), False
@@ -202,7 +202,7 @@ def _is_here(node: dict[str, Any]) -> bool:
 def _room(node: dict[str, Any]) -> str:
     """Return words on where Ray's logs are, and on the free disk space if the node is this machine."""
     if not _is_here(node):
-        return "what Ray says of it is in its logs there"
+        return "see Ray's logs on that node"
     folder = ray_folder()
     free_mb = shutil.disk_usage(folder).free / 1e6
-    return f"{free_mb:,.0f} MB are free in {folder}; what Ray says of it is in {folder}/session_latest/logs"
+    return f"see Ray's logs in {folder}/session_latest/logs; {free_mb:,.0f} MB are free there"

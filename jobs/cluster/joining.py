@@ -84,7 +84,7 @@ def _started(there: AbstractContextManager[None], address: str | None) -> Iterat
             raise
         except Exception as error:  # Ray raises plain Exceptions, too, as when a busy machine takes too long
             place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
-            token = "; where it wants a token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
+            token = "; if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
             raise UsageError(f"{place} ({shorten(str(error), SHOWN)}{token})") from error
         yield
 
@@ -176,7 +176,7 @@ def check_gpus() -> None:
     except ClusterError:  # a node was lost just now: workers will report it
         return
     if problem:
-        raise UsageError(f"the cluster has GPUs that torch cannot use ({problem}); --device cpu runs on processors")
+        raise UsageError(f"the cluster has GPUs that torch cannot use ({problem}); add --device cpu to run on CPUs")
 
 
 def all_have_fast_bf16(device: str) -> bool:

@@ -25,11 +25,11 @@ def check_room() -> None:
         free = shutil.disk_usage(folder).free
         if free < LEAST_BYTES:
             raise UsageError(
-                f"{folder}: {free / 1e6:,.1f} MB are free, and Ray needs {LEAST_BYTES / 1e6:,.0f} MB for its files; "
-                "free some, or set TMPDIR to a folder that has more"
+                f"{folder}: only {free / 1e6:,.1f} MB are free, but Ray needs {LEAST_BYTES / 1e6:,.0f} MB for its "
+                "files; free some space, or set TMPDIR to a folder on a disk with more"
             )
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise UsageError(f"{folder}: Ray cannot write its files there; set TMPDIR to a folder where it can")
+            raise UsageError(f"{folder}: Ray cannot write its files to this folder; set TMPDIR to one that is writable")
 
 
 def is_overloaded() -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import arg
@@ -17,13 +17,27 @@ from jobs.cluster.canary import watched
 from jobs.cluster.joining import cluster_cpus, ray_cluster
 from jobs.evaluate.score_tables import line, scores_csv, summary_csv, table, without_score
 from jobs.evaluate.scoring import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
-from jobs.flags import check_estimate_size, check_ranges, loaded, look_of
+from jobs.flags import (
+    Denoise,
+    Exclude,
+    Floor,
+    FollowLinks,
+    Include,
+    Iterations,
+    Passes,
+    StorageOptions,
+    Strength,
+    check_estimate_size,
+    check_ranges,
+    loaded,
+    look_of,
+    selection_of,
+)
 from jobs.progress import Progress
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize
 from pipeline.errors import ClusterError, UsageError, failed_import
 from pipeline.images.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.photos import MAX_PIXELS
-from pipeline.planning.plan import Selection
 from pipeline.planning.same_place import proven
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.ownership import Claim
@@ -49,49 +63,45 @@ class EvaluateConfig:
     """Score photos as they are and as networks enhance them, with several networks side by side.
 
     Prints a table of means, and writes the scores of each photo, the means and a contact sheet to OUT, but no enhanced
-    photos. If interrupted, it writes the scores it has so far. Exit status: 0 all scored, 1 some photos left out (each
-    is named) or Ray could not continue, 2 wrong usage or nothing to read.
+    photos. If interrupted, it writes the scores that it has so far. Exit status: 0 all scored; 1 some photos were left
+    out and are listed, or Ray could not continue; 2 wrong usage or nothing to read; 130, 143 or 129 stopped by Ctrl-C,
+    SIGTERM or SIGHUP.
     """
 
     src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
-    """Photos: a folder (with all below it), a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
+    """Photos to score: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
     out: tyro.conf.Positional[Annotated[str, arg(metavar="OUT")]]
-    """Folder or bucket URL for nightlift_scores.csv, nightlift_summary.csv and nightlift_sheet.jpg."""
+    """Folder or bucket URL for the results: nightlift_scores.csv, nightlift_summary.csv and nightlift_sheet.jpg."""
 
     ref: Annotated[str | None, arg(metavar="REF")] = None
-    """What the results should look like: photos at the same paths below another folder; extensions may differ. Adds
-    PSNR, SSIM and MAE. Needs nightlift[evaluate]."""
+    """Reference photos, which show what the results should look like: a folder, a file, a quoted glob, or a URL.
+    A reference has the same path as its photo, but may have another extension.
+    Adds the scores PSNR, SSIM and MAE. Needs nightlift[evaluate]. By default there are no references."""
     weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
-    """Networks: dce, plus, .safetensors files, published .pth files, or none; unenhanced photos are always scored."""
+    """Networks to score: dce, plus, .safetensors files, published Zero-DCE .pth files, or none.
+    The photos themselves, without enhancement, are always scored."""
 
-    iterations: int = 8
-    """Steps of the light-enhancement curve, 0 to 16."""
-    strength: float = 1.0
-    """Scale of the curve maps, 0 to 2."""
-    passes: int = 1
-    """Number of times that the whole enhancement is applied, each time to the previous result, 1 to 4."""
-    denoise: float | Literal["auto"] = "auto"
-    """Noise to smooth where the curve amplifies it. auto: as much as is measured; 0: none; 1: one 8-bit level."""
-    floor: Literal["auto", "off"] = "auto"
-    """auto: what the camera did not see stays dark and grey; off: everything is brightened alike."""
+    iterations: Iterations = 8
+    strength: Strength = 1.0
+    passes: Passes = 1
+    denoise: Denoise = "auto"
+    floor: Floor = "auto"
     estimate_size: EstimateSize = "auto"
-    """Long side in pixels of the reduced copy that networks see. auto: the size each was trained for, which is full
-    size for published ones."""
+    """Long side in pixels of the reduced copy that networks see, 16 or more; full: no reduction.
+    auto: the size that each network was trained for, which is full for published ones."""
     max_pixels: int = MAX_PIXELS
-    """Leave out photos with more pixels than this."""
+    """Leave out photos with more pixels than this, counting all frames of an animation."""
 
     sheet_rows: int = 6
-    """Photos on the contact sheet, spread evenly over all; 0 for no sheet."""
-    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Use only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
-    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Leave out paths below SRC that match this pattern; may be given several times."""
+    """Number of photos on the contact sheet, 0 (no sheet) to 40, spread evenly over all photos."""
+    include: Include = ()
+    exclude: Exclude = ()
+    follow_links: FollowLinks = False
     limit: Annotated[int | None, arg(metavar="INT")] = None
-    """Score at most this many photos."""
+    """Score at most this many photos. By default all photos."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """Photos processed at once. Default: the number of CPU cores in the cluster."""
-    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for buckets, such as '{"anon": true}'; for several kinds of bucket, keyed by protocol."""
+    """Number of photos to score at the same time. By default the number of CPU cores in the cluster."""
+    storage_options: StorageOptions = "{}"
 
     def __post_init__(self) -> None:
         check_ranges(self, limit=(1, None), workers=(1, None), sheet_rows=(0, MOST_SHEET_ROWS), max_pixels=(1, None))
@@ -101,11 +111,13 @@ class EvaluateConfig:
                 raise UsageError(f"{name} is empty; give a folder, a file or a URL")
         if protocol_of(self.out) in WEB:
             raise UsageError(
-                f"{redacted(self.out)}: a web server is a source, not a destination; give a folder or a bucket"
+                f"{redacted(self.out)}: cannot write to a web server; give a folder or a bucket URL as OUT"
             )
         for place in (self.src, self.ref):
             if place and is_same(absolute(place), absolute(self.out)):
-                raise UsageError(f"{self.out}: OUT is where the photos are; its contact sheet would be taken for one")
+                raise UsageError(
+                    f"{self.out}: OUT must differ from SRC and --ref, or its contact sheet is read as a photo"
+                )
 
 
 def run(config: EvaluateConfig) -> int:
@@ -114,28 +126,28 @@ def run(config: EvaluateConfig) -> int:
     If it is stopped after the first photo, the scores so far are written before the error is raised.
     """
     if config.ref and find_spec("skimage") is None:
-        raise UsageError('--ref needs scikit-image, for SSIM: pip install "nightlift[evaluate]"')
+        raise UsageError('--ref needs scikit-image for SSIM; install it: pip install "nightlift[evaluate]"')
     networks = named_networks(config.weights)
     places = [config.src, config.out, *([config.ref] if config.ref else [])]
     storage = Storage.from_environment(places, parse_options(config.storage_options))
     out = absolute(config.out)
     if storage.exists(out) and not storage.is_folder(out):
-        raise UsageError(f"{out}: is a file; give a folder")
+        raise UsageError(f"{out}: is a file; OUT must be a folder")
     found = find_pairs(
         storage,
         config.src,
         config.ref,
-        Selection(include=config.include, exclude=config.exclude),
+        selection_of(config),
         outside=out,
     )
     pairs = found.pairs[: config.limit]
     if found.ignored:
-        log.info("no photos by their names: %d files, such as %s", len(found.ignored), found.ignored[0])
+        log.info("left out %d files that are not named like photos, such as %s", len(found.ignored), found.ignored[0])
     if found.unused:
         first = ", ".join(found.unused[:SHOWN_NAMES])
-        log.info("references without a photo, left aside: %d, such as %s", len(found.unused), first)
+        log.info("left out %d references that have no photo, such as %s", len(found.unused), first)
     if not pairs and not found.problems:
-        raise UsageError(f"{redacted(config.src)}: no photos there that nightlift reads, or none that were let through")
+        raise UsageError(f"{redacted(config.src)}: no photos that nightlift reads and --include/--exclude accept")
     storage = proven(storage, out, found.roots)
     evaluation = Evaluation(
         storage=storage,
@@ -156,8 +168,8 @@ def run(config: EvaluateConfig) -> int:
                     judgements.append(judgement)
     judgements.sort(key=lambda judgement: judgement.name)
     _report(judgements, _write_scores(storage, out, judgements))
-    if pictured := [judgement for judgement in judgements if judgement.pictures]:
-        storage.write(join(out, SHEET), _sheet(pictured), OURS)
+    if shown := [judgement for judgement in judgements if judgement.images]:
+        storage.write(join(out, SHEET), _sheet(shown), OURS)
         print(join(out, SHEET))
     return 1 if any(judgement.problem for judgement in judgements) else 0
 
@@ -174,7 +186,7 @@ def named_networks(weights: Sequence[str]) -> dict[str, Checkpoint]:
     for path in paths:
         unique = stems.count(path.stem) == 1 and path.stem not in (INPUT, REFERENCE)
         if not path.suffix and not path.exists():
-            raise UsageError(f"--weights {path}: no network of that name; give dce, plus, none, or files")
+            raise UsageError(f'unknown --weights "{path}"; choose from dce, plus, none, or give files')
         networks[path.stem if unique else str(path)] = loaded(path)
     return networks
 
@@ -206,7 +218,9 @@ def _judged(
                     return
                 ready, _ = ray.wait(list(under_way))
             except ray.exceptions.RayError as error:
-                raise ClusterError(f"Ray ended the job ({type(error).__name__}: {error})") from error
+                raise ClusterError(
+                    f"Ray ended the job ({type(error).__name__}: {error}); run the same command again"
+                ) from error
             pair = under_way.pop(ready[0])
             try:
                 judgement = ray.get(ready[0])
@@ -214,7 +228,8 @@ def _judged(
                 if lacking := failed_import(error):
                     raise lacking from error
                 reason = (
-                    f"{pair.name}: two workers died at it, of a crash or for want of memory ({type(error).__name__})"
+                    f"{pair.name}: two workers died on it, from a crash or lack of memory ({type(error).__name__}); "
+                    "try fewer --workers, or leave it out with --exclude"
                 )
                 judgement = Judgement(name=pair.name, problem=reason)
             progress.advance(failed=bool(judgement.problem))
@@ -223,9 +238,9 @@ def _judged(
         progress.close()
 
 
-def _judge(evaluation: Evaluation, pair: Pair, with_pictures: bool, attempts: "Handle") -> Judgement:
+def _judge(evaluation: Evaluation, pair: Pair, with_images: bool, attempts: "Handle") -> Judgement:
     attempts.begin.remote(pair.name)
-    return evaluation(pair, with_pictures=with_pictures)
+    return evaluation(pair, with_images=with_images)
 
 
 @contextmanager
@@ -237,7 +252,7 @@ def _rescued(storage: Storage, out: str, judgements: Sequence[Judgement]) -> Ite
     except BaseException:
         if added := len(judgements) - before:
             _write_scores(storage, out, judgements)
-            log.warning("broken off after %d photos: their scores are in %s", added, join(out, SCORES))
+            log.warning("stopped after %d photos; their scores are in %s", added, join(out, SCORES))
         raise
 
 
@@ -250,12 +265,12 @@ def _write_scores(storage: Storage, out: str, judgements: Sequence[Judgement]) -
 
 
 def _sheet(judgements: Sequence[Judgement]) -> bytes:
-    versions = list(dict.fromkeys(version for judgement in judgements for version in judgement.pictures))
+    versions = list(dict.fromkeys(version for judgement in judgements for version in judgement.images))
     side = max(200, min(480, SHEET_WIDTH_PX // len(versions)))
     rows = [
         SheetRow(
             caption=judgement.name,
-            pictures=[judgement.pictures.get(version) for version in versions],
+            images=[judgement.images.get(version) for version in versions],
             notes=[line(judgement.scores[version]) if version in judgement.scores else "" for version in versions],
         )
         for judgement in judgements
@@ -273,5 +288,5 @@ def _report(judgements: Sequence[Judgement], written: Sequence[str]) -> None:
     if problems:
         print(f"{len(problems)} photos left out:", *problems[:SHOWN_PROBLEMS], sep="\n  ")
     if len(problems) > SHOWN_PROBLEMS:
-        print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more: see {SCORES}")
+        print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more, listed in {SCORES}")
     print(*written, sep="\n")

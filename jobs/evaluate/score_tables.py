@@ -9,7 +9,7 @@ from model.quality.metrics import FULL_REFERENCE, NO_REFERENCE, STATISTICS, Scor
 
 DIGITS = {"psnr": 2, "ssim": 4, "mae": 4, "niqe": 2, "brisque": 1} | dict.fromkeys(STATISTICS, 3)
 HIGHER_IS_BETTER = ("psnr", "ssim")
-LEGEND = "psnr, ssim: higher is better; mae, niqe, brisque: lower is better; the rest tells what a picture is like"
+LEGEND = "psnr, ssim: higher is better; mae, niqe, brisque: lower is better; the other columns describe the photos"
 
 
 def columns(judgements: Sequence[Judgement]) -> list[str]:
@@ -77,7 +77,7 @@ def without_score(judgements: Sequence[Judgement]) -> list[str]:
     for name in (*FULL_REFERENCE, *NO_REFERENCE):
         count = sum(any(scores.get(name, 0) is None for scores in found.scores.values()) for found in judgements)
         if count:
-            sentences.append(f"{name}: {count} photos are too small for it; the mean is of the others")
+            sentences.append(f"{name}: {count} photos are too small or too plain for it and not part of the mean")
     return sentences
 
 

@@ -47,7 +47,7 @@ class Judgement:
     """Scores by version: `input`, each network's name and `reference`, in this order."""
     problem: str = ""
     """Message with the file, what is wrong and what to do; empty if there is no problem."""
-    pictures: Mapping[str, Pixels] = field(default_factory=dict, repr=False)
+    images: Mapping[str, Pixels] = field(default_factory=dict, repr=False)
     """Small copies by version, if asked for."""
 
 
@@ -77,7 +77,7 @@ def find_pairs(
     found = Pairs()
     there = [
         file
-        for file in storage.list_files(absolute(source))
+        for file in storage.list_files(absolute(source), follow_links=selection.follow_links)
         if not (outside and file.url.startswith(join(outside, "")))
     ]
     photos = []
@@ -90,7 +90,7 @@ def find_pairs(
             found.ignored.append(file.relative)
         else:
             photos.append(file)
-    listed = storage.list_files(absolute(reference)) if reference else []
+    listed = storage.list_files(absolute(reference), follow_links=selection.follow_links) if reference else []
     references = _References(listed) if reference else None
     found.roots += [file.folder for file in (*there[:1], *listed[:1])]
     for file in photos:
@@ -99,7 +99,7 @@ def find_pairs(
         elif (url := references.of(file, alone=len(photos) == 1)) is not None:
             found.pairs.append(Pair(name=file.relative, photo=file.url, reference=url))
         else:
-            problem = f"{file.relative}: no reference of this name, or several, in {redacted(reference or '')}"
+            problem = f"{file.relative}: no reference, or more than one, has this path in {redacted(reference or '')}"
             found.problems.append(Judgement(name=file.relative, problem=problem))
     if reference and references is not None:
         own = join(outside, "") if outside and real(outside).startswith(join(real(absolute(reference)), "")) else None
@@ -154,33 +154,34 @@ class Evaluation:
     thumbnail_px: tuple[int, int] = (480, 480)
     """Width and height within which small copies fit."""
 
-    def __call__(self, pair: Pair, *, with_pictures: bool = False) -> Judgement:
+    def __call__(self, pair: Pair, *, with_images: bool = False) -> Judgement:
         """Judge a photo. Never raises: whatever goes wrong is the `problem` of the judgement."""
         try:
-            return self._judged(pair, with_pictures)
+            return self._judged(pair, with_images)
         except NightliftError as error:
             problem = str(error)
         except MemoryError:
             problem = "not enough memory for this photo; use fewer --workers or lower --max-pixels"
         except Exception as error:
-            problem = f"internal: {type(error).__name__}: {error}"
+            problem = f"unexpected error ({type(error).__name__}: {error}); please report it"
         named = any(redacted(url) in problem for url in (pair.photo, pair.reference) if url)
         return Judgement(name=pair.name, problem=problem if named else f"{pair.name}: {problem}")
 
-    def _judged(self, pair: Pair, with_pictures: bool) -> Judgement:
+    def _judged(self, pair: Pair, with_images: bool) -> Judgement:
         photo = self._read(pair.photo)
         reference = None if pair.reference is None else self._read(pair.reference)
         if reference is not None and reference.shape != photo.shape:
-            sizes = " and ".join(f"{picture.shape[1]}x{picture.shape[0]}" for picture in (photo, reference))
-            return Judgement(name=pair.name, problem=f"{pair.name}: it and its reference differ in size ({sizes})")
+            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (photo, reference))
+            problem = f"{pair.name}: differs in size from its reference ({sizes}); give one of the same size"
+            return Judgement(name=pair.name, problem=problem)
         scores: dict[str, Scores] = {}
-        pictures: dict[str, Pixels] = {}
-        for name, picture in self._versions(photo, reference):
-            compared = {} if reference is None or name == REFERENCE else against_reference(picture, reference)
-            scores[name] = {**compared, **without_reference(picture), **statistics(picture)}
-            if with_pictures:
-                pictures[name] = self._thumbnail(picture)
-        return Judgement(name=pair.name, scores=scores, pictures=pictures)
+        images: dict[str, Pixels] = {}
+        for name, image in self._versions(photo, reference):
+            compared = {} if reference is None or name == REFERENCE else against_reference(image, reference)
+            scores[name] = {**compared, **without_reference(image), **statistics(image)}
+            if with_images:
+                images[name] = self._thumbnail(image)
+        return Judgement(name=pair.name, scores=scores, images=images)
 
     def _versions(self, photo: Pixels, reference: Pixels | None) -> Iterator[tuple[str, Pixels]]:
         """Yield the photo as it is, as each network enhances it, and the reference, each with its name."""
@@ -201,7 +202,7 @@ class Evaluation:
             raise type(error)(f"{redacted(url)}: {error}") from error
         return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
-    def _thumbnail(self, picture: Pixels) -> Pixels:
-        image = Image.fromarray(picture)
-        image.thumbnail(self.thumbnail_px, Image.Resampling.LANCZOS)
-        return np.array(image)
+    def _thumbnail(self, image: Pixels) -> Pixels:
+        thumbnail = Image.fromarray(image)
+        thumbnail.thumbnail(self.thumbnail_px, Image.Resampling.LANCZOS)
+        return np.array(thumbnail)

@@ -28,7 +28,7 @@ def main() -> int:
 
         return run()
     except KeyboardInterrupt:  # while packages load; `run` handles later ones itself
-        print("nightlift: stopped before anything was begun", file=sys.stderr)
+        print("nightlift: stopped before the job began", file=sys.stderr)
         return 130
 
 
@@ -67,7 +67,7 @@ def fault_of_installation() -> str | None:
     for package in PACKAGES:
         spec = find_spec(package)
         if spec is None:
-            return f"the package {package} is missing from {HOME}: another distribution's uninstall took it away"
+            return f"the package {package} is missing from {HOME}: uninstalling another distribution removed it"
         found = spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin or ""
         if not (os.path.isdir(found) and os.path.samefile(found, os.path.join(HOME, package))):
             return f"the package {package} is found at {found}, which is not nightlift's own"
@@ -75,7 +75,7 @@ def fault_of_installation() -> str | None:
     for name, size in _recorded(ours.read_text("RECORD")) if ours else ():
         file = os.path.join(HOME, name)
         if not os.path.exists(file):
-            return f"{name} is missing from {HOME}: another distribution's uninstall took it away"
+            return f"{name} is missing from {HOME}: uninstalling another distribution removed it"
         if os.path.getsize(file) != size and (owner := _other_owner(name)):
             return f"{file} is no longer nightlift's own: {owner} has put its own file there"
     return None

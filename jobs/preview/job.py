@@ -14,13 +14,21 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from jobs.flags import check_estimate_size, check_ranges, loaded
+from jobs.flags import (
+    Exclude,
+    FollowLinks,
+    Include,
+    StorageOptions,
+    check_estimate_size,
+    check_ranges,
+    loaded,
+    selection_of,
+)
 from jobs.preview.server import Exhibit, PreviewServer, Shown
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
 from pipeline.errors import UsageError
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
-from pipeline.planning.plan import Selection
 from pipeline.process import use_one_core
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
@@ -33,35 +41,34 @@ MOST_FILES = 1000  # listed on the page
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewConfig:
-    """Show photos and videos before and after, in the browser, with sliders for the settings of a job.
+    """Show photos and videos before and after in the browser, with sliders for the settings of a job.
 
-    Nothing is written. The page is served to this machine only, until Ctrl-C.
+    Nothing is written. Only this machine can open the page, which is served until Ctrl-C.
     """
 
     src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
-    """What to look at: a photo, a video, a folder (with all below it), a quoted glob, or a URL."""
+    """Files to show: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
 
     iterations: int = 8
-    """Initial value on the page: steps of the light-enhancement curve, 0 to 16."""
+    """Steps of the light-enhancement curve when the page opens, 0 to 16."""
     strength: float = 1.0
-    """Initial value on the page: scale of the curve maps, 0 to 2."""
+    """Scale of the curve maps when the page opens, 0 to 2."""
     variant: Variant = "dce"
-    """Initial value on the page: the network."""
+    """Network in use when the page opens: dce, or plus (smaller and faster)."""
     weights: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Your own network, listed before the shipped ones and used first: .safetensors, or a published Zero-DCE .pth."""
+    """File of your own network, used when the page opens: .safetensors, or a published Zero-DCE .pth."""
     estimate_size: EstimateSize = "auto"
-    """Initial value on the page: long side in pixels of the reduced copy that the network sees."""
+    """Long side in pixels of the reduced copy that the network sees, when the page opens, 16 or more.
+    auto: the size that the weights were trained for; full: no reduction. The page estimates at 1024 pixels at most."""
 
-    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
-    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """No paths below SRC that match this pattern; may be given several times."""
+    include: Include = ()
+    exclude: Exclude = ()
+    follow_links: FollowLinks = False
     port: int = 0
-    """Port of the page; 0: any free port. If it runs on a remote machine: ssh -L PORT:localhost:PORT."""
+    """Port of the page; 0: any free port. To see the page of a remote machine: ssh -L PORT:localhost:PORT HOST."""
     no_browser: bool = False
-    """Open no browser; the address is printed in any case."""
-    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for a bucket."""
+    """Do not open a browser; the address of the page is always printed."""
+    storage_options: StorageOptions = "{}"
 
     def __post_init__(self) -> None:
         check_ranges(self, iterations=(0, MAX_ITERATIONS), strength=(0, 2), port=(0, 65535))
@@ -83,10 +90,10 @@ def run(config: PreviewConfig) -> int:
     try:
         server = PreviewServer(exhibit, config.port)
     except OSError as error:
-        raise UsageError(f"--port {config.port}: {error.strerror}; choose another, or leave it out") from error
+        raise UsageError(f"--port {config.port}: {error.strerror}; choose another port, or leave --port out") from error
     with server, suppress(KeyboardInterrupt):
         count = len(exhibit.files)
-        print(f"{count} file{'' if count == 1 else 's'} to look at: {server.address}\nCtrl-C ends it", flush=True)
+        print(f"{count} file{'' if count == 1 else 's'} to preview: {server.address}\nPress Ctrl-C to end.", flush=True)
         if _has_screen() and not config.no_browser:
             webbrowser.open(server.address)
         server.serve_forever()
@@ -106,15 +113,15 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     storage = Storage.from_environment([config.src], parse_options(config.storage_options))
     files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
     if not files:
-        raise UsageError(f"{redacted(config.src)}: no photos or videos there, by their names")
+        raise UsageError(f"{redacted(config.src)}: no photos or videos there, judged by their names")
     if len(files) == MOST_FILES:
-        log.info("the page lists the first %d files that were found; --include chooses others", MOST_FILES)
+        log.info("the page lists only the first %d files that were found; use --include to choose others", MOST_FILES)
     return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
 
 
 def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:
-    wanted = Selection(include=config.include, exclude=config.exclude)
-    for file in storage.walk(absolute(config.src)):
+    wanted = selection_of(config)
+    for file in storage.walk(absolute(config.src), follow_links=config.follow_links):
         name, is_video = redacted(file.url), VIDEOS.accepts(redacted(file.url))
         if file.code or f"/{FOLDER}/" in f"/{file.relative}" or not wanted(file.relative):
             continue

@@ -35,7 +35,7 @@ LOOPBACK = "127.0.0.1"
 NAMES = LOOPBACK, "localhost"  # Host names that a browser sends from this machine or through a tunnel
 BINARY = "application/octet-stream"
 PAGE = {"": "text/html", "style.css": "text/css"} | dict.fromkeys(
-    ("page.js", "lift.js", "film.js", "packets.js", "panel.js", "numbers.js", "command.js"), "text/javascript"
+    ("page.js", "lift.js", "player.js", "packets.js", "panel.js", "numbers.js", "command.js"), "text/javascript"
 )
 HEADERS = {
     "Cache-Control": "no-store",
@@ -97,7 +97,7 @@ class PreviewServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log errors, except lost connections: a page hangs up when it is closed or no longer needs the answer."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
-            log.exception("the preview could not answer")
+            log.exception("the preview could not answer a request")
 
 
 class _Refused(Exception):
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._exhibit
         match rest.split("/"):
             case ["files", number, what] if number.isdecimal() and int(number) < len(self.server.exhibit.files):
-                answers = {"picture": self._picture, "maps": self._maps, "film": self._film, "frames": self._frames}
+                answers = {"image": self._image, "maps": self._maps, "video": self._video, "frames": self._frames}
                 if what in answers:
                     return partial(answers[what], self.server.exhibit.files[int(number)])
         raise _Refused(HTTPStatus.NOT_FOUND)
@@ -152,10 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
         files = [{"name": file.name, "video": file.is_video} for file in exhibit.files]
         self._send(json.dumps({**exhibit.told, "files": files, "networks": list(exhibit.networks)}))
 
-    def _picture(self, file: Shown) -> None:
+    def _image(self, file: Shown) -> None:
         with self._working():
             photo = self.server.photo(file.url)
-            picture = photo.picture()
+            image = photo.image()
         told = {
             "size": photo.size,
             "factor": photo.factor,
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             "deep": photo.is_deep,
             "notes": photo.notes,
         }
-        self._send(_packet(told, picture), kind=BINARY)
+        self._send(_packet(told, image), kind=BINARY)
 
     def _maps(self, file: Shown) -> None:
         estimator = self._asked_estimator()
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             maps, cells = self.server.photo(file.url).maps(estimator)
         self._send(_packet(_described(maps, cells), maps.values.tobytes(), cells.values.tobytes()), kind=BINARY)
 
-    def _film(self, file: Shown) -> None:
+    def _video(self, file: Shown) -> None:
         with self._working():
             video = self.server.video(file.url)
         info = video.info

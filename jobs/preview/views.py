@@ -136,7 +136,7 @@ class PhotoPreview:
         try:
             photo = decode(storage.read(url), max_pixels=MAX_PIXELS)
         except TooLarge as error:
-            raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many to be shown here") from error
+            raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many for the preview") from error
         return cls(photo.frames[0].pixels, photo.notes)
 
     @property
@@ -157,7 +157,7 @@ class PhotoPreview:
         """Return whether 8 bits are too few, as the curve makes differences below one of their levels visible."""
         return bool(self.pixels.dtype != np.uint8)
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         """Return the image to show, as lossless RGB: a PNG, or if it `is_deep`, rows of 16-bit floats in [0, 1]."""
         shown: npt.NDArray[Any] = reduce_pixels(self.pixels, self.factor)
         shown = np.broadcast_to(shown, (*shown.shape[:2], 3))

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
+from jobs.flags import StorageOptions
 from jobs.report.page import is_report, report_url
 from jobs.report.results import Results
 from jobs.report.results_page import results_page
@@ -20,32 +21,34 @@ from pipeline.storage.urls import WEB, absolute, protocol_of, redacted
 log = logging.getLogger("nightlift")
 
 REPORT = Claim(recognised=is_report)
-PICTURES_S = 60.0  # time limit for making images
+IMAGES_S = 60.0  # time limit for making images
 AT_END_S, AT_END_SHARE = 2.0, 0.02  # the limit at the end of another job: at least, and as a share of its time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportConfig:
-    """Write a report of what a job has done, from its manifest: one HTML file that can be read without a network.
+    """Write a report of a job or a training, from its manifest: one HTML file that opens without a network.
 
-    It shows totals, what failed and why, images before and after, brightness, speed and settings; for a training, its
-    losses and contact sheets. Exit status: 0 written, 2 not written.
+    The report of a job shows totals, failures with their reasons, images before and after, brightness, speed and
+    settings; that of a training shows losses, contact sheets, files and settings. Exit status: 0 written, 2 not
+    written.
     """
 
     dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
-    """Where a job wrote: the DST of images, videos or enhance, or the OUT of train. A folder or a bucket URL."""
+    """Folder or bucket URL that a job wrote to: the DST of images, videos or enhance, or the OUT of train."""
 
     out: Annotated[str | None, arg(metavar="FILE")] = None
-    """The .html file, a path or a URL; replaces an earlier report. Default: `_nightlift/report.html` in DST."""
-    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for buckets, such as '{"anon": true}'; keyed by protocol if there are two kinds of bucket."""
+    """Path or URL of the .html file, which replaces an earlier report. By default `_nightlift/report.html` in DST."""
+    storage_options: StorageOptions = "{}"
 
     def __post_init__(self) -> None:
         for name, place in (("DST", self.dst), ("--out", self.out)):
             if place is not None and not place.strip():
-                raise UsageError(f"{name} is empty; give a place")
+                raise UsageError(f"{name} is empty; give a path or a URL")
             if place is not None and protocol_of(place) in WEB:
-                raise UsageError(f"{redacted(place)}: nothing can be written to a web server; give a path or a bucket")
+                raise UsageError(
+                    f"{redacted(place)}: nightlift cannot write to a web server; give a path or a bucket URL"
+                )
         if self.out is not None and not self.out.lower().endswith((".html", ".htm")):
             raise UsageError(f"--out {self.out}: give a file name that ends in .html")
 
@@ -56,13 +59,13 @@ def run(config: ReportConfig) -> int:
     place = absolute(config.out) if config.out else report_url(root)
     storage = Storage.from_environment([root, place], options)
     if storage.exists(root) and not storage.is_folder(root):
-        raise UsageError(f"{root}: is a file; give the folder that a job wrote into")
+        raise UsageError(f"{root}: is a file; give the folder that a job wrote to")
     if is_training(storage, root):
         page = training_page(storage, root)
     else:
         results = Results.read(storage, root)
         storage = Storage.from_environment([root, place, *results.files.protocols], options)
-        page = results_page(results, storage, seconds=PICTURES_S)
+        page = results_page(results, storage, seconds=IMAGES_S)
     storage.write(place, page, REPORT)
     print(f"{place}  {len(page) / 1000:,.0f} kB")
     return 0
@@ -76,12 +79,12 @@ def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: flo
     url = report_url(root)
     try:
         if anything_new or not storage.exists(url):
-            seconds = min(PICTURES_S, max(AT_END_S, AT_END_SHARE * run_s))
+            seconds = min(IMAGES_S, max(AT_END_S, AT_END_SHARE * run_s))
             storage.write(url, results_page(Results.read(storage, root), storage, seconds=seconds))
     except KeyboardInterrupt:
-        log.warning("the report was left out: nightlift report %s", redacted(root))
+        log.warning("the report was not written; to write it: nightlift report %s", redacted(root))
         raise
     except Exception as error:  # the job's work is done and recorded all the same
-        log.warning("no report was written: %s", printable(str(error) or type(error).__name__))
+        log.warning("the report was not written: %s", printable(str(error) or type(error).__name__))
     else:
         print(f"report:   {url}", flush=True)

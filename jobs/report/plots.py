@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jobs.report.pictures import Clip
 from jobs.report.results import Floats, Rows
 from jobs.report.tables import split_by_run
+from jobs.report.thumbnails import Clip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes  # takes half a second to import: at run time only if there is something to draw
@@ -107,8 +107,8 @@ def _rates(start: float, ends: Floats, megapixels: Floats) -> Plot:
             axes.set_xlim(0, length / unit)
             axes.set_ylim(bottom=0)
         panels[-1].set_xlabel(f"{name} since {datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M:%S} UTC")
-        mean = f"{len(ends) / length:,.1f} photos and {megapixels.sum() / length:,.1f} megapixels a second on the whole"
-        return Plot(url=_svg(figure), words=f"Photos and megapixels a second over the run: {mean}", caption=mean)
+        mean = f"{len(ends) / length:,.1f} photos and {megapixels.sum() / length:,.1f} megapixels per second on average"
+        return Plot(url=_svg(figure), words=f"Photos and megapixels per second over the run: {mean}", caption=mean)
 
 
 def clip_curve(clip: Clip) -> Plot | None:
@@ -126,12 +126,12 @@ def clip_curve(clip: Clip) -> Plot | None:
         axes.set_xlabel("s")
         axes.set_ylabel("mean luma")
         axes.legend(loc="upper right", ncols=2)
-        words = "; ".join(f"{label} {_in_words(curve.luma)}" for curve, _, label in drawn)
+        words = "; ".join(f"{label}: {_in_words(curve.luma)}" for curve, _, label in drawn)
         return Plot(url=_svg(figure), words=f"Mean luma of {clip.name} over time: {words}", caption=words)
 
 
 def _in_words(luma: Sequence[float]) -> str:
-    return f"{luma[0]:.2f} in the first frame, {min(luma):.2f} to {max(luma):.2f} in all"
+    return f"{luma[0]:.2f} in the first frame, {min(luma):.2f} to {max(luma):.2f} overall"
 
 
 def _figure(panels: int = 1, height: float = HEIGHT) -> "tuple[Figure, list[Axes]]":

@@ -135,7 +135,7 @@ class Results:
         rows = Rows.of(Manifest(storage, root, "", {}).read(COLUMNS))
         if not len(rows):
             raise UsageError(
-                f"{redacted(root)}: no job has left a manifest there ({FOLDER}/manifest); give the DST of images, "
+                f"{redacted(root)}: no manifest of a job there ({FOLDER}/manifest); give the DST of images, "
                 "videos or enhance, or the OUT of train"
             )
         return cls(root=root, rows=rows, files=rows.newest())

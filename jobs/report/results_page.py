@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from jobs.report import plots, tables
 from jobs.report.page import filled
-from jobs.report.pictures import Camera, choices, clips
 from jobs.report.results import Results
+from jobs.report.thumbnails import Camera, choices, clips
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
 
@@ -15,7 +15,7 @@ def results_page(results: Results, storage: Storage, *, seconds: float) -> bytes
     files = results.files
     camera = Camera(storage, seconds)
     pairs = [(title, meaning, camera.pairs(files, places)) for title, meaning, places in choices(files)]
-    filmed = camera.clips(files, clips(files))
+    videos = camera.clips(files, clips(files))
     notes, other_notes = tables.notes(files)
     runs, older_runs = tables.runs(results.rows)
     summary = tables.summary(files)
@@ -30,7 +30,7 @@ def results_page(results: Results, storage: Storage, *, seconds: float) -> bytes
         pairs=pairs,
         brightness=plots.brightness(files),
         throughput=plots.throughput(results.rows),
-        clips=[(clip, plots.clip_curve(clip)) for clip in filmed],
+        clips=[(clip, plots.clip_curve(clip)) for clip in videos],
         stages=tables.stages(files),
         notes=notes,
         other_notes=other_notes,

@@ -17,9 +17,9 @@ from PIL import Image
 
 from jobs.report import tables
 from jobs.report.page import filled
-from jobs.report.pictures import as_url, reason
 from jobs.report.plots import Plot, dark
 from jobs.report.results import Results, Rows
+from jobs.report.thumbnails import as_url, reason
 from pipeline.errors import NotFound, StorageError, UsageError
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join, redacted
@@ -77,8 +77,8 @@ def _history(storage: Storage, root: str) -> list[dict[str, float]]:
         if found and {"epoch", "seconds", "training_total"} <= found[0].keys():
             return found
     except pa.ArrowException as error:
-        raise StorageError(f"{url}: not a readable table ({error}); run the training again to go on") from error
-    raise StorageError(f"{url}: not the losses of a training of ours; give the OUT of train")
+        raise StorageError(f"{url}: cannot be read as a table ({error}); run the training again to continue") from error
+    raise StorageError(f"{url}: not a table of losses that nightlift wrote; give the OUT of train")
 
 
 def _files(storage: Storage, root: str) -> Rows | None:
@@ -119,7 +119,7 @@ def _losses(history: Sequence[dict[str, float]]) -> Plot:
     last = history[-1]
     names = [name for name in last if name.startswith(("training_", "validation_"))]
     words = ", ".join(f"{name.replace('_', ' ')} {last[name]:.3f}" for name in names)
-    return Plot(url=f"data:image/png;base64,{png}", words=f"Weighted losses by epoch; in the last one {words}")
+    return Plot(url=f"data:image/png;base64,{png}", words=f"Weighted losses by epoch; in the last epoch: {words}")
 
 
 def _sheets(storage: Storage, root: str) -> list[Sheet]:

@@ -31,26 +31,26 @@ RECORD = "training.json"  # in `_nightlift/`: shows that the names of results in
 def checked_root(config: "TrainConfig") -> str:
     """Return OUT made absolute. Raises UsageError if it is unusable, or if it is or contains a source."""
     if not config.out.strip():
-        raise UsageError("OUT is empty; give a folder or a bucket")
+        raise UsageError("OUT is empty; give a folder or a bucket URL")
     root = absolute(config.out)
     if protocol_of(root) in WEB:
-        raise UsageError(f"{redacted(root)}: a web server is a source, not a destination; give a folder or a bucket")
+        raise UsageError(f"{redacted(root)}: cannot write to a web server; give a folder or a bucket URL as OUT")
     if root.endswith((".safetensors", ".pth")):
-        raise UsageError(f"{config.out}: OUT is a folder, in which {WEIGHTS} and more will lie")
+        raise UsageError(f"{config.out}: OUT must be a folder, in which {WEIGHTS} and other files are written")
     for source in config.sources:
         if is_same(absolute(source), root):
-            raise UsageError(f"{config.out}: source and destination are the same; give another folder for the results")
+            raise UsageError(f"{config.out}: source and destination are the same; choose another folder for OUT")
         if _is_inside(absolute(source), root):
-            raise UsageError(f"{redacted(source)}: lies inside OUT ({config.out}); give another folder for the results")
+            raise UsageError(f"{redacted(source)}: this source lies inside OUT ({config.out}); choose another OUT")
     if config.fresh and config.init_from is not None and _is_inside(str(config.init_from.absolute()), root):
-        raise UsageError(f"{config.init_from}: lies inside OUT, which --fresh clears; give another OUT")
+        raise UsageError(f"--init-from {config.init_from}: lies inside OUT, which --fresh clears; choose another OUT")
     return root
 
 
 def check_is_no_file(storage: Storage, root: str) -> None:
     """Check that `root` is not a file. Raises UsageError."""
     if storage.exists(root) and not storage.is_folder(root):
-        raise UsageError(f"{root}: is a file; give a folder for the results (OUT is the last place)")
+        raise UsageError(f"{root}: is a file; the last argument, OUT, must be a folder for the results")
 
 
 def claim_names(storage: Storage, root: str, sources: Iterable[str], settings: Mapping[str, Any]) -> None:
@@ -84,14 +84,14 @@ def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: "State"
     if differing == ["files"] and state.files:
         weights = f"{'' if protocol_of(root) == LOCAL else 'a copy of '}{join(root, WEIGHTS)}"
         raise UsageError(
-            f"{root}: its training, {state.epoch} epochs long, began with other files: {_changes(files, state)}; "
-            f"to go on with these, give another OUT and --init-from {weights}; --fresh starts over"
+            f"{root}: its training ({state.epoch} epochs done) began with other files: {_changes(files, state)}; "
+            f"to continue with the new files, choose another OUT and --init-from {weights}; to start over, use --fresh"
         )
     shown_ones = [f"{name} is {settings.get(name)}, was {state.settings.get(name)}" for name in differing]
     more = f", and {len(shown_ones) - DIFFERENCES_SHOWN} more" if len(shown_ones) > DIFFERENCES_SHOWN else ""
     raise UsageError(
-        f"{root}: holds another training, {state.epoch} epochs long ({'; '.join(shown_ones[:DIFFERENCES_SHOWN])}"
-        f"{more}); choose another OUT, or start over with --fresh"
+        f"{root}: holds a training with other settings, {state.epoch} epochs done "
+        f"({'; '.join(shown_ones[:DIFFERENCES_SHOWN])}{more}); choose another OUT, or start over with --fresh"
     )
 
 

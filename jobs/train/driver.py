@@ -18,7 +18,7 @@ from jobs.progress import Progress
 from jobs.train.checks import RESULTS, SHEETS, state_url
 from jobs.train.loss_record import TrainingRecord
 from jobs.train.placement import Crew, choose_crew, choose_precision
-from jobs.train.state import Picture, Pictures, State, TrainingRun, read_state
+from jobs.train.state import State, TrainingImage, TrainingImages, TrainingRun, read_state
 from jobs.train.status import Row, TrainingStatus
 from jobs.train.supervisor import TrainingSupervisor, ended
 from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
@@ -30,7 +30,7 @@ from pipeline.records import Outcome
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join
 from pipeline.training.files import TrainingFiles
-from pipeline.training.samples import ReadPictures, is_held_out
+from pipeline.training.samples import ReadImages, is_held_out
 
 if TYPE_CHECKING:
     from jobs.train.job import TrainConfig, TrainingSetup
@@ -67,7 +67,7 @@ class Driver:
         with watched():
             crew = self._choose_crew(self.config.device)
         config = self.config
-        read = ReadPictures(self.storage, self.recipe.photo_px, config.frames_per_video, config.max_pixels)
+        read = ReadImages(self.storage, self.recipe.photo_px, config.frames_per_video, config.max_pixels)
         flow = TrainingPhotoFlow(read=read, cpus=cluster_cpus(), time_limit_s=config.time_limit)
         with watched(flow.has_begun) as watch:
             found, blocks = self._read(flow, watch)
@@ -75,26 +75,28 @@ class Driver:
             self._clear()
         else:
             found = self._begun_with(found, self.state.photos)
-        pictures = self._split(found, blocks)
+        images = self._split(found, blocks)
         status = actor_of(TrainingStatus, restarts=-1)
-        run = self._run(pictures, crew, status)
+        run = self._run(images, crew, status)
         self._announce(run, crew)
         try:
             with watched(partial(has_begun, status)) as watch:
                 self._follow(run, crew, watch)
         except StorageError as error:
-            raise ClusterError(f"{error}; run the same command again to go on from the last epoch") from error
+            raise ClusterError(
+                f"{error}; run the same command again to continue from the last finished epoch"
+            ) from error
 
     def _choose_crew(self, device: str) -> Crew:
         return choose_crew(device, self.config.workers, self.recipe.batch)
 
-    def _read(self, flow: TrainingPhotoFlow, watch: Watch) -> tuple[list[Picture], list[Any]]:
+    def _read(self, flow: TrainingPhotoFlow, watch: Watch) -> tuple[list[TrainingImage], list[Any]]:
         """Read all files, and write their manifest rows. Returns the images, sorted by digest, and their blocks."""
         settings = {name: getattr(flow.read, name) for name in ("photo_px", "frames_per_video", "max_pixels")}
         digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
         manifest = Manifest(self.storage, self.root, digest, settings)
         manifest.begin()
-        blocks, found, failures = list[Any](), list[Picture](), list[str]()
+        blocks, found, failures = list[Any](), list[TrainingImage](), list[str]()
         log.info("reading %d files", len(self.files.records))
         progress = Progress(len(self.files.records), "file")
         try:
@@ -104,7 +106,7 @@ class Driver:
                 rows = table.to_pylist()
                 outcomes = [Outcome(**{name: row[name] for name in Outcome.__slots__}) for row in rows]
                 manifest.append(outcomes)
-                found += [picture for number, row in enumerate(rows) for picture in _pictures(row, len(blocks), number)]
+                found += [image for number, row in enumerate(rows) for image in _images(row, len(blocks), number)]
                 blocks.append(block)
                 for outcome in outcomes:
                     progress.advance(failed=outcome.outcome == "failed")
@@ -114,44 +116,44 @@ class Driver:
             progress.close()
             manifest.close()
         self._tell_failures(failures, manifest.url)
-        return sorted(found, key=lambda picture: (picture.digest, picture.frame)), blocks
+        return sorted(found, key=lambda image: (image.digest, image.frame)), blocks
 
-    def _begun_with(self, found: Sequence[Picture], identities: Sequence[str]) -> list[Picture]:
+    def _begun_with(self, found: Sequence[TrainingImage], identities: Sequence[str]) -> list[TrainingImage]:
         """Return those of the images that the training to resume began with. Raises UsageError if some are missing."""
         wanted = set(identities)
-        kept = [picture for picture in found if picture.identity in wanted]
-        missing = len(wanted) - len({picture.identity for picture in kept})
+        kept = [image for image in found if image.identity in wanted]
+        missing = len(wanted) - len({image.identity for image in kept})
         if missing:
             raise UsageError(
-                f"{self.root}: {missing} of the {len(wanted)} pictures that its training has begun with cannot be read "
-                "now; bring them back and run the same command again, or start over with --fresh"
+                f"{self.root}: {missing} of the {len(wanted)} images that its training began with cannot be read now; "
+                "restore their files and run the same command again, or start over with --fresh"
             )
         if len(kept) < len(found):
-            log.info("%d pictures that its training has not begun with are left out", len(found) - len(kept))
+            log.info("left out %d images that the training did not begin with", len(found) - len(kept))
         return kept
 
-    def _split(self, found: Sequence[Picture], blocks: Sequence[Any]) -> Pictures:
+    def _split(self, found: Sequence[TrainingImage], blocks: Sequence[Any]) -> TrainingImages:
         """Split the images into those to train on and those held out. Raises NotFound if none is left to train on."""
         share = self.config.validation_share
-        pictures = Pictures(
+        images = TrainingImages(
             blocks=blocks,
-            trained=[picture for picture in found if not is_held_out(picture.digest, share)],
-            held_out=[picture for picture in found if is_held_out(picture.digest, share)],
+            trained=[image for image in found if not is_held_out(image.digest, share)],
+            held_out=[image for image in found if is_held_out(image.digest, share)],
         )
-        if not pictures.trained:
-            reason = f"--validation-share {share} leaves none" if found else "none of the files could be read"
-            raise NotFound(f"no photo to train on: {reason}")
-        return pictures
+        if not images.trained:
+            reason = f"--validation-share {share} holds all of them out" if found else "none of the files could be read"
+            raise NotFound(f"no photo or video to train on: {reason}")
+        return images
 
     def _tell_failures(self, failures: list[str], manifest: str) -> None:
         if failures:
-            log.warning("%d files could not be read and are left out:", len(failures))
+            log.warning("left out %d files that could not be read:", len(failures))
             for failure in failures[:SHOWN_FAILURES]:
                 log.warning("%s", failure)
             if len(failures) > SHOWN_FAILURES:
-                log.warning("  ... and %d more: see %s", len(failures) - SHOWN_FAILURES, manifest)
+                log.warning("  ... and %d more, listed in the manifest: %s", len(failures) - SHOWN_FAILURES, manifest)
         if self.files.refused:
-            log.info("%d files are no photos or videos: see %s", len(self.files.refused), manifest)
+            log.info("left out %d other files, for the reasons in the manifest: %s", len(self.files.refused), manifest)
 
     def _clear(self) -> None:
         """Remove what another training left here, and nothing else."""
@@ -159,15 +161,15 @@ class Driver:
             self.storage.remove(file.url for file in self.storage.list_files(join(self.root, SHEETS)))
         self.storage.remove([state_url(self.root), *(join(self.root, name) for name in RESULTS)])
 
-    def _run(self, pictures: Pictures, crew: Crew, status: Any) -> TrainingRun:
+    def _run(self, images: TrainingImages, crew: Crew, status: Any) -> TrainingRun:
         setup = self.setup
-        photos = sorted({picture.identity for part in (pictures.trained, pictures.held_out) for picture in part})
+        photos = sorted({image.identity for part in (images.trained, images.held_out) for image in part})
         fingerprint = hashlib.sha256("".join(photos).encode()).hexdigest()[:16]
         notes = {
             "settings": json.dumps(dict(setup.settings)),
             "losses": json.dumps(asdict(setup.losses)),
             "photos": json.dumps(
-                {"count": len(pictures.trained), "held_out": len(pictures.held_out), "fingerprint": fingerprint}
+                {"count": len(images.trained), "held_out": len(images.held_out), "fingerprint": fingerprint}
             ),
         }
         return TrainingRun(
@@ -179,7 +181,7 @@ class Driver:
             recipe=self.recipe,
             losses=setup.losses,
             network=setup.network,
-            pictures=pictures,
+            images=images,
             seed=self.config.seed,
             precision=self.state.precision
             if self.state is not None
@@ -192,18 +194,19 @@ class Driver:
 
     def _announce(self, run: TrainingRun, crew: Crew) -> None:
         log.info(
-            "training on %d photos and frames, %d held out: %s, recipe %s, %d epochs of %d steps",
-            len(run.pictures.trained),
-            len(run.pictures.held_out),
+            "training on %d photos and video frames, with %d held out for validation: network %s, recipe %s, "
+            "%d epochs of %d steps",
+            len(run.images.trained),
+            len(run.images.held_out),
             run.network.architecture.variant,
             self.config.recipe,
             run.recipe.epochs,
             run.steps_per_epoch,
         )
-        if not run.pictures.held_out:
-            log.info("no photo is held out, so there is no validation; --validation-share says how many are")
-        start = f", from epoch {self.state.epoch + 1}" if self.state else ""
-        log.info("starting %s (some seconds), %s%s", crew.words, run.precision, start)
+        if not run.images.held_out:
+            log.info("no photos are held out, so there are no validation losses; use a higher --validation-share")
+        start = f", at epoch {self.state.epoch + 1}" if self.state else ""
+        log.info("starting %s in %s%s; this takes a few seconds", crew.words, run.precision, start)
 
     def _follow(self, run: TrainingRun, crew: Crew, watch: Watch) -> None:
         """Train, and show each epoch when it is finished."""
@@ -240,24 +243,26 @@ class Driver:
         record.update(history, last=True)
         show_training(len(history) * run.steps_per_epoch, history)
         if trouble is not None:
-            kept = f"the weights of epoch {len(history)} stay" if history else "no epoch was finished"
-            raise Diverged(f"{trouble}; {kept}; try a lower --learning-rate, or leave those photos out, with --fresh")
+            kept = f"the weights of epoch {len(history)} are kept" if history else "no epoch was finished"
+            raise Diverged(
+                f"{trouble}; {kept}; start over with --fresh and a lower --learning-rate, or without those photos"
+            )
         if supervisor.error is not None:
             raise supervisor.error
 
 
 def epoch_line(row: Row, epochs: int) -> str:
-    """Format one epoch as a line: `epoch 3/20  12 s  training 0.4321 (...)  validation 0.4501`."""
+    """Format one epoch as a line: `epoch 3/20  12 s  training loss 0.4321 (...)  validation loss 0.4501`."""
     parts = {name.removeprefix("training_"): row[name] for name in row if name.startswith("training_")}
     each = ", ".join(f"{name} {value:.4f}" for name, value in parts.items() if name != "total")
-    line = f"epoch {row['epoch']:.0f}/{epochs}  {row['seconds']:.0f} s  training {parts['total']:.4f} ({each})"
-    return f"{line}  validation {row['validation_total']:.4f}" if "validation_total" in row else line
+    line = f"epoch {row['epoch']:.0f}/{epochs}  {row['seconds']:.0f} s  training loss {parts['total']:.4f} ({each})"
+    return f"{line}  validation loss {row['validation_total']:.4f}" if "validation_total" in row else line
 
 
-def _pictures(row: Mapping[str, Any], block: int, number: int) -> list[Picture]:
+def _images(row: Mapping[str, Any], block: int, number: int) -> list[TrainingImage]:
     """Return the images of one file, which is row `number` of its block."""
     name = row["source"].rpartition("/")[2]
     return [
-        Picture(digest=row["digest"], frame=frame, name=name, block=block, row=number)
+        TrainingImage(digest=row["digest"], frame=frame, name=name, block=block, row=number)
         for frame in range(row["frames"] if row["outcome"] == "done" else 0)
     ]

@@ -16,7 +16,16 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster.joining import ray_cluster
-from jobs.flags import check_estimate_size, check_ranges, loaded
+from jobs.flags import (
+    Exclude,
+    FollowLinks,
+    Include,
+    StorageOptions,
+    check_estimate_size,
+    check_ranges,
+    loaded,
+    selection_of,
+)
 from jobs.train.checks import check_is_no_file, check_same, checked_root, claim_names, few
 from model import CurveNetwork, Precision, Variant, fingerprint
 from model.training.losses import LossWeights
@@ -25,7 +34,6 @@ from model.training.step import first_network
 from pipeline.errors import UsageError
 from pipeline.flow.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 from pipeline.photos import MAX_PIXELS
-from pipeline.planning.plan import Selection
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join, redacted
@@ -35,87 +43,95 @@ log = logging.getLogger("nightlift")
 
 
 def _recipe_help(name: str) -> str:
-    return ", ".join(f"{recipe}: {getattr(values, name) or 'full'}" for recipe, values in RECIPES.items())
+    """Return the sentence of a help text that gives the default of a flag in each recipe."""
+    defaults = " or ".join(f"{getattr(values, name) or 'full'} ({recipe})" for recipe, values in RECIPES.items())
+    return f"By default as in the recipe: {defaults}."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Train a network on photos and videos, dark or not. No image pairs or reference images are needed.
 
-    Run the same command again to resume after an interruption. Exit status: 0 trained (unreadable files are listed), 1
-    the training could not continue, 2 wrong usage or nothing to train on.
+    Run the same command again to resume after an interruption. Exit status: 0 trained, with unreadable files left out
+    and listed; 1 the training could not continue; 2 wrong usage or nothing to train on; 130, 143 or 129 stopped by
+    Ctrl-C, SIGTERM or SIGHUP.
     """
 
     places: tyro.conf.Positional[Annotated[tuple[str, ...], arg(metavar="SRC [SRC ...] OUT")]]
-    """SRC: photos and videos, as folders (with all below them), files, quoted globs, or URLs (s3://, gs://, az://).
-    OUT: folder or bucket URL for weights.safetensors, losses.parquet, losses.png, sheets/ and `_nightlift/`."""
+    """SRC: photos and videos, as folders with their subfolders, files, quoted globs, or URLs (s3://, gs://, az://,
+    https://).
+    OUT: folder or bucket URL for the results, which are weights.safetensors, losses.parquet, losses.png, sheets/,
+    tensorboard/ and `_nightlift/`."""
 
     recipe: RecipeName = "night"
-    """night: as the shipped weights were trained; published: as in the Zero-DCE papers."""
+    """Set of training settings. night: those of the shipped weights; published: those of the Zero-DCE papers."""
     variant: Variant = "dce"
-    """Network: dce, or plus (smaller, faster). With --init-from, the network of that file."""
+    """Network to train: dce, or plus (smaller and faster). Has no effect with --init-from."""
     init_from: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Start from these weights (.safetensors or a published Zero-DCE .pth) and keep their architecture."""
+    """Weights to start from: .safetensors, or a published Zero-DCE .pth. Their architecture is kept.
+    By default the initial weights are random."""
     epochs: Annotated[
-        int | None, arg(metavar="INT", help=f"Times that every photo is seen. ({_recipe_help('epochs')})")
+        int | None, arg(metavar="INT", help=f"Number of passes over all photos. {_recipe_help('epochs')}")
     ] = None
     batch: Annotated[
-        int | None, arg(metavar="INT", help=f"Photos in one step, of all workers together. ({_recipe_help('batch')})")
+        int | None,
+        arg(metavar="INT", help=f"Number of photos in a step, all workers together. {_recipe_help('batch')}"),
     ] = None
-    learning_rate: Annotated[float | None, arg(metavar="FLOAT", help=f"Adam's. ({_recipe_help('learning_rate')})")] = (
-        None
-    )
+    learning_rate: Annotated[
+        float | None,
+        arg(metavar="FLOAT", help=f"Learning rate of Adam, above 0. {_recipe_help('learning_rate')}"),
+    ] = None
     size_px: Annotated[
         int | None,
         arg(
             metavar="INT",
-            help=f"Side of the square that the network sees, a multiple of 16. ({_recipe_help('size_px')})",
+            help=f"Side in pixels of the squares that the network is trained on: a multiple of 16, at least 32. "
+            f"{_recipe_help('size_px')}",
         ),
     ] = None
     estimate_size: Annotated[
         int | Literal["full"] | None,
         arg(
             metavar="INT|{full}",
-            help=f"Long side in pixels of the reduced copy that inference will use. ({_recipe_help('estimate_size')})",
+            help="Long side in pixels of the reduced copy that the network will see when it enhances photos, at least "
+            f"16; full: no reduction. {_recipe_help('estimate_size')}",
         ),
     ] = None
     validation_share: float = 0.05
-    """Share of the files held out for validation, chosen by the hash of their content."""
+    """Share of the files to hold out for validation, 0 or more and below 1. A hash of their content chooses them."""
     frames_per_video: int = 8
-    """Frames taken from each video, evenly spread."""
+    """Number of frames to take from each video, evenly spread."""
     seed: int = 0
     """Seed of the initial weights and of all random choices."""
 
     workers: Annotated[int | None, arg(metavar="INT")] = None
-    """Processes that share each step. Default: the largest number that divides the batch, up to one per GPU or else
-    per core. The result does not depend on it, except for rounding."""
+    """Number of processes that share each step; it must divide the batch. It changes the result only by rounding.
+    By default the largest such number, up to one per GPU (experimental), or one per CPU core if there are no GPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: GPUs if the cluster has any."""
+    """Device to train on. auto: GPUs if the cluster has any, else CPUs. cuda: GPUs.
+    Training on GPUs is experimental: it has not been run on real GPUs yet."""
     precision: Precision = "auto"
-    """Precision of the convolutions: fp32, bf16. auto: bf16 on GPUs and processors that are fast with it."""
+    """Number format of the convolutions. auto: bf16 on GPUs and CPUs that are fast with it, else fp32."""
     sheet_every: Annotated[int | None, arg(metavar="INT")] = None
-    """Epochs between contact sheets. Default: about five sheets in all."""
+    """Number of epochs between contact sheets. By default a number that gives about five sheets in all."""
 
-    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Use only paths below SRC that match this pattern ('*.jpg', '2024/*'); may be given several times."""
-    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Leave out paths below SRC that match this pattern; may be given several times."""
-    follow_links: bool = False
-    """In a local SRC, also follow links that lead out of it, and links to folders."""
+    include: Include = ()
+    exclude: Exclude = ()
+    follow_links: FollowLinks = False
     max_pixels: int = MAX_PIXELS
-    """Leave out photos with more pixels than this (counting all frames of an animation)."""
+    """Leave out photos with more pixels than this, counting all frames of an animation."""
     limit: Annotated[int | None, arg(metavar="INT")] = None
-    """Train on at most this many files, taken from all sources in turn: the first of each, the second of each, ..."""
+    """Train on at most this many files. By default all.
+    They are taken from all sources in turn: the first of each, the second of each, and so on."""
     time_limit: float = TIME_LIMIT_S
-    """Seconds after which reading a file is given up, plus one second for each megabyte of the file."""
+    """Seconds allowed for reading a file, plus one second for each megabyte of it. Slower files are left out."""
     fresh: bool = False
-    """Start over, even if OUT holds a training."""
-    storage_options: Annotated[str, arg(metavar="JSON")] = "{}"
-    """fsspec options for buckets, such as '{"anon": true}'; for several kinds of bucket, keyed by protocol."""
+    """Start over, and remove the results of an earlier training in OUT."""
+    storage_options: StorageOptions = "{}"
 
     def __post_init__(self) -> None:
         if len(self.places) < 2:
-            raise UsageError("give what to train on and where results go: nightlift train SRC... OUT")
+            raise UsageError("give at least one source and a destination: nightlift train SRC... OUT")
         check_ranges(self, epochs=(1, None), batch=(1, None), frames_per_video=(1, None), max_pixels=(1, None))
         check_ranges(self, workers=(1, None), sheet_every=(1, None), limit=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
         check_estimate_size(self.estimate_size)
@@ -145,10 +161,6 @@ class TrainConfig:
         if self.estimate_size is not None:
             recipe = replace(recipe, estimate_size=None if self.estimate_size == "full" else self.estimate_size)
         return recipe
-
-    @property
-    def selection(self) -> Selection:
-        return Selection(include=self.include, exclude=self.exclude, follow_links=self.follow_links)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,11 +207,13 @@ def run(config: TrainConfig) -> int:
     storage = Storage.from_environment([*config.sources, root], parse_options(config.storage_options))
     check_is_no_file(storage, root)
     log.info("listing %s", ", ".join(redacted(source) for source in config.sources))
-    files = training_files(storage, config.sources, root, config.selection, config.limit)
+    files = training_files(storage, config.sources, root, selection_of(config), config.limit)
     if files.results:
         count, folders = sum(files.results.values()), few(list(files.results))
         log.info(
-            "left out, as nightlift wrote them: %d files in %s; name a folder to train on all of it", count, folders
+            "left out %d files that nightlift wrote, in %s; to train on them, give their folder as a SRC",
+            count,
+            folders,
         )
     setup = TrainingSetup.of(config, files)
     state = None if config.fresh else read_state(storage, root)
@@ -208,7 +222,7 @@ def run(config: TrainConfig) -> int:
         if state.epoch >= setup.recipe.epochs:
             if recorded(storage, root) < state.epoch:  # the run that finished it was killed before it wrote the record
                 TrainingRecord(storage, root).update(state.history, last=True)
-            print(f"this training is finished: {state.epoch} epochs; --fresh starts over\n{_results(root)}")
+            print(f"this training is finished: {state.epoch} epochs; to start over, use --fresh\n{_results(root)}")
             return 0
     claim_names(storage, root, files.roots, setup.settings)
     with ray_cluster(config.workers):

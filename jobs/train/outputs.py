@@ -8,7 +8,7 @@ import torch
 from torch import Generator
 
 from jobs.train.checks import CLAIMED, WEIGHTS
-from jobs.train.state import Picture, TrainingRun
+from jobs.train.state import TrainingImage, TrainingRun
 from jobs.train.status import Row
 from model import Checkpoint, Enhancer, to_bytes
 from model.training.augment import darken
@@ -43,26 +43,26 @@ def write_sheet(run: TrainingRun, epoch: int, device: str) -> None:
     enhancer = Enhancer(checkpoint, estimate_size=run.recipe.estimate_size, device=device, precision="fp32")
     titles = ["photo", "enhanced", "darkened", "enhanced"] if run.recipe.augmented else ["photo", "enhanced"]
     rows = []
-    for picture in _shown(run.pictures.held_out or run.pictures.trained):
-        photo = run.pictures.pixels(picture).transpose(1, 2, 0)
-        before = [photo, _darkened(photo, picture)] if run.recipe.augmented else [photo]
+    for image in _shown(run.images.held_out or run.images.trained):
+        photo = run.images.pixels(image).transpose(1, 2, 0)
+        before = [photo, _darkened(photo, image)] if run.recipe.augmented else [photo]
         after = enhancer.enhance(before)
         pairs = [shown for pair in zip(before, after, strict=True) for shown in pair]
-        rows.append(SheetRow(caption=picture.name, pictures=pairs))
+        rows.append(SheetRow(caption=image.name, images=pairs))
     sheet = contact_sheet(titles, rows, cell_px=SHEET_CELL_PX)
     name = f"epoch-{epoch:04d}.png"
     run.storage.write(join(run.root, "sheets", name), coded(sheet, name), CLAIMED)
 
 
-def _shown(pictures: Sequence[Picture]) -> list[Picture]:
+def _shown(images: Sequence[TrainingImage]) -> list[TrainingImage]:
     """Choose at most SHEET_ROWS images of different files, spread evenly over all."""
-    first_of_files = list({picture.digest: picture for picture in reversed(pictures)}.values())[::-1]
+    first_of_files = list({image.digest: image for image in reversed(images)}.values())[::-1]
     count = min(SHEET_ROWS, len(first_of_files))
     return [first_of_files[index * len(first_of_files) // count] for index in range(count)]
 
 
-def _darkened(photo_HWC: np.ndarray, picture: Picture) -> np.ndarray:
+def _darkened(photo_HWC: np.ndarray, image: TrainingImage) -> np.ndarray:
     """Darken a photo, always to the same degree for the same photo."""
     photo_BCHW = torch.from_numpy(photo_HWC.copy()).permute(2, 0, 1)[None].float() / 255
-    dark_BCHW = darken(photo_BCHW, Generator().manual_seed(int(picture.digest[:8], 16)))
+    dark_BCHW = darken(photo_BCHW, Generator().manual_seed(int(image.digest[:8], 16)))
     return (dark_BCHW[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()

@@ -37,17 +37,17 @@ def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Cre
     gpus = cluster_gpus()
     device = ("cuda" if gpus else "cpu") if asked_device == "auto" else asked_device
     if device == "cuda" and not gpus:
-        raise UsageError(f"--device {asked_device}: the cluster has no GPU; leave --device out to train on CPUs")
+        raise UsageError(f"--device {asked_device}: the cluster has no GPU; leave out --device to train on CPUs")
     if device == "cuda":
         check_gpus()
     most = gpus if device == "cuda" else cluster_cpus()
     # many workers with few threads: examples are made by one thread, and threads that share cores wait for each other
     workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
     if device == "cuda" and workers > gpus:
-        raise UsageError(f"--workers is {workers}; the cluster has {gpus} GPUs")
+        raise UsageError(f"--workers is {workers}; it must be at most {gpus}, the number of GPUs in the cluster")
     threads = most_threads(cluster_nodes(), workers, on_gpu=device == "cuda")
     if not threads:
-        raise UsageError(f"--workers is {workers}; the cluster has not the processors for so many")
+        raise UsageError(f"--workers is {workers}; the cluster has too few CPU cores, so use fewer workers")
     return Crew(device, workers, threads)
 
 

@@ -19,11 +19,11 @@ from pipeline.errors import NotFound, StorageError
 from pipeline.storage.storage import Storage
 from pipeline.training.samples import Pixels
 
-PICTURE_S = 60.0  # how long a training worker waits for a lost image
+IMAGE_S = 60.0  # how long a training worker waits for a lost image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class TrainingImage:
     """An image that is trained on: where it lies in the object store, and which file it comes from."""
 
     digest: str
@@ -41,27 +41,27 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pictures:
+class TrainingImages:
     """All images, in Ray's object store, from which any worker can fetch any of them."""
 
     blocks: Sequence[Any]
-    """References to tables of schema `PICTURES_SCHEMA`."""
-    trained: Sequence[Picture]
-    held_out: Sequence[Picture]
+    """References to tables of schema `IMAGES_SCHEMA`."""
+    trained: Sequence[TrainingImage]
+    held_out: Sequence[TrainingImage]
 
-    def pixels(self, picture: Picture) -> Pixels:
+    def pixels(self, image: TrainingImage) -> Pixels:
         """Return an image: CHW, uint8 sRGB, read-only; shared memory if the block is on this machine.
 
-        Raises TimeoutError if the image was lost and is not available again within `PICTURE_S`.
+        Raises TimeoutError if the image was lost and is not available again within `IMAGE_S`.
         """
         try:
-            block = ray.get(self.blocks[picture.block], timeout=PICTURE_S)
+            block = ray.get(self.blocks[image.block], timeout=IMAGE_S)
         except GetTimeoutError as error:
             raise TimeoutError(
-                f"{picture.name} was lost with a node, and not read again in {PICTURE_S:.0f} s"
+                f"{image.name} was lost with its node, and not read again within {IMAGE_S:.0f} s"
             ) from error
-        rows = block["pictures"].slice(picture.row, 1)
-        found = rows.chunk(0)[0].values[picture.frame]
+        rows = block["images"].slice(image.row, 1)
+        found = rows.chunk(0)[0].values[image.frame]
         shape = (3, found["height_px"].as_py(), found["width_px"].as_py())
         return _array(found["pixels"].as_buffer(), shape)
 
@@ -102,7 +102,7 @@ class TrainingRun:
     losses: LossWeights
     network: CurveNetwork = field(repr=False)
     """The network with its initial weights."""
-    pictures: Pictures = field(repr=False)
+    images: TrainingImages = field(repr=False)
     seed: int
     precision: str
     """`fp32` or `bf16`."""
@@ -116,7 +116,7 @@ class TrainingRun:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.pictures.trained) // self.recipe.batch)
+        return -(-len(self.images.trained) // self.recipe.batch)
 
 
 def read_state(storage: Storage, root: str) -> State | None:
@@ -129,7 +129,7 @@ def read_state(storage: Storage, root: str) -> State | None:
     try:
         return State(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     except (EOFError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise StorageError(f"{url}: not the state of a training ({error}); start over with --fresh") from error
+        raise StorageError(f"{url}: is not the saved state of a training ({error}); start over with --fresh") from error
 
 
 def write_state(storage: Storage, root: str, state: State) -> None:

@@ -71,7 +71,7 @@ class TrainingSupervisor:
         deaths = starts = epochs = 0
         while True:
             try:
-                wait_for_blocks(run.pictures.blocks)
+                wait_for_blocks(run.images.blocks)
                 if deaths or starts:
                     crew = self._next_crew(crew)
                 return _train(replace(run, threads=crew.threads), crew)
@@ -83,14 +83,14 @@ class TrainingSupervisor:
                     deaths, starts, epochs = 0, 0, done
                 if _is_want_of_room(_failure(error)):
                     starts += 1
-                    log.warning("the cluster has no room for %s now", crew.words)
+                    log.warning("the cluster has no room for %s at the moment", crew.words)
                     if starts == STARTS:
                         raise _no_room(crew, _failure(error)) from error
                 else:
                     deaths += 1
                     if deaths > MOST_DEATHS or not _is_death(error):
                         raise
-                    log.warning("a worker ended (%s)", shorten(last_line(_cause(error)), SHOWN))
+                    log.warning("lost a worker (%s)", shorten(last_line(_cause(error)), SHOWN))
 
     def _next_crew(self, crew: Crew) -> Crew:
         with suppress(UsageError):  # --workers asks for more than there is now; the lost node may come back
@@ -102,14 +102,14 @@ class TrainingSupervisor:
 def wait_for_blocks(blocks: Sequence[Any]) -> None:
     """Wait until all blocks are available. Ray reads those lost with a node again once it knows of the loss.
 
-    If it does not know yet, a worker that asks for a lost block waits for it, and ends after `PICTURE_S`. Raises
+    If it does not know yet, a worker that asks for a lost block waits for it, and ends after `IMAGE_S`. Raises
     TimeoutError if for `READ_AGAIN_S` none of the missing blocks was read.
     """
     missing = list(blocks)
     while missing:
         _, still = ray.wait(missing, num_returns=len(missing), timeout=READ_AGAIN_S, fetch_local=False)
         if len(still) == len(missing):
-            raise TimeoutError(f"{len(still)} blocks of pictures were lost, and nobody has room to read them again")
+            raise TimeoutError(f"{len(still)} blocks of images were lost, and no node has room to read them again")
         missing = still
 
 
@@ -131,8 +131,8 @@ def _failure(error: Exception) -> Exception:
 
 def _no_room(crew: Crew, failure: Exception) -> ClusterError:
     return ClusterError(
-        f"{crew.words} could not be started ({last_line(failure)}); run the same command again, with fewer --workers "
-        "where the cluster has too few processors, to go on from the last epoch"
+        f"{crew.words} could not be started ({last_line(failure)}); run the same command again to continue from the "
+        "last finished epoch, with fewer --workers if the cluster has too few CPU cores or GPUs"
     )
 
 
@@ -174,7 +174,8 @@ def ended(error: Exception) -> Exception:
     if lacking := failed_import(cause):
         return lacking
     return ClusterError(
-        f"Ray ended the training ({last_line(cause)}); run the same command again to go on from the last epoch"
+        f"Ray ended the training ({last_line(cause)}); "
+        "run the same command again to continue from the last finished epoch"
     )
 
 

@@ -22,7 +22,7 @@ from ray.train.torch import get_device, prepare_model
 from torch import nn
 
 from jobs.train.outputs import write_sheet, write_weights
-from jobs.train.state import Picture, State, TrainingRun, read_state, write_state
+from jobs.train.state import State, TrainingImage, TrainingRun, read_state, write_state
 from jobs.train.status import Row
 from model.full_size.gpu_transfer import sent
 from model.precision import use_exact_fp32
@@ -124,30 +124,30 @@ class Worker:
         row |= {f"validation_{name}": value for name, value in self._validate().items()}
         row["seconds"] = time.perf_counter() - started
         if wrong := [name for name, value in row.items() if not math.isfinite(value)]:
-            self._tell(NAMED_GRADIENT, f"in epoch {epoch} {', '.join(wrong)} came out as no number")
+            self._tell(NAMED_GRADIENT, f"epoch {epoch}: not finite numbers: {', '.join(wrong)}")
             raise NotFinite
         self.history.append(row)
         self._save()
         self._show_history()
 
-    def _parts(self, epoch: int) -> Iterator[list[Picture]]:
+    def _parts(self, epoch: int) -> Iterator[list[TrainingImage]]:
         """Yield this worker's share of each batch. The last batch is filled up from the beginning of the order."""
-        pictures, batch = self.run.pictures.trained, self.run.recipe.batch
-        order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(self._seed(epoch, "order")))
+        images, batch = self.run.images.trained, self.run.recipe.batch
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self._seed(epoch, "order")))
         share = batch // self.world
         for first in range(0, self.run.steps_per_epoch * batch, batch):
             mine = range(first + self.rank * share, first + (self.rank + 1) * share)
-            yield [pictures[int(order[index % len(pictures)])] for index in mine]
+            yield [images[int(order[index % len(images)])] for index in mine]
 
     def _examples(
-        self, batches: Iterable[tuple[int, Sequence[Picture]]], epoch: int
-    ) -> Iterator[tuple[int, Sequence[Picture], Examples]]:
+        self, batches: Iterable[tuple[int, Sequence[TrainingImage]]], epoch: int
+    ) -> Iterator[tuple[int, Sequence[TrainingImage], Examples]]:
         """Yield each of this worker's (step, batch) pairs together with the examples made of the batch."""
 
-        def prepared(numbered: tuple[int, Sequence[Picture]]) -> tuple[int, Sequence[Picture], Examples]:
+        def prepared(numbered: tuple[int, Sequence[TrainingImage]]) -> tuple[int, Sequence[TrainingImage], Examples]:
             step, batch = numbered
-            photos = [torch.from_numpy(self.run.pictures.pixels(picture).copy()) for picture in batch]
-            seeds = [self._seed(epoch, picture.identity) for picture in batch]
+            photos = [torch.from_numpy(self.run.images.pixels(image).copy()) for image in batch]
+            seeds = [self._seed(epoch, image.identity) for image in batch]
             return step, batch, prepare(photos, seeds, self._seed(epoch, f"levels {step}"), self.run.recipe)
 
         # no threads on a CPU, which is busy with training; a GPU must not wait for examples
@@ -171,7 +171,7 @@ class Worker:
     @torch.no_grad()
     def _validate(self) -> Row:
         """Compute mean losses on the held-out images. Every epoch has the same examples; workers take whole batches."""
-        held_out, batch = self.run.pictures.held_out, self.run.recipe.batch
+        held_out, batch = self.run.images.held_out, self.run.recipe.batch
         batches = list(enumerate(held_out[first : first + batch] for first in range(0, len(held_out), batch)))
         tally = Tally()
         for _, mine, examples in self._examples(batches[self.rank :: self.world], 0):
@@ -214,15 +214,15 @@ class Worker:
             )
             write_state(run.storage, run.root, state)
 
-    def _tell_trouble(self, epoch: int, step: int, values: Row, batch: Sequence[Picture]) -> None:
-        place = f"at epoch {epoch}, step {step} of {self.run.steps_per_epoch}"
+    def _tell_trouble(self, epoch: int, step: int, values: Row, batch: Sequence[TrainingImage]) -> None:
+        place = f"epoch {epoch}, step {step} of {self.run.steps_per_epoch}"
         wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-        names = ", ".join(dict.fromkeys(picture.name for picture in batch[:NAMES_SHOWN]))
+        names = ", ".join(dict.fromkeys(image.name for image in batch[:NAMES_SHOWN]))
         more = f" and {len(batch) - NAMES_SHOWN} more" if len(batch) > NAMES_SHOWN else ""
         if wrong:
-            self._tell(NAMED_LOSS, f"{place} the loss is no number: {', '.join(wrong)}, on {names}{more}")
+            self._tell(NAMED_LOSS, f"{place}: the loss is not a finite number ({', '.join(wrong)}), on {names}{more}")
         else:
-            self._tell(NAMED_GRADIENT, f"{place} the gradient is no number, on {names}{more}")
+            self._tell(NAMED_GRADIENT, f"{place}: the gradient is not a finite number, on {names}{more}")
 
     def _tell(self, weight: int, message: str) -> None:
         ray.get(self.run.status.show_trouble.remote(weight, message))
@@ -247,7 +247,7 @@ def _agreed_state(run: TrainingRun, rank: int, world: int) -> State | None:
         dist.broadcast_object_list(shared, src=0, device=get_device())
     state = shared[0]
     if state is not None and (dict(state.settings), list(state.photos)) != (dict(run.settings), list(run.photos)):
-        raise ClusterError(f"{run.root}: another training writes there; give each an OUT of its own")
+        raise ClusterError(f"{run.root}: another training is writing there; give each training its own OUT")
     return state
 
 
@@ -258,10 +258,10 @@ class Tally:
     sums: Row = field(default_factory=dict)
     count: int = 0
 
-    def add(self, values: Row, pictures: int) -> None:
+    def add(self, values: Row, images: int) -> None:
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * pictures
-        self.count += pictures
+            self.sums[name] = self.sums.get(name, 0.0) + value * images
+        self.count += images
 
 
 def ahead(items: Iterable[Item], make: Callable[[Item], Made], *, threads: int) -> Iterator[Made]:

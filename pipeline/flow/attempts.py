@@ -44,16 +44,15 @@ class Attempts:
 def worker_died(outcome: Outcome) -> Outcome:
     """Set the outcome of a file at which `ATTEMPTS` workers died, and return it."""
     outcome.code, outcome.attempts = "worker_died", ATTEMPTS
-    causes = "of a crash, a failed GPU, want of memory, or stuck beyond --time-limit"
-    remedy = "try fewer --workers, or leave it out"
-    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died at it, {causes}; {remedy}"
+    causes = "a crash, a failed GPU, lack of memory, or code stuck beyond --time-limit"
+    remedy = "try fewer --workers, or leave the file out"
+    outcome.message = f"{outcome.source}: {ATTEMPTS} workers died on it ({causes}); {remedy}"
     return outcome
 
 
 def timed_out(outcome: Outcome, attempts: int, time_limit_s: float) -> Outcome:
     """Set the outcome of a file that took too long, and return it."""
     outcome.code, outcome.attempts = "timed_out", attempts
-    outcome.message = (
-        f"{outcome.source}: it takes longer than --time-limit {time_limit_s:g} allows; raise that, or leave it out"
-    )
+    found = f"took longer than --time-limit {time_limit_s:g} allows"
+    outcome.message = f"{outcome.source}: {found}; raise the limit, or leave the file out"
     return outcome

@@ -1,4 +1,4 @@
-"""The last part of the graph of videos: the driver collects enhanced segments, and has each complete video joined."""
+"""The last part of the graph of videos: the driver collects enhanced segments and has complete videos joined."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -11,11 +11,11 @@ from pipeline.flow.video_steps import SegmentWork, VideoWork
 
 
 class Joins:
-    """Collection of enhanced segments, and the tasks that join complete videos: at most `most` at once."""
+    """Collector of enhanced segments, which starts a task to join each complete video: at most `most` at once."""
 
     def __init__(self, join: Watched[VideoWork], *, most: int) -> None:
         self._join, self._most = ray.put(join), most
-        # Ray starts a task again whose worker died; `Watched` counts how often
+        # Ray restarts a task whose worker died; `Watched` counts the attempts
         self._task = ray.remote(num_cpus=0, max_retries=-1, scheduling_strategy="SPREAD")(_joined)
         self._enhanced: dict[str, dict[int, SegmentWork]] = defaultdict(dict)
         self._complete: set[str] = set()
@@ -56,7 +56,7 @@ class Joins:
         return []
 
     def _finished(self, timeout_s: float | None) -> list[VideoWork]:
-        """Return joined videos, and start waiting ones in their place. `timeout_s`: to wait for one; None: no limit."""
+        """Return joined videos, and start waiting ones. `timeout_s`: how long to wait for one; None: no limit."""
         if not self._running:
             return []
         ready, self._running = ray.wait(self._running, timeout=timeout_s)

@@ -18,22 +18,25 @@ BOUNDS: list[float] = [1, 2, 4, 8, 16, 32, 64]
 SHOW_AGAIN_S = 3.0  # Ray reports every 10 s, and drops a gauge that was not set since
 STAGES = "read", "decode", "enhance", "encode", "write"
 
-FILES = Counter("nightlift_files", "Files that came to their end, by outcome.", ("kind", "outcome", "code"))
-FILES_LEFT = Gauge("nightlift_files_left", "Files that are planned and have no outcome yet.", ("kind",))
-FRAMES = Counter("nightlift_frames", "Frames of the files that came to their end.", ("kind", "outcome"))
-READ_BYTES = Counter("nightlift_read_bytes", "Bytes of the sources that were read.", ("kind",))
-WRITTEN_BYTES = Counter("nightlift_written_bytes", "Bytes of the files that were written.", ("kind",))
-SECONDS = Counter("nightlift_seconds", "Seconds of each stage, of files that were done.", ("kind", "stage"))
+FILES = Counter("nightlift_files", "Finished files, by outcome.", ("kind", "outcome", "code"))
+FILES_LEFT = Gauge("nightlift_files_left", "Planned files that have no outcome yet.", ("kind",))
+FRAMES = Counter("nightlift_frames", "Frames of finished files.", ("kind", "outcome"))
+READ_BYTES = Counter("nightlift_read_bytes", "Bytes of the sources of finished files.", ("kind",))
+WRITTEN_BYTES = Counter("nightlift_written_bytes", "Bytes of the outputs that were written.", ("kind",))
+SECONDS = Counter("nightlift_seconds", "Seconds spent in each stage, for files that are done.", ("kind", "stage"))
 STAGE_SECONDS = Histogram(  # for quantiles: Ray exports the count between two bounds, but no exact sum
-    "nightlift_stage_seconds", "Seconds that a stage took for a file that was done.", BOUNDS_S, ("kind", "stage")
+    "nightlift_stage_seconds",
+    "Seconds that a stage took per file, for files that are done.",
+    BOUNDS_S,
+    ("kind", "stage"),
 )
-FRAMES_ENHANCED = Counter("nightlift_frames_enhanced", "Frames of videos, as they are enhanced.")
-BATCH_IMAGES = Histogram("nightlift_batch_images", "Images that the network saw at once.", BOUNDS, ("device",))
-BATCH_SECONDS = Histogram("nightlift_batch_seconds", "Seconds of the network for a batch.", BOUNDS_S, ("device",))
-OUT_OF_MEMORY = Counter("nightlift_out_of_memory", "Times that a batch was halved for want of memory.", ("device",))
-TRAINING_EPOCH = Gauge("nightlift_training_epoch", "Epochs that are finished.")
-TRAINING_STEPS = Gauge("nightlift_training_steps", "Steps that are finished.")
-TRAINING_LOSS = Gauge("nightlift_training_loss", "Weighted losses of the last epoch.", ("part", "loss"))
+FRAMES_ENHANCED = Counter("nightlift_frames_enhanced", "Video frames that workers have enhanced.")
+BATCH_IMAGES = Histogram("nightlift_batch_images", "Images per batch of the network.", BOUNDS, ("device",))
+BATCH_SECONDS = Histogram("nightlift_batch_seconds", "Seconds per batch of the network.", BOUNDS_S, ("device",))
+OUT_OF_MEMORY = Counter("nightlift_out_of_memory", "Times that a batch was halved for lack of memory.", ("device",))
+TRAINING_EPOCH = Gauge("nightlift_training_epoch", "Finished epochs.")
+TRAINING_STEPS = Gauge("nightlift_training_steps", "Finished steps.")
+TRAINING_LOSS = Gauge("nightlift_training_loss", "Weighted losses of the last finished epoch.", ("part", "loss"))
 
 
 def counted(kind: str, outcomes: Iterable[Outcome], planned: int) -> Generator[Outcome]:

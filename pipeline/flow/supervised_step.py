@@ -1,4 +1,4 @@
-"""One step for a block of work, surviving the death of workers. All graphs use it, for every step."""
+"""Running of one step on a block of work, surviving the death of workers. All graphs use it, for every step."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,25 +27,25 @@ class Work(Protocol):
 
     @property
     def name(self) -> str:
-        """Return what its attempts are counted under."""
+        """Return the name that its attempts are counted under."""
 
     def unfinished(self) -> Self:
-        """Return the same without anything that the step may have left half done, to carry why it failed."""
+        """Return this work without what the step may have left half done, to record in its outcome why it failed."""
 
 
 AnyWork = TypeVar("AnyWork", bound=Work)
 
 
 class Watched(Generic[AnyWork]):
-    """One step for a block of work, surviving worker crashes.
+    """Wrapper of one step that runs it on blocks of work and survives worker crashes.
 
-    Once a worker died at the block, each piece of work is reported to `Attempts` before it is begun, and is no longer
-    begun after workers died at it `ATTEMPTS` times. Other blocks skip these reports, which take as long as a small
-    photo. A block of one is reported from the start.
+    Once a worker has died on a block, each piece of work in it is reported to `Attempts` before it is begun, and is not
+    begun again after `ATTEMPTS` workers have died on it. Other blocks skip these reports, which take as long as a small
+    photo. A block of one piece is reported from the start.
 
     Work that exceeds its time limit is reported and its worker ends; the work is not begun again.
 
-    `together`: called with the whole block before the step, to make it faster; not once a worker died at the block.
+    `together`: called with the whole block before the step, to make it faster, unless a worker has died on the block.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Watched(Generic[AnyWork]):
         attempt, _ = ray.get(self.attempts.begin.remote(block))
         if self.together is not None and attempt == 1:
             allowed = sum(allowed_s(self.time_limit_s, work.record.size_bytes) for work in works)
-            with time_limit(allowed, lambda: None):  # the next attempt finds out which one it is
+            with time_limit(allowed, lambda: None):  # the next attempt finds out which piece it was
                 self.together(works)
         for work in works:
             yield self._timed(work) if attempt == 1 else self._watched(work)
@@ -77,7 +77,8 @@ class Watched(Generic[AnyWork]):
     def _watched(self, work: AnyWork) -> AnyWork:
         name = self._name(work.name)
         attempt, too_long = ray.get(self.attempts.begin.remote(name))
-        if too_long or attempt > ATTEMPTS:  # not finished: it stays so if other work of the block kills this worker
+        if too_long or attempt > ATTEMPTS:
+            # not reported as finished, so that it stays settled if other work of the block kills this worker
             lost = work.unfinished()
             if too_long:
                 timed_out(lost.outcome, attempt, self.time_limit_s)
@@ -104,7 +105,7 @@ class Watched(Generic[AnyWork]):
 
 
 def has_begun(actor: Handle) -> bool:
-    """Return whether a worker has started and begun to work. `actor`: of `Attempts`, or another with its method."""
+    """Return whether a worker has started and begun to work. `actor`: it has a method of this name."""
     try:
         return bool(ray.get(actor.has_begun.remote(), timeout=ANSWER_S))
     except RayError:  # it does not answer, so nothing is known
@@ -118,7 +119,7 @@ def new_attempts() -> Handle:
 def actor_of(kind: type[Any], *, restarts: int) -> Handle:
     """Start an actor on the driver's node: if it were on a node that is lost, all who ask it would hang for a while.
 
-    `restarts`: how often Ray may start it again if its process dies; -1: always.
+    `restarts`: how often Ray may start it again if its process dies; -1: without limit.
     """
     for each in kind.__mro__[:-1]:
         # by value, so that the actor's process need not import our packages, which takes seconds

@@ -16,18 +16,18 @@ from pipeline.flow.ray_data import Batch, blocks_of, configure_ray_data, dataset
 from pipeline.flow.supervised_step import Handle, Watched, has_begun, new_attempts
 from pipeline.flow.time_limit import TIME_LIMIT_S
 from pipeline.records import Record
-from pipeline.training.samples import PICTURES_SCHEMA, Reading, ReadPictures
+from pipeline.training.samples import IMAGES_SCHEMA, ReadImages, Reading
 
-PICTURES_BLOCK_BYTES = 1 << 20  # whoever needs one image fetches its whole block, from another node or disk
+IMAGES_BLOCK_BYTES = 1 << 20  # whoever needs one image fetches its whole block, from another node or disk
 
-BlockRef = Any  # ray.ObjectRef of a pa.Table by PICTURES_SCHEMA
+BlockRef = Any  # ray.ObjectRef of a pa.Table by IMAGES_SCHEMA
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPhotoFlow:
     """Reading step and limits of the graph that reads training files."""
 
-    read: ReadPictures
+    read: ReadImages
     cpus: int
     time_limit_s: float = TIME_LIMIT_S
     """Time limit for each file, plus one second for each megabyte."""
@@ -44,27 +44,27 @@ class TrainingPhotoFlow:
         moves them to disk when memory is short. Needs an initialised Ray. Raises ClusterError.
         """
         blocks = blocks_of(records, self.cpus)
-        configure_ray_data(block_bytes=PICTURES_BLOCK_BYTES, patience_s=patience_s(blocks, self.time_limit_s))
-        task = PicturesTask(self.read, self.attempts, self.time_limit_s)
-        pictures = dataset_of(blocks).map_batches(task, batch_size=None, num_cpus=1)
+        configure_ray_data(block_bytes=IMAGES_BLOCK_BYTES, patience_s=patience_s(blocks, self.time_limit_s))
+        task = ImagesTask(self.read, self.attempts, self.time_limit_s)
+        images = dataset_of(blocks).map_batches(task, batch_size=None, num_cpus=1)
         describe = ray.remote(num_cpus=0)(_without_pixels)
         with ray_errors():
-            for bundle in pictures.iter_internal_ref_bundles():
+            for bundle in images.iter_internal_ref_bundles():
                 for reference in bundle.block_refs:
                     yield reference, ray.get(describe.remote(reference))
 
 
-class PicturesTask:
+class ImagesTask:
     """Task that reads photos and videos into small images."""
 
-    def __init__(self, read: ReadPictures, attempts: Handle, time_limit_s: float) -> None:
+    def __init__(self, read: ReadImages, attempts: Handle, time_limit_s: float) -> None:
         self.read = Watched(read, attempts, time_limit_s)
 
     def __call__(self, batch: Batch) -> pa.Table:
         readings = [Reading.of(record) for record in records_of(batch)]
-        return pa.Table.from_pylist([each.row() for each in self.read(readings)], schema=PICTURES_SCHEMA)
+        return pa.Table.from_pylist([each.row() for each in self.read(readings)], schema=IMAGES_SCHEMA)
 
 
 def _without_pixels(block: pa.Table) -> pa.Table:
     """Return the block without its pixels, which is all that the driver needs."""
-    return block.drop_columns(["pictures"])
+    return block.drop_columns(["images"])

@@ -6,7 +6,7 @@ from pipeline.flow.attempts import Attempts
 
 
 class Ledger(Attempts):
-    """Attempts of all steps; what is known of each video, and how many of its frames are finished, by source.
+    """Counter of attempts and of finished frames, with what inspection found in each video, by source.
 
     Ray repeats work whose worker died, so every call may come twice.
     """
@@ -20,16 +20,16 @@ class Ledger(Attempts):
         self._asked = False
 
     def has_begun(self) -> bool:
-        """Return whether any worker has started and begun a segment; inspecting a video needs no worker."""
+        """Return whether any worker has started and begun a segment. Inspections do not count: they run elsewhere."""
         return self._asked
 
     def open(self, source: str, info: bytes, frames: int) -> None:
-        """Add a video. `info`: of whatever form, for the workers."""
+        """Add a video, unless it is known already. `info`: returned to workers as it is."""
         if source not in self._infos:
             self._infos[source], self._frames[source], self._finished[source] = info, frames, Counter()
 
     def info(self, source: str) -> bytes:
-        """Return what `open` got; empty once the video is closed."""
+        """Return the `info` that `open` was given; empty once the video is closed."""
         self._asked = True
         return self._infos[source]
 
@@ -42,12 +42,12 @@ class Ledger(Attempts):
             self._finished[source] = Counter({0: self._frames[source]})
 
     def count(self, source: str, index: int, frames: int) -> None:
-        """Set how many frames of the segment are finished by now."""
+        """Set how many frames of the segment are finished by now. Ignored once the video is closed."""
         if self._infos[source]:
             self._finished[source][index] = frames
 
     def reuse(self, source: str, index: int, frames: int) -> None:
-        """Count the segment's frames as finished by an earlier run, but for those that this one has finished."""
+        """Count the segment's frames as finished by an earlier run, except those that this run has finished."""
         self._reused.setdefault((source, index), frames - self._finished[source][index])
         self.count(source, index, frames)
 

@@ -1,4 +1,4 @@
-"""The steps of `pipeline/videos.py` as the graph of videos runs them: what they share is in the ledger."""
+"""The steps of `pipeline/videos.py` as the graph of videos runs them. They share information through the ledger."""
 
 import pickle
 import time
@@ -65,7 +65,7 @@ class SegmentWork:
     count: int
     """Number of segments of the video."""
     result: SegmentResult | None = None
-    """None until it is enhanced, and where the video failed at another segment."""
+    """None until the segment is enhanced; stays None if the video has failed at another segment."""
 
     @property
     def name(self) -> str:
@@ -157,7 +157,7 @@ class FrameCounter:
 
 
 def info_of(ledger: Handle, record: Record) -> VideoInfo | None:
-    """Return what was found in a video, or None if it has failed meanwhile."""
+    """Return what inspection found in a video; None once the video is closed, as after a failure elsewhere."""
     packed: bytes = ray.get(ledger.info.remote(record.source))
     info: VideoInfo | None = pickle.loads(zlib.decompress(packed)) if packed else None
     return info

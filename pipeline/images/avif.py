@@ -50,7 +50,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         options |= {"save_all": True, "append_images": others}
         options["duration"] = [round(frame.duration_ms or 0) for frame in photo.frames]
         if photo.loop:
-            notes.append(f"an end after {photo.loop} rounds dropped: the animation plays for ever")
+            notes.append(f"loop count of {photo.loop} dropped: the animation plays for ever")
     buffer = BytesIO()
     first.save(buffer, "AVIF", **options)
     return buffer.getvalue()

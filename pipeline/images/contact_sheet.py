@@ -23,7 +23,7 @@ class SheetRow:
 
     caption: str
     """Text above the row, shortened in the middle if the sheet is too narrow for it."""
-    pictures: Sequence[Pixels | None] = field(repr=False)
+    images: Sequence[Pixels | None] = field(repr=False)
     """For each column, HxWx3 uint8 RGB of any size, or None for an empty box."""
     notes: Sequence[str] = ()
     """A line under each image, such as its scores; none, or one for each column."""
@@ -36,9 +36,9 @@ def contact_sheet(titles: Sequence[str], rows: Sequence[SheetRow], *, cell_px: t
     Raises ValueError where a row does not have one image for each title, or has notes but not one for each title.
     """
     for row in rows:
-        if len(row.pictures) != len(titles) or len(row.notes) not in (0, len(titles)):
+        if len(row.images) != len(titles) or len(row.notes) not in (0, len(titles)):
             raise ValueError(
-                f"{row.caption}: {len(row.pictures)} pictures and {len(row.notes)} notes for {len(titles)} titles"
+                f"{row.caption}: {len(row.images)} images and {len(row.notes)} notes for {len(titles)} titles"
             )
     strips = [_row(row, cell_px) for row in rows]
     width = _width(len(titles), cell_px[0])
@@ -68,30 +68,29 @@ def coded(sheet: Image.Image, name: str) -> bytes:
 
 def _row(row: SheetRow, cell_px: tuple[int, int]) -> Image.Image:
     """Draw one row: the caption, the images side by side on one base line, and the notes."""
-    scaled = [None if picture is None else _scaled(picture, cell_px) for picture in row.pictures]
-    tallest = max((picture.height for picture in scaled if picture), default=cell_px[1])
+    scaled = [None if image is None else _scaled(image, cell_px) for image in row.images]
+    tallest = max((image.height for image in scaled if image), default=cell_px[1])
     caption, note = _line(CAPTION_PX), _line(NOTE_PX) if row.notes else 0
-    width = _width(len(row.pictures), cell_px[0])
+    width = _width(len(row.images), cell_px[0])
     strip = Image.new("RGB", (width, caption + tallest + note), PAPER)
     draw = ImageDraw.Draw(strip)
     _write(draw, (0, 0), row.caption, CAPTION_PX, PALE_INK, width)
-    for column, picture in enumerate(scaled):
+    for column, image in enumerate(scaled):
         left = _left(column, cell_px[0])
-        if picture is None:
+        if image is None:
             draw.rectangle((left, caption, left + cell_px[0] - 1, caption + tallest - 1), outline=FRAME)
         else:
-            strip.paste(picture, (left, caption + tallest - picture.height))
+            strip.paste(image, (left, caption + tallest - image.height))
         if row.notes:
             _write(draw, (left, caption + tallest), row.notes[column], NOTE_PX, PALE_INK, cell_px[0])
     return strip
 
 
-def _scaled(picture: Pixels, cell_px: tuple[int, int]) -> Image.Image:
-    height, width = picture.shape[:2]
+def _scaled(image: Pixels, cell_px: tuple[int, int]) -> Image.Image:
+    height, width = image.shape[:2]
     scale = min(cell_px[0] / width, cell_px[1] / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _write(

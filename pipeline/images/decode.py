@@ -101,5 +101,5 @@ def _with_fitting_profile(photo: Photo) -> Photo:
     if icc is None or space_of(icc) in fitting:
         return photo
     space = space_of(icc).decode("latin-1").strip()
-    photo.notes.append(f"ICC profile dropped: it is for {space}, and the pixels are not")
+    photo.notes.append(f"ICC profile dropped: it is for {space}, but the pixels are not")
     return replace(photo, metadata=replace(photo.metadata, icc=None))

@@ -61,7 +61,8 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     longest = max(max(frame.size) for frame in frames)
     if longest > target.max_side_px:
         raise Unsupported(
-            f"it is {longest} pixels long, and {name.upper()} ends at {target.max_side_px}; write it as PNG or TIFF"
+            f"its longer side has {longest} pixels, but {name.upper()} allows at most {target.max_side_px}; "
+            "write it as PNG or TIFF"
         )
     if not target.grey:
         photo = _in_colour(photo, target, notes)
@@ -74,7 +75,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     except (OSError, ValueError, RuntimeError) as error:
         if is_want_of_memory(error):
             raise MemoryError(str(error)) from error
-        raise Unsupported(f"{name.upper()} could not hold it ({error}); write it as PNG") from error
+        raise Unsupported(f"it cannot be written as {name.upper()} ({error}); write it as PNG") from error
 
 
 def _frames(photo: Photo, target: Format, notes: list[str]) -> list[Frame]:
@@ -82,20 +83,20 @@ def _frames(photo: Photo, target: Format, notes: list[str]) -> list[Frame]:
     frames = photo.frames
     if photo.animated and target.animation:
         if frames[0].duration_ms is None and target.name != "png":
-            notes.append("the still for viewers that do not animate dropped")
+            notes.append("still image for viewers without animation dropped")
             frames = frames[1:]
     elif len(frames) > 1 and not (target.pages and not photo.animated):
         notes.append(f"only the first of {len(frames)} {'frames' if photo.animated else 'pages'} kept")
         frames = frames[:1]
     if not target.sixteen_bits and any(frame.pixels.dtype == np.uint16 for frame in frames):
-        notes.append(f"more than 8 bits rounded to 8: {target.name.upper()} has no more")
+        notes.append(f"more than 8 bits rounded to 8: {target.name.upper()} holds no more")
         frames = [_in_8_bits(frame) for frame in frames]
     if not target.alpha and any(frame.alpha is not None for frame in frames):
         if any(frame.alpha is not None and not _opaque(frame.alpha) for frame in frames):
-            notes.append(f"alpha dropped: {target.name.upper()} has none; the picture is laid over white")
+            notes.append(f"alpha dropped: {target.name.upper()} has none; the image is placed on white")
         frames = [_over_white(frame) for frame in frames]
     if target.name == "gif" and any(frame.alpha is not None and _soft(frame.alpha) for frame in frames):
-        notes.append("alpha became fully on or off: GIF knows nothing between")
+        notes.append("alpha became fully on or off: GIF supports nothing between")
     if len(frames) > 1 and photo.animated:
         frames = _alike(frames)
     return frames

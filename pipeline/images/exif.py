@@ -86,7 +86,7 @@ def _byte_order(block: bytes) -> str:
         raise ValueError("no TIFF header")
     first = struct.unpack_from(order + "I", block, 4)[0]
     if not 8 <= first <= len(block) - 2:
-        raise ValueError("the first directory lies outside")
+        raise ValueError("the first directory lies outside the block")
     if first + 2 + ENTRY_BYTES * struct.unpack_from(order + "H", block, first)[0] > len(block):
         raise ValueError("the first directory is cut short")
     return order

@@ -155,9 +155,9 @@ def format_of_content(data: bytes) -> str:
     if data[4:8] == b"ftyp":
         return _format_of_brands(data)
     if data.startswith(b"\x89PNG"):
-        raise Damaged("its PNG signature is broken, as by a transfer in text mode; copy the file again")
+        raise Damaged("its PNG signature is broken, probably by a transfer in text mode; copy the file again")
     raise NotMedia(
-        f"it is no image of a known format: it starts with {data[:12].decode('latin-1')!a}; remove it or leave it out"
+        f"it is not an image of a known format (it starts with {data[:12].decode('latin-1')!a}); leave it out"
     )
 
 
@@ -172,4 +172,6 @@ def _format_of_brands(data: bytes) -> str:
         return "heif"
     if data[8:12] == b"crx ":
         raise Unsupported("this is a camera raw file, which nightlift does not read; convert it to TIFF first")
-    raise NotMedia(f"it is no photo but a film or another file of brand {data[8:12].decode('latin-1')!a}; leave it out")
+    raise NotMedia(
+        f"it is not a photo but a video or another file of brand {data[8:12].decode('latin-1')!a}; leave it out"
+    )

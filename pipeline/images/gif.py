@@ -43,9 +43,9 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         parts.append(b"\x21\xfe" + _sub_blocks(photo.metadata.comment[:MAX_COMMENT_BYTES]))
     exact = True
     for frame in photo.frames:
-        picture, kept_all = _paletted(frame)
+        paletted, kept_all = _paletted(frame)
         exact = exact and kept_all
-        parts.append(_block(picture, frame))
+        parts.append(_block(paletted, frame))
     if not exact:
         notes.append("colours reduced to 256 in each frame: GIF holds no more")
     return b"".join((*parts, TRAILER))
@@ -98,28 +98,28 @@ def _paletted(frame: Frame) -> tuple[Image.Image, bool]:
     return opaque.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG), False
 
 
-def _block(picture: Image.Image, frame: Frame) -> bytes:
+def _block(image: Image.Image, frame: Frame) -> bytes:
     """Encode a frame: graphic control extension (section 23), image descriptor with local palette, and pixels."""
     transparent = frame.alpha is not None
     if frame.alpha is not None:
-        indices = np.asarray(picture).copy()
+        indices = np.asarray(image).copy()
         indices[frame.alpha < 128] = TRANSPARENT
-        palette = picture.getpalette()
-        picture = Image.frombytes("P", frame.size, indices.tobytes())
-        picture.putpalette(palette or [])
+        palette = image.getpalette()
+        image = Image.frombytes("P", frame.size, indices.tobytes())
+        image.putpalette(palette or [])
     # hundredths of a second
     delay = min(round((frame.duration_ms or 0) / 10), 65535)
     disposal = RESTORE_TO_BACKGROUND if transparent else KEEP
     control = struct.pack("<BHB", disposal << 2 | transparent, delay, TRANSPARENT if transparent else 0)
-    colours = bytes(picture.getpalette() or []).ljust(768, b"\x00")[:768]
+    colours = bytes(image.getpalette() or []).ljust(768, b"\x00")[:768]
     descriptor = struct.pack("<BHHHHB", 0x2C, 0, 0, *frame.size, 0x87)
-    return b"\x21\xf9\x04" + control + b"\x00" + descriptor + colours + _lzw(picture)
+    return b"\x21\xf9\x04" + control + b"\x00" + descriptor + colours + _lzw(image)
 
 
-def _lzw(picture: Image.Image) -> bytes:
+def _lzw(image: Image.Image) -> bytes:
     """Encode palette indices as GIF stores them: code size, then blocks. Taken from a GIF that Pillow writes."""
     buffer = BytesIO()
-    plain = Image.frombytes("L", picture.size, picture.tobytes())  # grey keeps all indices as they are
+    plain = Image.frombytes("L", image.size, image.tobytes())  # grey keeps all indices as they are
     plain.save(buffer, "GIF", optimize=False, interlace=False)
     data = buffer.getvalue()
     at = 13 + _palette_bytes(data[10])

@@ -51,7 +51,7 @@ def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
     if at is None:
         at = struct.unpack_from(order + "I", data, 4)[0]
     if not 8 <= at <= len(data) - 2:
-        raise ValueError("the directory lies outside")
+        raise ValueError("the directory lies outside the data")
     found = Directory()
     count = struct.unpack_from(order + "H", data, at)[0]
     for entry in range(at + 2, min(at + 2 + 12 * count, len(data) - 11), 12):

@@ -33,7 +33,7 @@ ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {0xCC}
 XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 ICC = b"ICC_PROFILE\x00"
 GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\x00"
-MULTI_PICTURE = b"MPF\x00"  # CIPA DC-007
+MPF = b"MPF\x00"  # CIPA DC-007
 
 
 _BLOCK = threading.Lock()
@@ -54,11 +54,13 @@ def read(data: bytes, max_pixels: int) -> Photo:
         notes.append("arithmetic coding became Huffman coding")
     precision, height, width = struct.unpack_from(">BHH", header.payload)
     if precision != 8:
-        raise Unsupported(f"it is a JPEG of {precision} bits, which no decoder here reads; convert it to TIFF or PNG")
+        raise Unsupported(f"it is a JPEG of {precision} bits, which nightlift does not read; convert it to TIFF or PNG")
     check_size((width, height), 1, max_pixels)
     scans = _scans(data, segments[-1].start)
     if scans > MAX_SCANS:
-        raise Unsupported(f"it has {scans} scans, where {MAX_SCANS} are plenty: made to keep a decoder busy; remove it")
+        raise Unsupported(
+            f"it has {scans} scans, more than the limit of {MAX_SCANS} against files made to stall decoders; remove it"
+        )
     metadata = _metadata(segments, notes)
     # Pillow gets no metadata, so that nothing broken or enormous in it, and no second image, gets in its way
     alone = _pixels_alone(data, segments)
@@ -186,10 +188,10 @@ def _metadata(segments: list[Segment], notes: list[str]) -> Metadata:
             profile[payload[len(ICC)]] = payload[len(ICC) + 2 :]
         elif marker == APP2 and payload.startswith(GAIN_MAP):
             add_note(notes, xmp.GAIN_MAP_DROPPED)
-        elif marker == APP2 and payload.startswith(MULTI_PICTURE):
-            notes.append(f"only the primary image of {_picture_count(payload)} kept")
+        elif marker == APP2 and payload.startswith(MPF):
+            notes.append(f"only the primary image of {_image_count(payload)} kept")
         elif marker == APP11 and payload.startswith(b"JP"):
-            add_note(notes, "content credentials dropped: they vouch for the picture before enhancement")
+            add_note(notes, "content credentials dropped: they certify the image before enhancement")
         elif marker == COM and comment is None:
             comment = payload
         elif marker == COM or (APP0 < marker <= 0xEF and marker != APP14):
@@ -198,13 +200,13 @@ def _metadata(segments: list[Segment], notes: list[str]) -> Metadata:
         if xmp.has_gain_map(packet):
             add_note(notes, xmp.GAIN_MAP_DROPPED)
         if xmp.has_motion_photo(packet):
-            notes.append("the film of a motion photo dropped")
+            notes.append("video of a motion photo dropped")
         packet = xmp.alone(packet)
     icc = b"".join(profile[index] for index in sorted(profile)) or None
     return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, comment=comment, jpeg_segments=tuple(others))
 
 
-def _picture_count(payload: bytes) -> int | str:
+def _image_count(payload: bytes) -> int | str:
     """Return the number of images by the tag NumberOfImages (CIPA DC-007 section 5.2.3), or "several" if unreadable."""
     order = "<" if payload[4:6] == b"II" else ">"
     try:
@@ -242,7 +244,7 @@ def _written(metadata: Metadata, notes: list[str]) -> list[bytes]:
 
     def add(marker: int, payload: bytes, name: str) -> None:
         if len(payload) > MAX_PAYLOAD_BYTES:
-            notes.append(f"{name} dropped: {len(payload)} bytes are more than a JPEG segment holds")
+            notes.append(f"{name} dropped: {len(payload)} bytes are more than a JPEG segment can hold")
         else:
             written.append(struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload)
 
@@ -254,7 +256,7 @@ def _written(metadata: Metadata, notes: list[str]) -> list[bytes]:
         size = MAX_PAYLOAD_BYTES - len(ICC) - 2
         parts = [metadata.icc[at : at + size] for at in range(0, len(metadata.icc), size)]
         if len(parts) > 255:
-            notes.append("ICC profile dropped: it is larger than a JPEG holds")
+            notes.append("ICC profile dropped: it is larger than a JPEG can hold")
         else:
             for index, part in enumerate(parts, 1):
                 add(APP2, ICC + bytes((index, len(parts))) + part, "ICC profile")

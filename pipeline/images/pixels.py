@@ -23,7 +23,7 @@ def check_size(size: tuple[int, int], frames: int, max_pixels: int) -> None:
     if total_px > max_pixels:
         extent = f"{size[0]}x{size[1]}" + (f", {frames} frames" if frames > 1 else "")
         raise TooLarge(
-            f"it has {total_px} pixels ({extent}), more than --max-pixels {max_pixels}; raise that to read it"
+            f"it has {total_px} pixels ({extent}), more than --max-pixels {max_pixels}; raise the limit to read it"
         )
 
 
@@ -96,14 +96,14 @@ def _plain(image: Image.Image, notes: list[str], icc: bytes | None) -> Image.Ima
     if mode in ("La", "RGBa", "RGBX", "YCbCr"):
         return image.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
     raise Unsupported(
-        f"its pixels are of the kind {mode}, whose white is not defined; convert them to 8 or 16 bits first"
+        f"its pixels have the type {mode}, for which no white is defined; convert it to 8 or 16 bits first"
     )
 
 
 def _integers(image: Image.Image, notes: list[str]) -> Image.Image:
     samples: Any = np.asarray(image)
     if samples.min() < 0 or samples.max() > 65535:
-        raise Unsupported("its integers go beyond 0 to 65535; convert them to 8 or 16 bits first")
+        raise Unsupported("its integers go beyond 0 to 65535; convert it to 8 or 16 bits first")
     add_note(notes, "32-bit integers became 16 bits")
     return Image.fromarray(samples.astype(np.uint16))
 

@@ -86,11 +86,11 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
         elif kind == b"pHYs" and len(payload) == 9:
             others.append((kind, payload))  # no unit: only the aspect ratio of pixels
         elif kind == b"bKGD":
-            notes.append("background colour dropped: it was chosen for the picture before enhancement")
+            notes.append("background colour dropped: it was chosen for the image before enhancement")
         elif kind == b"acTL" and len(payload) == 8:
             loop = struct.unpack_from(">I", payload, 4)[0]
         elif kind == b"caBX":
-            notes.append("content credentials dropped: they vouch for the picture before enhancement")
+            notes.append("content credentials dropped: they certify the image before enhancement")
         elif kind in KEPT:
             others.append((kind, payload))
     numbers = _profile_by_numbers(others)  # also refuses high dynamic range, even with an ICC profile

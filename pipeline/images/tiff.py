@@ -50,7 +50,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     notes: list[str] = []
     if data[2:4] in (b"+\x00", b"\x00+"):
         first, order = ifd.Directory(), "<"
-        notes.append("EXIF and other fields dropped: they are not read from a BigTIFF")
+        notes.append("EXIF and other fields dropped: nightlift does not read them from a BigTIFF")
     else:
         order = ifd.byte_order(data)
         first = ifd.read(data)
@@ -67,7 +67,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if len(frames) > 1:
         notes.append(f"metadata of the first page kept for all {len(frames)}")
     if LAYERS in first.fields:
-        notes.append("Photoshop layers dropped: they show the picture before enhancement")
+        notes.append("Photoshop layers dropped: they show the image before enhancement")
     metadata = _metadata(first, order, info)
     coding = Coding(uncompressed=ifd.numbers(first, COMPRESSION, order) in ((), (UNCOMPRESSED,)))
     return Photo(format="tiff", frames=frames, metadata=metadata, coding=coding, notes=notes)
@@ -137,13 +137,13 @@ def _direct_pages(data: bytes, order: str, max_pixels: int, notes: list[str]) ->
             frames.append(read_directly(data, layout))
     _note_reduced(reduced, notes)
     if others:
-        notes.append(f"{others} pages dropped: their samples are stored otherwise than those of the first page")
+        notes.append(f"{others} pages dropped: their samples are not stored like those of the first page")
     return frames
 
 
 def _note_reduced(count: int, notes: list[str]) -> None:
     if count:
-        notes.append(f"{count} reduced copies dropped: they show the picture before enhancement")
+        notes.append(f"{count} reduced copies dropped: they show the image before enhancement")
 
 
 def _pages(data: bytes, max_pixels: int, notes: list[str]) -> tuple[list[Frame], dict[Any, Any]]:

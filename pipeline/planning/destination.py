@@ -44,17 +44,19 @@ class Destination:
                 raise UsageError(f"{name} is empty; give a folder, a file or a URL")
         url = absolute(destination)
         if protocol_of(url) in WEB:
-            raise UsageError(f"{redacted(url)}: a web server is a source, not a destination; give a folder or a bucket")
+            raise UsageError(f"{redacted(url)}: cannot write to a web server; give a folder or a bucket URL as DST")
         origin = absolute(source)
         if is_same(url, origin) or (real(url) != real(before_glob(origin)) and is_same(url, before_glob(origin))):
-            raise UsageError(f"{url}: source and destination are the same; the originals would be overwritten")
+            raise UsageError(
+                f"{url}: source and destination are the same, so originals would be overwritten; choose another DST"
+            )
         is_folder = storage.is_folder(url)
         if destination.endswith("/") or is_bucket(url) or not kind.accepts(url) or is_folder:
             if not is_folder and storage.exists(url):
-                raise UsageError(f"{url}: is a file; give a folder")
+                raise UsageError(f"{url} is a file; give a folder as DST")
             return cls(kind=kind, root=url, format=format_name)
         if GLOB.search(source) or storage.is_folder(absolute(source)):
-            raise UsageError(f"{destination}: the name of one {kind.noun} for many; give a folder's name")
+            raise UsageError(f"{destination} names one {kind.noun}, but SRC may hold many; give a folder as DST")
         kind.check_writable(url, format_name)
         return cls(kind=kind, root=parent(url), file=url, format=format_name)
 

@@ -131,7 +131,7 @@ class Manifest:
             self._flush()
         except StorageError as error:
             rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
-            raise ManifestError(f"{rows}; run again to do those files once more") from error
+            raise ManifestError(f"{rows}; run the same command again to redo those files") from error
         with suppress(StorageError):  # every row is there, only in more parts than necessary
             self._compact()
 
@@ -143,7 +143,9 @@ class Manifest:
                 self._failing = False
             except Exception as error:  # whatever it is, the rows are kept for the next attempt
                 if not self._failing:
-                    log.warning("the manifest cannot be written for now, its rows wait: %s", error)
+                    log.warning(
+                        "the manifest cannot be written now; its rows are kept in memory and tried again: %s", error
+                    )
                 self._failing = True
             self._flush_cost_s = time.monotonic() - start
 
@@ -191,7 +193,7 @@ class Manifest:
             self._levels = [[part for part in kept if part not in parts] for kept in self._levels]
             self._storage.remove(tables)
         except StorageError as error:
-            log.warning("the manifest stays in more parts than need be: %s", error)
+            log.warning("parts of the manifest cannot be merged, so they stay as they are; no row is lost: %s", error)
             self._merging = False
 
     def _compact(self) -> None:
@@ -230,14 +232,18 @@ class Manifest:
                 yield table
             if not missing:
                 return
-        raise ManifestError(f"{missing}: listed, and not there; is another run at work at this place? Run again later")
+        raise ManifestError(
+            f"{missing}: listed, but not found; if another run writes to this destination, run again later"
+        )
 
     def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
         content = self._storage.read(url)
         try:
             return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
-            raise ManifestError(f"{url}: not a readable manifest part ({error}); move it away to go on") from error
+            raise ManifestError(
+                f"{url}: cannot be read as a part of the manifest ({error}); move it away to continue"
+            ) from error
 
 
 def _name_of_run(moment: datetime) -> str:

@@ -158,7 +158,7 @@ def _inputs(
     """
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
-        raise UsageError(f"{redacted(source)}: from a web server give one {noun}, or a glob over an index page")
+        raise UsageError(f"{redacted(source)}: cannot list a web server; give one {noun}, or a glob over an index page")
     root, below = real(_root_of(source)), real(destination.root)
     inside = not destination.file and is_inside(destination.root, _root_of(source))
     linked = selection.follow_links and not destination.file and root != below and not is_inside(root, below)
@@ -220,7 +220,7 @@ def _protect_others(storage: Storage, destination: Destination, plan: Plan) -> N
     taken = [record for record in plan.records if hash(record.destination) in there and not record.known_bytes]
     foreign = [record for record in taken if not is_free(storage, record.destination)]
     if foreign:
-        others = f", and {len(foreign) - 1} more," if len(foreign) > 1 else ""
+        others = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
         raise UsageError(f"{foreign[0].destination}{others} {SAID[InTheWay]}")
 
 
@@ -228,10 +228,12 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
     """Raise UsageError where the source has nothing for any of the plans. `nouns`: what was looked for."""
     found = max((plan.found for plan in plans), key=Counter.total)
     if not found:
-        raise UsageError(f"{redacted(source)}: no files there, or none that --include and --exclude let through")
+        raise UsageError(f"{redacted(source)}: no files found, or none that --include and --exclude select")
     if not any(plan.ours for plan in plans):
         kinds = ", ".join(f"{count} {extension}" for extension, count in found.most_common(5))
-        raise UsageError(f"{redacted(source)}: no {nouns} there that nightlift reads, by their names ({kinds})")
+        raise UsageError(
+            f"{redacted(source)}: no {nouns} that nightlift reads, judging by file extensions (found: {kinds})"
+        )
 
 
 def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
@@ -240,8 +242,8 @@ def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
         (file.code, file.problem, bool(file.code)),
-        (kind.refusal, f"{extension}: not a {kind.noun} that nightlift reads", not kind.accepts(redacted(file.url))),
-        ("unsafe_name", "its path has '.' or '..' in it; rename it", bool({".", ".."} & {*file.relative.split("/")})),
+        (kind.refusal, f"not a {kind.noun} that nightlift reads ({extension})", not kind.accepts(redacted(file.url))),
+        ("unsafe_name", "its path contains '.' or '..'; rename it", bool({".", ".."} & {*file.relative.split("/")})),
     )
     return next(((code, reason) for code, reason, applies in problems if applies), None)
 

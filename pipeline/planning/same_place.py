@@ -31,8 +31,8 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
         for source in sources:
             if real(source) != real(root) and _holds(storage, join(source, FOLDER, name), token):
                 raise UsageError(
-                    f"{redacted(source)} and {root} are one place under two names; the originals could be overwritten: "
-                    "choose another destination"
+                    f"{redacted(source)} and {root} are the same place under two names, so originals could be "
+                    "overwritten; choose another destination"
                 )
         marked = keeps_marks(storage, marker)  # before `refuses_to_replace`, which may replace it
         return replace(storage, keeps_marks=marked, conditional_puts=storage.refuses_to_replace(marker))

@@ -100,7 +100,7 @@ def _with_aws_session(options: dict[str, Any]) -> dict[str, Any]:
         endpoint = session.create_client("s3", region_name=region or "us-east-1").meta.endpoint_url
         keys = credentials.get_frozen_credentials() if credentials and credentials.method not in WORKERS_OWN else None
     except botocore.exceptions.BotoCoreError as error:
-        raise AccessDenied(f"the AWS profile or environment gives no credentials: {error}") from error
+        raise AccessDenied(f"cannot get AWS credentials from the profile or environment: {error}") from error
     found: dict[str, Any] = {}
     if keys is not None and "key" not in options:
         found = {"key": keys.access_key, "secret": keys.secret_key, "token": keys.token}

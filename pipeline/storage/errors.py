@@ -25,10 +25,10 @@ SAID: dict[type[StorageError], str] = {
     NotFound: "nothing is there",
     AccessDenied: "access denied ({reason}); check the credentials or permissions",
     Expired: "credentials have expired ({reason}); renew them and run the same command again",
-    Unreachable: "no answer, or none that helps ({reason}); check the endpoint and the network, or run again later",
+    Unreachable: "no usable answer ({reason}); check the endpoint and the network, or run again later",
     NoRoom: "no room to write ({reason}); free some space and run again",
-    Changed: "changed since it was listed; run again to do what is there now",
-    InTheWay: "is there already, and nightlift has no record of writing it; move it away or choose another destination",
+    Changed: "changed since it was listed; run again to process the new version",
+    InTheWay: "already exists, and nightlift has no record of writing it; move it away or choose another destination",
     StorageError: "{reason}",
 }
 SET_CREDENTIALS = "{reason}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --storage-options"
@@ -37,9 +37,9 @@ NO_FOLDER = "; a part of its path is a file, not a folder: choose another destin
 REMEDIES_BY_NUMBER = {
     errno.EEXIST: NO_FOLDER,
     errno.ENOTDIR: NO_FOLDER,
-    errno.EFBIG: "; the disk takes no file of this size: choose another destination",
+    errno.EFBIG: "; the disk does not support files of this size: choose another destination",
     errno.EROFS: "; choose another destination",
-    errno.ENAMETOOLONG: "; rename it, or choose a bucket for a destination",
+    errno.ENAMETOOLONG: "; rename it, or choose a bucket as the destination",
 }
 # names of exceptions that clients raise, most of which do not derive from OSError, and error codes of S3 responses
 NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError", "ProfileNotFound"}
@@ -103,7 +103,9 @@ def errors_at(url: str, place: str) -> Iterator[None]:
         if not str(error).startswith("Invalid endpoint"):
             raise
         # the message includes the endpoint, which may contain a password
-        raise UsageError(f"{place}: cannot be reached: its endpoint is no web address; write https://HOST") from None
+        raise UsageError(
+            f"{place}: cannot be reached: its endpoint is not a web address; write it as https://HOST"
+        ) from None
     except Exception as error:
         kind = _kind(error)
         if kind is None:

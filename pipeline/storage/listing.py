@@ -14,9 +14,9 @@ from pipeline.storage.urls import GLOB, LOCAL, S3, WEB, before_glob, is_inside, 
 from pipeline.storage.writing import PART_SUFFIX
 
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
-LINK_OUT = "a link out of the source, which is not followed without --follow-links"
-LINK_TO_FOLDER = "a link to a folder, which is not followed without --follow-links"
-NO_FILE = "a pipe, socket or device, which is not read"
+LINK_OUT = "a link out of the source; use --follow-links to follow it"
+LINK_TO_FOLDER = "a link to a folder; use --follow-links to follow it"
+NO_FILE = "a pipe, socket or device, which nightlift does not read"
 
 Found = tuple[str, Mapping[str, Any]]  # name in the file system, and fsspec's info
 
@@ -125,7 +125,7 @@ class Listing:
             for each in page.get("Contents", ()):
                 if not each["Key"].startswith(where["Prefix"]):
                     plain = f"{S3}://{'/'.join(filter(None, folder.split('/')))}"
-                    raise UsageError(f"{S3}://{folder}: this store takes several slashes for one; write it as {plain}")
+                    raise UsageError(f"{S3}://{folder}: this store treats several slashes as one; write it as {plain}")
                 told = {name: each.get(name) for name in ("ETag", "LastModified")}
                 yield f"{bucket}/{each['Key']}", {**told, "size": each["Size"]}
             if not page.get("IsTruncated"):

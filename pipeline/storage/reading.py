@@ -33,7 +33,7 @@ class Reading(io.RawIOBase):
             data = self._read(len(buffer))
             size = getattr(self._file, "size", None)
             if not data and size is not None and self._file.tell() < size:
-                raise StorageError(f"{self.name}: ends after {self._file.tell()} of {size} bytes; run again")
+                raise StorageError(f"{self.name}: reading ended after {self._file.tell()} of {size} bytes; run again")
         buffer[: len(data)] = data
         return len(data)
 
@@ -74,7 +74,9 @@ class Reading(io.RawIOBase):
             self.failure = error
         except Exception as error:  # such as from a server without range requests
             reason = without_secrets(str(error))
-            self.failure = StorageError(f"{self.name}: cannot be read in parts ({reason}); copy it to a disk first")
+            self.failure = StorageError(
+                f"{self.name}: cannot be read in parts ({reason}); copy it to a local disk first"
+            )
         else:
             return
         raise self.failure from None  # the cause may contain a signature, and PyAV may print it

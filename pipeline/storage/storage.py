@@ -53,7 +53,9 @@ class Storage:
         """Return fsspec's file system for `url` and the path in it. Raises UsageError."""
         protocol = protocol_of(url)
         if redacted(url) != url and protocol not in WEB:
-            raise UsageError(f"{redacted(url)}: a bucket's URL holds no user and password; --storage-options does")
+            raise UsageError(
+                f"{redacted(url)}: a bucket's URL cannot contain a user and password; use --storage-options"
+            )
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
         fs = filesystem_of(protocol, self.options.get(protocol, {}), redacted(url))
@@ -181,7 +183,7 @@ class Storage:
                 yield local
             return
         with nameless() as scratch:
-            with no_room(tempfile.gettempdir(), "set TMPDIR to a folder that has more"):
+            with no_room(tempfile.gettempdir(), "set TMPDIR to a folder with more space"):
                 yield scratch
             with timed():
                 self._write(url, Content(path=scratch), claim)
@@ -217,7 +219,7 @@ class Storage:
             with storage_errors(url):
                 content.put(fs, path, **options)
         except NotFound as error:
-            raise StorageError(f"{url}: cannot be written: there is no such bucket; make it first") from error
+            raise StorageError(f"{url}: cannot be written: there is no such bucket; create it first") from error
 
     @retried
     def _put_beside(self, url: str, content: Content, claim: Claim) -> None:

@@ -65,7 +65,7 @@ def absolute(place: str) -> str:
         names_a_place = bool(rest.strip("/")) and not (rest.startswith("/") and protocol in BUCKETS | WEB)
     if scheme and not names_a_place:
         form = "file:///PATH" if protocol == LOCAL else f"{protocol}://NAME/..."
-        raise UsageError(f"{redacted(place)}: names no place; write it as {form}")
+        raise UsageError(f"{redacted(place)}: incomplete URL; write it as {form}")
     if protocol == LOCAL:
         return os.path.abspath(os.path.expanduser(rest))  # noqa: PTH100, PTH111 (keeps globs)
     return f"{protocol}://{rest if protocol in WEB else rest.rstrip('/')}"

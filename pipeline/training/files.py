@@ -67,11 +67,13 @@ def training_files(
         found.append([file for file, refusal in zip(wanted, refusals, strict=True) if refusal is None])
     chosen = [file for turn in zip_longest(*found) for file in turn if file is not None][:limit]
     if not chosen:
-        reason = f"none of {len(seen)} files: {_commonest(refused)}" if seen else "no files there"
+        reason = f"none of {len(seen)} files can be used: {_commonest(refused)}" if seen else "no files found"
         reason += (
-            f"; {', '.join(results)}: nightlift's own results, which count if the folder is named" if results else ""
+            f"; nightlift's own results in {', '.join(results)} are left out unless that folder is a SRC"
+            if results
+            else ""
         )
-        raise NotFound(f"{', '.join(redacted(source) for source in sources)}: no photo to train on ({reason})")
+        raise NotFound(f"{', '.join(redacted(source) for source in sources)}: no photo or video to train on ({reason})")
     return TrainingFiles(
         records=[
             Record(source=file.url, version=file.version, size_bytes=file.size_bytes, destination="") for file in chosen
@@ -146,7 +148,7 @@ def _refusal(file: Listed) -> Outcome | None:
         code, problem = file.code, file.problem
     elif format_of(name) is None and not is_video(name):
         kind = posixpath.splitext(file.relative)[1] or "no extension"
-        code, problem = "not_a_photo", f"{kind}: neither a photo nor a video that nightlift reads"
+        code, problem = "not_a_photo", f"neither a photo nor a video that nightlift reads ({kind})"
     else:
         return None
     return Outcome(

@@ -27,9 +27,9 @@ DIGEST_ENDS_BYTES = 1 << 20  # hashed at each end of a video
 
 Pixels = npt.NDArray[np.uint8]  # CxHxW, three channels of sRGB
 
-PICTURES_SCHEMA = OUTCOME_SCHEMA.append(pa.field("digest", pa.string())).append(
+IMAGES_SCHEMA = OUTCOME_SCHEMA.append(pa.field("digest", pa.string())).append(
     pa.field(
-        "pictures",
+        "images",
         pa.list_(
             pa.struct([("pixels", pa.large_binary()), ("height_px", pa.int64()), ("width_px", pa.int64())]),
         ),
@@ -46,7 +46,7 @@ class Reading:
     outcome: Outcome
     digest: str = ""
     """Hash of the content, wherever it lies: the sha256 of a whole photo, or of a video's size and its two ends."""
-    pictures: list[Pixels] = field(default_factory=list)
+    images: list[Pixels] = field(default_factory=list)
 
     @classmethod
     def of(cls, record: Record) -> "Reading":
@@ -61,16 +61,16 @@ class Reading:
         return self.of(self.record)
 
     def row(self) -> dict[str, Any]:
-        """Return the row for PICTURES_SCHEMA."""
-        pictures = [
+        """Return the row for IMAGES_SCHEMA."""
+        images = [
             {"pixels": pixels.tobytes(), "height_px": pixels.shape[1], "width_px": pixels.shape[2]}
-            for pixels in self.pictures
+            for pixels in self.images
         ]
-        return {**self.outcome.row(), "digest": self.digest, "pictures": pictures}
+        return {**self.outcome.row(), "digest": self.digest, "images": images}
 
 
 @dataclass(frozen=True, slots=True)
-class ReadPictures:
+class ReadImages:
     """Step from a reference to images of at most `photo_px` a side; a video gives `frames_per_video`, evenly spread."""
 
     storage: Storage
@@ -85,10 +85,10 @@ class ReadPictures:
                 self._read_video(reading)
             else:
                 self._read_photo(reading)
-            reading.outcome.frames = len(reading.pictures)
+            reading.outcome.frames = len(reading.images)
             reading.outcome.outcome = "done"
         if reading.outcome.code:
-            reading.pictures = []
+            reading.images = []
         return reading
 
     def _read_photo(self, reading: Reading) -> None:
@@ -109,12 +109,12 @@ class ReadPictures:
             reading.digest = _digest_of_video(file)
         reading.outcome.seconds_decode = time.perf_counter() - started
         if len(frames) < self.frames_per_video:
-            reading.outcome.notes.append(f"only {len(frames)} of {self.frames_per_video} frames could be taken")
+            reading.outcome.notes.append(f"only {len(frames)} of {self.frames_per_video} frames could be read")
         self._keep(reading, frames)
 
     def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]], icc: bytes | None = None) -> None:
         reading.outcome.height_px, reading.outcome.width_px = frames[0].shape[:2]
-        reading.pictures = [small(frame, self.photo_px, icc) for frame in frames]
+        reading.images = [small(frame, self.photo_px, icc) for frame in frames]
 
 
 def is_held_out(digest: str, share: float) -> bool:

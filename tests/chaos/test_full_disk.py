@@ -117,7 +117,7 @@ def test_a_manifest_that_does_not_fit_is_told_and_its_files_are_done_again(
             main(["images", str(photos), str(out), "--limit", str(HOPELESS - 5), "--workers", "2"]) == 1
         )  # not stopped
     told = capsys.readouterr().err.splitlines()
-    assert len([line for line in told if "cannot be written for now" in line]) <= 1
+    assert len([line for line in told if "the manifest cannot be written now" in line]) <= 1
     assert "rows of the manifest could not be written" in told[-1]
     assert "free some space and run again" in told[-1]
     assert [path for path in files_below(out) if path.name.startswith(".")] == []

@@ -135,7 +135,7 @@ def test_storage_that_is_down_or_full_for_good_ends_the_job(code: str) -> None:
     tally.check_storage(replace(unanswered, code="damaged"))
     for _ in range(HOPELESS - 1):
         tally.check_storage(unanswered)
-    with pytest.raises(Stopped, match="goes on from here"):
+    with pytest.raises(Stopped, match="run the same command again to continue"):
         tally.check_storage(unanswered)
 
 

@@ -12,7 +12,7 @@ from pipeline.records import Outcome
 from pipeline.storage.storage import Storage
 from pipeline.storage.writing import is_abandoned
 from tests.support.counts import count
-from tests.support.killed import FORKS, killed_at
+from tests.support.killed import killed_at
 from tests.support.outputs import files_below
 
 SEED = 20_261_125
@@ -20,11 +20,6 @@ KILLS, RUNS = count(20, 1000), 5  # runs into one folder
 FLUSHES = 2 * MERGE_PARTS + 3  # of a run
 STEP_S = 0.005  # about that of a step
 FILE_BYTES = 1 << 20
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imported_once() -> None:
-    FORKS.set_forkserver_preload([__name__, "pandas", "pyarrow.dataset"])  # which pyarrow imports when first used
 
 
 def _names(run: int, step: int) -> list[str]:

@@ -14,10 +14,10 @@ from pipeline.images import decode
 from tests.support.media import jpeg, landscape, saved
 
 PARTS = {
-    "photos": {"photo made for this", "small photos"},
-    "memory": {"memory, at most"},
+    "photos": {"generated photo", "small photos"},
+    "memory": {"peak memory"},
     "inside": {"the curve at full size", "the network"},
-    "videos": {"video made for this"},
+    "videos": {"generated video"},
     "training": {"a step of training"},
     "ray": {"Ray"},
 }
@@ -59,8 +59,8 @@ def test_your_own_files_are_measured_and_all_of_them_estimated(tmp_path: Path, c
     assert len([title for title in measured if title[0] == "photo"]) in (2, 3)
     assert ["video", "clip.mp4"] in measured
     assert len(told["estimates"]) == 2
-    assert "6 photos to do" in told["estimates"][0]
-    assert "1 videos to do" in told["estimates"][1]
+    assert "photos to do: 6 (" in told["estimates"][0]
+    assert "videos to do: 1 (" in told["estimates"][1]
     assert told["estimates"][0] in printed.out
     assert sorted(path.name for path in source.iterdir()) == [*(f"{n}.jpg" for n in range(5)), "broken.jpg", "clip.mp4"]
 
@@ -68,7 +68,7 @@ def test_your_own_files_are_measured_and_all_of_them_estimated(tmp_path: Path, c
 def test_wrong_usage_is_one_line(tmp_path: Path, capsys) -> None:
     for arguments, told in (
         (["nowhere"], "nothing is there"),
-        ([str(tmp_path)], "no files there"),
+        ([str(tmp_path)], "no files found"),
         ([str(tmp_path), "--only", "ray"], "--only"),
         (["--workers", "0"], "--workers is 0"),
         (["--json", "/dev/null/where.json", "--only", "inside"], "is a file, not a folder"),

@@ -11,8 +11,8 @@ from jobs import cli
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["images", "in", "out", "--fresh"], "run the same command again, without --fresh, to go on from here"),
-        (["train", "in", "out"], "run the same command again to go on from here"),
+        (["images", "in", "out", "--fresh"], "run the same command again, without --fresh, to continue"),
+        (["train", "in", "out"], "run the same command again to continue"),
         (["evaluate", "in", "out"], "run the same command again to start over"),
         (["export", "out.onnx"], "run the same command again to start over"),
     ],
@@ -105,7 +105,7 @@ def test_a_container_that_cannot_hold_the_codec_is_wrong_usage(
     capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     assert cli.main(["videos", *flags, "--codec", "libx264"]) == 2
-    assert "--codec libx264: webm cannot hold what it encodes" in capsys.readouterr().err
+    assert "--codec libx264: webm cannot hold its output" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_reason_for_a_traceback() -> None:

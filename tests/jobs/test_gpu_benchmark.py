@@ -135,7 +135,7 @@ def test_a_failed_check_and_a_part_that_breaks_are_told_and_the_others_go_on(
     out = tmp_path / "gpu.json"
     assert main(["benchmark", "--device", "cuda", "--quick", "--json", str(out)]) == 1
     printed = capsys.readouterr().out
-    assert "ended by RuntimeError" in printed
+    assert "failed with RuntimeError" in printed
     assert (printed.count("FAIL"), printed.count("PASS")) == (1, 9)
     sections = json.loads(out.read_text())["sections"]
     assert [section["rows"][0]["passed"] for section in sections] == [False] + [True] * 9

@@ -191,7 +191,7 @@ def test_credentials_by_storage_options(bucket: str, s3: S3Server, monkeypatch, 
     options = f'{{"key": "{KEY}", "secret": "nightlift-tests-secret", "endpoint_url": "{s3.endpoint}"}}'
     Storage.from_environment([bucket], json.loads(options)).write(f"{bucket}/a.png", b"-")
     assert main(["images", bucket, str(tmp_path / "out"), "--storage-options", options, "--dry-run"]) == 0
-    assert "1 photos to do" in capsys.readouterr().out
+    assert "photos to do: 1 (" in capsys.readouterr().out
 
 
 def test_options_that_do_not_fit_and_buckets_that_do_not_exist(
@@ -209,7 +209,7 @@ def test_dry_run_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.Capture
     (source / "notes.txt").write_text("no photo")
     assert main(["images", str(source), str(tmp_path / "out"), "--dry-run"]) == 0
     told = capsys.readouterr().out
-    for expected in ("9 photos to do", "3 jpeg", "3 png", "3 webp", "not_a_photo: notes.txt", "about"):
+    for expected in ("photos to do: 9 (", "3 jpeg", "3 png", "3 webp", "not_a_photo: notes.txt", "about"):
         assert expected in told
     assert not (tmp_path / "out").exists()
 
@@ -220,12 +220,12 @@ def test_dry_run_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.Capture
         (["nowhere", "out"], "nothing is there"),
         ([".", ".", "--dry-run"], "the same"),
         ([".", "out", "--iterations", "17"], "--iterations"),
-        ([".", "out", "--format", "docx"], "choose one of"),
+        ([".", "out", "--format", "docx"], "choose from"),
         ([".", "out", "--weights", "missing.pth"], "missing.pth"),
         ([".", "out", "--storage-options", "{"], "not JSON"),
         ([".", "out", "--limit", "0"], "--limit"),
         ([".", "out", "--quality", "101"], "--quality"),
-        ([".", "out", "--include", "*.none"], "no files there"),
+        ([".", "out", "--include", "*.none"], "no files found"),
         (["gs://bucket", "out"], "nightlift[gcs]"),
         (["", "out"], "SRC is empty"),
         ([".", " "], "DST is empty"),

@@ -69,7 +69,7 @@ def _ask(server: PreviewServer, path: str, method: str = "GET", **headers: str) 
 
 
 def _opened(page: Page, server: PreviewServer, name: str) -> None:
-    """Until the file is shown, pixel by pixel, all of it as it is after."""
+    """Until the file is shown, at actual pixels, all of it as it is after."""
     if not page.url.startswith(server.address):
         page.goto(server.address)
         page.locator("#actual").check()
@@ -106,7 +106,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dark_photos(tmp_path: Path) -> Path:
-    """Pictures that hold noise, black and the least light."""
+    """Images that hold noise, black and the least light."""
     folder = tmp_path / "dark"
     folder.mkdir()
     deep = (_dark(300, 200) * 65535).round().astype(np.uint16)
@@ -267,7 +267,7 @@ def test_what_is_chosen_while_a_file_opens_counts(photos: Path, page: Page) -> N
         held.append(route)
 
     with _served(photos / "small.png") as server:
-        page.route("**/picture?*", hold)
+        page.route("**/image?*", hold)
         page.goto(server.address)
         page.locator("#network").select_option("plus")
         expect(page.locator("#command")).to_contain_text("--variant plus")
@@ -301,9 +301,9 @@ def test_maps_that_are_coarser_than_the_jobs_are_told(tmp_path: Path, page: Page
     (tmp_path / "small.jpg").write_bytes(jpeg(night(300, 200)))
     with _served(tmp_path, estimate_size="full") as server:
         _opened(page, server, "wide.jpg")
-        expect(page.locator("#status")).to_contain_text("the job takes more")
+        expect(page.locator("#status")).to_contain_text("the job uses more")
         _opened(page, server, "small.jpg")
-        expect(page.locator("#status")).not_to_contain_text("the job takes more")
+        expect(page.locator("#status")).not_to_contain_text("the job uses more")
 
 
 @pytest.mark.slow
@@ -470,14 +470,14 @@ def test_nobody_else_is_served(photos: Path) -> None:
         for path in (
             "../pyproject.toml",
             "..%2f..%2fpyproject.toml",
-            "files/99/picture",
-            "files/-1/picture",
+            "files/99/image",
+            "files/-1/image",
             "files//etc",
         ):
             assert _ask(server, own + path)[0] == 404
         assert _ask(server, f"{own}exhibit", Host="evil.example")[0] == 404
         assert _ask(server, f"{own}exhibit", "POST")[0] == 501
-        assert _ask(server, f"{own}files/0/picture")[0] == 400
+        assert _ask(server, f"{own}files/0/image")[0] == 400
         for network, estimate in (("none", "auto"), ("dce", "1e9"), ("dce", "0"), ("dce", "-64"), ("dce", "")):
             asked = f"{ASKED}&network={network}&estimate={estimate}"
             assert _ask(server, f"{own}files/0/maps?{asked}")[0] == 400
@@ -492,7 +492,7 @@ def test_a_bucket_is_looked_at(bucket: str) -> None:
         exhibit = json.loads(_ask(server, f"/{server.word}/exhibit")[1])
         assert exhibit["files"] == [{"name": "a b.jpg", "video": False}]
         assert exhibit["src"] == f"{bucket}/in"
-        assert _ask(server, f"/{server.word}/files/0/picture?{ASKED}")[0] == 200
+        assert _ask(server, f"/{server.word}/files/0/image?{ASKED}")[0] == 200
 
 
 @pytest.mark.slow
@@ -523,7 +523,7 @@ def test_the_command_tells_its_address_and_ends_by_ctrl_c(photos: Path) -> None:
     command = [sys.executable, "-m", "jobs.preview", str(photos), "--no-browser"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
-        assert "6 files to look at: http://127.0.0.1:" in job.stdout.readline()
+        assert "6 files to preview: http://127.0.0.1:" in job.stdout.readline()
         job.stdout.readline()
         try:
             job.send_signal(signal.SIGINT)

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
-from jobs.report.pictures import PAIRS, Camera, choices
 from jobs.report.results import Results, Rows
 from jobs.report.results_page import results_page
 from jobs.report.tables import SHOWN_FILES, SHOWN_NOTES, SHOWN_RUNS, groups, notes, runs, settings, stages, summary
+from jobs.report.thumbnails import PAIRS, Camera, choices
 from jobs.signals import Terminated
 from pipeline.errors import StorageError
 from pipeline.planning.manifest import Manifest
@@ -103,7 +103,7 @@ def _page(folder: Path | str) -> _Page:
 
 
 def _assert_self_contained(page: _Page) -> None:
-    """Nothing is fetched, nothing runs, and every picture has words."""
+    """Nothing is fetched, nothing runs, and every image has words."""
     places = [value or "" for _, attributes in page.elements for name, value in attributes.items() if name in LOADING]
     assert all(place.startswith("data:image/") for place in places)
     assert not {"script", "link", "iframe", "object", "base", "form", "a"} & {tag for tag, _ in page.elements}
@@ -148,7 +148,7 @@ def test_a_long_gap_between_runs_does_not_flatten_the_newest_one(tmp_path: Path)
     _write(tmp_path, [_row(f"/in/{number}.jpg", number) for number in range(20)])
     late = [_row(f"/in/new{number}.jpg", 10**7 + number) for number in range(30)]
     _write(tmp_path, late, "20260501T000000000000-cd")
-    assert "1.0 photos and 12.0 megapixels a second on the whole" in _report(tmp_path).text
+    assert "1.0 photos and 12.0 megapixels per second on average" in _report(tmp_path).text
 
 
 def test_names_and_messages_are_text_whatever_is_in_them(tmp_path: Path) -> None:
@@ -197,10 +197,10 @@ def test_of_many_files_a_few_are_shown_and_the_rest_is_told(tmp_path: Path) -> N
     page = _report(tmp_path)
     assert f"and {50 - SHOWN_FILES} more with this code" in page.text
     assert f"and {41 - SHOWN_NOTES} more notes" in page.text
-    assert "and 4 more runs before these" in page.text
+    assert "and 4 more runs: see the manifest" in page.text
 
 
-def test_pictures_are_chosen_by_what_the_page_says(tmp_path: Path) -> None:
+def test_images_are_chosen_by_what_the_page_says(tmp_path: Path) -> None:
     before = np.linspace(0.02, 0.6, 60)
     lift = 1.5 + (np.arange(60) % 7)
     made = [
@@ -234,25 +234,23 @@ def _done_photos(tmp_path: Path, count: int) -> tuple[list[Outcome], Path, Path]
     return rows, source, out
 
 
-def test_a_picture_that_cannot_be_made_costs_no_other(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_made_costs_no_other(tmp_path: Path) -> None:
     _, source, out = _done_photos(tmp_path, 4)
     (source / "1.png").unlink()
     (out / "2.png").write_bytes(b"no photo")
     page = _report(out)
-    pictures = [
-        image for image in page.of("img") if "base64" in (image["src"] or "") and "jpeg" in (image["src"] or "")
-    ]
-    assert len(pictures) == 2 * 4 - 2
-    assert {image["alt"] for image in pictures} >= {"1.png, after", "2.png, before", "3.png, before", "3.png, after"}
+    images = [image for image in page.of("img") if "base64" in (image["src"] or "") and "jpeg" in (image["src"] or "")]
+    assert len(images) == 2 * 4 - 2
+    assert {image["alt"] for image in images} >= {"1.png, after", "2.png, before", "3.png, before", "3.png, after"}
     assert "1.png, before: " in page.text
     assert "nothing is there" in page.text
     assert "2.png, after: " in page.text
 
 
-def test_without_time_there_is_a_page_without_pictures(tmp_path: Path) -> None:
+def test_without_time_there_is_a_page_without_images(tmp_path: Path) -> None:
     _, _, out = _done_photos(tmp_path, 2)
     page = _Page(results_page(Results.read(Storage(), str(out)), Storage(), seconds=-1))
-    assert "0.png, before: left out for want of time" in page.text
+    assert "0.png, before: left out because time ran out" in page.text
     assert "2 photos done." in page.text
 
 
@@ -266,12 +264,12 @@ def test_storage_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatc
         return read(self, url)
 
     monkeypatch.setattr(Storage, "read", silent)
-    monkeypatch.setattr("jobs.report.pictures.GRACE_S", 1.0)
+    monkeypatch.setattr("jobs.report.thumbnails.GRACE_S", 1.0)
     try:
         page = _Page(results_page(Results.read(Storage(), str(out)), Storage(), seconds=3))
     finally:
         answer.set()
-    assert "1.png, before: left out for want of time" in page.text
+    assert "1.png, before: left out because time ran out" in page.text
     assert {"0.png, after", "2.png, after"} <= {image["alt"] for image in page.of("img")}
 
 
@@ -367,7 +365,7 @@ def test_of_a_training_losses_sheets_files_and_settings_are_shown(tmp_path: Path
     for epoch in range(1, 13):
         noise = np.random.default_rng(epoch).integers(0, 255, (1500, 1400, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / "sheets" / f"epoch-{epoch:04}.png", compress_level=0)
-    (tmp_path / "sheets" / "epoch-0001.png").write_bytes(b"no picture")
+    (tmp_path / "sheets" / "epoch-0001.png").write_bytes(b"no image")
     notes = {"settings": json.dumps({"recipe": HOSTILE}), "photos": json.dumps({"count": 30, "held_out": 2})}
     shipped = load(DEFAULT_WEIGHTS["plus"])
     (tmp_path / "weights.safetensors").write_bytes(to_bytes(replace(shipped, notes=notes)))
@@ -394,11 +392,11 @@ def test_a_training_whose_weights_and_manifest_are_gone_still_shows_its_losses(t
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["empty"], "no job has left a manifest there"),
-        (["none"], "no job has left a manifest there"),
+        (["empty"], "no manifest of a job there"),
+        (["none"], "no manifest of a job there"),
         (["afile"], "is a file; give the folder"),
         ([" "], "DST is empty"),
-        (["https://host/out"], "nothing can be written to a web server"),
+        (["https://host/out"], "nightlift cannot write to a web server"),
         (["empty", "--out", "photo.jpg"], "ends in .html"),
         (["empty", "--storage-options", "{"], "not JSON"),
     ],
@@ -435,8 +433,8 @@ def job(ray_session: object, tmp_path_factory: pytest.TempPathFactory) -> list[s
 def test_a_job_draws_its_report_at_the_end(job: list[str]) -> None:
     page = _page(job[-1])
     assert "3 photos done, 1 skipped, 1 failed." in page.text
-    pictures = {f"{number}.png, {when}" for number in range(3) for when in ("before", "after")}
-    assert pictures <= {image["alt"] for image in page.of("img")}
+    images = {f"{number}.png, {when}" for number in range(3) for when in ("before", "after")}
+    assert images <= {image["alt"] for image in page.of("img")}
     assert "weights dce" in page.text
 
 
@@ -462,7 +460,7 @@ def test_a_report_that_fails_changes_no_exit_status(
     with monkeypatch.context() as broken:
         broken.setattr(Storage, "write", _fail)
         assert main(job) == 0
-    assert "no report was written: the disk is full" in caplog.text
+    assert "the report was not written: the disk is full" in caplog.text
     assert "report:" not in capsys.readouterr().out
     assert not report.exists()
 
@@ -485,7 +483,7 @@ def test_stopped_while_it_is_drawn_a_job_says_so(
     assert main(job) == 143
     told = capsys.readouterr()
     assert "photos: " in told.out
-    assert "the report was left out: nightlift report" in caplog.text
+    assert "the report was not written; to write it: nightlift report" in caplog.text
     assert "nightlift: stopped; run the same command again" in told.err
 
 

@@ -82,7 +82,7 @@ def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(tmp_path: Pa
         before, parts = done, _parts(out)
         stopped = _stopped(job, lambda parts=parts: not _parts(out) <= parts, stop)
         assert stopped.returncode == status, stopped.stderr
-        assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
+        assert "run the same command again to continue" in stopped.stderr.splitlines()[-1]
         assert "Traceback" not in stopped.stderr
         done = len(rows_of(out))
         assert before < done < PHOTOS
@@ -92,7 +92,7 @@ def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(tmp_path: Pa
         assert {Path(str(row["destination"])).name for row in rows_of(out)} <= tree(out).keys()
     again = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert again.returncode == 0, again.stderr
-    assert f"before: {done} done" in again.stdout
+    assert f"by earlier runs: {done} done" in again.stdout
     assert sorted(Path(str(row["source"])).name for row in rows_of(out)) == [f"{each:03}.png" for each in range(PHOTOS)]
     assert {row["outcome"] for row in rows_of(out)} == {"done"}
 
@@ -109,7 +109,7 @@ def test_a_job_may_be_stopped_while_ray_starts(tmp_path: Path) -> None:
     job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "1"]
     stopped = _stopped(job, lambda: len(files_below(out / "_nightlift" / "runs")) > 0, _terminate)
     assert stopped.returncode == 143, stopped.stderr
-    assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
+    assert "run the same command again to continue" in stopped.stderr.splitlines()[-1]
     assert "1 left" in stopped.stdout
 
 
@@ -129,7 +129,7 @@ def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     assert stopped.returncode == 143, stopped.stderr
     assert "videos: 0 done, 0 skipped, 0 failed" in stopped.stdout
     assert "1 left" in stopped.stdout
-    assert "run the same command again to go on from here" in stopped.stderr.splitlines()[-1]
+    assert "run the same command again to continue" in stopped.stderr.splitlines()[-1]
     assert Storage().unfinished(str(out)) == []
     assert len(_segments(out)) >= 4
 
@@ -164,7 +164,7 @@ def test_a_job_that_does_not_end_leaves_all_the_same() -> None:
         [sys.executable, "-c", job], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     assert done.returncode == 143
-    assert "nightlift: stopped; something did not answer" in done.stderr
+    assert "nightlift: stopped without cleaning up, because part of the job did not respond" in done.stderr
 
 
 def test_a_hangup_that_is_ignored_stays_so() -> None:
@@ -203,4 +203,4 @@ def test_a_process_that_cannot_hear_a_signal_is_ended() -> None:
         process.send_signal(signal.SIGHUP)
         _, told = process.communicate(timeout=HANGS_S)
     assert process.returncode == 129
-    assert told.splitlines()[-1] == "nightlift: stopped; something did not answer"
+    assert told.splitlines()[-1] == "nightlift: stopped without cleaning up, because part of the job did not respond"

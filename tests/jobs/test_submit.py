@@ -171,24 +171,24 @@ def test_without_the_token_nothing_is_taken(head: RayHead) -> None:
     job = ["images", "s3://in", "s3://out", "--address", head.dashboard]
     refused = _run(head, "nightlift", "submit", *job, RAY_AUTH_TOKEN="x" * 64)
     assert refused.returncode == 2
-    assert "does not accept the token" in refused.stderr
+    assert "the cluster rejected the token" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["images", "photos", "s3://out"], "photos: it would be looked for on the cluster"),
-        (["train", "s3://in", "file://run"], "file://run: it would be looked for on the cluster"),
-        (["images", "s3://in", "s3://out", "--weights", "/none.pth"], "/none.pth: there is no such file here"),
-        (["images", "s3://in", "s3://out", "--env", "NO_SUCH"], "--env NO_SUCH: there is no such variable here"),
+        (["images", "photos", "s3://out"], "photos: the cluster cannot reach files of this machine"),
+        (["train", "s3://in", "file://run"], "file://run: the cluster cannot reach files of this machine"),
+        (["images", "s3://in", "s3://out", "--weights", "/none.pth"], "/none.pth: no such file on this machine"),
+        (["images", "s3://in", "s3://out", "--env", "NO_SUCH"], "--env NO_SUCH: this variable is not set here"),
         (["images", "s3://in", "s3://out", "--iterations", "99"], "iterations is 99"),
         (
             ["images", "s3://in", "s3://out", "--storage-options", '{"s3": {"secret": "x"}}'],
-            "all who see the cluster's",
+            "everybody who sees the cluster's jobs",
         ),
         (["images", "s3://in", "s3://out", "--storage-options", "{'secret': 'x'}"], "--storage-options is not JSON"),
-        (["images", "https://in/a.jpg?X-Amz-Signature=1", "s3://out"], "all who see the cluster's jobs"),
-        (["images", "s3://in", "s3://out"], "which cluster? give --address"),
+        (["images", "https://in/a.jpg?X-Amz-Signature=1", "s3://out"], "everybody who sees the cluster's jobs"),
+        (["images", "s3://in", "s3://out"], "no cluster given; add --address"),
         (["images", "s3://in", "s3://out", "--address", "127.0.0.1:1"], "http://127.0.0.1:1: no Ray dashboard answers"),
     ],
 )
@@ -288,7 +288,10 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     caplog.set_level("INFO", "nightlift")
     client: Any = _Client(["one\n"])
     assert submit._watched(client, "raysubmit_1") == 130
-    assert "ray job logs --follow --address http://head:8265 raysubmit_1, ray job stop --address" in caplog.text
+    assert (
+        "ray job logs --follow --address http://head:8265 raysubmit_1; to stop it: ray job stop --address"
+        in caplog.text
+    )
 
 
 def test_a_cluster_that_stays_silent_is_given_up(
@@ -299,4 +302,4 @@ def test_a_cluster_that_stays_silent_is_given_up(
     client: Any = _Client(status=JobStatus.RUNNING)
     with pytest.raises(ClusterError, match="has not answered for 0 s"):
         asyncio.run(submit._followed(client, "raysubmit_1"))
-    assert caplog.text.count("the connection is lost (the socket was closed)") == 1
+    assert caplog.text.count("lost the connection to the cluster (the socket was closed)") == 1

@@ -77,7 +77,7 @@ def test_a_rerun_does_only_what_is_new_or_changed(tmp_path: Path, capsys: pytest
     assert len(rows_of(out)) == 3
     assert main(["videos", str(source), str(out), *FAST, "--crf", "40"]) == 0
     assert len(tree(out)["one.mp4"]) < len(first["one.mp4"])
-    assert "before: 2 done, 0 skipped" in capsys.readouterr().out
+    assert "by earlier runs: 2 done, 0 skipped" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -109,22 +109,22 @@ def test_photos_and_videos_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     job = ["enhance", str(source), str(out), *FAST]
     assert main([*job, "--dry-run"]) == 0
     planned = capsys.readouterr().out
-    assert "1 photos to do" in planned
-    assert "1 videos to do" in planned
+    assert "photos to do: 1 (" in planned
+    assert "videos to do: 1 (" in planned
     assert planned.count("nothing was written") == 1
     assert not out.exists()
     assert main([*job, "--limit", "1"]) == 0
     first = capsys.readouterr().out
     assert "photos: 1 done, 1 skipped, 0 failed" in first
-    assert f"  skipped, not_a_photo: {source}/notes.txt: .txt: not a photo that nightlift reads" in first.splitlines()
+    assert f"  skipped, not_a_photo: {source}/notes.txt: not a photo that nightlift reads (.txt)" in first.splitlines()
     assert "videos: 0 done" in first
     assert main(job) == 0
     assert sorted(tree(out)) == ["one.mp4", "photo.png"]
     assert sorted(str(row["code"]) for row in rows_of(out)) == ["", "", "not_a_photo"]
     assert main(job) == 0
     printed = capsys.readouterr().out
-    assert "photos: 0 done, 0 skipped, 0 failed, in 0 s; before: 1 done, 1 skipped" in printed
-    assert "videos: 0 done, 0 skipped, 0 failed, in 0 s; before: 1 done, 0 skipped" in printed
+    assert "photos: 0 done, 0 skipped, 0 failed in 0 s; by earlier runs: 1 done, 1 skipped" in printed
+    assert "videos: 0 done, 0 skipped, 0 failed in 0 s; by earlier runs: 1 done, 0 skipped" in printed
     assert main(["enhance", str(source / "photo.png"), str(out / "light.png"), *FAST]) == 0
     assert main(["enhance", str(source / "one.mp4"), str(out / "light.mp4"), *FAST]) == 0
     assert {"light.png", "light.mp4"} <= tree(out).keys()
@@ -146,7 +146,7 @@ def test_photos_and_videos_by_turns(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert [main(images), main(videos)] == [0, 0]
         printed = capsys.readouterr().out
         for noun in ("photos", "videos"):
-            assert re.search(f"{noun}: 0 done, 0 skipped, 0 failed, in . s; before: 2 done, 0 skipped", printed)
+            assert re.search(f"{noun}: 0 done, 0 skipped, 0 failed in . s; by earlier runs: 2 done, 0 skipped", printed)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == written
     newest = {Path(str(row["source"])).name: row["outcome"] for row in rows_of(out)}
     assert newest == dict.fromkeys(("a.png", "b.jpg", "one.mp4", "two.mp4"), "done")
@@ -251,6 +251,6 @@ def test_a_killed_run_goes_on_at_the_segment_and_ends_like_one_that_was_not(tmp_
     assert Storage().unfinished(str(out)) == []
     (row,) = rows_of(out)
     (note,) = row["notes"]  # type: ignore[misc]
-    reused, whole = re.fullmatch(r"(\d+) of (\d+) segments were there from an earlier run", str(note)).groups()  # type: ignore[union-attr]
+    reused, whole = re.fullmatch(r"(\d+) of (\d+) segments were reused from an earlier run", str(note)).groups()  # type: ignore[union-attr]
     assert (row["outcome"], int(whole)) == ("done", 20)
     assert len(before) <= int(reused) < 20

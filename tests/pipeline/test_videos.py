@@ -155,7 +155,7 @@ def test_open_metadata_of_phones_is_kept(tmp_path: Path) -> None:
             clip(streets(36), "avi", params="bframes=2", time_base=Fraction(1, 25)),
             ["its frames have no times of their own;"],
         ),
-        ("b.ts", field_coded("mpegts", apart=False), ["interlaced:"]),
+        ("b.ts", field_coded("mpegts", apart=False), ["interlaced frames are deinterlaced"]),
     ],
     ids=["two packets without", "none at all", "two packets a frame"],
 )
@@ -228,7 +228,7 @@ def test_odd_sizes_and_other_chroma(tmp_path: Path, width: int, height: int, pix
 def test_interlaced_is_deinterlaced_and_said_so(tmp_path: Path) -> None:
     content = clip(streets(24), params="tff=1", gop=12)
     outcome, written = _done(_record(tmp_path, "a.mp4", content))
-    assert "interlaced: deinterlaced, one frame for each" in outcome.notes
+    assert "interlaced frames are deinterlaced, one output frame for each" in outcome.notes
     assert times(written) == times(content)
     assert not any(frame.interlaced_frame for frame in pictures(written))
 
@@ -335,7 +335,7 @@ def test_segments_of_another_cut_are_not_joined(tmp_path: Path) -> None:
     urls = [str(tmp_path / "segments" / str(segment.index)) for segment in segments]
     enhance = EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)
     results = [enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
-    with pytest.raises(Damaged, match="another's"):
+    with pytest.raises(Damaged, match="belongs to another segment"):
         JoinSegments(Storage(), SETTINGS)(record, info, urls[::-1], results, Outcome.of(record))
     assert not Path(record.destination).exists()
 
@@ -372,7 +372,7 @@ def test_a_network_that_fails_makes_no_shorter_film(
     assert "hush" not in inspected.message + str(told.value)
     assert outcome.outcome == "done"
     assert times(out) == times(content)
-    assert outcome.notes == [f"1 of {len(segments)} segments were there from an earlier run"]
+    assert outcome.notes == [f"1 of {len(segments)} segments were reused from an earlier run"]
 
 
 def test_a_server_that_fails_while_segments_are_joined(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_a_disk_that_takes_no_file_of_this_size_is_told_and_nothing_is_left(tmp_
         with _room_for(room):
             failed = _run(record)
         assert (failed.outcome, failed.code) == ("failed", "storage"), failed.message
-        assert "takes no file of this size" in failed.message
+        assert "does not support files of this size" in failed.message
         assert not written.exists()
         assert Storage().unfinished(str(tmp_path)) == []
 
@@ -477,7 +477,7 @@ def test_a_picture_by_the_name_of_a_video_is_told(tmp_path: Path) -> None:
     Image.fromarray(street(0)).save(buffer, "JPEG")
     outcome = _run(_record(tmp_path, "photo.mp4", buffer.getvalue()))
     assert (outcome.outcome, outcome.code) == ("failed", "not_media")
-    assert "a picture" in outcome.message
+    assert "an image, not a video" in outcome.message
 
 
 def test_every_second_frame_is_estimated_unless_frames_are_enhanced_each_for_itself() -> None:
@@ -500,7 +500,7 @@ def test_frames_before_zero_are_shown_too(tmp_path: Path) -> None:
     JoinSegments(Storage(), SETTINGS)(
         record, replace(info, pts=tuple(at - 1024 for at in info.pts)), urls, early, outcome
     )
-    assert outcome.notes == ["its times begin before 0; all are moved so that none does"]
+    assert outcome.notes == ["its times begin before 0; all are shifted so that none is negative"]
     assert times(Path(record.destination)) == [Fraction(number, 25) for number in range(12)]
     (sound,), (moved,) = packets(Path(record.source), "audio"), packets(Path(record.destination), "audio")
     assert [content for _, content in moved] == [content for _, content in sound]

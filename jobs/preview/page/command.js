@@ -1,8 +1,8 @@
-// The command line that does with all files what the page shows of one.
+// The command that does to all files what the page shows for one.
 
-/** `exhibit`: what the server told at the start. `look`: the settings. Nothing that is the default is said. */
+/** Return the command, without flags that have their default. `exhibit`: values from the server. `look`: settings. */
 export function command(exhibit, { iterations, strength, estimate, network }) {
-  const src = exhibit.src.startsWith("-") ? `./${exhibit.src}` : exhibit.src; // no flag
+  const src = exhibit.src.startsWith("-") ? `./${exhibit.src}` : exhibit.src; // not to be taken for a flag
   const words = ["nightlift", exhibit.job, src, "OUT"];
   if (iterations !== 8) words.push("--iterations", String(iterations));
   if (strength !== 1) words.push("--strength", String(strength));

@@ -1,8 +1,8 @@
-// The light-enhancement curve as a WebGL 2 shader: a picture, its curve maps and cells in, the lifted picture out.
-// One step is x <- x + r (x * x - x); steps beyond the last map repeat it (model/curve/reference.py is the reference). In light,
-// luma alone takes them and chroma follows (model/curve/light.py), under maps between those of shade and of light
-// (model/curve/bilateral_grid.py). Cells clean a pixel before the curve and hold it back after it (model/noise/cleaning.py). Where
-// there is nothing to lift, the picture stays as it was.
+// The light-enhancement curve as a WebGL 2 shader: from an image, its curve maps and cells it draws the enhanced image.
+// One step is x <- x + r (x * x - x); steps beyond the last map repeat it (model/curve/reference.py is the reference).
+// If the curve acts on light, the steps change only luma, and chroma follows (model/curve/light.py); their maps lie
+// between those of shade and of light (model/curve/bilateral_grid.py). Cells clean a pixel before the curve and hold it
+// back after it (model/noise/cleaning.py). At 0 iterations or strength 0 the image is drawn unchanged.
 
 const VERTICES = `#version 300 es
 uniform float u_up;
@@ -16,20 +16,20 @@ void main() {
 const FRAGMENTS = `#version 300 es
 precision highp float;
 precision highp sampler2DArray;
-uniform sampler2D u_picture;
+uniform sampler2D u_image;
 uniform sampler2DArray u_maps;
 uniform sampler2DArray u_cells;
-uniform vec2 u_span;         // which part of the maps lies over the picture
-uniform vec2 u_cells_span;   // likewise of the cells
-uniform float u_black;       // luma that nothing is lifted below
+uniform vec2 u_span;         // part of the maps that lies over the image
+uniform vec2 u_cells_span;   // the same for the cells
+uniform float u_black;       // luma below which nothing is lifted
 uniform bool u_light;        // the curve acts on light
-uniform int u_count;         // maps
+uniform int u_count;         // number of maps
 uniform bool u_alike;        // one map for all channels
-uniform bool u_grey;         // the picture has one channel
-uniform int u_quarters;      // by how many times 90 degrees it is turned to the left to be shown
+uniform bool u_grey;         // the image has one channel
+uniform int u_quarters;      // number of 90-degree turns to the left that make the image upright
 uniform int u_iterations;
 uniform float u_strength;
-uniform float u_divider;     // left of it, the picture as it was
+uniform float u_divider;     // the image is unchanged to the left of it
 in vec2 v_at;
 out vec4 o_colour;
 
@@ -80,29 +80,29 @@ vec3 enhanced(vec3 x, vec2 at) {
 }
 
 void main() {
-  vec2 at = v_at;  // in the picture as it is stored
+  vec2 at = v_at;  // position in the stored image
   if (u_quarters == 1) at = vec2(1.0 - v_at.y, v_at.x);
   if (u_quarters == 2) at = 1.0 - v_at;
   if (u_quarters == 3) at = vec2(v_at.y, 1.0 - v_at.x);
-  vec3 x = texture(u_picture, at).rgb;
+  vec3 x = texture(u_image, at).rgb;
   if (v_at.x >= u_divider && u_iterations > 0 && u_strength > 0.0) x = enhanced(x, at);
   o_colour = vec4(x, 1.0);
 }`;
 
 export class Lift {
-  /** Draws on `canvas`. Throws where the browser has no WebGL 2. */
+  /** Draw on `canvas`. Throws an Error if the browser has no WebGL 2. */
   constructor(canvas) {
     this.canvas = canvas;
     const options = { alpha: false, antialias: false, depth: false, preserveDrawingBuffer: true };
     const gl = (this.gl = canvas.getContext("webgl2", options));
-    if (!gl) throw new Error("This browser has no WebGL 2, which the page draws with. Try another one.");
+    if (!gl) throw new Error("This page needs WebGL 2, which this browser does not have. Try another browser.");
     this.program = linked(gl, VERTICES, FRAGMENTS);
     gl.useProgram(this.program);
     gl.uniform1i(this.at("u_maps"), 1);
     gl.uniform1i(this.at("u_cells"), 2);
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     gl.pixelStorei(gl.PACK_ALIGNMENT, 1);
-    this.picture = gl.createTexture();
+    this.image = gl.createTexture();
     this.maps = gl.createTexture();
     this.cells = gl.createTexture();
     this.size = [1, 1];
@@ -113,20 +113,20 @@ export class Lift {
     return this.gl.getUniformLocation(this.program, name);
   }
 
-  /** `bitmap`: of RGB as it is stored, colours not converted. `still`: it may be drawn much smaller. */
-  setPicture(bitmap, { grey = false, still = false, quarters = 0 } = {}) {
+  /** Set the image. `bitmap`: stored RGB, colours not converted. `still`: the image may be drawn much smaller. */
+  setImage(bitmap, { grey = false, still = false, quarters = 0 } = {}) {
     const gl = this.gl;
-    this.bindPicture(bitmap, grey, quarters);
+    this.bindImage(bitmap, grey, quarters);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB8, gl.RGB, gl.UNSIGNED_BYTE, bitmap);
     if (still) gl.generateMipmap(gl.TEXTURE_2D);
     this.minified = still ? gl.LINEAR_MIPMAP_LINEAR : gl.LINEAR;
     filter(gl, gl.TEXTURE_2D, this.minified);
   }
 
-  /** A picture of more than 8 bits. `halves`: RGB as 16-bit floats, row by row. */
-  setDeepPicture({ width, height, halves }, { grey = false } = {}) {
+  /** Set an image of more than 8 bits. `halves`: RGB as 16-bit floats, row by row. */
+  setDeepImage({ width, height, halves }, { grey = false } = {}) {
     const gl = this.gl;
-    this.bindPicture({ width, height }, grey, 0);
+    this.bindImage({ width, height }, grey, 0);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB16F, width, height, 0, gl.RGB, gl.HALF_FLOAT, halves);
     this.minified = gl.LINEAR;
     filter(gl, gl.TEXTURE_2D, this.minified);
@@ -138,18 +138,17 @@ export class Lift {
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, how);
   }
 
-  bindPicture({ width, height }, grey, quarters) {
+  bindImage({ width, height }, grey, quarters) {
     const gl = this.gl;
     this.size = quarters % 2 ? [height, width] : [width, height];
     gl.uniform1i(this.at("u_quarters"), quarters);
     gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, this.picture);
+    gl.bindTexture(gl.TEXTURE_2D, this.image);
     gl.uniform1i(this.at("u_grey"), grey);
   }
 
-  /** `shape`: maps, rows, columns, channels. `span`: see the shader. `halves`: the values, as 16-bit floats.
-   *
-   * `space`: what the curve acts on. `cells`: likewise their shape, span and halves, and `black`. */
+  /** Set the curve maps. `shape`: maps, rows, columns, channels. `span`: see the shader. `halves`: values, as 16-bit
+   * floats. `space`: what the curve acts on. `cells`: their shape, span and halves, and `black`. */
   setMaps({ shape, span, halves, space, cells }) {
     const gl = this.gl;
     gl.activeTexture(gl.TEXTURE1);
@@ -172,7 +171,7 @@ export class Lift {
     filter(gl, gl.TEXTURE_2D_ARRAY, gl.LINEAR);
   }
 
-  /** `look`: iterations and strength. `divider`: 0 to 1. The canvas becomes `width` x `height` pixels. */
+  /** Draw the image. `look`: iterations and strength. `divider`: 0 to 1. The canvas becomes `width` x `height` pixels. */
   draw(look, divider, [width, height]) {
     const gl = this.gl;
     if (this.canvas.width !== width) this.canvas.width = width;
@@ -181,9 +180,9 @@ export class Lift {
     this.run(look, divider, width, height, 1);
   }
 
-  /** The whole picture under a look, RGBA, as bytes, rows from top to bottom, drawn aside at another size.
+  /** Return the whole enhanced image at another size, as bytes of RGBA, rows from top to bottom. The canvas stays.
    *
-   * `nearest`: of single pixels of it, not of means. */
+   * `nearest`: take single pixels instead of means. */
   sample(look, width, height, { nearest = false } = {}) {
     const gl = this.gl;
     this.bindSample(width, height);

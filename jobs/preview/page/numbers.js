@@ -1,8 +1,9 @@
-// What a picture is in numbers: histogram of luma, its mean, and the shares of clipped pixels.
+// Statistics of an image: histogram of luma, its mean, and the shares of clipped pixels.
 
 const BINS = 64;
 
-/** `bytes`: RGBA. Luma is BT.601's, as in the manifest; a pixel is clipped where all of R, G, B are 0, or one is 255. */
+/** Compute the statistics of `bytes`, RGBA. Luma is that of BT.601, as in the manifest. A pixel is black if R, G and B
+ * are 0, white if one of them is 255. */
 export function numbers(bytes) {
   const bins = new Array(BINS).fill(0);
   let sum = 0, black = 0, white = 0;
@@ -18,7 +19,7 @@ export function numbers(bytes) {
   return { bins, mean: sum / count / 255, black: black / count, white: white / count };
 }
 
-/** Both histograms, one over the other, heights by their square roots so that small counts are seen. */
+/** Draw both histograms, one over the other. Heights are square roots of counts, so that small counts are visible. */
 export function drawHistogram(canvas, before, after) {
   const context = canvas.getContext("2d");
   const { width, height } = canvas;

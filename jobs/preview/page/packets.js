@@ -1,16 +1,17 @@
-// What the server sends: a length in four bytes, a JSON text of it, and parts whose lengths the text tells.
+// Packets of the server: the length of a JSON text in four bytes, the text, and parts whose lengths the text holds.
 
-/** The answer of the server. Throws Error with its message where it could not do what it was asked for. */
+/** Request an address. Returns the response; throws an Error with the server's message if there is a problem. */
 export async function asked(address, signal) {
   const response = await fetch(address, { signal }).catch((problem) => {
-    throw problem.name === "AbortError" ? problem : new Error("The server does not answer; is it still there?");
+    if (problem.name === "AbortError") throw problem;
+    throw new Error("The server does not answer. Is nightlift preview still running?");
   });
   if (response.ok) return response;
   const problem = response.status === 422 ? await response.json() : null;
-  throw new Error(problem ? `${problem.code}: ${problem.message}` : `The server answered ${response.status}.`);
+  throw new Error(problem ? `${problem.code}: ${problem.message}` : `The server answered with status ${response.status}.`);
 }
 
-/** Each packet as it arrives: { told, parts }. No more is read than is taken. */
+/** Yield each packet as it arrives: { told, parts }. Reads no further ahead than is taken. */
 export async function* packets(response) {
   const reader = response.body.getReader();
   let held = new Uint8Array(0);
@@ -48,18 +49,18 @@ export async function* packets(response) {
   }
 }
 
-/** The only packet of an answer. */
+/** Return the only packet of a response. */
 export async function packet(response) {
   for await (const one of packets(response)) return one;
-  throw new Error("The server's answer was cut short.");
+  throw new Error("The answer of the server is incomplete.");
 }
 
-/** Pixels of an encoded picture as they are stored: no colour is converted. */
+/** Decode an image to its stored pixels, without converting colours. */
 export function bitmapOf(bytes, type) {
   return createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
 
-/** Curve maps and cells as `Lift.setMaps` takes them. */
+/** Return curve maps and cells in the form for `Lift.setMaps`. */
 export function mapsOf({ shape, span, space, cells }, bytes, bytesOfCells) {
   return {
     shape,

@@ -1,20 +1,20 @@
-// The page: what is chosen, what is shown. The server is asked for files and curve maps alone, never for a slider.
+// The page. Only files and curve maps come from the server: moving a slider sends no request.
 
 import { command } from "./command.js";
-import { Film } from "./film.js";
 import { Lift } from "./lift.js";
 import { asked, bitmapOf, mapsOf, packet } from "./packets.js";
 import { Panel } from "./panel.js";
+import { Player } from "./player.js";
 
 const SIZES = ["auto", "64", "128", "256", "512", "full"];
-const CAPPED = "curve maps are estimated at 1024 pixels here; the job takes more";
-const SCRUB_MS = 120; // after which a place is looked for
+const CAPPED = "curve maps are estimated at 1024 pixels here; the job uses more";
+const SCRUB_MS = 120; // pause of the scrubber after which its frame is requested
 
 const $ = (id) => document.getElementById(id);
 const state = { file: 0, divider: 0.5, aspect: 1, shown: false, facts: [] };
 const page = crypto.randomUUID();
-let turn = 0; // the server drops what an older one of this page asks for
-let exhibit, lift, panel, film, stop, scrubbing;
+let turn = 0; // number of the newest request: the server drops older ones of this page
+let exhibit, lift, panel, player, stop, scrubbing;
 
 const look = () => ({
   iterations: Number($("iterations").value),
@@ -37,14 +37,14 @@ function failed(problem) {
   if (problem.name === "AbortError") return;
   if (!state.shown) {
     panel.clear();
-    $("film").hidden = true;
+    $("player").hidden = true;
   }
   $("stage").setAttribute("aria-busy", "false");
   $("frame").hidden = !state.shown;
   tell(problem.message, true);
 }
 
-// --- what is shown
+// --- display
 
 async function open(number) {
   turn++;
@@ -53,48 +53,48 @@ async function open(number) {
   $("file").value = String(state.file);
   stop?.abort();
   stop = new AbortController();
-  film?.close();
-  film = null;
+  player?.close();
+  player = null;
   state.shown = false;
   const { name, video } = exhibit.files[state.file];
-  $("film").hidden = !video;
+  $("player").hidden = !video;
   $("time").textContent = "";
-  tell(video ? `looking through ${name} ...` : `opening ${name} ...`);
+  tell(video ? `reading ${name} ...` : `opening ${name} ...`);
   $("stage").setAttribute("aria-busy", "true");
   try {
-    await (video ? openFilm : openPhoto)(stop.signal);
+    await (video ? openVideo : openPhoto)(stop.signal);
   } catch (problem) {
     failed(problem);
   }
 }
 
 async function openPhoto(signal) {
-  const [picture, maps] = await Promise.all([
-    asked(address("picture"), signal).then(packet),
+  const [image, maps] = await Promise.all([
+    asked(address("image"), signal).then(packet),
     asked(address("maps"), signal).then(packet),
   ]);
-  const { size, factor, grey, deep, notes } = picture.told;
-  const bitmap = deep ? null : await bitmapOf(picture.parts[0], "image/png");
+  const { size, factor, grey, deep, notes } = image.told;
+  const bitmap = deep ? null : await bitmapOf(image.parts[0], "image/png");
   if (signal.aborted) return;
   state.aspect = 1;
   if (deep) {
     const [width, height] = size.map((side) => Math.ceil(side / factor));
-    lift.setDeepPicture({ width, height, halves: new Uint16Array(picture.parts[0].buffer) }, { grey });
+    lift.setDeepImage({ width, height, halves: new Uint16Array(image.parts[0].buffer) }, { grey });
   } else {
-    lift.setPicture(bitmap, { grey, still: true });
+    lift.setImage(bitmap, { grey, still: true });
     bitmap.close();
   }
   lift.setMaps(mapsOf(maps.told, ...maps.parts));
-  state.facts = [`${size.join(" × ")} pixels`, ...(factor > 1 ? [`shown at 1/${factor}`] : []), ...notes];
+  state.facts = [`${size.join(" × ")} pixels`, ...(factor > 1 ? [`shown at 1/${factor} of its size`] : []), ...notes];
   shown(maps.told.capped);
 }
 
-async function openFilm(signal) {
-  const told = await (await asked(address("film"), signal)).json();
+async function openVideo(signal) {
+  const told = await (await asked(address("video"), signal)).json();
   const { frames, size, aspect, hdr } = told;
   $("scrubber").max = String(frames - 1);
   state.facts = [`${size.join(" × ")} pixels`, `${frames} frames`, ...(hdr ? [`${hdr}, shown as SDR`] : [])];
-  film = new Film({
+  player = new Player({
     frames,
     framesFrom: (rank) => {
       turn++;
@@ -102,17 +102,17 @@ async function openFilm(signal) {
     },
     waits,
     failed,
-    turned: () => ($("play").textContent = film?.playing ? "pause" : "play"),
+    turned: () => ($("play").textContent = player?.playing ? "pause" : "play"),
     show: (frame) => {
       state.aspect = frame.quarters % 2 ? 1 / aspect : aspect;
-      lift.setPicture(frame.bitmap, { quarters: frame.quarters });
+      lift.setImage(frame.bitmap, { quarters: frame.quarters });
       lift.setMaps(frame.maps);
       $("scrubber").value = String(frame.rank);
       $("time").textContent = `${clock(frame.at)} / ${clock(told.seconds)}`;
       shown(frame.capped);
     },
   });
-  film.seek(0);
+  player.seek(0);
 }
 
 const clock = (s) => `${Math.floor(s / 60)}:${(s % 60).toFixed(2).padStart(5, "0")}`;
@@ -122,7 +122,7 @@ function waits() {
   tell([...state.facts, "estimating ..."].join(" · "));
 }
 
-/** `capped`: the job's curve maps are finer. */
+/** Show the file and its facts. `capped`: the curve maps of a job are finer. */
 function shown(capped) {
   state.shown = true;
   tell([...state.facts, ...(capped ? [CAPPED] : [])].join(" · "));
@@ -131,11 +131,11 @@ function shown(capped) {
   redraw();
 }
 
-/** Other curve maps of the same file. */
+/** Request other curve maps of the same file. */
 async function reestimate() {
   describe();
   if (!state.shown) return open(state.file);
-  if (film) return film.refresh();
+  if (player) return player.refresh();
   turn++;
   stop.abort();
   stop = new AbortController();
@@ -156,10 +156,10 @@ function redraw() {
   if (!state.shown) return;
   lift.draw(look(), state.divider, drawnSize());
   placeDivider();
-  panel.update(look(), film?.playing);
+  panel.update(look(), player?.playing);
 }
 
-/** Pixels of the canvas: the picture's own, or no more than are seen. */
+/** Return the size of the canvas in pixels: that of the image, or no more than is visible. */
 function drawnSize() {
   const [width, height] = lift.size;
   const actual = $("actual").checked;
@@ -182,7 +182,7 @@ function placeDivider() {
   $("tag-after").hidden = state.divider > 0.88;
 }
 
-/** What follows from the settings alone. */
+/** Update what depends only on the settings. */
 function describe() {
   const { iterations, strength } = look();
   $("iterations-told").textContent = String(iterations);
@@ -191,7 +191,7 @@ function describe() {
   panel.press(iterations);
 }
 
-// --- what is done
+// --- actions
 
 function setDivider(share) {
   state.divider = Math.min(1, Math.max(0, share));
@@ -205,8 +205,8 @@ function nudge(id, by) {
 }
 
 function play() {
-  if (film?.playing) film.pause();
-  else film?.play();
+  if (player?.playing) player.pause();
+  else player?.play();
 }
 
 const KEYS = {
@@ -222,11 +222,11 @@ const KEYS = {
   p: () => open(state.file - 1),
   r: () => open(Math.floor(Math.random() * exhibit.files.length)),
   " ": play,
-  ",": () => film?.step(-1),
-  ".": () => film?.step(1),
+  ",": () => player?.step(-1),
+  ".": () => player?.step(1),
 };
 
-/** Whether what has the focus uses the key itself. */
+/** Return whether the element with the focus uses the key itself. */
 function isTheirs({ target, key }) {
   if (key === " ") return target.matches("button, summary, select, input");
   return key.startsWith("Arrow") && target.matches("select, input[type=range]");
@@ -242,7 +242,7 @@ function listen() {
   $("play").addEventListener("click", play);
   $("scrubber").addEventListener("input", () => {
     clearTimeout(scrubbing);
-    scrubbing = setTimeout(() => film?.seek(Number($("scrubber").value)), SCRUB_MS);
+    scrubbing = setTimeout(() => player?.seek(Number($("scrubber").value)), SCRUB_MS);
   });
   $("copy").addEventListener("click", async () => {
     try {

@@ -1,17 +1,17 @@
-// Beside the picture: histogram and numbers before and after, and a strip of thumbnails of iterations 0 to 8.
+// Panel beside the image: histogram and numbers before and after, and a strip of thumbnails of 0 to 8 iterations.
 
 import { drawHistogram, numbers } from "./numbers.js";
 
-const SAMPLE_PX = 256; // long side of what numbers are taken from
+const SAMPLE_PX = 256; // long side of the copy that the numbers are computed from
 const THUMBNAIL_PX = 150;
-const STILL_MS = 60; // after which thumbnails are made
-const PLAYING_MS = 400; // likewise while a film plays
+const STILL_MS = 60; // thumbnails are drawn after this time without a change
+const PLAYING_MS = 400; // the same while a video plays
 const STRIP = 8;
 
 const $ = (id) => document.getElementById(id);
 
 export class Panel {
-  /** `lift`: what the picture is drawn with. `choose(iterations)`: a thumbnail was clicked. */
+  /** `lift`: draws the image. `choose(iterations)`: called when a thumbnail is clicked. */
   constructor(lift, choose) {
     this.lift = lift;
     this.due = null;
@@ -27,12 +27,12 @@ export class Panel {
     });
   }
 
-  /** Mark the thumbnail of what is chosen. */
+  /** Mark the thumbnail of the chosen number of iterations. */
   press(iterations) {
     this.buttons.forEach((button, k) => button.setAttribute("aria-pressed", String(k === iterations)));
   }
 
-  /** Numbers at once; thumbnails when things have been still for a moment, or now and then while a film plays. */
+  /** Update the numbers at once, and the thumbnails after a moment without changes; now and then while a video plays. */
   update(look, playing) {
     this.takeNumbers(look);
     if (playing && this.due) return;
@@ -43,7 +43,7 @@ export class Panel {
     }, playing ? PLAYING_MS : STILL_MS);
   }
 
-  /** Nothing is shown. */
+  /** Clear all, when no file is shown. */
   clear() {
     clearTimeout(this.due);
     for (const canvas of [$("histogram"), ...this.buttons.map((button) => button.firstChild)]) {

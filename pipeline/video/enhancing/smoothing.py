@@ -47,7 +47,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.radius < 0 or self.light_radius < 0 or self.every < 1:
-            raise ValueError("a radius is 0 frames or more, and at least every frame is estimated")
+            raise ValueError("radius and light_radius must be 0 or more, and every must be 1 or more")
         if not 0 <= self.steadiness <= 1:
             raise ValueError(f"steadiness is {self.steadiness}; it must be between 0 and 1")
 

@@ -42,7 +42,9 @@ def muxer_of(name: str) -> str:
     """Return FFmpeg's muxer for a file of this name. Raises UsageError if such files are not written."""
     extension = _extension(name)
     if extension not in CONTAINERS:
-        raise UsageError(f"{name}: {extension or 'such a file'} is not written; use one of {', '.join(CONTAINERS)}")
+        raise UsageError(
+            f"{name}: cannot write {extension or 'a file without an extension'}; use one of {', '.join(CONTAINERS)}"
+        )
     return CONTAINERS[extension]
 
 

@@ -28,7 +28,7 @@ def check_samples(file: BinaryIO) -> None:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if file.read(8)[4:] in FIRST and (announced := _samples(file, 0, size, _Track())) > max(HARMLESS, size):
-        raise Damaged(f"it announces {announced} samples in {size} bytes; copy the file again")
+        raise Damaged(f"its header announces {announced} samples in {size} bytes; copy the file again")
     file.seek(0)
 
 

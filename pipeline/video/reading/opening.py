@@ -47,7 +47,7 @@ def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, Vi
     with opened_container(file, limit) as container:
         streams = [stream for stream in container.streams.video if not is_cover(stream)]
         if not streams or streams[0].codec_context is None:
-            raise NoVideo("there is no video in it, or none that can be decoded")
+            raise NoVideo("it contains no video that can be decoded")
         _check_size(streams[0], max_pixels)
         streams[0].codec_context.options = limit
         streams[0].codec_context.thread_count = 1  # files are read in parallel instead
@@ -57,7 +57,7 @@ def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, Vi
 def _check_size(stream: VideoStream, max_pixels: int) -> None:
     if stream.width * stream.height > max_pixels:
         raise TooLarge(
-            f"its frames are of {stream.width}x{stream.height} pixels, more than {max_pixels}; raise --max-frame-pixels"
+            f"its frames have {stream.width}x{stream.height} pixels, more than {max_pixels}; raise --max-frame-pixels"
         )
 
 
@@ -75,7 +75,7 @@ def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -
     `options`: for the decoders that probe it. Raises EmptyFile, NotMedia, Damaged (more samples than bytes).
     """
     if not file.read(1):
-        raise EmptyFile("the file is empty")
+        raise EmptyFile("it has 0 bytes; copy the file again or remove it")
     check_samples(file)
     try:
         container = av.open(
@@ -89,12 +89,14 @@ def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -
     except MemoryError:
         raise
     except (av.FFmpegError, NotMedia) as error:
-        raise NotMedia(f"not a video, or cut short ({reason(error)})") from error
+        raise NotMedia(f"not a video, or cut short ({reason(error)}); copy the file again or leave it out") from error
     with container:
         if PLAYLISTS & set(container.format.name.split(",")):
-            raise NotMedia(f"a list of other files ({container.format.name}), which is not followed")
+            raise NotMedia(
+                f"a playlist ({container.format.name}), which nightlift does not follow; give the videos themselves"
+            )
         if container.format.name == "image2" or container.format.name.endswith("_pipe"):
-            raise NotMedia("a picture, and no video; `nightlift images` reads it once it has the name of one")
+            raise NotMedia("an image, not a video; give it the extension of its format and use `nightlift images`")
         yield container
 
 
@@ -167,4 +169,4 @@ def reason(error: Exception | None) -> str:
 
 
 def _refused(url: str, flags: int, options: dict[str, Any]) -> NoReturn:
-    raise NotMedia(f"it names another file, {url}, which is not opened")
+    raise NotMedia(f"it refers to another file, {url}, which nightlift does not open")

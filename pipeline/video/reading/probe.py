@@ -111,7 +111,7 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
         except av.FFmpegError as error:
             packets.problem = error  # keep what was read before it
         if not shown:
-            raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); try to play it, or convert it")
+            raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); check whether it plays, or convert it")
         promised_s = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
         missing_s = promised_s - packets.end_s
         is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)

@@ -58,7 +58,7 @@ def frame_after(file: BinaryIO, at_s: float) -> Pixels:
         target = video.start + int(max(0.0, at_s - ROUNDED_S) / video.time_base)
         frame = video.frame(target, last=target - 1)
         if frame is None:
-            raise Damaged(f"no frame after {at_s:.1f} s can be decoded; try to play it")
+            raise Damaged(f"no frame after {at_s:.1f} s can be decoded; check whether it plays")
         return video.shown(frame)
 
 
@@ -91,7 +91,9 @@ class _Video:
             last = frame.pts or 0
             yield still
         if last == none:
-            raise Damaged(f"no frame of this video can be decoded ({reason(problem)}); try to play it, or convert it")
+            raise Damaged(
+                f"no frame of this video can be decoded ({reason(problem)}); check whether it plays, or convert it"
+            )
 
     def frame(self, target: int, last: int) -> VideoFrame | None:
         """Return the keyframe before `target` or, if that is not after `last`, the frame at `target`; None at the end.
@@ -140,7 +142,7 @@ class _Video:
         """Convert the frame to upright RGB with square pixels, by the matrix and range that it states."""
         transfer = HDR.get(frame.color_trc)
         if transfer:
-            raise Unsupported(f"{transfer} video (HDR) is not read; convert it to SDR")
+            raise Unsupported(f"frames of HDR video ({transfer}) are not supported here; convert it to SDR first")
         aspect = float(self._stream.sample_aspect_ratio or 1)
         rgb = self._reformatter.reformat(
             frame,

@@ -35,7 +35,7 @@ def copied(output: OutputContainer, stream: Stream) -> Stream:
     layout = stream.codec_context.layout
     if output.format.name in ISO and layout.name == f"{layout.nb_channels} channels":  # AVI does not name them
         if layout.nb_channels not in LAYOUTS:
-            raise ValueError(f"it does not say which channels its {layout.nb_channels} are")
+            raise ValueError(f"the source does not say which channels its {layout.nb_channels} are")
         sound.codec_context.layout = LAYOUTS[layout.nb_channels]
     return sound
 
@@ -59,7 +59,7 @@ def is_written_anew(stream: Stream, muxer: str, *, chapters: bool) -> bool:
     return is_timecode or (chapters and stream.discard == Discard.all)
 
 
-def cover_pictures(source: BinaryIO) -> dict[int, bytes]:
+def cover_images(source: BinaryIO) -> dict[int, bytes]:
     """Read the cover images, by the index of their streams."""
     with opened_container(source) as container:
         covers = [stream for stream in container.streams.video if is_cover(stream)]
@@ -69,11 +69,11 @@ def cover_pictures(source: BinaryIO) -> dict[int, bytes]:
     return found
 
 
-def attach_cover(output: OutputContainer, stream: Stream, picture: bytes) -> None:
+def attach_cover(output: OutputContainer, stream: Stream, image: bytes) -> None:
     """Attach a cover image as Matroska stores them."""
     name, mimetype = COVERS.get(getattr(stream, "name", ""), COVERS["mjpeg"])
     told = stream.metadata
-    output.add_attachment(told.get("filename", name), told.get("mimetype", mimetype), picture)
+    output.add_attachment(told.get("filename", name), told.get("mimetype", mimetype), image)
 
 
 def named(stream: Stream) -> str:

@@ -74,21 +74,21 @@ class EncodeSettings:
 
     def __post_init__(self) -> None:
         if self.codec is not None and self.codec not in available_encoders():
-            raise UsageError(f"there is no encoder {self.codec}; there are: {', '.join(available_encoders())}")
+            raise UsageError(f'unknown --codec "{self.codec}"; choose from {", ".join(available_encoders())}')
         if self.crf is not None and not 0 <= self.crf <= WORST_CRF:
-            raise UsageError(f"--crf is {self.crf}; it must be between 0 and {WORST_CRF}, or 51 for H.264 and HEVC")
+            raise UsageError(
+                f"--crf is {self.crf}; it must be between 0 and {WORST_CRF} ({WORST_OF_H264} for H.264 and HEVC)"
+            )
         if self.codec is not None and _is_beyond(self.crf, self.codec):
-            raise UsageError(f"--crf {self.crf}: {self.codec} knows 0 to {WORST_OF_H264}")
+            raise UsageError(f"--crf is {self.crf}; for {self.codec} it must be between 0 and {WORST_OF_H264}")
         own_words = self.codec is not None and not self.codec.startswith("lib")
         if not (self.preset is None or self.preset in PRESETS or self.preset.isdigit() or own_words):
-            raise UsageError(f"--preset {self.preset}: there is none; choose one of {', '.join(PRESETS)}")
+            raise UsageError(f'unknown --preset "{self.preset}"; choose from {", ".join(PRESETS)}')
         if self.pixel_format is not None:
             try:
                 VideoFormat(self.pixel_format)
             except ValueError as error:
-                raise UsageError(
-                    f"--pixel-format {self.pixel_format}: there is none; try yuv420p or yuv420p10le"
-                ) from error
+                raise UsageError(f'unknown --pixel-format "{self.pixel_format}"; try yuv420p or yuv420p10le') from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,9 +145,9 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     deep = info.depth > 8 and not to_sdr
     codec = settings.codec or _codec(info, muxer, deep)
     if not takes(muxer, codec):
-        raise Unsupported(f"{muxer} cannot hold what {codec} encodes; choose another container or codec")
+        raise Unsupported(f"{muxer} cannot hold video encoded with {codec}; choose another --container or --codec")
     if _is_beyond(settings.crf, codec):
-        raise Unsupported(f"--crf {settings.crf}: {codec} knows 0 to {WORST_OF_H264}")
+        raise Unsupported(f"--crf is {settings.crf}; for {codec} it must be between 0 and {WORST_OF_H264}")
     notes = []
     if not settings.codec and Codec(codec, "w").canonical_name != info.codec:
         notes.append(f"{info.codec} is written as {Codec(codec, 'w').canonical_name}")
@@ -155,9 +155,9 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
     if pixel_format != info.pixel_format.replace("yuvj", "yuv"):
         notes.append(f"{info.pixel_format} is written as {pixel_format}")
     if info.alpha and not any(component.is_alpha for component in VideoFormat(pixel_format).components):
-        notes.append(f"its transparency is lost: {codec} has no {info.pixel_format}")
+        notes.append(f"its transparency is lost: {pixel_format} has none")
     elif info.alpha and codec.startswith("libvpx") and muxer not in ALPHA_OF_VP9:
-        notes.append(f"its transparency is lost: {muxer} has no room for that of VP9")
+        notes.append(f"its transparency is lost: {muxer} cannot hold that of VP9")
     colours = SDR if to_sdr else info.colours
     if to_sdr:
         notes.append(f"{info.colours.hdr} is written as SDR")
@@ -181,13 +181,14 @@ def _check_colours(info: VideoInfo) -> None:
     """Raise Unsupported if colours are coded in a way that is not converted."""
     if info.carried & DOLBY_VISION and info.colours == Colours(range=info.colours.range):
         raise Unsupported(
-            "Dolby Vision of profile 5, whose colours its own metadata alone tells; convert it to HDR10 first"
+            "Dolby Vision profile 5 is not supported, as only its metadata describes its colours; "
+            "convert it to HDR10 first"
         )
     number, coded = info.colours.matrix, VideoFormat(info.pixel_format)
     if number not in MATRICES and number != UNSPECIFIED and not coded.is_rgb and len(coded.components) > 2:
-        name = UNKNOWN_MATRICES.get(number, "not known here")
+        name = UNKNOWN_MATRICES.get(number, "unknown")
         raise Unsupported(
-            f"its colours are coded by matrix {number} of ITU-T H.273 ({name}), which is not converted; "
+            f"its colours are coded by matrix {number} of ITU-T H.273 ({name}), which nightlift does not support; "
             "convert it to BT.709 or BT.2020 first"
         )
 

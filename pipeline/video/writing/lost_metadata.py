@@ -25,7 +25,7 @@ def lost(original: InputContainer, written: InputContainer, video: int, new_vide
     notes += [f"metadata {key!r} of a stream is lost" for key in _lost_of_streams(original, written)]
     before, after = original.streams[video], written.streams[new_video]
     if isinstance(before, VideoStream) and isinstance(after, VideoStream) and _aspect(before) != _aspect(after):
-        notes.append(f"the shape of a pixel ({before.sample_aspect_ratio}) is lost")
+        notes.append(f"the pixel aspect ratio ({before.sample_aspect_ratio}) is lost")
     return notes
 
 

@@ -30,7 +30,7 @@ def taken(container: str, what: str) -> Iterator[None]:
     except av.FFmpegError as error:
         if isinstance(error, OSError | MemoryError):
             raise
-        raise Damaged(f"{container} does not take {what} ({reason(error)}); try another --container") from error
+        raise Damaged(f"{container} rejects {what} ({reason(error)}); try another --container") from error
 
 
 class Rising:
@@ -70,10 +70,10 @@ class Rising:
 
     def notes(self) -> list[str]:
         return [
-            f"{self.names[index]}: {count} packets with times that go backwards are moved behind those before them"
+            f"{self.names[index]}: {count} packets whose times go backwards are moved behind those before them"
             for index, count in sorted(self.moved.items())
         ] + [
-            f"damaged: {self.names[index]}: {count} packets that {self.output.format.name} refuses are left out"
+            f"damaged: {self.names[index]}: {count} packets that {self.output.format.name} rejects are left out"
             for index, count in sorted(self.refused.items())
         ]
 

@@ -30,7 +30,7 @@ from pipeline.video.writing.copied_streams import (
     ISO,
     attach_cover,
     copied,
-    cover_pictures,
+    cover_images,
     holds,
     is_written_anew,
     named,
@@ -49,7 +49,7 @@ LARGEST_SCALE = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class EnhancedStream:
     """Enhanced video that is to be joined."""
 
     info: VideoInfo
@@ -62,37 +62,42 @@ class Picture:
     """Most places by which a packet precedes its turn in the order of pts."""
 
 
-def join(source: BinaryIO, picture: Picture, target: str, name: str) -> list[str]:
+def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> list[str]:
     """Write the finished file to the local path `target`, with everything else that is in `source`.
 
     `name`: the final name of the file, whose extension selects the container.
 
     Returns what the container could not hold, in sentences. Raises Damaged if the frames of the segments are not those
-    of `picture.pts`.
+    of `enhanced.pts`.
     """
-    covers = cover_pictures(source)
+    covers = cover_images(source)
     with opened_container(source) as original:
-        options = _options(original, picture, name)
+        options = _options(original, enhanced, name)
         muxer = muxer_of(name)
-        with taken(muxer, "what is in it"), av.open(target, "w", format=muxer, container_options=options) as output:
-            video, copies, notes = _streams(original, output, picture, covers)
+        with (
+            taken(muxer, "the streams of this video"),
+            av.open(target, "w", format=muxer, container_options=options) as output,
+        ):
+            video, copies, notes = _streams(original, output, enhanced, covers)
             if "avoid_negative_ts" in options:
-                notes.append("its times begin before 0; all are moved so that none does")
+                notes.append("its times begin before 0; all are shifted so that none is negative")
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
             names = {copy.index: named(original.streams[index]) for index, copy in copies.items()}
-            rising = Rising(output, video.index, names | {video.index: named(original.streams[picture.info.stream])})
-            for packet in _in_time(_pictures(picture, video), _others(original, copies, picture.info.shift, notes)):
+            rising = Rising(output, video.index, names | {video.index: named(original.streams[enhanced.info.stream])})
+            for packet in _in_time(
+                _enhanced_packets(enhanced, video), _others(original, copies, enhanced.info.shift, notes)
+            ):
                 rising.write(packet)
             notes += rising.notes()
             types = [stream.type for stream in output.streams]
         with av.open(target, "r", metadata_errors="backslashreplace") as written:
-            notes += lost_streams(types, written) + lost(original, written, picture.info.stream, video.index)
-            return notes + lost_beside_pixels(written, video.index, _expected(picture))
+            notes += lost_streams(types, written) + lost(original, written, enhanced.info.stream, video.index)
+            return notes + lost_beside_pixels(written, video.index, _expected(enhanced))
 
 
-def _options(original: InputContainer, picture: Picture, name: str) -> dict[str, str]:
-    info, muxer = picture.info, muxer_of(name)
+def _options(original: InputContainer, enhanced: EnhancedStream, name: str) -> dict[str, str]:
+    info, muxer = enhanced.info, muxer_of(name)
     if muxer == "mpegts":  # without copyts, times restart; files of these names have packets of 192 bytes
         return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
     if muxer not in ISO:
@@ -101,7 +106,7 @@ def _options(original: InputContainer, picture: Picture, name: str) -> dict[str,
     has_cover = any(is_cover(stream) for stream in original.streams.video)  # which the open list cannot hold
     if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
         options["movflags"] = "use_metadata_tags"
-    if picture.pts[0] < 0:  # otherwise the file says not to show what comes before 0
+    if enhanced.pts[0] < 0:  # otherwise the file says not to show what comes before 0
         options["avoid_negative_ts"] = "make_non_negative"
     if info.carried & {"SPHERICAL", "STEREO3D"}:
         options["strict"] = "unofficial"  # the boxes that players read these from are not standardised
@@ -118,7 +123,7 @@ def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
 
 
 def _streams(
-    original: InputContainer, output: OutputContainer, picture: Picture, covers: dict[int, bytes]
+    original: InputContainer, output: OutputContainer, enhanced: EnhancedStream, covers: dict[int, bytes]
 ) -> tuple[Stream, dict[int, Stream], list[str]]:
     """Add all streams to the output, in the order of the source.
 
@@ -129,9 +134,9 @@ def _streams(
     notes: list[str] = []
     chapters = bool(original.chapters())
     for stream in original.streams:
-        if stream.index == picture.info.stream:
-            with picture.segments[0][0]() as file, opened_container(file) as segment:
-                copy: Stream = _video(output, stream, segment.streams.video[0], picture)
+        if stream.index == enhanced.info.stream:
+            with enhanced.segments[0][0]() as file, opened_container(file) as segment:
+                copy: Stream = _video(output, stream, segment.streams.video[0], enhanced)
             video = copy
         elif is_written_anew(stream, output.format.name, chapters=chapters):
             continue
@@ -141,7 +146,7 @@ def _streams(
         elif holds(output.format.name, stream):
             copy = copies[stream.index] = copied(output, stream)
             if stream.type == "video" and stream.index not in covers:
-                notes.append(f"video stream {stream.index} is copied as it is; one video is enhanced")
+                notes.append(f"video stream {stream.index} is copied as it is; only one video stream is enhanced")
         else:
             notes.append(f"{named(stream)} is left out: {output.format.name} cannot hold it")
             continue
@@ -151,9 +156,9 @@ def _streams(
     return video, copies, notes
 
 
-def _video(output: OutputContainer, original: Stream, template: Stream, picture: Picture) -> Stream:
-    info, encoding = picture.info, picture.encoding
-    told = _tells_of_the_whole(original, template, picture)
+def _video(output: OutputContainer, original: Stream, template: Stream, enhanced: EnhancedStream) -> Stream:
+    info, encoding = enhanced.info, enhanced.encoding
+    told = _tells_of_the_whole(original, template, enhanced)
     stream: Any = output.add_stream_from_template(original if told else template, opaque=True)
     stream.time_base = info.time_base
     context = stream.codec_context
@@ -173,37 +178,37 @@ def _video(output: OutputContainer, original: Stream, template: Stream, picture:
     return cast(Stream, stream)
 
 
-def _tells_of_the_whole(original: Stream, template: Stream, picture: Picture) -> bool:
+def _tells_of_the_whole(original: Stream, template: Stream, enhanced: EnhancedStream) -> bool:
     """Return whether the source's stream is used as a template, which keeps what its container says of the video.
 
     The codec must be the same, and nothing may be said that is no longer true: cropping, HDR that became SDR, Dolby
     Vision.
     """
-    info, expected = picture.info, _expected(picture)
+    info, expected = enhanced.info, _expected(enhanced)
     before, after = cast(VideoStream, original).codec_context, template.codec_context
     same = before.codec.canonical_name == after.codec.canonical_name and (before.width, before.height) == info.size
     return same and expected == info.carried and bool(expected & OF_CONTAINERS) and not expected & DOLBY_VISION
 
 
-def _expected(picture: Picture) -> frozenset[str]:
+def _expected(enhanced: EnhancedStream) -> frozenset[str]:
     """Return the side data that the frames should carry."""
-    info = picture.info
-    return info.carried - OF_HDR if info.colours.hdr and not picture.encoding.colours.hdr else info.carried
+    info = enhanced.info
+    return info.carried - OF_HDR if info.colours.hdr and not enhanced.encoding.colours.hdr else info.carried
 
 
-def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
+def _enhanced_packets(enhanced: EnhancedStream, video: Any) -> "Iterator[Packet[Any]]":
     """Yield the packets of all segments, one segment after the other."""
-    info, pts, places = picture.info, picture.pts, 0
+    info, pts, places = enhanced.info, enhanced.pts, 0
     header = None
-    for opening, identity in picture.segments:
+    for opening, identity in enhanced.segments:
         with opening() as file, opened_container(file) as container:
             kept = {key.lower(): value for key, value in container.metadata.items()}
             if kept.get(IDENTITY) != identity:
-                raise Damaged("a segment's file is another's; run it again")
+                raise Damaged("a segment file belongs to another segment; run again")
             coded: VideoStream = container.streams.video[0]
             header = header or coded.codec_context.extradata
             if coded.codec_context.extradata != header:
-                raise Damaged("its segments were encoded by different encoders and cannot be joined; run it again")
+                raise Damaged("its segments were encoded by different encoders and cannot be joined; run again")
             start = pts[min(places, len(pts) - 1)]
             for packet in container.demux(coded):
                 if not packet.size:
@@ -211,15 +216,15 @@ def _pictures(picture: Picture, video: Any) -> "Iterator[Packet[Any]]":
                 at = start + round((packet.pts or 0) * packet.time_base / info.time_base)
                 rank = bisect_left(pts, at)
                 if places == len(pts) or rank == len(pts) or pts[rank] != at:
-                    raise Damaged(f"a segment holds a frame at {at} that is not its own; run it again")
+                    raise Damaged(f"a segment contains a frame at {at} that does not belong to the video; run again")
                 packet.time_base, packet.pts = info.time_base, at
-                packet.dts = _decoded_at(places, pts, picture.reorder)
+                packet.dts = _decoded_at(places, pts, enhanced.reorder)
                 packet.duration = (pts[rank + 1] if rank + 1 < len(pts) else at + info.last_duration) - at
                 packet.stream = video
                 places += 1
                 yield packet
     if places != len(pts):
-        raise Damaged(f"its segments hold {places} frames, not {len(pts)}; run it again")
+        raise Damaged(f"its segments contain {places} frames, not {len(pts)}; run again")
 
 
 def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
@@ -257,7 +262,7 @@ def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packe
     except MemoryError:
         raise
     except av.FFmpegError as error:
-        notes.append(f"damaged: what is beside the video cannot be read to its end ({reason(error)})")
+        notes.append(f"damaged: the streams beside the video cannot be read to their end ({reason(error)})")
 
 
 def _in_time(*streams: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":

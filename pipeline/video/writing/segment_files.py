@@ -56,7 +56,7 @@ class Encoder:
             raise Unsupported(
                 f"{encoding.codec} does not start on this worker ({error.strerror}) with {encoding.pixel_format}, "
                 f"{encoding.width_px}x{encoding.height_px}, {encoding.options or 'no options'}; choose another --codec "
-                "or --pixel-format, or workers with the hardware that it is for"
+                "or --pixel-format, or use workers with the hardware that it needs"
             ) from error
 
     def encode(self, frame: VideoFrame, pts: int, decoded: VideoFrame | None = None) -> None:

@@ -173,7 +173,7 @@ def test_nothing_outlives_a_job_that_is_killed_or_stopped(tmp_path: Path, number
     psutil.wait_procs(children, timeout=60)
     assert not [child for child in children if child.is_running()]
     if number != signal.SIGKILL:
-        assert told.splitlines()[-1] == "nightlift: stopped; run the same command again to go on from here"
+        assert told.splitlines()[-1] == "nightlift: stopped; run the same command again to continue"
         assert len(rows_of(out)) < len(names)
     assert main(["images", str(source), str(out)]) == 0
     assert tree(out).keys() == set(names)

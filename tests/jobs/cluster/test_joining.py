@@ -62,9 +62,9 @@ def test_workers_go_where_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch
     ("nodes", "flags", "told"),
     [
         (NODES[:1], {"device": "cuda"}, "the cluster has no GPU"),
-        (NODES, {"workers": 6}, "room for 5 workers of --gpus-per-worker 1, not for 6"),
-        (NODES, {"workers": 11, "gpus_per_worker": 0.5}, "room for 10 workers of --gpus-per-worker 0.5"),
-        (NODES, {"gpus_per_worker": 5}, "room for 0 workers of --gpus-per-worker 5, not for 1"),
+        (NODES, {"workers": 6}, "room for 5 workers with --gpus-per-worker 1, not for 6"),
+        (NODES, {"workers": 11, "gpus_per_worker": 0.5}, "room for 10 workers with --gpus-per-worker 0.5"),
+        (NODES, {"gpus_per_worker": 5}, "room for 0 workers with --gpus-per-worker 5, not for 1"),
         (NODES, {"gpus_per_worker": 1.5}, "above 1 it must be a whole number"),
         (NODES, {"gpus_per_worker": 0.0}, "--gpus-per-worker is 0.0; it must be 0.01 or more"),
     ],

@@ -150,7 +150,7 @@ def test_a_training(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path)
         cluster.add_node(num_cpus=1)  # before what the lost one held is read again
         assert training.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers on cpu" in (tmp_path / "log").read_text()
-    assert "a worker ended" in (tmp_path / "log").read_text()
+    assert "lost a worker" in (tmp_path / "log").read_text()
     losses = table_in(bucket, "out/losses.parquet")
     assert losses["epoch"].to_pylist() == list(range(1, EPOCHS + 1))
     assert main(["train", str(source), str(tmp_path / "out"), *SMALL]) == 0

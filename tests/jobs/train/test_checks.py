@@ -9,14 +9,14 @@ from PIL import Image
 from jobs.cli import main
 from jobs.train.checks import check_same
 from jobs.train.driver import Driver
-from jobs.train.state import Picture, State
+from jobs.train.state import State, TrainingImage
 from pipeline.errors import NotFound, StorageError, UsageError
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.plan import Selection
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
 from pipeline.training.files import TrainingFiles, training_files
-from pipeline.training.samples import Reading, ReadPictures
+from pipeline.training.samples import ReadImages, Reading
 from tests.support.media import landscape
 
 FEW = ["--epochs", "1", "--batch", "2", "--size-px", "32", "--estimate-size", "32", "--precision", "fp32"]
@@ -96,7 +96,7 @@ def test_enhanced_photos_below_a_source_are_left_out_unless_they_are_named(photo
     assert _found(bright) == (["enhanced.png"], {})
     assert _found(f"{bright}/*.png") == (["enhanced.png"], {})
     assert _found(photos, bright) == (["0.png", "1.png", "2.png", "enhanced.png"], {})
-    with pytest.raises(NotFound, match=r"no files there; .*bright: nightlift's own results"):
+    with pytest.raises(NotFound, match=r"no files found; nightlift's own results in .*bright are left out"):
         training_files(Storage(), [str(photos)], "/nowhere", Selection(exclude=("[0-9].png",)), None)
 
 
@@ -158,13 +158,13 @@ def test_other_files_than_it_began_with_are_told_by_name(tmp_path: Path) -> None
         check_same({"seed": 1, "files": "7 (y)"}, now, state, "s3://bucket/out")
 
 
-def test_going_on_needs_the_pictures_that_were_there_and_no_others() -> None:
+def test_going_on_needs_the_images_that_were_there_and_no_others() -> None:
     driver = Driver.__new__(Driver)
     driver.root = "out"
-    first = Picture(digest="aa", frame=0, name="a.jpg", block=0, row=0)
+    first = TrainingImage(digest="aa", frame=0, name="a.jpg", block=0, row=0)
     second = replace(first, digest="bb", name="b.jpg")
     assert driver._begun_with([first, second], ["aa:0"]) == [first]
-    with pytest.raises(UsageError, match="1 of the 2 pictures"):
+    with pytest.raises(UsageError, match="1 of the 2 images"):
         driver._begun_with([first], ["aa:0", "bb:0"])
 
 
@@ -178,6 +178,6 @@ def test_a_signed_address_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Storage, "open", refuse)
     for name in ("clip.mp4", "photo.jpg"):
         record = Record(source=signed.replace("clip.mp4", name), version="", size_bytes=1, destination="")
-        outcome = ReadPictures(Storage(), 64, 1)(Reading.of(record)).outcome
+        outcome = ReadImages(Storage(), 64, 1)(Reading.of(record)).outcome
         assert outcome.outcome == "failed"
         assert "SECRET" not in outcome.message

@@ -17,19 +17,19 @@ from ray.train.v2._internal.exceptions import (
 
 from jobs.train import supervisor
 from jobs.train.placement import Crew
-from jobs.train.state import Pictures
+from jobs.train.state import TrainingImages
 from jobs.train.supervisor import MOST_DEATHS, STARTS, TrainingSupervisor
 from pipeline.errors import ClusterError, UsageError
 
 TWO, ONE = Crew("cpu", 2, 1), Crew("cpu", 1, 1)
 NO_ROOM = ControllerError(WorkerGroupStartupTimeoutError(2))
-DEATH = WorkerGroupError("", {1: GetTimeoutError("Traceback:\nits picture is lost")})
+DEATH = WorkerGroupError("", {1: GetTimeoutError("Traceback:\nits image is lost")})
 
 
 @dataclass
 class _Run:
     threads: int
-    pictures: Pictures = field(default_factory=partial(Pictures, blocks=(), trained=(), held_out=()))
+    images: TrainingImages = field(default_factory=partial(TrainingImages, blocks=(), trained=(), held_out=()))
 
 
 def _fitted(
@@ -67,7 +67,8 @@ def test_as_many_workers_as_were_asked_for_are_waited_for(monkeypatch: pytest.Mo
     assert started == [TWO] * STARTS
     assert isinstance(error, ClusterError)
     assert "2 workers on cpu could not be started (The worker group startup timed out" in str(error)
-    assert "; run the same command again, with fewer" in str(error)
+    assert "; run the same command again to continue" in str(error)
+    assert "with fewer --workers" in str(error)
 
 
 def test_the_crew_that_failed_last_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +105,7 @@ def test_deaths_without_an_epoch_gained_end_the_training(monkeypatch: pytest.Mon
     started, error = _fitted(monkeypatch, lambda: TWO, DEATH, epochs)
     assert len(started) == 2 + 1 + MOST_DEATHS
     assert isinstance(error, ClusterError)
-    assert "Ray ended the training (its picture is lost); run the same command again" in str(error)
+    assert "Ray ended the training (its image is lost); run the same command again" in str(error)
 
 
 def test_what_others_would_meet_too_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,10 +132,10 @@ def test_lost_blocks_that_nobody_has_room_to_read_are_no_room(monkeypatch: pytes
     monkeypatch.setattr(supervisor, "READ_AGAIN_S", 0.1)
     monkeypatch.setattr(supervisor, "_epochs_done", lambda run: 0)
     blocks = [ray.remote(num_cpus=1000)(lambda: b"").remote()]
-    fitting = TrainingSupervisor(_Run(1, Pictures(blocks=blocks, trained=(), held_out=())), TWO, _too_little)  # type: ignore[arg-type]
+    fitting = TrainingSupervisor(_Run(1, TrainingImages(blocks=blocks, trained=(), held_out=())), TWO, _too_little)  # type: ignore[arg-type]
     assert fitting.over(30)
     assert isinstance(fitting.error, ClusterError)
-    assert "could not be started (1 blocks of pictures were lost, and nobody has room" in str(fitting.error)
+    assert "could not be started (1 blocks of images were lost, and no node has room" in str(fitting.error)
     ray.cancel(blocks[0])
 
 

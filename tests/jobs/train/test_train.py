@@ -27,7 +27,7 @@ from pipeline.flow.training import TrainingPhotoFlow
 from pipeline.planning.plan import Selection
 from pipeline.storage.storage import Storage
 from pipeline.training.files import training_files
-from pipeline.training.samples import Reading, ReadPictures, is_held_out
+from pipeline.training.samples import ReadImages, Reading, is_held_out
 from tests.support.killed import ROOT
 from tests.support.media import landscape
 
@@ -108,8 +108,8 @@ def test_what_lies_in_the_folder(undisturbed: Path, sources: Path) -> None:
             assert len(terms) >= 5
         assert row["gradient_norm"] > 0
         assert row["seconds"] > 0
-    for picture in ("losses.png", "sheets/epoch-0004.png"):
-        with Image.open(undisturbed / picture) as image:
+    for name in ("losses.png", "sheets/epoch-0004.png"):
+        with Image.open(undisturbed / name) as image:
             assert min(image.size) > 300
 
 
@@ -221,9 +221,9 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_weights(
     flags = [*SMALL, "--include", "[0-3].png", "--validation-share", "0", "--learning-rate", "1e30", "--workers", "1"]
     assert main(["train", str(sources), str(out), *flags, "--recipe", "published"]) == 1
     told = capsys.readouterr().err
-    for words in ("epoch 2, step 1 of 1", "spatial is nan", "0.png", "the weights of epoch 1 stay"):
+    for words in ("epoch 2, step 1 of 1", "spatial is nan", "0.png", "the weights of epoch 1 are kept"):
         assert words in told.splitlines()[-1]
-    assert "a worker ended" not in told  # not tried again
+    assert "lost a worker" not in told  # not tried again
     assert len(_table(out)) == 1
     assert load(out / "weights.safetensors").notes["epoch"] == "1"
 
@@ -242,7 +242,7 @@ def test_from_other_weights(sources: Path, undisturbed: Path, tmp_path: Path) ->
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_file_that_kills_its_worker_is_named_and_costs_no_other(sources: Path) -> None:
-    class Deadly(ReadPictures):
+    class Deadly(ReadImages):
         def __call__(self, reading: Reading) -> Reading:
             if reading.record.source.endswith("/2.png"):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -257,12 +257,12 @@ def test_a_file_that_kills_its_worker_is_named_and_costs_no_other(sources: Path)
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_blocks_of_pictures_are_small(tmp_path: Path) -> None:
-    """For one picture its whole block is fetched."""
+def test_blocks_of_images_are_small(tmp_path: Path) -> None:
+    """For one image its whole block is fetched."""
     for seed in range(6):
         Image.fromarray(landscape(720, 540, seed=seed)).save(tmp_path / f"{seed}.png")
     files = training_files(Storage(), [str(tmp_path)], "/nowhere", Selection(), None)
-    flow = TrainingPhotoFlow(read=ReadPictures(Storage(), 720, 1), cpus=1)
+    flow = TrainingPhotoFlow(read=ReadImages(Storage(), 720, 1), cpus=1)
     assert [table.num_rows for _, table in flow.run(files.records)] == [1] * 6  # each takes more than a megabyte
 
 
@@ -276,14 +276,14 @@ def test_held_out_files_are_a_share_of_all() -> None:
     ("arguments", "told"),
     [
         (["in"], "SRC... OUT"),
-        (["in", "out.safetensors"], "OUT is a folder"),
+        (["in", "out.safetensors"], "OUT must be a folder"),
         (["in", "in"], "the same"),
         (["in", "in/notes.txt"], "is a file"),
         (["in", "in/notes.txt/out"], "in/notes.txt"),
         (["nowhere", "out"], "nothing is there"),
-        (["empty", "out"], "no photo to train on"),
-        (["in", "out", "--include", "*.txt"], "none of 1 files: notes.txt: .txt: neither a photo"),
-        (["links", "out"], "none of 1 files: 0.png: a link out of the source"),
+        (["empty", "out"], "no photo or video to train on"),
+        (["in", "out", "--include", "*.txt"], "none of 1 files can be used: notes.txt: neither a photo"),
+        (["links", "out"], "none of 1 files can be used: 0.png: a link out of the source"),
         (["in", "out", "--epochs", "0"], "--epochs"),
         (["in", "out", "--size-px", "40"], "--size-px"),
         (["in", "out", "--validation-share", "1"], "--validation-share"),

@@ -47,7 +47,7 @@ def test_equal_pictures_score_best() -> None:
 
 
 def test_other_sizes_are_refused_and_small_ones_have_no_ssim() -> None:
-    with pytest.raises(ValueError, match="96x64 pixels, and 40x30"):
+    with pytest.raises(ValueError, match="96x64 pixels, but its reference has 40x30"):
         against_reference(night(96, 64), night(40, 30))
     assert against_reference(night(6, 50), night(6, 50))["ssim"] is None
 

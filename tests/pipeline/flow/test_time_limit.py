@@ -23,7 +23,7 @@ from pipeline.records import Record
 from pipeline.segments import SegmentResult
 from pipeline.storage.storage import Storage
 from pipeline.training.files import training_files
-from pipeline.training.samples import Reading, ReadPictures
+from pipeline.training.samples import ReadImages, Reading
 from pipeline.video import Segment, VideoInfo
 from pipeline.videos import EnhanceSegment, Inspect
 from tests.support import media
@@ -139,7 +139,7 @@ def test_photos_that_never_end_are_named_and_cost_no_other(
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_a_file_to_train_on_that_never_ends_is_named_and_costs_no_other(tmp_path: Path) -> None:
-    class StuckReading(ReadPictures):
+    class StuckReading(ReadImages):
         def __call__(self, reading: Reading) -> Reading:
             stuck(reading.record.source.replace("greedy", ""))
             return super().__call__(reading)

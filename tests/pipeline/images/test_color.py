@@ -32,7 +32,7 @@ def test_cmyk_becomes_srgb_by_its_profile_and_loses_it() -> None:
     # the profile says cyan is Lab(65, -35, -45): in sRGB about (0, 174, 239)
     assert managed.frames[0].pixels[4, 4].tolist() == pytest.approx([0, 174, 239], abs=14)
     assert plain.notes == ["CMYK converted to sRGB without a profile"]
-    assert managed.notes == ["CMYK converted to sRGB", "ICC profile dropped: it is for CMYK, and the pixels are not"]
+    assert managed.notes == ["CMYK converted to sRGB", "ICC profile dropped: it is for CMYK, but the pixels are not"]
     coded, _ = encode(managed, "jpeg", quality=None)
     with opened(coded) as image:
         assert (image.mode, image.info.get("icc_profile")) == ("RGB", None)

@@ -1,4 +1,4 @@
-"""Contact sheet: every picture in its place, scaled with its aspect, whatever its size and however long its name."""
+"""Contact sheet: every image in its place, scaled with its aspect, whatever its size and however long its name."""
 
 from io import BytesIO
 
@@ -27,8 +27,8 @@ def box(sheet: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, int
     ("size", "scaled"),
     [((60, 45), (120, 90)), ((1200, 300), (120, 30)), ((30, 900), (3, 90)), ((1, 1), (90, 90)), ((2000, 1), (120, 1))],
 )
-def test_a_picture_fills_its_cell_and_keeps_its_aspect(size: tuple[int, int], scaled: tuple[int, int]) -> None:
-    row = SheetRow(caption="street.jpg", pictures=[flat(RED, *size), flat(GREEN, 40, 30)])
+def test_an_image_fills_its_cell_and_keeps_its_aspect(size: tuple[int, int], scaled: tuple[int, int]) -> None:
+    row = SheetRow(caption="street.jpg", images=[flat(RED, *size), flat(GREEN, 40, 30)])
     sheet = contact_sheet(["before", "after"], [row], cell_px=CELL)
     left, top, right, bottom = box(sheet, RED)
     assert (right - left, bottom - top) == scaled
@@ -37,9 +37,9 @@ def test_a_picture_fills_its_cell_and_keeps_its_aspect(size: tuple[int, int], sc
     assert box(sheet, GREEN)[3] == bottom  # on one base line
 
 
-def test_rows_stand_below_each_other_and_are_as_high_as_their_pictures() -> None:
-    wide = SheetRow(caption="wide", pictures=[flat(RED, 400, 100)])
-    high = SheetRow(caption="high", pictures=[flat(GREEN, 100, 400)], notes=["18.2 dB"])
+def test_rows_stand_below_each_other_and_are_as_high_as_their_images() -> None:
+    wide = SheetRow(caption="wide", images=[flat(RED, 400, 100)])
+    high = SheetRow(caption="high", images=[flat(GREEN, 100, 400)], notes=["18.2 dB"])
     alone = contact_sheet(["before"], [wide], cell_px=CELL)
     both = contact_sheet(["before"], [wide, high], cell_px=CELL)
     assert box(both, RED)[3] < box(both, GREEN)[1]
@@ -48,17 +48,15 @@ def test_rows_stand_below_each_other_and_are_as_high_as_their_pictures() -> None
 
 
 def test_text_stays_on_the_sheet_however_long_it_is() -> None:
-    row = SheetRow(caption="a very long folder/" * 40, pictures=[flat(RED, 4, 3)] * 2, notes=["scores " * 30] * 2)
+    row = SheetRow(caption="a very long folder/" * 40, images=[flat(RED, 4, 3)] * 2, notes=["scores " * 30] * 2)
     sheet = contact_sheet(["title " * 30, "after"], [row], cell_px=CELL)
     pixels = np.asarray(sheet)
     assert (pixels[:, -MARGIN_PX:] == PAPER).all()
     assert (pixels[MARGIN_PX : 2 * MARGIN_PX, MARGIN_PX + CELL[0] : MARGIN_PX + CELL[0] + GAP_PX] == PAPER).all()
 
 
-def test_a_missing_picture_is_an_empty_frame() -> None:
-    sheet = contact_sheet(
-        ["photo", "reference"], [SheetRow(caption="", pictures=[flat(RED, 4, 3), None])], cell_px=CELL
-    )
+def test_a_missing_image_is_an_empty_frame() -> None:
+    sheet = contact_sheet(["photo", "reference"], [SheetRow(caption="", images=[flat(RED, 4, 3), None])], cell_px=CELL)
     middle = sheet.getpixel(
         (MARGIN_PX + CELL[0] + GAP_PX + CELL[0] // 2, (box(sheet, RED)[1] + box(sheet, RED)[3]) // 2)
     )
@@ -66,13 +64,13 @@ def test_a_missing_picture_is_an_empty_frame() -> None:
 
 
 def test_a_row_that_does_not_fit_the_titles_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"street\.jpg: 1 pictures"):
-        contact_sheet(["before", "after"], [SheetRow(caption="street.jpg", pictures=[None])], cell_px=CELL)
+    with pytest.raises(ValueError, match=r"street\.jpg: 1 images"):
+        contact_sheet(["before", "after"], [SheetRow(caption="street.jpg", images=[None])], cell_px=CELL)
 
 
 @pytest.mark.parametrize(("name", "format_name"), [("sheet.png", "PNG"), ("sheet.JPG", "JPEG"), ("sheet", "PNG")])
 def test_coded_by_the_name(name: str, format_name: str) -> None:
-    sheet = contact_sheet(["before"], [SheetRow(caption="x", pictures=[flat(RED, 4, 3)])], cell_px=CELL)
+    sheet = contact_sheet(["before"], [SheetRow(caption="x", images=[flat(RED, 4, 3)])], cell_px=CELL)
     read = Image.open(BytesIO(coded(sheet, name)))
     assert read.format == format_name
     assert read.size == sheet.size

@@ -85,12 +85,12 @@ def test_any_broken_bytes_give_a_photo_or_a_media_error(name: str, capfd: pytest
     assert silent(capfd)
 
 
-def test_nothing_and_text_and_films_are_named() -> None:
+def test_nothing_and_text_and_videos_are_named() -> None:
     with pytest.raises(EmptyFile):
         decode(b"", max_pixels=MAX_PX)
     with pytest.raises(NotMedia, match="starts with 'not an image'"):
         decode(b"not an image", max_pixels=MAX_PX)
-    with pytest.raises(NotMedia, match="film"):
+    with pytest.raises(NotMedia, match="not a photo but a video"):
         decode(b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00mp42" + bytes(50), max_pixels=MAX_PX)
     with pytest.raises(Unsupported, match="JPEG XL"):
         decode(b"\xff\x0a" + bytes(50), max_pixels=MAX_PX)
@@ -152,7 +152,7 @@ def test_a_tile_may_be_larger_than_its_picture() -> None:
 
 @pytest.mark.parametrize("name", bombs())
 def test_a_bomb_is_too_large_before_it_goes_off(name: str) -> None:
-    with pytest.raises(TooLarge, match="more than --max-pixels 200000000; raise that to read it"):
+    with pytest.raises(TooLarge, match="more than --max-pixels 200000000; raise the limit to read it"):
         decode(bombs()[name], max_pixels=200_000_000)
 
 
@@ -192,7 +192,7 @@ def test_a_png_of_palette_without_one_is_damaged() -> None:
 
 def test_floating_point_is_refused_with_a_way_out() -> None:
     coded = media.saved(Image.fromarray(media.night()[..., 0].astype(np.float32)), "TIFF")
-    with pytest.raises(Unsupported, match="convert them to 8 or 16 bits"):
+    with pytest.raises(Unsupported, match="convert it to 8 or 16 bits"):
         decode(coded, max_pixels=MAX_PX)
 
 

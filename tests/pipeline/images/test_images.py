@@ -99,7 +99,7 @@ def test_alpha_that_a_format_has_no_place_for_is_laid_over_white_and_said() -> N
     alpha = np.array([[0, 128, 255]] * 4, np.uint8)
     coded, notes = encode(photo_of(pixels, alpha), "pnm", quality=None)
     assert np.asarray(opened(coded))[0, :, 0].tolist() == [255, 127, 0]
-    assert notes == ["alpha dropped: PNM has none; the picture is laid over white"]
+    assert notes == ["alpha dropped: PNM has none; the image is placed on white"]
     assert encode(photo_of(pixels, np.full((4, 3), 255, np.uint8)), "pnm", quality=None)[1] == []
 
 
@@ -208,7 +208,7 @@ def test_16_bits_are_rounded_where_a_format_has_8() -> None:
     samples = np.array([[[0, 128, 129], [32896, 65406, 65535]]], np.uint16)
     coded, notes = encode(photo_of(samples), "bmp", quality=None)
     assert np.asarray(opened(coded)).tolist() == [[[0, 0, 1], [128, 254, 255]]]
-    assert notes == ["more than 8 bits rounded to 8: BMP has no more"]
+    assert notes == ["more than 8 bits rounded to 8: BMP holds no more"]
 
 
 def test_16_bit_pnm_goes_round() -> None:
@@ -323,5 +323,5 @@ def test_a_photo_travels_between_processes() -> None:
 
 def test_a_picture_too_long_for_a_format_is_refused_with_a_way_out() -> None:
     long = replace(photo_of(np.zeros((1, 20_000, 3), np.uint8)))
-    with pytest.raises(Unsupported, match="20000 pixels long, and WEBP ends at 16383; write it as PNG or TIFF"):
+    with pytest.raises(Unsupported, match="20000 pixels, but WEBP allows at most 16383; write it as PNG or TIFF"):
         encode(long, "webp", quality=None)

@@ -193,7 +193,7 @@ def test_the_shape_of_pixels_stays_with_the_picture(orientation: int) -> None:
 def test_a_background_chosen_for_the_dark_picture_is_dropped_and_said() -> None:
     coded = media.with_chunks(media.saved(media.night(), "PNG"), media.png_chunk(b"bKGD", bytes(6)))
     photo, written = round_trip(coded)
-    assert photo.notes == ["background colour dropped: it was chosen for the picture before enhancement"]
+    assert photo.notes == ["background colour dropped: it was chosen for the image before enhancement"]
     assert b"bKGD" not in written
 
 
@@ -211,9 +211,9 @@ def test_gain_map_and_motion_photo_leave_no_false_claim() -> None:
     assert photo.frames[0].size == (96, 64)
     assert photo.notes == [
         "only the primary image of 2 kept",
-        "content credentials dropped: they vouch for the picture before enhancement",
+        "content credentials dropped: they certify the image before enhancement",
         "gain map dropped: it describes the brightness before enhancement",
-        "the film of a motion photo dropped",
+        "video of a motion photo dropped",
     ]
     for gone in (b"hdrgm:Version", b"MotionPhoto", b"MPF\x00", b"signed"):
         assert gone not in written
@@ -236,7 +236,7 @@ def test_tiff_fields_stay_and_old_reduced_copies_go() -> None:
     )
     photo, written = round_trip(coded)
     assert len(photo.frames) == 1
-    assert photo.notes == ["1 reduced copies dropped: they show the picture before enhancement"]
+    assert photo.notes == ["1 reduced copies dropped: they show the image before enhancement"]
     with opened(written) as image:
         assert {tag: image.tag_v2[tag] for tag in info} == info
         assert image.info["dpi"] == (300, 300)

@@ -25,7 +25,7 @@ from tests.support.s3_server import S3Server, s3_server
 
 ORIGINAL = jpeg(night())
 KEYS = ("in/a.jpg", "in/deep/b.jpg")
-REASONS = "are the same", "under two names", "would replace a source", "write it as", "is there already", "nothing is"
+REASONS = "are the same", "under two names", "would replace a source", "write it as", "already exists", "nothing is"
 MISTYPED = "s3:/b/out s3:// s3:b s3//b/out S3:/b gs:/b az:/c file:/x file://x https:/h s3:///key foo:/x dir::s3://b/p"
 UNTOUCHED = dict.fromkeys(KEYS, ORIGINAL)
 
@@ -78,7 +78,7 @@ def test_a_bucket_under_two_names_is_refused(
         "under two names",
         "would replace a source",
         "write it as",
-        "is there already",
+        "already exists",
         "nothing is",
     )
     assert any(reason in told for reason in reasons), told
@@ -106,7 +106,7 @@ def test_a_bucket_shown_as_a_folder_is_refused(
 
     monkeypatch.setattr(Storage, "read", through_the_mount)
     storage = Storage.from_environment([night_bucket], {})
-    with pytest.raises(UsageError, match="one place under two names"):
+    with pytest.raises(UsageError, match="the same place under two names"):
         proven(storage, f"{night_bucket}/in", [str(mounted)])
     assert not proven(storage, f"{night_bucket}/out", [str(mounted), f"{night_bucket}/in"]).conditional_puts
 
@@ -165,7 +165,7 @@ def test_a_destination_inside_the_source_by_another_mount_is_refused_once_it_has
     try:
         (night_folder / "in" / "_nightlift" / "runs" / "r.json").write_text("{}")
         assert main(["images", str(night_folder), str(mounted / "in")]) == 2
-        assert "one place under two names" in capsys.readouterr().err
+        assert "the same place under two names" in capsys.readouterr().err
     finally:
         (night_folder / "in" / "_nightlift" / "runs" / "r.json").unlink()
         (night_folder / "in" / "_nightlift" / "runs").rmdir()
@@ -251,7 +251,7 @@ def test_an_output_replaces_nothing_that_nightlift_did_not_write(outputs: tuple[
     if keeps_marks:  # as if somebody had put it there, whose files bear no mark
         _put_by_hand(storage, place, b"an original")
     for known in (Claim(), Claim(known_bytes=5)):
-        with pytest.raises(InTheWay, match="is there already, and nightlift has no record of writing it"):
+        with pytest.raises(InTheWay, match="already exists, and nightlift has no record of writing it"):
             storage.write(place, b"enhanced", known)
         with pytest.raises(InTheWay), storage.writing(place, claim=known) as path:
             Path(path).write_bytes(b"enhanced")
@@ -360,5 +360,5 @@ def test_export_report_and_benchmark_replace_their_own_files_alone(
         (["benchmark", "--quick", "--only", "inside", "--json", str(tmp_path / "a.json")], "a.json"),
     ):
         assert main(job) == 2, job
-        assert f"{name}: is there already" in capsys.readouterr().err
+        assert f"{name}: already exists" in capsys.readouterr().err
         assert (tmp_path / name).read_bytes() == b'{"somebody": "else"}'

@@ -314,7 +314,7 @@ def test_a_read_that_fails_is_told_though_nobody_listens(ending: Ending, swallow
 def test_a_server_that_cannot_send_parts_is_told_as_such(tmp_path: Path) -> None:
     with web_server(bytes(100_000)) as server:
         server.ranges = False
-        with pytest.raises(StorageError, match="copy it to a disk"), Storage().open(f"{server.url}/a") as file:
+        with pytest.raises(StorageError, match="copy it to a local disk"), Storage().open(f"{server.url}/a") as file:
             file.read(1)
             file.seek(90_000)
 

@@ -1,4 +1,4 @@
-"""What a network is shown: small pictures, in one colour space."""
+"""What a network is shown: small images, in one colour space."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from pipeline.images.cicp import profile
 from pipeline.records import Record
 from pipeline.storage.storage import Storage
-from pipeline.training.samples import Reading, ReadPictures, small
+from pipeline.training.samples import ReadImages, Reading, small
 from tests.support import media
 
 DISPLAY_P3 = profile(12, 13)
@@ -16,8 +16,8 @@ def _read(tmp_path, coded: bytes) -> np.ndarray:
     path = tmp_path / "photo.png"
     path.write_bytes(coded)
     record = Record(source=str(path), version="", size_bytes=len(coded), destination="")
-    [picture] = ReadPictures(Storage(), 16, 1)(Reading.of(record)).pictures
-    return picture
+    [image] = ReadImages(Storage(), 16, 1)(Reading.of(record)).images
+    return image
 
 
 def test_a_tagged_photo_is_read_as_srgb(tmp_path) -> None:

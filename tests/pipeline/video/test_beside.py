@@ -110,7 +110,7 @@ def test_sound_that_overlaps_itself_is_kept(name: str) -> None:
     outcome, written = done("a.ts", content, name)
     assert len(outcome.notes) == 1
     assert outcome.notes[0].startswith("audio stream 1 (aac, eng): ")
-    assert outcome.notes[0].endswith(" packets with times that go backwards are moved behind those before them")
+    assert outcome.notes[0].endswith(" packets whose times go backwards are moved behind those before them")
     (before,), (after,) = packets(content, "audio"), packets(written, "audio")
     assert len(after) == len(before)
     assert [at for at, _ in after][-9:] == pytest.approx([at for at, _ in before][-9:], abs=0.002)
@@ -123,7 +123,7 @@ def test_a_broken_packet_of_sound_costs_no_video() -> None:
     content[starts[5] : starts[5] + 7] = bytes(7)
     outcome, written = done("a.ts", bytes(content), "a.mp4")
     assert any(
-        note.startswith("damaged: audio stream 1 (aac, eng): 1 packets that mp4 refuses") for note in outcome.notes
+        note.startswith("damaged: audio stream 1 (aac, eng): 1 packets that mp4 rejects") for note in outcome.notes
     )
     assert times(written) == pytest.approx(times(bytes(content)), abs=0.001)
 
@@ -247,7 +247,7 @@ def test_a_second_video_is_copied_and_told_of() -> None:
                     packet.stream = copy
                     output.mux(packet)
     outcome, written = done("a.mp4", file.getvalue())
-    assert outcome.notes == ["video stream 1 is copied as it is; one video is enhanced"]
+    assert outcome.notes == ["video stream 1 is copied as it is; only one video stream is enhanced"]
     assert packets(written, "video")[1] == packets(file.getvalue(), "video")[1]
 
 
@@ -289,6 +289,6 @@ def test_a_film_that_changes_its_size_midway_comes_out_in_one() -> None:
                     packet.stream = copy
                     output.mux(packet)
     outcome, written = done("a.ts", file.getvalue())
-    assert outcome.notes == ["24 of 48 frames are of another size; they are scaled to that of the first"]
+    assert outcome.notes == ["24 of 48 frames have another size; they are scaled to the size of the first"]
     assert {(frame.width, frame.height) for frame in pictures(written)} == {(128, 96)}
     assert times(written) == times(file.getvalue())

@@ -134,7 +134,7 @@ def test_more_samples_than_bytes_are_refused_before_there_is_room_made_for_them(
     content = bytearray(clip(streets(12), extras=Sound(seconds=0.5)))
     info = probe(BytesIO(content))
     struct.pack_into(">II", content, content.index(b"stsz") + 8, 1, 4_000_000)  # each of one byte
-    with pytest.raises(Damaged, match="it announces 4000000 samples in"):
+    with pytest.raises(Damaged, match="its header announces 4000000 samples in"):
         probe(BytesIO(content))
     assert info.frames == 12
 

@@ -117,4 +117,4 @@ def test_dolby_vision_without_a_common_base_is_refused_by_name() -> None:
     bare = clip(_deep(4), codec="libx265", pixel_format="yuv420p10le")
     outcome, _ = run("a.mp4", with_units(bare, "mp4", after=[DOLBY_VISION]))
     assert (outcome.outcome, outcome.code) == ("failed", "unsupported")
-    assert "Dolby Vision of profile 5" in outcome.message
+    assert "Dolby Vision profile 5" in outcome.message

@@ -191,7 +191,7 @@ def test_sound_stays_with_its_picture_in_recordings_joined_end_to_end(name: str)
         for count in (30, 24)
     ]
     outcome, written = done("a.ts", b"".join(parts), name)
-    assert outcome.notes[0].startswith("2 recordings joined end to end")
+    assert outcome.notes[0].startswith("2 recordings are joined end to end")
     assert np.diff(frame_times(written)) == pytest.approx(Fraction(1, 25))
     later = frame_times(written)[30] - frame_times(parts[1])[0]
     (second,), (sound,) = packets(parts[1], "audio"), packets(written, "audio")

@@ -1,4 +1,4 @@
-"""Small images for a page, in pairs of before and after, and the brightness of clips over time.
+"""Small images for a page, in pairs of before and after, and the brightness of videos over time.
 
 An image that cannot be made, or not in time, is replaced by a sentence.
 """
@@ -27,12 +27,12 @@ from pipeline.video.reading.sampling import frame_after, spread
 
 PAIRS = 6  # pairs of each choice
 CLIPS, SAMPLES = 6, 13  # number of clips, and frames of each
-PICTURE_PX, JPEG_QUALITY = 400, 80
+THUMBNAIL_PX, JPEG_QUALITY = 400, 80
 MOST_PX = 60_000_000  # largest photo that is decoded: 180 MB, times THREADS
 THREADS = 4  # mostly waiting for storage
 GRACE_S = 3.0  # extra time for images that were begun
-OUT_OF_TIME = "left out for want of time; nightlift report takes more"
-HDR_IS_NOT_DRAWN = "high dynamic range (HLG or PQ), which is not drawn here"
+OUT_OF_TIME = "left out because time ran out; nightlift report allows more"
+HDR_IS_NOT_DRAWN = "high dynamic range (HLG or PQ), which the report cannot show"
 SEED = 0  # of the random choice
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ Places = Sequence[int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class Thumbnail:
     """An image on the page, or the reason why there is none."""
 
     url: str = field(default="", repr=False)
@@ -56,8 +56,8 @@ class Pair:
     """Images of a file before and after."""
 
     name: str
-    before: Picture
-    after: Picture
+    before: Thumbnail
+    after: Thumbnail
     luma_before: float
     luma_after: float
 
@@ -94,11 +94,11 @@ def choices(files: Rows) -> list[tuple[str, str, Places]]:
         if places:
             found.append((title, meaning, places))
 
-    choose("Darkest", "the lowest mean luma before", np.argsort(before, kind="stable"))
+    choose("Darkest", "the lowest mean luma before enhancement", np.argsort(before, kind="stable"))
     least = np.argsort(lift, kind="stable")
-    meaning = "of the darker half of all files, those whose mean luma was multiplied by the least"
-    choose("Least lifted", meaning, least[dark[least]])
-    choose("At random", "the same ones each time", np.random.default_rng(SEED).permutation(len(files)))
+    meaning = "in the darker half of all files, the smallest ratio of mean luma after to before"
+    choose("Least brightened", meaning, least[dark[least]])
+    choose("Random", "the same files in every report", np.random.default_rng(SEED).permutation(len(files)))
     return found
 
 
@@ -123,13 +123,13 @@ class Camera:
         names = files.names(places)
         sources, targets = files.raw("source", places), files.raw("destination", places)
         lumas = [files.numbers(column)[list(places)].tolist() for column in ("luma_before", "luma_after")]
-        make = [self._film if files.is_video[place] else self._photo for place in places]
-        late = Picture(problem=OUT_OF_TIME), Picture(problem=OUT_OF_TIME)
+        make = [self._video if files.is_video[place] else self._photo for place in places]
+        late = Thumbnail(problem=OUT_OF_TIME), Thumbnail(problem=OUT_OF_TIME)
         until = self._until + GRACE_S
-        pictured = _at_once(lambda at: make[at](sources[at], targets[at]), range(len(places)), late, until)
+        made = _at_once(lambda at: make[at](sources[at], targets[at]), range(len(places)), late, until)
         return [
             Pair(name=name, before=before, after=after, luma_before=dark, luma_after=light)
-            for name, (before, after), dark, light in zip(names, pictured, *lumas, strict=True)
+            for name, (before, after), dark, light in zip(names, made, *lumas, strict=True)
         ]
 
     def clips(self, files: Rows, places: Places) -> list[Clip]:
@@ -142,10 +142,10 @@ class Camera:
             for name, before, after in zip(files.names(places), curves[::2], curves[1::2], strict=True)
         ]
 
-    def _photo(self, source: str, target: str) -> tuple[Picture, Picture]:
-        return self._picture(lambda: self._still(source)), self._picture(lambda: self._still(target))
+    def _photo(self, source: str, target: str) -> tuple[Thumbnail, Thumbnail]:
+        return self._thumbnail(lambda: self._still(source)), self._thumbnail(lambda: self._still(target))
 
-    def _film(self, source: str, target: str) -> tuple[Picture, Picture]:
+    def _video(self, source: str, target: str) -> tuple[Thumbnail, Thumbnail]:
         """Make images of the same moment of both videos, near the middle."""
         at_s = 0.0
 
@@ -160,18 +160,18 @@ class Camera:
             with self._storage.open(target) as file:
                 return _sized(frame_after(file, at_s))
 
-        return self._picture(before), self._picture(after)
+        return self._thumbnail(before), self._thumbnail(after)
 
     def _still(self, url: str) -> Pixels:
         photo = decode(self._storage.read(url), max_pixels=MOST_PX)
         return _sized(to_8_bits(photo.frames[0].pixels), photo.metadata.icc)
 
-    def _picture(self, make: Callable[[], Pixels]) -> Picture:
+    def _thumbnail(self, make: Callable[[], Pixels]) -> Thumbnail:
         try:
             self._check_time()
-            return Picture(url=as_url(Image.fromarray(make())))
+            return Thumbnail(url=as_url(Image.fromarray(make())))
         except Exception as error:  # any error costs only this image
-            return Picture(problem=reason(error))
+            return Thumbnail(problem=reason(error))
 
     def _curve(self, url: str) -> Curve:
         at_s, luma = list[float](), list[float]()
@@ -224,13 +224,13 @@ def _at_once(make: Callable[[T], R], of: Sequence[T], late: R, until: float) -> 
 
 
 def _sized(pixels: Pixels, icc: bytes | None = None) -> Pixels:
-    return np.ascontiguousarray(small(pixels, PICTURE_PX, icc).transpose(1, 2, 0))
+    return np.ascontiguousarray(small(pixels, THUMBNAIL_PX, icc).transpose(1, 2, 0))
 
 
 def reason(error: Exception) -> str:
     """Return why there is no image, in words for people."""
     if isinstance(error, TooLarge):
-        return f"has more than {MOST_PX // 10**6} million pixels, too many to be made small here"
+        return f"has more than {MOST_PX // 10**6} million pixels, too many for the report"
     if isinstance(error, Unsupported) and "HDR" in str(error):
         return HDR_IS_NOT_DRAWN
     if isinstance(error, NightliftError | _OutOfTime):

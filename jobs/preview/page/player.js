@@ -1,15 +1,15 @@
-// A video as the server sends it: frames with their curve maps, from a place on, a few held ahead of the one shown.
+// Player of a video. The server sends frames with their curve maps; a few are held ahead of the one that is shown.
 
 import { asked, bitmapOf, mapsOf, packets } from "./packets.js";
 
-const AHEAD = 48; // frames that are held
-const LATE_S = 0.25; // from which a frame was waited for
+const AHEAD = 48; // frames held ahead
+const LATE_S = 0.25; // a frame that is later than this was waited for: the clock starts again at it
 
-export class Film {
-  /** `frames`: how many there are. `framesFrom(rank)`: address to ask for frames.
+export class Player {
+  /** `frames`: number of frames. `framesFrom(rank)`: returns the address that sends frames from this rank on.
    *
-   * What the page is told: `show(frame)`: put it there; `waits()`: for a frame that was sought; `failed(problem)`: an
-   * Error; `turned()`: it plays now, or no more.
+   * Functions that are called: `show(frame)` to show a frame; `waits()` when a frame was requested; `failed(problem)`
+   * with an Error; `turned()` when playing starts or stops.
    */
   constructor({ frames, framesFrom, show, waits, failed, turned }) {
     Object.assign(this, { frames, framesFrom, show, waits, failed, turned });
@@ -17,10 +17,10 @@ export class Film {
     this.playing = false;
     this.ended = false;
     this.shown = null;
-    this.wanted = 0; // the rank that was sought, or is shown
+    this.wanted = 0; // rank of the frame that was requested, or is shown
   }
 
-  /** Show the frame of this rank, or the next that can be decoded, and hold those after it. */
+  /** Show the frame of this rank, or the next one that can be decoded, and hold those after it. */
   seek(rank) {
     this.drop();
     this.wanted = Math.min(Math.max(rank, 0), this.frames - 1);
@@ -34,7 +34,7 @@ export class Film {
     });
   }
 
-  /** Ask for the frames again, as under another network. */
+  /** Request the frames again, as after a change of the network. */
   refresh() {
     this.seek(this.wanted);
   }
@@ -43,17 +43,17 @@ export class Film {
     let first = true;
     for await (const { told, parts } of packets(await asked(this.framesFrom(rank), signal))) {
       if (told.message) throw new Error(`${told.code}: ${told.message}`);
-      if (told.end && first) throw new Error("From here on no frame can be decoded.");
+      if (told.end && first) throw new Error("No frame can be decoded from here on.");
       if (told.end) return void (this.ended = true);
-      const [picture, ...maps] = parts;
-      const frame = { ...told, bitmap: await bitmapOf(picture, "image/jpeg"), maps: mapsOf(told, ...maps) };
+      const [image, ...maps] = parts;
+      const frame = { ...told, bitmap: await bitmapOf(image, "image/jpeg"), maps: mapsOf(told, ...maps) };
       if (signal.aborted) return frame.bitmap.close();
       if (first) this.put(frame);
       else this.queue.push(frame);
       first = false;
       while (this.queue.length >= AHEAD && !signal.aborted) await new Promise((done) => setTimeout(done, 20));
     }
-    if (!signal.aborted) throw new Error("The server has sent no more; is it still there?");
+    if (!signal.aborted) throw new Error("The server stopped sending. Is nightlift preview still running?");
   }
 
   put(frame) {
@@ -63,7 +63,7 @@ export class Film {
     this.show(frame);
   }
 
-  /** The next frame of the queue. */
+  /** Take the next frame of the queue. */
   advance() {
     const frame = this.queue.shift();
     this.wanted = frame.rank;
@@ -84,7 +84,7 @@ export class Film {
     this.turned();
   }
 
-  /** Show what is due. Where frames come too slowly, time waits for them. */
+  /** Show the frame that is due. If frames come too slowly, the clock waits for them. */
   tick() {
     const due = this.started ? this.started.at + (performance.now() - this.started.clock) / 1000 : 0;
     let next = null;
@@ -101,20 +101,20 @@ export class Film {
     this.ticking = requestAnimationFrame(() => this.tick());
   }
 
-  /** Show the next frame, or one before the one shown. */
+  /** Show the next frame (`by` is 1) or the previous one (-1). */
   step(by) {
     this.pause();
     if (by === 1 && this.queue.length) this.put(this.advance());
     else this.seek(this.wanted + by);
   }
 
-  /** Ask for no more. */
+  /** Stop the request, and drop the frames that are held. */
   drop() {
     this.stop?.abort();
     for (const frame of this.queue.splice(0)) frame.bitmap.close();
   }
 
-  /** For good. */
+  /** End the player. */
   close() {
     this.pause();
     this.drop();

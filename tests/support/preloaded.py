@@ -1,0 +1,7 @@
+"""What processes that tests fork should find loaded: the product, and what pyarrow loads when it is first used."""
+
+import pandas  # noqa: F401
+import pyarrow.dataset  # noqa: F401
+
+import jobs.images
+import jobs.videos  # noqa: F401
