@@ -8,7 +8,7 @@ from tyro.conf import UseAppendAction, arg
 
 from model import Checkpoint, EstimateSize, Look, WeightsError, load
 from pipeline.errors import UsageError
-from pipeline.planning.plan import Selection
+from pipeline.planning.inputs import Selection
 
 LEAST_ESTIMATE_PX = 16
 

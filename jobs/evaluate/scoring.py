@@ -18,10 +18,10 @@ from pipeline.errors import NightliftError
 from pipeline.images import decode, format_of
 from pipeline.images.photo import to_8_bits
 from pipeline.photos import MAX_PIXELS
-from pipeline.planning.plan import Selection
+from pipeline.planning.inputs import Inputs, Selection
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import absolute, join, real, redacted
+from pipeline.storage.urls import redacted
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 INPUT, REFERENCE = "input", "reference"  # rows of the table besides those of networks
@@ -75,11 +75,7 @@ def find_pairs(
     a pair whatever their names. Raises NotFound and other StorageErrors.
     """
     found = Pairs()
-    there = [
-        file
-        for file in storage.list_files(absolute(source), follow_links=selection.follow_links)
-        if not (outside and file.url.startswith(join(outside, "")))
-    ]
+    there = Inputs(storage, source, selection, outside=outside).sorted()
     photos = []
     for file in there:
         if not selection(file.relative):
@@ -90,7 +86,7 @@ def find_pairs(
             found.ignored.append(file.relative)
         else:
             photos.append(file)
-    listed = storage.list_files(absolute(reference), follow_links=selection.follow_links) if reference else []
+    listed = Inputs(storage, reference, selection, outside=outside).sorted() if reference else []
     references = _References(listed) if reference else None
     found.roots += [file.folder for file in (*there[:1], *listed[:1])]
     for file in photos:
@@ -102,8 +98,7 @@ def find_pairs(
             problem = f"{file.relative}: no reference, or more than one, has this path in {redacted(reference or '')}"
             found.problems.append(Judgement(name=file.relative, problem=problem))
     if reference and references is not None:
-        own = join(outside, "") if outside and real(outside).startswith(join(real(absolute(reference)), "")) else None
-        found.unused = references.unused(there, found.pairs, own)
+        found.unused = references.unused(there, found.pairs)
     return found
 
 
@@ -126,17 +121,14 @@ class _References:
             candidates = list(self._exact.values())
         return candidates[0] if len(candidates) == 1 else None
 
-    def unused(self, photos: list[Listed], pairs: list[Pair], own: str | None) -> list[str]:
-        """Return the relative paths of references in no pair that have no photo's name, whatever the extension.
-
-        URLs that start with `own` are left out: they are an evaluation's output.
-        """
+    def unused(self, photos: list[Listed], pairs: list[Pair]) -> list[str]:
+        """Return the relative paths of references in no pair that have no photo's name, whatever the extension."""
         stems = {posixpath.splitext(photo.relative)[0] for photo in photos}
         paired = {pair.reference for pair in pairs}
         return [
             relative
             for relative, url in self._exact.items()
-            if url not in paired and not (own and url.startswith(own)) and posixpath.splitext(relative)[0] not in stems
+            if url not in paired and posixpath.splitext(relative)[0] not in stems
         ]
 
 

@@ -28,11 +28,12 @@ from jobs.preview.server import Exhibit, PreviewServer, Shown
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
 from pipeline.errors import UsageError
+from pipeline.planning.inputs import Inputs
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
 from pipeline.process import use_one_core
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, absolute, redacted
+from pipeline.storage.urls import redacted
 
 log = logging.getLogger("nightlift")
 
@@ -121,9 +122,9 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
 
 def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:
     wanted = selection_of(config)
-    for file in storage.walk(absolute(config.src), follow_links=config.follow_links):
+    for file in Inputs(storage, config.src, wanted):
         name, is_video = redacted(file.url), VIDEOS.accepts(redacted(file.url))
-        if file.code or f"/{FOLDER}/" in f"/{file.relative}" or not wanted(file.relative):
+        if file.code or not wanted(file.relative):
             continue
         if is_video or PHOTOS.accepts(name):
             yield Shown(file.url, file.relative, is_video)

@@ -3,18 +3,16 @@
 No output ever replaces a source, another file's output, or a file near the sources that nightlift did not write.
 """
 
-import logging
 import posixpath
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from pipeline.errors import InTheWay, NotFound, UsageError, printable, spelled_out
 from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import OTHER_KIND, History
+from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.media_kinds import Kind
 from pipeline.records import Outcome, Record
 from pipeline.storage.errors import SAID
@@ -22,24 +20,6 @@ from pipeline.storage.listing import Listed
 from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
-
-log = logging.getLogger("nightlift")
-
-TELL_EVERY_S = 10.0  # between messages during a long listing
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
-    """Choice of listed files as inputs. Patterns match the path below the source, or the file's name."""
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    follow_links: bool = False
-    """Whether to follow local links to files outside of the source, and links to folders."""
-
-    def __call__(self, relative: str) -> bool:
-        wanted = not self.include or any(_matches(relative, pattern) for pattern in self.include)
-        return wanted and not any(_matches(relative, pattern) for pattern in self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +89,9 @@ def make_plan(
     `ignoring_case`: the destination treats `a` and `A` as one name. Raises NotFound and other StorageErrors from the
     listing; UsageError where an output would replace a file that is not ours.
     """
-    listed, results = _inputs(storage, source, destination, selection)
-    kind = destination.kind
+    inputs, kind = _inputs(storage, source, destination, selection), destination.kind
+    listed = inputs.sorted()
+    results = [folder for folder in inputs.written if _has_inputs(folder, listed, selection, kind)]
     output_of = destination.naming(file.relative for file in listed)
     taken = ClaimedNames(destination, ignoring_case=ignoring_case)
     present = _present(storage, destination, history)
@@ -149,36 +130,12 @@ def make_plan(
     return plan
 
 
-def _inputs(
-    storage: Storage, source: str, destination: Destination, selection: Selection
-) -> tuple[list[Listed], list[str]]:
-    """Return all files of the source by path, and the folders that other jobs wrote to.
-
-    Leaves out manifests and a destination inside the source.
-    """
+def _inputs(storage: Storage, source: str, destination: Destination, selection: Selection) -> Inputs:
+    """Return the listing of the source, without a destination inside it."""
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
         raise UsageError(f"{redacted(source)}: cannot list a web server; give one {noun}, or a glob over an index page")
-    root, below = real(_root_of(source)), real(destination.root)
-    inside = not destination.file and is_inside(destination.root, _root_of(source))
-    linked = selection.follow_links and not destination.file and root != below and not is_inside(root, below)
-    own = join(destination.root, "") if inside else None
-    own_by_link = join(below, "") if linked else None
-    inputs: list[Listed] = []
-    results: dict[str, None] = {}  # in the order of the listing
-    told_at = time.monotonic()
-    for file in storage.walk(absolute(source), follow_links=selection.follow_links):
-        ours = bool(own and file.url.startswith(own)) or bool(own_by_link and real(file.url).startswith(own_by_link))
-        folder, is_record, _ = f"/{file.relative}".partition(f"/{FOLDER}/")
-        if not is_record and not ours:
-            inputs.append(file)
-        elif folder and not ours:
-            results[folder.removeprefix("/")] = None
-        if time.monotonic() - told_at >= TELL_EVERY_S:
-            told_at = time.monotonic()
-            log.info("%s files listed so far", f"{len(inputs):,}")
-    inputs.sort(key=lambda file: file.relative)
-    return inputs, [folder for folder in results if _has_inputs(folder, inputs, selection, destination.kind)]
+    return Inputs(storage, source, selection, outside="" if destination.file else destination.root)
 
 
 def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kind: Kind) -> bool:
@@ -258,7 +215,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _matches(relative: str, pattern: str) -> bool:
-    return fnmatchcase(relative, pattern) or fnmatchcase(posixpath.basename(relative), pattern)

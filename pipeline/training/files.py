@@ -9,12 +9,12 @@ from itertools import zip_longest
 
 from pipeline.errors import NotFound, UsageError, spelled_out
 from pipeline.images import format_of
+from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.manifest import Manifest
-from pipeline.planning.plan import Selection
 from pipeline.records import Outcome, Record
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, absolute, join, real, redacted
+from pipeline.storage.urls import absolute, join, real, redacted
 from pipeline.video import is_video
 
 
@@ -55,11 +55,13 @@ def training_files(
     for source in sources:
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
-        listed = storage.list_files(absolute(source), follow_links=selection.follow_links)
+        inputs = Inputs(storage, source, selection, outside=destination)
+        listed = inputs.sorted()
         roots += [file.folder for file in listed[:1]]
-        written = _written(storage, listed, [folder for folder in _written_into(listed) if real(folder) not in named])
+        folders = [join(file.folder, folder) for file in listed[:1] for folder in sorted(inputs.written)]
+        written = _written(storage, listed, [folder for folder in folders if real(folder) not in named])
         results |= Counter(written.values())
-        theirs = [file for file in _outside(listed, destination) if file.url not in written]
+        theirs = [file for file in listed if file.url not in written]
         wanted = [file for file in theirs if selection(file.relative) and file.url not in seen]
         seen |= {file.url for file in wanted}
         refusals = [_refusal(file) for file in wanted]
@@ -91,12 +93,6 @@ def _commonest(refused: Sequence[Outcome]) -> str:
     return next(refusal.message for refusal in refused if refusal.code == code)
 
 
-def _written_into(listed: Sequence[Listed]) -> list[str]:
-    """Return the folders below the root of a listing that contain `_nightlift/`."""
-    parts = [(file.url, file.relative.partition(f"/{FOLDER}/")) for file in listed]
-    return sorted({url.removesuffix(f"/{FOLDER}/{below}") for url, (_, own, below) in parts if own})
-
-
 def _written(storage: Storage, listed: Sequence[Listed], folders: Sequence[str]) -> dict[str, str]:
     """Map the URL of each listed file that nightlift wrote, also through links, to the one of `folders` it wrote to.
 
@@ -119,7 +115,7 @@ def _written(storage: Storage, listed: Sequence[Listed], folders: Sequence[str])
         around = [folder for inside, folder in moved.items() if place.startswith(inside)]
         drawn = [folder for folder in [_training_of(url)] if folder in folders]
         owner = owners.get(place) or next(iter([*around, *drawn]), None)
-        if owner is not None and FOLDER not in url.split("/"):
+        if owner is not None:
             written[url] = owner
     return written
 
@@ -131,12 +127,6 @@ def _training_of(url: str) -> str:
         return folder
     is_sheet = name.startswith("epoch-") and folder.endswith("/sheets")
     return folder.removesuffix("/sheets") if is_sheet else ""
-
-
-def _outside(listed: Sequence[Listed], destination: str) -> list[Listed]:
-    """Return the files without those in a `_nightlift/` or below `destination`, also through links."""
-    ours = join(real(destination), "")
-    return [file for file in listed if FOLDER not in file.relative.split("/") and not real(file.url).startswith(ours)]
 
 
 def _refusal(file: Listed) -> Outcome | None:

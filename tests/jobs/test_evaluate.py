@@ -18,7 +18,7 @@ from jobs.evaluate.scoring import Evaluation, Judgement, find_pairs
 from model import DEFAULT_WEIGHTS, Enhancer, Look, load
 from model.quality.metrics import against_reference, statistics
 from pipeline.errors import ClusterError, NotFound, StorageError, UsageError
-from pipeline.planning.plan import Selection
+from pipeline.planning.inputs import Selection
 from pipeline.storage.storage import Storage
 from tests.support.media import jpeg, night, saved
 from tests.support.outputs import files_below

@@ -11,8 +11,8 @@ from jobs.train.checks import check_same
 from jobs.train.driver import Driver
 from jobs.train.state import State, TrainingImage
 from pipeline.errors import NotFound, StorageError, UsageError
+from pipeline.planning.inputs import Selection
 from pipeline.planning.manifest import Manifest
-from pipeline.planning.plan import Selection
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
 from pipeline.training.files import TrainingFiles, training_files

@@ -24,7 +24,7 @@ from model import Enhancer, load
 from model.training.recipes import NIGHT, PUBLISHED
 from pipeline.errors import UsageError
 from pipeline.flow.training import TrainingPhotoFlow
-from pipeline.planning.plan import Selection
+from pipeline.planning.inputs import Selection
 from pipeline.storage.storage import Storage
 from pipeline.training.files import training_files
 from pipeline.training.samples import ReadImages, Reading, is_held_out

@@ -18,7 +18,7 @@ from pipeline.flow.time_limit import allowed_s
 from pipeline.flow.training import TrainingPhotoFlow
 from pipeline.flow.videos import SegmentWorker, VideoFlow
 from pipeline.photos import PhotoSettings, PhotoWork, ReadAndDecode
-from pipeline.planning.plan import Selection
+from pipeline.planning.inputs import Selection
 from pipeline.records import Record
 from pipeline.segments import SegmentResult
 from pipeline.storage.storage import Storage

@@ -11,8 +11,9 @@ from jobs.cli import main
 from pipeline.errors import printable
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
+from pipeline.planning.inputs import Selection
 from pipeline.planning.media_kinds import PHOTOS
-from pipeline.planning.plan import Plan, Selection, make_plan
+from pipeline.planning.plan import Plan, make_plan
 from pipeline.storage.storage import Storage
 from tests.support.many_keys import s3_of_many_keys
 from tests.support.media import landscape
@@ -73,7 +74,7 @@ def test_no_key_leads_out_of_the_destination(
     lines = [line for line in (told.out + told.err).splitlines() if "(raylet)" not in line]  # Ray colours its own
     assert not [line for line in lines if "\x1b" in line or "\u202e" in line]
     assert main(["images", hostile_bucket, str(out)]) == 1
-    assert f"before: {len(FINE)} done" in capfd.readouterr().out
+    assert f"by earlier runs: {len(FINE)} done" in capfd.readouterr().out
 
 
 def test_a_file_is_no_folder_whichever_comes_first(tmp_path: Path) -> None:

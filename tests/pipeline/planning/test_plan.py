@@ -8,8 +8,9 @@ import pytest
 from pipeline.errors import NotFound, UsageError
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History, hashes
+from pipeline.planning.inputs import Selection
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind
-from pipeline.planning.plan import Plan, Selection, check_found, make_plan
+from pipeline.planning.plan import Plan, check_found, make_plan
 from pipeline.storage.storage import Storage
 
 NO_HISTORY = History()

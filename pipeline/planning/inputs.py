@@ -1,0 +1,75 @@
+"""Files at a source that a job may use: all but what nightlift keeps for itself, and outputs of the same job."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pipeline.storage.listing import Listed
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import FOLDER, absolute, before_glob, is_inside, join, real
+
+TELL_EVERY_S = 10.0  # between messages during a long listing
+
+log = logging.getLogger("nightlift")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Choice of listed files as inputs. Patterns match the path below the source, or the file's name."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    follow_links: bool = False
+    """Whether to follow local links to files outside of the source, and links to folders."""
+
+    def __call__(self, relative: str) -> bool:
+        wanted = not self.include or any(_matches(relative, pattern) for pattern in self.include)
+        return wanted and not any(_matches(relative, pattern) for pattern in self.exclude)
+
+
+class Inputs:
+    """Listing of a source: a file, a folder with all below it, or a glob.
+
+    Leaves out all `_nightlift/` folders. Leaves out what is below the folder `outside`, also when it is reached through
+    links, unless the source is that folder or lies in it.
+    Files that the selection refuses are listed, too: they may keep others from a name.
+    """
+
+    def __init__(self, storage: Storage, source: str, selection: Selection, *, outside: str = "") -> None:
+        self.storage, self.source, self.selection = storage, absolute(source), selection
+        self.written: dict[str, None] = {}
+        """Folders below the source that contain a `_nightlift/`, as paths below it, once all files are listed."""
+        root, own = real(before_glob(self.source)), real(absolute(outside)) if outside else ""
+        self._own = join(own, "") if own and own != root and not is_inside(root, own) else None
+        self._own_below = self._own.removeprefix(join(root, "")) if self._own and is_inside(own, root) else None
+
+    def __iter__(self) -> Iterator[Listed]:
+        """Yield files as they are found. Raises NotFound where nothing is there, and other StorageErrors."""
+        count, told_at = 0, time.monotonic()
+        for file in self.storage.walk(self.source, follow_links=self.selection.follow_links):
+            if self._is_own(file):
+                continue
+            folder, is_record, _ = f"/{file.relative}".partition(f"/{FOLDER}/")
+            if not is_record:
+                count += 1
+                yield file
+            elif folder:
+                self.written[folder.removeprefix("/")] = None
+            if time.monotonic() - told_at >= TELL_EVERY_S:
+                told_at = time.monotonic()
+                log.info("%s files listed so far", f"{count:,}")
+
+    def sorted(self) -> list[Listed]:
+        """Return all files, by path."""
+        return sorted(self, key=lambda file: file.relative)
+
+    def _is_own(self, file: Listed) -> bool:
+        if self._own_below is not None and file.relative.startswith(self._own_below):
+            return True
+        return self._own is not None and self.selection.follow_links and real(file.url).startswith(self._own)
+
+
+def _matches(relative: str, pattern: str) -> bool:
+    return fnmatchcase(relative, pattern) or fnmatchcase(relative.rpartition("/")[2], pattern)

@@ -1,0 +1,55 @@
+"""What a job finds at its source: everything but what nightlift keeps there and what the job itself writes."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.planning.inputs import Inputs, Selection
+from pipeline.storage.storage import Storage
+
+FILES = ("a.jpg", "sub/b.jpg", "sub/_nightlift/manifest/x", "_nightlift/runs/y", "out/c.jpg", "out/deep/d.jpg")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in FILES:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / "in"
+
+
+def _found(source: Path | str, outside: Path | str = "", *, follow_links: bool = False) -> list[str]:
+    selection = Selection(follow_links=follow_links)
+    return [file.relative for file in Inputs(Storage(), str(source), selection, outside=str(outside)).sorted()]
+
+
+def test_what_nightlift_keeps_is_left_out_and_where_it_wrote_is_told(folder: Path) -> None:
+    inputs = Inputs(Storage(), str(folder), Selection())
+    assert [file.relative for file in inputs.sorted()] == ["a.jpg", "out/c.jpg", "out/deep/d.jpg", "sub/b.jpg"]
+    assert list(inputs.written) == ["sub"]
+
+
+def test_what_the_job_writes_inside_its_source_is_left_out(folder: Path, tmp_path: Path) -> None:
+    assert _found(folder, folder / "out") == ["a.jpg", "sub/b.jpg"]
+    assert _found(f"{folder}/*/*.jpg", folder / "out") == ["sub/b.jpg"]
+    (tmp_path / "link").symlink_to(folder)
+    for source, outside in ((tmp_path / "link", folder / "out"), (folder, tmp_path / "link" / "out")):
+        assert _found(source, outside) == ["a.jpg", "sub/b.jpg"]
+    assert _found(folder, folder / "ou") == _found(folder)
+
+
+@pytest.mark.parametrize("outside", [".", "in", "in/out"])
+def test_a_source_inside_the_destination_is_listed_whole(folder: Path, tmp_path: Path, outside: str) -> None:
+    assert _found(folder / "out", tmp_path / outside) == ["c.jpg", "deep/d.jpg"]
+    assert _found(folder / "a.jpg", tmp_path / outside) == ["a.jpg"]
+
+
+def test_links_into_the_destination_are_left_out(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere"
+    out.mkdir()
+    (out / "e.jpg").touch()
+    (folder / "sub" / "there").symlink_to(out)
+    assert "sub/there/e.jpg" in _found(folder, follow_links=True)
+    assert "sub/there/e.jpg" not in _found(folder, out, follow_links=True)
+    assert "a.jpg" in _found(folder, out, follow_links=True)
