@@ -12,12 +12,14 @@ FOR_TESTS := .venv/.installed-for-tests
 demo: $(INSTALLED)
 	$(BIN)/nightlift images infra/samples/photos demo
 
-# two files of tests at once: most of a test is waiting for what it started
+# two files of tests at once, those with the slowest tests first
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: $(FOR_TESTS)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(PYTEST)
 
 test-all: $(FOR_TESTS)
-	NIGHTLIFT_TESTS=full $(BIN)/pytest --numprocesses 2 --dist loadfile
+	NIGHTLIFT_TESTS=full $(PYTEST)
 
 check: $(FOR_TESTS)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.storage.storage import Storage
 from tests.support.clips import Sound, clip, streets
-from tests.support.counts import count
+from tests.support.counts import count, in_full_alone
 from tests.support.dying_workers import dying_workers
 from tests.support.killed import HANGS_S, ROOT, killed_once
 from tests.support.outputs import files_below, rows_of, tree, whole
@@ -55,10 +55,11 @@ def _is_as_if_nothing_had_happened(out: Path, undisturbed: dict[str, bytes]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("topology", "kills"), [("fused", count(4, 30)), ("split", count(4, 30))])
+@pytest.mark.parametrize("topology", count(["split"], ["fused", "split"]))
 def test_workers_that_die_cost_no_photo(
-    photos: Path, undisturbed: dict[str, bytes], tmp_path: Path, topology: str, kills: int
+    photos: Path, undisturbed: dict[str, bytes], tmp_path: Path, topology: str
 ) -> None:
+    kills = count(4, 30)
     job = ["images", str(photos), str(tmp_path), "--topology", topology, "--workers", "2"]
     with dying_workers(SEED, kills, pause_s=1.0) as dead:
         status = main(job)
@@ -71,6 +72,7 @@ def test_workers_that_die_cost_no_photo(
     _is_as_if_nothing_had_happened(tmp_path, undisturbed)
 
 
+@in_full_alone
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_workers_that_die_cost_no_video(clips: Path, tmp_path: Path) -> None:
@@ -94,9 +96,9 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
         temporary.mkdir()
         job = [sys.executable, "-m", "jobs.images", str(photos), str(out), "--workers", "2"]
         recorded: set[object] = set()
-        for kill in range(count(2, 30)):
+        for kill in range(count(1, 30)):
             moment = time.monotonic() + rng.uniform(0, 15)
-            enough = kill % 2 * rng.randint(40, 90)  # every second one is killed at work for sure
+            enough = (1 - kill % 2) * rng.randint(40, 90)  # every second one is killed at work for sure
 
             def ready(moment: float = moment, enough: int = enough) -> bool:
                 return time.monotonic() > moment and len(whole(out)) >= enough

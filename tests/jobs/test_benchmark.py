@@ -11,6 +11,7 @@ from jobs.benchmark.measurement import Row, Section, side_by_side
 from jobs.benchmark.media import night_clip, night_jpeg
 from jobs.cli import main
 from pipeline.images import decode
+from tests.support.counts import in_full_alone
 from tests.support.media import jpeg, landscape, saved
 
 PARTS = {
@@ -23,6 +24,7 @@ PARTS = {
 }
 
 
+@in_full_alone
 @pytest.mark.slow
 def test_every_part_measures_and_what_is_printed_is_in_the_json(tmp_path: Path, capsys) -> None:
     out = tmp_path / "all.json"

@@ -19,6 +19,7 @@ from jobs.benchmark.measurement import Row, Section  # noqa: E402
 from jobs.cli import main  # noqa: E402
 from model import CurveMaps, Enhancer, Floor  # noqa: E402
 from model.full_size.cpu import Pixels  # noqa: E402
+from tests.support.counts import in_full_alone  # noqa: E402
 
 SMALL = 60, 40
 
@@ -113,6 +114,7 @@ def test_a_step_of_training_is_checked() -> None:
     assert all(verdicts)
 
 
+@in_full_alone
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_training_comes_to_its_end() -> None:

@@ -18,6 +18,7 @@ from jobs.signals import HungUp, Terminated, check_not_stopped, forget_signals, 
 from pipeline.storage.storage import Storage
 from pipeline.storage.writing import PART_SUFFIX
 from tests.support.clips import clip, streets
+from tests.support.counts import count
 from tests.support.killed import HANGS_S, ROOT, wait_until
 from tests.support.outputs import files_below, rows_of, tree
 
@@ -78,7 +79,7 @@ def test_a_stopped_photo_job_says_what_is_done_and_the_next_goes_on(tmp_path: Pa
         Image.fromarray(np.roll(dark, number, 0)).save(source / f"{number:03}.png", compress_level=1)
     job = [sys.executable, "-m", "jobs.images", str(source), str(out), "--workers", "2"]
     done = 0
-    for stop, status in ((_interrupt, 130), (_hang_up, 129)):
+    for stop, status in count([(_interrupt, 130)], [(_interrupt, 130), (_hang_up, 129)]):
         before, parts = done, _parts(out)
         stopped = _stopped(job, lambda parts=parts: not _parts(out) <= parts, stop)
         assert stopped.returncode == status, stopped.stderr
@@ -125,8 +126,8 @@ def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     (source / "one.mp4").write_bytes(clip(streets(200)))
     flags = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
     job = [sys.executable, "-m", "jobs.videos", str(source), str(out), "--workers", "1", *flags]
-    stopped = _stopped(job, lambda: len(_segments(out)) >= 4, _terminate)
-    assert stopped.returncode == 143, stopped.stderr
+    stopped = _stopped(job, lambda: len(_segments(out)) >= 4, _hang_up)
+    assert stopped.returncode == 129, stopped.stderr
     assert "videos: 0 done, 0 skipped, 0 failed" in stopped.stdout
     assert "1 left" in stopped.stdout
     assert "run the same command again to continue" in stopped.stderr.splitlines()[-1]

@@ -22,6 +22,7 @@ from jobs.cluster.shipment import shipped_folder
 from pipeline.errors import ClusterError
 from pipeline.storage.storage import Storage
 from tests.support.clips import clip, streets, times
+from tests.support.counts import in_full_alone
 from tests.support.killed import HANGS_S, ROOT, killed_once
 from tests.support.media import landscape
 from tests.support.outputs import table_in
@@ -150,7 +151,11 @@ def test_a_training_that_nobody_waits_for(head: RayHead, s3: S3Server, bucket: s
     ("job", "written"),
     [
         (["images", "in", "out"], "out/0.jpg"),
-        (["train", "in", "run", "--epochs", "1", "--batch", "2", "--size-px", "32"], "run/weights.safetensors"),
+        pytest.param(
+            ["train", "in", "run", "--epochs", "1", "--batch", "2", "--size-px", "32"],
+            "run/weights.safetensors",
+            marks=in_full_alone,
+        ),
     ],
 )
 def test_workers_of_a_cluster_run_none_of_the_files_beside_a_job(

@@ -42,8 +42,11 @@ def killed_once(
 def wait_until(ready: Callable[[], bool], job: subprocess.Popen[Any] | None = None, within: float = HANGS_S) -> None:
     """Until it is ready, or a job is over, or so many seconds are."""
     until = time.monotonic() + within
-    while not ready() and (job is None or job.poll() is None) and time.monotonic() < until:
-        time.sleep(0.02)
+    while True:
+        asked = time.monotonic()
+        if ready() or (job is not None and job.poll() is not None) or time.monotonic() > until:
+            return
+        time.sleep(max(0.02, 3 * (time.monotonic() - asked)))  # asking must not take the processors from the job
 
 
 def killed_at(step: int, then_s: float, work: Callable[..., None], *arguments: object) -> int:

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -19,12 +20,13 @@ from jobs.train.state import read_state
 from pipeline.storage.storage import Storage
 from tests.conftest import headed_cluster
 from tests.support.clips import clip, rgb, streets, times
+from tests.support.dying_workers import STARTING, WORKERS
 from tests.support.killed import HANGS_S, ROOT, wait_until
 from tests.support.media import landscape
 from tests.support.outputs import table_in, tree
 from tests.support.s3_server import S3Server
 
-PHOTOS = 110  # for as long as a node takes to join and its worker to start
+PHOTOS = 70  # for as long as a node takes to join and its worker to start
 EPOCHS = 20  # more than there is time for before the loss is felt
 FAST = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
 SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "128", "--precision", "fp32"]
@@ -74,15 +76,15 @@ def _lose(cluster: Cluster) -> None:
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
 
-def _processors_in_use(cluster: Cluster) -> Callable[[], float]:
-    """By what Ray's own command tells of a cluster."""
-
-    def ask() -> float:
-        status = [Path(sys.executable).parent / "ray", "status", "--address", cluster.address]
-        told = subprocess.run(status, capture_output=True, text=True, timeout=HANGS_S).stdout
-        return sum(float(line.split("/")[0]) for line in told.splitlines() if line.endswith(" CPU"))
-
-    return ask
+def _workers(cluster: Cluster) -> int:
+    """How many are at work, on all nodes."""
+    count = 0
+    for node in cluster.worker_nodes:
+        for raylet in node.all_processes["raylet"]:
+            with suppress(psutil.NoSuchProcess):
+                names = [child.name() for child in psutil.Process(raylet.process.pid).children()]
+                count += sum(name.startswith(WORKERS) and STARTING not in name for name in names)
+    return count
 
 
 @pytest.mark.slow
@@ -98,8 +100,7 @@ def test_photos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
     with _job(cluster, tmp_path / "log", *photos) as job:
         wait_until(lambda: len(_names(f"{bucket}/out")) > 2, job)
         cluster.add_node(num_cpus=1)
-        in_use = _processors_in_use(cluster)
-        wait_until(lambda: in_use() == 3, job)
+        wait_until(lambda: _workers(cluster) == 3, job)
         assert job.poll() is None, (tmp_path / "log").read_text()
         _lose(cluster)
         assert job.wait(HANGS_S) == 0, (tmp_path / "log").read_text()

@@ -28,6 +28,7 @@ from pipeline.planning.inputs import Selection
 from pipeline.storage.storage import Storage
 from pipeline.training.files import training_files
 from pipeline.training.samples import ReadImages, Reading, is_held_out
+from tests.support.counts import in_full_alone
 from tests.support.killed import ROOT
 from tests.support.media import landscape
 
@@ -240,6 +241,7 @@ def test_from_other_weights(sources: Path, undisturbed: Path, tmp_path: Path) ->
         assert torch.allclose(found.network.state_dict()[name], tensor, atol=1e-4)
 
 
+@in_full_alone
 @pytest.mark.usefixtures("ray_session")
 def test_a_file_that_kills_its_worker_is_named_and_costs_no_other(sources: Path) -> None:
     class Deadly(ReadImages):

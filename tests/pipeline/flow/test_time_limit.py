@@ -28,6 +28,7 @@ from pipeline.video import Segment, VideoInfo
 from pipeline.videos import EnhanceSegment, Inspect
 from tests.support import media
 from tests.support.clips import clip, streets
+from tests.support.counts import count
 from tests.support.killed import HANGS_S, ROOT
 from tests.support.outputs import rows_of, tree
 
@@ -101,7 +102,7 @@ def _photos(folder: Path, bad: Sequence[str] = ("endless", "greedy")) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize(("topology", "bad"), [("fused", ("endless", "greedy")), ("split", ("endless",))])
+@pytest.mark.parametrize(("topology", "bad"), [("fused", ("endless", "greedy")), *count([], [("split", ("endless",))])])
 def test_photos_that_never_end_are_named_and_cost_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, topology: str, bad: Sequence[str]
 ) -> None:

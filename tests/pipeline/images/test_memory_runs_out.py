@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.support.clips import clip, street, streets
+from tests.support.counts import count
 from tests.support.killed import HANGS_S, ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
@@ -73,7 +74,7 @@ def _codes(small: Path, large: Path, rooms_mb: list[int]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("extension", ["jpg", "heic"])
+@pytest.mark.parametrize("extension", count(["jpg"], ["jpg", "heic"]))
 def test_a_photo_that_finds_too_little_memory(tmp_path: Path, extension: str) -> None:
     if extension == "heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
