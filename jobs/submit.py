@@ -25,7 +25,7 @@ from jobs.cluster.shipment import shipped_folder
 from jobs.enhance import EnhanceConfig
 from jobs.images import ImagesConfig
 from jobs.signals import TERMINATED, exit_status
-from jobs.train.job import TrainConfig
+from jobs.train.config import TrainConfig
 from jobs.videos import VideosConfig
 from pipeline.errors import ClusterError, UsageError
 from pipeline.storage.credentials import parse_options

@@ -21,6 +21,7 @@ from jobs.benchmark.on_ray import span, written
 from jobs.benchmark.photos import record_of
 from jobs.cluster.joining import cluster_cpus, cluster_gpus, ray_cluster
 from jobs.train import job as train
+from jobs.train.config import TrainConfig
 from jobs.videos import VideosConfig
 from model import DEFAULT_WEIGHTS, has_fast_bf16, load, resolve_precision
 from model.precision import use_exact_fp32
@@ -191,7 +192,7 @@ def measure_training_whole(device: Literal["cpu", "cuda"], count: int, cores: in
     with TemporaryDirectory(prefix="nightlift-") as folder:
         written(Path(folder) / "in", count, (320, 240))
         out = Path(folder) / "out"
-        config = train.TrainConfig(
+        config = TrainConfig(
             places=(f"{folder}/in", str(out)), device=device, epochs=2, batch=4, size_px=32, estimate_size=64
         )
         start = time.perf_counter()

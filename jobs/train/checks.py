@@ -4,8 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobs.train.config import TrainConfig
+from jobs.train.state import State, state_url
 from pipeline.errors import InTheWay, NotFound, UsageError
 from pipeline.planning.same_place import proven
 from pipeline.storage.errors import SAID
@@ -13,10 +15,6 @@ from pipeline.storage.ownership import Claim, is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, LOCAL, WEB, absolute, is_same, join, protocol_of, real, redacted
 from pipeline.training.files import TrainingFiles
-
-if TYPE_CHECKING:
-    from jobs.train.job import TrainConfig
-    from jobs.train.state import State  # imports Ray: at run time only when there is work
 
 DIFFERENCES_SHOWN = 6
 NAMES_SHOWN = 3
@@ -28,7 +26,7 @@ CLAIMED = Claim(anything=True)  # as `claim_names` has checked
 RECORD = "training.json"  # in `_nightlift/`: shows that the names of results in OUT belong to a training
 
 
-def checked_root(config: "TrainConfig") -> str:
+def checked_root(config: TrainConfig) -> str:
     """Return OUT made absolute. Raises UsageError if it is unusable, or if it is or contains a source."""
     if not config.out.strip():
         raise UsageError("OUT is empty; give a folder or a bucket URL")
@@ -71,11 +69,7 @@ def claim_names(storage: Storage, root: str, sources: Iterable[str], settings: M
     storage.write(record, json.dumps(dict(settings), indent=1).encode())
 
 
-def state_url(root: str) -> str:
-    return join(root, FOLDER, "training.pt")
-
-
-def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: "State", root: str) -> None:
+def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: State, root: str) -> None:
     """Check that the settings are those of the training in `root`. Raises UsageError that says what differs."""
     names = dict.fromkeys([*settings, *state.settings])
     differing = [name for name in names if settings.get(name) != state.settings.get(name)]
@@ -101,7 +95,7 @@ def few(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMES_SHOWN])}{more}"
 
 
-def _changes(files: TrainingFiles, state: "State") -> str:
+def _changes(files: TrainingFiles, state: State) -> str:
     """Describe what became of the files that a training began with: `1 gone (a.jpg), 2 new (b.jpg, c.jpg)`."""
     now, then = Counter(files.names), Counter(state.files)
     gone, new = _names(then - now), _names(now - then)

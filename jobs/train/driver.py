@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -15,12 +15,14 @@ from ray.exceptions import RayError
 from jobs.cluster.canary import Watch, watched
 from jobs.cluster.joining import cluster_cpus
 from jobs.progress import Progress
-from jobs.train.checks import RESULTS, SHEETS, state_url
+from jobs.train.checks import RESULTS, SHEETS
+from jobs.train.config import TrainConfig, TrainingSetup
 from jobs.train.loss_record import TrainingRecord
 from jobs.train.placement import Crew, choose_crew, choose_precision
-from jobs.train.state import State, TrainingImage, TrainingImages, TrainingRun, read_state
+from jobs.train.state import State, read_state, state_url
 from jobs.train.status import Row, TrainingStatus
 from jobs.train.supervisor import TrainingSupervisor, ended
+from jobs.train.training_run import TrainingImage, TrainingImages, TrainingRun
 from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
 from pipeline.flow.prometheus import show_training
 from pipeline.flow.supervised_step import actor_of, has_begun
@@ -31,9 +33,6 @@ from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join
 from pipeline.training.files import TrainingFiles
 from pipeline.training.samples import ReadImages, is_held_out
-
-if TYPE_CHECKING:
-    from jobs.train.job import TrainConfig, TrainingSetup
 
 log = logging.getLogger("nightlift")
 
@@ -47,11 +46,11 @@ class Driver:
 
     def __init__(
         self,
-        config: "TrainConfig",
+        config: TrainConfig,
         storage: Storage,
         root: str,
         files: TrainingFiles,
-        setup: "TrainingSetup",
+        setup: TrainingSetup,
         state: State | None,
     ) -> None:
         self.config = config

@@ -8,8 +8,8 @@ import torch
 from torch import Generator
 
 from jobs.train.checks import CLAIMED, WEIGHTS
-from jobs.train.state import TrainingImage, TrainingRun
 from jobs.train.status import Row
+from jobs.train.training_run import TrainingImage, TrainingRun
 from model import Checkpoint, Enhancer, to_bytes
 from model.training.augment import darken
 from pipeline.images.contact_sheet import SheetRow, coded, contact_sheet

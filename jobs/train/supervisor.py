@@ -19,7 +19,7 @@ from ray.train.torch import TorchTrainer
 from jobs.cluster.canary import last_line
 from jobs.cluster.network_interface import NodeAddresses
 from jobs.train.placement import Crew
-from jobs.train.state import TrainingRun
+from jobs.train.training_run import TrainingRun
 from jobs.train.worker import train_worker
 from pipeline.errors import ClusterError, NightliftError, UsageError, failed_import
 

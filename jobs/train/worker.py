@@ -22,8 +22,9 @@ from ray.train.torch import get_device, prepare_model
 from torch import nn
 
 from jobs.train.outputs import write_sheet, write_weights
-from jobs.train.state import State, TrainingImage, TrainingRun, read_state, write_state
+from jobs.train.state import State, read_state, write_state
 from jobs.train.status import Row
+from jobs.train.training_run import TrainingImage, TrainingRun
 from model.full_size.gpu_transfer import sent
 from model.precision import use_exact_fp32
 from model.training.step import Examples, Objective, descend, learning_rate_factor, optimizer_of, prepare

@@ -10,10 +10,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from pipeline.errors import InTheWay, NotFound
 from pipeline.storage.errors import SAID, with_reason
@@ -21,13 +21,23 @@ from pipeline.storage.retries import retried
 from pipeline.storage.urls import FOLDER, LOCAL, S3, protocol_of, redacted
 from pipeline.storage.writing import PART_SUFFIX
 
-if TYPE_CHECKING:
-    from pipeline.storage.storage import Storage
-
 CHUNK_BYTES = 1 << 20
 OWN = {"manifest", "runs", "segments", "report.html", "training.json", "training.pt"}  # below `_nightlift/`
 NO_MARK = "none is kept there"
 METADATA, ATTRIBUTE = "nightlift", "user.nightlift"  # names of the mark in S3 and on disks
+
+
+class Store(Protocol):
+    """What these checks need of a `Storage`."""
+
+    @property
+    def keeps_marks(self) -> bool: ...
+
+    def filesystem(self, url: str) -> tuple[Any, str]: ...
+
+    def open(self, url: str) -> AbstractContextManager[BinaryIO]: ...
+
+    def read(self, url: str) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ def is_own(url: str, claim: Claim) -> bool:
 
 
 @retried
-def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content | None = None) -> None:
+def check_is_ours(storage: Store, url: str, claim: Claim, content: Content | None = None) -> None:
     """Raise InTheWay where a file is at `url` that is not ours to replace. `content`: what would be written there."""
     if is_own(url, claim):
         return
@@ -101,13 +111,13 @@ def check_is_ours(storage: "Storage", url: str, claim: Claim, content: Content |
     raise InTheWay(f"{redacted(url)}: {SAID[InTheWay]}")
 
 
-def keeps_marks(storage: "Storage", url: str) -> bool:
+def keeps_marks(storage: Store, url: str) -> bool:
     """Return whether the store kept the mark of the output just written to `url`. Raises StorageError."""
     _, mark, expected = _found(storage, url)
     return mark == expected
 
 
-def is_free(storage: "Storage", url: str) -> bool:
+def is_free(storage: Store, url: str) -> bool:
     """Return whether nothing is at `url`, or a file that carries our mark."""
     try:
         check_is_ours(storage, url, NO_CLAIM)
@@ -131,7 +141,7 @@ def set_mark(url: str, part: str) -> None:
         os.setxattr(part, ATTRIBUTE, mark_of(url, status.st_size, status.st_mtime_ns).encode())
 
 
-def _found(storage: "Storage", url: str) -> tuple[int, str, str]:
+def _found(storage: Store, url: str) -> tuple[int, str, str]:
     """Return the size in bytes of what is at `url`, its mark, and the mark of an output of ours. Raises NotFound.
 
     The size of a link or a folder is -1.

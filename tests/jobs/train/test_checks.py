@@ -9,7 +9,8 @@ from PIL import Image
 from jobs.cli import main
 from jobs.train.checks import check_same
 from jobs.train.driver import Driver
-from jobs.train.state import State, TrainingImage
+from jobs.train.state import State
+from jobs.train.training_run import TrainingImage
 from pipeline.errors import NotFound, StorageError, UsageError
 from pipeline.planning.inputs import Selection
 from pipeline.planning.manifest import Manifest

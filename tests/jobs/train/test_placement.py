@@ -7,8 +7,8 @@ import pytest
 
 from jobs.cluster.canary import Watch
 from jobs.train import driver, placement
+from jobs.train.config import TrainConfig
 from jobs.train.driver import Driver
-from jobs.train.job import TrainConfig
 from jobs.train.placement import GPU_THREADS, Crew, choose_crew, most_threads
 from pipeline.errors import UsageError
 from pipeline.storage.storage import Storage

@@ -17,8 +17,8 @@ from ray.train.v2._internal.exceptions import (
 
 from jobs.train import supervisor
 from jobs.train.placement import Crew
-from jobs.train.state import TrainingImages
 from jobs.train.supervisor import MOST_DEATHS, STARTS, TrainingSupervisor
+from jobs.train.training_run import TrainingImages
 from pipeline.errors import ClusterError, UsageError
 
 TWO, ONE = Crew("cpu", 2, 1), Crew("cpu", 1, 1)

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from jobs.cli import main
-from jobs.train.job import TrainConfig
+from jobs.train.config import TrainConfig
 from jobs.train.state import read_state
 from model import Enhancer, load
 from model.training.recipes import NIGHT, PUBLISHED
