@@ -6,9 +6,8 @@ from typing import Any
 from jobs.bulk.config import BulkConfig
 from jobs.cluster.joining import (
     all_have_fast_bf16,
-    check_gpus,
+    chosen_device,
     cluster_cpus,
-    cluster_gpus,
     cluster_nodes,
     room_on_gpus,
 )
@@ -28,13 +27,9 @@ class Placement:
 
 def place(config: BulkConfig, workers_per_core: int = 1, cpus_beside_gpu: float = 1) -> Placement:
     """Choose by what the cluster has. `cpus_beside_gpu`: of a worker. Needs an initialised Ray; raises UsageError."""
-    gpus = cluster_gpus()
-    device = ("cuda" if gpus else "cpu") if config.device == "auto" else config.device
+    device = chosen_device(config.device)
     if device == "cpu":
         return Placement(device, config.workers or cluster_cpus() * workers_per_core, 0)
-    if not gpus:
-        raise UsageError(f"--device {config.device}: the cluster has no GPU; leave --device out to run on CPUs")
-    check_gpus()
     room = room_on_gpus(cluster_nodes(), config.gpus_per_worker, cpus_beside_gpu)
     if room < (config.workers or 1):
         raise UsageError(

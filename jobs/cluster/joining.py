@@ -169,6 +169,17 @@ def cluster_memory_bytes() -> float:
     return float(ray.cluster_resources().get("memory", 0))
 
 
+def chosen_device(asked: str) -> str:
+    """Return `cuda` or `cpu`, by what the cluster has if `asked` is auto. Raises UsageError if GPUs cannot be used."""
+    gpus = cluster_gpus()
+    if asked == "cpu" or (asked == "auto" and not gpus):
+        return "cpu"
+    if not gpus:
+        raise UsageError(f"--device {asked}: the cluster has no GPU; leave out --device to run on CPUs")
+    check_gpus()
+    return "cuda"
+
+
 def check_gpus() -> None:
     """Raise UsageError if torch cannot use the cluster's GPUs."""
     try:

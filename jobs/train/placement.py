@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ray.train import ScalingConfig
 
-from jobs.cluster.joining import all_have_fast_bf16, check_gpus, cluster_cpus, cluster_gpus, cluster_nodes
+from jobs.cluster.joining import all_have_fast_bf16, chosen_device, cluster_cpus, cluster_gpus, cluster_nodes
 from model import Precision
 from pipeline.errors import UsageError
 
@@ -34,17 +34,12 @@ class Crew:
 
 def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Crew:
     """Choose workers to fit the cluster. `asked_device`: auto, cpu or cuda. Raises UsageError if it has too little."""
-    gpus = cluster_gpus()
-    device = ("cuda" if gpus else "cpu") if asked_device == "auto" else asked_device
-    if device == "cuda" and not gpus:
-        raise UsageError(f"--device {asked_device}: the cluster has no GPU; leave out --device to train on CPUs")
-    if device == "cuda":
-        check_gpus()
-    most = gpus if device == "cuda" else cluster_cpus()
+    device = chosen_device(asked_device)
+    most = cluster_gpus() if device == "cuda" else cluster_cpus()
     # many workers with few threads: examples are made by one thread, and threads that share cores wait for each other
     workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
-    if device == "cuda" and workers > gpus:
-        raise UsageError(f"--workers is {workers}; it must be at most {gpus}, the number of GPUs in the cluster")
+    if device == "cuda" and workers > most:
+        raise UsageError(f"--workers is {workers}; it must be at most {most}, the number of GPUs in the cluster")
     threads = most_threads(cluster_nodes(), workers, on_gpu=device == "cuda")
     if not threads:
         raise UsageError(f"--workers is {workers}; the cluster has too few CPU cores, so use fewer workers")

@@ -247,8 +247,8 @@ def test_gpus_that_torch_cannot_use_are_told_at_once(
     monkeypatch.setattr("torch.version.cuda", None)
     monkeypatch.setattr("jobs.cluster.joining.nodes_with", lambda kind: ray.nodes())
     monkeypatch.setattr("jobs.cluster.joining.LEAST_GPU_SHARE", 0)
+    monkeypatch.setattr("jobs.cluster.joining.cluster_gpus", lambda: 1)
     for job in ("images", "train"):
-        monkeypatch.setattr(f"jobs.{'bulk' if job == 'images' else 'train'}.placement.cluster_gpus", lambda: 1)
         assert main([job, str(tmp_path / "in"), str(tmp_path / job), "--workers", "1"]) == 2
         told = capsys.readouterr().err.splitlines()[-1]
         assert "the cluster has GPUs that torch cannot use" in told

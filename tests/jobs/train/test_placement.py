@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.cluster.canary import Watch
-from jobs.train import driver, placement
+from jobs.train import driver
 from jobs.train.config import TrainConfig
 from jobs.train.driver import Driver
 from jobs.train.placement import GPU_THREADS, Crew, choose_crew, most_threads
@@ -52,6 +52,6 @@ def test_a_training_stays_on_the_device_that_it_began_on(monkeypatch: pytest.Mon
 
 
 def test_without_its_gpus_there_is_no_crew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "cluster_gpus", lambda: 0)
+    monkeypatch.setattr("jobs.cluster.joining.cluster_gpus", lambda: 0)
     with pytest.raises(UsageError, match="no GPU"):
         choose_crew("cuda", None, 4)
