@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -134,7 +134,7 @@ def _flow(job: Job) -> "PhotoFlow":
     return flow
 
 
-def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Iterator[Outcome]:
+def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Generator[Outcome]:
     return in_sight(flow.run(records), len(records), "photo")
 
 

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from tqdm import tqdm
 
@@ -119,7 +119,7 @@ class Progress:
             self._bar.close()
 
 
-def in_sight(outcomes: Iterable[Outcome], total: int, unit: str) -> Iterator[Outcome]:
+def in_sight(outcomes: Iterable[Outcome], total: int, unit: str) -> Generator[Outcome]:
     """Yield the outcomes, and show how many of `total` there are. `unit`: in the singular."""
     progress = Progress(total, unit)
     try:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -160,7 +160,7 @@ def _flow(job: Job) -> "VideoFlow":
     return flow
 
 
-def _in_sight(flow: "VideoFlow", records: Sequence[Record]) -> Iterator[Outcome]:
+def _in_sight(flow: "VideoFlow", records: Sequence[Record]) -> Generator[Outcome]:
     with _shown_progress(flow) as progress:
         for outcome in flow.run(records):
             progress.failed += outcome.outcome == "failed"

@@ -1,10 +1,12 @@
 """What many tests share: one Ray for the whole session, one real S3 server."""
 
+import multiprocessing
 import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
@@ -21,6 +23,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and `nohup` this one
 torch.set_num_threads(1)  # two on a busy machine wait for each other far longer than small pictures take
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("RAY_ADDRESS", None)
+multiprocessing.set_forkserver_preload(["tests.support.preloaded"])
+forkserver.ensure_running()  # before a job in this process starts it with less
 STORE_BYTES = 100 << 20  # of the object store of each node
 SHARED = Path(__file__).parents[2] / "shared"
 

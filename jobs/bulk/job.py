@@ -1,6 +1,6 @@
 """What the jobs over many files are made of: media of a kind, and one job over files of it at one place."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -42,7 +42,7 @@ class Media:
     """Of a job: what makes a worker in another process. It travels there, pickled."""
     flow: Callable[["Job"], Any]
     """Of a job: a `Flow`. Needs an initialised Ray; says what it starts. Raises UsageError."""
-    progress: Callable[[Any, Sequence[Record]], Iterator[Outcome]]
+    progress: Callable[[Any, Sequence[Record]], Generator[Outcome]]
     """Runs a flow over records, and shows its progress."""
     tidy: Callable[["Job", Sequence[Record], Iterator[Outcome]], Iterator[Outcome]] = lambda job, records, each: each
     """The same outcomes; removes what their work leaves behind."""

@@ -8,6 +8,7 @@ from jobs.cluster.joining import (
     all_have_fast_bf16,
     chosen_device,
     cluster_cpus,
+    cluster_gpus,
     cluster_nodes,
     room_on_gpus,
 )
@@ -27,7 +28,7 @@ class Placement:
 
 def place(config: BulkConfig, workers_per_core: int = 1, cpus_beside_gpu: float = 1) -> Placement:
     """Choose by what the cluster has. `cpus_beside_gpu`: of a worker. Needs an initialised Ray; raises UsageError."""
-    device = chosen_device(config.device)
+    device = chosen_device(config.device, cluster_gpus())
     if device == "cpu":
         return Placement(device, config.workers or cluster_cpus() * workers_per_core, 0)
     room = room_on_gpus(cluster_nodes(), config.gpus_per_worker, cpus_beside_gpu)

@@ -136,8 +136,11 @@ def _on_ray(job: Job, plan: Plan) -> Generator[Outcome]:
     from pipeline.flow.prometheus import counted
 
     flow = job.media.flow(job)
-    enhanced = job.media.progress(flow, plan.records)
-    with watched(flow.has_begun) as watch, closing(counted(job.noun, enhanced, len(plan.records))) as outcomes:
+    with (
+        watched(flow.has_begun) as watch,
+        closing(job.media.progress(flow, plan.records)) as enhanced,
+        closing(counted(job.noun, enhanced, len(plan.records))) as outcomes,
+    ):
         for outcome in outcomes:
             watch.moved()
             yield outcome

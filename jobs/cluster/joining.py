@@ -169,9 +169,8 @@ def cluster_memory_bytes() -> float:
     return float(ray.cluster_resources().get("memory", 0))
 
 
-def chosen_device(asked: str) -> str:
-    """Return `cuda` or `cpu`, by what the cluster has if `asked` is auto. Raises UsageError if GPUs cannot be used."""
-    gpus = cluster_gpus()
+def chosen_device(asked: str, gpus: int) -> str:
+    """Return `cuda` or `cpu`; for auto, `cuda` if the cluster has `gpus`. Raises UsageError if they cannot be used."""
     if asked == "cpu" or (asked == "auto" and not gpus):
         return "cpu"
     if not gpus:

@@ -42,7 +42,7 @@ from pipeline.planning.same_place import proven
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.ownership import Claim
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import WEB, absolute, is_same, join, protocol_of, redacted
+from pipeline.storage.urls import WEB, absolute, before_glob, is_same, join, protocol_of, redacted
 
 if TYPE_CHECKING:
     from pipeline.flow.supervised_step import Handle
@@ -114,7 +114,7 @@ class EvaluateConfig:
                 f"{redacted(self.out)}: cannot write to a web server; give a folder or a bucket URL as OUT"
             )
         for place in (self.src, self.ref):
-            if place and is_same(absolute(place), absolute(self.out)):
+            if place and is_same(before_glob(absolute(place)), absolute(self.out)):
                 raise UsageError(
                     f"{self.out}: OUT must differ from SRC and --ref, or its contact sheet is read as a photo"
                 )

@@ -34,8 +34,9 @@ class Crew:
 
 def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Crew:
     """Choose workers to fit the cluster. `asked_device`: auto, cpu or cuda. Raises UsageError if it has too little."""
-    device = chosen_device(asked_device)
-    most = cluster_gpus() if device == "cuda" else cluster_cpus()
+    gpus = cluster_gpus()
+    device = chosen_device(asked_device, gpus)
+    most = gpus if device == "cuda" else cluster_cpus()
     # many workers with few threads: examples are made by one thread, and threads that share cores wait for each other
     workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
     if device == "cuda" and workers > most:

@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Self
 
 import ray
@@ -18,6 +19,7 @@ from pipeline.video import Segment, VideoInfo
 from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments
 
 TELL_EVERY_S = 1.0  # how often a worker reports its frames
+INFOS_KEPT = 4  # by each worker
 
 
 @dataclass(slots=True)
@@ -82,11 +84,12 @@ class InspectVideo:
         self.inspect, self.ledger = inspect, ledger
 
     def __call__(self, work: VideoWork) -> VideoWork:
+        info = None
         with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
-            info, segments = self.inspect(work.record, work.outcome)
+            info, work.segments = self.inspect(work.record, work.outcome)
+        if info is not None:
             packed = zlib.compress(pickle.dumps(info))  # frame times at a steady rate compress very well
             ray.get(self.ledger.open.remote(work.record.source, packed, info.frames))
-            work.segments = segments
         return work
 
 
@@ -95,11 +98,12 @@ class EnhanceVideoSegment:
 
     def __init__(self, enhance: EnhanceSegment, folders: SegmentFolders, ledger: Handle, time_limit_s: float) -> None:
         self.enhance, self.folders, self.ledger, self.time_limit_s = enhance, folders, ledger, time_limit_s
+        self.info_of = lru_cache(INFOS_KEPT)(partial(info_of, ledger))
 
     def __call__(self, work: SegmentWork) -> SegmentWork:
-        info = info_of(self.ledger, work.record)
-        if info is None:
+        if not ray.get(self.ledger.is_open.remote(work.record.source)):
             return work
+        info = self.info_of(work.record.source)
         frames = FrameCounter(self.ledger, work.record.source, work.segment.index)
 
         def on_frame() -> None:
@@ -120,8 +124,7 @@ class JoinVideo:
         self.join, self.folders, self.ledger = join, folders, ledger
 
     def __call__(self, work: VideoWork) -> VideoWork:
-        info = info_of(self.ledger, work.record)
-        assert info is not None  # a video is closed once it is joined
+        info = info_of(self.ledger, work.record.source)
         with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
             urls = [self.folders.url_of(work.record, segment) for segment in work.segments]
             self.join(work.record, info, urls, work.results, work.outcome)
@@ -156,8 +159,7 @@ class FrameCounter:
         self.ledger.count.remote(*self.place, frames)
 
 
-def info_of(ledger: Handle, record: Record) -> VideoInfo | None:
-    """Return what inspection found in a video; None once the video is closed, as after a failure elsewhere."""
-    packed: bytes = ray.get(ledger.info.remote(record.source))
-    info: VideoInfo | None = pickle.loads(zlib.decompress(packed)) if packed else None
+def info_of(ledger: Handle, source: str) -> VideoInfo:
+    """Return what was found in a video that is not closed yet."""
+    info: VideoInfo = pickle.loads(zlib.decompress(ray.get(ledger.info.remote(source))))
     return info

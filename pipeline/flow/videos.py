@@ -17,6 +17,7 @@ import ray.data
 from ray.data import TaskPoolStrategy
 
 from model import Checkpoint
+from pipeline.errors import ClusterError
 from pipeline.flow.joins import Joins
 from pipeline.flow.prometheus import watch_batches
 from pipeline.flow.ray_data import Batch, blocks_of, configure_ray_data, dataset_of, pool_of, ray_errors, records_of
@@ -83,10 +84,22 @@ class VideoFlow:
         )
         with ray_errors():
             join = JoinVideo(JoinSegments(self.storage, self.settings), self.segments, self.ledger)
-            joins = Joins(Watched(join, self.ledger, self.time_limit_s), most=max(INSPECTIONS, self.workers))
+            joins = Joins(Watched(join, self.ledger, self.time_limit_s))
+            remove = ray.remote(num_cpus=0)(_remove)
+            count, removals = 0, []
             for video in joins.videos(row["work"] for row in enhanced.iter_rows()):
-                self._end(video)
+                done = video.outcome.outcome == "done"
+                self.ledger.close.remote(video.record.source, done=done)
+                count += 1
                 yield video.outcome
+                if done:  # and recorded: from here on no run needs the segments
+                    removals.append(remove.remote(self.segments, video.record))
+            ray.get(removals)
+        if count < len(records):
+            raise ClusterError(
+                f"Ray lost track of {len(records) - count} videos, perhaps with a node; run the same command again to "
+                "continue"
+            )
 
     def has_begun(self) -> bool:
         """Return whether a worker has started and begun a segment."""
@@ -100,13 +113,6 @@ class VideoFlow:
         with ray_errors():
             done, found, reused = ray.get(self.ledger.progress.remote(), timeout=ANSWER_S)
         return done, found, reused
-
-    def _end(self, video: VideoWork) -> None:
-        """Tell workers that a video is done or failed; remove the segments of one that is done."""
-        done = video.outcome.outcome == "done"
-        self.ledger.close.remote(video.record.source, done=done)
-        if done:
-            self.segments.clear(video.record)
 
 
 class InspectTask:
@@ -140,6 +146,10 @@ class SegmentWorker:
         if isinstance(work, SegmentWork):
             (work,) = self.step([work])
         return _row(work)
+
+
+def _remove(segments: SegmentFolders, record: Record) -> None:
+    segments.clear(record)
 
 
 def _row(work: VideoWork | SegmentWork) -> Batch:

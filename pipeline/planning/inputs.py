@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, absolute, before_glob, is_inside, join, real
+from pipeline.storage.urls import FOLDER, LOCAL, absolute, join, protocol_of, real
 
 TELL_EVERY_S = 10.0  # between messages during a long listing
 
@@ -39,17 +39,18 @@ class Inputs:
 
     def __init__(self, storage: Storage, source: str, selection: Selection, *, outside: str = "") -> None:
         self.storage, self.source, self.selection = storage, absolute(source), selection
+        self.outside = absolute(outside) if outside else ""
         self.written: dict[str, None] = {}
         """Folders below the source that contain a `_nightlift/`, as paths below it, once all files are listed."""
-        root, own = real(before_glob(self.source)), real(absolute(outside)) if outside else ""
-        self._own = join(own, "") if own and own != root and not is_inside(root, own) else None
-        self._own_below = self._own.removeprefix(join(root, "")) if self._own and is_inside(own, root) else None
 
     def __iter__(self) -> Iterator[Listed]:
         """Yield files as they are found. Raises NotFound where nothing is there, and other StorageErrors."""
         count, told_at = 0, time.monotonic()
+        is_own: Callable[[Listed], bool] | None = None
         for file in self.storage.walk(self.source, follow_links=self.selection.follow_links):
-            if self._is_own(file):
+            if is_own is None:
+                is_own = self._own_files(real(file.folder))
+            if is_own(file):
                 continue
             folder, is_record, _ = f"/{file.relative}".partition(f"/{FOLDER}/")
             if not is_record:
@@ -65,10 +66,20 @@ class Inputs:
         """Return all files, by path."""
         return sorted(self, key=lambda file: file.relative)
 
-    def _is_own(self, file: Listed) -> bool:
-        if self._own_below is not None and file.relative.startswith(self._own_below):
-            return True
-        return self._own is not None and self.selection.follow_links and real(file.url).startswith(self._own)
+    def _own_files(self, root: str) -> Callable[[Listed], bool]:
+        """Return whether a file is below `outside`. `root`: the folder that the listing is of, with links resolved."""
+        named, own = join(self.outside, ""), join(real(self.outside), "")
+        if not self.outside or join(root, "").startswith(own):
+            return lambda file: False
+        if protocol_of(self.source) != LOCAL:
+            return lambda file: file.url.startswith(named)
+        follows = self.selection.follow_links
+
+        def is_own(file: Listed) -> bool:
+            places = (file.url, join(root, file.relative), real(file.url) if follows else "")
+            return any(place.startswith((named, own)) for place in places)
+
+        return is_own
 
 
 def _matches(relative: str, pattern: str) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image
 from jobs.cli import main
 from pipeline.storage.storage import Storage
 from tests.support.clips import Sound, clip, streets
-from tests.support.counts import count, in_full_alone
+from tests.support.counts import count
 from tests.support.dying_workers import dying_workers
 from tests.support.killed import HANGS_S, ROOT, killed_once
 from tests.support.outputs import files_below, rows_of, tree, whole
@@ -72,7 +72,6 @@ def test_workers_that_die_cost_no_photo(
     _is_as_if_nothing_had_happened(tmp_path, undisturbed)
 
 
-@in_full_alone
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_workers_that_die_cost_no_video(clips: Path, tmp_path: Path) -> None:

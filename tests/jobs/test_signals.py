@@ -126,8 +126,8 @@ def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     (source / "one.mp4").write_bytes(clip(streets(200)))
     flags = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
     job = [sys.executable, "-m", "jobs.videos", str(source), str(out), "--workers", "1", *flags]
-    stopped = _stopped(job, lambda: len(_segments(out)) >= 4, _hang_up)
-    assert stopped.returncode == 129, stopped.stderr
+    stopped = _stopped(job, lambda: len(_segments(out)) >= 4, _terminate)
+    assert stopped.returncode == 143, stopped.stderr
     assert "videos: 0 done, 0 skipped, 0 failed" in stopped.stdout
     assert "1 left" in stopped.stdout
     assert "run the same command again to continue" in stopped.stderr.splitlines()[-1]

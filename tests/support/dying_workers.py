@@ -8,6 +8,7 @@ from random import Random
 import psutil  # comes with Ray, which conftest.py has imported
 
 WORKERS = ("ray::MapWorker", "ray::MapBatches")  # how Ray names the processes in which a flow's steps run
+JOINS = ("ray::_joined",)
 STARTING = "__init__"
 
 
@@ -46,5 +47,5 @@ def _workers() -> list[tuple[str, psutil.Process]]:
             if child.name() == "raylet":
                 found += [(worker.name(), worker) for worker in child.children()]
     return sorted(
-        ((name, worker) for name, worker in found if name.startswith(WORKERS)), key=lambda worker: worker[1].pid
+        ((name, worker) for name, worker in found if name.startswith(WORKERS + JOINS)), key=lambda worker: worker[1].pid
     )

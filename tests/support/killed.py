@@ -7,15 +7,12 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 HANGS_S = 900  # a command that takes longer hangs, however busy the machine is
 FORKS = multiprocessing.get_context("forkserver")  # a process starts within milliseconds, with all modules imported
-FORKS.set_forkserver_preload(["tests.support.preloaded"])
-forkserver.ensure_running()
 
 
 def killed_once(

@@ -156,7 +156,7 @@ def test_flows_tell_that_their_workers_have_begun() -> None:
     ray.get(ledger.begin.remote("a.mp4"))  # it is inspected
     ray.get(ledger.open.remote("a.mp4", b"info", 25))
     assert not has_begun(ledger)
-    ray.get(ledger.info.remote("a.mp4"))
+    ray.get(ledger.is_open.remote("a.mp4"))
     assert has_begun(ledger)
     for actor in (attempts, ledger):
         ray.kill(actor)
@@ -247,8 +247,8 @@ def test_gpus_that_torch_cannot_use_are_told_at_once(
     monkeypatch.setattr("torch.version.cuda", None)
     monkeypatch.setattr("jobs.cluster.joining.nodes_with", lambda kind: ray.nodes())
     monkeypatch.setattr("jobs.cluster.joining.LEAST_GPU_SHARE", 0)
-    monkeypatch.setattr("jobs.cluster.joining.cluster_gpus", lambda: 1)
-    for job in ("images", "train"):
+    for job, folder in (("images", "bulk"), ("train", "train")):
+        monkeypatch.setattr(f"jobs.{folder}.placement.cluster_gpus", lambda: 1)
         assert main([job, str(tmp_path / "in"), str(tmp_path / job), "--workers", "1"]) == 2
         told = capsys.readouterr().err.splitlines()[-1]
         assert "the cluster has GPUs that torch cannot use" in told

@@ -45,7 +45,7 @@ def test_workers_share_a_core_where_they_wait_for_a_bucket(
 def _placement(monkeypatch: pytest.MonkeyPatch, nodes: Sequence[tuple[int, int]], **flags: object) -> Placement:
     monkeypatch.setattr("jobs.cluster.joining.check_gpus", lambda: None)
     monkeypatch.setattr("jobs.bulk.placement.cluster_nodes", lambda: nodes)
-    monkeypatch.setattr("jobs.cluster.joining.cluster_gpus", lambda: sum(gpus for _, gpus in nodes))
+    monkeypatch.setattr("jobs.bulk.placement.cluster_gpus", lambda: sum(gpus for _, gpus in nodes))
     monkeypatch.setattr("jobs.bulk.placement.cluster_cpus", lambda: sum(cpus for cpus, _ in nodes))
     return place(ImagesConfig(src="in", dst="out", **flags))  # type: ignore[arg-type]
 

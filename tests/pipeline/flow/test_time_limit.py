@@ -45,7 +45,7 @@ def stuck(name: str) -> None:
 
 def _ended(body: str) -> tuple[int, str]:
     """Exit status of a process that does this, and what it wrote."""
-    program = f"import re, time\nfrom pipeline.flow.time_limit import time_limit\n{body}"
+    program = f"import re, time\nfrom pipeline.flow.time_limit import renew, time_limit\n{body}"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
     )

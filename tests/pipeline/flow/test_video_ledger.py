@@ -15,6 +15,7 @@ def test_a_ledger_has_begun_once_a_segment_was_and_not_while_videos_are_inspecte
     ledger.begin("InspectVideo: a")
     assert not ledger.has_begun()
     assert ledger.info("a") == b"info"
+    assert ledger.is_open("a")
     assert ledger.has_begun()
 
 
@@ -44,6 +45,9 @@ def test_what_a_failed_video_leaves_undone_is_not_waited_for() -> None:
     for _ in range(2):
         ledger.close("a", done=False)
     assert ledger.info("a") == b""
+    assert not ledger.is_open("a")
+    ledger.open("a", b"info", 25)  # inspected again
+    ledger.reuse("a", 0, 20)
     assert ledger.progress() == (7, 12, 0)
     ledger.count("a", 1, 9)  # another segment that was at work
     assert ledger.progress() == (7, 12, 0)
