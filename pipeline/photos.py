@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
 from pipeline.images import Frame, Photo, decode, encode, format_of
 from pipeline.luma import mean_luma
-from pipeline.records import Outcome, Record, settling
+from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
 
 REVISION = 3  # increase it when a code change alters the output pixels: then everything is work again
@@ -50,11 +50,9 @@ class PhotoSettings:
 
 
 @dataclass(slots=True)
-class PhotoWork:
+class PhotoWork(Work):
     """A photo on its way through the steps."""
 
-    record: Record
-    outcome: Outcome
     photo: Photo | None = None
     """None once nothing is left to do and `outcome` is final."""
     original: bytes | None = None
@@ -62,15 +60,7 @@ class PhotoWork:
     maps: CurveMaps | None = None
     """Curve maps that were estimated together with other photos'; kept only until they are applied."""
 
-    @classmethod
-    def of(cls, record: Record) -> "PhotoWork":
-        return cls(record, Outcome.of(record))
-
-    @property
-    def name(self) -> str:
-        return self.record.source
-
-    def unfinished(self) -> "PhotoWork":
+    def unfinished(self) -> Self:
         """Return the photo without anything that steps have made of it."""
         return self.of(self.record)
 

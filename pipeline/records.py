@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import torch
@@ -89,6 +89,27 @@ class Outcome:
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(slots=True)
+class Work:
+    """A record on its way through the steps of a flow, or a part of one."""
+
+    record: Record
+    outcome: Outcome
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        return cls(record, Outcome.of(record))
+
+    @property
+    def name(self) -> str:
+        """Return the name that its attempts are counted under."""
+        return self.record.source
+
+    def unfinished(self) -> Self:
+        """Return this work without what steps have made of it, to record in its outcome why it failed."""
+        return self
 
 
 _ARROW: dict[Any, pa.DataType] = {

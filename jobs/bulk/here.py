@@ -166,6 +166,7 @@ def _may_fork() -> bool:
 
 def _work(pipe: Connection, other_end: Connection | None, environment: Mapping[str, str]) -> None:
     """Enhance what comes through the pipe, in the child, until it is closed or the parent is gone."""
+    os.environ.clear()  # of the process it was forked from, which may be older than the parent's
     os.environ.update(environment)
     if other_end is not None:
         other_end.close()  # else this process would keep its own pipe open

@@ -16,7 +16,7 @@ from tyro.conf import arg
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import cluster_cpus, ray_cluster
 from jobs.evaluate.score_tables import line, scores_csv, summary_csv, table, without_score
-from jobs.evaluate.scoring import INPUT, REFERENCE, Evaluation, Judgement, Pair, find_pairs
+from jobs.evaluate.scoring import INPUT, REFERENCE, SHEET, Evaluation, Judgement, Pair, find_pairs
 from jobs.flags import (
     Denoise,
     Exclude,
@@ -42,14 +42,14 @@ from pipeline.planning.same_place import proven
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.ownership import Claim
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import WEB, absolute, before_glob, is_same, join, protocol_of, redacted
+from pipeline.storage.urls import WEB, absolute, is_same, join, protocol_of, redacted
 
 if TYPE_CHECKING:
     from pipeline.flow.supervised_step import Handle
 
 log = logging.getLogger("nightlift")
 
-SCORES, SUMMARY, SHEET = "nightlift_scores.csv", "nightlift_summary.csv", "nightlift_sheet.jpg"
+SCORES, SUMMARY = "nightlift_scores.csv", "nightlift_summary.csv"
 OURS = Claim(anything=True)  # whatever has these names was written by nightlift
 NONE = "none"  # value of --weights: no network, only the photos as they are
 SHOWN_PROBLEMS = 10
@@ -114,7 +114,7 @@ class EvaluateConfig:
                 f"{redacted(self.out)}: cannot write to a web server; give a folder or a bucket URL as OUT"
             )
         for place in (self.src, self.ref):
-            if place and is_same(before_glob(absolute(place)), absolute(self.out)):
+            if place and is_same(absolute(place), absolute(self.out)):
                 raise UsageError(
                     f"{self.out}: OUT must differ from SRC and --ref, or its contact sheet is read as a photo"
                 )

@@ -7,6 +7,7 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,10 @@ from pipeline.photos import MAX_PIXELS
 from pipeline.planning.inputs import Inputs, Selection
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import redacted
+from pipeline.storage.urls import join, redacted
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
+SHEET = "nightlift_sheet.jpg"  # the contact sheet in OUT
 INPUT, REFERENCE = "input", "reference"  # rows of the table besides those of networks
 
 
@@ -75,7 +77,9 @@ def find_pairs(
     a pair whatever their names. Raises NotFound and other StorageErrors.
     """
     found = Pairs()
-    there = Inputs(storage, source, selection, outside=outside).sorted()
+    listing = partial(Inputs, storage, follow_links=selection.follow_links, outside=outside)
+    # OUT may be the folder of a glob: the contact sheet of an earlier evaluation is no photo of it
+    there = [file for file in listing(source).sorted() if not (outside and file.url == join(outside, SHEET))]
     photos = []
     for file in there:
         if not selection(file.relative):
@@ -86,7 +90,7 @@ def find_pairs(
             found.ignored.append(file.relative)
         else:
             photos.append(file)
-    listed = Inputs(storage, reference, selection, outside=outside).sorted() if reference else []
+    listed = listing(reference).sorted() if reference else []
     references = _References(listed) if reference else None
     found.roots += [file.folder for file in (*there[:1], *listed[:1])]
     for file in photos:

@@ -122,7 +122,7 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
 
 def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:
     wanted = selection_of(config)
-    for file in Inputs(storage, config.src, wanted):
+    for file in Inputs(storage, config.src, follow_links=config.follow_links):
         name, is_video = redacted(file.url), VIDEOS.accepts(redacted(file.url))
         if file.code or not wanted(file.relative):
             continue

@@ -7,22 +7,17 @@ from contextlib import suppress
 from typing import Any
 
 from jobs.train.config import TrainConfig
-from jobs.train.state import State, state_url
+from jobs.train.state import RESULTS, SHEETS, WEIGHTS, State, state_url
 from pipeline.errors import InTheWay, NotFound, UsageError
 from pipeline.planning.same_place import proven
 from pipeline.storage.errors import SAID
-from pipeline.storage.ownership import Claim, is_free
+from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, LOCAL, WEB, absolute, is_same, join, protocol_of, real, redacted
+from pipeline.storage.urls import FOLDER, LOCAL, WEB, absolute, is_inside, is_same, join, protocol_of, real, redacted
 from pipeline.training.files import TrainingFiles
 
 DIFFERENCES_SHOWN = 6
 NAMES_SHOWN = 3
-WEIGHTS = "weights.safetensors"
-EVENTS = "events.out.tfevents.nightlift"  # TensorBoard recognises its files by "tfevents" in their names
-RESULTS = (WEIGHTS, "losses.parquet", "losses.png", f"tensorboard/{EVENTS}")
-SHEETS = "sheets/epoch-*.png"
-CLAIMED = Claim(anything=True)  # as `claim_names` has checked
 RECORD = "training.json"  # in `_nightlift/`: shows that the names of results in OUT belong to a training
 
 
@@ -38,9 +33,9 @@ def checked_root(config: TrainConfig) -> str:
     for source in config.sources:
         if is_same(absolute(source), root):
             raise UsageError(f"{config.out}: source and destination are the same; choose another folder for OUT")
-        if _is_inside(absolute(source), root):
+        if is_inside(real(absolute(source)), real(root)):
             raise UsageError(f"{redacted(source)}: this source lies inside OUT ({config.out}); choose another OUT")
-    if config.fresh and config.init_from is not None and _is_inside(str(config.init_from.absolute()), root):
+    if config.fresh and config.init_from is not None and is_inside(real(str(config.init_from.absolute())), real(root)):
         raise UsageError(f"--init-from {config.init_from}: lies inside OUT, which --fresh clears; choose another OUT")
     return root
 
@@ -109,7 +104,3 @@ def _changes(files: TrainingFiles, state: State) -> str:
 
 def _names(files: Iterable[tuple[str, int]]) -> list[str]:
     return sorted(dict.fromkeys(name for name, _ in files))
-
-
-def _is_inside(place: str, folder: str) -> bool:
-    return real(place).startswith(join(real(folder), ""))

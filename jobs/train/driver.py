@@ -15,11 +15,10 @@ from ray.exceptions import RayError
 from jobs.cluster.canary import Watch, watched
 from jobs.cluster.joining import cluster_cpus
 from jobs.progress import Progress
-from jobs.train.checks import RESULTS, SHEETS
 from jobs.train.config import TrainConfig, TrainingSetup
 from jobs.train.loss_record import TrainingRecord
 from jobs.train.placement import Crew, choose_crew, choose_precision
-from jobs.train.state import State, read_state, state_url
+from jobs.train.state import RESULTS, SHEETS, State, read_state, state_url
 from jobs.train.status import Row, TrainingStatus
 from jobs.train.supervisor import TrainingSupervisor, ended
 from jobs.train.training_run import TrainingImage, TrainingImages, TrainingRun

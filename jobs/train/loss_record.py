@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 
-from jobs.train.checks import CLAIMED, EVENTS
+from jobs.train.state import CLAIMED, EVENTS
 from jobs.train.status import Row
 from pipeline.errors import NotFound
 from pipeline.storage.storage import Storage

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from jobs.train.checks import CLAIMED, WEIGHTS
+from jobs.train.state import CLAIMED, WEIGHTS
 from jobs.train.status import Row
 from jobs.train.training_run import TrainingImage, TrainingRun
 from model import Checkpoint, Enhancer, to_bytes

@@ -1,4 +1,4 @@
-"""The state of a training after an epoch, in storage: a run of the same settings resumes it."""
+"""What a training keeps in storage: the names of its results, and its state after an epoch, which a run resumes."""
 
 import io
 import pickle
@@ -10,8 +10,16 @@ import torch
 
 from jobs.train.status import Row
 from pipeline.errors import NotFound, StorageError
+from pipeline.storage.ownership import Claim
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, join
+
+# names in OUT
+WEIGHTS = "weights.safetensors"
+EVENTS = "events.out.tfevents.nightlift"  # TensorBoard recognises its files by "tfevents" in their names
+RESULTS = (WEIGHTS, "losses.parquet", "losses.png", f"tensorboard/{EVENTS}")
+SHEETS = "sheets/epoch-*.png"
+CLAIMED = Claim(anything=True)  # as `claim_names` has checked
 
 
 @dataclass(frozen=True, slots=True)

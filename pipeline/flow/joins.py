@@ -59,7 +59,7 @@ class Joins:
         segments.setdefault(work.segment.index, work)  # repeated, it would count as reused from an earlier run
         if len(segments) == work.count:
             self._complete.add(source)
-            self._waiting.append(VideoWork.of([segments[index] for index in range(work.count)]))
+            self._waiting.append(VideoWork.whole([segments[index] for index in range(work.count)]))
             del self._enhanced[source]
         return []
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import ray
 from ray.exceptions import RayError
@@ -12,25 +12,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.flow.attempts import ATTEMPTS, Attempts, timed_out, worker_died
 from pipeline.flow.gpu_failure import ending_with_its_gpu
 from pipeline.flow.time_limit import TELL_S, TIME_LIMIT_S, allowed_s, time_limit
-from pipeline.records import Outcome, Record
+from pipeline.records import Work
 
 ANSWER_S = 10.0  # timeout for our actors, which answer at once or not at all
 
 Handle = Any  # of the `Attempts` actor
-
-
-class Work(Protocol):
-    """A file on its way through the steps of a graph, or a part of one."""
-
-    record: Record
-    outcome: Outcome
-
-    @property
-    def name(self) -> str:
-        """Return the name that its attempts are counted under."""
-
-    def unfinished(self) -> Self:
-        """Return this work without what the step may have left half done, to record in its outcome why it failed."""
 
 
 AnyWork = TypeVar("AnyWork", bound=Work)

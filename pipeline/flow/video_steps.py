@@ -13,7 +13,7 @@ import ray
 from pipeline.flow.prometheus import FRAMES_ENHANCED
 from pipeline.flow.supervised_step import Handle
 from pipeline.flow.time_limit import renew
-from pipeline.records import Outcome, Record, settling
+from pipeline.records import Work, settling
 from pipeline.segments import SegmentFolders, SegmentResult
 from pipeline.video import Segment, VideoInfo
 from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments
@@ -23,23 +23,13 @@ INFOS_KEPT = 4  # by each worker
 
 
 @dataclass(slots=True)
-class VideoWork:
-    """A video on its way to being inspected, or to being joined."""
+class VideoWork(Work):
+    """A video on its way to being inspected, or to being joined. Its outcome has a code if the step failed."""
 
-    record: Record
-    outcome: Outcome
-    """It has a code if the step failed."""
     segments: list[Segment] = field(default_factory=list)
     """All segments, once the video is inspected."""
     results: list[SegmentResult] = field(default_factory=list)
     """Contents of the segments, in the same order, once they are enhanced."""
-
-    @property
-    def name(self) -> str:
-        return self.record.source
-
-    def unfinished(self) -> Self:
-        return self
 
     def cut(self) -> "list[SegmentWork]":
         """Return the segments of an inspected video; none if it failed."""
@@ -47,7 +37,7 @@ class VideoWork:
         return [SegmentWork(self.record, self.outcome, segment, count) for segment in self.segments]
 
     @classmethod
-    def of(cls, enhanced: "Sequence[SegmentWork]") -> Self:
+    def whole(cls, enhanced: "Sequence[SegmentWork]") -> Self:
         """Return the video of all these segments, in order."""
         outcome = enhanced[0].outcome
         outcome.attempts = max(each.outcome.attempts for each in enhanced)
@@ -56,13 +46,12 @@ class VideoWork:
 
 
 @dataclass(slots=True)
-class SegmentWork:
-    """A segment on its way to being enhanced."""
+class SegmentWork(Work):
+    """A segment on its way to being enhanced.
 
-    record: Record
-    """The video."""
-    outcome: Outcome
-    """What is known of the video so far. It has a code if this segment failed."""
+    Record and outcome are those of the video, as far as it is known; the outcome has a code if this segment failed.
+    """
+
     segment: Segment
     count: int
     """Number of segments of the video."""
@@ -72,9 +61,6 @@ class SegmentWork:
     @property
     def name(self) -> str:
         return f"{self.record.source} {self.segment.index}"
-
-    def unfinished(self) -> Self:
-        return self
 
 
 class InspectVideo:

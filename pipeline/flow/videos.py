@@ -85,7 +85,7 @@ class VideoFlow:
         with ray_errors():
             join = JoinVideo(JoinSegments(self.storage, self.settings), self.segments, self.ledger)
             joins = Joins(Watched(join, self.ledger, self.time_limit_s))
-            remove = ray.remote(num_cpus=0)(_remove)
+            remove = ray.remote(num_cpus=0)(SegmentFolders.clear)
             count, removals = 0, []
             for video in joins.videos(row["work"] for row in enhanced.iter_rows()):
                 done = video.outcome.outcome == "done"
@@ -125,7 +125,7 @@ class InspectTask:
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for record in records_of(batch):
-            for video in self.step([VideoWork(record, Outcome.of(record))]):
+            for video in self.step([VideoWork.of(record)]):
                 segments = video.cut()
                 yield from map(_row, segments) if segments else [_row(video)]
 
@@ -146,10 +146,6 @@ class SegmentWorker:
         if isinstance(work, SegmentWork):
             (work,) = self.step([work])
         return _row(work)
-
-
-def _remove(segments: SegmentFolders, record: Record) -> None:
-    segments.clear(record)
 
 
 def _row(work: VideoWork | SegmentWork) -> Batch:

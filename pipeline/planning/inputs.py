@@ -33,12 +33,11 @@ class Inputs:
     """Listing of a source: a file, a folder with all below it, or a glob.
 
     Leaves out all `_nightlift/` folders. Leaves out what is below the folder `outside`, also when it is reached through
-    links, unless the source is that folder or lies in it.
-    Files that the selection refuses are listed, too: they may keep others from a name.
+    links, unless the source is that folder or lies in it. A `Selection` is for the caller to apply.
     """
 
-    def __init__(self, storage: Storage, source: str, selection: Selection, *, outside: str = "") -> None:
-        self.storage, self.source, self.selection = storage, absolute(source), selection
+    def __init__(self, storage: Storage, source: str, *, follow_links: bool, outside: str = "") -> None:
+        self.storage, self.source, self.follow_links = storage, absolute(source), follow_links
         self.outside = absolute(outside) if outside else ""
         self.written: dict[str, None] = {}
         """Folders below the source that contain a `_nightlift/`, as paths below it, once all files are listed."""
@@ -47,7 +46,7 @@ class Inputs:
         """Yield files as they are found. Raises NotFound where nothing is there, and other StorageErrors."""
         count, told_at = 0, time.monotonic()
         is_own: Callable[[Listed], bool] | None = None
-        for file in self.storage.walk(self.source, follow_links=self.selection.follow_links):
+        for file in self.storage.walk(self.source, follow_links=self.follow_links):
             if is_own is None:
                 is_own = self._own_files(real(file.folder))
             if is_own(file):
@@ -73,10 +72,9 @@ class Inputs:
             return lambda file: False
         if protocol_of(self.source) != LOCAL:
             return lambda file: file.url.startswith(named)
-        follows = self.selection.follow_links
 
         def is_own(file: Listed) -> bool:
-            places = (file.url, join(root, file.relative), real(file.url) if follows else "")
+            places = (file.url, join(root, file.relative), real(file.url) if self.follow_links else "")
             return any(place.startswith((named, own)) for place in places)
 
         return is_own

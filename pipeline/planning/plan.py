@@ -135,7 +135,8 @@ def _inputs(storage: Storage, source: str, destination: Destination, selection: 
     if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
         noun = destination.kind.noun
         raise UsageError(f"{redacted(source)}: cannot list a web server; give one {noun}, or a glob over an index page")
-    return Inputs(storage, source, selection, outside="" if destination.file else destination.root)
+    outside = "" if destination.file else destination.root
+    return Inputs(storage, source, follow_links=selection.follow_links, outside=outside)
 
 
 def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kind: Kind) -> bool:

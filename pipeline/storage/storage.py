@@ -78,9 +78,9 @@ class Storage:
 
         yield from Listing(url=url, fs=fs, path=path, ask=ask, follow_links=follow_links).files()
 
-    def list_files(self, url: str, *, follow_links: bool = False) -> list[Listed]:
+    def list_files(self, url: str) -> list[Listed]:
         """Return all files that `walk` yields, sorted by path."""
-        return sorted(self.walk(url, follow_links=follow_links), key=lambda file: file.relative)
+        return sorted(self.walk(url), key=lambda file: file.relative)
 
     def unfinished(self, folder: str, *, below: bool = True) -> list[str]:
         """Return files being written in a local folder, or left by a killed write. `below`: include subfolders."""

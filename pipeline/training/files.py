@@ -55,7 +55,7 @@ def training_files(
     for source in sources:
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
-        inputs = Inputs(storage, source, selection, outside=destination)
+        inputs = Inputs(storage, source, follow_links=selection.follow_links, outside=destination)
         listed = inputs.sorted()
         roots += [file.folder for file in listed[:1]]
         folders = [join(file.folder, folder) for file in listed[:1] for folder in sorted(inputs.written)]

@@ -19,7 +19,7 @@ from pipeline.images import decode
 from pipeline.images.color import tagged_to_srgb
 from pipeline.images.photo import to_8_bits
 from pipeline.photos import MAX_PIXELS
-from pipeline.records import OUTCOME_SCHEMA, Outcome, Record, settling
+from pipeline.records import OUTCOME_SCHEMA, Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video import is_video, sample
 
@@ -39,26 +39,12 @@ IMAGES_SCHEMA = OUTCOME_SCHEMA.append(pa.field("digest", pa.string())).append(
 
 
 @dataclass(slots=True)
-class Reading:
+class Reading(Work):
     """A file on its way to becoming images."""
 
-    record: Record
-    outcome: Outcome
     digest: str = ""
     """Hash of the content, wherever it lies: the sha256 of a whole photo, or of a video's size and its two ends."""
     images: list[Pixels] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, record: Record) -> "Reading":
-        return cls(record, Outcome.of(record))
-
-    @property
-    def name(self) -> str:
-        return self.record.source
-
-    def unfinished(self) -> "Reading":
-        """Return the file without anything that the step has made of it."""
-        return self.of(self.record)
 
     def row(self) -> dict[str, Any]:
         """Return the row for IMAGES_SCHEMA."""

@@ -202,6 +202,20 @@ def test_references_without_a_photo_are_told(
     assert "left out 2 references that have no photo, such as c.png, sub/d.jpg" in caplog.text
 
 
+def test_out_may_be_the_folder_of_a_glob_or_the_one_around_the_source(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in [2024]", tmp_path / "out"
+    for name in ("a.jpg", "nightlift_sheet.jpg"):  # the second one of an earlier evaluation
+        for place in (folder, out):
+            place.mkdir(exist_ok=True)
+            Image.fromarray(night()).save(place / name)
+    found = find_pairs(Storage(), f"{out}/*.jpg", None, Selection(), outside=str(out))
+    assert [pair.photo for pair in found.pairs] == [str(out / "a.jpg")]
+    around = EvaluateConfig(src=str(folder), out=str(tmp_path))
+    assert len(find_pairs(Storage(), around.src, None, Selection(), outside=around.out).pairs) == 2
+    with pytest.raises(UsageError, match="OUT must differ"):
+        EvaluateConfig(src=str(folder), out=str(folder))
+
+
 def test_pairing(folders: tuple[Path, Path]) -> None:
     dark, bright = folders
     (bright / "a.png").write_bytes(b"")  # the same name goes before another extension

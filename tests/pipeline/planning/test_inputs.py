@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.planning.inputs import Inputs, Selection
+from pipeline.planning.inputs import Inputs
 from pipeline.storage.storage import Storage
 
 FILES = ("a.jpg", "sub/b.jpg", "sub/_nightlift/manifest/x", "_nightlift/runs/y", "out/c.jpg", "out/deep/d.jpg")
@@ -22,12 +22,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def _found(source: Path | str, outside: Path | str = "", *, follow_links: bool = False) -> list[str]:
-    selection = Selection(follow_links=follow_links)
-    return [file.relative for file in Inputs(Storage(), str(source), selection, outside=str(outside)).sorted()]
+    inputs = Inputs(Storage(), str(source), follow_links=follow_links, outside=str(outside))
+    return [file.relative for file in inputs.sorted()]
 
 
 def test_what_nightlift_keeps_is_left_out_and_where_it_wrote_is_told(folder: Path) -> None:
-    inputs = Inputs(Storage(), str(folder), Selection())
+    inputs = Inputs(Storage(), str(folder), follow_links=False)
     assert [file.relative for file in inputs.sorted()] == ["a.jpg", "out/c.jpg", "out/deep/d.jpg", "sub/b.jpg"]
     assert list(inputs.written) == ["sub"]
 
