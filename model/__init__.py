@@ -1,5 +1,6 @@
 """The network and its mathematics: torch in, torch out, without media files, Ray or codecs."""
 
+from model.compiled import warm_up
 from model.curve.light import Space
 from model.curve.reference import apply_curve, reduction_factor
 from model.curve_maps import CurveMaps
@@ -38,4 +39,5 @@ __all__ = [
     "reduction_factor",
     "resolve_precision",
     "to_bytes",
+    "warm_up",
 ]

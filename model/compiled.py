@@ -13,6 +13,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.registry import cpu_target
 
 KEPT_S = 30 * 24 * 3600  # machine code of unused versions is deleted after this
 
@@ -85,6 +86,12 @@ def _folder(user_provided: str) -> str | None:
     except (OSError, RuntimeError):  # no space or permission; no home directory
         return None
     return str(folder)
+
+
+def warm_up() -> None:
+    """Load what numba needs before the first compiled function runs: half a second that can be spent while waiting."""
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 def compiled(function: Callable[..., Any]) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.job import Job, Worker
 from jobs.progress import in_sight
-from model import cuda_problem
+from model import cuda_problem, warm_up
 from pipeline.errors import ClusterError
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.flow.time_limit import allowed_s, renew, time_limit
@@ -172,6 +172,7 @@ def _work(pipe: Connection, other_end: Connection | None, environment: Mapping[s
         other_end.close()  # else this process would keep its own pipe open
     _leave_signals_to_the_parent()
     use_one_core()
+    warm_up()  # while the parent lists files
     worker, limit_s = _made(b""), 0.0  # no job was taken up yet
     while True:
         try:

@@ -62,7 +62,7 @@ def coded(sheet: Image.Image, name: str) -> bytes:
     if name.lower().endswith((".jpg", ".jpeg")):
         sheet.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
-        sheet.save(buffer, "PNG", optimize=True)
+        sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 

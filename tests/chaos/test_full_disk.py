@@ -18,7 +18,7 @@ from pipeline.storage.storage import Storage
 from tests.support.clips import clip, streets
 from tests.support.outputs import files_below, rows_of, tree
 
-SMALL_PX, LARGE_PX = 40, 1500  # of square photos of noise: some KB, some MB
+SMALL_PX, LARGE_PX = 40, 1000  # of square photos of noise: some KB, some MB
 FILLER = "filler"
 
 
@@ -28,8 +28,8 @@ class Disk:
 
     folder: Path
 
-    def resize(self, megabytes: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={megabytes}m", str(self.folder)], check=True)
+    def resize(self, kilobytes: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(self.folder)], check=True)
 
     def fill(self) -> None:
         """To the last byte."""
@@ -44,11 +44,11 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """Of two megabytes."""
+    """Of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"needs the right to mount a disk of its own ({mounted.stderr.strip()})")
@@ -85,7 +85,7 @@ def test_photos_that_do_not_fit_are_named_and_done_once_there_is_room(
         assert message in printed
     assert len(tree(out)) == 20
     assert Storage().unfinished(str(out)) == []
-    disk.resize(20)
+    disk.resize(20_000)
     assert main(["images", str(photos), str(out)]) == 0
     assert tree(out) == undisturbed
     assert len(rows_of(out)) == 24
@@ -122,19 +122,19 @@ def test_a_manifest_that_does_not_fit_is_told_and_its_files_are_done_again(
     assert "free some space and run again" in told[-1]
     assert [path for path in files_below(out) if path.name.startswith(".")] == []
     (disk.folder / FILLER).unlink()
-    disk.resize(20)
+    disk.resize(20_000)
     assert main(["images", str(photos), str(out)]) == 0
     assert tree(out) == undisturbed
     newest = {row["source"]: row["outcome"] for row in rows_of(out)}
     assert list(newest.values()) == ["done"] * 22
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_a_video_whose_segments_do_not_fit_is_named_and_done_once_there_is_room(disk: Disk, tmp_path: Path) -> None:
     source, out = tmp_path / "in", disk.folder / "out"
     source.mkdir()
+    disk.resize(200)
     (source / "small.mp4").write_bytes(clip(streets(12)))
-    noise = [np.random.default_rng(number).integers(0, 80, (480, 640, 3), dtype=np.uint8) for number in range(20)]
+    noise = [np.random.default_rng(number).integers(0, 80, (120, 160, 3), dtype=np.uint8) for number in range(20)]
     (source / "large.mp4").write_bytes(clip(noise))
     job = ["videos", str(source), str(out), "--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
     assert main(job) == 1
@@ -144,7 +144,7 @@ def test_a_video_whose_segments_do_not_fit_is_named_and_done_once_there_is_room(
     assert "free some space and run again" in str(rows["large.mp4"]["message"])
     assert list(tree(out)) == ["small.mp4"]
     assert Storage().unfinished(str(out)) == []
-    disk.resize(50)
+    disk.resize(20_000)
     assert main(job) == 0
     assert main([*job[:2], str(tmp_path / "straight"), *job[3:]]) == 0
     assert tree(out) == tree(tmp_path / "straight")

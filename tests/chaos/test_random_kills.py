@@ -22,16 +22,17 @@ from tests.support.killed import HANGS_S, ROOT, killed_once
 from tests.support.outputs import files_below, rows_of, tree, whole
 
 SEED = 20_261_125
+PHOTOS = count(60, 150)
 SUFFIXES = (".jpg", ".png", ".webp")
 FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """150 dark photos in five folders."""
+    """Dark photos in five folders."""
     folder = tmp_path_factory.mktemp("photos")
     night = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
-    for number in range(150):
+    for number in range(PHOTOS):
         path = folder / str(number % 5) / f"{number:03d}{SUFFIXES[number % 3]}"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.tile(np.roll(night, number, 0), (5, 5, 1))).save(path)
@@ -97,7 +98,9 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
         recorded: set[object] = set()
         for kill in range(count(1, 30)):
             moment = time.monotonic() + rng.uniform(0, 15)
-            enough = (1 - kill % 2) * rng.randint(40, 90)  # every second one is killed at work for sure
+            enough = (1 - kill % 2) * rng.randint(
+                PHOTOS // 4, PHOTOS // 2
+            )  # every second one is killed at work for sure
 
             def ready(moment: float = moment, enough: int = enough) -> bool:
                 return time.monotonic() > moment and len(whole(out)) >= enough

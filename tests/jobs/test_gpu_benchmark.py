@@ -93,7 +93,7 @@ def test_too_little_memory_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _verdicts(enough) == [False, False, True, False, True]
 
 
-@pytest.mark.slow
+@in_full_alone  # tests/jobs/test_images.py compares the files of both
 @pytest.mark.usefixtures("ray_session")
 def test_both_graphs_are_compared() -> None:
     section = gpu_jobs.measure_split("cpu", 2, 6, (200, 150))

@@ -20,7 +20,7 @@ from pipeline.flow.attempts import ATTEMPTS
 from pipeline.flow.photos import FusedWorker, PhotoFlow
 from pipeline.photos import PhotoWork, ReadAndDecode
 from pipeline.storage.storage import Storage
-from tests.support.counts import count
+from tests.support.counts import count, in_full_alone
 from tests.support.killed import HANGS_S, ROOT, wait_until
 from tests.support.odd_files import ODD_ERRORS
 from tests.support.outputs import rows_of, tree
@@ -110,7 +110,7 @@ def test_both_topologies_give_the_same_files(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("topology", count(["split"], ["fused", "split"]))
 def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Path, monkeypatch, topology: str) -> None:
-    source, out = _photos(tmp_path / "in", 24), tmp_path / "out"
+    source, out = _photos(tmp_path / "in", 12), tmp_path / "out"
     poison = count(["deep/poison.png"], ["poison.png", "deep/poison.png"])
     for name in poison:
         Image.fromarray(NIGHT).save(source / name)
@@ -130,7 +130,7 @@ def test_a_photo_that_kills_its_worker_is_named_and_costs_no_other(tmp_path: Pat
     monkeypatch.setattr("pipeline.flow.photos.ReadAndDecode", Deadly)
     assert main(["images", str(source), str(out), "--topology", topology]) == 1
     rows = rows_of(out)
-    assert len(rows) == 24 + len(poison)
+    assert len(rows) == 12 + len(poison)
     failed = [row for row in rows if row["outcome"] == "failed"]
     assert [(row["code"], row["attempts"]) for row in failed] == [("worker_died", ATTEMPTS)] * len(poison)
     assert all("poison.png" in str(row["message"]) for row in failed)
@@ -255,7 +255,7 @@ def test_a_cluster_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> Non
     assert "RAY_ADDRESS=127.0.0.1:9: no cluster answers" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.slow
+@in_full_alone  # tests/jobs/test_submit.py joins one with token authentication
 def test_joins_a_running_cluster_and_brings_its_code_along(tmp_path: Path) -> None:
     """Neither the cluster nor the command runs in the checkout, and nothing is imported from where the command runs."""
     ran = shadows(tmp_path)

@@ -5,3 +5,6 @@ import pyarrow.dataset  # noqa: F401
 
 import jobs.images
 import jobs.videos  # noqa: F401
+from model import warm_up
+
+warm_up()

@@ -26,6 +26,7 @@ from pipeline.flow.attempts import ATTEMPTS
 from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record
 from tests.support.clips import clip, streets
+from tests.support.counts import count
 from tests.support.killed import ROOT, wait_until
 from tests.support.outputs import rows_of, tree
 
@@ -160,9 +161,9 @@ def slow_worker(job: Job) -> Callable[[], Photos]:
     return partial(_deadly, PHOTO_MEDIA.worker(job), partial(time.sleep, 2))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, *count([], [signal.SIGINT])])
 def test_nothing_outlives_a_job_that_is_killed_or_stopped(tmp_path: Path, number: int) -> None:
-    names = [f"poison{index}.png" for index in range(20)]
+    names = [f"poison{index}.png" for index in range(10)]
     source, out = _photos(tmp_path / "in", *names), tmp_path / "out"
     job = [sys.executable, "-c", SLOW, "images", str(source), str(out), "--no-report"]
     with subprocess.Popen(job, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

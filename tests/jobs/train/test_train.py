@@ -156,20 +156,27 @@ def test_a_finished_training_says_so_and_other_settings_are_refused(
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_one_worker_gives_the_result_of_two(
-    undisturbed: Path, sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_one_worker_with_buckets_gives_the_result_of_two_with_folders(
+    undisturbed: Path, sources: Path, bucket: str, tmp_path: Path
 ) -> None:
+    fs = fsspec.filesystem("s3", skip_instance_cache=True)
+    fs.put(f"{sources}/", f"{bucket}/in/", recursive=True)
     # given in two parts and in another order: the content counts
-    parts = [str(sources / "deeper"), str(sources)]
-    assert main(["train", *parts, str(tmp_path / "out"), *SMALL, "--workers", "1"]) == 0
-    for row, expected in zip(_history(tmp_path / "out"), _history(undisturbed), strict=True):
+    job = ["train", f"{bucket}/in/deeper", f"{bucket}/in", f"{bucket}/out", *SMALL, "--sheet-every", "3"]
+    assert main([*job, "--workers", "1"]) == 0
+    out = tmp_path / "out"
+    fs.get(f"{bucket}/out/", f"{out}/", recursive=True)
+    for row, expected in zip(_history(out), _history(undisturbed), strict=True):
         assert row == pytest.approx(expected, rel=1e-3, abs=1e-5)
-    weights = _weights(tmp_path / "out")
+    weights = _weights(out)
     for name, tensor in _weights(undisturbed).items():
         assert torch.allclose(weights[name], tensor, atol=1e-4)
+    assert {path.name for path in (out / "sheets").iterdir()} == {"epoch-0003.png", "epoch-0004.png"}
+    assert main(job) == 0
+    assert main([*job, "--seed", "1"]) == 2
 
 
-@pytest.mark.slow
+@in_full_alone  # tests/jobs/cluster/test_several_nodes.py loses a worker with its node
 @pytest.mark.usefixtures("ray_session")
 def test_a_killed_worker_changes_nothing(undisturbed: Path, sources: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -202,43 +209,20 @@ def test_a_killed_driver_goes_on_from_the_last_epoch(undisturbed: Path, sources:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_from_a_bucket_into_a_bucket(bucket: str, sources: Path, tmp_path: Path) -> None:
-    fs = fsspec.filesystem("s3", skip_instance_cache=True)
-    fs.put(f"{sources}/", f"{bucket}/in/", recursive=True)
-    job = ["train", f"{bucket}/in", f"{bucket}/out", *SMALL, "--recipe", "published", "--variant", "plus"]
-    assert main([*job, "--workers", "1"]) == 0
-    fs.get(f"{bucket}/out/", f"{tmp_path}/out/", recursive=True)
-    assert len(_table(tmp_path / "out")) == EPOCHS
-    assert load(tmp_path / "out" / "weights.safetensors").network.architecture == PUBLISHED.architectures["plus"]
-    assert main(job) == 0
-    assert main([*job, "--seed", "1"]) == 2
-
-
-@pytest.mark.usefixtures("ray_session")
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_weights(
     sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     flags = [*SMALL, "--include", "[0-3].png", "--validation-share", "0", "--learning-rate", "1e30", "--workers", "1"]
-    assert main(["train", str(sources), str(out), *flags, "--recipe", "published"]) == 1
+    assert main(["train", str(sources), str(out), *flags, "--recipe", "published", "--variant", "plus"]) == 1
     told = capsys.readouterr().err
     for words in ("epoch 2, step 1 of 1", "spatial is nan", "0.png", "the weights of epoch 1 are kept"):
         assert words in told.splitlines()[-1]
     assert "lost a worker" not in told  # not tried again
     assert len(_table(out)) == 1
-    assert load(out / "weights.safetensors").notes["epoch"] == "1"
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_from_other_weights(sources: Path, undisturbed: Path, tmp_path: Path) -> None:
-    few = ["--epochs", "1", "--limit", "2", "--batch", "2", "--size-px", "32", "--learning-rate", "1e-6"]
-    origin, out = undisturbed / "weights.safetensors", tmp_path / "out"
-    flags = ["--init-from", str(origin), "--recipe", "published", "--include", "*.png", "--precision", "bf16"]
-    assert main(["train", str(sources), str(out), *few, *flags]) == 0
-    found = load(out / "weights.safetensors")
-    assert found.network.architecture == NIGHT.architectures["dce"]  # the file's, not the recipe's
-    for name, tensor in _weights(undisturbed).items():
-        assert torch.allclose(found.network.state_dict()[name], tensor, atol=1e-4)
+    kept = load(out / "weights.safetensors")
+    assert kept.notes["epoch"] == "1"
+    assert kept.network.architecture == PUBLISHED.architectures["plus"]
 
 
 @in_full_alone
