@@ -28,7 +28,7 @@ from pipeline.errors import StorageError
 from pipeline.planning.manifest import Manifest
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
 from pipeline.storage.storage import Storage
-from tests.support.browser import browser_page
+from tests.support.browser import launched, page_of
 from tests.support.clips import clip, street
 from tests.support.killed import HANGS_S, ROOT
 from tests.support.media import night
@@ -277,7 +277,7 @@ def test_storage_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatc
 def test_a_browser_shows_all_of_it_from_disk(tmp_path: Path) -> None:
     _, _, out = _done_photos(tmp_path, 3)
     _report(out)
-    with browser_page() as page:
+    with launched() as browser, page_of(browser) as page:
         page.goto((out / "_nightlift" / "report.html").as_uri())
         widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
         assert len(widths) > 6

@@ -35,6 +35,8 @@ WINDOW = Window(radius=2, light_radius=3)
 SETTINGS = VideoSettings(
     estimate_size=32, window=WINDOW, frames_per_segment=10, encode=EncodeSettings(preset="ultrafast")
 )
+# little is done to pixels, where tests look at what is around them
+QUICK = replace(SETTINGS, look=Look(denoise=0, floor="off"), window=Window(radius=1, every=5, steadiness=0))
 QUARTER_TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 
 
@@ -57,12 +59,12 @@ def _record(folder: Path, name: str, content: bytes, destination: str = "") -> R
     return Record(source=str(path), version="", size_bytes=len(content), destination=target)
 
 
-def _run(record: Record, settings: VideoSettings = SETTINGS) -> Outcome:
+def _run(record: Record, settings: VideoSettings = QUICK) -> Outcome:
     folder = str(Path(record.destination).parents[1] / "segments" / Path(record.destination).name)
     return VideoSteps.of(Storage(), settings, CHECKPOINT)(record, folder)
 
 
-def _done(record: Record, settings: VideoSettings = SETTINGS) -> tuple[Outcome, Path]:
+def _done(record: Record, settings: VideoSettings = QUICK) -> tuple[Outcome, Path]:
     outcome = _run(record, settings)
     assert outcome.outcome == "done", outcome.message
     return outcome, Path(record.destination)
@@ -93,7 +95,7 @@ def test_every_frame_keeps_its_time(
     content = clip(streets(36), container, codec, params=params, pts=pts and pts[:36], time_base=base)
     name = {"mp4": "a.mp4", "mov": "a.mov", "matroska": "a.mkv", "mpegts": "a.ts", "webm": "a.webm"}[container]
     record = _record(tmp_path, name, content)
-    assert len(Inspect(Storage(), SETTINGS)(record)[1]) >= 3
+    assert len(Inspect(Storage(), QUICK)(record)[1]) >= 3
     outcome, written = _done(record)
     assert outcome.frames == len(times(content)) == 36
     assert times(written) == times(content)
@@ -179,7 +181,7 @@ def test_what_a_container_cannot_hold_is_named(tmp_path: Path) -> None:
 def test_shape_and_colours_are_kept(tmp_path: Path) -> None:
     tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 1, "color_range": 2}
     content = clip(streets(4), sample_aspect_ratio=Fraction(4, 3), display_matrix=QUARTER_TURN, **tags)
-    _, written = _done(_record(tmp_path, "a.mp4", content))
+    _, written = _done(_record(tmp_path, "a.mp4", content), SETTINGS)
     frame, before = next(pictures(written)), next(pictures(content))
     assert {name: getattr(frame, name) for name in tags} == tags
     assert frame.rotation == before.rotation != 0
@@ -192,7 +194,7 @@ def test_ten_bits_stay_ten_bits(tmp_path: Path, transfer: int, codec: str) -> No
     frames = [frame.astype(np.uint16) * 257 for frame in streets(6)]
     tags = {"colorspace": 9, "color_primaries": 9, "color_trc": transfer, "color_range": 1}
     content = clip(frames, "mp4", codec, pixel_format="yuv420p10le", **tags)
-    outcome, written = _done(_record(tmp_path, "a.mp4", content))
+    outcome, written = _done(_record(tmp_path, "a.mp4", content), SETTINGS)
     assert outcome.notes == []
     frame = next(pictures(written))
     assert frame.format.name == "yuv420p10le"
@@ -220,14 +222,14 @@ def test_hdr_to_sdr_changes_pixels_and_tags_alike(tmp_path: Path) -> None:
 def test_odd_sizes_and_other_chroma(tmp_path: Path, width: int, height: int, pixel_format: str, expected: str) -> None:
     codec = "libx264" if (width % 2, pixel_format) != (1, "yuv420p") else "mpeg4"
     content = clip(streets(4, width=width, height=height), "mp4", codec, pixel_format=pixel_format)
-    _, written = _done(_record(tmp_path, "a.mp4", content))
+    _, written = _done(_record(tmp_path, "a.mp4", content), SETTINGS)
     frame = next(pictures(written))
     assert (frame.width, frame.height, frame.format.name) == (width, height, expected)
 
 
 def test_interlaced_is_deinterlaced_and_said_so(tmp_path: Path) -> None:
     content = clip(streets(24), params="tff=1", gop=12)
-    outcome, written = _done(_record(tmp_path, "a.mp4", content))
+    outcome, written = _done(_record(tmp_path, "a.mp4", content), SETTINGS)
     assert "interlaced frames are deinterlaced, one output frame for each" in outcome.notes
     assert times(written) == times(content)
     assert not any(frame.interlaced_frame for frame in pictures(written))
@@ -243,7 +245,7 @@ def test_transparent_webm_keeps_its_alpha(tmp_path: Path) -> None:
             pixels = np.dstack([street(number), np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))])
             output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgba").reformat(format="yuva420p")))
         output.mux(stream.encode())
-    outcome, written = _done(_record(tmp_path, "b.webm", file.read_bytes()))
+    outcome, written = _done(_record(tmp_path, "b.webm", file.read_bytes()), SETTINGS)
     assert outcome.notes == []
     decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
     with av.open(str(written)) as container:
@@ -254,8 +256,8 @@ def test_transparent_webm_keeps_its_alpha(tmp_path: Path) -> None:
 
 
 def test_the_first_frame_is_as_bright_as_when_it_is_enhanced_alone(tmp_path: Path) -> None:
-    _, written = _done(_record(tmp_path, "a.mp4", clip(streets(30))))
-    _, alone = _done(_record(tmp_path, "b.mp4", clip([street(0)])))
+    _, written = _done(_record(tmp_path, "a.mp4", clip(streets(30))), SETTINGS)
+    _, alone = _done(_record(tmp_path, "b.mp4", clip([street(0)])), SETTINGS)
     before, together, apart = street(0).mean(), rgb(written)[0].mean(), rgb(alone)[0].mean()
     assert abs(apart - before) > 3
     assert together == pytest.approx(apart, rel=0.02)
@@ -298,7 +300,7 @@ def test_a_cut_file_gives_what_can_be_decoded_or_fails_as_asked(tmp_path: Path) 
     assert 15 < outcome.frames < 40
     assert times(written) == times(whole)[: outcome.frames]
     assert any("cut short" in note for note in outcome.notes)
-    strict = _run(record, replace(SETTINGS, on_damage="fail"))
+    strict = _run(record, replace(QUICK, on_damage="fail"))
     assert (strict.outcome, strict.code) == ("failed", "damaged")
 
 
@@ -310,33 +312,33 @@ def test_broken_packets_are_told(tmp_path: Path) -> None:
     outcome = _run(record)
     assert outcome.outcome == "done"
     assert any(note.startswith("damaged") for note in outcome.notes) or outcome.frames < 40
-    strict = _run(record, replace(SETTINGS, on_damage="fail"))
+    strict = _run(record, replace(QUICK, on_damage="fail"))
     assert (strict.outcome, strict.code) == ("failed", "damaged")
 
 
 def test_a_segment_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     record = _record(tmp_path, "a.mp4", clip(streets(30)))
     storage, url = Storage(), str(tmp_path / "segments" / "0")
-    info, segments = Inspect(storage, SETTINGS)(record)
-    enhance = EnhanceSegment(storage, SETTINGS, CHECKPOINT)
+    info, segments = Inspect(storage, QUICK)(record)
+    enhance = EnhanceSegment(storage, QUICK, CHECKPOINT)
     first, again = (enhance(record, info, segments[0], url) for _ in range(2))
     assert (first.reused, again.reused) == (False, True)
     assert replace(again, reused=False) == first
     os.utime(record.source, ns=(1, 1))  # as if it had been written anew
     record = replace(record, version=storage.version(record.source))
     assert not enhance(record, info, segments[0], url).reused
-    other = EnhanceSegment(storage, replace(SETTINGS, look=Look(strength=0.5)), CHECKPOINT)
+    other = EnhanceSegment(storage, replace(QUICK, look=Look(strength=0.5)), CHECKPOINT)
     assert not other(record, info, segments[0], url).reused
 
 
 def test_segments_of_another_cut_are_not_joined(tmp_path: Path) -> None:
     record = _record(tmp_path, "a.mp4", clip(streets(30)))
-    info, segments = Inspect(Storage(), SETTINGS)(record)
+    info, segments = Inspect(Storage(), QUICK)(record)
     urls = [str(tmp_path / "segments" / str(segment.index)) for segment in segments]
-    enhance = EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)
+    enhance = EnhanceSegment(Storage(), QUICK, CHECKPOINT)
     results = [enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
     with pytest.raises(Damaged, match="belongs to another segment"):
-        JoinSegments(Storage(), SETTINGS)(record, info, urls[::-1], results, Outcome.of(record))
+        JoinSegments(Storage(), QUICK)(record, info, urls[::-1], results, Outcome.of(record))
     assert not Path(record.destination).exists()
 
 
@@ -348,7 +350,7 @@ def test_a_network_that_fails_makes_no_shorter_film(
     tmp_path: Path, container: str, name: str, base: int, ending: Ending
 ) -> None:
     content = clip(streets(40), container, time_base=Fraction(1, base))
-    steps = VideoSteps.of(Storage({"http": {"block_size": 1024}}), SETTINGS, CHECKPOINT)
+    steps = VideoSteps.of(Storage({"http": {"block_size": 1024}}), QUICK, CHECKPOINT)
     out, folder = tmp_path / "out" / name, str(tmp_path / "segments")
     with web_server(content) as server:
 
@@ -377,7 +379,7 @@ def test_a_network_that_fails_makes_no_shorter_film(
 
 def test_a_server_that_fails_while_segments_are_joined(tmp_path: Path) -> None:
     content = clip(streets(40), extras=Sound(seconds=1.6))
-    steps = VideoSteps.of(Storage({"http": {"block_size": 1024}}), SETTINGS, CHECKPOINT)
+    steps = VideoSteps.of(Storage({"http": {"block_size": 1024}}), QUICK, CHECKPOINT)
     with web_server(content) as server:
         record = Record(
             source=f"{server.url}/a.mp4", version="", size_bytes=len(content), destination=str(tmp_path / "out.mp4")
@@ -396,7 +398,7 @@ def test_a_disk_that_takes_no_file_of_this_size_is_told_and_nothing_is_left(tmp_
     record = _record(tmp_path, "a.mp4", clip(streets(40), extras=Sound(seconds=1.6)))
     outcome, written = _done(record)
     written.unlink()
-    steps = VideoSteps.of(Storage(), SETTINGS, CHECKPOINT)
+    steps = VideoSteps.of(Storage(), QUICK, CHECKPOINT)
     info, segments = steps.inspect(record)
     places = [tmp_path / "sizes" / str(segment.index) for segment in segments]
     for segment, place in zip(segments, places, strict=True):
@@ -427,7 +429,7 @@ def test_a_damaged_segment_is_not_written_where_damage_is_not_kept(tmp_path: Pat
     at = len(whole) // 2
     whole[at : at + 300] = bytes(range(1, 256)) + bytes(45)
     record = _record(tmp_path, "a.mkv", bytes(whole))
-    failed = _run(record, replace(SETTINGS, on_damage="fail"))
+    failed = _run(record, replace(QUICK, on_damage="fail"))
     segments = [path for path in (tmp_path / "segments").rglob("*") if path.suffix == "" and path.is_file()]
     assert (failed.code, len(segments)) == ("damaged", len([*(tmp_path / "segments").rglob("*.json")]))
     assert (failed.width_px, failed.height_px, failed.bytes_in) == (96, 64, len(whole))
@@ -435,7 +437,7 @@ def test_a_damaged_segment_is_not_written_where_damage_is_not_kept(tmp_path: Pat
 
 def test_the_outcome_tells_where_the_time_went(tmp_path: Path) -> None:
     before = datetime.now(UTC)
-    outcome, _ = _done(_record(tmp_path, "a.mp4", clip(streets(20))))
+    outcome, _ = _done(_record(tmp_path, "a.mp4", clip(streets(20))), SETTINGS)
     after = datetime.now(UTC)
     spent = [getattr(outcome, f"seconds_{step}") for step in ("read", "decode", "enhance", "encode", "write")]
     assert min(spent) > 0
@@ -444,15 +446,15 @@ def test_the_outcome_tells_where_the_time_went(tmp_path: Path) -> None:
 
 
 def test_too_many_pixels(tmp_path: Path) -> None:
-    outcome = _run(_record(tmp_path, "a.mp4", clip(streets(2))), replace(SETTINGS, max_pixels=1000))
+    outcome = _run(_record(tmp_path, "a.mp4", clip(streets(2))), replace(QUICK, max_pixels=1000))
     assert outcome.code == "too_large"
 
 
 def test_frames_are_counted_as_they_are_done(tmp_path: Path) -> None:
     record = _record(tmp_path, "a.mp4", clip(streets(12)))
-    info, (segment, *_) = Inspect(Storage(), SETTINGS)(record)
+    info, (segment, *_) = Inspect(Storage(), QUICK)(record)
     seen: list[int] = []
-    EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)(
+    EnhanceSegment(Storage(), QUICK, CHECKPOINT)(
         record, info, segment, str(tmp_path / "s"), lambda: seen.append(len(seen))
     )
     assert len(seen) == segment.frames
@@ -491,15 +493,13 @@ def test_every_second_frame_is_estimated_unless_frames_are_enhanced_each_for_its
 def test_frames_before_zero_are_shown_too(tmp_path: Path) -> None:
     """MP4 would hide them: all is moved so that none is there, sound and all."""
     record = _record(tmp_path, "a.mp4", clip(streets(12), extras=Sound(seconds=0.48)))
-    info, segments = Inspect(Storage(), SETTINGS)(record)
+    info, segments = Inspect(Storage(), QUICK)(record)
     urls = [str(tmp_path / f"{segment.index}") for segment in segments]
-    enhance = EnhanceSegment(Storage(), SETTINGS, CHECKPOINT)
+    enhance = EnhanceSegment(Storage(), QUICK, CHECKPOINT)
     results = [enhance(record, info, segment, url) for segment, url in zip(segments, urls, strict=True)]
     early = [replace(result, pts=[at - 1024 for at in result.pts]) for result in results]
     outcome = Outcome.of(record)
-    JoinSegments(Storage(), SETTINGS)(
-        record, replace(info, pts=tuple(at - 1024 for at in info.pts)), urls, early, outcome
-    )
+    JoinSegments(Storage(), QUICK)(record, replace(info, pts=tuple(at - 1024 for at in info.pts)), urls, early, outcome)
     assert outcome.notes == ["its times begin before 0; all are shifted so that none is negative"]
     assert times(Path(record.destination)) == [Fraction(number, 25) for number in range(12)]
     (sound,), (moved,) = packets(Path(record.source), "audio"), packets(Path(record.destination), "audio")

@@ -17,6 +17,7 @@ from tests.support.s3_server import KEY, SECRET, S3Server
 CONTENT = os.urandom(300_000)
 TOKEN = "a-session-token-that-nobody-may-see"
 HURRIED = {"config_kwargs": {"read_timeout": 1}, "default_block_size": 100_000}
+WAITING_LITTLE = {**HURRIED, "config_kwargs": {"read_timeout": 0.4}}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,8 @@ def _operations(storage: Storage, bucket: str) -> dict[str, Callable[[], bool]]:
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_every_operation_comes_through(proxy: FaultyProxy, storage: Storage, bucket: str, fault: Fault) -> None:
+def test_every_operation_comes_through(proxy: FaultyProxy, bucket: str, fault: Fault) -> None:
+    storage = Storage.from_environment([bucket], WAITING_LITTLE if fault == "too_slow" else HURRIED)
     storage.write(join(bucket, "in/photo.jpg"), CONTENT)
     for name, operation in _operations(storage, bucket).items():
         before = proxy.injected.total()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.video.writing.monotonic_dts import taken
 from tests.support.clips import Sound, clip, packets, pictures, street, streets, times
-from tests.support.enhanced import done
+from tests.support.enhanced import SETTINGS, done
 
 SOUND_HZ = 44100
 
@@ -263,7 +263,7 @@ def test_prores_stays_prores_with_its_alpha(pixel_format: str, tag: str) -> None
             pixels = np.dstack([street(number), np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))])
             output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgba").reformat(format=pixel_format)))
         output.mux(stream.encode())
-    outcome, written = done("a.mov", file.getvalue())
+    outcome, written = done("a.mov", file.getvalue(), settings=SETTINGS)
     assert not any("lost" in note for note in outcome.notes)
     assert times(written) == times(file.getvalue())
     with av.open(str(written)) as after:
@@ -288,7 +288,7 @@ def test_a_film_that_changes_its_size_midway_comes_out_in_one() -> None:
                     packet.pts = packet.dts = (at + number) * 3600
                     packet.stream = copy
                     output.mux(packet)
-    outcome, written = done("a.ts", file.getvalue())
+    outcome, written = done("a.ts", file.getvalue(), settings=SETTINGS)
     assert outcome.notes == ["24 of 48 frames have another size; they are scaled to the size of the first"]
     assert {(frame.width, frame.height) for frame in pictures(written)} == {(128, 96)}
     assert times(written) == times(file.getvalue())

@@ -17,8 +17,9 @@ from pipeline.video.reading.probe import probe
 from pipeline.video.reading.segments import cut
 from pipeline.video.signal.color import Colours, Conversion, lines
 from pipeline.video.writing.encode import EncodeSettings, choose
-from tests.pipeline.video.test_segments import enhancement, planes
+from tests.pipeline.video.test_segments import enhancement, planes, samples
 from tests.support.clips import Samples, clip, pictures, street, streets
+from tests.support.counts import crossed
 
 WINDOW = Window(radius=2, light_radius=2)
 COUNT, STEP = 16, 3600  # frames of a part, and how long one is shown at 25 a second
@@ -74,21 +75,20 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("look", [Look(strength=0), Look()])
-@pytest.mark.parametrize("fields", [{}, WOVEN], ids=["progressive", "interlaced"])
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_filters_see_frames_of_one_shape(other: dict[str, Any], fields: dict[str, Any], look: Look) -> None:
+@pytest.mark.parametrize(("kind", "fields", "look"), crossed(OTHERS, [{}, WOVEN], [Look(strength=0), Look()]))
+def test_filters_see_frames_of_one_shape(kind: str, fields: dict[str, Any], look: Look) -> None:
     """A graph has buffers for the frames that it was made for: others would be written beyond their end."""
+    other = OTHERS[kind]
     size = {name: other[name] for name in ("width", "height") if name in other}
     shape = {name: value for name, value in other.items() if name not in size}
     content = part(0, streets(COUNT), **fields)
     content += part(1, streets(COUNT, **size), **shape, **fields) + part(2, streets(COUNT), **fields)
     info = probe(BytesIO(content))
-    todo = enhancement(WINDOW, look)
-    whole = planes(content, info, cut(info, 1000), todo)
-    assert [pts for pts, _ in whole] == list(info.pts)
-    assert planes(content, info, cut(info, 3), todo) == whole
-    changed = sum((each.shot.frame.width, each.shot.frame.height) != info.size for each in enhanced(content, look))
+    whole = enhanced(content, look)
+    assert [each.shot.pts for each in whole] == list(info.pts)
+    in_segments = planes(content, info, cut(info, 3), enhancement(WINDOW, look))
+    assert in_segments == [(each.shot.pts, samples(each)) for each in whole]
+    changed = sum((each.shot.frame.width, each.shot.frame.height) != info.size for each in whole)
     assert changed == (COUNT if size else 0)
 
 

@@ -5,6 +5,7 @@ import random
 import struct
 from collections.abc import Collection
 from fractions import Fraction
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -15,12 +16,33 @@ from pipeline.errors import Damaged, TooLarge
 from pipeline.video.reading.decode import decoded
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import cut
-from tests.support.clips import Sound, clip, remuxed, street, streets
+from tests.support.clips import Samples, Sound, clip, remuxed, streets
 from tests.support.enhanced import run
 
 Frames = dict[int, tuple[str, bool]]
-FILM = [street(number, 160, 128) for number in range(80)]
 GOP = 8
+
+
+@cache
+def _film() -> list[Samples]:
+    return streets(80, width=160, height=128)
+
+
+@cache
+def _whole(codec: str, params: str) -> bytes:
+    return clip(_film(), "mp4", codec, params=params, gop=GOP)
+
+
+@cache
+def _good(codec: str, params: str) -> set[str]:
+    """The samples of every frame that is not damaged."""
+    whole = _whole(codec, params)
+    return {samples for samples, _ in frames(whole, probe(BytesIO(whole)), 1000).values()}
+
+
+@cache
+def _five_times(params: str) -> bytes:
+    return clip(5 * _film(), "mp4", params=f"{params}:qp=2", gop=GOP)
 
 
 class Counted(BytesIO):
@@ -69,13 +91,12 @@ def frames(content: bytes, info: VideoInfo, frames_per_segment: int) -> Frames:
     [("libx264", "bframes=2"), ("libx264", "bframes=2:open-gop=1:slices=4"), ("libx265", "bframes=2"), ("mpeg4", "")],
 )
 def test_the_same_frames_come_out_in_segments(codec: str, params: str, numbers: set[int], wholly: bool) -> None:
-    whole_film = clip(FILM, "mp4", codec, params=params, gop=GOP)
-    content = damaged(whole_film, numbers, wholly=wholly)
-    info, intact = probe(BytesIO(content)), probe(BytesIO(whole_film))
+    content = damaged(_whole(codec, params), numbers, wholly=wholly)
+    info = probe(BytesIO(content))
     expected, found = frames(content, info, 1000), frames(content, info, GOP)
     assert found.keys() == expected.keys()
     assert [broken for _, broken in found.values()] == [broken for _, broken in expected.values()]
-    good = {samples for samples, _ in frames(whole_film, intact, 1000).values()}
+    good = _good(codec, params)
     assert all(found[rank] == frame for rank, frame in expected.items() if frame[0] in good)
     if codec == "mpeg4":  # H.264 and HEVC patch with what they find in old frames
         assert found == expected
@@ -86,7 +107,7 @@ def test_the_same_frames_come_out_in_segments(codec: str, params: str, numbers: 
     [("bframes=2", {376, 377}), ("bframes=2", {360, 368, 376}), ("intra-refresh=1:bframes=0", ())],
 )
 def test_a_damaged_keyframe_is_entered_from_one_near_it(params: str, numbers: Collection[int]) -> None:
-    content = damaged(clip(5 * FILM, "mp4", params=f"{params}:qp=2", gop=GOP), numbers, wholly=False)
+    content = damaged(_five_times(params), numbers, wholly=False)
     info = probe(BytesIO(content))
     file = Counted(content)
     assert [shot.rank for shot in decoded(file, info, 376, 377)] == [376]

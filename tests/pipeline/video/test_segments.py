@@ -1,21 +1,22 @@
 """A video in segments is the video in one piece: the same frames, to the last bit, before they are encoded."""
 
 import math
+from functools import cache
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from model import Architecture, Checkpoint, Enhancer, Look, build
-from pipeline.video.enhancing.enhance import Clock, Enhancement
+from pipeline.video.enhancing.enhance import Clock, Enhanced, Enhancement
 from pipeline.video.enhancing.smoothing import Window
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.writing.encode import EncodeSettings, choose
 from tests.support.clips import Samples, clip, street, streets
-
-TWO_SCENES = [*streets(17), *(street(number, seed=5) for number in range(19))]
+from tests.support.counts import count, crossed
 
 
 def enhancement(window: Window, look: Look = Look()) -> Enhancement:
@@ -31,41 +32,50 @@ def planes(content: bytes, info: VideoInfo, segments: list[Segment], todo: Enhan
     """The pts and the samples of every frame to encode."""
     encoding = choose(info, EncodeSettings(), "matroska", "keep")
     return [
-        (each.shot.pts, b"".join(bytes(plane) for plane in each.frame.planes))
+        (each.shot.pts, samples(each))
         for segment in segments
         for each in todo.frames(BytesIO(content), info, segment, encoding, Clock())
     ]
 
 
+def samples(each: Enhanced) -> bytes:
+    return b"".join(bytes(plane) for plane in each.frame.planes)
+
+
+FILMS = [
+    ("mp4", "libx264", "open-gop=1:bframes=3"),
+    ("mp4", "libx265", "open-gop=1:bframes=3"),
+    ("mpegts", "libx264", "bframes=3"),
+    ("mp4", "libx264", "tff=1:bframes=2"),
+]
+WIDEST = Window(radius=8, light_radius=16), Look(passes=2)
+WINDOWS = [
+    (Window(radius=2, light_radius=3), Look()),
+    (Window(radius=2, every=5, light_radius=2), Look(denoise=0)),
+    (Window(radius=3, steadiness=0), Look(denoise=0.5)),
+    (Window(radius=0, steadiness=0), Look()),
+]
+
+
+@cache
+def _two_scenes(container: str, codec: str, params: str) -> bytes:
+    return clip(
+        [*streets(17), *(street(number, seed=5) for number in range(19))], container, codec, params=params, gop=7
+    )
+
+
 @pytest.mark.parametrize(
-    ("window", "look"),
-    [
-        (Window(radius=2, light_radius=3), Look()),
-        (Window(radius=8, light_radius=16), Look(passes=2)),
-        (Window(radius=2, every=5, light_radius=2), Look(denoise=0)),
-        (Window(radius=3, steadiness=0), Look(denoise=0.5)),
-        (Window(radius=0, steadiness=0), Look()),
-    ],
+    ("film", "enhanced", "frames"),  # of a segment; 3: between keyframes, too
+    [*crossed(FILMS, WINDOWS, [3, 12]), *product(count(FILMS[:1], FILMS), [WIDEST], count([3], [3, 12]))],
 )
-@pytest.mark.parametrize(
-    ("container", "codec", "params"),
-    [
-        ("mp4", "libx264", "open-gop=1:bframes=3"),
-        ("mp4", "libx265", "open-gop=1:bframes=3"),
-        ("mpegts", "libx264", "bframes=3"),
-        ("mp4", "libx264", "tff=1:bframes=2"),
-    ],
-)
-def test_segments_equal_the_whole(container: str, codec: str, params: str, window: Window, look: Look) -> None:
-    content = clip(TWO_SCENES, container, codec, params=params, gop=7)
+def test_segments_equal_the_whole(film: tuple[str, str, str], enhanced: tuple[Window, Look], frames: int) -> None:
+    content = _two_scenes(*film)
     info = probe(BytesIO(content))
-    todo = enhancement(window, look)
+    todo, segments = enhancement(*enhanced), cut(info, frames)
     whole = planes(content, info, cut(info, 1000), todo)
     assert [pts for pts, _ in whole] == list(info.pts)
-    for frames in (3, 12):  # 3: between keyframes, too
-        segments = cut(info, frames)
-        assert len(segments) > 36 / frames - 3
-        assert planes(content, info, segments, todo) == whole
+    assert len(segments) > 36 / frames - 3
+    assert planes(content, info, segments, todo) == whole
 
 
 @pytest.mark.parametrize("frames", [1, 3, 5, 10, 11, 100])
@@ -97,7 +107,7 @@ def test_a_scene_does_not_shine_into_the_next() -> None:
     results = []
     for content in (both, alone):
         info = probe(BytesIO(content))
-        results.append([samples for _, samples in planes(content, info, cut(info, 1000), enhancement(window))])
+        results.append([frame for _, frame in planes(content, info, cut(info, 1000), enhancement(window))])
     assert results[0][12:] == results[1]
 
 

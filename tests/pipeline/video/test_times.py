@@ -2,6 +2,7 @@
 
 import hashlib
 from fractions import Fraction
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from pipeline.video.reading.decode import decoded
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
-from tests.support.clips import Sound, clip, lacking, packets, remuxed, street, streets
+from tests.support.clips import Samples, Sound, clip, lacking, packets, remuxed, streets
 from tests.support.clips import times as frame_times
 from tests.support.enhanced import done
 from tests.support.field_coded import field_coded, luma
@@ -64,6 +65,7 @@ def doubled(content: bytes, container: str, number: int, by: int) -> bytes:
     return remuxed(content, container, shift)
 
 
+@cache
 def _b_frames() -> bytes:
     return clip(streets(36), params="bframes=2")
 
@@ -106,6 +108,11 @@ def test_where_there_is_no_room_for_a_time_those_behind_it_give_way() -> None:
     assert len(info.mended.times) == 7 + 1
 
 
+@cache
+def _large() -> list[Samples]:
+    return streets(24, width=352, height=288)
+
+
 @pytest.mark.parametrize(
     ("container", "codec", "options", "late"),
     [
@@ -120,9 +127,7 @@ def test_times_of_decoding_become_times_of_frames(
     container: str, codec: str, options: dict[str, Any], late: int
 ) -> None:
     """AVI has no other, MPEG program streams have others for some packets only. `late`: frames that are held back."""
-    content = clip(
-        [street(number, 352, 288) for number in range(24)], container, codec, time_base=Fraction(1, 25), **options
-    )
+    content = clip(_large(), container, codec, time_base=Fraction(1, 25), **options)
     with av.open(BytesIO(content)) as opened:
         first = next(packet.dts for packet in opened.demux(video=0)) or 0
     info, times = checked(content)
