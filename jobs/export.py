@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from jobs.flags import StorageOptions, check_estimate_size, check_ranges, loaded
+from jobs.flags import StorageOptions, check_estimate_size, check_ranges, loaded, optional
 from model import DEFAULT_WEIGHTS, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
 from model.onnx_export import ExportError, is_export, largest_difference, missing_packages, to_onnx
@@ -31,7 +31,7 @@ class ExportConfig:
 
     variant: Variant = "dce"
     """Network to export: dce, or plus (smaller and faster)."""
-    weights: Annotated[Path | None, arg(metavar="FILE")] = None
+    weights: Annotated[Path | None, optional("FILE")] = None
     """File of your own network, exported instead: .safetensors, or a published Zero-DCE .pth."""
     iterations: int = 8
     """Steps of the light-enhancement curve, 0 to 16; fixed in the model."""

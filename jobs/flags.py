@@ -12,10 +12,20 @@ from pipeline.planning.inputs import Selection
 
 LEAST_ESTIMATE_PX = 16
 
+
+def optional(metavar: str, **more: Any) -> Any:
+    """Describe a flag that may be left out: its help says what happens then, and nothing of a default None."""
+    return arg(metavar=metavar, help_behavior_hint="", **more)
+
+
+Switch = Annotated[bool, arg(help_behavior_hint="")]
+
 MATCHES = "files whose path below SRC, or name, matches this pattern"
 Include = UseAppendAction[Annotated[tuple[str, ...], arg(help=f"Use only {MATCHES} ('*.jpg', '2024/*').")]]
 Exclude = UseAppendAction[Annotated[tuple[str, ...], arg(help=f"Leave out {MATCHES}.")]]
-FollowLinks = Annotated[bool, arg(help="In a local SRC, also follow links to folders and links that lead out of SRC.")]
+FollowLinks = Annotated[
+    Switch, arg(help="In a local SRC, also follow links to folders and links that lead out of SRC.")
+]
 OPTIONS = (
     """fsspec options for buckets, in JSON: '{"anon": true}', or by protocol: '{"s3": {"anon": true}, "gs": {}}'."""
 )

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
-
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import photo_report
 from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
 from jobs.cluster.joining import cluster_cpus, cluster_memory_bytes
-from jobs.flags import check_ranges, look_of
+from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
 from model import Checkpoint
 from pipeline.errors import UsageError
@@ -44,10 +42,10 @@ class ImagesConfig(BulkConfig):
     or SIGHUP.
     """
 
-    format: Annotated[str | None, arg(metavar="NAME")] = None
+    format: Annotated[str | None, optional("NAME")] = None
     """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif or pnm.
     By default each photo keeps its own, and HEIC becomes JPEG."""
-    quality: Annotated[int | None, arg(metavar="INT")] = None
+    quality: Annotated[int | None, optional("INT")] = None
     """Quality of JPEG, WebP and AVIF outputs, 1 to 100.
     By default a JPEG keeps its own, and a lossless WebP stays lossless; else 92 for JPEG, 90 for WebP, 85 for AVIF."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
@@ -60,7 +58,7 @@ class ImagesConfig(BulkConfig):
     """How photo workers share the steps. fused: each worker does all steps; auto: split on GPUs, else fused.
     split: workers only enhance, while other CPUs decode and encode."""
 
-    workers_per_core: Annotated[int | None, arg(metavar="INT")] = None
+    workers_per_core: Annotated[int | None, optional("INT")] = None
     """Photo workers that share a core, 1 to 8: one works while others wait for storage.
     By default 2 if SRC or DST is not local and the cluster has 1 GB of memory for each worker, else 1."""
 

@@ -23,6 +23,7 @@ from tyro.conf import arg
 from jobs.cluster.joining import check_answers
 from jobs.cluster.shipment import shipped_folder
 from jobs.enhance import EnhanceConfig
+from jobs.flags import Switch, optional
 from jobs.images import ImagesConfig
 from jobs.signals import TERMINATED, exit_status
 from jobs.train.config import TrainConfig
@@ -59,10 +60,10 @@ class SubmitConfig:
 
     job: tyro.conf.Positional[Annotated[Literal["images", "videos", "enhance", "train"], arg(metavar="JOB ...")]]
     """Job to run, followed by its own arguments: images, videos, enhance or train."""
-    address: Annotated[str | None, arg(metavar="URL")] = None
+    address: Annotated[str | None, optional("URL")] = None
     """URL of the cluster's dashboard, such as http://HEAD:8265. By default RAY_API_SERVER_ADDRESS or RAY_ADDRESS.
     If the cluster requires a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."""
-    no_wait: bool = False
+    no_wait: Switch = False
     """Print the id of the job and end, without waiting for the job."""
     env: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], arg(metavar="NAME[=VALUE]")] = ()
     """Environment variable for the job, such as AWS_ENDPOINT_URL. Without VALUE, the value set on this machine is sent.

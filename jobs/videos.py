@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
-
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import video_report
 from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
 from jobs.cluster.joining import cluster_nodes
-from jobs.flags import check_ranges, look_of
+from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file
@@ -51,26 +49,26 @@ class VideosConfig(BulkConfig):
     read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
-    codec: Annotated[str | None, arg(metavar="NAME")] = None
+    codec: Annotated[str | None, optional("NAME")] = None
     """FFmpeg encoder: libx264, libx265, libsvtav1, libvpx-vp9. Hardware encoders (h264_nvenc, ...) are experimental.
     By default one for the codec of the source if the container can hold it, else a common one."""
-    crf: Annotated[int | None, arg(metavar="INT")] = None
+    crf: Annotated[int | None, optional("INT")] = None
     """Quality, 0 to 63 (to 51 for H.264 and HEVC): a lower number gives a better and larger video.
     By default 20 for libx264, 24 for libx265, 28 for libsvtav1 and libvpx-vp9, 22 for hardware encoders."""
-    preset: Annotated[str | None, arg(metavar="NAME")] = None
+    preset: Annotated[str | None, optional("NAME")] = None
     """Speed of the encoder: a faster one writes larger videos. By default fast, or a hardware encoder's own default.
     One of ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, veryslow, or a preset of the encoder."""
-    pixel_format: Annotated[str | None, arg(metavar="NAME")] = None
+    pixel_format: Annotated[str | None, optional("NAME")] = None
     """FFmpeg pixel format of the output: yuv420p, yuv420p10le, ...
     By default that of the source, or the nearest one that the encoder supports."""
-    container: Annotated[str | None, arg(metavar="NAME")] = None
+    container: Annotated[str | None, optional("NAME")] = None
     """Container of all outputs: mp4, mkv, mov, webm, ts, m4v, 3gp, m2ts or mts. By default each video keeps its own.
     Containers that are only read change: MPG becomes MP4, and AVI, FLV, OGV and WMV become MKV."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR videos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR."""
     on_damage: Literal["keep", "fail"] = "keep"
     """What to do with damaged videos. keep: write what can be decoded and note what is missing; fail: write nothing."""
-    estimate_every: Annotated[int | None, arg(metavar="INT")] = None
+    estimate_every: Annotated[int | None, optional("INT")] = None
     """Interval in frames at which curve maps are estimated; those between are interpolated.
     By default 2, which flickers no more than 1; with --smoothing 0 by default 1."""
     smoothing: int = 8

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from llvmlite.binding import get_host_cpu_name
-from tyro.conf import arg
 
 from jobs.benchmark.gpu import check_gpu, measure_gpu
 from jobs.benchmark.inside import measure_curves, measure_networks
@@ -32,7 +31,7 @@ from jobs.bulk.estimate import spread
 from jobs.bulk.job import Job
 from jobs.bulk.run import make_plans
 from jobs.enhance import EnhanceConfig
-from jobs.flags import StorageOptions, check_ranges
+from jobs.flags import StorageOptions, Switch, check_ranges, optional
 from jobs.images import PHOTO_MEDIA
 from jobs.videos import VIDEO_MEDIA
 from pipeline.errors import NightliftError, UsageError
@@ -61,7 +60,7 @@ class BenchmarkConfig:
     or a check failed; 2 wrong usage; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
-    src: tyro.conf.Positional[Annotated[str | None, arg(metavar="SRC")]] = None
+    src: tyro.conf.Positional[Annotated[str | None, optional("SRC")]] = None
     """Your own photos and videos: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://).
     By default photos and videos are generated."""
     only: tyro.conf.UseAppendAction[tuple[Part, ...]] = ()
@@ -70,11 +69,11 @@ class BenchmarkConfig:
     """Device to measure. cuda: measure the GPUs of this machine and check their results against the CPU: the kernel,
     the network in each precision, batches, copies, lack of memory, both topologies, hardware encoders and training.
     cuda is experimental: it has not been run on real GPUs yet. Not with SRC."""
-    json: Annotated[Path | None, arg(metavar="FILE")] = None
+    json: Annotated[Path | None, optional("FILE")] = None
     """Local file to write all numbers to; its name must end in .json. By default no file is written."""
-    quick: bool = False
+    quick: Switch = False
     """Measure small media, once each. This shows whether everything works here, not how fast it is."""
-    workers: Annotated[int | None, arg(metavar="INT")] = None
+    workers: Annotated[int | None, optional("INT")] = None
     """Number of processes in the part ray and in the estimate, and of threads in the part training.
     By default the number of CPU cores of this machine."""
     storage_options: StorageOptions = "{}"

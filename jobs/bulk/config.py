@@ -19,10 +19,12 @@ from jobs.flags import (
     Passes,
     StorageOptions,
     Strength,
+    Switch,
     check_estimate_size,
     check_ranges,
     loaded,
     look_of,
+    optional,
 )
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant
 from pipeline.errors import UsageError
@@ -47,7 +49,7 @@ class BulkConfig:
 
     variant: Variant = "dce"
     """Network to use: dce, or plus (smaller and faster)."""
-    weights: Annotated[Path | None, arg(metavar="FILE")] = None
+    weights: Annotated[Path | None, optional("FILE")] = None
     """File of your own network, used instead of --variant: .safetensors, or a published Zero-DCE .pth."""
     estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that the network sees, 16 or more. auto: the size in training.
@@ -61,19 +63,19 @@ class BulkConfig:
     include: Include = ()
     exclude: Exclude = ()
     follow_links: FollowLinks = False
-    limit: Annotated[int | None, arg(metavar="INT")] = None
+    limit: Annotated[int | None, optional("INT")] = None
     """Enhance at most this many files in this run. By default all."""
 
-    fresh: bool = False
+    fresh: Switch = False
     """Enhance all files again, even those that the manifest lists as done."""
-    dry_run: bool = False
+    dry_run: Switch = False
     """Print what would be done and an estimate of the time; write nothing."""
-    workers: Annotated[int | None, arg(metavar="INT")] = None
+    workers: Annotated[int | None, optional("INT")] = None
     """Number of workers on Ray. By default as many as the cluster's cores or GPUs have room for, more as nodes join.
     Without this flag, a few small files are enhanced without Ray, which takes longer to start than they do."""
     gpus_per_worker: float = 1.0
     """GPUs (experimental) for each worker, 0.01 or more; above 1, a whole number. At 0.5, two workers share a GPU."""
-    no_report: bool = False
+    no_report: Switch = False
     """Do not write `_nightlift/report.html` at the end."""
     time_limit: float = TIME_LIMIT_S
     """Seconds allowed for a photo, or for each further frame of a video, before the file fails.

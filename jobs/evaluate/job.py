@@ -31,6 +31,7 @@ from jobs.flags import (
     check_ranges,
     loaded,
     look_of,
+    optional,
     selection_of,
 )
 from jobs.progress import Progress
@@ -73,7 +74,7 @@ class EvaluateConfig:
     out: tyro.conf.Positional[Annotated[str, arg(metavar="OUT")]]
     """Folder or bucket URL for the results: nightlift_scores.csv, nightlift_summary.csv and nightlift_sheet.jpg."""
 
-    ref: Annotated[str | None, arg(metavar="REF")] = None
+    ref: Annotated[str | None, optional("REF")] = None
     """Reference photos, which show what the results should look like: a folder, a file, a quoted glob, or a URL.
     A reference has the same path as its photo, but may have another extension.
     Adds the scores PSNR, SSIM and MAE. Needs nightlift[evaluate]. By default there are no references."""
@@ -97,9 +98,9 @@ class EvaluateConfig:
     include: Include = ()
     exclude: Exclude = ()
     follow_links: FollowLinks = False
-    limit: Annotated[int | None, arg(metavar="INT")] = None
+    limit: Annotated[int | None, optional("INT")] = None
     """Score at most this many photos. By default all photos."""
-    workers: Annotated[int | None, arg(metavar="INT")] = None
+    workers: Annotated[int | None, optional("INT")] = None
     """Number of photos to score at the same time. By default the number of CPU cores in the cluster."""
     storage_options: StorageOptions = "{}"
 

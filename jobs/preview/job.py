@@ -19,9 +19,11 @@ from jobs.flags import (
     FollowLinks,
     Include,
     StorageOptions,
+    Switch,
     check_estimate_size,
     check_ranges,
     loaded,
+    optional,
     selection_of,
 )
 from jobs.preview.server import Exhibit, PreviewServer, Shown
@@ -56,7 +58,7 @@ class PreviewConfig:
     """Scale of the curve maps when the page opens, 0 to 2."""
     variant: Variant = "dce"
     """Network in use when the page opens: dce, or plus (smaller and faster)."""
-    weights: Annotated[Path | None, arg(metavar="FILE")] = None
+    weights: Annotated[Path | None, optional("FILE")] = None
     """File of your own network, used when the page opens: .safetensors, or a published Zero-DCE .pth."""
     estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that the network sees, when the page opens, 16 or more.
@@ -67,7 +69,7 @@ class PreviewConfig:
     follow_links: FollowLinks = False
     port: int = 0
     """Port of the page; 0: any free port. To see the page of a remote machine: ssh -L PORT:localhost:PORT HOST."""
-    no_browser: bool = False
+    no_browser: Switch = False
     """Do not open a browser; the address of the page is always printed."""
     storage_options: StorageOptions = "{}"
 

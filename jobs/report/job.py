@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import arg
 
-from jobs.flags import StorageOptions
+from jobs.flags import StorageOptions, optional
 from jobs.report.page import is_report, report_url
 from jobs.report.results import Results
 from jobs.report.results_page import results_page
@@ -37,7 +37,7 @@ class ReportConfig:
     dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
     """Folder or bucket URL that a job wrote to: the DST of images, videos or enhance, or the OUT of train."""
 
-    out: Annotated[str | None, arg(metavar="FILE")] = None
+    out: Annotated[str | None, optional("FILE")] = None
     """Path or URL of the .html file, which replaces an earlier report. By default `_nightlift/report.html` in DST."""
     storage_options: StorageOptions = "{}"
 

@@ -15,9 +15,11 @@ from jobs.flags import (
     FollowLinks,
     Include,
     StorageOptions,
+    Switch,
     check_estimate_size,
     check_ranges,
     loaded,
+    optional,
 )
 from model import CurveNetwork, Precision, Variant, fingerprint
 from model.training.losses import LossWeights
@@ -54,32 +56,32 @@ class TrainConfig:
     """Set of training settings. night: those of the shipped weights; published: those of the Zero-DCE papers."""
     variant: Variant = "dce"
     """Network to train: dce, or plus (smaller and faster). Has no effect with --init-from."""
-    init_from: Annotated[Path | None, arg(metavar="FILE")] = None
+    init_from: Annotated[Path | None, optional("FILE")] = None
     """Weights to start from: .safetensors, or a published Zero-DCE .pth. Their architecture is kept.
     By default the initial weights are random."""
     epochs: Annotated[
-        int | None, arg(metavar="INT", help=f"Number of passes over all photos. {_recipe_help('epochs')}")
+        int | None, optional("INT", help=f"Number of passes over all photos. {_recipe_help('epochs')}")
     ] = None
     batch: Annotated[
         int | None,
-        arg(metavar="INT", help=f"Number of photos in a step, all workers together. {_recipe_help('batch')}"),
+        optional("INT", help=f"Number of photos in a step, all workers together. {_recipe_help('batch')}"),
     ] = None
     learning_rate: Annotated[
         float | None,
-        arg(metavar="FLOAT", help=f"Learning rate of Adam, above 0. {_recipe_help('learning_rate')}"),
+        optional("FLOAT", help=f"Learning rate of Adam, above 0. {_recipe_help('learning_rate')}"),
     ] = None
     size_px: Annotated[
         int | None,
-        arg(
-            metavar="INT",
+        optional(
+            "INT",
             help=f"Side in pixels of the squares that the network is trained on: a multiple of 16, at least 32. "
             f"{_recipe_help('size_px')}",
         ),
     ] = None
     estimate_size: Annotated[
         int | Literal["full"] | None,
-        arg(
-            metavar="INT|{full}",
+        optional(
+            "INT|{full}",
             help="Long side in pixels of the reduced copy that the network will see when it enhances photos, at least "
             f"16; full: no reduction. {_recipe_help('estimate_size')}",
         ),
@@ -91,7 +93,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of the initial weights and of all random choices."""
 
-    workers: Annotated[int | None, arg(metavar="INT")] = None
+    workers: Annotated[int | None, optional("INT")] = None
     """Number of processes that share each step; it must divide the batch. It changes the result only by rounding.
     By default the largest such number, up to one per GPU (experimental), or one per CPU core if there are no GPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -99,7 +101,7 @@ class TrainConfig:
     Training on GPUs is experimental: it has not been run on real GPUs yet."""
     precision: Precision = "auto"
     """Number format of the convolutions. auto: bf16 on GPUs and CPUs that are fast with it, else fp32."""
-    sheet_every: Annotated[int | None, arg(metavar="INT")] = None
+    sheet_every: Annotated[int | None, optional("INT")] = None
     """Number of epochs between contact sheets. By default a number that gives about five sheets in all."""
 
     include: Include = ()
@@ -107,12 +109,12 @@ class TrainConfig:
     follow_links: FollowLinks = False
     max_pixels: int = MAX_PIXELS
     """Leave out photos with more pixels than this, counting all frames of an animation."""
-    limit: Annotated[int | None, arg(metavar="INT")] = None
+    limit: Annotated[int | None, optional("INT")] = None
     """Train on at most this many files. By default all.
     They are taken from all sources in turn: the first of each, the second of each, and so on."""
     time_limit: float = TIME_LIMIT_S
     """Seconds allowed for reading a file, plus one second for each megabyte of it. Slower files are left out."""
-    fresh: bool = False
+    fresh: Switch = False
     """Start over, and remove the results of an earlier training in OUT."""
     storage_options: StorageOptions = "{}"
 

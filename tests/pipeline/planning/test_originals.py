@@ -25,7 +25,6 @@ from tests.support.s3_server import S3Server, s3_server
 
 ORIGINAL = jpeg(night())
 KEYS = ("in/a.jpg", "in/deep/b.jpg")
-REASONS = "are the same", "under two names", "would replace a source", "write it as", "already exists", "nothing is"
 MISTYPED = "s3:/b/out s3:// s3:b s3//b/out S3:/b gs:/b az:/c file:/x file://x https:/h s3:///key foo:/x dir::s3://b/p"
 UNTOUCHED = dict.fromkeys(KEYS, ORIGINAL)
 
