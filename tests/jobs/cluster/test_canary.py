@@ -18,10 +18,16 @@ from jobs.cluster.joining import ray_cluster
 from pipeline.errors import ClusterError, UsageError
 from pipeline.flow.supervised_step import has_begun, new_attempts
 from pipeline.flow.videos import new_ledger
-from tests.support.killed import HANGS_S
+from tests.support.killed import HANGS_S, ROOT
 from tests.support.media import jpeg, night
 
-BIN = Path(sys.executable).parent
+HASTY = """
+import sys
+from jobs.cli import main
+from jobs.cluster import canary
+canary.FIRST_LOOK_S = 2.0  # until then, Ray starts workers and kills them
+sys.exit(main(sys.argv[1:]))
+"""
 ABOUT_A_MINUTE_S = 150  # on a busy machine
 
 
@@ -184,9 +190,9 @@ def test_workers_that_are_killed_for_memory_end_a_job_in_one_line(tmp_path: Path
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg(night()))
     environment = {**os.environ, "RAY_memory_usage_threshold": "0.01"}
-    job = [BIN / "nightlift", "images", tmp_path / "in", tmp_path / "out", "--workers", "1"]
+    job = [sys.executable, "-c", HASTY, "images", tmp_path / "in", tmp_path / "out", "--workers", "1"]
     begun = time.monotonic()
-    done = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
+    done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 1, done.stderr
     assert time.monotonic() - begun < ABOUT_A_MINUTE_S
     assert "too little memory: Ray kills workers before they can work (" in done.stderr.splitlines()[-1]
