@@ -147,12 +147,11 @@ def test_a_training(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path)
     for seed in range(5):
         Image.fromarray(landscape(240, 180, seed=seed)).save(source / f"{seed}.png")  # too large to be inlined
     _put(source, bucket)
-    at_once = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5"}
     job = [sys.executable, "-m", "jobs.train", f"{bucket}/in", f"{bucket}/out", *SMALL]
-    with _job(cluster, tmp_path / "log", job, **at_once) as training:
+    with _job(cluster, tmp_path / "log", job) as training:
         wait_until(lambda: read_state(Storage(), f"{bucket}/out") is not None, training)
+        cluster.add_node(num_cpus=1)  # so that workers start again at once
         _lose(cluster)
-        cluster.add_node(num_cpus=1)  # before what the lost one held is read again
         assert training.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers on cpu" in (tmp_path / "log").read_text()
     assert "lost a worker" in (tmp_path / "log").read_text()
