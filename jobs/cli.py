@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 import tyro
@@ -31,11 +32,7 @@ class Command:
 
     def load(self) -> tuple[type, Callable[[Any], int]]:
         """Import the job. Returns the type of its config, and the function that runs it."""
-        gc.disable()  # modules that load leave no garbage, and looking for it takes half a second
-        try:
-            module = import_module(self.module)
-        finally:
-            gc.enable()
+        module = sys.modules.get(self.module) or _imported(self.module)
         return getattr(module, self.config), module.run
 
 
@@ -98,6 +95,19 @@ def _run(arguments: Sequence[str]) -> int:
     if name == "submit":  # has flags of its own, then a job with that job's flags
         return run(arguments[1:], PARSING)  # type: ignore[call-arg]
     return run(tyro.cli(config_type, prog=f"nightlift {name}", args=arguments[1:], config=PARSING))
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module. Its thousands of objects stay: garbage is looked for neither now nor later among them.
+
+    That saves a fifth of the run time of a small job.
+    """
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _help() -> str:
