@@ -32,7 +32,7 @@ class Command:
 
     def load(self) -> tuple[type, Callable[[Any], int]]:
         """Import the job. Returns the type of its config, and the function that runs it."""
-        module = sys.modules.get(self.module) or _imported(self.module)
+        module = _imported(self.module)
         return getattr(module, self.config), module.run
 
 
@@ -98,15 +98,18 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _imported(name: str) -> ModuleType:
-    """Import a module. Its thousands of objects stay: garbage is looked for neither now nor later among them.
+    """Import a module without collecting garbage, and leave its objects out of later collections.
 
-    That saves a fifth of the run time of a small job.
+    Both together save a fifth of the run time of a small job.
     """
+    if name in sys.modules or not gc.isenabled():  # objects of a caller are not ours to leave out
+        return import_module(name)
     gc.disable()
     try:
-        return import_module(name)
-    finally:
+        module = import_module(name)
         gc.freeze()
+        return module
+    finally:
         gc.enable()
 
 

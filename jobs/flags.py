@@ -13,12 +13,12 @@ from pipeline.planning.inputs import Selection
 LEAST_ESTIMATE_PX = 16
 
 
-def optional(metavar: str, **more: Any) -> Any:
+def optional(metavar: str, help: str | None = None) -> Any:  # noqa: A002 (as tyro calls it)
     """Describe a flag that may be left out: its help says what happens then, and nothing of a default None."""
-    return arg(metavar=metavar, help_behavior_hint="", **more)
+    return arg(metavar=metavar, help=help, help_behavior_hint="")
 
 
-Switch = Annotated[bool, arg(help_behavior_hint="")]
+Switch = Annotated[bool, arg(help_behavior_hint="")]  # without "default: False"
 
 MATCHES = "files whose path below SRC, or name, matches this pattern"
 Include = UseAppendAction[Annotated[tuple[str, ...], arg(help=f"Use only {MATCHES} ('*.jpg', '2024/*').")]]

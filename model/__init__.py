@@ -1,6 +1,6 @@
 """The network and its mathematics: torch in, torch out, without media files, Ray or codecs."""
 
-from model.compiled import warm_up
+from model.compiled import load_numba
 from model.curve.light import Space
 from model.curve.reference import apply_curve, reduction_factor
 from model.curve_maps import CurveMaps
@@ -35,9 +35,9 @@ __all__ = [
     "fingerprint",
     "has_fast_bf16",
     "load",
+    "load_numba",
     "mean_floor",
     "reduction_factor",
     "resolve_precision",
     "to_bytes",
-    "warm_up",
 ]

@@ -88,9 +88,8 @@ def _folder(user_provided: str) -> str | None:
     return str(folder)
 
 
-def warm_up() -> None:
+def load_numba() -> None:
     """Load what numba needs before the first compiled function runs: half a second that can be spent while waiting."""
-    cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
 
 

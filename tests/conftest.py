@@ -22,7 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # of tests in the back
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and `nohup` this one
 torch.set_num_threads(1)  # two on a busy machine wait for each other far longer than small pictures take
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_health_check_period_ms"] = "1000"  # noqa: SIM112 (Ray's name); a node that is lost is missed after five of these
+# Ray misses a lost node after five checks that fail
+os.environ["RAY_health_check_period_ms"] = "1000"  # noqa: SIM112 (Ray's name)
 os.environ.pop("RAY_ADDRESS", None)
 multiprocessing.set_forkserver_preload(["tests.support.preloaded"])
 forkserver.ensure_running()  # before a job in this process starts it with less

@@ -21,7 +21,7 @@ from typing import Any
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.job import Job, Worker
 from jobs.progress import in_sight
-from model import cuda_problem, warm_up
+from model import cuda_problem, load_numba
 from pipeline.errors import ClusterError
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.flow.time_limit import allowed_s, renew, time_limit
@@ -172,7 +172,8 @@ def _work(pipe: Connection, other_end: Connection | None, environment: Mapping[s
         other_end.close()  # else this process would keep its own pipe open
     _leave_signals_to_the_parent()
     use_one_core()
-    warm_up()  # while the parent lists files
+    with suppress(Exception):  # what is wrong is told by the first file
+        load_numba()  # while the parent lists
     worker, limit_s = _made(b""), 0.0  # no job was taken up yet
     while True:
         try:

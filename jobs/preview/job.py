@@ -59,7 +59,8 @@ class PreviewConfig:
     variant: Variant = "dce"
     """Network in use when the page opens: dce, or plus (smaller and faster)."""
     weights: Annotated[Path | None, optional("FILE")] = None
-    """File of your own network, used when the page opens: .safetensors, or a published Zero-DCE .pth."""
+    """File of your own network, used instead of --variant when the page opens: .safetensors, or a published
+    Zero-DCE .pth."""
     estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that the network sees, when the page opens, 16 or more.
     auto: the size that the weights were trained for; full: no reduction. The page estimates at 1024 pixels at most."""

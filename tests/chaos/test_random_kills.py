@@ -62,7 +62,7 @@ def test_workers_that_die_cost_no_photo(
 ) -> None:
     kills = count(4, 30)
     job = ["images", str(photos), str(tmp_path), "--topology", topology, "--workers", "2"]
-    with dying_workers(SEED, kills, pause_s=1.0) as dead:
+    with dying_workers(SEED, kills, pause_s=0.5) as dead:
         status = main(job)
     assert len(dead) >= kills // 2
     assert len(rows_of(tmp_path)) == len(undisturbed)
@@ -97,15 +97,15 @@ def test_a_driver_killed_again_and_again_comes_through(photos: Path, undisturbed
         job = [sys.executable, "-m", "jobs.images", str(photos), str(out), "--workers", "2"]
         recorded: set[object] = set()
         for kill in range(count(1, 30)):
-            moment = time.monotonic() + rng.uniform(0, 15)
-            enough = (1 - kill % 2) * rng.randint(
-                PHOTOS // 4, PHOTOS // 2
-            )  # every second one is killed at work for sure
+            at_work = kill % 2 == 0  # for sure
+            moment = time.monotonic() + (0 if at_work else rng.uniform(0, 15))
+            enough = rng.randint(PHOTOS // 4, PHOTOS // 2) if at_work else 0
 
             def ready(moment: float = moment, enough: int = enough) -> bool:
                 return time.monotonic() > moment and len(whole(out)) >= enough
 
             killed_once(job, out.with_suffix(".log"), ready, TMPDIR=str(temporary))
+            assert kill or enough <= len(whole(out)) < PHOTOS
             sources = {row["source"] for row in rows_of(out)} if any((out / "_nightlift").glob("manifest/*")) else set()
             assert recorded <= sources
             assert {Path(str(source)).name for source in sources} <= {path.name for path in whole(out)}

@@ -80,6 +80,15 @@ def test_a_command_that_there_is_not(capsys: pytest.CaptureFixture[str], argumen
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_says_what_happens_without_a_flag_in_words(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.replace("\u2502", "").split())
+    assert "usage: nightlift" in told
+    assert not [default for default in ("default: None", "default: False") if default in told]
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     told = capsys.readouterr().out

@@ -93,10 +93,10 @@ def test_too_little_memory_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _verdicts(enough) == [False, False, True, False, True]
 
 
-@in_full_alone  # tests/jobs/test_images.py compares the files of both
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_both_graphs_are_compared() -> None:
-    section = gpu_jobs.measure_split("cpu", 2, 6, (200, 150))
+    section = gpu_jobs.measure_split("cpu", 2, 2, (40, 30))
     assert _verdicts(section) == [True]
     assert all(row.value > 0 for row in section.rows)
 

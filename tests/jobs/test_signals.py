@@ -19,7 +19,7 @@ from jobs.signals import HungUp, Terminated, check_not_stopped, forget_signals, 
 from pipeline.storage.storage import Storage
 from pipeline.storage.writing import PART_SUFFIX
 from tests.support.clips import clip, streets
-from tests.support.counts import count, in_full_alone
+from tests.support.counts import count
 from tests.support.killed import HANGS_S, ROOT, wait_until
 from tests.support.outputs import files_below, rows_of, tree
 from tests.support.slow_photos import slow_images
@@ -122,13 +122,12 @@ def _segments(out: Path) -> list[Path]:
     return [path for path in files if not path.name.endswith(PART_SUFFIX)]
 
 
-@in_full_alone  # a photo job is stopped above, and tests/jobs/test_videos.py goes on at the segments of a killed one
 def test_a_stopped_video_job_keeps_its_segments(tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     (source / "one.mp4").write_bytes(clip(streets(100)))
     flags = ["--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32"]
-    job = [sys.executable, "-m", "jobs.videos", str(source), str(out), "--workers", "1", *flags]
+    job = [sys.executable, "-m", "jobs.videos", str(source), str(out), *flags]
     stopped = _stopped(job, lambda: len(_segments(out)) >= 2, _terminate)
     assert stopped.returncode == 143, stopped.stderr
     assert "videos: 0 done, 0 skipped, 0 failed" in stopped.stdout
@@ -190,7 +189,6 @@ def _run_alone(code: str) -> subprocess.CompletedProcess[str]:
 DEAF = """
 import ctypes, signal, threading
 from jobs import signals
-from jobs.cli import main
 signals.UNHEARD_S = 0.5
 signals.heed_signals()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

@@ -28,6 +28,7 @@ from pipeline.video.enhancing.smoothing import Window
 from pipeline.video.writing.encode import EncodeSettings
 from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings, VideoSteps
 from tests.support.clips import Sound, clip, lacking, packets, pictures, rgb, street, streets, times
+from tests.support.enhanced import QUICK
 from tests.support.field_coded import field_coded
 from tests.support.web_server import Ending, web_server
 
@@ -35,8 +36,6 @@ WINDOW = Window(radius=2, light_radius=3)
 SETTINGS = VideoSettings(
     estimate_size=32, window=WINDOW, frames_per_segment=10, encode=EncodeSettings(preset="ultrafast")
 )
-# little is done to pixels, where tests look at what is around them
-QUICK = replace(SETTINGS, look=Look(denoise=0, floor="off"), window=Window(radius=1, every=5, steadiness=0))
 QUARTER_TURN = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 
 
@@ -296,7 +295,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
 def test_a_cut_file_gives_what_can_be_decoded_or_fails_as_asked(tmp_path: Path) -> None:
     whole = clip(streets(40), "matroska", time_base=Fraction(1, 1000))
     record = _record(tmp_path, "a.mkv", whole[: len(whole) * 2 // 3])
-    outcome, written = _done(record)
+    outcome, written = _done(record, SETTINGS)
     assert 15 < outcome.frames < 40
     assert times(written) == times(whole)[: outcome.frames]
     assert any("cut short" in note for note in outcome.notes)
@@ -309,7 +308,7 @@ def test_broken_packets_are_told(tmp_path: Path) -> None:
     at = len(whole) // 2
     whole[at : at + 300] = bytes(range(1, 256)) + bytes(45)
     record = _record(tmp_path, "a.mkv", bytes(whole))
-    outcome = _run(record)
+    outcome = _run(record, SETTINGS)
     assert outcome.outcome == "done"
     assert any(note.startswith("damaged") for note in outcome.notes) or outcome.frames < 40
     strict = _run(record, replace(QUICK, on_damage="fail"))

@@ -5,6 +5,6 @@ import pyarrow.dataset  # noqa: F401
 
 import jobs.images
 import jobs.videos  # noqa: F401
-from model import warm_up
+from model import load_numba
 
-warm_up()
+load_numba()

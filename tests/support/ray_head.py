@@ -46,6 +46,7 @@ def ray_head(cpus: int, **environment: str) -> Iterator[RayHead]:
         with log.open("wb") as told:
             head = subprocess.Popen(
                 [BIN / "ray", "start", *start, *limits, f"--temp-dir={folder}/ray"],
+                cwd=folder,  # and not in the checkout, where its workers would find our packages
                 env={**os.environ, **token, **environment, "PATH": path},
                 stdout=told,
                 stderr=told,

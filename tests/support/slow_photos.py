@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-# its class is sent to workers whole, as it belongs to the main module
+# its classes are sent to workers whole, as they belong to the main module
 PROGRAM = """
 import sys, time
 from dataclasses import replace
@@ -26,5 +26,5 @@ sys.exit(main(sys.argv[1:]))
 
 
 def slow_images(pause_s: float, *arguments: str) -> Sequence[str]:
-    """The command of a photo job on Ray that pauses before each photo."""
+    """The command of a photo job on Ray that pauses before each photo, in the fused graph."""
     return [sys.executable, "-c", PROGRAM.format(pause_s=pause_s), "images", *arguments]

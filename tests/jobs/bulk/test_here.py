@@ -161,15 +161,20 @@ def slow_worker(job: Job) -> Callable[[], Photos]:
     return partial(_deadly, PHOTO_MEDIA.worker(job), partial(time.sleep, 2))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, *count([], [signal.SIGINT])])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, *count([], [signal.SIGTERM])])
 def test_nothing_outlives_a_job_that_is_killed_or_stopped(tmp_path: Path, number: int) -> None:
     names = [f"poison{index}.png" for index in range(10)]
     source, out = _photos(tmp_path / "in", *names), tmp_path / "out"
     job = [sys.executable, "-c", SLOW, "images", str(source), str(out), "--no-report"]
-    with subprocess.Popen(job, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        job, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         wait_until(lambda: out.is_dir() and len(tree(out)) >= 1, process)
         children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(number)
+        if number == signal.SIGINT:  # as a terminal sends it: to the child as well
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
         _, told = process.communicate()
     psutil.wait_procs(children, timeout=60)
     assert not [child for child in children if child.is_running()]

@@ -191,6 +191,7 @@ def test_workers_that_are_killed_for_memory_end_a_job_in_one_line(tmp_path: Path
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg(night()))
     environment = {**os.environ, "RAY_memory_usage_threshold": "0.01"}
     job = [sys.executable, "-c", HASTY, "images", tmp_path / "in", tmp_path / "out", "--workers", "1"]
+    assert canary.FIRST_LOOK_S <= 20
     begun = time.monotonic()
     done = subprocess.run(job, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 1, done.stderr

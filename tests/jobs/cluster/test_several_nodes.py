@@ -28,7 +28,7 @@ from tests.support.outputs import table_in, tree
 from tests.support.s3_server import S3Server
 from tests.support.slow_photos import slow_images
 
-PHOTOS = 60  # with a second for each, for as long as a node takes to join and its worker to start
+PHOTOS = 60  # with two seconds for each, for as long as a node takes to join and its worker to start
 DIFFERENT = 7
 BLOCK = bytes(BLOCK_BYTES // 2)  # makes each photo a block by itself
 EPOCHS = 12  # more than there is time for before the loss is felt
@@ -65,8 +65,8 @@ def _outcomes(bucket: str) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _job(cluster: Cluster, log: Path, job: Sequence[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {**os.environ, "RAY_ADDRESS": cluster.address, **environment}
+def _job(cluster: Cluster, log: Path, job: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
     with log.open("wb") as told:
         process = subprocess.Popen(job, cwd=ROOT, env=environment, stdout=told, stderr=told, start_new_session=True)
     try:
@@ -76,9 +76,9 @@ def _job(cluster: Cluster, log: Path, job: Sequence[str], **environment: str) ->
         process.wait()
 
 
-def _lose(cluster: Cluster) -> None:
-    """Any."""
-    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+def _lose(cluster: Cluster, node: object) -> None:
+    """As when its machine is gone."""
+    cluster.remove_node(node, allow_graceful=False)
 
 
 def _workers(cluster: Cluster) -> int:
@@ -101,13 +101,13 @@ def test_photos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
     names = [f"{number:02}.png" for number in range(PHOTOS)]
     for number, name in enumerate(names):
         Storage().write(f"{bucket}/in/{name}", (source / f"{number % DIFFERENT}.png").read_bytes() + BLOCK)
-    photos = slow_images(1.0, f"{bucket}/in", f"{bucket}/out", "--workers-per-core", "1")
+    photos = slow_images(2.0, f"{bucket}/in", f"{bucket}/out", "--workers-per-core", "1")
     with _job(cluster, tmp_path / "log", photos) as job:
         wait_until(lambda: len(_names(f"{bucket}/out")) > 2, job)
         cluster.add_node(num_cpus=1)
         wait_until(lambda: _workers(cluster) == 3, job)
         assert job.poll() is None, (tmp_path / "log").read_text()
-        _lose(cluster)
+        _lose(cluster, next(iter(cluster.worker_nodes)))
         assert job.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers" in (tmp_path / "log").read_text()
     assert _outcomes(bucket) == [(name, "done") for name in names]
@@ -128,8 +128,9 @@ def test_videos(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path) -> 
     with _job(cluster, tmp_path / "log", videos) as job:
         wait_until(lambda: sum(name.endswith(".json") for name in _names(f"{bucket}/out")) >= 4, job)
         assert not [name for name in _names(f"{bucket}/out") if name.endswith(".mp4")]
+        at_work = next(iter(cluster.worker_nodes))
         cluster.add_node(num_cpus=1)
-        _lose(cluster)
+        _lose(cluster, at_work)
         assert job.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers" in (tmp_path / "log").read_text()
     assert _outcomes(bucket) == [(path.name, "done") for path in sorted(source.iterdir())]
@@ -150,8 +151,9 @@ def test_a_training(cluster: Cluster, s3: S3Server, bucket: str, tmp_path: Path)
     job = [sys.executable, "-m", "jobs.train", f"{bucket}/in", f"{bucket}/out", *SMALL]
     with _job(cluster, tmp_path / "log", job) as training:
         wait_until(lambda: read_state(Storage(), f"{bucket}/out") is not None, training)
+        at_work = next(iter(cluster.worker_nodes))
         cluster.add_node(num_cpus=1)  # so that workers start again at once
-        _lose(cluster)
+        _lose(cluster, at_work)
         assert training.wait(HANGS_S) == 0, (tmp_path / "log").read_text()
     assert "starting 2 workers on cpu" in (tmp_path / "log").read_text()
     assert "lost a worker" in (tmp_path / "log").read_text()

@@ -1,5 +1,6 @@
 """Where a training reads and writes: nothing that is not its own is lost, and nothing of its own is trained on."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 from jobs.cli import main
 from jobs.train.checks import check_same
 from jobs.train.driver import Driver
-from jobs.train.state import State
+from jobs.train.state import State, read_state
 from jobs.train.training_run import TrainingImage
 from model import DEFAULT_WEIGHTS, Checkpoint, load
 from pipeline.errors import NotFound, StorageError, UsageError
@@ -51,17 +52,20 @@ def test_results_that_are_not_ours_are_refused_and_fresh_clears_own_names_alone(
         assert (out / "weights.safetensors").read_bytes() == b"somebody's only copy"
     (out / "weights.safetensors").unlink()
     origin = DEFAULT_WEIGHTS["plus"]
-    other = ["--init-from", str(origin), "--recipe", "published", "--learning-rate", "1e-6", "--precision", "bf16"]
-    assert main(["train", str(photos), str(out), *FEW, *other]) == 0
+    other = ["--init-from", str(origin), "--recipe", "published", "--learning-rate", "1e-6", "--limit", "2"]
+    assert main(["train", str(photos), str(out), *FEW[:-1], "bf16", *other]) == 0
     assert (out / "sheets" / "plan.pdf").exists()
-    _check_nearly_same(load(out / "weights.safetensors"), load(origin))
+    trained = load(out / "weights.safetensors")
+    assert sum(json.loads(trained.notes["photos"])[part] for part in ("count", "held_out")) == 2
+    _check_nearly_same(trained, load(origin))
     inside = ["--init-from", str(out / "weights.safetensors")]
     assert main(["train", str(photos), str(out), *FEW, "--fresh", *inside]) == 2
     assert "which --fresh clears" in capsys.readouterr().err
     assert (out / "weights.safetensors").exists()
     monkeypatch.setattr(Driver, "_follow", lambda *_: None)  # the clearing is over when workers would begin
     assert main(["train", str(photos), str(out), *FEW, "--fresh", "--seed", "1"]) == 0
-    assert not (out / "weights.safetensors").exists()
+    assert read_state(Storage(), str(out)) is None
+    assert {path.name for path in out.iterdir()} == {"_nightlift", "sheets", "tensorboard"}
     assert [path.name for path in (out / "sheets").iterdir()] == ["plan.pdf"]
 
 

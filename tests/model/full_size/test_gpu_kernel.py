@@ -77,12 +77,11 @@ def test_bands_that_find_too_little_memory_are_halved_down_to_a_floor(monkeypatc
     expected = (image + np.arange(500)[:, None, None]) % 256
     bands, halvings, most_px = list[int](), list[None](), 70_000
 
-    def short_of_memory(band: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def short_of_memory(band: torch.Tensor, passes, factor, iterations, space, white, top, *_: Any) -> torch.Tensor:
         """A quick stand-in for the kernel, whose result depends on where the band lies."""
         bands.append(len(band))
         if band[..., 0].numel() > most_px:
             raise torch.OutOfMemoryError
-        top = rest[5]
         rows = torch.arange(top, top + len(band), device=band.device)
         return (band.int() + rows[:, None, None]).remainder(256).to(band.dtype)
 
