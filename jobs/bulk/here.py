@@ -132,6 +132,9 @@ class Child:
             return self._pipe.recv()
         except (EOFError, OSError):
             return None
+        except BaseException:  # stopped while it is at this file: it must write nothing more
+            self.end()
+            raise
 
     def _start(self) -> Connection:
         method = _start_method()

@@ -53,8 +53,6 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
     try:
         _carry_out(jobs, plans, tallies, child)
     finally:  # also where it is stopped, or gives up: what is done is done
-        if child is not None:
-            child.end()  # before what it leaves unfinished is removed
         if any(plan.records for plan in plans):
             with suppress(StorageError):  # which the next run removes
                 unfinished = jobs[0].storage.unfinished(root, below=not jobs[0].destination.file)

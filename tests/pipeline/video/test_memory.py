@@ -11,7 +11,7 @@ from tests.support.counts import count
 from tests.support.killed import HANGS_S, ROOT
 
 FRAME_BYTES = 640 * 360 * 3 // 2
-SHORT, LONG = 60, 310  # frames
+SHORT, LONG = 60, 460  # frames
 PEAKS = """
 import resource, sys, torch
 from model import DEFAULT_WEIGHTS, load
@@ -51,4 +51,4 @@ def test_a_long_video_takes_no_more_memory_than_a_short_one(tmp_path: Path, fram
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, done.stderr
     short, long = map(int, done.stdout.split())  # what the short one took is there for the long one
-    assert long - short < (LONG - SHORT) // 3 * FRAME_BYTES
+    assert long - short < (LONG - SHORT) // 5 * FRAME_BYTES
