@@ -48,6 +48,7 @@ COMMANDS = {
     "report": Command("jobs.report.job", "ReportConfig", "write an HTML report of a job or a training"),
     "export": Command("jobs.export", "ExportConfig", "write a network as an ONNX file"),
     "benchmark": Command("jobs.benchmark.job", "BenchmarkConfig", "measure the speed of this machine"),
+    "doctor": Command("jobs.doctor", "DoctorConfig", "show what this machine has, and what is wrong with it"),
     "submit": Command("jobs.submit", "SubmitConfig", "run a job on a Ray cluster and show its output"),
 }
 PARSING = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)

@@ -12,7 +12,6 @@ from jobs.bulk.estimate import photo_report
 from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
-from jobs.cluster.joining import cluster_cpus, cluster_memory_bytes
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
 from model import Checkpoint
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("nightlift")
 
-WORKERS_PER_CORE, WORKER_BYTES = 2, 1e9  # where photos come from or go to a bucket
+WORKERS_PER_CORE = 2  # where photos come from or go to a bucket
+WORKER_BYTES = 0.7e9  # memory of a worker at a photo of 24 megapixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class ImagesConfig(BulkConfig):
 
     workers_per_core: Annotated[int | None, optional("INT")] = None
     """Photo workers that share a core, 1 to 8: one works while others wait for storage.
-    By default 2 if SRC or DST is not local and the cluster has 1 GB of memory for each worker, else 1."""
+    By default 2 if SRC or DST is not local, else 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,12 +71,11 @@ class ImagesConfig(BulkConfig):
         return super().asks_for_ray or self.topology != "auto" or self.workers_per_core is not None
 
     def sharing_a_core(self) -> int:
-        """Return how many workers share a core. Needs an initialised Ray."""
+        """Return how many workers share a core."""
         if self.workers_per_core is not None:
             return self.workers_per_core
         local = all(protocol_of(place) == LOCAL for place in (self.src, self.dst))
-        room = cluster_memory_bytes() >= WORKERS_PER_CORE * cluster_cpus() * WORKER_BYTES
-        return WORKERS_PER_CORE if room and not local else 1
+        return 1 if local else WORKERS_PER_CORE
 
     @property
     def format_name(self) -> str | None:
@@ -114,7 +113,7 @@ def _flow(job: Job) -> "PhotoFlow":
     config: ImagesConfig = job.config  # type: ignore[assignment]
     sharing = config.sharing_a_core()
     # where the steps are split, tasks beside the workers take the cores
-    placed = place(config, sharing, 1 / sharing if config.topology == "fused" else 0)
+    placed = place(config, WORKER_BYTES, sharing, 1 / sharing if config.topology == "fused" else 0)
     by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
     flow = PhotoFlow(
         storage=job.storage,

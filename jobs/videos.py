@@ -14,7 +14,7 @@ from jobs.bulk.estimate import video_report
 from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
-from jobs.cluster.joining import cluster_nodes
+from jobs.cluster.nodes import cluster_nodes
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import Progress
 from model import Checkpoint
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightlift")
 
 LOOK_EVERY_S = 0.5  # at the ledger
+WORKER_BYTES = 1.1e9  # memory of a worker at frames of 4K
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ def _flow(job: Job) -> "VideoFlow":
     """Choose device and workers by what the cluster has."""
     from pipeline.flow.videos import VideoFlow
 
-    placed = place(job.config)
+    placed = place(job.config, WORKER_BYTES)
     on_gpus = placed.device == "cuda"
     beside = sum(cpus for cpus, gpus in cluster_nodes() if gpus or not on_gpus)
     flow = VideoFlow(

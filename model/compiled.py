@@ -2,33 +2,77 @@
 
 import hashlib
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.registry import cpu_target
 
 KEPT_S = 30 * 24 * 3600  # machine code of unused versions is deleted after this
+LEAST_BYTES = 1 << 20  # free space, below which a folder is not used
+
+
+class KernelFolder(_CacheLocator):
+    """A place for the machine code of one function.
+
+    The folder is named by a hash of our sources, not by their path, so copies of one version share it, such as those
+    that Ray brings to the nodes of a cluster for each job.
+    """
+
+    def __init__(self, function: Callable[..., Any], folder: str) -> None:
+        self._folder, self._line = folder, function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return self._folder
+
+    def get_source_stamp(self) -> str:
+        return _sources()
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], _: str) -> "KernelFolder | None":
+        folder = kernel_folder()
+        return cls(function, folder) if folder else None
+
+
+class KernelFiles(IndexDataCacheFile):
+    """Files of the machine code of one function, each with a checksum: damaged code would end the process."""
+
+    def _save_data(self, name: str, data: Any) -> None:
+        content: bytes = self._dump(data)  # type: ignore[no-untyped-call]
+        with self._open_for_write(self._data_path(name)) as file:  # type: ignore[no-untyped-call]
+            file.write(hashlib.sha256(content).digest() + content)
+
+    def _load_data(self, name: str) -> Any:
+        stored = Path(self._data_path(name)).read_bytes()  # type: ignore[no-untyped-call]
+        checksum, content = stored[: hashlib.sha256().digest_size], stored[hashlib.sha256().digest_size :]
+        if hashlib.sha256(content).digest() != checksum:
+            raise ValueError(f"{name} is damaged")
+        return pickle.loads(content)
+
+
+class KernelCacheImpl(CompileResultCacheImpl):
+    _locator_classes = [KernelFolder]  # noqa: RUF012 (numba's own is a list)
 
 
 class KernelCache(FunctionCache):
-    """Cache on disk of one function's machine code, which saves later processes the time to compile.
+    """Cache on disk of one function's machine code, which saves later processes the time to compile."""
 
-    The folder is named by a hash of our sources, not by their path, so copies of one version share it, such as those
-    that Ray brings to the nodes of a cluster for each job. If that folder cannot be made, numba's own is used.
-    """
+    _impl_class = KernelCacheImpl
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
-        folder = _folder(numba.config.CACHE_DIR) or self._cache_path  # type: ignore[attr-defined]
-        self._cache_file = IndexDataCacheFile(folder, self._impl.filename_base, _sources())  # type: ignore[no-untyped-call]
+        self._cache_file = KernelFiles(self._cache_path, self._impl.filename_base, _sources())  # type: ignore[no-untyped-call]
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return the cached machine code, or None. An unreadable file, such as one cut short, is started anew."""
@@ -67,24 +111,39 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
+def kernel_folder() -> str | None:
+    """Return the folder for machine code, which is made if it is missing; None if nothing can be written anywhere."""
+    return _folder(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
+
+
 @cache
 def _folder(user_provided: str) -> str | None:
-    """Make the folder for machine code and return it; None if nothing can be written there.
+    """Make the folder for machine code and return it; None if nothing can be written anywhere.
 
-    `user_provided`: the parent folder (`NUMBA_CACHE_DIR`); if empty, the user's folder for caches.
+    `user_provided`: the parent folder (`NUMBA_CACHE_DIR`); if empty, the user's folder for caches. If that cannot be
+    written to, as in a container without a home directory, one among the temporary files that is this user's alone.
     """
-    try:
-        place = Path(user_provided or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightlift"
-        folder = place / _sources()[:16]
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            for other in place.iterdir():
-                if other.stat().st_mtime < time.time() - KEPT_S:
-                    shutil.rmtree(other, ignore_errors=True)
-        os.utime(folder)  # marks it as in use
-        TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError):  # no space or permission; no home directory
-        return None
+    with suppress(OSError, RuntimeError):  # no space or permission; no home directory
+        return _made(Path(user_provided or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightlift")
+    with suppress(OSError):
+        parent = Path(gettempdir()) / f"nightlift-cache-{os.getuid()}"
+        parent.mkdir(mode=0o700, exist_ok=True)
+        if parent.lstat().st_uid == os.getuid() and not parent.is_symlink():  # another's code must not be run
+            return _made(parent)
+    return None
+
+
+def _made(place: Path) -> str:
+    """Make the folder for the present version, and remove what has not been used for long. Raises OSError."""
+    folder = place / _sources()[:16]
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        for other in place.iterdir():
+            if other.stat().st_mtime < time.time() - KEPT_S:
+                shutil.rmtree(other, ignore_errors=True)
+    os.utime(folder)  # marks it as in use
+    with TemporaryFile(dir=folder) as file:
+        file.write(bytes(LEAST_BYTES))
     return str(folder)
 
 
@@ -99,7 +158,7 @@ def compiled(function: Callable[..., Any]) -> Any:
     Divisions by zero are not checked, as the checks would keep loops from being vectorised.
     """
     kernel: Any = numba.njit(fastmath={"contract"}, error_model="numpy")(function)
-    with suppress(RuntimeError):  # numba can write neither beside the source nor in the user's cache folder
+    with suppress(RuntimeError):  # there is no folder that can be written to
         # as `enable_caching` does, but with a cache that survives a full disk or a damaged file
         kernel._cache = KernelCache(function)
     return kernel

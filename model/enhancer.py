@@ -45,7 +45,8 @@ class Enhancer:
     """A network that estimates curve maps on a reduced copy of an image, and the code that applies them at full size.
 
     `checkpoint`: a loaded network. `estimate_size`: long side in pixels of the reduced copy; None for full
-    size. `device`: a torch device. `precision`: of the network only; curves are always applied in float32.
+    size. `device`: a torch device; on `mps` (Apple's GPU) only the network runs. `precision`: of the network only;
+    curves are always applied in float32.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Enhancer:
         architecture = checkpoint.network.architecture
         self.space, self.map_px = architecture.space, architecture.map_px
         self.estimate_size = estimate_size
-        self.device = torch.device(device)
+        self.device = torch.device("cpu" if device == "mps" else device)
+        self._network_device = torch.device(device)
         precision = resolve_precision(precision, device, architecture.variant, fast_bf16=has_fast_bf16(device))
-        self.batch_px = CPU_BATCH_PX if self.device.type == "cpu" else GPU_BATCH_PX
+        self.batch_px = CPU_BATCH_PX if self._network_device.type == "cpu" else GPU_BATCH_PX
         self.band_px = GPU_BAND_PX
         # Hooks for metrics: images and seconds of each batch of the network; and each time a GPU's memory ran out,
         # after which batches, or bands, are half as large
@@ -73,7 +75,7 @@ class Enhancer:
             use_exact_fp32()
         network: Any = deepcopy(checkpoint.network)  # not the caller's own; Any, as torch's types lack `to`s
         # channels last makes a CPU's convolutions about twice as fast, and as exact
-        network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)
+        network = network.to(self._network_device, DTYPES[precision], memory_format=torch.channels_last)
         self.network = network.requires_grad_(False).eval()
 
     def enhance(self, images: Sequence[Pixels], *, in_place: bool = False) -> list[Pixels]:
@@ -282,7 +284,8 @@ class Enhancer:
             if passes:
                 wide = [upsample(maps, self.map_px, slice(0, height), width) for maps in passes]
                 x = lift_by_reference(x, wide, self.look.iterations, self.space)
-            maps = self.network(x.contiguous(memory_format=torch.channels_last)).contiguous().float()
+            seen = x.to(self._network_device, memory_format=torch.channels_last)
+            maps = self.network(seen).to(self.device).contiguous().float()
             if self.look.floor == "auto" and not passes:
                 maps = held_to_level(maps, self.map_px, image_BCHW, black_B, self.space)
             passes.append((maps * self.look.strength).clamp_(-1, 1))

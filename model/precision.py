@@ -26,6 +26,8 @@ def resolve_precision(asked: Precision, device: str, variant: Variant, *, fast_b
 
 def has_fast_bf16(device: str) -> bool:
     """Return whether this machine's GPU or CPU is faster in bf16. `device`: a torch device."""
+    if device == "mps":  # not measured
+        return False
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     fast = FAST_ON_AMD if get_host_cpu_name().startswith(AMD) else FAST

@@ -19,7 +19,8 @@ from jobs.benchmark.measurement import Row, Section, side_by_side
 from jobs.benchmark.media import Pixels, night_clip
 from jobs.benchmark.on_ray import span, written
 from jobs.benchmark.photos import record_of
-from jobs.cluster.joining import cluster_cpus, cluster_gpus, ray_cluster
+from jobs.cluster.joining import ray_cluster
+from jobs.cluster.nodes import cluster_cpus, cluster_gpus
 from jobs.train import job as train
 from jobs.train.config import TrainConfig
 from jobs.videos import VideosConfig

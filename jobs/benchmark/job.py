@@ -30,6 +30,7 @@ from jobs.benchmark.videos import measure_video
 from jobs.bulk.estimate import spread
 from jobs.bulk.job import Job
 from jobs.bulk.run import make_plans
+from jobs.cluster.machine import usable_cores
 from jobs.enhance import EnhanceConfig
 from jobs.flags import StorageOptions, Switch, check_ranges, optional
 from jobs.images import PHOTO_MEDIA
@@ -89,7 +90,7 @@ class BenchmarkConfig:
 
     @property
     def cores(self) -> int:
-        return self.workers or os.cpu_count() or 1
+        return self.workers or usable_cores()
 
 
 def run(config: BenchmarkConfig) -> int:
@@ -140,7 +141,7 @@ def describe_machine(device: str = "cpu") -> Mapping[str, str]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": get_host_cpu_name(),
-        "cores": str(os.cpu_count()),
+        "cores": str(usable_cores()),
         **gpu,
         "load": f"{os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.machine()}",

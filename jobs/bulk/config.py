@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import arg
 
-from jobs.cluster.joining import LEAST_GPU_SHARE
+from jobs.cluster.nodes import LEAST_GPU_SHARE
 from jobs.flags import (
     Denoise,
     Exclude,
@@ -54,8 +54,9 @@ class BulkConfig:
     estimate_size: EstimateSize = "auto"
     """Long side in pixels of the reduced copy that the network sees, 16 or more. auto: the size in training.
     full: no reduction, as in the papers; takes minutes and gigabytes for a photo of 12 megapixels."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to run the network and the curve. auto: on GPUs (experimental) if the cluster has any, else on CPUs."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to run the network and the curve. auto: on GPUs (experimental) if torch can use some, else on CPUs.
+    mps (experimental): the network runs on the GPU of an Apple computer."""
     precision: Precision = "auto"
     """Number format of the network. auto: bf16 on GPUs and CPUs that are fast with it, else fp32.
     For plus on a CPU, auto is always fp32."""
@@ -71,7 +72,7 @@ class BulkConfig:
     dry_run: Switch = False
     """Print what would be done and an estimate of the time; write nothing."""
     workers: Annotated[int | None, optional("INT")] = None
-    """Number of workers on Ray. By default as many as the cluster's cores or GPUs have room for, more as nodes join.
+    """Number of workers on Ray. By default as many as GPUs, or cores and memory (0.7 GB each, for videos 1.1), allow.
     Without this flag, a few small files are enhanced without Ray, which takes longer to start than they do."""
     gpus_per_worker: float = 1.0
     """GPUs (experimental) for each worker, 0.01 or more; above 1, a whole number. At 0.5, two workers share a GPU."""

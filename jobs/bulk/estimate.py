@@ -1,6 +1,5 @@
 """`--dry-run`: what a run would do, and about how long it would take."""
 
-import os
 import posixpath
 import tempfile
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.cluster.machine import usable_cores
 from pipeline.errors import NightliftError
 from pipeline.images import format_of
 from pipeline.photos import PhotoSteps, PhotoWork
@@ -70,7 +70,7 @@ def _report(
     if len(plan.refused) > SHOWN:
         lines.append(f"  ... and {len(plan.refused) - SHOWN} more")
     if plan.records:
-        lines += _estimate(plan, noun, tried, weight, workers or os.cpu_count() or 1)
+        lines += _estimate(plan, noun, tried, weight, workers or usable_cores())
     return "\n".join(lines)
 
 

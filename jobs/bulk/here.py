@@ -42,7 +42,7 @@ log = logging.getLogger("nightlift")
 
 def may_be_done_here(config: BulkConfig) -> bool:
     """Return whether neither a flag, nor the environment, nor a GPU asks for Ray."""
-    gpu = config.device == "cuda" or (config.device == "auto" and not cuda_problem())
+    gpu = config.device in ("cuda", "mps") or (config.device == "auto" and not cuda_problem())
     return not (config.asks_for_ray or config.dry_run or gpu)
 
 

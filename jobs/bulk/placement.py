@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.bulk.config import BulkConfig
-from jobs.cluster.joining import (
+from jobs.cluster.nodes import (
     all_have_fast_bf16,
     chosen_device,
-    cluster_cpus,
     cluster_gpus,
     cluster_nodes,
+    room_on_cpus,
     room_on_gpus,
 )
 from model import Checkpoint, resolve_precision
@@ -26,11 +26,14 @@ class Placement:
     """0 on CPUs."""
 
 
-def place(config: BulkConfig, workers_per_core: int = 1, cpus_beside_gpu: float = 1) -> Placement:
-    """Choose by what the cluster has. `cpus_beside_gpu`: of a worker. Needs an initialised Ray; raises UsageError."""
+def place(config: BulkConfig, worker_bytes: float, workers_per_core: int = 1, cpus_beside_gpu: float = 1) -> Placement:
+    """Choose by what the cluster has. Needs an initialised Ray; raises UsageError.
+
+    `worker_bytes`: memory that a worker on a CPU may take. `cpus_beside_gpu`: of a worker.
+    """
     device = chosen_device(config.device, cluster_gpus())
     if device == "cpu":
-        return Placement(device, config.workers or cluster_cpus() * workers_per_core, 0)
+        return Placement(device, config.workers or room_on_cpus(worker_bytes, workers_per_core), 0)
     room = room_on_gpus(cluster_nodes(), config.gpus_per_worker, cpus_beside_gpu)
     if room < (config.workers or 1):
         raise UsageError(

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from jobs.cluster.joining import nodes_with, tasks_on
+from jobs.cluster.nodes import nodes_with, tasks_on
 from jobs.cluster.room import is_overloaded, ray_folder
 from jobs.signals import check_not_stopped, forget_signals, heed_signals
 from pipeline.errors import ClusterError, failed_import

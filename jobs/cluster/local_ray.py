@@ -1,5 +1,7 @@
 """Starts a local Ray on this machine, and leaves nothing of it behind."""
 
+import os
+import secrets
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from jobs.cluster.room import check_room, is_overloaded, ray_folder
+from jobs.cluster.room import check_room, is_overloaded, ray_folder, ray_parent
 from jobs.cluster.shipment import standing_apart
 from jobs.signals import leave_without_ray
 from pipeline.errors import ClusterError
@@ -31,7 +33,8 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
         empty, spilled = Path(name, "empty"), Path(name, "spilled")
         empty.mkdir()
         try:
-            with standing_apart(empty), _deaf_to_hangups():
+            _provide_token()
+            with standing_apart(empty), _deaf_to_hangups(), _apart_from_clusters():
                 _start(others, num_cpus=cores, object_spilling_directory=str(spilled), **options)
             yield
         except (KeyboardInterrupt, ClusterError):
@@ -56,6 +59,34 @@ def _start(others: Sequence[psutil.Process], **options: Any) -> None:
             if not left or not is_overloaded():
                 raise
             _shut_down(others)
+
+
+def _provide_token() -> None:
+    """Make a token for Ray, if it has none. It would keep one in the home directory, which a container may lack.
+
+    It stays in the environment, as Ray's core remembers the first token of a process.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    with suppress(OSError, RuntimeError):  # RuntimeError: this user has no home directory
+        if (Path.home() / ".ray" / "auth_token").read_text().strip():
+            return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _apart_from_clusters() -> Iterator[None]:
+    """Let the body start Ray with nothing in the environment of a cluster that this process may be a job of."""
+    before = os.environ.copy()
+    os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)
+    os.environ["RAY_TMPDIR"] = ray_parent()
+    try:
+        yield
+    finally:
+        for name in ("RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_TMPDIR"):
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
 
 
 @contextmanager

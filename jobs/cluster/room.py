@@ -9,19 +9,38 @@ from pathlib import Path
 from pipeline.errors import UsageError
 
 OVERLOADED = 3.0  # processes that want to run, for each core
+# characters of a folder's path: a socket's has room for 107 (on macOS 103), and Ray makes one in a folder of its own
+LONGEST = (107 if sys.platform == "linux" else 103) - len(
+    "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1"
+)
 LEAST_BYTES = 50_000_000  # a session writes some 10 MB of logs and sockets at its start, and more as it works
 
 
+def ray_parent() -> str:
+    """Return the folder in which a local Ray makes its own: what RAY_TMPDIR or TMPDIR names, or /tmp.
+
+    Of a TMPDIR with a long path, Ray could not use the sockets. Raises UsageError for such a RAY_TMPDIR.
+    """
+    named = os.environ.get("RAY_TMPDIR")
+    if named and len(named) > LONGEST:
+        raise UsageError(f"RAY_TMPDIR={named}: longer than the {LONGEST} characters that Ray has room for; shorten it")
+    temporary = os.environ.get("TMPDIR", "") if sys.platform == "linux" else ""
+    return named or (temporary if len(temporary) <= LONGEST else "") or "/tmp"
+
+
 def ray_folder() -> Path:
-    """Return the folder for Ray's files by Ray's own rule, or its nearest parent that exists."""
-    named = os.environ.get("RAY_TMPDIR") or (os.environ.get("TMPDIR") if sys.platform == "linux" else None) or "/tmp"
-    folder = Path(named, "ray").absolute()
+    """Return the folder for a local Ray's files, or its nearest parent that exists."""
+    folder = Path(ray_parent(), "ray").absolute()
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def check_room() -> None:
     """Raise UsageError if the folder for Ray's files, or that for temporary files, is full or not writable."""
-    for folder in dict.fromkeys((ray_folder(), Path(tempfile.gettempdir()))):
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise UsageError("no folder for temporary files is writable; set TMPDIR to one that is") from error
+    for folder in dict.fromkeys((ray_folder(), temporary)):
         free = shutil.disk_usage(folder).free
         if free < LEAST_BYTES:
             raise UsageError(

@@ -14,7 +14,8 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster.canary import watched
-from jobs.cluster.joining import cluster_cpus, ray_cluster
+from jobs.cluster.joining import ray_cluster
+from jobs.cluster.nodes import room_on_cpus
 from jobs.evaluate.score_tables import line, scores_csv, summary_csv, table, without_score
 from jobs.evaluate.scoring import INPUT, REFERENCE, SHEET, Evaluation, Judgement, Pair, find_pairs
 from jobs.flags import (
@@ -54,6 +55,7 @@ SCORES, SUMMARY = "nightlift_scores.csv", "nightlift_summary.csv"
 OURS = Claim(anything=True)  # whatever has these names was written by nightlift
 NONE = "none"  # value of --weights: no network, only the photos as they are
 SHOWN_PROBLEMS = 10
+WORKER_BYTES = 1e9  # memory of a worker
 SHOWN_NAMES = 3  # of references without a photo
 SHEET_WIDTH_PX = 2400  # approximate: each column is 200 to 480 pixels wide
 MOST_SHEET_ROWS = 40
@@ -206,7 +208,7 @@ def _judged(
     judge = ray.remote(num_cpus=1, max_retries=1)(_judge)
     shared = ray.put(evaluation)
     todo = iter(enumerate(pairs))
-    workers = config.workers or cluster_cpus()
+    workers = config.workers or room_on_cpus(WORKER_BYTES)
     log.info("scoring %d photos with %d workers", len(pairs), workers)
     progress = Progress(len(pairs), "photo")
     under_way: dict[ray.ObjectRef[Judgement], Pair] = {}

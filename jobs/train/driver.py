@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from jobs.cluster.canary import Watch, watched
-from jobs.cluster.joining import cluster_cpus
+from jobs.cluster.nodes import cluster_cpus
 from jobs.progress import Progress
 from jobs.train.config import TrainConfig, TrainingSetup
 from jobs.train.loss_record import TrainingRecord

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from ray.train import ScalingConfig
 
-from jobs.cluster.joining import all_have_fast_bf16, chosen_device, cluster_cpus, cluster_gpus, cluster_nodes
+from jobs.cluster.nodes import all_have_fast_bf16, chosen_device, cluster_gpus, cluster_nodes, room_on_cpus
 from model import Precision
 from pipeline.errors import UsageError
 
 GPU_THREADS = 8  # enough to keep one GPU busy
+WORKER_BYTES = 1e9  # memory of a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,13 @@ def choose_crew(asked_device: str, asked_workers: int | None, batch: int) -> Cre
     """Choose workers to fit the cluster. `asked_device`: auto, cpu or cuda. Raises UsageError if it has too little."""
     gpus = cluster_gpus()
     device = chosen_device(asked_device, gpus)
-    most = gpus if device == "cuda" else cluster_cpus()
+    if asked_workers is not None and device == "cuda" and asked_workers > gpus:
+        raise UsageError(f"--workers is {asked_workers}; it must be at most {gpus}, the number of GPUs in the cluster")
     # many workers with few threads: examples are made by one thread, and threads that share cores wait for each other
-    workers = asked_workers or max(count for count in range(1, most + 1) if batch % count == 0)
-    if device == "cuda" and workers > most:
-        raise UsageError(f"--workers is {workers}; it must be at most {most}, the number of GPUs in the cluster")
+    workers = asked_workers
+    if workers is None:
+        most = gpus if device == "cuda" else room_on_cpus(WORKER_BYTES)
+        workers = max(count for count in range(1, most + 1) if batch % count == 0)
     threads = most_threads(cluster_nodes(), workers, on_gpu=device == "cuda")
     if not threads:
         raise UsageError(f"--workers is {workers}; the cluster has too few CPU cores, so use fewer workers")

@@ -22,7 +22,6 @@ from pipeline.flow.ray_data import (
     RECORDS_PER_BLOCK,
     Batch,
     blocks_of,
-    configure_ray_data,
     dataset_of,
     patience_s,
     pool_of,
@@ -78,12 +77,11 @@ class PhotoFlow:
             tasks = int(ray.cluster_resources().get("CPU", 1)) * self.workers_per_core
             graph, blocks = self._split, blocks_of(records, max(self.workers, tasks), DECODED_PER_BLOCK)
         waits_s = patience_s(blocks, self.time_limit_s, SPLIT_BATCH)
-        configure_ray_data(block_bytes=UNDIVIDED_BYTES, patience_s=waits_s, on_gpus=self.gpus_per_worker > 0)
         grows = self.grows and (self.topology == "fused" or self.gpus_per_worker > 0)
         pool = pool_of(min(self.workers, len(blocks)), BLOCKS_IN_FLIGHT, grows=grows)
-        outcomes = graph(dataset_of(blocks), pool)
+        dataset = dataset_of(blocks, block_bytes=UNDIVIDED_BYTES, patience_s=waits_s, on_gpus=self.gpus_per_worker > 0)
         with ray_errors():
-            for row in outcomes.iter_rows():
+            for row in graph(dataset, pool).iter_rows():
                 yield Outcome(**row)
 
     def has_begun(self) -> bool:

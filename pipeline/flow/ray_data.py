@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
+from ray.data import ActorPoolStrategy, ExecutionResources
 from ray.data.exceptions import ExecutionTimeoutError, SystemException
 from ray.exceptions import RayError, RayTaskError
 
@@ -49,10 +49,25 @@ def pool_of(workers: int, blocks_in_flight: int, *, grows: bool) -> ActorPoolStr
     return ActorPoolStrategy(min_size=workers, max_size=most, max_tasks_in_flight_per_actor=blocks_in_flight)
 
 
-def dataset_of(blocks: Sequence[Sequence[Record]]) -> ray.data.Dataset:
-    """Build a dataset without running tasks: `from_arrow` would start one for each block, to learn its size."""
-    tables = [pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks]
-    dataset: ray.data.Dataset = ray.data.from_blocks(tables)
+def dataset_of(
+    blocks: Sequence[Sequence[Record]], *, block_bytes: int, patience_s: float, on_gpus: bool = False
+) -> ray.data.Dataset:
+    """Build a dataset without running tasks: `from_arrow` would start one for each block, to learn its size.
+
+    `block_bytes`: a task hands its output on whenever it has this size, and at its end. `patience_s`: Ray ends the job
+    when no task has ended for so long; -1: never. `on_gpus`: if false, no GPUs are requested of a cluster that grows;
+    Ray Data would request a node of each kind that exists. The caller's own settings of Ray Data stay as they are.
+    """
+    dataset: ray.data.Dataset = ray.data.from_blocks(
+        [pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks]
+    )
+    context = dataset.context
+    context.execution_no_progress_timeout_s = patience_s
+    context.enable_progress_bars = False  # the job draws its own, from the outcomes
+    context.target_max_block_size = block_bytes
+    gpus = None if on_gpus else ray.cluster_resources().get("GPU", 0)
+    context.execution_options.resource_limits = ExecutionResources.for_limits(gpu=gpus)
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # a pool grows only once all workers are busy
     return dataset
 
 
@@ -71,28 +86,13 @@ def patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float, least: i
     return max(NO_PROGRESS_S, (1 + ATTEMPTS) * most * (time_limit_s + RESTART_S))
 
 
-def configure_ray_data(*, block_bytes: int, patience_s: float, on_gpus: bool = False) -> None:
-    """Configure Ray Data in this process.
-
-    `block_bytes`: a task hands its output on whenever it has this size, and at its end. `patience_s`: Ray ends the job
-    when no task has ended for so long; -1: never. `on_gpus`: if false, no GPUs are requested of a cluster that grows;
-    Ray Data would request a node of each kind that exists.
-    """
-    context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = patience_s
-    context.enable_progress_bars = False  # the job draws its own, from the outcomes
-    context.target_max_block_size = block_bytes
-    gpus = None if on_gpus else ray.cluster_resources().get("GPU", 0)
-    context.execution_options.resource_limits = ExecutionResources.for_limits(gpu=gpus)
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # a pool grows only once all workers are busy
-    for handler in logging.getLogger("ray.data").handlers:
-        if handler.get_name() == "console":  # its log file keeps everything
-            handler.setLevel(logging.CRITICAL)
-
-
 @contextmanager
 def ray_errors() -> Iterator[None]:
-    """Raise ClusterError in place of what Ray raises in the body."""
+    """Raise ClusterError in place of what Ray raises in the body; Ray Data logs to its file only meanwhile."""
+    consoles = [each for each in logging.getLogger("ray.data").handlers if each.get_name() == "console"]
+    levels = [console.level for console in consoles]
+    for console in consoles:
+        console.setLevel(logging.CRITICAL)
     try:
         yield
     except (ExecutionTimeoutError, RayError, SystemException) as error:
@@ -101,6 +101,9 @@ def ray_errors() -> Iterator[None]:
             raise lacking from error
         told = str(getattr(cause, "cause", None) or cause).strip().splitlines()
         raise ClusterError(f"Ray ended the job ({told[-1]}); run the same command again to go on from here") from error
+    finally:
+        for console, level in zip(consoles, levels, strict=True):
+            console.setLevel(level)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from pipeline.flow.ray_data import Batch, blocks_of, configure_ray_data, dataset_of, patience_s, ray_errors, records_of
+from pipeline.flow.ray_data import Batch, blocks_of, dataset_of, patience_s, ray_errors, records_of
 from pipeline.flow.supervised_step import Handle, Watched, has_begun, new_attempts
 from pipeline.flow.time_limit import TIME_LIMIT_S
 from pipeline.records import Record
@@ -44,9 +44,9 @@ class TrainingPhotoFlow:
         moves them to disk when memory is short. Needs an initialised Ray. Raises ClusterError.
         """
         blocks = blocks_of(records, self.cpus)
-        configure_ray_data(block_bytes=IMAGES_BLOCK_BYTES, patience_s=patience_s(blocks, self.time_limit_s))
+        dataset = dataset_of(blocks, block_bytes=IMAGES_BLOCK_BYTES, patience_s=patience_s(blocks, self.time_limit_s))
         task = ImagesTask(self.read, self.attempts, self.time_limit_s)
-        images = dataset_of(blocks).map_batches(task, batch_size=None, num_cpus=1)
+        images = dataset.map_batches(task, batch_size=None, num_cpus=1)
         describe = ray.remote(num_cpus=0)(_without_pixels)
         with ray_errors():
             for bundle in images.iter_internal_ref_bundles():

@@ -20,7 +20,7 @@ from model import Checkpoint
 from pipeline.errors import ClusterError
 from pipeline.flow.joins import Joins
 from pipeline.flow.prometheus import watch_batches
-from pipeline.flow.ray_data import Batch, blocks_of, configure_ray_data, dataset_of, pool_of, ray_errors, records_of
+from pipeline.flow.ray_data import Batch, blocks_of, dataset_of, pool_of, ray_errors, records_of
 from pipeline.flow.supervised_step import ANSWER_S, Handle, Watched, actor_of, has_begun
 from pipeline.flow.time_limit import TIME_LIMIT_S
 from pipeline.flow.video_ledger import Ledger
@@ -66,12 +66,12 @@ class VideoFlow:
         A video fails with the code `worker_died` if `ATTEMPTS` workers died at one of its segments, while it was
         inspected or while it was joined. It fails with `timed_out` at once if any of that takes too long.
         """
-        # each segment is a block of its own; no limit on the time without progress, as a segment may take long
-        configure_ray_data(block_bytes=1, patience_s=-1, on_gpus=self.gpus_per_worker > 0)
         # a video may well have fewer segments than there are workers
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
         blocks = blocks_of(records, INSPECTIONS)
-        segments = dataset_of(blocks).map_batches(
+        # each segment is a block of its own; no limit on the time without progress, as a segment may take long
+        dataset = dataset_of(blocks, block_bytes=1, patience_s=-1, on_gpus=self.gpus_per_worker > 0)
+        segments = dataset.map_batches(
             InspectTask(self), batch_size=1, num_cpus=0, compute=TaskPoolStrategy(size=min(INSPECTIONS, len(blocks)))
         )
         enhanced = segments.map_batches(

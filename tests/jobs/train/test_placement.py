@@ -53,5 +53,6 @@ def test_a_training_stays_on_the_device_that_it_began_on(monkeypatch: pytest.Mon
 
 def test_without_its_gpus_there_is_no_crew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.train.placement.cluster_gpus", lambda: 0)
-    with pytest.raises(UsageError, match="no GPU"):
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(UsageError, match="the cluster has no GPU"):
         choose_crew("cuda", None, 4)

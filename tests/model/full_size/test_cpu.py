@@ -1,23 +1,15 @@
 """The fused kernel against the readable reference, and what it promises of memory."""
 
-import os
-import shutil
-import subprocess
-import sys
 import tracemalloc
-from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 import torch
 
-from model.compiled import compiled
 from model.curve.light import Space, lift
 from model.curve.reference import upsample
 from model.full_size.cpu import Coding, apply_curves, apply_curves_to_planes
-from model.full_size.tiles import TILE, store
-from tests.support.killed import ROOT
+from model.full_size.tiles import TILE
 
 KINDS = [(1, "srgb"), (3, "srgb"), (2, "light")]  # channels of the maps, and what the curve acts on
 
@@ -190,54 +182,3 @@ def test_what_pads_the_lines_of_planes_is_not_touched() -> None:
     enhanced = [np.full_like(plane, 7) for plane in planes]
     apply_curves_to_planes(planes, enhanced, 500, coding, [_maps(np.empty((32, 500, 3)), 8, 8, 1)], 8, 8)
     assert all((plane[:, -13:] == 7).all() for plane in enhanced)
-
-
-def _twice(x):  # type: ignore[no-untyped-def]
-    return 2 * x
-
-
-def test_a_cache_of_machine_code_that_cannot_be_used_costs_time_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "cache"
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
-    assert compiled(_twice)(3) == 6
-    kept = sorted(path for path in folder.rglob("*") if path.is_file())
-    assert [path.suffix for path in kept] == [".nbc", ".nbi"]
-    for path in kept:  # as a disk that was full leaves them
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        assert compiled(_twice)(3) == 6
-        again = compiled(_twice)
-        assert again(3) == 6
-        assert again.stats.cache_hits  # it was mended
-    later = compiled(_twice)
-    shutil.rmtree(folder)
-    folder.write_bytes(b"")  # where nothing can be written, not even by root
-    assert later(3) == 6
-
-
-def test_copies_of_one_version_share_the_machine_code(tmp_path: Path) -> None:
-    """Ray brings a copy of our sources to each node of a cluster, for each job."""
-    program = "import numpy as np; from model.full_size.reduce import *; reduce_pixels(np.ones((8, 8, 3), np.uint8), 4)"
-    kept = []
-    for place in ("one", "two"):
-        shutil.copytree(ROOT / "model", tmp_path / place / "model")
-        subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path / place,
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
-            check=True,
-        )
-        kept.append({path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.nbc")})
-    assert kept[0] and kept[0] == kept[1]
-
-
-def test_compiles_where_the_current_directory_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    values = np.zeros(3 * TILE, dtype=np.uint8)
-    compiled(store.py_func)(values, np.ones((3, TILE), dtype=np.float32), np.float32(255))
-    assert np.all(values == 255)

@@ -17,7 +17,7 @@ from model import DEFAULT_WEIGHTS, Enhancer, load
 from pipeline.errors import ClusterError
 from pipeline.flow.attempts import ATTEMPTS
 from pipeline.flow.photos import BYTES_PER_WORKER, PLENTY_BYTES, limits_of_blocks
-from pipeline.flow.ray_data import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of, configure_ray_data, ray_errors
+from pipeline.flow.ray_data import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of, dataset_of, ray_errors
 from pipeline.flow.supervised_step import Watched, new_attempts
 from pipeline.images.photo import Frame, Photo
 from pipeline.photos import Enhance, PhotoSettings, PhotoWork
@@ -65,8 +65,17 @@ def test_blocks_grow_where_there_is_plenty_or_where_workers_are_many() -> None:
 
 def test_a_cluster_that_grows_is_asked_for_gpus_by_jobs_on_gpus_alone(ray_session: object) -> None:
     for on_gpus, most in ((True, inf), (False, 0.0), (True, inf)):
-        configure_ray_data(block_bytes=1, patience_s=-1, on_gpus=on_gpus)
-        assert DataContext.get_current().execution_options.resource_limits.gpu == most
+        dataset = dataset_of([_records(1)], block_bytes=1, patience_s=-1, on_gpus=on_gpus)
+        assert dataset.context.execution_options.resource_limits.gpu == most
+
+
+def test_settings_of_ray_data_that_the_caller_has_stay(ray_session: object) -> None:
+    before = repr(DataContext.get_current())
+    dataset = dataset_of([_records(1)], block_bytes=1, patience_s=1234)
+    with ray_errors():
+        assert dataset.map_batches(lambda batch: batch).count() == 1
+    assert dataset.context.execution_no_progress_timeout_s == 1234
+    assert repr(DataContext.get_current()) == before
 
 
 @pytest.fixture
