@@ -130,11 +130,21 @@ def diagnosis(wanted: Callable[[], bool]) -> str:
             return ""
         fates = [_fate(canary, node) for canary, node in zip(canaries, nodes, strict=True)]
         if not fates or not all(reason for reason, _ in fates):
+            _tell_of_waiting()
             return ""
         reason = fates[0][0]
         if not any(by_chance for _, by_chance in fates):
             return reason
     return reason
+
+
+def _tell_of_waiting() -> None:
+    """Log that a job waits, as it may do for hours on a cluster that other jobs use."""
+    import ray
+
+    cpus = ray.cluster_resources().get("CPU", 0)
+    used = cpus - ray.available_resources().get("CPU", 0)
+    log.info("still waiting for the first result; %d of %d CPUs are in use, by this job or others", used, cpus)
 
 
 def _fate(canary: Any, node: dict[str, Any]) -> tuple[str, bool]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
@@ -35,6 +36,8 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # otherwise a canary that is requested while the job leaves Ray would start another Ray
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    # Ray's default refuses a cluster whose Python differs in the last number only
+    os.environ.setdefault("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
     # otherwise Ray uploads the current directory and installs everything again for each worker, when uv runs this one
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray  # takes a second, so only once there is work
@@ -85,10 +88,21 @@ def _started(there: AbstractContextManager[None], address: str | None) -> Iterat
         except UsageError:
             raise
         except Exception as error:  # Ray raises plain Exceptions, too, as when a busy machine takes too long
+            if versions := _versions_that_differ(str(error)):
+                raise UsageError(f"RAY_ADDRESS={address}: {versions}") from error
             place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
             token = "; if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
             raise UsageError(f"{place} ({shorten(str(error), SHOWN)}{token})") from error
         yield
+
+
+def _versions_that_differ(told: str) -> str:
+    """Return words on the versions of Ray and Python, if a cluster's differ from ours by what Ray `told`; else ""."""
+    found = re.findall(r"(Ray|Python): (\S+)", told) if "Version mismatch" in told else []
+    if len(found) != 4:
+        return ""
+    theirs, ours = (" and ".join(f"{name} {version}" for name, version in each) for each in (found[:2], found[2:]))
+    return f"the cluster runs {theirs}, this machine {ours}; install the cluster's versions here, or ours there"
 
 
 def check_answers(address: str) -> None:
@@ -99,7 +113,7 @@ def check_answers(address: str) -> None:
 
 
 def _tell_of_no_room() -> None:
-    """Log it if other jobs use all CPUs or GPUs: this job may wait for hours, and would look as if it hung."""
+    """Log it if all CPUs or GPUs are in use: a job that waits for some, perhaps for hours, would look as if it hung."""
     import ray
 
     free, all_of_them = ray.available_resources(), ray.cluster_resources()

@@ -1,5 +1,6 @@
 """Running of one step on a block of work, surviving the death of workers. All graphs use it, for every step."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -80,7 +81,10 @@ class Watched(Generic[AnyWork]):
         """Run the step; end this process if it takes too long or the GPU fails."""
         limit = time_limit(allowed_s(self.time_limit_s, work.record.size_bytes), partial(self._time_out, work))
         with limit, ending_with_its_gpu():
-            return self.step(work)
+            try:
+                return self.step(work)
+            except SystemExit:  # Ray would take it for the wish of the job, and start no other worker
+                os._exit(1)
 
     def _time_out(self, work: AnyWork) -> None:
         ray.get(self.attempts.time_out.remote(self._name(work.name)), timeout=TELL_S)

@@ -32,10 +32,10 @@ def test_all_parts_are_shown_and_no_secrets(
 def test_what_is_wrong_is_listed_and_does_not_hide_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(report: object) -> None:
+    def _ray(report: object) -> None:
         raise RuntimeError("first line\nno core answers")
 
-    monkeypatch.setattr(doctor, "_ray", fails)
+    monkeypatch.setattr(doctor, "_ray", _ray)
     monkeypatch.setattr(doctor, "kernel_folder", lambda: None)
     monkeypatch.setattr(doctor, "usable_memory_bytes", lambda: 200_000_000)
     monkeypatch.setattr(doctor, "requires", lambda name: ["torch>=99", "no-such-package", "neither>1; extra == 'heif'"])

@@ -1,6 +1,7 @@
 """Jobs that cannot work end within about a minute, with one line; those that can are waited for."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -121,8 +122,12 @@ def _always() -> bool:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_the_canary_tells_what_workers_die_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert diagnosis(_always) == ""
+def test_the_canary_tells_what_workers_die_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "nightlift"):
+        assert diagnosis(_always) == ""
+    assert re.search("still waiting for the first result; 0 of [1-9]+ CPUs are in use", caplog.text)
     monkeypatch.setattr(canary, "come_up", _lacks_a_package)
     assert "workers cannot start" in (told := diagnosis(_always))
     assert "No module named 'nobody_has_this'); install the same packages on every node" in told
@@ -223,6 +228,19 @@ def test_a_ray_that_does_not_start_is_told_and_tried_again_on_an_overloaded_mach
     with pytest.raises(UsageError, match=told), ray_cluster(1):
         pass
     assert len(asked) == starts
+
+
+def test_other_versions_on_the_cluster_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        theirs, ours = "    Ray: 2.9.0\n    Python: 3.10.4\n", "    Ray: 2.60.0\n    Python: 3.11.7\n"
+        raise RuntimeError(f"Version mismatch: The cluster was started with:\n{theirs}This process was:\n{ours}")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", fail)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    told = "RAY_ADDRESS=auto: the cluster runs Ray 2.9.0 and Python 3.10.4, this machine Ray 2.60.0 and Python 3.11.7; "
+    with pytest.raises(UsageError, match=re.escape(told)), ray_cluster(1):
+        pass
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -117,12 +117,16 @@ def test_a_worker_that_lacks_a_package_is_told_as_that(attempts: object) -> None
         list(_judged(Lacking(), [pair], EvaluateConfig(src="in", out="out"), attempts))  # type: ignore[arg-type]
 
 
+class Death(BaseException):
+    """As good as the end of the process: nothing more is told."""
+
+
 class Killer:
     """A step at which workers die, at some photos."""
 
     def __call__(self, work: PhotoWork) -> PhotoWork:
         if Path(work.record.source).stem in ("1", "3", "4"):
-            raise SystemExit  # as good as dead: nothing more is told
+            raise Death
         return _step(work)
 
 
@@ -130,11 +134,27 @@ def test_only_the_photos_at_which_workers_died_are_given_up(attempts: object) ->
     """However many there are in a block, each costs its own attempts, and the block one more that is not watched."""
     records = _records(6)
     for _ in range(1 + 3 * ATTEMPTS):
-        with pytest.raises(SystemExit):
+        with pytest.raises(Death):
             list(Watched(Killer(), attempts)([PhotoWork.of(record) for record in records]))
     last = list(Watched(Killer(), attempts)([PhotoWork.of(record) for record in records]))
     assert [work.outcome.code for work in last] == ["", "worker_died", "", "worker_died", "worker_died", ""]
     assert {work.outcome.attempts for work in last if work.outcome.code} == {ATTEMPTS}
+
+
+def test_a_step_that_leaves_python_ends_its_worker_as_a_crash_does(
+    attempts: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray starts another worker only where one did not seem to end on purpose."""
+
+    def leave(work: PhotoWork) -> PhotoWork:
+        raise SystemExit
+
+    def end(status: int) -> NoReturn:
+        raise Death(status)
+
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(Death, match="1"):
+        list(Watched(leave, attempts)([PhotoWork.of(_records(1)[0])]))
 
 
 def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +187,7 @@ def test_one_step_does_not_count_for_another(attempts: object) -> None:
     begun = Watched(Killer(), attempts)(records)
     next(begun)
     assert list(Watched(_Done(), attempts)(records)) == records
-    with pytest.raises(SystemExit):
+    with pytest.raises(Death):
         next(begun)
     again = Watched(Killer(), attempts)(records)
     assert next(again).outcome.attempts == 1
@@ -183,10 +203,10 @@ def test_a_block_is_prepared_together_unless_a_worker_died_at_it(attempts: objec
     def together(block: Sequence[PhotoWork]) -> None:
         prepared.append(len(block))
         if ends == "together":
-            raise SystemExit
+            raise Death
 
     step = _Done() if ends == "together" else Killer()
-    with pytest.raises(SystemExit):
+    with pytest.raises(Death):
         list(Watched(step, attempts, together=together)(works))
     assert prepared == [3]
     again = Watched(_Done(), attempts, together=together) if ends == "together" else Watched(step, attempts)
