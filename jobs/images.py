@@ -37,9 +37,14 @@ WORKERS_PER_CORE, WORKER_BYTES = 2, 1e9  # where photos come from or go to a buc
 class ImagesConfig(BulkConfig):
     """Enhance photos: from a folder, a file, a glob or a bucket into the same tree at DST, with a manifest.
 
-    Run the same command again to enhance only what is new, changed or failed. Exit status: 0 all done; 1 some inputs
-    failed, or the job could not continue; 2 wrong usage or nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM
-    or SIGHUP.
+    Run the same command again to enhance only what is new, changed or failed.
+
+    Examples:
+      nightlift images photos bright
+      nightlift images 's3://photos/in/*.jpg' s3://photos/out --quality 90
+
+    Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to read; 130,
+    143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
     format: Annotated[str | None, optional("NAME")] = None
@@ -157,6 +162,6 @@ def run(config: ImagesConfig) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import start
 
-    sys.exit(main(["images", *sys.argv[1:]]))
+    sys.exit(start(["images", *sys.argv[1:]]))

@@ -44,9 +44,15 @@ LOOK_EVERY_S = 0.5  # at the ledger
 class VideosConfig(BulkConfig):
     """Enhance videos without flicker, and keep all their frames, times, sound, subtitles and metadata.
 
-    Run the same command again to enhance only what is new, changed or failed; finished segments of a stopped run are
-    kept. Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to
-    read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Where nothing moves, --denoise also smooths over time. Run the same command again to enhance only what is new,
+    changed or failed; finished segments of a stopped run are kept.
+
+    Examples:
+      nightlift videos night.mp4 bright.mp4
+      nightlift videos films bright --codec libx265 --crf 22
+
+    Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to read; 130,
+    143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
     codec: Annotated[str | None, optional("NAME")] = None
@@ -230,6 +236,6 @@ def _shown_progress(flow: "VideoFlow") -> Iterator[Progress]:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import start
 
-    sys.exit(main(["videos", *sys.argv[1:]]))
+    sys.exit(start(["videos", *sys.argv[1:]]))

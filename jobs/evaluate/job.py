@@ -10,11 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-from tyro.conf import arg
-
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import cluster_cpus, ray_cluster
+from jobs.command_line.options import Shown
 from jobs.evaluate.score_tables import line, scores_csv, summary_csv, table, without_score
 from jobs.evaluate.scoring import INPUT, REFERENCE, SHEET, Evaluation, Judgement, Pair, find_pairs
 from jobs.flags import (
@@ -32,6 +30,7 @@ from jobs.flags import (
     loaded,
     look_of,
     optional,
+    positional,
     selection_of,
 )
 from jobs.progress import Progress
@@ -64,21 +63,26 @@ class EvaluateConfig:
     """Score photos as they are and as networks enhance them, with several networks side by side.
 
     Prints a table of means, and writes the scores of each photo, the means and a contact sheet to OUT, but no enhanced
-    photos. If interrupted, it writes the scores that it has so far. Exit status: 0 all scored; 1 some photos were left
-    out and are listed, or Ray could not continue; 2 wrong usage or nothing to read; 130, 143 or 129 stopped by Ctrl-C,
-    SIGTERM or SIGHUP.
+    photos. If interrupted, it writes the scores that it has so far.
+
+    Examples:
+      nightlift evaluate photos scores
+      nightlift evaluate night scores --ref day --weights dce run/weights.safetensors
+
+    Exit status: 0 all scored; 1 some photos were left out and are listed, or Ray could not continue; 2 wrong usage or
+    nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
-    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
+    src: Annotated[str, positional("SRC")]
     """Photos to score: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
-    out: tyro.conf.Positional[Annotated[str, arg(metavar="OUT")]]
+    out: Annotated[str, positional("OUT")]
     """Folder or bucket URL for the results: nightlift_scores.csv, nightlift_summary.csv and nightlift_sheet.jpg."""
 
     ref: Annotated[str | None, optional("REF")] = None
     """Reference photos, which show what the results should look like: a folder, a file, a quoted glob, or a URL.
     A reference has the same path as its photo, but may have another extension.
     Adds the scores PSNR, SSIM and MAE. Needs nightlift[evaluate]. By default there are no references."""
-    weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
+    weights: Annotated[tuple[str, ...], Shown(metavar="NAME|FILE")] = ("dce", "plus")
     """Networks to score: dce, plus, .safetensors files, published Zero-DCE .pth files, or none.
     The photos themselves, without enhancement, are always scored."""
 
