@@ -16,7 +16,7 @@ from jobs.cluster.joining import cluster_cpus, cluster_memory_bytes
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
 from model import Checkpoint
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, plural
 from pipeline.images import FORMATS, format_of
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS
@@ -133,7 +133,8 @@ def _flow(job: Job) -> "PhotoFlow":
         topology=by_device if config.topology == "auto" else config.topology,
         time_limit_s=config.time_limit,
     )
-    log.info("starting %d workers (%s, %s); this takes a few seconds", flow.workers, flow.device, flow.topology)
+    workers = plural(flow.workers, "worker")
+    log.info("starting %s (%s, %s); this takes a few seconds", workers, flow.device, flow.topology)
     return flow
 
 

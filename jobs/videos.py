@@ -18,7 +18,7 @@ from jobs.cluster.joining import cluster_nodes
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file
+from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file, plural
 from pipeline.periodically import repeating
 from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
@@ -160,7 +160,7 @@ def _flow(job: Job) -> "VideoFlow":
         segments=_segments(job),
         time_limit_s=job.config.time_limit,
     )
-    log.info("starting %d workers (%s); this takes a few seconds", flow.workers, flow.device)
+    log.info("starting %s (%s); this takes a few seconds", plural(flow.workers, "worker"), flow.device)
     return flow
 
 

@@ -34,7 +34,7 @@ from jobs.enhance import EnhanceConfig
 from jobs.flags import StorageOptions, check_ranges, optional, positional
 from jobs.images import PHOTO_MEDIA
 from jobs.videos import VIDEO_MEDIA
-from pipeline.errors import NightliftError, UsageError
+from pipeline.errors import NightliftError, UsageError, plural
 from pipeline.planning.plan import Plan
 from pipeline.records import Record
 from pipeline.storage.ownership import Claim
@@ -118,7 +118,7 @@ def run(config: BenchmarkConfig) -> int:
     if config.json is not None:
         log.info("wrote all numbers to %s", config.json)
     if failed:
-        log.info("%d checks failed", failed)
+        log.info("%s failed", plural(failed, "check"))
     return 0 if told["sections"] and not failed else 1
 
 

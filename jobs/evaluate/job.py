@@ -35,7 +35,7 @@ from jobs.flags import (
 )
 from jobs.progress import Progress
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize
-from pipeline.errors import ClusterError, UsageError, failed_import
+from pipeline.errors import ClusterError, UsageError, failed_import, plural
 from pipeline.images.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.photos import MAX_PIXELS
 from pipeline.planning.same_place import proven
@@ -147,10 +147,10 @@ def run(config: EvaluateConfig) -> int:
     )
     pairs = found.pairs[: config.limit]
     if found.ignored:
-        log.info("left out %d files that are not named like photos, such as %s", len(found.ignored), found.ignored[0])
+        log.info("left out %s not named like photos, such as %s", plural(len(found.ignored), "file"), found.ignored[0])
     if found.unused:
         first = ", ".join(found.unused[:SHOWN_NAMES])
-        log.info("left out %d references that have no photo, such as %s", len(found.unused), first)
+        log.info("left out %s without a photo, such as %s", plural(len(found.unused), "reference"), first)
     if not pairs and not found.problems:
         raise UsageError(f"{redacted(config.src)}: no photos that nightlift reads and --include/--exclude accept")
     storage = proven(storage, out, found.roots)
@@ -211,7 +211,7 @@ def _judged(
     shared = ray.put(evaluation)
     todo = iter(enumerate(pairs))
     workers = config.workers or cluster_cpus()
-    log.info("scoring %d photos with %d workers", len(pairs), workers)
+    log.info("scoring %s with %s", plural(len(pairs), "photo"), plural(workers, "worker"))
     progress = Progress(len(pairs), "photo")
     under_way: dict[ray.ObjectRef[Judgement], Pair] = {}
     try:
@@ -257,7 +257,7 @@ def _rescued(storage: Storage, out: str, judgements: Sequence[Judgement]) -> Ite
     except BaseException:
         if added := len(judgements) - before:
             _write_scores(storage, out, judgements)
-            log.warning("stopped after %d photos; their scores are in %s", added, join(out, SCORES))
+            log.warning("stopped after %s; the scores are in %s", plural(added, "photo"), join(out, SCORES))
         raise
 
 
@@ -291,7 +291,7 @@ def _report(judgements: Sequence[Judgement], written: Sequence[str]) -> None:
     for sentence in without_score(judgements):
         print(sentence)
     if problems:
-        print(f"{len(problems)} photos left out:", *problems[:SHOWN_PROBLEMS], sep="\n  ")
+        print(f"{plural(len(problems), 'photo')} left out:", *problems[:SHOWN_PROBLEMS], sep="\n  ")
     if len(problems) > SHOWN_PROBLEMS:
         print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more, listed in {SCORES}")
     print(*written, sep="\n")
