@@ -18,7 +18,7 @@ class EnhanceConfig(ImagesConfig, VideosConfig):
 
     Examples:
       nightlift enhance holiday bright
-      nightlift enhance gs://holiday/in gs://holiday/out --exclude '*.gif' --dry-run
+      nightlift enhance gs://trip/in gs://trip/out --exclude '*.gif' --dry-run
 
     Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to read; 130,
     143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.

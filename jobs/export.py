@@ -24,7 +24,7 @@ class ExportConfig:
 
     Examples:
       nightlift export nightlift.onnx
-      nightlift export mine.onnx --weights run/weights.safetensors --estimate-size 512
+      nightlift export mine.onnx --weights run/weights.safetensors
 
     Exit status: 0 written; 2 not written.
     """

@@ -54,11 +54,11 @@ STARTING_S = 60.0  # a cluster that answers may take so long until it accepts jo
 class SubmitConfig:
     """Run a job on a Ray cluster, show its output, and end with its exit status.
 
-    nightlift's code and the weights are sent along; the cluster itself must reach SRC and DST. Ctrl-C stops watching,
-    and the job goes on.
+    The code of nightlift and the weights are sent along; the cluster itself must reach SRC and DST. Ctrl-C stops
+    watching, and the job goes on.
 
     Examples:
-      nightlift submit images s3://night/in s3://night/out --address http://HEAD:8265
+      nightlift submit images s3://a/in s3://a/out --address http://HEAD:8265
       nightlift submit videos s3://films/in s3://films/out --crf 22 --no-wait
 
     Exit status: that of the job; 0 submitted, with --no-wait; 1 the cluster did not take the job, or was lost; 2 wrong

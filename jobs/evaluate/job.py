@@ -67,7 +67,7 @@ class EvaluateConfig:
 
     Examples:
       nightlift evaluate photos scores
-      nightlift evaluate night scores --ref day --weights dce run/weights.safetensors
+      nightlift evaluate night scores --ref day --weights dce mine.pth
 
     Exit status: 0 all scored; 1 some photos were left out and are listed, or Ray could not continue; 2 wrong usage or
     nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.

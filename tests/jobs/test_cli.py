@@ -90,7 +90,7 @@ def test_help_begins_with_what_a_command_does_and_ends_with_its_exit_status(
     lines = told.splitlines()
     examples = [line for line in lines if line.startswith("  nightlift ")]
     assert lines[0].startswith(f"usage: nightlift {command}")
-    assert 2 <= len(examples) <= 3
+    assert 2 <= len(examples) <= 3 and max(map(len, examples)) <= 80
     parts = [
         line for line in lines if line in ("examples:", "light:", "network:", "output:", "running:", "exit status:")
     ]
