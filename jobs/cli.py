@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
-import tyro
-
+from jobs.command_line.help_page import help_page
+from jobs.command_line.parsing import asks_for_help, parsed
+from jobs.command_line.streams import flush_output, leave_unread, prepare_streams, use_utf8
 from jobs.signals import exit_status, forget_signals, heed_signals, leave
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped, printable
 
@@ -51,19 +51,26 @@ COMMANDS = {
     "doctor": Command("jobs.doctor", "DoctorConfig", "show what this machine has, and what is wrong with it"),
     "submit": Command("jobs.submit", "SubmitConfig", "run a job on a Ray cluster and show its output"),
 }
-PARSING = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+
+
+def start(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line in a process that does nothing else. Returns the exit status."""
+    use_utf8()
+    prepare_streams()
+    return main(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all done, 1 some inputs failed, 2 usage or nothing to read."""
     status = _status(sys.argv[1:] if arguments is None else arguments)
     forget_signals()  # they have had their answer
-    return leave(status)
+    return leave(flush_output(status))
 
 
 def _status(given: Sequence[str]) -> int:
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home directory
     forget_signals()
     heed_signals()
     try:
@@ -72,7 +79,7 @@ def _status(given: Sequence[str]) -> int:
         print(f"nightlift: {printable(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, ClusterError | Diverged | ManifestError | Stopped) else 2
     except BrokenPipeError:  # the reader went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_unread()
         return 1
     except KeyboardInterrupt as stop:
         without = ", without --fresh," if "--fresh" in given else ""
@@ -93,9 +100,10 @@ def _run(arguments: Sequence[str]) -> int:
         print(f"nightlift: {_correction(name)}; nightlift --help lists all commands", file=sys.stderr)
         return 2
     config_type, run = COMMANDS[name].load()
-    if name == "submit":  # has flags of its own, then a job with that job's flags
-        return run(arguments[1:], PARSING)  # type: ignore[call-arg]
-    return run(tyro.cli(config_type, prog=f"nightlift {name}", args=arguments[1:], config=PARSING))
+    if asks_for_help(arguments[1:]):
+        print(help_page(config_type, name))
+        return 0
+    return run(parsed(config_type, name, arguments[1:]))
 
 
 def _imported(name: str) -> ModuleType:
@@ -138,4 +146,4 @@ def _correction(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -20,13 +20,12 @@ import av
 import numpy as np
 import psutil
 import torch
-import tyro
 from packaging.requirements import Requirement
 
 from jobs.cluster.machine import usable_cores, usable_memory_bytes
-from jobs.flags import StorageOptions, optional
+from jobs.flags import StorageOptions, positional
 from model import DEFAULT_WEIGHTS, Enhancer, cuda_problem, kernel_folder, load
-from pipeline.errors import NightliftError
+from pipeline.errors import NightliftError, plural
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
@@ -45,13 +44,19 @@ log = logging.getLogger("nightlift")
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """Show what nightlift finds on this machine, and what is wrong with it: for a look, and for bug reports.
+    """Show what nightlift finds on this machine, and what is wrong with it, also for bug reports.
 
     Tries the network on a small image, the video encoders, and one worker on Ray (on the cluster that RAY_ADDRESS
-    names, if it names one). Shows no keys and passwords. Exit status: 0 if nothing is wrong, else 1.
+    names, if it names one). Shows no keys and passwords.
+
+    Examples:
+      nightlift doctor
+      nightlift doctor s3://bucket/in
+
+    Exit status: 0 nothing is wrong; 1 something is; 2 wrong usage.
     """
 
-    place: tyro.conf.Positional[Annotated[str | None, optional("PLACE")]] = None
+    place: Annotated[str | None, positional("PLACE")] = None
     """Also try to list this folder or bucket: s3://BUCKET/FOLDER, a path, ..."""
     storage_options: StorageOptions = "{}"
 
@@ -224,7 +229,7 @@ def _ray(report: Report) -> None:
         trouble = diagnosis(lambda: True)
         ready = time.monotonic() - started
     where = f"the cluster at {os.environ['RAY_ADDRESS']}" if os.environ.get("RAY_ADDRESS") else "a Ray of its own"
-    resources = f"{len(nodes)} nodes, {has['CPU']:.0f} CPUs, {has['GPU']:.0f} GPUs, {_gb(has['memory'])}"
+    resources = f"{plural(len(nodes), 'node')}, {has['CPU']:.0f} CPUs, {has['GPU']:.0f} GPUs, {_gb(has['memory'])}"
     report.add("Ray", f"{where}: {resources}", f"there after {up:.0f} s, a worker ready after {ready:.0f} s")
     if trouble:
         report.wrong(trouble)

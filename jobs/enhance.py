@@ -13,9 +13,15 @@ from pipeline.storage.urls import WEB, protocol_of, redacted
 class EnhanceConfig(ImagesConfig, VideosConfig):
     """Enhance photos and videos together: from one place into the same tree at DST, with one manifest.
 
-    Photos are done first, and --limit counts them first. Run the same command again to enhance only what is new,
-    changed or failed. Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or
-    nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Photos are done first, and --limit counts them first. In videos, --denoise also smooths over time where nothing
+    moves. Run the same command again to enhance only what is new, changed or failed.
+
+    Examples:
+      nightlift enhance holiday bright
+      nightlift enhance gs://trip/in gs://trip/out --exclude '*.gif' --dry-run
+
+    Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to read; 130,
+    143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
 
@@ -29,6 +35,6 @@ def run(config: EnhanceConfig) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import start
 
-    sys.exit(main(["enhance", *sys.argv[1:]]))
+    sys.exit(start(["enhance", *sys.argv[1:]]))

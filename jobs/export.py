@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from tyro.conf import arg
-
-from jobs.flags import StorageOptions, check_estimate_size, check_ranges, loaded, optional
+from jobs.flags import StorageOptions, check_estimate_size, check_ranges, loaded, optional, positional
 from model import DEFAULT_WEIGHTS, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
 from model.onnx_export import ExportError, is_export, largest_difference, missing_packages, to_onnx
@@ -23,10 +20,16 @@ from pipeline.storage.urls import WEB, absolute, protocol_of, redacted
 class ExportConfig:
     """Write a network as an ONNX model: image in, enhanced image and curve maps out, for any batch and size.
 
-    The file is compared with torch before it is written. Needs nightlift[onnx]. Exit status: 0 written, 2 not written.
+    The file is compared with torch before it is written. Needs nightlift[onnx].
+
+    Examples:
+      nightlift export nightlift.onnx
+      nightlift export mine.onnx --weights run/weights.safetensors
+
+    Exit status: 0 written; 2 not written.
     """
 
-    dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
+    dst: Annotated[str, positional("DST")]
     """Path or URL (s3://, gs://, az://) of the .onnx file. Only a file that nightlift exported is replaced."""
 
     variant: Variant = "dce"
@@ -74,6 +77,6 @@ def run(config: ExportConfig) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import start
 
-    sys.exit(main(["export", *sys.argv[1:]]))
+    sys.exit(start(["export", *sys.argv[1:]]))

@@ -4,8 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import UseAppendAction, arg
-
+from jobs.command_line.options import Shown
 from model import Checkpoint, EstimateSize, Look, WeightsError, load
 from pipeline.errors import UsageError
 from pipeline.planning.inputs import Selection
@@ -13,34 +12,41 @@ from pipeline.planning.inputs import Selection
 LEAST_ESTIMATE_PX = 16
 
 
-def optional(metavar: str, help: str | None = None) -> Any:  # noqa: A002 (as tyro calls it)
-    """Describe a flag that may be left out: its help says what happens then, and nothing of a default None."""
-    return arg(metavar=metavar, help=help, help_behavior_hint="")
+def positional(metavar: str) -> Shown:
+    """Describe a positional argument."""
+    return Shown(metavar=metavar, positional=True)
 
 
-Switch = Annotated[bool, arg(help_behavior_hint="")]  # without "default: False"
+def optional(metavar: str, help: str = "") -> Shown:  # noqa: A002 (as `--help` calls it)
+    """Describe a flag that may be left out: its help says what happens then."""
+    return Shown(metavar=metavar, help=help)
+
 
 MATCHES = "files whose path below SRC, or name, matches this pattern"
-Include = UseAppendAction[Annotated[tuple[str, ...], arg(help=f"Use only {MATCHES} ('*.jpg', '2024/*').")]]
-Exclude = UseAppendAction[Annotated[tuple[str, ...], arg(help=f"Leave out {MATCHES}.")]]
+Include = Annotated[
+    tuple[str, ...], Shown(metavar="PATTERN", help=f"Use only {MATCHES} ('*.jpg', '2024/*').", repeatable=True)
+]
+Exclude = Annotated[tuple[str, ...], Shown(metavar="PATTERN", help=f"Leave out {MATCHES}.", repeatable=True)]
 FollowLinks = Annotated[
-    Switch, arg(help="In a local SRC, also follow links to folders and links that lead out of SRC.")
+    bool, Shown(help="In a local SRC, also follow links to folders and links that lead out of SRC.")
 ]
 OPTIONS = (
     """fsspec options for buckets, in JSON: '{"anon": true}', or by protocol: '{"s3": {"anon": true}, "gs": {}}'."""
 )
-StorageOptions = Annotated[str, arg(metavar="JSON", help=OPTIONS)]
+StorageOptions = Annotated[str, Shown(metavar="JSON", help=OPTIONS)]
 
 STEPS = "Steps of the light-enhancement curve, 0 to 16. Fewer give a darker result; many more than 8 bring up noise."
-Iterations = Annotated[int, arg(help=STEPS)]
-Strength = Annotated[float, arg(help="Scale of the curve maps, 0 (no change) to 2. Values far above 1 bring up noise.")]
-Passes = Annotated[int, arg(help="How many times to do the whole enhancement, each on the result before, 1 to 4.")]
+Iterations = Annotated[int, Shown(help=STEPS)]
+Strength = Annotated[
+    float, Shown(help="Scale of the curve maps, 0 (no change) to 2. Values far above 1 bring up noise.")
+]
+Passes = Annotated[int, Shown(help="How many times to do the whole enhancement, each on the result before, 1 to 4.")]
 SMOOTHED = "Amount of noise to smooth, as a standard deviation in levels of 8 bits, 0 (none) to 2; auto: as measured."
-ACTS = "Acts where the curve amplifies noise; in videos also over time, where nothing moves."
-Denoise = Annotated[float | Literal["auto"], arg(help=f"{SMOOTHED}\n{ACTS}")]
+ACTS = "Acts where the curve amplifies noise."
+Denoise = Annotated[float | Literal["auto"], Shown(help=f"{SMOOTHED} {ACTS}")]
 TOO_DARK = "What to do with areas too dark for the camera. off: brighten them like the rest."
 KEPT_DARK = "auto: keep them dark and grey, and brighten a nearly black scene only as far as needed to see it."
-Floor = Annotated[Literal["auto", "off"], arg(help=f"{TOO_DARK}\n{KEPT_DARK}")]
+Floor = Annotated[Literal["auto", "off"], Shown(help=f"{TOO_DARK} {KEPT_DARK}")]
 
 
 def check_ranges(config: object, **ranges: tuple[float, float | None]) -> None:

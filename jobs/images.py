@@ -15,7 +15,7 @@ from jobs.bulk.run import run_jobs
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
 from model import Checkpoint
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, plural
 from pipeline.images import FORMATS, format_of
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS
@@ -37,9 +37,14 @@ WORKER_BYTES = 0.7e9  # memory of a worker at a photo of 24 megapixels
 class ImagesConfig(BulkConfig):
     """Enhance photos: from a folder, a file, a glob or a bucket into the same tree at DST, with a manifest.
 
-    Run the same command again to enhance only what is new, changed or failed. Exit status: 0 all done; 1 some inputs
-    failed, or the job could not continue; 2 wrong usage or nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM
-    or SIGHUP.
+    Run the same command again to enhance only what is new, changed or failed.
+
+    Examples:
+      nightlift images photos bright
+      nightlift images 's3://photos/in/*.jpg' s3://photos/out --quality 90
+
+    Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to read; 130,
+    143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
     format: Annotated[str | None, optional("NAME")] = None
@@ -127,7 +132,8 @@ def _flow(job: Job) -> "PhotoFlow":
         topology=by_device if config.topology == "auto" else config.topology,
         time_limit_s=config.time_limit,
     )
-    log.info("starting %d workers (%s, %s); this takes a few seconds", flow.workers, flow.device, flow.topology)
+    workers = plural(flow.workers, "worker")
+    log.info("starting %s (%s, %s); this takes a few seconds", workers, flow.device, flow.topology)
     return flow
 
 
@@ -156,6 +162,6 @@ def run(config: ImagesConfig) -> int:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import start
 
-    sys.exit(main(["images", *sys.argv[1:]]))
+    sys.exit(start(["images", *sys.argv[1:]]))

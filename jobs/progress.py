@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable
 
 from tqdm import tqdm
 
+from pipeline.errors import plural
 from pipeline.records import Outcome
 
 log = logging.getLogger("nightlift")
@@ -63,7 +64,7 @@ class Progress:
         """Return text like `120 of 4,800 frames, 22.1 a second, 3:31 left, 1 failed`; `opening` without a total."""
         if not self.total:
             return self._opening
-        parts = [f"{self.done:,} of {self.total:,} {self._unit}s"]
+        parts = [f"{self.done:,} of {plural(self.total, self._unit)}"]
         if self.done == self._begun_with:
             parts.append(STARTING)
         if self._rate:

@@ -10,20 +10,20 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
 from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_fixed
-from tyro.conf import arg
 
 from jobs.cluster.joining import check_answers
 from jobs.cluster.shipment import shipped_folder
+from jobs.command_line.options import Options, Shown
+from jobs.command_line.parsing import parsed
 from jobs.enhance import EnhanceConfig
-from jobs.flags import Switch, optional
+from jobs.flags import optional, positional
 from jobs.images import ImagesConfig
 from jobs.signals import TERMINATED, exit_status
 from jobs.train.config import TrainConfig
@@ -54,18 +54,28 @@ STARTING_S = 60.0  # a cluster that answers may take so long until it accepts jo
 class SubmitConfig:
     """Run a job on a Ray cluster, show its output, and end with its exit status.
 
-    All other flags are those of the job: see nightlift JOB --help. nightlift's code and the weights are sent along; the
-    cluster itself must reach SRC and DST. Ctrl-C stops watching, and the job goes on.
+    The code of nightlift and the weights are sent along; the cluster itself must reach SRC and DST. Ctrl-C stops
+    watching, and the job goes on.
+
+    Examples:
+      nightlift submit images s3://a/in s3://a/out --address http://HEAD:8265
+      nightlift submit videos s3://films/in s3://films/out --crf 22 --no-wait
+
+    Exit status: that of the job; 0 submitted, with --no-wait; 1 the cluster did not take the job, or was lost; 2 wrong
+    usage, or no cluster answers; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
-    job: tyro.conf.Positional[Annotated[Literal["images", "videos", "enhance", "train"], arg(metavar="JOB ...")]]
-    """Job to run, followed by its own arguments: images, videos, enhance or train."""
+    job: Annotated[Literal["images", "videos", "enhance", "train"], positional("JOB")]
+    """Job to run: images, videos, enhance or train."""
+    arguments: Annotated[tuple[str, ...], Shown(metavar="...", positional=True, rest=True)] = ()
+    """Arguments of the job, as it takes them without submit: see nightlift JOB --help."""
+
     address: Annotated[str | None, optional("URL")] = None
     """URL of the cluster's dashboard, such as http://HEAD:8265. By default RAY_API_SERVER_ADDRESS or RAY_ADDRESS.
     If the cluster requires a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."""
-    no_wait: Switch = False
+    no_wait: bool = False
     """Print the id of the job and end, without waiting for the job."""
-    env: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], arg(metavar="NAME[=VALUE]")] = ()
+    env: Annotated[tuple[str, ...], Shown(metavar="NAME[=VALUE]", repeatable=True)] = ()
     """Environment variable for the job, such as AWS_ENDPOINT_URL. Without VALUE, the value set on this machine is sent.
     Everybody who sees the cluster's dashboard can read it, so set secrets on the nodes instead."""
 
@@ -79,19 +89,15 @@ class SubmitConfig:
         return {name: value if given else os.environ[name] for name, given, value in pairs}
 
 
-def run(arguments: Sequence[str], words: tuple[Any, ...]) -> int:
-    """Submit a job and watch it. Returns the job's exit status; 0 with --no-wait. Raises UsageError, ClusterError.
-
-    `words`: tyro's settings for parsing the command line.
-    """
-    config, rest = tyro.cli(
-        SubmitConfig, prog="nightlift submit", args=arguments, return_unknown_args=True, config=words
-    )
-    job: Any = tyro.cli(CONFIGS[config.job], prog=f"nightlift {config.job}", args=rest, config=words)
+def run(config: SubmitConfig) -> int:
+    """Submit a job and watch it. Returns the job's exit status; 0 with --no-wait. Raises UsageError, ClusterError."""
+    job: Any = parsed(CONFIGS[config.job], config.job, config.arguments, also=Options.of(SubmitConfig).flags)
     _check_places(job)
     _check_is_no_secret(job)
     carried, variables = _files_of(job), config.env_vars
-    entrypoint = shlex.join(["python", "-m", f"jobs.{config.job}", *(_there(each, carried) for each in rest)])
+    entrypoint = shlex.join(
+        ["python", "-m", f"jobs.{config.job}", *(_there(each, carried) for each in config.arguments)]
+    )
     client = _client(config.address)
     with shipped_folder(carried) as folder, _refusals():
         environment = {"working_dir": str(folder), "env_vars": variables}
@@ -272,6 +278,6 @@ def _first_line(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import start
 
-    sys.exit(main(["submit", *sys.argv[1:]]))
+    sys.exit(start(["submit", *sys.argv[1:]]))

@@ -18,7 +18,7 @@ from jobs.cluster.nodes import cluster_nodes
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import Progress
 from model import Checkpoint
-from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file
+from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file, plural
 from pipeline.periodically import repeating
 from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
@@ -45,9 +45,15 @@ WORKER_BYTES = 1.1e9  # memory of a worker at frames of 4K
 class VideosConfig(BulkConfig):
     """Enhance videos without flicker, and keep all their frames, times, sound, subtitles and metadata.
 
-    Run the same command again to enhance only what is new, changed or failed; finished segments of a stopped run are
-    kept. Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to
-    read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Where nothing moves, --denoise also smooths over time. Run the same command again to enhance only what is new,
+    changed or failed; finished segments of a stopped run are kept.
+
+    Examples:
+      nightlift videos night.mp4 bright.mp4
+      nightlift videos films bright --codec libx265 --crf 22
+
+    Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to read; 130,
+    143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
     codec: Annotated[str | None, optional("NAME")] = None
@@ -155,7 +161,7 @@ def _flow(job: Job) -> "VideoFlow":
         segments=_segments(job),
         time_limit_s=job.config.time_limit,
     )
-    log.info("starting %d workers (%s); this takes a few seconds", flow.workers, flow.device)
+    log.info("starting %s (%s); this takes a few seconds", plural(flow.workers, "worker"), flow.device)
     return flow
 
 
@@ -231,6 +237,6 @@ def _shown_progress(flow: "VideoFlow") -> Iterator[Progress]:
 
 
 if __name__ == "__main__":
-    from jobs.cli import main
+    from jobs.cli import start
 
-    sys.exit(main(["videos", *sys.argv[1:]]))
+    sys.exit(start(["videos", *sys.argv[1:]]))

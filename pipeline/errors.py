@@ -177,6 +177,11 @@ def spelled_out(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 photo`, `1,204 photos`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """Escape what is not printable, so that the text is one line, moves no cursor and reverses no letters."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

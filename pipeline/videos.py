@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.errors import Damaged, NotFound
+from pipeline.errors import Damaged, NotFound, plural
 from pipeline.records import Outcome, Record, settling
 from pipeline.segments import SegmentFolders, SegmentResult, describe, notes_of
 from pipeline.storage.ownership import check_is_ours
@@ -152,7 +152,7 @@ class EnhanceSegment:
             missing = segment.frames - len(lumas)
             if self.settings.on_damage == "fail" and (missing or corrupt):
                 raise Damaged(
-                    f"{missing} frames cannot be decoded, {corrupt} are broken; "
+                    f"{plural(missing, 'frame')} cannot be decoded, and {plural(corrupt, 'frame')} broken; "
                     "use --on-damage keep to enhance it anyway"
                 )
         before_luma, after_luma = np.mean(lumas, axis=0).tolist() if lumas else (0.0, 0.0)

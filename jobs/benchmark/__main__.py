@@ -2,6 +2,6 @@
 
 import sys
 
-from jobs.cli import main
+from jobs.cli import start
 
-sys.exit(main(["benchmark", *sys.argv[1:]]))
+sys.exit(start(["benchmark", *sys.argv[1:]]))

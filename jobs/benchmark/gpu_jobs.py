@@ -29,7 +29,7 @@ from model.precision import use_exact_fp32
 from model.quality.metrics import psnr_db
 from model.training.recipes import RECIPES
 from model.training.step import Objective, descend, first_network, optimizer_of
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, plural
 from pipeline.images import decode
 from pipeline.photos import PhotoSettings
 from pipeline.records import Outcome, Record
@@ -56,7 +56,7 @@ def measure_split(device: str, cores: int, count: int, size: tuple[int, int]) ->
         near_db = min(_near_db(*pair) for pair in zip(_by_source(split), _by_source(fused), strict=True))
     codec_s = float(np.median([each.seconds_decode + each.seconds_encode for each in split]))
     enhance_s = float(np.median([each.seconds_enhance for each in split]))
-    on_device = f"{max(1, gpus)} workers on {device}"
+    on_device = f"{plural(max(1, gpus), 'worker')} on {device}"
     rows = [
         Row(f"fused topology on {cores} cores", count / fused_s, "photos per second"),
         Row(f"split topology, {on_device}, fed by {cores} cores", count / split_s, "photos per second"),

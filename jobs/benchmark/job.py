@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import torch
-import tyro
 from llvmlite.binding import get_host_cpu_name
 
 from jobs.benchmark.gpu import check_gpu, measure_gpu
@@ -31,11 +30,12 @@ from jobs.bulk.estimate import spread
 from jobs.bulk.job import Job
 from jobs.bulk.run import make_plans
 from jobs.cluster.machine import usable_cores
+from jobs.command_line.options import Shown
 from jobs.enhance import EnhanceConfig
-from jobs.flags import StorageOptions, Switch, check_ranges, optional
+from jobs.flags import StorageOptions, check_ranges, optional, positional
 from jobs.images import PHOTO_MEDIA
 from jobs.videos import VIDEO_MEDIA
-from pipeline.errors import NightliftError, UsageError
+from pipeline.errors import NightliftError, UsageError, plural
 from pipeline.planning.plan import Plan
 from pipeline.records import Record
 from pipeline.storage.ownership import Claim
@@ -57,22 +57,28 @@ class BenchmarkConfig:
     Without SRC, it measures generated media: the codec alone, each stage, the whole job, memory, Ray and training. With
     SRC, it measures a few of your photos and videos, and estimates how long all of them will take. dce and plus are the
     two networks, at their default settings. Times hold for this machine; ratios within one run are reliable if the
-    machine does little else. Only the file of --json is written. Exit status: 0 measured; 1 nothing could be measured
-    or a check failed; 2 wrong usage; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    machine does little else. Only the file of --json is written.
+
+    Examples:
+      nightlift benchmark --quick
+      nightlift benchmark photos --json speed.json
+
+    Exit status: 0 measured; 1 nothing could be measured or a check failed; 2 wrong usage; 130, 143 or 129 stopped by
+    Ctrl-C, SIGTERM or SIGHUP.
     """
 
-    src: tyro.conf.Positional[Annotated[str | None, optional("SRC")]] = None
+    src: Annotated[str | None, positional("SRC")] = None
     """Your own photos and videos: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://).
     By default photos and videos are generated."""
-    only: tyro.conf.UseAppendAction[tuple[Part, ...]] = ()
-    """Measure only this part; may be given several times. By default all parts. Not with SRC or --device cuda."""
+    only: Annotated[tuple[Part, ...], Shown(repeatable=True)] = ()
+    """Measure only this part. By default all parts. Not with SRC or --device cuda."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Device to measure. cuda: measure the GPUs of this machine and check their results against the CPU: the kernel,
     the network in each precision, batches, copies, lack of memory, both topologies, hardware encoders and training.
     cuda is experimental: it has not been run on real GPUs yet. Not with SRC."""
     json: Annotated[Path | None, optional("FILE")] = None
     """Local file to write all numbers to; its name must end in .json. By default no file is written."""
-    quick: Switch = False
+    quick: bool = False
     """Measure small media, once each. This shows whether everything works here, not how fast it is."""
     workers: Annotated[int | None, optional("INT")] = None
     """Number of processes in the part ray and in the estimate, and of threads in the part training.
@@ -113,7 +119,7 @@ def run(config: BenchmarkConfig) -> int:
     if config.json is not None:
         log.info("wrote all numbers to %s", config.json)
     if failed:
-        log.info("%d checks failed", failed)
+        log.info("%s failed", plural(failed, "check"))
     return 0 if told["sections"] and not failed else 1
 
 

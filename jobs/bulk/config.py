@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-from tyro.conf import arg
-
 from jobs.cluster.nodes import LEAST_GPU_SHARE
 from jobs.flags import (
     Denoise,
@@ -19,12 +16,12 @@ from jobs.flags import (
     Passes,
     StorageOptions,
     Strength,
-    Switch,
     check_estimate_size,
     check_ranges,
     loaded,
     look_of,
     optional,
+    positional,
 )
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant
 from pipeline.errors import UsageError
@@ -35,9 +32,9 @@ from pipeline.flow.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
 class BulkConfig:
     """The flags that jobs over many files share."""
 
-    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
+    src: Annotated[str, positional("SRC")]
     """Files to enhance: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
-    dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
+    dst: Annotated[str, positional("DST")]
     """Destination of the enhanced files and of `_nightlift/` (the manifest): a folder or a bucket URL.
     If SRC is one file, DST may be a file name."""
 
@@ -67,19 +64,19 @@ class BulkConfig:
     limit: Annotated[int | None, optional("INT")] = None
     """Enhance at most this many files in this run. By default all."""
 
-    fresh: Switch = False
+    fresh: bool = False
     """Enhance all files again, even those that the manifest lists as done."""
-    dry_run: Switch = False
+    dry_run: bool = False
     """Print what would be done and an estimate of the time; write nothing."""
     workers: Annotated[int | None, optional("INT")] = None
     """Number of workers on Ray. By default as many as GPUs, or cores and memory (0.7 GB each, for videos 1.1), allow.
     Without this flag, a few small files are enhanced without Ray, which takes longer to start than they do."""
     gpus_per_worker: float = 1.0
     """GPUs (experimental) for each worker, 0.01 or more; above 1, a whole number. At 0.5, two workers share a GPU."""
-    no_report: Switch = False
+    no_report: bool = False
     """Do not write `_nightlift/report.html` at the end."""
     time_limit: float = TIME_LIMIT_S
-    """Seconds allowed for a photo, or for each further frame of a video, before the file fails.
+    """Seconds without a finished frame after which a file fails; a photo is one frame.
     Steps that read a whole file get one second more for each megabyte."""
     storage_options: StorageOptions = "{}"
 

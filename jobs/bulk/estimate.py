@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.cluster.machine import usable_cores
-from pipeline.errors import NightliftError
+from pipeline.errors import NightliftError, plural
 from pipeline.images import format_of
 from pipeline.photos import PhotoSteps, PhotoWork
 from pipeline.planning.plan import Plan
@@ -88,14 +88,15 @@ def _estimate(
     well = [trial for trial in trials if not trial.problem]
     lines = [f"  {trial.problem}" for trial in trials if trial.problem]
     if not well:
-        return [*lines, f"no estimate: could enhance none of the {len(samples)} {noun}s that were tried"]
+        return [*lines, f"no estimate: none of {plural(len(samples), noun)} tried could be enhanced"]
     sampled, whole = weight(samples), weight(plan.records)
     share = sampled / whole if sampled else len(samples) / len(plan.records)  # by count where nothing is told
     total_s = sum(trial.seconds for trial in trials) / share / workers
     return [
         f"estimate from {len(samples)} of them, {len(well)} of which succeeded:",
         *lines,
-        f"  time: about {_duration(total_s + START_UP_S)} with {workers} workers as fast as this machine's cores",
+        f"  time: about {_duration(total_s + START_UP_S)} "
+        f"with {plural(workers, 'worker')} as fast as this machine's cores",
         f"  outputs: about {sum(trial.bytes_out for trial in well) / share / 1e6:,.1f} MB",
     ]
 

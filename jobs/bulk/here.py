@@ -22,7 +22,7 @@ from jobs.bulk.config import BulkConfig
 from jobs.bulk.job import Job, Worker
 from jobs.progress import in_sight
 from model import cuda_problem, load_numba
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, plural
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.flow.time_limit import allowed_s, renew, time_limit
 from pipeline.planning.plan import Plan
@@ -72,7 +72,7 @@ def outcomes_here(child: "Child", job: Job, plan: Plan) -> Generator[Outcome]:
     A file at which the child died `ATTEMPTS` times has the code `worker_died`; one that took too long is not tried
     again, and has the code `timed_out`. Raises ClusterError where no worker can be made.
     """
-    log.info("enhancing %d %ss on this machine, without Ray", len(plan.records), job.noun)
+    log.info("enhancing %s on this machine, without Ray", plural(len(plan.records), job.noun))
     child.take_up(job)
     yield from in_sight(map(child.outcome, plan.records), len(plan.records), job.noun)
 

@@ -13,7 +13,7 @@ from jobs.cluster.nodes import (
     room_on_gpus,
 )
 from model import Checkpoint, resolve_precision
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,9 @@ def place(config: BulkConfig, worker_bytes: float, workers_per_core: int = 1, cp
     room = room_on_gpus(cluster_nodes(), config.gpus_per_worker, cpus_beside_gpu)
     if room < (config.workers or 1):
         raise UsageError(
-            f"the cluster's GPUs, and the cores of their nodes, have room for {room} workers with --gpus-per-worker "
-            f"{config.gpus_per_worker:g}, not for {config.workers or 1}; lower --gpus-per-worker or --workers"
+            f"the cluster's GPUs, and the cores of their nodes, have room for {plural(room, 'worker')} with "
+            f"--gpus-per-worker {config.gpus_per_worker:g}, not for {config.workers or 1}; "
+            "lower --gpus-per-worker or --workers"
         )
     return Placement(device, config.workers or room, config.gpus_per_worker)
 

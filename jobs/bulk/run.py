@@ -13,7 +13,7 @@ from jobs.bulk.summary import Tally
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import ray_cluster
 from jobs.report.job import report_at_end
-from pipeline.errors import ManifestError, StorageError, printable
+from pipeline.errors import ManifestError, StorageError, plural, printable
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
@@ -169,7 +169,7 @@ def _tell_of_results(folders: Sequence[str]) -> None:
             pattern,
         )
     if len(folders) > SHOWN_RESULTS:
-        log.warning("%d more folders contain outputs of other jobs", len(folders) - SHOWN_RESULTS)
+        log.warning("outputs of other jobs are also in %s more", plural(len(folders) - SHOWN_RESULTS, "folder"))
 
 
 def _leave_to_others(plan: Plan, job: Job, jobs: Sequence[Job]) -> None:

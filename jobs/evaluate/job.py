@@ -10,12 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-from tyro.conf import arg
-
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import ray_cluster
 from jobs.cluster.nodes import room_on_cpus
+from jobs.command_line.options import Shown
 from jobs.evaluate.score_tables import line, scores_csv, summary_csv, table, without_score
 from jobs.evaluate.scoring import INPUT, REFERENCE, SHEET, Evaluation, Judgement, Pair, find_pairs
 from jobs.flags import (
@@ -33,11 +31,12 @@ from jobs.flags import (
     loaded,
     look_of,
     optional,
+    positional,
     selection_of,
 )
 from jobs.progress import Progress
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize
-from pipeline.errors import ClusterError, UsageError, failed_import
+from pipeline.errors import ClusterError, UsageError, failed_import, plural
 from pipeline.images.contact_sheet import SheetRow, coded, contact_sheet
 from pipeline.photos import MAX_PIXELS
 from pipeline.planning.same_place import proven
@@ -66,21 +65,26 @@ class EvaluateConfig:
     """Score photos as they are and as networks enhance them, with several networks side by side.
 
     Prints a table of means, and writes the scores of each photo, the means and a contact sheet to OUT, but no enhanced
-    photos. If interrupted, it writes the scores that it has so far. Exit status: 0 all scored; 1 some photos were left
-    out and are listed, or Ray could not continue; 2 wrong usage or nothing to read; 130, 143 or 129 stopped by Ctrl-C,
-    SIGTERM or SIGHUP.
+    photos. If interrupted, it writes the scores that it has so far.
+
+    Examples:
+      nightlift evaluate photos scores
+      nightlift evaluate night scores --ref day --weights dce mine.pth
+
+    Exit status: 0 all scored; 1 some photos were left out and are listed, or Ray could not continue; 2 wrong usage or
+    nothing to read; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
-    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
+    src: Annotated[str, positional("SRC")]
     """Photos to score: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
-    out: tyro.conf.Positional[Annotated[str, arg(metavar="OUT")]]
+    out: Annotated[str, positional("OUT")]
     """Folder or bucket URL for the results: nightlift_scores.csv, nightlift_summary.csv and nightlift_sheet.jpg."""
 
     ref: Annotated[str | None, optional("REF")] = None
     """Reference photos, which show what the results should look like: a folder, a file, a quoted glob, or a URL.
     A reference has the same path as its photo, but may have another extension.
     Adds the scores PSNR, SSIM and MAE. Needs nightlift[evaluate]. By default there are no references."""
-    weights: Annotated[tuple[str, ...], arg(metavar="NAME|FILE")] = ("dce", "plus")
+    weights: Annotated[tuple[str, ...], Shown(metavar="NAME|FILE")] = ("dce", "plus")
     """Networks to score: dce, plus, .safetensors files, published Zero-DCE .pth files, or none.
     The photos themselves, without enhancement, are always scored."""
 
@@ -145,10 +149,10 @@ def run(config: EvaluateConfig) -> int:
     )
     pairs = found.pairs[: config.limit]
     if found.ignored:
-        log.info("left out %d files that are not named like photos, such as %s", len(found.ignored), found.ignored[0])
+        log.info("left out %s not named like photos, such as %s", plural(len(found.ignored), "file"), found.ignored[0])
     if found.unused:
         first = ", ".join(found.unused[:SHOWN_NAMES])
-        log.info("left out %d references that have no photo, such as %s", len(found.unused), first)
+        log.info("left out %s without a photo, such as %s", plural(len(found.unused), "reference"), first)
     if not pairs and not found.problems:
         raise UsageError(f"{redacted(config.src)}: no photos that nightlift reads and --include/--exclude accept")
     storage = proven(storage, out, found.roots)
@@ -209,7 +213,7 @@ def _judged(
     shared = ray.put(evaluation)
     todo = iter(enumerate(pairs))
     workers = config.workers or room_on_cpus(WORKER_BYTES)
-    log.info("scoring %d photos with %d workers", len(pairs), workers)
+    log.info("scoring %s with %s", plural(len(pairs), "photo"), plural(workers, "worker"))
     progress = Progress(len(pairs), "photo")
     under_way: dict[ray.ObjectRef[Judgement], Pair] = {}
     try:
@@ -255,7 +259,7 @@ def _rescued(storage: Storage, out: str, judgements: Sequence[Judgement]) -> Ite
     except BaseException:
         if added := len(judgements) - before:
             _write_scores(storage, out, judgements)
-            log.warning("stopped after %d photos; their scores are in %s", added, join(out, SCORES))
+            log.warning("stopped after %s; the scores are in %s", plural(added, "photo"), join(out, SCORES))
         raise
 
 
@@ -289,7 +293,7 @@ def _report(judgements: Sequence[Judgement], written: Sequence[str]) -> None:
     for sentence in without_score(judgements):
         print(sentence)
     if problems:
-        print(f"{len(problems)} photos left out:", *problems[:SHOWN_PROBLEMS], sep="\n  ")
+        print(f"{plural(len(problems), 'photo')} left out:", *problems[:SHOWN_PROBLEMS], sep="\n  ")
     if len(problems) > SHOWN_PROBLEMS:
         print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more, listed in {SCORES}")
     print(*written, sep="\n")

@@ -6,6 +6,7 @@ from io import StringIO
 
 from jobs.evaluate.scoring import Judgement
 from model.quality.metrics import FULL_REFERENCE, NO_REFERENCE, STATISTICS, Scores
+from pipeline.errors import plural
 
 DIGITS = {"psnr": 2, "ssim": 4, "mae": 4, "niqe": 2, "brisque": 1} | dict.fromkeys(STATISTICS, 3)
 HIGHER_IS_BETTER = ("psnr", "ssim")
@@ -36,7 +37,7 @@ def table(judgements: Sequence[Judgement]) -> str:
     """Format the means as a table with a line for each version."""
     summary = summarised(judgements)
     names = columns(judgements)
-    lines = [[f"mean of {len([judgement for judgement in judgements if judgement.scores])} photos", *names]]
+    lines = [[f"mean of {plural(sum(bool(judgement.scores) for judgement in judgements), 'photo')}", *names]]
     lines += [[version, *(_shown(name, scores[name]) for name in names)] for version, scores in summary.items()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
@@ -77,7 +78,9 @@ def without_score(judgements: Sequence[Judgement]) -> list[str]:
     for name in (*FULL_REFERENCE, *NO_REFERENCE):
         count = sum(any(scores.get(name, 0) is None for scores in found.scores.values()) for found in judgements)
         if count:
-            sentences.append(f"{name}: {count} photos are too small or too plain for it and not part of the mean")
+            sentences.append(
+                f"{name}: {plural(count, 'photo')} too small or too plain for it, and not part of the mean"
+            )
     return sentences
 
 

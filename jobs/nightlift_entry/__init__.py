@@ -18,16 +18,16 @@ REMEDY = (
 
 
 def main() -> int:
-    """Run the command line with `jobs.cli.main`. Returns its exit status; 2 if packages are missing or not ours."""
+    """Run the command line with `jobs.cli.start`. Returns its exit status; 2 if packages are missing or not ours."""
     leave_out_current_directory()
     if fault := fault_of_installation():
         print(f"nightlift: {fault}; {REMEDY}", file=sys.stderr)
         return 2
     try:
-        from jobs.cli import main as run
+        from jobs.cli import start
 
-        return run()
-    except KeyboardInterrupt:  # while packages load; `run` handles later ones itself
+        return start()
+    except KeyboardInterrupt:  # while packages load; `start` handles later ones itself
         print("nightlift: stopped before the job began", file=sys.stderr)
         return 130
 

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from tyro.conf import arg
-
 from jobs.flags import (
     Exclude,
     FollowLinks,
     Include,
     StorageOptions,
-    Switch,
     check_estimate_size,
     check_ranges,
     loaded,
     optional,
+    positional,
     selection_of,
 )
 from jobs.preview.server import Exhibit, PreviewServer, Shown
@@ -47,9 +44,15 @@ class PreviewConfig:
     """Show photos and videos before and after in the browser, with sliders for the settings of a job.
 
     Nothing is written. Only this machine can open the page, which is served until Ctrl-C.
+
+    Examples:
+      nightlift preview photos
+      nightlift preview 'photos/2024/*.jpg' --port 8000 --no-browser
+
+    Exit status: 0 ended by Ctrl-C; 2 wrong usage or nothing to show.
     """
 
-    src: tyro.conf.Positional[Annotated[str, arg(metavar="SRC")]]
+    src: Annotated[str, positional("SRC")]
     """Files to show: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
 
     iterations: int = 8
@@ -70,7 +73,7 @@ class PreviewConfig:
     follow_links: FollowLinks = False
     port: int = 0
     """Port of the page; 0: any free port. To see the page of a remote machine: ssh -L PORT:localhost:PORT HOST."""
-    no_browser: Switch = False
+    no_browser: bool = False
     """Do not open a browser; the address of the page is always printed."""
     storage_options: StorageOptions = "{}"
 

@@ -4,10 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
-from tyro.conf import arg
-
-from jobs.flags import StorageOptions, optional
+from jobs.flags import StorageOptions, optional, positional
 from jobs.report.page import is_report, report_url
 from jobs.report.results import Results
 from jobs.report.results_page import results_page
@@ -30,11 +27,16 @@ class ReportConfig:
     """Write a report of a job or a training, from its manifest: one HTML file that opens without a network.
 
     The report of a job shows totals, failures with their reasons, images before and after, brightness, speed and
-    settings; that of a training shows losses, contact sheets, files and settings. Exit status: 0 written, 2 not
-    written.
+    settings; that of a training shows losses, contact sheets, files and settings.
+
+    Examples:
+      nightlift report bright
+      nightlift report s3://photos/bright --out report.html
+
+    Exit status: 0 written; 2 not written.
     """
 
-    dst: tyro.conf.Positional[Annotated[str, arg(metavar="DST")]]
+    dst: Annotated[str, positional("DST")]
     """Folder or bucket URL that a job wrote to: the DST of images, videos or enhance, or the OUT of train."""
 
     out: Annotated[str | None, optional("FILE")] = None

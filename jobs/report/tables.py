@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.report.results import STAGES, Rows, numbered
-from pipeline.errors import NotFound, printable
+from pipeline.errors import NotFound, plural, printable
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, join
 
@@ -81,17 +81,12 @@ def summary(files: Rows) -> str:
     """Count the files by outcome: `1,204 photos and 2 videos done, 12 skipped, 3 failed.`"""
     done = files.ended("done")
     kinds = (("photo", done & ~files.is_video), ("video", done & files.is_video))
-    well = [counted(int(each.sum()), noun) for noun, each in kinds if each.any()]
+    well = [plural(int(each.sum()), noun) for noun, each in kinds if each.any()]
     parts = [f"{' and '.join(well) or 'Nothing'} done"]
     for ending in ("skipped", "failed"):
         if count := int(files.ended(ending).sum()):
             parts.append(f"{count:,} {ending}")
     return f"{', '.join(parts)}."
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 photo`, `1,204 photos`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def lasting(seconds: float) -> str:

@@ -20,7 +20,7 @@ from jobs.report.page import filled
 from jobs.report.plots import Plot, dark
 from jobs.report.results import Results, Rows
 from jobs.report.thumbnails import as_url, reason
-from pipeline.errors import NotFound, StorageError, UsageError
+from pipeline.errors import NotFound, StorageError, UsageError, plural
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join, redacted
 
@@ -50,7 +50,7 @@ def training_page(storage: Storage, root: str) -> bytes:
     notes = _notes(storage, root)
     photos = notes.get("photos", {})
     files = _files(storage, root)
-    count = tables.counted(len(history), "epoch")
+    count = plural(len(history), "epoch")
     seen = f" on {photos['count']:,} photos and frames, {photos['held_out']:,} held out" if photos else ""
     headline = f"{count} of training{seen}."
     return filled(

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.train.config import TrainConfig
 from jobs.train.state import RESULTS, SHEETS, WEIGHTS, State, state_url
-from pipeline.errors import InTheWay, NotFound, UsageError
+from pipeline.errors import InTheWay, NotFound, UsageError, plural
 from pipeline.planning.same_place import proven
 from pipeline.storage.errors import SAID
 from pipeline.storage.ownership import is_free
@@ -73,13 +73,14 @@ def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: State, 
     if differing == ["files"] and state.files:
         weights = f"{'' if protocol_of(root) == LOCAL else 'a copy of '}{join(root, WEIGHTS)}"
         raise UsageError(
-            f"{root}: its training ({state.epoch} epochs done) began with other files: {_changes(files, state)}; "
-            f"to continue with the new files, choose another OUT and --init-from {weights}; to start over, use --fresh"
+            f"{root}: its training ({plural(state.epoch, 'epoch')} done) began with other files: "
+            f"{_changes(files, state)}; to continue with the new files, choose another OUT and --init-from {weights}; "
+            "to start over, use --fresh"
         )
     shown_ones = [f"{name} is {settings.get(name)}, was {state.settings.get(name)}" for name in differing]
     more = f", and {len(shown_ones) - DIFFERENCES_SHOWN} more" if len(shown_ones) > DIFFERENCES_SHOWN else ""
     raise UsageError(
-        f"{root}: holds a training with other settings, {state.epoch} epochs done "
+        f"{root}: holds a training with other settings, {plural(state.epoch, 'epoch')} done "
         f"({'; '.join(shown_ones[:DIFFERENCES_SHOWN])}{more}); choose another OUT, or start over with --fresh"
     )
 

@@ -7,19 +7,16 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-from tyro.conf import arg
-
 from jobs.flags import (
     Exclude,
     FollowLinks,
     Include,
     StorageOptions,
-    Switch,
     check_estimate_size,
     check_ranges,
     loaded,
     optional,
+    positional,
 )
 from model import CurveNetwork, Precision, Variant, fingerprint
 from model.training.losses import LossWeights
@@ -41,12 +38,18 @@ def _recipe_help(name: str) -> str:
 class TrainConfig:
     """Train a network on photos and videos, dark or not. No image pairs or reference images are needed.
 
-    Run the same command again to resume after an interruption. Exit status: 0 trained, with unreadable files left out
-    and listed; 1 the training could not continue; 2 wrong usage or nothing to train on; 130, 143 or 129 stopped by
-    Ctrl-C, SIGTERM or SIGHUP.
+    Run the same command again to resume after an interruption.
+
+    Examples:
+      nightlift train photos run
+      nightlift train photos s3://films/night run --epochs 50
+      nightlift images photos bright --weights run/weights.safetensors
+
+    Exit status: 0 trained, with unreadable files left out and listed; 1 the training could not continue; 2 wrong usage
+    or nothing to train on; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
-    places: tyro.conf.Positional[Annotated[tuple[str, ...], arg(metavar="SRC [SRC ...] OUT")]]
+    places: Annotated[tuple[str, ...], positional("SRC [SRC ...] OUT")]
     """SRC: photos and videos, as folders with their subfolders, files, quoted globs, or URLs (s3://, gs://, az://,
     https://).
     OUT: folder or bucket URL for the results, which are weights.safetensors, losses.parquet, losses.png, sheets/,
@@ -68,7 +71,7 @@ class TrainConfig:
     ] = None
     learning_rate: Annotated[
         float | None,
-        optional("FLOAT", help=f"Learning rate of Adam, above 0. {_recipe_help('learning_rate')}"),
+        optional("NUMBER", help=f"Learning rate of Adam, above 0. {_recipe_help('learning_rate')}"),
     ] = None
     size_px: Annotated[
         int | None,
@@ -81,7 +84,7 @@ class TrainConfig:
     estimate_size: Annotated[
         int | Literal["full"] | None,
         optional(
-            "INT|{full}",
+            "INT|full",
             help="Long side in pixels of the reduced copy that the network will see when it enhances photos, at least "
             f"16; full: no reduction. {_recipe_help('estimate_size')}",
         ),
@@ -114,7 +117,7 @@ class TrainConfig:
     They are taken from all sources in turn: the first of each, the second of each, and so on."""
     time_limit: float = TIME_LIMIT_S
     """Seconds allowed for reading a file, plus one second for each megabyte of it. Slower files are left out."""
-    fresh: Switch = False
+    fresh: bool = False
     """Start over, and remove the results of an earlier training in OUT."""
     storage_options: StorageOptions = "{}"
 

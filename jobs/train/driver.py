@@ -22,7 +22,7 @@ from jobs.train.state import RESULTS, SHEETS, State, read_state, state_url
 from jobs.train.status import Row, TrainingStatus
 from jobs.train.supervisor import TrainingSupervisor, ended
 from jobs.train.training_run import TrainingImage, TrainingImages, TrainingRun
-from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError
+from pipeline.errors import ClusterError, Diverged, NotFound, StorageError, UsageError, plural
 from pipeline.flow.prometheus import show_training
 from pipeline.flow.supervised_step import actor_of, has_begun
 from pipeline.flow.training import TrainingPhotoFlow
@@ -95,7 +95,7 @@ class Driver:
         manifest = Manifest(self.storage, self.root, digest, settings)
         manifest.begin()
         blocks, found, failures = list[Any](), list[TrainingImage](), list[str]()
-        log.info("reading %d files", len(self.files.records))
+        log.info("reading %s", plural(len(self.files.records), "file"))
         progress = Progress(len(self.files.records), "file")
         try:
             manifest.append(self.files.refused)
@@ -127,7 +127,7 @@ class Driver:
                 "restore their files and run the same command again, or start over with --fresh"
             )
         if len(kept) < len(found):
-            log.info("left out %d images that the training did not begin with", len(found) - len(kept))
+            log.info("left out %s with which the training did not begin", plural(len(found) - len(kept), "image"))
         return kept
 
     def _split(self, found: Sequence[TrainingImage], blocks: Sequence[Any]) -> TrainingImages:
@@ -145,13 +145,17 @@ class Driver:
 
     def _tell_failures(self, failures: list[str], manifest: str) -> None:
         if failures:
-            log.warning("left out %d files that could not be read:", len(failures))
+            log.warning("left out %s that could not be read:", plural(len(failures), "file"))
             for failure in failures[:SHOWN_FAILURES]:
                 log.warning("%s", failure)
             if len(failures) > SHOWN_FAILURES:
                 log.warning("  ... and %d more, listed in the manifest: %s", len(failures) - SHOWN_FAILURES, manifest)
         if self.files.refused:
-            log.info("left out %d other files, for the reasons in the manifest: %s", len(self.files.refused), manifest)
+            log.info(
+                "left out %s, for the reasons in the manifest: %s",
+                plural(len(self.files.refused), "other file"),
+                manifest,
+            )
 
     def _clear(self) -> None:
         """Remove what another training left here, and nothing else."""
@@ -192,14 +196,14 @@ class Driver:
 
     def _announce(self, run: TrainingRun, crew: Crew) -> None:
         log.info(
-            "training on %d photos and video frames, with %d held out for validation: network %s, recipe %s, "
-            "%d epochs of %d steps",
-            len(run.images.trained),
+            "training on %s (photos and video frames), with %d held out for validation: network %s, recipe %s, "
+            "%s of %s",
+            plural(len(run.images.trained), "image"),
             len(run.images.held_out),
             run.network.architecture.variant,
             self.config.recipe,
-            run.recipe.epochs,
-            run.steps_per_epoch,
+            plural(run.recipe.epochs, "epoch"),
+            plural(run.steps_per_epoch, "step"),
         )
         if not run.images.held_out:
             log.info("no photos are held out, so there are no validation losses; use a higher --validation-share")

@@ -7,7 +7,7 @@ from ray.train import ScalingConfig
 
 from jobs.cluster.nodes import all_have_fast_bf16, chosen_device, cluster_gpus, cluster_nodes, room_on_cpus
 from model import Precision
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, plural
 
 GPU_THREADS = 8  # enough to keep one GPU busy
 WORKER_BYTES = 1e9  # memory of a worker
@@ -24,7 +24,7 @@ class Crew:
 
     @property
     def words(self) -> str:
-        return f"{self.workers} worker{'s' if self.workers > 1 else ''} on {self.device}"
+        return f"{plural(self.workers, 'worker')} on {self.device}"
 
     @property
     def scaling(self) -> ScalingConfig:

@@ -17,7 +17,7 @@ import ray.data
 from ray.data import TaskPoolStrategy
 
 from model import Checkpoint
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, plural
 from pipeline.flow.joins import Joins
 from pipeline.flow.prometheus import watch_batches
 from pipeline.flow.ray_data import Batch, blocks_of, dataset_of, pool_of, ray_errors, records_of
@@ -97,8 +97,8 @@ class VideoFlow:
             ray.get(removals)
         if count < len(records):
             raise ClusterError(
-                f"Ray lost track of {len(records) - count} videos, perhaps with a node; run the same command again to "
-                "continue"
+                f"Ray lost track of {plural(len(records) - count, 'video')}, perhaps with a node; "
+                "run the same command again to continue"
             )
 
     def has_begun(self) -> bool:

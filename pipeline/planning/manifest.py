@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import ManifestError, NotFound, StorageError
+from pipeline.errors import ManifestError, NotFound, StorageError, plural
 from pipeline.planning.history import BATCH_ROWS, COLUMNS, History, hashes
 from pipeline.records import OUTCOME_SCHEMA, Outcome
 from pipeline.storage.listing import Listed
@@ -130,7 +130,7 @@ class Manifest:
         try:
             self._flush()
         except StorageError as error:
-            rows = f"{len(self._pending)} rows of the manifest could not be written: {error}"
+            rows = f"{plural(len(self._pending), 'row')} of the manifest could not be written: {error}"
             raise ManifestError(f"{rows}; run the same command again to redo those files") from error
         with suppress(StorageError):  # every row is there, only in more parts than necessary
             self._compact()

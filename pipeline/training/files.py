@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from pipeline.errors import NotFound, UsageError, spelled_out
+from pipeline.errors import NotFound, UsageError, plural, spelled_out
 from pipeline.images import format_of
 from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.manifest import Manifest
@@ -69,7 +69,7 @@ def training_files(
         found.append([file for file, refusal in zip(wanted, refusals, strict=True) if refusal is None])
     chosen = [file for turn in zip_longest(*found) for file in turn if file is not None][:limit]
     if not chosen:
-        reason = f"none of {len(seen)} files can be used: {_commonest(refused)}" if seen else "no files found"
+        reason = f"none of {plural(len(seen), 'file')} can be used: {_commonest(refused)}" if seen else "no files found"
         reason += (
             f"; nightlift's own results in {', '.join(results)} are left out unless that folder is a SRC"
             if results

@@ -199,7 +199,7 @@ def test_references_without_a_photo_are_told(
     monkeypatch.setattr(evaluate, "ray_cluster", no_ray)
     with caplog.at_level(logging.INFO, "nightlift"), pytest.raises(UsageError, match="Ray starts"):
         run(EvaluateConfig(src=str(dark), out=out, ref=str(bright), weights=("none",)))
-    assert "left out 2 references that have no photo, such as c.png, sub/d.jpg" in caplog.text
+    assert "left out 2 references without a photo, such as c.png, sub/d.jpg" in caplog.text
 
 
 def test_out_may_be_the_folder_of_a_glob_or_the_one_around_the_source(tmp_path: Path) -> None:

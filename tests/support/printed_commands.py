@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import tyro
 import yaml
 
 from jobs.cli import COMMANDS as ALL
-from jobs.cli import PARSING
+from jobs.command_line.parsing import parsed
 from jobs.submit import SubmitConfig
+from pipeline.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
@@ -56,11 +56,11 @@ def _check_nightlift(arguments: list[str]) -> None:
     assert job in ALL, f"no job is called {job}"
     try:
         if job == "submit":
-            config, rest = tyro.cli(SubmitConfig, args=rest, return_unknown_args=True, config=PARSING)
-            job = config.job
-        tyro.cli(ALL[job].load()[0], args=rest, config=PARSING)
-    except SystemExit as stop:
-        raise AssertionError(f"nightlift {shlex.join(arguments)} is refused") from stop
+            config = parsed(SubmitConfig, job, rest)
+            job, rest = config.job, [*config.arguments]
+        parsed(ALL[job].load()[0], job, rest)
+    except UsageError as error:
+        raise AssertionError(f"nightlift {shlex.join(arguments)} is refused: {error}") from error
 
 
 def _check_ray(arguments: list[str]) -> None:

@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, plural
 from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.opening import is_cover, opened_container, reason
@@ -224,7 +224,7 @@ def _enhanced_packets(enhanced: EnhancedStream, video: Any) -> "Iterator[Packet[
                 places += 1
                 yield packet
     if places != len(pts):
-        raise Damaged(f"its segments contain {places} frames, not {len(pts)}; run again")
+        raise Damaged(f"its segments contain {plural(places, 'frame')}, not {len(pts)}; run again")
 
 
 def _decoded_at(place: int, pts: list[int], reorder: int) -> int:

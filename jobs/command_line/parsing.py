@@ -1,0 +1,141 @@
+"""Command line to config. Slips are told in one line, with what to type instead."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from jobs.command_line.options import Option, Options
+from pipeline.errors import UsageError
+
+Config = TypeVar("Config")
+
+HELP = ("-h", "--help")
+OTHER_WORDS = {  # of other tools, for our flags
+    "--denoise": ("--temporal-denoise", "--noise", "--noise-reduction"),
+    "--device cuda": ("--gpu", "--gpus", "--cuda"),
+    "--fresh": ("--overwrite", "--force", "-f", "--restart"),
+    "--limit": ("-n", "--max-files", "--count"),
+    "--quality": ("--jpeg-quality", "--jpg-quality", "-q"),
+    "--strength": ("--brightness", "--exposure", "--gamma"),
+    "--workers": ("--num-workers", "-j", "--jobs", "--threads", "--processes"),
+}
+FOR_PLACES = {"--input", "-i", "--input-dir", "--source", "--src", "--output", "-o", "--output-dir", "--out", "--dst"}
+FOR_SUBFOLDERS = {"--recursive", "-r", "-R"}
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    return any(argument in HELP for argument in _before_dashes(arguments))
+
+
+def parsed(config_type: type[Config], command: str, arguments: Sequence[str], also: Iterable[str] = ()) -> Config:
+    """Build the config that a command line describes. Raises UsageError.
+
+    `also`: flags that may have been meant, besides those of the config.
+    """
+    options = Options.of(config_type)
+    given, others = _sorted_out(options, arguments)
+    values = {name: _value(option, texts) for name, (option, texts) in given.items()}
+    return config_type(**values, **_placed(options, command, others, also))
+
+
+def _sorted_out(options: Options, arguments: Sequence[str]) -> tuple[dict[str, tuple[Option, list[str]]], list[str]]:
+    """Return the flags that were given, each with its texts, and all other arguments in their order."""
+    given: dict[str, tuple[Option, list[str]]] = {}
+    others: list[str] = []
+    left = deque(arguments)
+    while left:
+        argument = left.popleft()
+        if argument == "--":
+            return given, [*others, argument, *left]
+        name, equals, text = argument.partition("=")
+        option = options.flags.get(name.replace("_", "-"))
+        if option is None:
+            others.append(argument)
+        elif option.is_switch and equals:
+            raise UsageError(f"{option.typed} takes no value; leave out ={text}")
+        elif option.is_switch:
+            given[option.name] = option, []
+        else:
+            before = given[option.name][1] if option.shown.repeatable and option.name in given else []
+            texts = [text] if equals else _taken(option, left, len(options.required) - len(others))
+            given[option.name] = option, before + texts
+    return given, others
+
+
+def _taken(option: Option, left: deque[str], still_needed: int) -> list[str]:
+    """Take the texts of a flag from what is left of the command line. Raises UsageError if there is none.
+
+    At the end of the line, as many arguments are left as the places `still_needed`.
+    """
+    texts = []
+    for argument in left:
+        if argument.startswith("--") or argument == "-h":
+            break
+        texts.append(argument)
+    if not option.many or option.shown.repeatable:
+        texts = texts[:1]
+    elif len(texts) == len(left):
+        texts = texts[: len(texts) - max(0, still_needed)]
+    if not texts:
+        raise UsageError(f"{option.typed} needs a value: {option.wanted or option.metavar}")
+    for _ in texts:
+        left.popleft()
+    return texts
+
+
+def _value(option: Option, texts: list[str]) -> Any:
+    if option.is_switch:
+        return True
+    values = tuple(option.value_of(text) for text in texts)
+    return values if option.many else values[0]
+
+
+def _placed(options: Options, command: str, others: list[str], also: Iterable[str]) -> dict[str, Any]:
+    """Return the values of the positional arguments, by field. Raises UsageError for flags and for too many or few."""
+    before = list(_before_dashes(others))
+    if any(place.shown.rest for place in options.places):
+        given = others if before else others[1:]
+    else:
+        for each in before:
+            if each.startswith("-") and each != "-":
+                raise UsageError(_unknown(each.partition("=")[0], options, command, also))
+        given = before + others[len(before) + 1 :]
+    singles = [place for place in options.places if not place.many]
+    if missing := options.required[len(given) :]:
+        names = " and ".join(place.typed for place in missing)
+        raise UsageError(f"{names} {'is' if len(missing) == 1 else 'are'} missing: {usage(options, command)}")
+    values = {place.name: place.value_of(text) for place, text in zip(singles, given, strict=False)}
+    more = given[len(singles) :]
+    for place in options.places:
+        if place.many:
+            return {**values, place.name: tuple(more)}
+    if more:
+        takes = " and ".join(place.typed for place in singles) or "only options"
+        raise UsageError(
+            f"{command} takes {takes}, but got {len(more)} more: quote a glob ('photos/*.jpg') or a name with spaces"
+        )
+    return values
+
+
+def _unknown(typed: str, options: Options, command: str, also: Iterable[str]) -> str:
+    """Return the message about a flag that the command does not have."""
+    if typed in FOR_SUBFOLDERS:
+        return f"unknown option {typed}; leave it out: folders are always read with their subfolders"
+    if typed in FOR_PLACES and options.places:
+        return f"unknown option {typed}; give the places without a flag: {usage(options, command)}"
+    known = [*options.flags, *also]
+    meant = [ours for ours, words in OTHER_WORDS.items() if typed in words and ours.split()[0] in known]
+    meant = meant or get_close_matches(typed, known, n=1)
+    hint = f"did you mean {meant[0]}? " if meant else ""
+    return f"unknown option {typed}; {hint}nightlift {command} --help lists all"
+
+
+def usage(options: Options, command: str) -> str:
+    """Return the command as it is typed, without its flags."""
+    return " ".join(["nightlift", command, *(place.in_usage for place in options.places)])
+
+
+def _before_dashes(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the arguments up to `--`, after which none is a flag."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
