@@ -69,7 +69,7 @@ class BulkConfig:
     dry_run: bool = False
     """Print what would be done and an estimate of the time; write nothing."""
     workers: Annotated[int | None, optional("INT")] = None
-    """Number of workers on Ray. By default as many as GPUs, or cores and memory (0.7 GB each, for videos 1.1), allow.
+    """Number of workers on Ray. By default as many as GPUs, or cores and memory, have room for.
     Without this flag, a few small files are enhanced without Ray, which takes longer to start than they do."""
     gpus_per_worker: float = 1.0
     """GPUs (experimental) for each worker, 0.01 or more; above 1, a whole number. At 0.5, two workers share a GPU."""
