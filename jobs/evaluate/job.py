@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import arg
 
 from jobs.cluster.canary import watched
-from jobs.cluster.joining import cluster_cpus, ray_cluster
+from jobs.cluster.joining import cluster_cpus, ray_cluster, tell_of_expiry
 from jobs.evaluate.score_tables import line, scores_csv, summary_csv, table, without_score
 from jobs.evaluate.scoring import INPUT, REFERENCE, SHEET, Evaluation, Judgement, Pair, find_pairs
 from jobs.flags import (
@@ -159,6 +159,7 @@ def run(config: EvaluateConfig) -> int:
     )
     judgements = list(found.problems)
     if pairs:
+        tell_of_expiry(storage)
         with ray_cluster(config.workers), _rescued(storage, out, judgements):
             from pipeline.flow.supervised_step import has_begun, new_attempts  # Ray: only once there is work
 

@@ -116,7 +116,7 @@ def errors_at(url: str, place: str) -> Iterator[None]:
         text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         if text == url and error.__cause__ is not None:  # fsspec's errors of the web name only the address
             cause = error.__cause__
-            text = f"{cause.status} {cause.message}" if hasattr(cause, "status") else str(cause)
+            text = f"{getattr(cause, 'status', '')} {getattr(cause, 'message', '') or cause}"
         text = text.replace(url, place).replace(urlsplit(url).query or "\0", "...") if place != url else text
         return without_secrets(" ".join(text.split())).rstrip(".")[:LONGEST]
 
@@ -158,7 +158,7 @@ def with_reason(url: str, fs: Any, path: str) -> Iterator[None]:
 
 
 def check_bucket(fs: Any, path: str) -> None:
-    """Ask an S3 store for the first key of the bucket of `path`. Raises what the client raises if it refuses."""
+    """Request the first key of the S3 bucket of `path`. Raises what the client raises if the store refuses."""
     fs.call_s3("list_objects_v2", Bucket=fs.split_path(path)[0], MaxKeys=1, **fs.req_kw)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import AccessDenied, Changed, NoRoom, NotFound, StorageError, Unreachable, UsageError
-from pipeline.storage.credentials import forwarded_environment, worker_options
+from pipeline.storage.credentials import RENEWED, forwarded_environment, worker_options
 from pipeline.storage.errors import SAID, check_bucket, errors_at, no_bucket, no_room, with_reason
 from pipeline.storage.filesystems import filesystem_of
 from pipeline.storage.listing import Listed, Listing
@@ -48,6 +48,13 @@ class Storage:
         """
         protocols = {protocol_of(url) for url in urls} - {LOCAL}
         return cls(worker_options(protocols, options), forwarded_environment())
+
+    @property
+    def expiry(self) -> str:
+        """Return which AWS keys expire, and when; "" where none do, or it is each machine that gets them."""
+        renewed = self.options.get(S3, {}).get(RENEWED)
+        when = renewed.expires or "a time that is not known" if renewed else ""
+        return f"the AWS keys of profile {renewed.profile} expire at {when}" if renewed else ""
 
     def filesystem(self, url: str) -> tuple[Any, str]:
         """Return fsspec's file system for `url` and the path in it. Raises UsageError."""
