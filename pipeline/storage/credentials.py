@@ -37,10 +37,10 @@ WEB_ADDRESS = re.compile(r"https?://[^/]", re.IGNORECASE)
 CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")  # options of the S3 client
 MORE_OPTIONS = ("profile", "use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache")  # of s3://
 FORMS: dict[type, tuple[tuple[str, ...], str]] = {  # names of options whose default does not show their type
-    str: (("key", "secret", "token", "endpoint_url", "profile"), "text in quotes"),
-    dict: (("client_kwargs", "config_kwargs", "s3_additional_kwargs"), "a JSON object"),
-    int: (("default_block_size",), "a whole number"),
-    bool: ((), "true or false"),
+    str: (("key", "secret", "token", "endpoint_url", "profile"), "be text in quotes"),
+    dict: (("client_kwargs", "config_kwargs", "s3_additional_kwargs"), "hold a JSON object"),
+    int: (("default_block_size",), "be a whole number"),
+    bool: ((), "be true or false"),
 }
 NO_ADDRESS = (  # which may contain a password
     "the endpoint of s3:// is not a web address; write it as https://HOST or http://HOST:PORT in AWS_ENDPOINT_URL, the "
@@ -152,7 +152,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
         default = taken[name].default if name in taken else None
         for kind, (names, form) in FORMS.items():
             if (name in names or type(default) is kind) and type(value) is not kind:
-                raise UsageError(f"--storage-options: {name} must be {form}")
+                raise UsageError(f"--storage-options: {name} must {form}")
     if ("key" in found) != ("secret" in found):
         raise UsageError("--storage-options: key and secret belong together; give both, or none")
     return found
