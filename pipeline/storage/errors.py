@@ -158,7 +158,7 @@ def with_reason(url: str, fs: Any, path: str) -> Iterator[None]:
 
 
 def check_bucket(fs: Any, path: str) -> None:
-    """Request the first key of the S3 bucket of `path`. Raises what the client raises if the store refuses."""
+    """Check that an S3 store lists the bucket of `path`. Raises what the client raises if the store refuses."""
     fs.call_s3("list_objects_v2", Bucket=fs.split_path(path)[0], MaxKeys=1, **fs.req_kw)
 
 
