@@ -11,7 +11,7 @@ from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outco
 from jobs.bulk.job import Job, Media
 from jobs.bulk.summary import Tally
 from jobs.cluster.canary import watched
-from jobs.cluster.joining import ray_cluster
+from jobs.cluster.joining import ray_cluster, tell_of_expiry
 from jobs.report.job import report_at_end
 from pipeline.errors import ManifestError, StorageError, plural, printable
 from pipeline.planning.manifest import Manifest
@@ -114,6 +114,8 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
         child.end()
         child = None
     needs_ray = child is None and any(plan.records for plan in plans)
+    if needs_ray:
+        tell_of_expiry(jobs[0].storage)
     with ray_cluster(jobs[0].config.workers) if needs_ray else nullcontext():
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
             started = time.monotonic()

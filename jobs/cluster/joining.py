@@ -16,6 +16,7 @@ from jobs.cluster.nodes import LEAST_GPU_SHARE
 from jobs.cluster.shipment import shipped_environment
 from jobs.signals import Terminated, check_not_stopped, heed_signals, leave_without_ray
 from pipeline.errors import ClusterError, UsageError
+from pipeline.storage.storage import Storage
 
 CONNECT_S = 10.0
 QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -120,6 +121,16 @@ def _tell_of_no_room() -> None:
     for kind in ("CPU", "GPU"):
         if all_of_them.get(kind, 0) and free.get(kind, 0) < (LEAST_GPU_SHARE if kind == "GPU" else 1):
             log.info("all %d %ss are in use by other jobs; waiting for free ones", all_of_them[kind], kind)
+
+
+def tell_of_expiry(storage: Storage) -> None:
+    """Log when the AWS keys expire that are sent to a cluster's machines, as those may be unable to renew them."""
+    if storage.expiry and os.environ.get("RAY_ADDRESS"):
+        log.info(
+            "%s; on machines of the cluster that lack this profile they are not renewed, and the job stops then, to be "
+            "continued by the same command: give each machine the profile or a role to avoid this",
+            storage.expiry,
+        )
 
 
 @contextmanager

@@ -1,10 +1,18 @@
 """Credentials for workers: what this machine would use, in a form that can be sent to machines that lack it."""
 
+import inspect
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
+
+from fsspec.config import conf
 
 from pipeline.errors import AccessDenied, UsageError
 from pipeline.storage.urls import S3, canonical
@@ -19,10 +27,55 @@ STAYS = {  # files of this machine, and keys, which are sent as a whole in the o
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
 }
-# botocore's names of credentials that each machine gets and renews for itself
+# botocore's names of credentials that each machine gets and renews for itself, unless a profile names their token
 WORKERS_OWN = {"iam-role", "container-role", "assume-role-with-web-identity"}
+TOKEN_OF_PROFILE, ASKS_A_PERSON = "web_identity_token_file", "mfa_serial"  # in a profile
 S3_RETRIES = {"mode": "standard", "total_max_attempts": 4}  # per request; random waits of up to 1, 2, 4 s
 AWS_ENDPOINT = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
+AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
+WEB_ADDRESS = re.compile(r"https?://[^/]", re.IGNORECASE)
+CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")  # options of the S3 client
+MORE_OPTIONS = ("profile", "use_listings_cache", "listings_expiry_time", "max_paths", "skip_instance_cache")  # of s3://
+FORMS: dict[type, tuple[tuple[str, ...], str]] = {  # names of options whose default does not show their type
+    str: (("key", "secret", "token", "endpoint_url", "profile"), "be text in quotes"),
+    dict: (("client_kwargs", "config_kwargs", "s3_additional_kwargs"), "hold a JSON object"),
+    int: (("default_block_size",), "be a whole number"),
+    bool: ((), "be true or false"),
+}
+NO_ADDRESS = (  # which may contain a password
+    "the endpoint of s3:// is not a web address; write it as https://HOST or http://HOST:PORT in AWS_ENDPOINT_URL, the "
+    "AWS profile or --storage-options"
+)
+KEYS = ("key", "secret", "token")  # s3fs's names
+RENEWED = "renewed"  # our own option: a `Renewed`, in place of keys
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """AWS keys that expire, and the profile that renews them on every machine that has it."""
+
+    profile: str
+    expires: str
+    """Local time when the keys expire; "" if it is not known."""
+    section: Mapping[str, Any] = field(repr=False)
+    """What the AWS files of the machine where the job began say of the profile."""
+    keys: Mapping[str, Any] = field(repr=False)
+    """s3fs's options with the keys that were valid when the job began, for machines without the profile."""
+
+    def is_here(self) -> bool:
+        """Return whether this machine has the same profile, and gets keys from it."""
+        return _gets_keys(self.profile, json.dumps(self.section, sort_keys=True))
+
+
+@cache
+def _gets_keys(profile: str, section: str) -> bool:
+    import botocore.session
+
+    session = botocore.session.Session(profile=profile)
+    with suppress(Exception):  # whatever a profile leads to: programs, files, services
+        same = json.dumps(session.get_scoped_config(), sort_keys=True) == section
+        return same and bool(session.get_credentials().get_frozen_credentials().access_key)
+    return False
 
 
 def parse_options(text: str) -> dict[str, Any]:
@@ -36,11 +89,21 @@ def parse_options(text: str) -> dict[str, Any]:
     return options
 
 
+def on_this_machine(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fsspec's options with the keys that this machine uses: those of its profile, if it has the same one."""
+    rest = dict(options)
+    renewed: Renewed | None = rest.pop(RENEWED, None)
+    if renewed is None:
+        return rest
+    return {**rest, **({"profile": renewed.profile} if renewed.is_here() else renewed.keys)}
+
+
 def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return fsspec's options for each protocol, complete enough for a machine without our AWS profile.
 
     `options`: for all protocols, or keyed by protocol. AWS keys, endpoint and region are looked up here, as the AWS
-    tools would; a role of the machine is left for each worker to look up. Raises UsageError, AccessDenied.
+    tools would; a role of the machine is left for each worker to look up, and a profile that renews its keys to those
+    that have it: see `on_this_machine`. Raises UsageError, AccessDenied.
     """
     protocols = set(protocols)
     by_protocol = {canonical(name): found for name, found in options.items()}
@@ -50,7 +113,7 @@ def worker_options(protocols: Iterable[str], options: Mapping[str, Any]) -> dict
         if not isinstance(found, Mapping):
             raise UsageError(f"--storage-options: {protocol} must hold a JSON object, like '{{\"anon\": true}}'")
     return {
-        protocol: _with_aws_session(_with_retries(found)) if protocol == S3 else dict(found)
+        protocol: _with_aws_session(_with_retries(_checked(found))) if protocol == S3 else dict(found)
         for protocol, found in _with_absolute_files(chosen).items()
     }
 
@@ -75,37 +138,98 @@ def _absolute_if_file(value: Any) -> Any:
     return value
 
 
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options for S3, with those of fsspec's configuration. Raises UsageError for what s3fs cannot take."""
+    from s3fs import S3FileSystem
+
+    found = {name: value for name, value in {**conf.get(S3, {}), **options}.items() if value is not None}
+    taken = inspect.signature(S3FileSystem.__init__).parameters
+    for name, value in found.items():
+        if name not in (*taken, *MORE_OPTIONS):
+            close = get_close_matches(name, [*taken, *MORE_OPTIONS], n=1, cutoff=0.75)
+            hint = f"did you mean {close[0]}?" if close else "see the parameters of s3fs.S3FileSystem"
+            raise UsageError(f'--storage-options: s3:// has no option "{name}"; {hint}')
+        default = taken[name].default if name in taken else None
+        for kind, (names, form) in FORMS.items():
+            if (name in names or type(default) is kind) and type(value) is not kind:
+                raise UsageError(f"--storage-options: {name} must {form}")
+    if ("key" in found) != ("secret" in found):
+        raise UsageError("--storage-options: key and secret belong together; give both, or none")
+    return found
+
+
 def _with_retries(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Add how often the S3 client repeats a request. Raises UsageError.
+    """Add how often the S3 client repeats a request.
 
     By default the client waits 5 s for a connection and 15 s for an answer.
     """
-    given = options.get("config_kwargs", {})
-    if not isinstance(given, Mapping):
-        raise UsageError("--storage-options: config_kwargs must hold a JSON object")
-    return {**options, "config_kwargs": {"retries": S3_RETRIES, **given}}
+    return {**options, "config_kwargs": {"retries": S3_RETRIES, **options.get("config_kwargs", {})}}
 
 
 def _with_aws_session(options: dict[str, Any]) -> dict[str, Any]:
-    """Add the keys, endpoint and region that an AWS session of this machine would use. Raises AccessDenied."""
-    import botocore.exceptions  # comes with s3fs; slow to import, needed only for s3://
+    """Add the keys, endpoint and region that an AWS session of this machine would use.
+
+    Raises AccessDenied, UsageError.
+    """
+    import botocore.config  # comes with s3fs; slow to import, needed only for s3://
     import botocore.session
 
-    if options.get("anon"):
-        return options
     session = botocore.session.Session(profile=options.pop("profile", None))
     try:
-        credentials = session.get_credentials()
-        region = session.get_config_variable("region")
-        endpoint = session.create_client("s3", region_name=region or "us-east-1").meta.endpoint_url
-        keys = credentials.get_frozen_credentials() if credentials and credentials.method not in WORKERS_OWN else None
-    except botocore.exceptions.BotoCoreError as error:
-        raise AccessDenied(f"cannot get AWS credentials from the profile or environment: {error}") from error
-    found: dict[str, Any] = {}
-    if keys is not None and "key" not in options:
-        found = {"key": keys.access_key, "secret": keys.secret_key, "token": keys.token}
-    if not AWS_ENDPOINT.fullmatch(endpoint):
-        found["endpoint_url"] = endpoint
-    if region:
-        found["client_kwargs"] = {"region_name": region}
-    return {**found, **options}
+        keys = {} if options.get("anon") or "key" in options else _keys(session)
+        section, region = session.get_scoped_config(), session.get_config_variable("region")
+        client_options = {**({"region_name": region} if region else {}), **options.get("client_kwargs", {})}
+        given = options.get("endpoint_url") or client_options.get("endpoint_url")
+        endpoint = str(given or session.create_client("s3", region_name=region or "us-east-1").meta.endpoint_url)
+    except Exception as error:
+        raise _refused(error) from error
+    if not WEB_ADDRESS.match(endpoint):
+        raise UsageError(NO_ADDRESS)
+    authorities = client_options.get("verify", session.get_config_variable("ca_bundle"))
+    if isinstance(authorities, str) and not os.path.exists(authorities):  # noqa: PTH110
+        raise UsageError(f"{authorities}: no such file; AWS_CA_BUNDLE or verify must name one with certificates")
+    found = {} if given or AWS_ENDPOINT.fullmatch(endpoint) else {"endpoint_url": endpoint}
+    config = {**_checksums(endpoint, section), **options["config_kwargs"]}
+    try:
+        botocore.config.Config(**config)
+    except Exception as error:
+        raise UsageError(f"--storage-options: config_kwargs cannot be used ({_one_line(error)})") from error
+    return {**keys, **found, **options, "client_kwargs": client_options, "config_kwargs": config}
+
+
+def _keys(session: Any) -> dict[str, Any]:
+    """Return s3fs's options for the keys of a session; none for those that each machine gets for itself."""
+    from botocore.credentials import EnvProvider, RefreshableCredentials
+
+    credentials, section = session.get_credentials(), session.get_scoped_config()
+    if credentials is None or (credentials.method in WORKERS_OWN and TOKEN_OF_PROFILE not in section):
+        return {}
+    found = credentials.get_frozen_credentials()
+    keys = dict(zip(KEYS, (found.access_key, found.secret_key, found.token), strict=True))
+    is_renewed = isinstance(credentials, RefreshableCredentials) and credentials.method != EnvProvider.METHOD
+    if not is_renewed or ASKS_A_PERSON in section:
+        return keys
+    expires = credentials._expiry_time
+    told = f"{expires.astimezone():%H:%M on %d %B}" if expires else ""
+    return {RENEWED: Renewed(session.profile or "default", told, section, keys)}
+
+
+def _refused(error: Exception) -> Exception:
+    """Return our error for what an AWS session raised: its credentials come from files, programs and services."""
+    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+        return UsageError(NO_ADDRESS)
+    return AccessDenied(f"cannot get AWS credentials or settings from the profile or environment: {_one_line(error)}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _checksums(endpoint: str, section: Mapping[str, Any]) -> dict[str, str]:
+    """Return when the S3 client is to add checksums: always at AWS, elsewhere only if S3 requires or the user asks.
+
+    Ceph, Backblaze B2, older MinIO and others refuse uploads with checksums in headers or after the content.
+    """
+    if (urlsplit(endpoint).hostname or "").endswith(AWS_HOSTS):
+        return {}
+    return {name: os.environ.get(f"AWS_{name.upper()}") or section.get(name) or "when_required" for name in CHECKSUMS}

@@ -1,23 +1,31 @@
 """fsspec's file systems: how they are made, and how buckets are searched by a pattern."""
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from textwrap import shorten
 from typing import Any
 
 import fsspec
 from fsspec.utils import glob_translate
 
 from pipeline.errors import UsageError
-from pipeline.storage.urls import S3, before_glob
+from pipeline.storage.credentials import on_this_machine
+from pipeline.storage.errors import without_secrets
+from pipeline.storage.urls import PLACES, S3, before_glob
 
+LONGEST = 200  # characters of what a file system says
 EXTRAS = {"gs": "gcs", "az": "azure", "http": "http", "https": "http"}
 
 
 def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
     """Return fsspec's file system for a protocol. `place`: the URL for error messages. Raises UsageError."""
+    here = on_this_machine(options)
     try:
-        fs = fsspec.filesystem(protocol, **options)
+        kind = fsspec.get_filesystem_class(protocol)
+        inspect.signature(kind.__init__).bind(None, **here)  # some that lack an option complain when they are deleted
+        fs = fsspec.filesystem(protocol, **here)
         if protocol == S3:
             fs.retries = 1  # one attempt: s3fs's would multiply with its client's and those of `retried`
             fs.session = fs.session or _session(fs.kwargs)
@@ -25,9 +33,9 @@ def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
         extra = EXTRAS.get(protocol)
         remedy = f'pip install "nightlift[{extra}]"' if extra else str(error)
         raise UsageError(f"{place}: {protocol}:// needs a package that is not installed: {remedy}") from error
-    except (TypeError, ValueError) as error:
-        remedy = "check --storage-options, or use a path, s3://, gs://, az://, https://"
-        raise UsageError(f"{place}: cannot be reached ({error}); {remedy}") from error
+    except Exception as error:  # some connect, or load a library, which raises anything
+        reason = shorten(without_secrets(str(error)), LONGEST) or type(error).__name__
+        raise UsageError(f"{place}: cannot be reached ({reason}); check --storage-options, or use {PLACES}") from error
     return fs
 
 

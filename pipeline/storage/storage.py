@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline.errors import Changed, NotFound, StorageError, UsageError
-from pipeline.storage.credentials import forwarded_environment, worker_options
-from pipeline.storage.errors import SAID, errors_at, no_room, with_reason
+from pipeline.errors import AccessDenied, Changed, NoRoom, NotFound, StorageError, Unreachable, UsageError
+from pipeline.storage.credentials import RENEWED, forwarded_environment, worker_options
+from pipeline.storage.errors import SAID, check_bucket, errors_at, no_bucket, no_room, with_reason
 from pipeline.storage.filesystems import filesystem_of
 from pipeline.storage.listing import Listed, Listing
 from pipeline.storage.ownership import METADATA, NO_CLAIM, Claim, Content, check_is_ours, is_own, mark_of, set_mark
@@ -49,13 +49,18 @@ class Storage:
         protocols = {protocol_of(url) for url in urls} - {LOCAL}
         return cls(worker_options(protocols, options), forwarded_environment())
 
+    @property
+    def expiry(self) -> str:
+        """Return which AWS keys expire, and when; "" where none do, or it is each machine that gets them."""
+        renewed = self.options.get(S3, {}).get(RENEWED)
+        when = renewed.expires or "a time that is not known" if renewed else ""
+        return f"the AWS keys of profile {renewed.profile} expire at {when}" if renewed else ""
+
     def filesystem(self, url: str) -> tuple[Any, str]:
         """Return fsspec's file system for `url` and the path in it. Raises UsageError."""
         protocol = protocol_of(url)
         if redacted(url) != url and protocol not in WEB:
-            raise UsageError(
-                f"{redacted(url)}: a bucket's URL cannot contain a user and password; use --storage-options"
-            )
+            raise UsageError(f"{redacted(url)}: this URL cannot contain a user and password; use --storage-options")
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
         fs = filesystem_of(protocol, self.options.get(protocol, {}), redacted(url))
@@ -73,10 +78,15 @@ class Storage:
 
         @retried
         def ask(call: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
-            with storage_errors(url):
+            with with_reason(url, fs, path):
                 return call(*arguments, **more)
 
-        yield from Listing(url=url, fs=fs, path=path, ask=ask, follow_links=follow_links).files()
+        try:
+            yield from Listing(url=url, fs=fs, path=path, ask=ask, follow_links=follow_links).files()
+        except NotFound:
+            if protocol_of(url) == S3:  # s3fs does not tell that there is no such bucket
+                ask(check_bucket, fs, path)
+            raise
 
     def list_files(self, url: str) -> list[Listed]:
         """Return all files that `walk` yields, sorted by path."""
@@ -95,7 +105,7 @@ class Storage:
     def is_folder(self, url: str) -> bool:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        with suppress(NotFound), storage_errors(url):  # fs.isdir would return False on a failure
+        with suppress(NotFound), with_reason(url, fs, path):  # fs.isdir would return False on a failure
             return bool(fs.info(path)["type"] == "directory")
         return False
 
@@ -113,7 +123,7 @@ class Storage:
     def exists(self, url: str) -> bool:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
-        with storage_errors(url):
+        with with_reason(url, fs, path):
             return bool(fs.exists(path))
 
     def ignores_case(self, folder: str, *, probe: bool = False) -> bool:
@@ -206,9 +216,13 @@ class Storage:
             return
         marks = {"Metadata": {METADATA: mark_of(url, content.size_bytes)}} if protocol_of(url) == S3 else {}
         if self.conditional_puts and not claim.known_bytes and not is_own(url, claim):
-            with suppress(Changed):  # something is there already
+            try:
                 self._put(url, content, mode="create", **marks)
                 return
+            except (NoRoom, AccessDenied, Unreachable):
+                raise
+            except StorageError:  # something is there already, or the store takes no condition on files in parts
+                pass
         check_is_ours(self, url, claim, content)
         self._put(url, content, **marks)
 
@@ -219,7 +233,7 @@ class Storage:
             with storage_errors(url):
                 content.put(fs, path, **options)
         except NotFound as error:
-            raise StorageError(f"{url}: cannot be written: there is no such bucket; create it first") from error
+            raise StorageError(no_bucket(url)) from error
 
     @retried
     def _put_beside(self, url: str, content: Content, claim: Claim) -> None:

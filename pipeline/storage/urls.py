@@ -18,7 +18,11 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 MISTYPED = re.compile(  # `s3:/b/x`, `s3:b/x`, `s3//b/x`; `foo:/x`, except Windows drives; chained file systems
     rf"({'|'.join((*BUCKETS, *WEB, *ALIASES, LOCAL))})(:|//)|[a-z][a-z0-9+.-]+:/|[a-z0-9+.-]+::", re.IGNORECASE
 )
-PASSWORD = re.compile(r"^(s3a?://)[^/@]*:[^/@]*@", re.IGNORECASE)
+CHAINED = re.compile(r"[a-z0-9+.-]+::", re.IGNORECASE)
+PLACES = "a path, s3://, gs://, az:// or, as a source, https://"
+ARCHIVES = {"tar", "zip", "libarchive"}  # fsspec's names
+NO_PLACES = {"memory", "data", "dir", "dask", "generic", "reference"}  # likewise: of one process, or of another URL
+PASSWORD = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/@]*:[^/@]*@", re.IGNORECASE)
 GLOB = re.compile(r"[*?\[]")
 
 
@@ -54,6 +58,10 @@ def absolute(place: str) -> str:
     names no place.
     """
     scheme = SCHEME.match(place)
+    if protocol_of(place) in ARCHIVES:
+        raise UsageError(f"{place}: archives cannot be read or written in place; use a folder or a bucket")
+    if protocol_of(place) in NO_PLACES or CHAINED.match(place):
+        raise UsageError(f"{place}: not a place where files can stay; use {PLACES}")
     if scheme is None and MISTYPED.match(place):
         form = f"{re.split('[:/]', place)[0]}://BUCKET/KEY"
         raise UsageError(f"{place}: neither a path nor a URL; write a URL as {form}, or the path as ./{place}")

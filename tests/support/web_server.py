@@ -20,6 +20,8 @@ class WebServer:
     breaks_at: int | None = None
     ending: Ending = "drop"
     ranges: bool = True
+    refusal: int = 0
+    """Status of every answer, if not 0; a redirect leads to the same address."""
 
 
 @contextmanager
@@ -28,9 +30,20 @@ def web_server(content: bytes) -> Iterator[WebServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self.answer(200, 0, len(content))
+            if not self.refused():
+                self.answer(200, 0, len(content))
+
+        def refused(self) -> bool:
+            if served.refusal:
+                self.send_response(served.refusal)
+                self.send_header("Location", self.path)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            return bool(served.refusal)
 
         def do_GET(self) -> None:
+            if self.refused():
+                return
             asked = self.headers["Range"] if served.ranges else None
             first, _, last = asked.removeprefix("bytes=").partition("-") if asked else ("0", "", "")
             start, end = int(first), min(int(last or len(content)) + 1, len(content))
