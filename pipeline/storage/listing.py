@@ -3,9 +3,12 @@
 import os
 import posixpath
 import stat
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import NotFound, UsageError
@@ -62,6 +65,8 @@ class Listing:
     """Calls a function of the file system with arguments, with retries where they may help. Raises only our errors."""
     follow_links: bool
     """Whether to follow local links out of the place and links to folders; else they are listed as `not_followed`."""
+    start: str | None = None
+    """Root of a place that is named exactly, which is no pattern, and no link to a folder that is always followed."""
 
     def files(self) -> Iterator[Listed]:
         """Yield every file, in no order. Raises NotFound where nothing is there, and what else `ask` raises."""
@@ -78,16 +83,34 @@ class Listing:
 
     def _find(self) -> tuple[str, Iterator[Found]]:
         """Return the root that relative paths start from, and an iterator over every file."""
+        exact = self.start is not None
         try:
             info = self.ask(self.fs.info, self.path)
-        except NotFound:
-            found = self._matches() if GLOB.search(self.path) else {}
+        except NotFound as error:
+            found = self._matches() if not exact and GLOB.search(self.path) else {}
             if not found:
-                raise
+                raise NotFound(f"{error}{self._other_form()}") from error
             return before_glob(self.path), self._matched(found)
-        if info["type"] != "directory":
-            return redacted(info["name"]).rpartition("/")[0], iter([(info["name"], {**info, "named": True})])
-        return str(self.fs._strip_protocol(info["name"])).rstrip("/"), self._below(self.path)
+        link = exact and not self.follow_links and protocol_of(self.url) == LOCAL and Path(self.path).is_symlink()
+        if info["type"] != "directory" or link:
+            root = redacted(info["name"]).rpartition("/")[0] if self.start is None else self.start
+            return root, iter([(info["name"], {**info, "named": True})])
+        root = str(self.fs._strip_protocol(info["name"])).rstrip("/") if self.start is None else self.start
+        return root, self._below(self.path)
+
+    def _other_form(self) -> str:
+        """Return words about a local file of the same name in another Unicode form, which a disk tells apart; or ""."""
+        place = Path(self.path)
+        if protocol_of(self.url) != LOCAL or self.path.isascii():
+            return ""
+        with suppress(OSError):
+            while not place.parent.exists():
+                place = place.parent
+            for each in place.parent.iterdir():
+                if unicodedata.normalize("NFC", each.name) == unicodedata.normalize("NFC", place.name):
+                    form = "NFC" if unicodedata.is_normalized("NFC", each.name) else "NFD"
+                    return f"; a file of that name in another Unicode form ({form}) is: complete it with Tab"
+        return ""
 
     def _matches(self) -> dict[str, Any]:
         if protocol_of(self.url) in {LOCAL} | WEB:

@@ -39,7 +39,7 @@ def test_workers_share_a_core_where_they_wait_for_a_bucket(
 ) -> None:
     monkeypatch.setattr("jobs.images.cluster_cpus", lambda: 8)
     monkeypatch.setattr("jobs.images.cluster_memory_bytes", lambda: memory)
-    assert ImagesConfig(src=src, dst=dst, workers_per_core=asked).sharing_a_core() == sharing
+    assert ImagesConfig(src=src, dst=dst, workers_per_core=asked).sharing_a_core(src) == sharing
 
 
 def _placement(monkeypatch: pytest.MonkeyPatch, nodes: Sequence[tuple[int, int]], **flags: object) -> Placement:
