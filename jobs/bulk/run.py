@@ -75,7 +75,7 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
     log.info("listing %s", name)
     plans = [job.plan(ignoring_case=ignoring_case) for job in jobs]
     if plans[0].left_out is not None:
-        inside = "%s lies inside the source, so it is left out of it (%d files)"
+        inside = "%s lies inside the source and is left out of it; files there: %d"
         log.info(inside, jobs[0].destination.root, plans[0].left_out)
     check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import Expired, StorageError, Unreachable, UsageError
 from pipeline.planning.path_list import PathList, Source, is_list
-from pipeline.storage.listing import Listed
+from pipeline.storage.listing import Listed, local_file
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import BUCKETS, FOLDER, LOCAL, WEB, absolute, join, parent, protocol_of, real, redacted
 
@@ -73,7 +73,7 @@ class Inputs:
             if is_own is None:
                 is_own = self._own_files(file)
             if is_own(file):
-                self.left_out += 1
+                self.left_out += f"/{FOLDER}/" not in file.url
                 continue
             folder, is_record, _ = f"/{file.relative}".partition(f"/{FOLDER}/")
             if not is_record:
@@ -117,7 +117,9 @@ class Inputs:
     def _at(self, walked: set[str], named: tuple[str, str]) -> Sequence[Listed]:
         """Return the files at a place of a list. `walked`: local folders that were listed with all below them."""
         place, start = named
-        if protocol_of(place) == LOCAL and os.path.isdir(place):  # noqa: PTH112 (raises nothing)
+        if protocol_of(place) == LOCAL and os.path.lexists(place):
+            if not os.path.isdir(place):  # noqa: PTH112 (raises nothing)
+                return [local_file(start, place, follow_links=self.follow_links, named=True)]
             if not walked.isdisjoint(map(str, Path(place).parents)):
                 return ()
             walked.add(place)

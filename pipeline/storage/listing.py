@@ -76,7 +76,8 @@ class Listing:
             if name.endswith(("/", PART_SUFFIX)):
                 continue
             if protocol == LOCAL:
-                yield self._local(root, name, info)
+                named, error = bool(info.get("named")), info.get("error")
+                yield local_file(root, name, follow_links=self.follow_links, named=named, error=error)
             else:
                 url = name if protocol in WEB else f"{protocol}://{name}"
                 yield Listed(url=url, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
@@ -169,26 +170,34 @@ class Listing:
         for error in unreadable:
             yield error.filename, {"error": error}
 
-    def _local(self, root: str, name: str, info: Mapping[str, Any]) -> Listed:
-        try:
-            if "error" in info:
-                raise info["error"]
-            is_link = stat.S_ISLNK(os.lstat(name).st_mode)
-            status = os.stat(name)  # noqa: PTH116 (of what a link points to)
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror}); check its permissions, or what it links to"
-            return Listed(url=name, root=root, code="unreadable", problem=problem)
-        problem = ""
-        if stat.S_ISDIR(status.st_mode):
-            problem = LINK_TO_FOLDER
-        elif not stat.S_ISREG(status.st_mode):
-            problem = NO_FILE
-        elif is_link and not (self.follow_links or info.get("named") or is_inside(real(name), real(root))):
-            problem = LINK_OUT
-        if problem:
-            return Listed(url=name, root=root, code="not_followed", problem=problem)
-        version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
-        return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
+
+def local_file(
+    root: str, name: str, *, follow_links: bool, named: bool = False, error: OSError | None = None
+) -> Listed:
+    """Look at a local file.
+
+    `follow_links`: whether it may be a link out of `root`. `named`: whether the user named it, which allows that, too.
+    `error`: why it could not be listed.
+    """
+    try:
+        if error is not None:
+            raise error
+        is_link = stat.S_ISLNK(os.lstat(name).st_mode)
+        status = os.stat(name)  # noqa: PTH116 (of what a link points to)
+    except OSError as failure:
+        problem = f"cannot be read ({failure.strerror}); check its permissions, or what it links to"
+        return Listed(url=name, root=root, code="unreadable", problem=problem)
+    problem = ""
+    if stat.S_ISDIR(status.st_mode):
+        problem = LINK_TO_FOLDER
+    elif not stat.S_ISREG(status.st_mode):
+        problem = NO_FILE
+    elif is_link and not (follow_links or named or is_inside(real(name), real(root))):
+        problem = LINK_OUT
+    if problem:
+        return Listed(url=name, root=root, code="not_followed", problem=problem)
+    version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
+    return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
 
 
 def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:
