@@ -42,11 +42,11 @@ class Inputs:
     """Listing of a source: a file, a folder with all below it, a glob, or a list of files and folders.
 
     Leaves out all `_nightlift/` folders. Leaves out what is below the folder `outside`, also when it is reached through
-    links, unless the source is that folder or lies in it. A `Selection` is for the caller to apply.
+    links, unless the source is that folder or lies in it. A `Selection` is for the caller to apply. Raises UsageError
+    for the name of a list that was not read.
     """
 
     def __init__(self, storage: Storage, source: Source, *, follow_links: bool, outside: str = "") -> None:
-        """Raises UsageError where the source names a list that was not read."""
         if isinstance(source, str) and is_list(source):
             raise UsageError(
                 f"{source}: this command takes no list of paths; for a file or folder of that name write ./{source}"

@@ -29,7 +29,7 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
         storage.write(marker, token)
     except StorageError as error:
         reason = str(error).rpartition(f"/{FOLDER}/")[2].partition(": ")[2]  # without the name of the file
-        raise type(error)(f"{root}: cannot be written to: {reason or error}") from error
+        raise type(error)(f"{root}: {reason or error}") from error
     try:
         next(storage.walk(join(root, FOLDER)), None)  # raises where the store knows `root` by another name
         for source in sources:

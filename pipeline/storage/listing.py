@@ -174,7 +174,7 @@ class Listing:
 def local_file(
     root: str, name: str, *, follow_links: bool, named: bool = False, error: OSError | None = None
 ) -> Listed:
-    """Look at a local file.
+    """Return a local file as it is listed.
 
     `follow_links`: whether it may be a link out of `root`. `named`: whether the user named it, which allows that, too.
     `error`: why it could not be listed.
