@@ -1,5 +1,6 @@
 """The photo job: `nightlift images SRC DST`, or `python -m jobs.images SRC DST` from a checkout."""
 
+import itertools
 import logging
 import sys
 from collections.abc import Generator, Sequence
@@ -19,6 +20,7 @@ from pipeline.errors import UsageError, plural
 from pipeline.images import FORMATS, format_of
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS
+from pipeline.planning.path_list import Source, places_of
 from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
@@ -75,11 +77,11 @@ class ImagesConfig(BulkConfig):
     def asks_for_ray(self) -> bool:
         return super().asks_for_ray or self.topology != "auto" or self.workers_per_core is not None
 
-    def sharing_a_core(self) -> int:
+    def sharing_a_core(self, source: Source) -> int:
         """Return how many workers share a core."""
         if self.workers_per_core is not None:
             return self.workers_per_core
-        local = all(protocol_of(place) == LOCAL for place in (self.src, self.dst))
+        local = all(protocol_of(place) == LOCAL for place in itertools.chain(places_of(source), [self.dst]))
         return 1 if local else WORKERS_PER_CORE
 
     @property
@@ -116,7 +118,7 @@ def _flow(job: Job) -> "PhotoFlow":
     from pipeline.flow.photos import PhotoFlow
 
     config: ImagesConfig = job.config  # type: ignore[assignment]
-    sharing = config.sharing_a_core()
+    sharing = config.sharing_a_core(job.source)
     # where the steps are split, tasks beside the workers take the cores
     placed = place(config, WORKER_BYTES, sharing, 1 / sharing if config.topology == "fused" else 0)
     by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"

@@ -29,6 +29,7 @@ from jobs.signals import TERMINATED, exit_status
 from jobs.train.config import TrainConfig
 from jobs.videos import VideosConfig
 from pipeline.errors import ClusterError, UsageError
+from pipeline.planning.path_list import STDIN, PathList, is_list
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.urls import LOCAL, local_path, protocol_of, redacted
 
@@ -44,7 +45,7 @@ CONFIGS: Mapping[str, type] = {
     "train": TrainConfig,
 }
 SECRET = re.compile(r'"\w*(?:key|secret|token|password|connection_string|credential)\w*"\s*:', re.IGNORECASE)
-CARRIED = "carried"  # folder of the files that travel with the code
+CARRIED, LIST = "carried", "list.txt"  # folder of the files that travel with the code; a list of paths in it
 LOOK_AGAIN_S, SILENT_S = 2.0, 300.0  # pause between two tries to reach a cluster; time until it is given up
 QUIET_S = 60.0  # without new output; then check whether the job is still running
 STARTING_S = 60.0  # a cluster that answers may take so long until it accepts jobs
@@ -116,6 +117,9 @@ def _places(job: Any) -> tuple[str, ...]:
 def _check_places(job: Any) -> None:
     """Log that the cluster looks for local paths in a shared folder. Raises UsageError for one that is not absolute."""
     for place in _places(job):
+        if is_list(place):
+            _check_list(place)
+            continue
         if protocol_of(place) != LOCAL:
             continue
         if not Path(local_path(place)).is_absolute():
@@ -124,6 +128,21 @@ def _check_places(job: Any) -> None:
                 "path of a folder that all nodes share"
             )
         log.info("%s: using a folder that all nodes of the cluster must share", place)
+
+
+def _check_list(source: str) -> None:
+    """Raise UsageError for a list that means nothing on the cluster, or that would show a secret there."""
+    if source == STDIN:
+        raise UsageError("standard input does not travel to the cluster; save the list in a file and give it as @FILE")
+    paths = PathList.read(source)
+    for place in paths:
+        if place != redacted(place):
+            raise UsageError(f"{paths.name}: {redacted(place)} contains a password or a signature; leave it out")
+        if protocol_of(place) == LOCAL and not Path(local_path(place)).is_absolute():
+            raise UsageError(
+                f"{paths.name}: {place} is a path of this machine; for a cluster, list URLs, or absolute paths in a "
+                "folder that all nodes share"
+            )
 
 
 def _check_is_no_secret(job: Any) -> None:
@@ -142,16 +161,19 @@ def _check_is_no_secret(job: Any) -> None:
 def _files_of(job: Any) -> dict[Path, str]:
     """Return the local files that the job's flags name, each with its path in the shipped folder. Raises UsageError."""
     path: Path | None = job.init_from if isinstance(job, TrainConfig) else job.weights
-    if path is None:
-        return {}
-    if not path.is_file():
+    if path is not None and not path.is_file():
         raise UsageError(f"{path}: no such file on this machine, from which the weights are sent")
-    return {path: f"{CARRIED}/{path.name}"}
+    carried = {} if path is None else {path: f"{CARRIED}/{path.name}"}
+    if not isinstance(job, TrainConfig) and is_list(job.src):
+        carried[Path(job.src[1:]).expanduser()] = f"{CARRIED}/{LIST}"
+    return carried
 
 
 def _there(argument: str, carried: Mapping[Path, str]) -> str:
     """Convert an argument for the cluster: a carried file is named by its path there."""
     flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if value.startswith("@") and Path(value[1:]).expanduser() in carried:
+        return f"@{carried[Path(value[1:]).expanduser()]}"
     return f"{flag}{equals}{carried.get(Path(value), value)}"
 
 

@@ -36,6 +36,7 @@ from jobs.flags import StorageOptions, check_ranges, optional, positional
 from jobs.images import PHOTO_MEDIA
 from jobs.videos import VIDEO_MEDIA
 from pipeline.errors import NightliftError, UsageError, plural
+from pipeline.planning.path_list import source_of
 from pipeline.planning.plan import Plan
 from pipeline.records import Record
 from pipeline.storage.ownership import Claim
@@ -206,8 +207,8 @@ def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[Job, Plan]]:
     assert config.src is not None
     flags = {"workers": config.workers, "storage_options": config.storage_options}
     enhance = EnhanceConfig(src=config.src, dst=str(Path(folder) / "out"), **flags)  # type: ignore[arg-type]
-    checkpoint = enhance.checkpoint()
-    jobs = [Job.of(media, enhance, checkpoint) for media in (PHOTO_MEDIA, VIDEO_MEDIA)]
+    checkpoint, source = enhance.checkpoint(), source_of(config.src)
+    jobs = [Job.of(media, enhance, checkpoint, source) for media in (PHOTO_MEDIA, VIDEO_MEDIA)]
     return [(job, plan) for job, plan in zip(jobs, make_plans(jobs), strict=True) if plan.records]
 
 

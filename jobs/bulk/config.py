@@ -33,7 +33,9 @@ class BulkConfig:
     """The flags that jobs over many files share."""
 
     src: Annotated[str, positional("SRC")]
-    """Files to enhance: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
+    """Files to enhance: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://).
+    Or a list: @FILE, or - for standard input, with a path or URL on each line, or ended by NUL bytes (find -print0).
+    Each keeps its listed path below DST, without a leading / or s3://; if it contains /./, only what follows that."""
     dst: Annotated[str, positional("DST")]
     """Destination of the enhanced files and of `_nightlift/` (the manifest): a folder or a bucket URL.
     If SRC is one file, DST may be a file name."""

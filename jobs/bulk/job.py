@@ -1,5 +1,6 @@
 """What the jobs over many files are made of: media of a kind, and one job over files of it at one place."""
 
+import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from model import Checkpoint, fingerprint
 from pipeline.planning.destination import Destination
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.media_kinds import Kind
+from pipeline.planning.path_list import Source, places_of, source_of
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.records import Outcome, Record
 from pipeline.storage.credentials import parse_options
@@ -56,6 +58,7 @@ class Job:
 
     media: Media
     config: BulkConfig
+    source: Source
     settings: Any
     checkpoint: Checkpoint
     storage: Storage
@@ -63,11 +66,16 @@ class Job:
     manifest: Manifest
 
     @classmethod
-    def of(cls, media: Media, config: BulkConfig, checkpoint: Checkpoint) -> "Job":
-        """Make the job for files of one kind. Raises UsageError."""
+    def of(cls, media: Media, config: BulkConfig, checkpoint: Checkpoint, source: Source | None = None) -> "Job":
+        """Make the job for files of one kind. Raises UsageError.
+
+        `source`: that of `config`, if it was read already, as standard input can be only once.
+        """
         settings = media.settings(config, checkpoint)
-        storage = Storage.from_environment([config.src, config.dst], parse_options(config.storage_options))
-        destination = Destination.of(storage, config.src, config.dst, media.kind, media.wanted(config))
+        source = source_of(config.src) if source is None else source
+        places = itertools.chain(places_of(source), [config.dst])
+        storage = Storage.from_environment(places, parse_options(config.storage_options))
+        destination = Destination.of(storage, source, config.dst, media.kind, media.wanted(config))
         weights = {"weights": str(config.weights or config.variant), "weights_fingerprint": fingerprint(checkpoint)}
         manifest = Manifest(
             storage, destination.root, settings.fingerprint(checkpoint), {**weights, **asdict(settings)}
@@ -75,6 +83,7 @@ class Job:
         return cls(
             media=media,
             config=config,
+            source=source,
             settings=settings,
             checkpoint=checkpoint,
             storage=storage,
@@ -93,7 +102,7 @@ class Job:
             history = history.without_done()
         return make_plan(
             self.storage,
-            self.config.src,
+            self.source,
             self.destination,
             selection_of(self.config),
             history,

@@ -15,10 +15,11 @@ from jobs.cluster.joining import ray_cluster, tell_of_expiry
 from jobs.report.job import report_at_end
 from pipeline.errors import ManifestError, StorageError, plural, printable
 from pipeline.planning.manifest import Manifest
+from pipeline.planning.path_list import name_of, source_of
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
 from pipeline.records import Outcome
-from pipeline.storage.urls import FOLDER, join, redacted
+from pipeline.storage.urls import FOLDER, join
 from pipeline.storage.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
@@ -33,8 +34,8 @@ def run_jobs(config: BulkConfig, media: Sequence[Media]) -> int:
     """
     child = Child() if may_be_done_here(config) else None
     try:
-        checkpoint = config.checkpoint()
-        return _run([Job.of(each, config, checkpoint) for each in media], child)
+        checkpoint, source = config.checkpoint(), source_of(config.src)
+        return _run([Job.of(each, config, checkpoint, source) for each in media], child)
     finally:
         if child is not None:
             child.end()
@@ -70,12 +71,15 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
 
 def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan]:
     """Plan what each job has to do, and together no more than --limit says. Raises what planning raises."""
-    config = jobs[0].config
-    log.info("listing %s", redacted(config.src))
+    name = name_of(jobs[0].source)
+    log.info("listing %s", name)
     plans = [job.plan(ignoring_case=ignoring_case) for job in jobs]
-    check_found(config.src, plans, " or ".join(f"{job.noun}s" for job in jobs))
+    if plans[0].left_out is not None:
+        inside = "%s lies inside the source and is left out of it; files there: %d"
+        log.info(inside, jobs[0].destination.root, plans[0].left_out)
+    check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
-    left = config.limit
+    left = jobs[0].config.limit
     for job, plan in zip(jobs, plans, strict=True):
         _leave_to_others(plan, job, jobs)
         if left is not None:
@@ -95,9 +99,8 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
 def _begin(jobs: Sequence[Job], plans: Sequence[Plan]) -> None:
     """Prove that the destination is none of the sources, and begin the manifests. Raises StorageError, UsageError."""
     if any(plan.records or plan.refused for plan in plans):
-        places = {plan.root for plan in plans if plan.root}
-        places |= {join(plan.root, folder) for plan in plans for folder in plan.results}
-        storage = proven(jobs[0].storage, jobs[0].destination.root, places)
+        folders = set[str]().union(*(plan.folders for plan in plans))
+        storage = proven(jobs[0].storage, jobs[0].destination.root, folders)
         for job in jobs:
             job.storage = storage
     for job, plan in zip(jobs, plans, strict=True):

@@ -29,6 +29,7 @@ from model.curve.reference import MAX_ITERATIONS
 from pipeline.errors import UsageError
 from pipeline.planning.inputs import Inputs
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
+from pipeline.planning.path_list import Source, name_of, places_of, source_of
 from pipeline.process import use_one_core
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
@@ -53,7 +54,8 @@ class PreviewConfig:
     """
 
     src: Annotated[str, positional("SRC")]
-    """Files to show: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://)."""
+    """Files to show: a folder with its subfolders, a file, a quoted glob, or a URL (s3://, gs://, az://, https://).
+    Or a list of them: @FILE, or - for standard input, with a path or URL on each line."""
 
     iterations: int = 8
     """Steps of the light-enhancement curve when the page opens, 0 to 16."""
@@ -117,18 +119,19 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
 
     Raises UsageError if there are none, and StorageErrors.
     """
-    storage = Storage.from_environment([config.src], parse_options(config.storage_options))
-    files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
+    source = source_of(config.src)
+    storage = Storage.from_environment(places_of(source), parse_options(config.storage_options))
+    files = sorted(itertools.islice(_files(storage, source, config), MOST_FILES), key=lambda file: file.name)
     if not files:
-        raise UsageError(f"{redacted(config.src)}: no photos or videos there, judged by their names")
+        raise UsageError(f"{name_of(source)}: no photos or videos there, judged by their names")
     if len(files) == MOST_FILES:
         log.info("the page lists only the first %d files that were found; use --include to choose others", MOST_FILES)
     return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
 
 
-def _files(storage: Storage, config: PreviewConfig) -> Iterator[Shown]:
+def _files(storage: Storage, source: Source, config: PreviewConfig) -> Iterator[Shown]:
     wanted = selection_of(config)
-    for file in Inputs(storage, config.src, follow_links=config.follow_links):
+    for file in Inputs(storage, source, follow_links=config.follow_links):
         name, is_video = redacted(file.url), VIDEOS.accepts(redacted(file.url))
         if file.code or not wanted(file.relative):
             continue

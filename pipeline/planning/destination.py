@@ -2,6 +2,7 @@
 
 import itertools
 import posixpath
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import UsageError
 from pipeline.planning.media_kinds import Kind
+from pipeline.planning.path_list import PathList, Source
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import (
     GLOB,
@@ -25,6 +27,9 @@ from pipeline.storage.urls import (
     redacted,
 )
 
+LIKE_A_FORMAT = re.compile(r"\.\d*[a-z][a-z\d]*", re.IGNORECASE)  # an extension, unlike `.2` in `v1.2`
+LONGEST_FORMAT = len(".jpeg2")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
@@ -37,25 +42,30 @@ class Destination:
     """Requested format of photos or container of videos; None: each file keeps its own."""
 
     @classmethod
-    def of(cls, storage: Storage, source: str, destination: str, kind: Kind, format_name: str | None) -> "Destination":
+    def of(
+        cls, storage: Storage, source: Source, destination: str, kind: Kind, format_name: str | None
+    ) -> "Destination":
         """Build a destination from what the user typed. Raises UsageError where the places make no sense together."""
         for name, place in (("SRC", source), ("DST", destination)):
-            if not place.strip():
+            if isinstance(place, str) and not place.strip():
                 raise UsageError(f"{name} is empty; give a folder, a file or a URL")
         url = absolute(destination)
         if protocol_of(url) in WEB:
             raise UsageError(f"{redacted(url)}: cannot write to a web server; give a folder or a bucket URL as DST")
-        origin = absolute(source)
-        if is_same(url, origin) or (real(url) != real(before_glob(origin)) and is_same(url, before_glob(origin))):
-            raise UsageError(
-                f"{url}: source and destination are the same, so originals would be overwritten; choose another DST"
-            )
+        if isinstance(source, str):
+            _check_differ(url, absolute(source))
         is_folder = storage.is_folder(url)
         if destination.endswith("/") or is_bucket(url) or not kind.accepts(url) or is_folder:
             if not is_folder and storage.exists(url):
                 raise UsageError(f"{url} is a file; give a folder as DST")
+            named = not is_folder and not destination.endswith("/") and not is_bucket(url) and _names_a_file(url)
+            if named and not _may_hold_many(storage, source):
+                raise UsageError(
+                    f"{destination} is not named like a {kind.noun} that nightlift writes; change the extension, or "
+                    f"for a folder of this name write {destination}/"
+                )
             return cls(kind=kind, root=url, format=format_name)
-        if GLOB.search(source) or storage.is_folder(absolute(source)):
+        if _may_hold_many(storage, source):
             raise UsageError(f"{destination} names one {kind.noun}, but SRC may hold many; give a folder as DST")
         kind.check_writable(url, format_name)
         return cls(kind=kind, root=parent(url), file=url, format=format_name)
@@ -83,6 +93,26 @@ class Destination:
             return posixpath.normpath(target) if protocol_of(target) == LOCAL else target
 
         return output_of
+
+
+def _check_differ(url: str, origin: str) -> None:
+    """Raise UsageError where the destination is the source."""
+    if is_same(url, origin) or (real(url) != real(before_glob(origin)) and is_same(url, before_glob(origin))):
+        raise UsageError(
+            f"{url}: source and destination are the same, so originals would be overwritten; choose another DST"
+        )
+
+
+def _may_hold_many(storage: Storage, source: Source) -> bool:
+    """Return whether a source is not a single file. A name with the signs of a pattern may be that of a file."""
+    if isinstance(source, PathList) or storage.is_folder(absolute(source)):
+        return True
+    return GLOB.search(source) is not None and not storage.exists(absolute(source))
+
+
+def _names_a_file(url: str) -> bool:
+    extension = posixpath.splitext(url)[1]
+    return len(extension) <= LONGEST_FORMAT and LIKE_A_FORMAT.fullmatch(extension) is not None
 
 
 class ClaimedNames:

@@ -32,6 +32,10 @@ class History:
     """(destination,) of every output of every run."""
     written_bytes: NDArray[np.int64] = field(default_factory=_none)
     """Size of what was last written to each of `written`."""
+    writers: NDArray[np.int64] = field(default_factory=_none)
+    """(source,) that each of `written` was last written from."""
+    failed: NDArray[np.int64] = field(default_factory=_none)
+    """(source, version) of all files that failed under one fingerprint."""
     known: NDArray[np.int64] = field(default_factory=_none)
     """(source, version) of each source's newest row, under any fingerprint."""
 
@@ -54,6 +58,8 @@ class History:
             done=np.sort(rows.as_done[well[~replaced]]),
             written=rows.destination[writers],
             written_bytes=rows.bytes_out[writers],
+            writers=rows.source[writers],
+            failed=np.sort(rows.as_known[newest[rows.ours[newest] & ~rows.well[newest]]]),
             known=np.sort(rows.as_known[_last(rows.source)]),
         )
 
@@ -65,11 +71,25 @@ class History:
         """Return whether the newest row of the source is of this version."""
         return _holds(self.known, (source, version))
 
+    def has_failed(self, source: str, version: str) -> bool:
+        """Return whether this version of the source failed."""
+        return _holds(self.failed, (source, version))
+
     def known_bytes(self, destination: str) -> int:
         """Return the size of what a run last wrote to this file; 0 if none did."""
+        place = self._place(destination)
+        return 0 if place is None else int(self.written_bytes[place])
+
+    def is_of_another(self, destination: str, source: str) -> bool:
+        """Return whether a run last wrote this file, from another source."""
+        place = self._place(destination)
+        return place is not None and bool(self.writers[place] != hash((source,)))
+
+    def _place(self, destination: str) -> int | None:
+        """Return the index of a file in `written`; None if no run wrote it."""
         value = hash((destination,))
-        place = np.searchsorted(self.written, value)
-        return int(self.written_bytes[place]) if place < len(self.written) and self.written[place] == value else 0
+        place = int(np.searchsorted(self.written, value))
+        return place if place < len(self.written) and self.written[place] == value else None
 
     def without_done(self) -> "History":
         """Return a copy in which nothing counts as done."""
@@ -86,6 +106,8 @@ class _Rows:
     as_done: NDArray[np.int64]
     bytes_out: NDArray[np.int64]
     """Bytes written to the destination; 0: nothing was."""
+    ours: NDArray[np.bool_]
+    """Whether the row is of this fingerprint."""
     well: NDArray[np.bool_]
     """Whether the file did not fail, under this fingerprint."""
     counting: NDArray[np.bool_]
@@ -107,6 +129,7 @@ class _Rows:
             as_known=hashes(zip(source, version, strict=True)),
             as_done=hashes(zip(source, version, targets, strict=True)),
             bytes_out=bytes_out,
+            ours=ours,
             well=ours & np.asarray([each != "failed" for each in outcome], bool),
             counting=ours | np.asarray([not each.startswith(OTHER_KIND) for each in code], bool),
             run=np.asarray([names.setdefault(each, each) for each in batch["run"].to_pylist()], object),

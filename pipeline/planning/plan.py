@@ -14,12 +14,15 @@ from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import OTHER_KIND, History
 from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.media_kinds import Kind
+from pipeline.planning.path_list import PathList, Source
 from pipeline.records import Outcome, Record
 from pipeline.storage.errors import SAID
 from pipeline.storage.listing import Listed
 from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
+
+OF_ANOTHER = "is what another {} became; move it away or choose another DST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,8 @@ class Refusal:
 class Plan:
     """Work of one run, and the files that it leaves out."""
 
-    root: str = ""
-    """The folder that paths of inputs start from; "" where nothing was found."""
+    folders: set[str] = field(default_factory=set)
+    """Folders that paths of inputs start from, and those among `results`."""
     records: list[Record] = field(default_factory=list)
     """Files to enhance."""
     refused: list[Refusal] = field(default_factory=list)
@@ -69,6 +72,8 @@ class Plan:
     """Number of them that are of the wanted kind, or could not be read or followed."""
     results: list[str] = field(default_factory=list)
     """Folders that other jobs have written to, as paths below the source; what they wrote is listed, too."""
+    left_out: int | None = None
+    """Number of files at the destination, inside the source, that are left out; None: it does not lie inside."""
 
     @property
     def bytes_in(self) -> int:
@@ -77,7 +82,7 @@ class Plan:
 
 def make_plan(
     storage: Storage,
-    source: str,
+    source: Source,
     destination: Destination,
     selection: Selection,
     history: History,
@@ -86,22 +91,30 @@ def make_plan(
 ) -> Plan:
     """List the source, name each output, leave out what is done. An output that has vanished is work again.
 
+    What has failed under these settings comes last, so that a limit does not keep others from their turn.
     `ignoring_case`: the destination treats `a` and `A` as one name. Raises NotFound and other StorageErrors from the
     listing; UsageError where an output would replace a file that is not ours.
     """
+    if isinstance(source, str):
+        _check_is_no_page(source, destination.kind)
     inputs, kind = _inputs(storage, source, destination, selection), destination.kind
     listed = inputs.sorted()
     results = [folder for folder in inputs.written if _has_inputs(folder, listed, selection, kind)]
     output_of = destination.naming(file.relative for file in listed)
     taken = ClaimedNames(destination, ignoring_case=ignoring_case)
-    present = _present(storage, destination, history)
-    plan = Plan(root=listed[0].folder if listed else "", results=results)
+    # parts of a whole, each of which is named without regard to the others
+    apart = bool(destination.file) or isinstance(source, PathList)
+    present = _present(storage, destination, asked=history.done.size or (apart and history.written.size))
+    folders = inputs.roots | {inputs.written[folder] for folder in results}
+    plan = Plan(folders=folders, results=results, left_out=_left_out(inputs, destination))
     for file in listed:
         name, target = redacted(file.url), output_of(file.relative)
         wanted = bool(file.code) or kind.accepts(name)
         problem = _problem(file, kind)
         if problem is None and not taken.take(target):
             problem = "collision", f"its output {target} is taken by another {kind.noun}; rename it"
+        if problem is None and apart and hash(target) in present and history.is_of_another(target, name):
+            problem = "collision", f"{target} {OF_ANOTHER.format(kind.noun)}"
         if not selection(file.relative):
             continue
         plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
@@ -124,19 +137,36 @@ def make_plan(
                     known_bytes=history.known_bytes(target),
                 )
             )
+    plan.records.sort(key=lambda record: history.has_failed(redacted(record.source), record.version))
+    if destination.file and any(refusal.code == "collision" for refusal in plan.refused):
+        raise UsageError(f"{destination.file} {OF_ANOTHER.format(kind.noun)}")
     _protect_sources(plan, listed)
     if _is_among_others(storage, source, destination):
         _protect_others(storage, destination, plan)
     return plan
 
 
-def _inputs(storage: Storage, source: str, destination: Destination, selection: Selection) -> Inputs:
+def _inputs(storage: Storage, source: Source, destination: Destination, selection: Selection) -> Inputs:
     """Return the listing of the source, without a destination inside it."""
-    if protocol_of(source) in WEB and not GLOB.search(source) and not destination.kind.accepts(urlsplit(source).path):
-        noun = destination.kind.noun
-        raise UsageError(f"{redacted(source)}: cannot list a web server; give one {noun}, or a glob over an index page")
     outside = "" if destination.file else destination.root
     return Inputs(storage, source, follow_links=selection.follow_links, outside=outside)
+
+
+def _check_is_no_page(source: str, kind: Kind) -> None:
+    if protocol_of(source) in WEB and not GLOB.search(source) and not kind.accepts(urlsplit(source).path):
+        said = f"cannot list a web server; give one {kind.noun}, or a glob over an index page"
+        raise UsageError(f"{redacted(source)}: {said}")
+
+
+def _left_out(inputs: Inputs, destination: Destination) -> int | None:
+    """Return the number of files left out at a destination inside the source; None where it does not lie inside.
+
+    A folder is a source before the destination is there.
+    """
+    source = inputs.source
+    if isinstance(source, str) and inputs.roots == {source} and is_inside(real(destination.root), real(source)):
+        return inputs.left_out
+    return inputs.left_out or None
 
 
 def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kind: Kind) -> bool:
@@ -144,9 +174,9 @@ def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kin
     return any(selection(name) and kind.accepts(name) for name in names)
 
 
-def _present(storage: Storage, destination: Destination, history: History) -> set[int]:
-    """Return the hashes of the files that are at the destination; none if nothing counts as done."""
-    if not history.done.size:
+def _present(storage: Storage, destination: Destination, *, asked: bool | int) -> set[int]:
+    """Return the hashes of the files that are at the destination; none unless `asked`."""
+    if not asked:
         return set()
     if destination.file:
         return {hash(destination.file)} if storage.exists(destination.file) else set()
@@ -161,7 +191,7 @@ def _protect_sources(plan: Plan, listed: Sequence[Listed]) -> None:
             raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
 
 
-def _is_among_others(storage: Storage, source: str, destination: Destination) -> bool:
+def _is_among_others(storage: Storage, source: Source, destination: Destination) -> bool:
     """Return whether others' files may be there: at a single file, or near the sources and not yet written to."""
     root, below = real(_root_of(source)), real(destination.root)
     apart = root != below and not is_inside(root, below) and not is_inside(below, root)
@@ -206,8 +236,9 @@ def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
     return next(((code, reason) for code, reason, applies in problems if applies), None)
 
 
-def _root_of(source: str) -> str:
-    return before_glob(absolute(source))
+def _root_of(source: Source) -> str:
+    """Return the folder that holds a source, as far as its name shows; that of a list may be anywhere."""
+    return before_glob(absolute(source)) if isinstance(source, str) else "/"
 
 
 def _is_text(name: str) -> bool:

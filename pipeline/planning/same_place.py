@@ -25,7 +25,11 @@ def proven(storage: Storage, root: str, sources: Iterable[str]) -> Storage:
     """
     token, name = secrets.token_hex(16).encode(), part_name("place")
     marker = join(root, FOLDER, name)
-    storage.write(marker, token)
+    try:
+        storage.write(marker, token)
+    except StorageError as error:
+        reason = str(error).rpartition(f"/{FOLDER}/")[2].partition(": ")[2]  # without the name of the file
+        raise type(error)(f"{root}: {reason or error}") from error
     try:
         next(storage.walk(join(root, FOLDER)), None)  # raises where the store knows `root` by another name
         for source in sources:

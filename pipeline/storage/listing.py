@@ -3,9 +3,12 @@
 import os
 import posixpath
 import stat
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import NotFound, UsageError
@@ -62,6 +65,8 @@ class Listing:
     """Calls a function of the file system with arguments, with retries where they may help. Raises only our errors."""
     follow_links: bool
     """Whether to follow local links out of the place and links to folders; else they are listed as `not_followed`."""
+    start: str | None = None
+    """Root of a place that is named exactly, which is no pattern, and no link to a folder that is always followed."""
 
     def files(self) -> Iterator[Listed]:
         """Yield every file, in no order. Raises NotFound where nothing is there, and what else `ask` raises."""
@@ -71,23 +76,42 @@ class Listing:
             if name.endswith(("/", PART_SUFFIX)):
                 continue
             if protocol == LOCAL:
-                yield self._local(root, name, info)
+                named, error = bool(info.get("named")), info.get("error")
+                yield local_file(root, name, follow_links=self.follow_links, named=named, error=error)
             else:
                 url = name if protocol in WEB else f"{protocol}://{name}"
                 yield Listed(url=url, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
 
     def _find(self) -> tuple[str, Iterator[Found]]:
         """Return the root that relative paths start from, and an iterator over every file."""
+        exact = self.start is not None
         try:
             info = self.ask(self.fs.info, self.path)
-        except NotFound:
-            found = self._matches() if GLOB.search(self.path) else {}
+        except NotFound as error:
+            found = self._matches() if not exact and GLOB.search(self.path) else {}
             if not found:
-                raise
+                raise NotFound(f"{error}{self._other_form()}") from error
             return before_glob(self.path), self._matched(found)
-        if info["type"] != "directory":
-            return redacted(info["name"]).rpartition("/")[0], iter([(info["name"], {**info, "named": True})])
-        return str(self.fs._strip_protocol(info["name"])).rstrip("/"), self._below(self.path)
+        link = exact and not self.follow_links and protocol_of(self.url) == LOCAL and Path(self.path).is_symlink()
+        if info["type"] != "directory" or link:
+            root = redacted(info["name"]).rpartition("/")[0] if self.start is None else self.start
+            return root, iter([(info["name"], {**info, "named": True})])
+        root = str(self.fs._strip_protocol(info["name"])).rstrip("/") if self.start is None else self.start
+        return root, self._below(self.path)
+
+    def _other_form(self) -> str:
+        """Return words about a local file of the same name in another Unicode form, which a disk tells apart; or ""."""
+        place = Path(self.path)
+        if protocol_of(self.url) != LOCAL or self.path.isascii():
+            return ""
+        with suppress(OSError):
+            while not place.parent.exists():
+                place = place.parent
+            for each in place.parent.iterdir():
+                if unicodedata.normalize("NFC", each.name) == unicodedata.normalize("NFC", place.name):
+                    form = "NFC" if unicodedata.is_normalized("NFC", each.name) else "NFD"
+                    return f"; a file of that name in another Unicode form ({form}) is: complete it with Tab"
+        return ""
 
     def _matches(self) -> dict[str, Any]:
         if protocol_of(self.url) in {LOCAL} | WEB:
@@ -146,26 +170,34 @@ class Listing:
         for error in unreadable:
             yield error.filename, {"error": error}
 
-    def _local(self, root: str, name: str, info: Mapping[str, Any]) -> Listed:
-        try:
-            if "error" in info:
-                raise info["error"]
-            is_link = stat.S_ISLNK(os.lstat(name).st_mode)
-            status = os.stat(name)  # noqa: PTH116 (of what a link points to)
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror}); check its permissions, or what it links to"
-            return Listed(url=name, root=root, code="unreadable", problem=problem)
-        problem = ""
-        if stat.S_ISDIR(status.st_mode):
-            problem = LINK_TO_FOLDER
-        elif not stat.S_ISREG(status.st_mode):
-            problem = NO_FILE
-        elif is_link and not (self.follow_links or info.get("named") or is_inside(real(name), real(root))):
-            problem = LINK_OUT
-        if problem:
-            return Listed(url=name, root=root, code="not_followed", problem=problem)
-        version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
-        return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
+
+def local_file(
+    root: str, name: str, *, follow_links: bool, named: bool = False, error: OSError | None = None
+) -> Listed:
+    """Return a local file as it is listed.
+
+    `follow_links`: whether it may be a link out of `root`. `named`: whether the user named it, which allows that, too.
+    `error`: why it could not be listed.
+    """
+    try:
+        if error is not None:
+            raise error
+        is_link = stat.S_ISLNK(os.lstat(name).st_mode)
+        status = os.stat(name)  # noqa: PTH116 (of what a link points to)
+    except OSError as failure:
+        problem = f"cannot be read ({failure.strerror}); check its permissions, or what it links to"
+        return Listed(url=name, root=root, code="unreadable", problem=problem)
+    problem = ""
+    if stat.S_ISDIR(status.st_mode):
+        problem = LINK_TO_FOLDER
+    elif not stat.S_ISREG(status.st_mode):
+        problem = NO_FILE
+    elif is_link and not (follow_links or named or is_inside(real(name), real(root))):
+        problem = LINK_OUT
+    if problem:
+        return Listed(url=name, root=root, code="not_followed", problem=problem)
+    version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
+    return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
 
 
 def _leads_on(place: str, name: str, folder: str, seen: set[str]) -> bool:

@@ -41,7 +41,7 @@ class Storage:
     """Whether the destination stores the marks that identify our outputs: see `ownership.py`."""
 
     @classmethod
-    def from_environment(cls, urls: list[str], options: Mapping[str, Any]) -> "Storage":
+    def from_environment(cls, urls: Iterable[str], options: Mapping[str, Any]) -> "Storage":
         """Build a storage for these URLs from the environment and `options`.
 
         `options`: fsspec's, for all remote places or keyed by protocol.
@@ -66,12 +66,12 @@ class Storage:
         fs = filesystem_of(protocol, self.options.get(protocol, {}), redacted(url))
         return fs, str(fs._strip_protocol(url))
 
-    def walk(self, url: str, *, follow_links: bool = False) -> Iterator[Listed]:
+    def walk(self, url: str, *, follow_links: bool = False, start: str | None = None) -> Iterator[Listed]:
         """Yield every file at `url` (a file, a folder with all below it, or a glob) as it is found.
 
         Raises NotFound where nothing is there, AccessDenied, Unreachable, StorageError. Local files and folders that
         cannot be read, and links that are not followed, are yielded with the reason in `code` and `problem`. Uses no
-        memory for files already yielded.
+        memory for files already yielded. `start`: see `Listing.start`.
         """
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
@@ -82,7 +82,7 @@ class Storage:
                 return call(*arguments, **more)
 
         try:
-            yield from Listing(url=url, fs=fs, path=path, ask=ask, follow_links=follow_links).files()
+            yield from Listing(url=url, fs=fs, path=path, ask=ask, follow_links=follow_links, start=start).files()
         except NotFound:
             if protocol_of(url) == S3:  # s3fs does not tell that there is no such bucket
                 ask(check_bucket, fs, path)

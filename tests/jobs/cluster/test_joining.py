@@ -32,7 +32,7 @@ def test_workers_that_take_a_core_fit_those_beside_the_gpus() -> None:
     [("in", "out", None, 1), ("s3://in", "out", None, 2), ("in", "gs://out", None, 2), ("s3://in", "s3://out", 3, 3)],
 )
 def test_workers_share_a_core_where_they_wait_for_a_bucket(src: str, dst: str, asked: int | None, sharing: int) -> None:
-    assert ImagesConfig(src=src, dst=dst, workers_per_core=asked).sharing_a_core() == sharing
+    assert ImagesConfig(src=src, dst=dst, workers_per_core=asked).sharing_a_core(src) == sharing
 
 
 def _placement(monkeypatch: pytest.MonkeyPatch, nodes: Sequence[tuple[int, int]], **flags: object) -> Placement:
