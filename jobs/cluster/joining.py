@@ -39,8 +39,6 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     # Ray's default refuses a cluster whose Python differs in the last number only
     os.environ.setdefault("RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "minor")
-    # otherwise Ray uploads the current directory and installs everything again for each worker, when uv runs this one
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray  # takes a second, so only once there is work
 
     check_not_stopped()
