@@ -14,6 +14,7 @@ from typing import Any
 
 import tyro
 
+from jobs import clock
 from jobs.signals import exit_status, forget_signals, heed_signals, leave
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped, printable
 
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status(given: Sequence[str]) -> int:
+    clock.begin()
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
     forget_signals()

@@ -17,6 +17,11 @@ RECENT = 30  # log lines over which the rate is computed
 STARTING = "starting workers"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 photo`, `1,204 photos`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Progress:
     """A count of what is finished out of `total`, with rate, failures and time left.
 
@@ -63,7 +68,7 @@ class Progress:
         """Return text like `120 of 4,800 frames, 22.1 a second, 3:31 left, 1 failed`; `opening` without a total."""
         if not self.total:
             return self._opening
-        parts = [f"{self.done:,} of {self.total:,} {self._unit}s"]
+        parts = [f"{self.done:,} of {counted(self.total, self._unit)}"]
         if self.done == self._begun_with:
             parts.append(STARTING)
         if self._rate:

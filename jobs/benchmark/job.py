@@ -29,7 +29,7 @@ from jobs.benchmark.training import measure_training
 from jobs.benchmark.videos import measure_video
 from jobs.bulk.estimate import spread
 from jobs.bulk.job import Job
-from jobs.bulk.run import make_plans
+from jobs.bulk.run import estimated, make_plans
 from jobs.enhance import EnhanceConfig
 from jobs.flags import StorageOptions, Switch, check_ranges, optional
 from jobs.images import PHOTO_MEDIA
@@ -191,13 +191,13 @@ def _of_source(config: BenchmarkConfig) -> Iterator[Section | str]:
     with TemporaryDirectory(prefix="nightlift-") as folder:
         for job, plan in _plans(config, folder):
             yield from _sampled(job, plan, Path(folder), 1 if config.quick else 3)
-            yield job.media.estimate(job, plan)
+            yield estimated([job], [plan])
 
 
 def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[Job, Plan]]:
     """Plan a job for each kind of file at SRC. Raises what planning raises."""
     assert config.src is not None
-    flags = {"workers": config.workers, "storage_options": config.storage_options}
+    flags = {"workers": config.workers, "storage_options": config.storage_options, "dry_run": True}
     enhance = EnhanceConfig(src=config.src, dst=str(Path(folder) / "out"), **flags)  # type: ignore[arg-type]
     checkpoint = enhance.checkpoint()
     jobs = [Job.of(media, enhance, checkpoint) for media in (PHOTO_MEDIA, VIDEO_MEDIA)]

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.progress import counted
 from jobs.report.results import STAGES, Rows, numbered
 from pipeline.errors import NotFound, printable
 from pipeline.storage.storage import Storage
@@ -87,11 +88,6 @@ def summary(files: Rows) -> str:
         if count := int(files.ended(ending).sum()):
             parts.append(f"{count:,} {ending}")
     return f"{', '.join(parts)}."
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 photo`, `1,204 photos`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def lasting(seconds: float) -> str:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from jobs.progress import counted
 from jobs.report import tables
 from jobs.report.page import filled
 from jobs.report.plots import Plot, dark
@@ -50,7 +51,7 @@ def training_page(storage: Storage, root: str) -> bytes:
     notes = _notes(storage, root)
     photos = notes.get("photos", {})
     files = _files(storage, root)
-    count = tables.counted(len(history), "epoch")
+    count = counted(len(history), "epoch")
     seen = f" on {photos['count']:,} photos and frames, {photos['held_out']:,} held out" if photos else ""
     headline = f"{count} of training{seen}."
     return filled(
