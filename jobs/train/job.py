@@ -10,7 +10,8 @@ from jobs.cluster.joining import ray_cluster
 from jobs.flags import (
     selection_of,
 )
-from jobs.train.checks import check_is_no_file, check_same, checked_root, claim_names, few
+from jobs.progress import counted
+from jobs.train.checks import check_is_no_file, check_same, checked_root, claim_names, few, otherwise
 from jobs.train.config import TrainConfig, TrainingSetup
 from jobs.train.state import read_state
 from pipeline.storage.credentials import parse_options
@@ -33,8 +34,8 @@ def run(config: TrainConfig) -> int:
     if files.results:
         count, folders = sum(files.results.values()), few(list(files.results))
         log.info(
-            "left out %d files that nightlift wrote, in %s; to train on them, give their folder as a SRC",
-            count,
+            "left out %s that nightlift wrote, in %s; to train on them, give their folder as a SRC",
+            counted(count, "file"),
             folders,
         )
     setup = TrainingSetup.of(config, files)
@@ -44,7 +45,8 @@ def run(config: TrainConfig) -> int:
         if state.epoch >= setup.recipe.epochs:
             if recorded(storage, root) < state.epoch:  # the run that finished it was killed before it wrote the record
                 TrainingRecord(storage, root).update(state.history, last=True)
-            print(f"this training is finished: {state.epoch} epochs; to start over, use --fresh\n{_results(root)}")
+            finished = f"this training is finished: {counted(state.epoch, 'epoch')}"
+            print(f"{finished}; {otherwise(root)}\n{_results(root)}")
             return 0
     claim_names(storage, root, files.roots, setup.settings)
     with ray_cluster(config.workers):
