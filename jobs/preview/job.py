@@ -27,6 +27,7 @@ from jobs.flags import (
     selection_of,
 )
 from jobs.preview.server import Exhibit, PreviewServer, Shown
+from jobs.progress import counted
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
 from pipeline.errors import UsageError
@@ -96,10 +97,9 @@ def run(config: PreviewConfig) -> int:
     except OSError as error:
         raise UsageError(f"--port {config.port}: {error.strerror}; choose another port, or leave --port out") from error
     with server, suppress(KeyboardInterrupt):
-        count = len(exhibit.files)
-        print(f"{count} file{'' if count == 1 else 's'} to preview: {server.address}\nPress Ctrl-C to end.", flush=True)
-        if _has_screen() and not config.no_browser:
-            webbrowser.open(server.address)
+        print(f"{counted(len(exhibit.files), 'file')} to preview: {server.address}\nPress Ctrl-C to end.", flush=True)
+        if not config.no_browser and not (_has_screen() and webbrowser.open(server.address)):
+            log.info("no browser could be opened here; open the address in one")
         server.serve_forever()
     return 0
 
@@ -117,7 +117,9 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     storage = Storage.from_environment([config.src], parse_options(config.storage_options))
     files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
     if not files:
-        raise UsageError(f"{redacted(config.src)}: no photos or videos there, judged by their names")
+        raise UsageError(
+            f"{redacted(config.src)}: no photos or videos there, by their names; give a folder, a file or a glob of some"
+        )
     if len(files) == MOST_FILES:
         log.info("the page lists only the first %d files that were found; use --include to choose others", MOST_FILES)
     return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
