@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from jobs import clock
-from jobs.signals import exit_status, forget_signals, heed_signals, leave
+from jobs.signals import check_not_stopped, exit_status, forget_signals, heed_signals, leave
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped, printable
 
 
@@ -33,7 +33,10 @@ class Command:
 
     def load(self) -> tuple[type, Callable[[Any], int]]:
         """Import the job. Returns the type of its config, and the function that runs it."""
-        module = _imported(self.module)
+        try:
+            module = _imported(self.module)
+        finally:
+            check_not_stopped()  # a package that was interrupted while it loaded may have raised another error
         return getattr(module, self.config), module.run
 
 

@@ -118,7 +118,7 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     files = sorted(itertools.islice(_files(storage, config), MOST_FILES), key=lambda file: file.name)
     if not files:
         raise UsageError(
-            f"{redacted(config.src)}: no photos or videos there, by their names; give a folder, a file or a glob of some"
+            f"{redacted(config.src)}: no photos or videos there, by their names; give a folder or files with some"
         )
     if len(files) == MOST_FILES:
         log.info("the page lists only the first %d files that were found; use --include to choose others", MOST_FILES)
