@@ -2,11 +2,27 @@
 
 import os
 import sys
+from types import TracebackType
 
 from jobs.nightlift_entry import leave_out_current_directory
 
+
+def _tell_of_missing_packages(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Report in one line what cannot be imported, as on a node of a cluster that has another Python."""
+    if not issubclass(kind, ImportError):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    here = f"Python {'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}"
+    print(
+        f"nightlift: {error} ({here}); nightlift needs Python 3.11 or newer with its packages, on each node of a "
+        'cluster too: pip install ".[cluster]" in a checkout, or the container image of infra/',
+        file=sys.stderr,
+    )
+
+
 if sys.argv[:1] == ["-m"]:  # so Python calls a module that it is about to run: `python -m jobs.NAME`
     leave_out_current_directory()
+    sys.excepthook = _tell_of_missing_packages
 
 # Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this
 # when it is imported, which some jobs do early.

@@ -11,10 +11,11 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
+from jobs import clock
 from jobs.command_line.help_page import help_page
 from jobs.command_line.parsing import asks_for_help, parsed
 from jobs.command_line.streams import flush_output, leave_unread, prepare_streams, use_utf8
-from jobs.signals import exit_status, forget_signals, heed_signals, leave
+from jobs.signals import check_not_stopped, exit_status, forget_signals, heed_signals, leave
 from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped, printable
 
 
@@ -32,7 +33,10 @@ class Command:
 
     def load(self) -> tuple[type, Callable[[Any], int]]:
         """Import the job. Returns the type of its config, and the function that runs it."""
-        module = _imported(self.module)
+        try:
+            module = _imported(self.module)
+        finally:
+            check_not_stopped()  # a package that was interrupted while it loaded may have raised another error
         return getattr(module, self.config), module.run
 
 
@@ -68,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status(given: Sequence[str]) -> int:
+    clock.begin()
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home directory

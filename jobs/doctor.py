@@ -77,7 +77,7 @@ class Report:
 
 
 def run(config: DoctorConfig) -> int:
-    """Look at each part in turn, and print what is found. Returns the exit status."""
+    """Examine each part in turn, and print what is found. Returns the exit status."""
     logging.getLogger("nightlift").setLevel(logging.WARNING)
     report = Report()
     for look in (_machine, _packages, _devices, _photos, _videos, _folders, _environment, _network, _ray):

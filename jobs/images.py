@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from jobs.bulk.config import BulkConfig
-from jobs.bulk.estimate import photo_report
+from jobs.bulk.estimate import Estimate, photo_estimate
 from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
@@ -143,8 +143,8 @@ def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Generator[Outcome
     return in_sight(flow.run(records), len(records), "photo")
 
 
-def _estimate(job: Job, plan: Plan) -> str:
-    return photo_report(plan, PhotoSteps.of(job.storage, job.settings, job.checkpoint), job.config.workers)
+def _estimate(job: Job, plan: Plan) -> Estimate:
+    return photo_estimate(plan, PhotoSteps.of(job.storage, job.settings, job.checkpoint))
 
 
 PHOTO_MEDIA = Media(

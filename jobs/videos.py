@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from jobs.bulk.config import BulkConfig
-from jobs.bulk.estimate import video_report
+from jobs.bulk.estimate import Estimate, video_estimate
 from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
@@ -199,8 +199,8 @@ def _tell_of_segments(storage: Storage, folder: str) -> None:
             log.info("kept segments of unfinished videos in %s (%.0f MB); run again to continue", folder, size_mb)
 
 
-def _estimate(job: Job, plan: Plan) -> str:
-    return video_report(plan, VideoSteps.of(job.storage, job.settings, job.checkpoint), job.config.workers)
+def _estimate(job: Job, plan: Plan) -> Estimate:
+    return video_estimate(plan, VideoSteps.of(job.storage, job.settings, job.checkpoint))
 
 
 VIDEO_MEDIA = Media(

@@ -44,6 +44,9 @@ BROKEN = (
 )
 
 
+REMEDY = "give the weights.safetensors of a training by nightlift, or a published Zero-DCE .pth"
+
+
 class WeightsError(ValueError):
     """Error for a weights file that is missing, broken, or of another kind of network. The message names the file."""
 
@@ -75,12 +78,12 @@ def load(path: Path) -> Checkpoint:
         checkpoint = _load_published(path) if path.suffix == ".pth" else _load_own(path)
     except BROKEN as error:
         if isinstance(error, WeightsError):
-            raise
+            raise WeightsError(f"{error}; {REMEDY}") from error
         if isinstance(error, pickle.UnpicklingError):  # torch's own message is a page long
             found = "torch finds no weights in it, or finds other objects than weights"
         else:
             found = str(error).partition("\n")[0] or type(error).__name__
-        raise WeightsError(f"{path}: not weights of a DCE-Net ({found})") from error
+        raise WeightsError(f"{path}: not weights of a DCE-Net ({found}); {REMEDY}") from error
     checkpoint.network.eval()
     return checkpoint
 

@@ -28,7 +28,7 @@ from jobs.benchmark.training import measure_training
 from jobs.benchmark.videos import measure_video
 from jobs.bulk.estimate import spread
 from jobs.bulk.job import Job
-from jobs.bulk.run import make_plans
+from jobs.bulk.run import estimated, make_plans
 from jobs.cluster.machine import usable_cores
 from jobs.command_line.options import Shown
 from jobs.enhance import EnhanceConfig
@@ -199,13 +199,13 @@ def _of_source(config: BenchmarkConfig) -> Iterator[Section | str]:
     with TemporaryDirectory(prefix="nightlift-") as folder:
         for job, plan in _plans(config, folder):
             yield from _sampled(job, plan, Path(folder), 1 if config.quick else 3)
-            yield job.media.estimate(job, plan)
+            yield estimated([job], [plan])
 
 
 def _plans(config: BenchmarkConfig, folder: str) -> list[tuple[Job, Plan]]:
     """Plan a job for each kind of file at SRC. Raises what planning raises."""
     assert config.src is not None
-    flags = {"workers": config.workers, "storage_options": config.storage_options}
+    flags = {"workers": config.workers, "storage_options": config.storage_options, "dry_run": True}
     enhance = EnhanceConfig(src=config.src, dst=str(Path(folder) / "out"), **flags)  # type: ignore[arg-type]
     checkpoint, source = enhance.checkpoint(), source_of(config.src)
     jobs = [Job.of(media, enhance, checkpoint, source) for media in (PHOTO_MEDIA, VIDEO_MEDIA)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.bulk.summary import by_earlier_runs, refused
 from jobs.cluster.machine import usable_cores
 from pipeline.errors import NightliftError, plural
 from pipeline.images import format_of
@@ -15,6 +16,7 @@ from pipeline.photos import PhotoSteps, PhotoWork
 from pipeline.planning.plan import Plan
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record, settling
+from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
 from pipeline.video import Segment
 from pipeline.video.reading.opening import announced_px
@@ -23,25 +25,48 @@ from pipeline.videos import OUT_OF_MEMORY, VideoSteps
 SAMPLES = 5
 FRAMES_TRIED = 48  # of each sample video
 HEADERS = 64  # of videos that are looked at, to tell how long they are
-START_UP_S = 10.0  # Ray and the workers, before the first file
+RAY_START_S = 10.0  # Ray and the workers, before the first file
+START_S = 3.0  # without Ray: our own packages
 SHOWN = 10
 
 
-def photo_report(plan: Plan, steps: PhotoSteps, workers: int | None) -> str:
-    """Report counts, formats, refused files and bytes, and estimate the rest by enhancing a few photos."""
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job would do, in lines of text, and how many seconds one core would take for it."""
+
+    lines: Sequence[str]
+    core_s: float = 0.0
+    """0 where there is nothing to do, or where nothing could be tried."""
+
+
+def report(estimates: Sequence[Estimate], workers: int | None, *, on_ray: bool) -> str:
+    """Return what jobs would do, and how long they would take, one after the other. `on_ray`: whether Ray is needed."""
+    lines = [line for estimate in estimates for line in estimate.lines]
+    core_s = sum(estimate.core_s for estimate in estimates)
+    if core_s:
+        workers = workers or usable_cores()
+        work_s, start_s = (core_s / workers, RAY_START_S) if on_ray else (core_s, START_S)
+        start = f"{start_s:.0f} s to start{' Ray' if on_ray else ''}"
+        means = f"with {plural(workers, 'worker')} as fast as this machine's cores" if on_ray else "without Ray"
+        lines.append(f"time: about {_duration(start_s + work_s)}: {start}, and {_duration(work_s)} of work {means}")
+    return "\n".join(lines)
+
+
+def photo_estimate(plan: Plan, steps: PhotoSteps) -> Estimate:
+    """Return counts, formats, refused files and bytes, and estimate the rest by enhancing a few photos."""
     formats = Counter(_format_name(redacted(record.source)) for record in plan.records)
-    return _report(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), _bytes_of, workers)
+    return _estimate(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), _bytes_of)
 
 
-def video_report(plan: Plan, steps: VideoSteps, workers: int | None) -> str:
-    """Report counts, containers, refused files and bytes, and estimate the rest by enhancing the beginning of a few."""
+def video_estimate(plan: Plan, steps: VideoSteps) -> Estimate:
+    """Return counts, containers, refused files and bytes, and estimate the rest by enhancing the beginning of a few."""
     containers = Counter(posixpath.splitext(redacted(record.source))[1].lower() for record in plan.records)
 
     def pixels_of(records: Sequence[Record]) -> float:
         looked_at = spread(records, HEADERS)
-        return sum(_pixels_of(record, steps) for record in looked_at) * len(records) / len(looked_at)
+        return sum(px_of(record, steps.inspect.storage) for record in looked_at) * len(records) / len(looked_at)
 
-    return _report(plan, "video", containers, lambda samples: _videos_tried(samples, steps), pixels_of, workers)
+    return _estimate(plan, "video", containers, lambda samples: _videos_tried(samples, steps), pixels_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,52 +78,38 @@ class _Trial:
     problem: str = ""
 
 
-def _report(
+def _estimate(
     plan: Plan,
     noun: str,
     formats: Counter[str],
     tried: Callable[[Sequence[Record]], list[_Trial]],
     weight: Callable[[Sequence[Record]], float],
-    workers: int | None,
-) -> str:
-    """Write the report. `weight`: sums what the time of files is proportional to, to scale samples to all."""
-    lines = [f"{noun}s to do: {len(plan.records)} ({plan.bytes_in / 1e6:,.1f} MB)"]
+) -> Estimate:
+    """Make the estimate. `weight`: sums what the time of files is proportional to, to scale samples to all."""
+    lines = [f"{noun}s to do: {len(plan.records):,} ({plan.bytes_in / 1e6:,.1f} MB)"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
-    lines.append(f"by earlier runs: {plan.done} done, {len(plan.skipped)} skipped")
-    lines.append(f"refused because of name or place: {len(plan.refused)}")
-    lines += [f"  {refusal.code}: {refusal.message}" for refusal in plan.refused[:SHOWN]]
-    if len(plan.refused) > SHOWN:
-        lines.append(f"  ... and {len(plan.refused) - SHOWN} more")
-    if plan.records:
-        lines += _estimate(plan, noun, tried, weight, workers or usable_cores())
-    return "\n".join(lines)
-
-
-def _estimate(
-    plan: Plan,
-    noun: str,
-    tried: Callable[[Sequence[Record]], list[_Trial]],
-    weight: Callable[[Sequence[Record]], float],
-    workers: int,
-) -> list[str]:
-    """Time a few files, spread over the range of sizes, and scale their seconds by weight."""
+    lines += by_earlier_runs(plan)
+    for what, refusals in refused(plan).items():
+        lines.append(f"{what}: {len(refusals):,}")
+        lines += [f"  {refusal.code}: {refusal.message}" for refusal in refusals[:SHOWN]]
+        if len(refusals) > SHOWN:
+            lines.append(f"  ... and {len(refusals) - SHOWN:,} more")
+    if not plan.records:
+        return Estimate(lines)
     use_one_core()
     samples = spread(plan.records, SAMPLES)
     trials = tried(samples)
-    well = [trial for trial in trials if not trial.problem]
-    lines = [f"  {trial.problem}" for trial in trials if trial.problem]
-    if not well:
-        return [*lines, f"no estimate: none of {plural(len(samples), noun)} tried could be enhanced"]
+    problems = [f"  {trial.problem}" for trial in trials if trial.problem]
+    if len(problems) == len(samples):
+        return Estimate(
+            [*lines, f"no estimate: could enhance none of the {plural(len(samples), noun)} tried:", *problems]
+        )
+    if problems:
+        lines += [f"tried {plural(len(samples), noun)}, of which {len(problems)} failed:", *problems]
     sampled, whole = weight(samples), weight(plan.records)
     share = sampled / whole if sampled else len(samples) / len(plan.records)  # by count where nothing is told
-    total_s = sum(trial.seconds for trial in trials) / share / workers
-    return [
-        f"estimate from {len(samples)} of them, {len(well)} of which succeeded:",
-        *lines,
-        f"  time: about {_duration(total_s + START_UP_S)} "
-        f"with {plural(workers, 'worker')} as fast as this machine's cores",
-        f"  outputs: about {sum(trial.bytes_out for trial in well) / share / 1e6:,.1f} MB",
-    ]
+    lines.append(f"outputs: about {sum(trial.bytes_out for trial in trials) / share / 1e6:,.1f} MB")
+    return Estimate(lines, sum(trial.seconds for trial in trials) / share)
 
 
 def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
@@ -165,10 +176,13 @@ def _bytes_of(records: Sequence[Record]) -> float:
     return sum(record.size_bytes for record in records)
 
 
-def _pixels_of(record: Record, steps: VideoSteps) -> float:
-    """Return the pixels of all frames that a video announces. Its bytes say little: a still night takes few."""
+def px_of(record: Record, storage: Storage) -> float:
+    """Return the pixels of all frames that a video announces; 0 if it does not, or cannot be read.
+
+    Its bytes say little: a still night takes few.
+    """
     try:
-        with steps.inspect.storage.open(record.source) as file:
+        with storage.open(record.source) as file:
             return announced_px(file)
     except NightliftError:
         return 0

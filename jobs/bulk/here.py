@@ -19,20 +19,22 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bulk.config import BulkConfig
+from jobs.bulk.estimate import RAY_START_S, px_of
 from jobs.bulk.job import Job, Worker
 from jobs.progress import in_sight
 from model import cuda_problem, load_numba
 from pipeline.errors import ClusterError, plural
 from pipeline.flow.attempts import ATTEMPTS, timed_out, worker_died
 from pipeline.flow.time_limit import allowed_s, renew, time_limit
+from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
 
-WORTH_RAY_S = 10.0  # of work; with less, Ray would take longer to start
 SECONDS_A_FILE, SECONDS_A_MB = 0.05, 0.3
 SLOW_SECONDS_A_MB = {".avif": 8.0, ".webp": 1.5, ".gif": 3.0}  # by what is written
-SECONDS_A_VIDEO, VIDEO_SECONDS_A_MB = 0.5, 8.0
+SECONDS_A_VIDEO, SECONDS_A_MEGAPIXEL = 0.5, 0.15  # of all frames together
+VIDEO_SECONDS_A_MB = 8.0  # where the header does not tell how many frames there are
 TIMED_OUT = "timed out"
 PRELOADED = [__name__, "pipeline.photos", "pipeline.videos"]
 EVENT_LOOP = "fsspecIO"  # name of the thread in which fsspec runs it
@@ -43,25 +45,27 @@ log = logging.getLogger("nightlift")
 def may_be_done_here(config: BulkConfig) -> bool:
     """Return whether neither a flag, nor the environment, nor a GPU asks for Ray."""
     gpu = config.device in ("cuda", "mps") or (config.device == "auto" and not cuda_problem())
-    return not (config.asks_for_ray or config.dry_run or gpu)
+    return not (config.asks_for_ray or gpu)
 
 
 def is_too_little_for_ray(jobs: Sequence[Job], plans: Sequence[Plan]) -> bool:
-    """Return whether Ray would take longer to start than all the work takes here."""
+    """Return whether Ray would take longer to start than all the work takes here. Reads the headers of a few videos."""
     work_s = 0.0
     for job, plan in zip(jobs, plans, strict=True):
         for record in plan.records:
-            work_s += _estimated_s(record, job.noun)
-            if work_s > WORTH_RAY_S:
+            work_s += _estimated_s(record, job)
+            if work_s > RAY_START_S:
                 return False
     return True
 
 
-def _estimated_s(record: Record, noun: str) -> float:
-    """Estimate roughly how long one core takes, from the size and kind of a file only."""
+def _estimated_s(record: Record, job: Job) -> float:
+    """Estimate roughly how long one core takes, from the size and kind of a photo, or the header of a video."""
     size_mb = record.size_bytes / 1e6
-    if noun == "video":
-        return SECONDS_A_VIDEO + VIDEO_SECONDS_A_MB * size_mb
+    if job.media.kind is VIDEOS:
+        frames_px = px_of(record, job.storage)
+        work_s = SECONDS_A_MEGAPIXEL * frames_px / 1e6 if frames_px else VIDEO_SECONDS_A_MB * size_mb
+        return SECONDS_A_VIDEO + work_s
     suffix = Path(record.destination).suffix.lower()
     return SECONDS_A_FILE + SLOW_SECONDS_A_MB.get(suffix, SECONDS_A_MB) * size_mb
 

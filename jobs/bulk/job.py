@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from jobs.bulk.config import BulkConfig
+from jobs.bulk.estimate import Estimate
 from jobs.flags import selection_of
 from model import Checkpoint, fingerprint
 from pipeline.planning.destination import Destination
@@ -48,7 +49,7 @@ class Media:
     """Runs a flow over records, and shows its progress."""
     tidy: Callable[["Job", Sequence[Record], Iterator[Outcome]], Iterator[Outcome]] = lambda job, records, each: each
     """The same outcomes; removes what their work leaves behind."""
-    estimate: Callable[["Job", Plan], str]
+    estimate: Callable[["Job", Plan], Estimate]
     """What a job would do, and how long it would take."""
 
 

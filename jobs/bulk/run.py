@@ -1,15 +1,16 @@
 """The way of a job over many files: list, plan, enhance, record."""
 
 import logging
-import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from glob import escape
 
 from jobs.bulk.config import BulkConfig
+from jobs.bulk.estimate import report
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
 from jobs.bulk.job import Job, Media
-from jobs.bulk.summary import Tally
+from jobs.bulk.summary import Tally, to_do
+from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import ray_cluster, tell_of_expiry
 from jobs.report.job import report_at_end
@@ -32,7 +33,7 @@ def run_jobs(config: BulkConfig, media: Sequence[Media]) -> int:
 
     `media`: the kinds of files that are enhanced, each by a job of its own.
     """
-    child = Child() if may_be_done_here(config) else None
+    child = Child() if may_be_done_here(config) and not config.dry_run else None
     try:
         checkpoint, source = config.checkpoint(), source_of(config.src)
         return _run([Job.of(each, config, checkpoint, source) for each in media], child)
@@ -46,8 +47,7 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
     ignoring_case = storage.ignores_case(join(root, FOLDER), probe=not config.dry_run)
     plans = make_plans(jobs, ignoring_case=ignoring_case)
     if config.dry_run:
-        print(*(job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours), sep="\n")
-        print("nothing was written")
+        print(estimated(jobs, plans), "nothing was written", sep="\n")
         return 0
     _begin(jobs, plans)
     tallies = [Tally() for _ in jobs]
@@ -64,14 +64,21 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
         print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
     if not config.no_report:
         anything_new = any(tally.count for tally in tallies)
-        seconds = sum(tally.seconds for tally in tallies)
-        report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=seconds)
+        report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=elapsed_s())
     return 1 if any(tally.count["failed"] for tally in tallies) else 0
+
+
+def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:
+    """Return lines that say what jobs would do, and about how long it would take."""
+    config = jobs[0].config
+    on_ray = not (may_be_done_here(config) and is_too_little_for_ray(jobs, plans))
+    estimates = [job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
+    return report(estimates, config.workers, on_ray=on_ray)
 
 
 def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan]:
     """Plan what each job has to do, and together no more than --limit says. Raises what planning raises."""
-    name = name_of(jobs[0].source)
+    config, name = jobs[0].config, name_of(jobs[0].source)
     log.info("listing %s", name)
     plans = [job.plan(ignoring_case=ignoring_case) for job in jobs]
     if plans[0].left_out is not None:
@@ -79,20 +86,14 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
         log.info(inside, jobs[0].destination.root, plans[0].left_out)
     check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
-    left = jobs[0].config.limit
+    left = config.limit
     for job, plan in zip(jobs, plans, strict=True):
         _leave_to_others(plan, job, jobs)
         if left is not None:
             plan.records = plan.records[:left]
             left -= len(plan.records)
-        log.info(
-            "%ss to do: %d; by earlier runs: %d done, %d skipped; refused because of name or place: %d",
-            job.noun,
-            len(plan.records),
-            plan.done,
-            len(plan.skipped),
-            len(plan.refused),
-        )
+        if plan.ours and not config.dry_run:  # which says so itself
+            log.info("%s", to_do(job.noun, plan))
     return plans
 
 
@@ -121,7 +122,6 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
         tell_of_expiry(jobs[0].storage)
     with ray_cluster(jobs[0].config.workers) if needs_ray else nullcontext():
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
-            started = time.monotonic()
             try:
                 with _recording(job.manifest):
                     tally.add(job.manifest, (refusal.outcome() for refusal in plan.refused))
@@ -133,7 +133,7 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
                                 tally.check_storage(outcome)
                                 tally.add(job.manifest, [outcome])
             finally:
-                tally.seconds = time.monotonic() - started
+                tally.seconds = elapsed_s() - sum(each.seconds for each in tallies)
 
 
 def _on_ray(job: Job, plan: Plan) -> Generator[Outcome]:

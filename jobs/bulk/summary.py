@@ -7,9 +7,10 @@ from typing import get_args
 
 from pipeline.errors import Expired, NoRoom, Stopped, Unreachable, printable
 from pipeline.planning.manifest import Manifest
-from pipeline.planning.plan import Plan
+from pipeline.planning.plan import Plan, Refusal
 from pipeline.records import Ending, Outcome
 
+ENDINGS: tuple[str, ...] = get_args(Ending)
 SHOWN = 10  # of the failed, and of the skipped
 HOPELESS = 20  # give up after this many consecutive storage failures (unreachable or full)
 
@@ -20,6 +21,7 @@ class Tally:
     def __init__(self) -> None:
         self.count: Counter[str] = Counter()
         self.seconds = 0.0
+        """Seconds that the command took for this job; loading, listing and starting count for the first one."""
         self._hopeless = 0  # files in a row
         self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "with notes": []}
 
@@ -42,8 +44,9 @@ class Tally:
         if outcome.outcome == "done" and outcome.notes:
             self._tell("with notes", f"  note on {outcome.source}: {'; '.join(outcome.notes)}")
         elif outcome.outcome != "done":
-            what = outcome.message.removeprefix(f"{posixpath.basename(outcome.source)}: ")
-            where = "" if outcome.source in what else f"{outcome.source}: "
+            source = printable(outcome.source)  # as messages name it
+            what = outcome.message.removeprefix(f"{posixpath.basename(source)}: ")
+            where = "" if source in what else f"{source}: "
             self._tell(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {where}{what}")
         return outcome
 
@@ -55,14 +58,38 @@ class Tally:
 
     def summary(self, noun: str, plan: Plan) -> str:
         """Return the lines that say what became of the files of a plan."""
-        left = len(plan.records) + len(plan.refused) - sum(self.count[ending] for ending in get_args(Ending))
-        lines = [
-            f"{noun}s: {self.count['done']} done, {self.count['skipped']} skipped, {self.count['failed']} failed "
-            f"in {self.seconds:.0f} s; {f'{left} left; ' if left else ''}"
-            f"by earlier runs: {plan.done} done, {len(plan.skipped)} skipped"
-        ]
+        left = len(plan.records) + len(plan.refused) - sum(self.count[ending] for ending in ENDINGS)
+        now = _nonzero((self.count[ending], ending) for ending in ENDINGS)
+        parts = [f"{now or '0 done'} in {self.seconds:.0f} s" if now or left else "nothing to do"]
+        parts += [f"{left:,} left"] * bool(left) + by_earlier_runs(plan)
+        lines = [f"{noun}s: {'; '.join(parts)}"]
         for outcome, told in self._told.items():
             lines += told
             if self.count[outcome] > len(told):
                 lines.append(f"  ... and {self.count[outcome] - len(told)} more {outcome}; see the manifest")
         return "\n".join(lines)
+
+
+def to_do(noun: str, plan: Plan) -> str:
+    """Return a line that says what a plan has to do, and what it leaves out."""
+    parts = [f"{noun}s to do: {len(plan.records):,}", *by_earlier_runs(plan)]
+    return "; ".join([*parts, *(f"{what}: {len(files):,}" for what, files in refused(plan).items())])
+
+
+def refused(plan: Plan) -> dict[str, list[Refusal]]:
+    """Return the files that a plan refuses, by what becomes of them; without those of which there are none."""
+    files: dict[str, list[Refusal]] = {"left out": [], "cannot be done": []}
+    for refusal in plan.refused:
+        files["left out" if refusal.ending == "skipped" else "cannot be done"].append(refusal)
+    return {what: some for what, some in files.items() if some}
+
+
+def by_earlier_runs(plan: Plan) -> list[str]:
+    """Return what is done or skipped already, in a line, or no line if nothing is."""
+    before = _nonzero([(plan.done, "done"), (len(plan.skipped), "skipped")])
+    return [f"by earlier runs: {before}"] if before else []
+
+
+def _nonzero(counts: Iterable[tuple[int, str]]) -> str:
+    """Return text like `3 done, 1 failed`, without what there is none of."""
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count)

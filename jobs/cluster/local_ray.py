@@ -76,7 +76,7 @@ def _provide_token() -> None:
 
 @contextmanager
 def _apart_from_clusters() -> Iterator[None]:
-    """Let the body start Ray with nothing in the environment of a cluster that this process may be a job of."""
+    """Hide from the body, which starts Ray, the environment of a cluster that this process may be a job of."""
     before = os.environ.copy()
     os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)
     os.environ["RAY_TMPDIR"] = ray_parent()

@@ -154,7 +154,9 @@ def run(config: EvaluateConfig) -> int:
         first = ", ".join(found.unused[:SHOWN_NAMES])
         log.info("left out %s without a photo, such as %s", plural(len(found.unused), "reference"), first)
     if not pairs and not found.problems:
-        raise UsageError(f"{redacted(config.src)}: no photos that nightlift reads and --include/--exclude accept")
+        raise UsageError(
+            f"{redacted(config.src)}: no photos found that nightlift reads, or none that --include and --exclude select"
+        )
     storage = proven(storage, out, found.roots)
     evaluation = Evaluation(
         storage=storage,

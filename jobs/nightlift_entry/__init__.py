@@ -19,11 +19,11 @@ REMEDY = (
 
 def main() -> int:
     """Run the command line with `jobs.cli.start`. Returns its exit status; 2 if packages are missing or not ours."""
-    leave_out_current_directory()
-    if fault := fault_of_installation():
-        print(f"nightlift: {fault}; {REMEDY}", file=sys.stderr)
-        return 2
     try:
+        leave_out_current_directory()
+        if fault := fault_of_installation():
+            print(f"nightlift: {fault}; {REMEDY}", file=sys.stderr)
+            return 2
         from jobs.cli import start
 
         return start()

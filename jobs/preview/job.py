@@ -26,7 +26,7 @@ from jobs.flags import (
 from jobs.preview.server import Exhibit, PreviewServer, Shown
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, plural
 from pipeline.planning.inputs import Inputs
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
 from pipeline.planning.path_list import Source, name_of, places_of, source_of
@@ -101,10 +101,9 @@ def run(config: PreviewConfig) -> int:
     except OSError as error:
         raise UsageError(f"--port {config.port}: {error.strerror}; choose another port, or leave --port out") from error
     with server, suppress(KeyboardInterrupt):
-        count = len(exhibit.files)
-        print(f"{count} file{'' if count == 1 else 's'} to preview: {server.address}\nPress Ctrl-C to end.", flush=True)
-        if _has_screen() and not config.no_browser:
-            webbrowser.open(server.address)
+        print(f"{plural(len(exhibit.files), 'file')} to preview: {server.address}\nPress Ctrl-C to end.", flush=True)
+        if not config.no_browser and not (_has_screen() and webbrowser.open(server.address)):
+            log.info("no browser could be opened here; open the address in one")
         server.serve_forever()
     return 0
 
@@ -123,7 +122,9 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     storage = Storage.from_environment(places_of(source), parse_options(config.storage_options))
     files = sorted(itertools.islice(_files(storage, source, config), MOST_FILES), key=lambda file: file.name)
     if not files:
-        raise UsageError(f"{name_of(source)}: no photos or videos there, judged by their names")
+        raise UsageError(
+            f"{name_of(source)}: no photos or videos there, by their names; give a folder or files with some"
+        )
     if len(files) == MOST_FILES:
         log.info("the page lists only the first %d files that were found; use --include to choose others", MOST_FILES)
     return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))

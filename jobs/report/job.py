@@ -60,8 +60,9 @@ def run(config: ReportConfig) -> int:
     root, options = absolute(config.dst), parse_options(config.storage_options)
     place = absolute(config.out) if config.out else report_url(root)
     storage = Storage.from_environment([root, place], options)
-    if storage.exists(root) and not storage.is_folder(root):
-        raise UsageError(f"{root}: is a file; give the folder that a job wrote to")
+    if not storage.is_folder(root):
+        found = "is a file" if storage.exists(root) else "nothing is there"
+        raise UsageError(f"{redacted(root)}: {found}; give the folder that a job wrote to")
     if is_training(storage, root):
         page = training_page(storage, root)
     else:

@@ -120,7 +120,7 @@ def clip_curve(clip: Clip) -> Plot | None:
     with dark():
         figure, [axes] = _figure(height=1.8)
         for curve, colour, label in drawn:
-            axes.plot(curve.at_s, curve.luma, color=colour, marker="o", markersize=3, label=label)
+            axes.plot(curve.at_s, curve.luma, color=colour, marker="o", markersize=3, clip_on=False, label=label)
         axes.set_xlim(left=0)
         axes.set_ylim(0, 1.4 * max(max(curve.luma) for curve, _, _ in drawn) + 0.02)  # with room for the legend
         axes.set_xlabel("s")

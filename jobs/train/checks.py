@@ -4,8 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any
 
+from jobs.flags import flag
 from jobs.train.config import TrainConfig
 from jobs.train.state import RESULTS, SHEETS, WEIGHTS, State, state_url
 from pipeline.errors import InTheWay, NotFound, UsageError, plural
@@ -16,6 +18,7 @@ from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, LOCAL, WEB, absolute, is_inside, is_same, join, protocol_of, real, redacted
 from pipeline.training.files import TrainingFiles
 
+FLAGS = {field.name for field in fields(TrainConfig)}
 DIFFERENCES_SHOWN = 6
 NAMES_SHOWN = 3
 RECORD = "training.json"  # in `_nightlift/`: shows that the names of results in OUT belong to a training
@@ -71,18 +74,36 @@ def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: State, 
     if not differing:
         return
     if differing == ["files"] and state.files:
-        weights = f"{'' if protocol_of(root) == LOCAL else 'a copy of '}{join(root, WEIGHTS)}"
         raise UsageError(
             f"{root}: its training ({plural(state.epoch, 'epoch')} done) began with other files: "
-            f"{_changes(files, state)}; to continue with the new files, choose another OUT and --init-from {weights}; "
-            "to start over, use --fresh"
+            f"{_changes(files, state)}; to go on with those, restore them; {otherwise(root)}"
         )
-    shown_ones = [f"{name} is {settings.get(name)}, was {state.settings.get(name)}" for name in differing]
-    more = f", and {len(shown_ones) - DIFFERENCES_SHOWN} more" if len(shown_ones) > DIFFERENCES_SHOWN else ""
+    # what a flag has changed along with itself is shown only where no flag has changed: nightlift has
+    shown = [name for name in differing if name in FLAGS or name == "files"] or differing
+    told = [
+        f"files: {_changes(files, state)}"
+        if name == "files" and state.files
+        else _difference(name, settings.get(name), state.settings.get(name))
+        for name in shown[:DIFFERENCES_SHOWN]
+    ]
+    more = f", and {len(shown) - DIFFERENCES_SHOWN} more" if len(shown) > DIFFERENCES_SHOWN else ""
     raise UsageError(
-        f"{root}: holds a training with other settings, {plural(state.epoch, 'epoch')} done "
-        f"({'; '.join(shown_ones[:DIFFERENCES_SHOWN])}{more}); choose another OUT, or start over with --fresh"
+        f"{root}: its training ({plural(state.epoch, 'epoch')} done) has other settings ({'; '.join(told)}{more}); "
+        f"to go on, give the same settings; {otherwise(root)}"
     )
+
+
+def otherwise(root: str) -> str:
+    """Return words on what to do with a training in `root` that is not to go on as it began."""
+    weights = f"{'' if protocol_of(root) == LOCAL else 'a copy of '}{join(root, WEIGHTS)}"
+    return f"to train on from its weights, choose another OUT and --init-from {weights}; to start over, use --fresh"
+
+
+def _difference(name: str, *values: object) -> str:
+    """Describe a setting by its value now and its value before: `--epochs is 2, was 3`."""
+    absent = "full" if name == "estimate_size" else "not given"
+    now, before = (absent if value is None else value for value in values)
+    return f"{flag(name) if name in FLAGS else name} is {now}, was {before}"
 
 
 def few(names: Sequence[str]) -> str:

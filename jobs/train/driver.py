@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 from jobs.cluster.canary import Watch, watched
 from jobs.cluster.nodes import cluster_cpus
 from jobs.progress import Progress
+from jobs.train.checks import otherwise
 from jobs.train.config import TrainConfig, TrainingSetup
 from jobs.train.loss_record import TrainingRecord
 from jobs.train.placement import Crew, choose_crew, choose_precision
@@ -124,10 +125,10 @@ class Driver:
         if missing:
             raise UsageError(
                 f"{self.root}: {missing} of the {len(wanted)} images that its training began with cannot be read now; "
-                "restore their files and run the same command again, or start over with --fresh"
+                f"restore their files and run the same command again; {otherwise(self.root)}"
             )
         if len(kept) < len(found):
-            log.info("left out %s with which the training did not begin", plural(len(found) - len(kept), "image"))
+            log.info("left out %s that the training did not begin with", plural(len(found) - len(kept), "image"))
         return kept
 
     def _split(self, found: Sequence[TrainingImage], blocks: Sequence[Any]) -> TrainingImages:
@@ -151,11 +152,8 @@ class Driver:
             if len(failures) > SHOWN_FAILURES:
                 log.warning("  ... and %d more, listed in the manifest: %s", len(failures) - SHOWN_FAILURES, manifest)
         if self.files.refused:
-            log.info(
-                "left out %s, for the reasons in the manifest: %s",
-                plural(len(self.files.refused), "other file"),
-                manifest,
-            )
+            others = plural(len(self.files.refused), "other file")
+            log.info("left out %s, for the reasons in the manifest: %s", others, manifest)
 
     def _clear(self) -> None:
         """Remove what another training left here, and nothing else."""
@@ -196,10 +194,12 @@ class Driver:
 
     def _announce(self, run: TrainingRun, crew: Crew) -> None:
         log.info(
-            "training on %s (photos and video frames), with %d held out for validation: network %s, recipe %s, "
-            "%s of %s",
+            "training on %s (photos and video frames), with %d held out for validation",
             plural(len(run.images.trained), "image"),
             len(run.images.held_out),
+        )
+        log.info(
+            "network %s, recipe %s, %s of %s",
             run.network.architecture.variant,
             self.config.recipe,
             plural(run.recipe.epochs, "epoch"),
@@ -254,10 +254,8 @@ class Driver:
 
 
 def epoch_line(row: Row, epochs: int) -> str:
-    """Format one epoch as a line: `epoch 3/20  12 s  training loss 0.4321 (...)  validation loss 0.4501`."""
-    parts = {name.removeprefix("training_"): row[name] for name in row if name.startswith("training_")}
-    each = ", ".join(f"{name} {value:.4f}" for name, value in parts.items() if name != "total")
-    line = f"epoch {row['epoch']:.0f}/{epochs}  {row['seconds']:.0f} s  training loss {parts['total']:.4f} ({each})"
+    """Format one epoch as a line: `epoch 3/20  12 s  training loss 0.4321  validation loss 0.4501`."""
+    line = f"epoch {row['epoch']:.0f}/{epochs}  {row['seconds']:.0f} s  training loss {row['training_total']:.4f}"
     return f"{line}  validation loss {row['validation_total']:.4f}" if "validation_total" in row else line
 
 

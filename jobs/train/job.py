@@ -10,7 +10,7 @@ from jobs.cluster.joining import ray_cluster, tell_of_expiry
 from jobs.flags import (
     selection_of,
 )
-from jobs.train.checks import check_is_no_file, check_same, checked_root, claim_names, few
+from jobs.train.checks import check_is_no_file, check_same, checked_root, claim_names, few, otherwise
 from jobs.train.config import TrainConfig, TrainingSetup
 from jobs.train.state import read_state
 from pipeline.errors import plural
@@ -34,7 +34,7 @@ def run(config: TrainConfig) -> int:
     if files.results:
         count, folders = sum(files.results.values()), few(list(files.results))
         log.info(
-            "left out %s that nightlift wrote, in %s; to train on such files, give their folder as a SRC",
+            "left out %s that nightlift wrote, in %s; to train on them, give their folder as a SRC",
             plural(count, "file"),
             folders,
         )
@@ -45,8 +45,8 @@ def run(config: TrainConfig) -> int:
         if state.epoch >= setup.recipe.epochs:
             if recorded(storage, root) < state.epoch:  # the run that finished it was killed before it wrote the record
                 TrainingRecord(storage, root).update(state.history, last=True)
-            print(f"this training is finished: {plural(state.epoch, 'epoch')}; to start over, use --fresh")
-            print(_results(root))
+            finished = f"this training is finished: {plural(state.epoch, 'epoch')}"
+            print(f"{finished}; {otherwise(root)}\n{_results(root)}")
             return 0
     claim_names(storage, root, files.roots, setup.settings)
     tell_of_expiry(storage)

@@ -4,6 +4,7 @@ import io
 import tempfile
 import time
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,7 +75,8 @@ def drawing(history: Sequence[Row]) -> bytes:
     figure = Figure(figsize=(3.4 * COLUMNS, 2.5 * lines + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
     epochs = [row["epoch"] for row in history]
-    look = {"marker": "o" if len(history) < FEW_EPOCHS else "", "markersize": 3}
+    look = {"marker": "o" if len(history) < FEW_EPOCHS else "", "markersize": 3, "clip_on": False}
+    beside = max(0.5, 0.02 * len(history))  # room beside the first and the last epoch
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for axes, (title, training, validation) in zip(grid.flat, panels, strict=False):
         colour = TRAINING_COLOUR if validation else OTHER_COLOUR
@@ -83,11 +85,13 @@ def drawing(history: Sequence[Row]) -> bytes:
             values = [row[validation] for row in history]
             axes.plot(epochs, values, color=VALIDATION_COLOUR, linestyle="--", label="validation", **look)
         axes.set_title(title, fontsize=10, loc="left")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(epochs[0] - beside, epochs[-1] + beside)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylim(bottom=0)
+        drawn = [row[name] for row in history for name in (training, validation) if name in row]
+        axes.set_ylim(0, 1.08 * max(filter(isfinite, drawn), default=0) or 1)
     for axes in list(grid.flat)[len(panels) :]:
         axes.remove()
     figure.suptitle("weighted losses by epoch", fontsize=11, x=0.01, ha="left")

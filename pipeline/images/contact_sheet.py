@@ -22,7 +22,7 @@ class SheetRow:
     """One row: the same scene in each column."""
 
     caption: str
-    """Text above the row, shortened in the middle if the sheet is too narrow for it."""
+    """Text above the first image, shortened in the middle if that is too narrow for it."""
     images: Sequence[Pixels | None] = field(repr=False)
     """For each column, HxWx3 uint8 RGB of any size, or None for an empty box."""
     notes: Sequence[str] = ()
@@ -74,7 +74,7 @@ def _row(row: SheetRow, cell_px: tuple[int, int]) -> Image.Image:
     width = _width(len(row.images), cell_px[0])
     strip = Image.new("RGB", (width, caption + tallest + note), PAPER)
     draw = ImageDraw.Draw(strip)
-    _write(draw, (0, 0), row.caption, CAPTION_PX, PALE_INK, width)
+    _write(draw, (0, 0), row.caption, CAPTION_PX, PALE_INK, cell_px[0])
     for column, image in enumerate(scaled):
         left = _left(column, cell_px[0])
         if image is None:
@@ -107,7 +107,7 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, ro
     shown, kept = text, len(text)
     while kept > 2 and font.getlength(shown) > room_px:
         kept = min(kept - 1, int(kept * room_px / font.getlength(shown)) + 1)
-        shown = text[: (kept + 1) // 2].rstrip() + "..." + text[len(text) - kept // 2 :].lstrip()
+        shown = text[: (kept + 1) // 2].rstrip() + "…" + text[len(text) - kept // 2 :].lstrip()
     return shown
 
 

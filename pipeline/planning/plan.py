@@ -15,7 +15,7 @@ from pipeline.planning.history import OTHER_KIND, History
 from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.media_kinds import Kind
 from pipeline.planning.path_list import PathList, Source
-from pipeline.records import Outcome, Record
+from pipeline.records import Ending, Outcome, Record
 from pipeline.storage.errors import SAID
 from pipeline.storage.listing import Listed
 from pipeline.storage.ownership import is_free
@@ -41,12 +41,17 @@ class Refusal:
     def message(self) -> str:
         return printable(f"{posixpath.basename(self.source)}: {self.reason}")
 
+    @property
+    def ending(self) -> Ending:
+        """Return `skipped` where nobody wants the file enhanced, else `failed`."""
+        return "skipped" if self.code.startswith(OTHER_KIND) or self.code == "not_followed" else "failed"
+
     def outcome(self) -> Outcome:
         return Outcome(
             source=self.source,
             version=self.file.version,
             destination="",
-            outcome="skipped" if self.code.startswith(OTHER_KIND) or self.code == "not_followed" else "failed",
+            outcome=self.ending,
             code=self.code,
             message=self.message,
         )

@@ -22,7 +22,7 @@ from pipeline.errors import (
 from pipeline.storage.urls import S3, WEB, is_bucket, protocol_of, redacted
 
 SAID: dict[type[StorageError], str] = {
-    NotFound: "nothing is there",
+    NotFound: "nothing is there; check the path",
     AccessDenied: "access denied ({reason}); check the credentials or permissions",
     Expired: "credentials have expired ({reason}); renew them and run the same command again",
     Unreachable: "no usable answer ({reason}); check the endpoint and the network, or run again later",

@@ -1,7 +1,9 @@
 """The command line as a whole: what it says when it is stopped or mistyped."""
 
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from jobs import cli
 from jobs.command_line.options import Options
 from jobs.command_line.parsing import parsed
 from jobs.submit import SubmitConfig
+from tests.support.killed import ROOT
 
 
 @pytest.mark.parametrize(
@@ -168,3 +171,30 @@ def test_a_reader_that_goes_away_is_no_reason_for_a_traceback() -> None:
     command = f"{sys.executable} -m jobs.cli benchmark --quick --only inside | true"
     told = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in told.stderr
+
+
+def test_a_signal_that_a_package_makes_another_error_of_while_it_loads_stops_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "interrupted_job.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    raise ImportError('cannot load module more than once per process') from None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS, "report", cli.Command("interrupted_job", "Config", ""))
+    assert cli.main(["report", "out"]) == 130
+    assert capsys.readouterr().err == "nightlift: stopped; run the same command again to start over\n"
+
+
+def test_a_python_without_our_packages_says_what_it_needs() -> None:
+    """As on a node of a cluster to which a job was sent."""
+    job = [sys.executable, "-S", "-m", "jobs.images", "in", "out"]
+    told = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    (line,) = told.stderr.splitlines()
+    assert line.startswith("nightlift: No module named ")
+    for words in (f"Python {platform.python_version()}, {sys.executable}", "3.11 or newer", 'pip install ".[cluster]"'):
+        assert words in line

@@ -393,7 +393,7 @@ def test_a_training_whose_weights_and_manifest_are_gone_still_shows_its_losses(t
     ("arguments", "told"),
     [
         (["empty"], "no manifest of a job there"),
-        (["none"], "no manifest of a job there"),
+        (["none"], "nothing is there; give the folder"),
         (["afile"], "is a file; give the folder"),
         ([" "], "DST is empty"),
         (["https://host/out"], "nightlift cannot write to a web server"),

@@ -8,13 +8,12 @@ import pytest
 from av.video.frame import VideoFrame
 
 from jobs.benchmark.media import night_clip
-from jobs.bulk.estimate import _pixels_of, whole_s
+from jobs.bulk.estimate import Estimate, px_of, report, whole_s
 from jobs.bulk.job import Job
 from jobs.videos import VIDEO_MEDIA, VideosConfig
 from model import DEFAULT_WEIGHTS, load
 from pipeline.video import Segment
 from pipeline.video.reading.opening import announced_px
-from pipeline.videos import VideoSteps
 
 SEEING_S, WRITING_S, CONTEXT = 0.1, 0.3, 25
 
@@ -65,6 +64,32 @@ def test_the_estimate_of_a_long_still_night_is_no_shorter_than_that_of_a_short_n
     plan = job.plan()
     sizes = {record.source: record.size_bytes for record in plan.records}
     assert sizes[str(tmp_path / "still.mp4")] < 0.3 * sum(sizes.values())
-    steps = VideoSteps.of(job.storage, job.settings, job.checkpoint)
-    weights = [_pixels_of(record, steps) for record in plan.records]
+    weights = [px_of(record, job.storage) for record in plan.records]
     assert max(weights) > 0.7 * sum(weights)
+
+
+@pytest.mark.parametrize(
+    ("estimates", "workers", "on_ray", "time"),
+    [
+        ([], 2, True, None),
+        ([Estimate(["photos"])], 2, True, None),
+        (
+            [Estimate(["photos"], 30), Estimate(["videos"], 50)],
+            2,
+            True,
+            "time: about 50 s: 10 s to start Ray, and 40 s of work with 2 workers as fast as this machine's cores",
+        ),
+        (
+            [Estimate(["photos"], 4), Estimate([])],
+            None,
+            False,
+            "time: about 7 s: 3 s to start, and 4 s of work without Ray",
+        ),
+    ],
+)
+def test_the_time_says_its_parts_and_counts_one_start(
+    estimates: list[Estimate], workers: int | None, on_ray: bool, time: str | None
+) -> None:
+    lines = report(estimates, workers, on_ray=on_ray).splitlines()
+    named = [line for estimate in estimates for line in estimate.lines]
+    assert lines == [*named, *([time] if time else [])]

@@ -11,9 +11,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
+from av.video.frame import VideoFrame
 from PIL import Image
 
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
@@ -210,7 +212,34 @@ def test_only_what_is_done_before_ray_would_have_started(
     assert done_here == expected
 
 
-def test_a_long_video_and_the_cluster_that_the_environment_names_are_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def _video(path: Path, size: tuple[int, int], frames: int, level: int) -> None:
+    """Write frames of noise; of level 0 they are black and take few bytes."""
+    noise = np.random.default_rng(5).integers(0, 1 + level, (size[1], size[0], 3), dtype=np.uint8)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options={"preset": "ultrafast", "qp": "1"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number in range(frames):
+            output.mux(stream.encode(VideoFrame.from_ndarray(np.roll(noise, 7 * number, 0))))
+        output.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    ("size", "frames", "level", "expected"), [((320, 240), 12, 255, True), ((640, 360), 400, 0, False)]
+)
+def test_a_video_is_long_by_its_frames_not_by_its_bytes(
+    tmp_path: Path, size: tuple[int, int], frames: int, level: int, expected: bool
+) -> None:
+    _video(tmp_path / "a.mp4", size, frames, level)
+    config = VideosConfig(src=str(tmp_path), dst=str(tmp_path / "out"))
+    job = Job.of(VIDEO_MEDIA, config, config.checkpoint())
+    plan = job.plan()
+    assert (plan.bytes_in > 1_300_000) == expected
+    assert is_too_little_for_ray([job], [plan]) == expected
+
+
+def test_a_video_that_tells_no_length_counts_by_its_bytes_and_a_cluster_that_is_named_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = VideosConfig(src="in", dst="out")
     job = Job.of(VIDEO_MEDIA, config, config.checkpoint())
     short, long = (

@@ -178,8 +178,32 @@ def test_other_files_than_it_began_with_are_told_by_name(tmp_path: Path) -> None
         "--init-from /out/weights.safetensors",
     ):
         assert words in str(told.value)
-    with pytest.raises(UsageError, match="seed is 1, was 0; files is 7"):
+    with pytest.raises(
+        UsageError, match=r"--seed is 1, was 0; files: 2 gone .*--init-from a copy of s3://bucket/out/weights"
+    ):
         check_same({"seed": 1, "files": "7 (y)"}, now, state, "s3://bucket/out")
+
+
+def test_other_settings_are_named_by_their_flags_with_both_ways_out() -> None:
+    before = {"variant": "dce", "epochs": 3, "estimate_size": 128, "init_from": None, "losses.flat": 1, "new": 1}
+    state = State(settings=before, precision="fp32", photos=[], history=[{}, {}, {}], network={}, optimizer={})
+    none = TrainingFiles(records=[], refused=[], names=[], roots=[], results={})
+    now = {"variant": "plus", "epochs": 2, "estimate_size": None, "init_from": "abc", "losses.flat": 2, "new": 1}
+    for settings, told in (
+        (
+            now,
+            "--variant is plus, was dce; --epochs is 2, was 3; --estimate-size is full, was 128; "
+            "--init-from is abc, was not given",
+        ),
+        ({**before, "new": 2}, "new is 2, was 1"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            check_same(settings, none, state, "/out")
+        assert str(refused.value) == (
+            f"/out: its training (3 epochs done) has other settings ({told}); to go on, give the same settings; "
+            "to train on from its weights, choose another OUT and --init-from /out/weights.safetensors; "
+            "to start over, use --fresh"
+        )
 
 
 def test_going_on_needs_the_images_that_were_there_and_no_others() -> None:

@@ -1,13 +1,16 @@
 """The record of a training: the same numbers in every file of it."""
 
+import io
 import struct
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageColor
 from tensorboardX.proto.event_pb2 import Event
 
-from jobs.train.loss_record import TrainingRecord, recorded
+from jobs.train.loss_record import COLUMNS, VALIDATION_COLOUR, TrainingRecord, drawing, recorded
 from pipeline.storage.storage import Storage
 
 HISTORY = [
@@ -51,3 +54,14 @@ def test_tensorboard_and_the_table_hold_every_loss_once(tmp_path: Path) -> None:
         assert events["total/training", epoch] == pytest.approx(3.0 / epoch)
         assert events["flat/validation", epoch] == pytest.approx(4.0 / epoch)
         assert events["learning_rate", epoch] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(("training", "validation"), [(3.0, 3.2), (0.0, 0.0)])
+def test_the_point_of_a_single_epoch_is_drawn_whole(training: float, validation: float) -> None:
+    image = Image.open(
+        io.BytesIO(drawing([{**HISTORY[0], "training_total": training, "validation_total": validation}]))
+    )
+    panel = image.convert("RGB").crop((0, 0, image.width // COLUMNS, image.height))  # the legend is in another one
+    far = np.abs(np.asarray(panel).astype(int) - ImageColor.getrgb(VALIDATION_COLOUR)).max(axis=2)
+    rows, columns = np.nonzero(far <= 30)
+    assert np.ptp(rows) == np.ptp(columns) > 0

@@ -1,0 +1,82 @@
+"""What a run says of its files: counts of what there is, each file once, and the time that a person has waited."""
+
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs import clock
+from jobs.bulk.summary import Tally, to_do
+from jobs.cli import main
+from pipeline.planning.plan import Plan, Refusal
+from pipeline.records import Record
+from pipeline.storage.listing import Listed
+
+NIGHT = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
+
+
+def _records(count: int) -> list[Record]:
+    return [Record(source=f"{each}", version="", size_bytes=1, destination="") for each in range(count)]
+
+
+def _refusal(code: str) -> Refusal:
+    return Refusal(Listed(url="/in/a", root="/in"), code, "reason")
+
+
+@pytest.mark.parametrize(
+    ("plan", "counts", "planned", "summary"),
+    [
+        (Plan(), {}, "photos to do: 0", "photos: nothing to do"),
+        (Plan(records=_records(1)), {"done": 1}, "photos to do: 1", "photos: 1 done in 0 s"),
+        (Plan(records=_records(3)), {}, "photos to do: 3", "photos: 0 done in 0 s; 3 left"),
+        (
+            Plan(records=_records(2000), done=5),
+            {"done": 1500, "failed": 1},
+            "photos to do: 2,000; by earlier runs: 5 done",
+            "photos: 1,500 done, 1 failed in 0 s; 499 left; by earlier runs: 5 done",
+        ),
+        (
+            Plan(refused=[_refusal("not_a_photo"), _refusal("bad_name"), _refusal("collision")], done=1, skipped=["b"]),
+            {"skipped": 1, "failed": 2},
+            "photos to do: 0; by earlier runs: 1 done, 1 skipped; left out: 1; cannot be done: 2",
+            "photos: 1 skipped, 2 failed in 0 s; by earlier runs: 1 done, 1 skipped",
+        ),
+    ],
+)
+def test_only_what_there_is_is_counted(plan: Plan, counts: dict[str, int], planned: str, summary: str) -> None:
+    tally = Tally()
+    tally.count.update(counts)
+    assert to_do("photo", plan) == planned
+    assert tally.summary("photo", plan).splitlines()[0] == summary
+
+
+def test_a_run_counts_once_names_each_file_once_and_tells_how_long_it_took(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    Image.fromarray(NIGHT).save(source / "a.png")
+    (source / "tab\t.jpg").write_text("no photo")
+    caplog.set_level("INFO", "nightlift")
+    assert main(["images", str(source), str(out), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("photos to do") == 1
+    assert re.search(r"^time: about \d+ s: 3 s to start, and \d+ s of work without Ray$", printed, re.MULTILINE)
+    assert "photos to do" not in caplog.text
+    assert main(["images", str(source), str(out), "--no-report"]) == 1
+    printed = capsys.readouterr().out
+    assert "photos to do: 2" in caplog.messages
+    assert "enhancing 2 photos on this machine, without Ray" in caplog.messages
+    assert re.search(r"^photos: 1 done, 1 failed in \d+ s$", printed, re.MULTILINE)
+    assert f"  failed, not_media: {source}/tab\\t.jpg: it is not an image" in printed
+    assert printed.count("tab") == 1
+    monkeypatch.setattr(clock, "begin", lambda: setattr(clock, "_begun_at", time.monotonic() - 1000))  # loading
+    assert main(["images", str(source / "a.png"), str(out / "b.png"), "--no-report"]) == 0
+    assert re.search(r"^photos: 1 done in 1\d\d\d s$", capsys.readouterr().out, re.MULTILINE)
+    assert "enhancing 1 photo on this machine, without Ray" in caplog.messages
