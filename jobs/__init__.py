@@ -3,9 +3,10 @@
 import os
 import sys
 
-from jobs.nightlift_entry import leave_out_current_directory
+from jobs.nightlift_entry import leave_out_current_directory, leave_windows
 
 if sys.argv[:1] == ["-m"]:  # so Python calls a module that it is about to run: `python -m jobs.NAME`
+    leave_windows()
     leave_out_current_directory()
 
 # Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this
