@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status(given: Sequence[str]) -> int:
     logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nightlift").setLevel(logging.INFO)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where a user has no home directory
     forget_signals()
     heed_signals()
     try:
