@@ -4,7 +4,7 @@ import os
 import sys
 from types import TracebackType
 
-from jobs.nightlift_entry import leave_out_current_directory
+from jobs.nightlift_entry import leave_out_current_directory, leave_windows
 
 
 def _tell_of_missing_packages(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -21,6 +21,7 @@ def _tell_of_missing_packages(kind: type[BaseException], error: BaseException, t
 
 
 if sys.argv[:1] == ["-m"]:  # so Python calls a module that it is about to run: `python -m jobs.NAME`
+    leave_windows()
     leave_out_current_directory()
     sys.excepthook = _tell_of_missing_packages
 

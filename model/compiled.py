@@ -134,16 +134,23 @@ def _folder(user_provided: str) -> str | None:
 
 
 def _made(place: Path) -> str:
-    """Make the folder for the present version, and remove what has not been used for long. Raises OSError."""
+    """Make the folder for the present version, and remove what has not been used for long.
+
+    Raises OSError, unless machine code is there that can at least be read, as in the image of a container.
+    """
     folder = place / _sources()[:16]
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        for other in place.iterdir():
-            if other.stat().st_mtime < time.time() - KEPT_S:
-                shutil.rmtree(other, ignore_errors=True)
-    os.utime(folder)  # marks it as in use
-    with TemporaryFile(dir=folder) as file:
-        file.write(bytes(LEAST_BYTES))
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            for other in place.iterdir():
+                if other.stat().st_mtime < time.time() - KEPT_S:
+                    shutil.rmtree(other, ignore_errors=True)
+        os.utime(folder)  # marks it as in use
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(LEAST_BYTES))
+    except OSError:
+        if not any(folder.glob("*.nbi")):
+            raise
     return str(folder)
 
 

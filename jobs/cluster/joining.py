@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -61,6 +62,9 @@ def _joined(address: str) -> Iterator[None]:
     """Connect to a cluster while the body runs. If the body is interrupted, only this process's end disconnects."""
     import ray
 
+    if address.startswith("ray://") and find_spec("grpc") is None:
+        extra = 'pip install "nightlift[cluster]"'
+        raise UsageError(f"RAY_ADDRESS={address}: ray:// needs a package that is not installed: {extra}")
     check_answers(address)
     try:
         with shipped_environment() as environment:

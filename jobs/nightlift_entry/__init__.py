@@ -19,6 +19,7 @@ REMEDY = (
 
 def main() -> int:
     """Run the command line with `jobs.cli.start`. Returns its exit status; 2 if packages are missing or not ours."""
+    leave_windows()
     try:
         leave_out_current_directory()
         if fault := fault_of_installation():
@@ -30,6 +31,17 @@ def main() -> int:
     except KeyboardInterrupt:  # while packages load; `start` handles later ones itself
         print("nightlift: stopped before the job began", file=sys.stderr)
         return 130
+
+
+def leave_windows() -> None:
+    """End this process with one line on Windows, which lacks much that other modules use from their first line on."""
+    if sys.platform == "win32":
+        print(
+            "nightlift: Windows itself lacks what it needs; type wsl --install to get the Windows Subsystem for Linux, "
+            "and install and start nightlift there",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 def in_our_own_directory() -> bool:

@@ -1,15 +1,63 @@
-"""The console command where another distribution has packages of the same names, in an environment of its own."""
+"""The console command where something else is installed than here, or on another system."""
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tests.support import media
+from tests.support.clips import clip, streets
 from tests.support.killed import HANGS_S, ROOT
+from tests.support.outputs import rows_of
 from tests.support.ray_head import BIN
+
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+NEEDS = {  # extra -> a package of it, and a command that needs it
+    "heif": ("pillow_heif", ["images", "night.heic", "out"]),
+    "gcs": ("gcsfs", ["images", "gs://bucket", "out"]),
+    "azure": ("adlfs", ["images", "az://bucket", "out"]),
+    "http": ("aiohttp", ["images", "https://127.0.0.1/night.jpg", "out"]),
+    "cluster": ("grpc", ["images", "night.heic", "out"]),
+    "evaluate": ("skimage", ["evaluate", ".", "out", "--ref", "."]),
+    "onnx": ("onnx", ["export", "network.onnx"]),
+}
+WITHOUT = """
+import sys
+sys.modules[sys.argv[1]] = None
+from jobs.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+LIKE_WINDOWS = """
+import sys
+sys.platform, sys.modules["fcntl"], sys.modules["resource"] = "win32", None, None
+"""
+LIKE_A_MAC = """
+import ctypes, os
+names = "sched_ getxattr setxattr listxattr removexattr O_PATH O_TMPFILE posix_fa copy_file_range memfd_create "
+names += "pidfd_open eventfd splice fdatasync getrandom pipe2"
+for name in [name for name in vars(os) if name.startswith(tuple(names.split()))]:
+    delattr(os, name)
+class Library(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name == "mallopt":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+ctypes.CDLL = Library
+"""
+ON_A_MAC = """
+import sys
+from jobs import enhance
+from jobs.cli import main
+sys.platform = "darwin"
+sys.exit(main(sys.argv[1:]))
+"""
 
 OTHER = """
 [project]
@@ -69,3 +117,53 @@ def test_packages_that_come_before_ours_are_told(tmp_path: Path) -> None:
     status, line = _told(BIN / "nightlift", PYTHONPATH=str(other))
     assert status == 2
     assert line.startswith(f"nightlift: the package jobs is found at {other}/jobs, which is not nightlift's own;")
+
+
+def _run(command: Sequence[str | Path], folder: Path, at_start: str = "", **environment: str) -> tuple[int, str]:
+    """Runs a command in the folder, after what each Python does `at_start`. Returns its status and what it said."""
+    (folder / "start").mkdir()
+    (folder / "start/sitecustomize.py").write_text(at_start)
+    caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    given = {**os.environ, "PYTHONPATH": str(folder / "start"), "XDG_CACHE_HOME": caches, **environment}
+    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=HANGS_S, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "start", [[BIN / "nightlift"], [sys.executable, "-m", "jobs.images"]], ids=["command", "module"]
+)
+def test_windows_is_told_where_to_start_it(tmp_path: Path, start: list[str | Path]) -> None:
+    status, line = _run([*start, "--version"], tmp_path, LIKE_WINDOWS)
+    assert (status, line.count("\n")) == (2, 1)
+    assert "wsl --install" in line
+
+
+def test_what_only_linux_has_is_not_needed(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    Image.fromarray(media.night()).save(source / "a.avif")
+    (source / "street.mp4").write_bytes(clip(streets(5)))
+    job = [sys.executable, "-c", ON_A_MAC, "enhance", str(source), str(out), "--no-report"]
+    status, told = _run(job, tmp_path, LIKE_A_MAC)
+    assert status == 0, told
+    assert [row["outcome"] for row in rows_of(out)] == ["done", "done"]
+
+
+@pytest.mark.parametrize("extra", [extra for extra in DECLARED if extra != "dev"])
+def test_a_missing_extra_is_named_by_the_command_that_needs_it(tmp_path: Path, extra: str) -> None:
+    package, arguments = NEEDS[extra]
+    (tmp_path / "night.heic").write_bytes(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(40))
+    address = {"RAY_ADDRESS": "ray://127.0.0.1:1"} if extra == "cluster" else {}
+    status, told = _run([sys.executable, "-c", WITHOUT, package, *arguments], tmp_path, **address)
+    assert status in (1, 2), told
+    assert told.count(f'pip install "nightlift[{extra}]"') == 1
+    assert "Traceback" not in told
+
+
+def test_without_a_home_there_is_a_report_and_no_warning(tmp_path: Path) -> None:
+    Image.fromarray(media.night()).save(tmp_path / "a.png")
+    (tmp_path / "file").touch()
+    status, told = _run([BIN / "nightlift", "images", "a.png", "out"], tmp_path, HOME=str(tmp_path / "file/home"))
+    assert status == 0, told
+    assert "report:" in told
+    assert "atplotlib" not in told and "mkdir" not in told

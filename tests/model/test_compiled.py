@@ -74,6 +74,20 @@ def test_machine_code_is_kept_among_temporary_files_where_there_is_no_home(
     assert any(path.suffix == ".nbc" for path in kept.rglob("*"))
 
 
+def test_machine_code_that_can_only_be_read_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "image"))
+    assert compiled(_twice)(3) == 6
+    monkeypatch.setattr("model.compiled.TemporaryFile", fail)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", f"{tmp_path}/image/.")  # another name: what was found is kept
+    again = compiled(_twice)
+    assert again(3) == 6
+    assert again.stats.cache_hits
+
+
 def test_copies_of_one_version_share_the_machine_code(tmp_path: Path) -> None:
     """Ray brings a copy of our sources to each node of a cluster, for each job."""
     program = "import numpy as np; from model.full_size.reduce import *; reduce_pixels(np.ones((8, 8, 3), np.uint8), 4)"
