@@ -3,14 +3,16 @@
 import inspect
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from argparse import ArgumentParser, RawTextHelpFormatter
+from collections.abc import Mapping
 from dataclasses import MISSING
+from functools import partial
 
 from jobs.command_line.options import Option, Options, field_docstrings
 from jobs.command_line.parsing import usage
 
-WIDEST, NARROWEST = 100, 20  # columns of a page
-HELP_AT, NARROW, NARROW_HELP_AT = 26, 60, 6  # columns: where help begins, and where that is on a narrow page
+WIDEST, HELP_AT = 100, 26  # columns: of a page, and where help begins
+LEAST_HELP, LEAST_HELP_AT = 20, 4  # columns: of help on a narrow page, as argparse lays it out
 GROUPS = {
     "light": ("iterations", "strength", "passes", "denoise", "floor", "estimate_every", "smoothing"),
     "network": ("variant", "weights", "init_from", "estimate_size", "precision"),
@@ -36,18 +38,27 @@ EXIT_STATUS = "Exit status: "  # begins the paragraph of a config's docstring th
 
 def help_page(config_type: type, command: str) -> str:
     """Return the page, as wide as the terminal."""
-    width = max(NARROWEST, min(shutil.get_terminal_size().columns, WIDEST))
+    width = max(LEAST_HELP_AT + LEAST_HELP, min(shutil.get_terminal_size().columns, WIDEST))
     options, docstrings = Options.of(config_type), field_docstrings(config_type)
     paragraphs = inspect.cleandoc(config_type.__doc__ or "").split("\n\n")
     statuses = [each for each in paragraphs if each.startswith(EXIT_STATUS)]
-    return "\n\n".join(
-        [
-            f"usage: {usage(options, command)} [OPTIONS]",
-            *(_wrapped(each, width) for each in paragraphs if each not in statuses),
-            *_groups(options, docstrings, width),
-            *(_listed(each, width) for each in statuses),
-        ]
+    parser = ArgumentParser(
+        usage=f"{usage(options, command)} [OPTIONS]",
+        description="\n\n".join(_wrapped(each, width) for each in paragraphs if each not in statuses),
+        formatter_class=partial(RawTextHelpFormatter, max_help_position=HELP_AT, width=width),
+        add_help=False,
     )
+    places = parser.add_argument_group()
+    for place in options.places:
+        places.add_argument(place.name, metavar=place.metavar, help=_help(place, docstrings, width))
+    by_name = {option.name: option for option in options.flags.values()}
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in (by_name[name] for name in names if name in by_name):
+            group.add_argument(option.typed, help=_help(option, docstrings, width), **option.as_argument)
+    for each in statuses:
+        parser.add_argument_group("exit status", _listed(each, width))
+    return parser.format_help().rstrip()
 
 
 def _wrapped(paragraph: str, width: int) -> str:
@@ -55,33 +66,17 @@ def _wrapped(paragraph: str, width: int) -> str:
     first, *more = paragraph.splitlines()
     if more and all(line.startswith(" ") for line in more):
         return "\n".join([first.lower(), *more])
-    return _filled(" ".join([first, *more]), width, 0)
+    return _filled(" ".join([first, *more]), width)
 
 
-def _groups(options: Options, docstrings: Mapping[str, str], width: int) -> Iterator[str]:
-    if options.places:
-        yield "\n".join(_entry(place.metavar, _help(place, docstrings), width) for place in options.places)
-    by_name = {option.name: option for option in options.flags.values()}
-    for title, names in GROUPS.items():
-        if found := [by_name[name] for name in names if name in by_name]:
-            lines = (_entry(_typed(option), _help(option, docstrings), width) for option in found)
-            yield "\n".join([f"{title}:", *lines])
-
-
-def _typed(option: Option) -> str:
-    if option.is_switch:
-        return option.typed
-    several = " ..." if option.many and not option.shown.repeatable else ""
-    return f"{option.typed} {option.metavar}{several}"
-
-
-def _help(option: Option, docstrings: Mapping[str, str]) -> str:
+def _help(option: Option, docstrings: Mapping[str, str], width: int) -> str:
+    """Return the help of an option in lines that fit beside it. argparse itself would break flags at their hyphens."""
     parts = [option.shown.help or docstrings.get(option.name, "")]
     if option.shown.repeatable:
         parts.append("May be given several times.")
     if default := _default(option):
         parts.append(f"(default: {default})")
-    return " ".join(" ".join(parts).split())
+    return _filled(" ".join(" ".join(parts).split()), max(width - HELP_AT, LEAST_HELP)).replace("%", "%%")
 
 
 def _default(option: Option) -> str:
@@ -92,22 +87,11 @@ def _default(option: Option) -> str:
     return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
-def _entry(head: str, text: str, width: int) -> str:
-    """Return an option and its help in two columns; one below the other where they do not fit."""
-    at = HELP_AT if width >= NARROW else NARROW_HELP_AT
-    head = f"  {head}"
-    body = _filled(text, width, at)
-    return head + body[len(head) :] if len(head) <= at - 2 else f"{head}\n{body}"
-
-
 def _listed(statuses: str, width: int) -> str:
     """Return one line for each exit status."""
     parts = " ".join(statuses.split()).removeprefix(EXIT_STATUS).removesuffix(".").split("; ")
-    return "\n".join(["exit status:", *(_filled(part, width, 2) for part in parts)])
+    return "\n".join(_filled(part, width - 2) for part in parts)
 
 
-def _filled(text: str, width: int, indent: int) -> str:
-    margin = " " * indent
-    return textwrap.fill(
-        text, width, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
-    )
+def _filled(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)

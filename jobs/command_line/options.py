@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -52,8 +53,21 @@ class Option:
         return self.kinds == (bool,)
 
     @property
+    def takes_several(self) -> bool:
+        """Return whether it takes all values up to the next flag."""
+        return self.many and not self.shown.repeatable
+
+    @property
     def metavar(self) -> str:
         return self.shown.metavar or "|".join(METAVARS.get(kind, "") or "|".join(get_args(kind)) for kind in self.kinds)
+
+    @property
+    def as_argument(self) -> dict[str, Any]:
+        """Return what argparse has to know of a flag. One that is not given is left to the config's own default."""
+        if self.is_switch:
+            return {"action": "store_true", "default": SUPPRESS}
+        several = {"nargs": "+"} if self.takes_several else {"action": "append"} if self.many else {}
+        return {"type": self.value_of, "metavar": self.metavar, "default": SUPPRESS, **several}
 
     @property
     def in_usage(self) -> str:

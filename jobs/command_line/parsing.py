@@ -1,6 +1,7 @@
 """Command line to config. Slips are told in one line, with what to type instead."""
 
-from collections import deque
+import re
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -34,61 +35,38 @@ def parsed(config_type: type[Config], command: str, arguments: Sequence[str], al
     `also`: flags that may have been meant, besides those of the config.
     """
     options = Options.of(config_type)
-    given, others = _sorted_out(options, arguments)
-    values = {name: _value(option, texts) for name, (option, texts) in given.items()}
+    values, others = _flags(options, arguments)
     return config_type(**values, **_placed(options, command, others, also))
 
 
-def _sorted_out(options: Options, arguments: Sequence[str]) -> tuple[dict[str, tuple[Option, list[str]]], list[str]]:
-    """Return the flags that were given, each with its texts, and all other arguments in their order."""
-    given: dict[str, tuple[Option, list[str]]] = {}
-    others: list[str] = []
-    left = deque(arguments)
-    while left:
-        argument = left.popleft()
-        if argument == "--":
-            return given, [*others, argument, *left]
-        name, equals, text = argument.partition("=")
-        option = options.flags.get(name.replace("_", "-"))
-        if option is None:
-            others.append(argument)
-        elif option.is_switch and equals:
-            raise UsageError(f"{option.typed} takes no value; leave out ={text}")
-        elif option.is_switch:
-            given[option.name] = option, []
-        else:
-            before = given[option.name][1] if option.shown.repeatable and option.name in given else []
-            texts = [text] if equals else _taken(option, left, len(options.required) - len(others))
-            given[option.name] = option, before + texts
-    return given, others
+def _flags(options: Options, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of the flags that were given, by field, and all other arguments in their order."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser._negative_number_matcher = re.compile("-[^-]")  # a value may begin with one dash, number or not
+    for option in options.flags.values():
+        parser.add_argument(option.typed, f"--{option.name}", **option.as_argument)
+    before = _before_dashes(arguments)
+    after = arguments[len(before) :]
+    try:
+        found, others = parser.parse_known_args(before)
+    except ArgumentError as error:
+        raise UsageError(_slip(options.flags[str(error.argument_name).split("/")[0]], before)) from error
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(found).items()}
+    last = options.flags.get(next((each for each in reversed(before) if each.startswith("--")), "").replace("_", "-"))
+    if last is not None and last.takes_several:  # it also took the places that stand behind its values
+        places = min(len(options.required) - len(others) - len(after), len(values[last.name]) - 1)
+        if places > 0:
+            values[last.name] = values[last.name][:-places]
+            others += before[-places:]
+    return values, [*others, *after]
 
 
-def _taken(option: Option, left: deque[str], still_needed: int) -> list[str]:
-    """Take the texts of a flag from what is left of the command line. Raises UsageError if there is none.
-
-    At the end of the line, as many arguments are left as the places `still_needed`.
-    """
-    texts = []
-    for argument in left:
-        if argument.startswith("--") or argument == "-h":
-            break
-        texts.append(argument)
-    if not option.many or option.shown.repeatable:
-        texts = texts[:1]
-    elif len(texts) == len(left):
-        texts = texts[: len(texts) - max(0, still_needed)]
-    if not texts:
-        raise UsageError(f"{option.typed} needs a value: {option.wanted or option.metavar}")
-    for _ in texts:
-        left.popleft()
-    return texts
-
-
-def _value(option: Option, texts: list[str]) -> Any:
-    if option.is_switch:
-        return True
-    values = tuple(option.value_of(text) for text in texts)
-    return values if option.many else values[0]
+def _slip(option: Option, arguments: Sequence[str]) -> str:
+    """Return the message about a flag with a value too many or too few."""
+    if not option.is_switch:
+        return f"{option.typed} needs a value: {option.wanted or option.metavar}"
+    given = next(each for each in arguments if each.startswith((f"{option.typed}=", f"--{option.name}=")))
+    return f"{option.typed} takes no value; leave out ={given.partition('=')[2]}"
 
 
 def _placed(options: Options, command: str, others: list[str], also: Iterable[str]) -> dict[str, Any]:
