@@ -34,7 +34,7 @@ check: $(FOR_TESTS)
 	$(BIN)/python -m tests.support.docstrings
 
 $(INSTALLED): pyproject.toml infra/constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nightlift needs Python 3.11 or newer; try: make demo PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "nightlift needs Python 3.11 to 3.14; try: make demo PYTHON=python3.11")'
 	@echo "Setting up takes 2 to 10 minutes, and 2 GB on the disk; 7 GB where torch comes with CUDA."
 	@echo "1 of 3: making an environment for Python packages in .venv"
 	$(PYTHON) -m venv .venv

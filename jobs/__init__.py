@@ -1,5 +1,7 @@
 """What a person starts: each job is `python -m jobs.NAME` and a `nightlift` sub-command."""
 
+from __future__ import annotations  # older Pythons are told which one is needed
+
 import os
 import sys
 from types import TracebackType
@@ -14,7 +16,7 @@ def _tell_of_missing_packages(kind: type[BaseException], error: BaseException, t
         return
     here = f"Python {'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}"
     print(
-        f"nightlift: {error} ({here}); nightlift needs Python 3.11 or newer with its packages, on each node of a "
+        f"nightlift: {error} ({here}); nightlift needs Python 3.11 to 3.14 with its packages, on each node of a "
         'cluster too: pip install ".[cluster]" in a checkout, or the container image of infra/',
         file=sys.stderr,
     )

@@ -9,12 +9,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated
+from typing import Annotated, Any
 
 import av
 import numpy as np
@@ -25,7 +27,7 @@ from packaging.requirements import Requirement
 from jobs.cluster.machine import usable_cores, usable_memory_bytes
 from jobs.flags import StorageOptions, positional
 from model import DEFAULT_WEIGHTS, Enhancer, cuda_problem, kernel_folder, load
-from pipeline.errors import NightliftError, plural
+from pipeline.errors import NightliftError, plural, printable
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
@@ -78,16 +80,28 @@ class Report:
 
 def run(config: DoctorConfig) -> int:
     """Examine each part in turn, and print what is found. Returns the exit status."""
+    options = parse_options(config.storage_options)
     logging.getLogger("nightlift").setLevel(logging.WARNING)
     report = Report()
-    for look in (_machine, _packages, _devices, _photos, _videos, _folders, _environment, _network, _ray):
-        try:
-            look(report)
-        except Exception as error:  # the report must go on: it is there for what nobody has thought of
-            report.add(look.__name__.lstrip("_"), "failed")
-            report.wrong(f"{look.__name__.lstrip('_')}: {_line(error)}")
+    parts: dict[str, Callable[[Report], None]] = {
+        "machine": _machine,
+        "packages": _packages,
+        "devices": _devices,
+        "photos": _photos,
+        "videos": _videos,
+        "folders": _folders,
+        "environment": _environment,
+        "network": _network,
+        "Ray": _ray,
+    }
     if config.place is not None:
-        _place(report, config.place, config.storage_options)
+        parts["place"] = partial(_place, place=config.place, options=options)
+    for name, examine in parts.items():
+        try:
+            examine(report)
+        except Exception as error:  # the report must go on: it is there for what nobody has thought of
+            report.add(name, "failed")
+            report.wrong(f"{name}: {_line(error)}")
     print()
     if not report.problems:
         print("nothing is wrong")
@@ -132,7 +146,16 @@ def _fault(requirement: Requirement) -> str:
         found = version(requirement.name)
     except PackageNotFoundError:
         return f"{requirement.name} is not installed"
-    return "" if found in requirement.specifier else f"{requirement.name} is {found}, not {requirement.specifier}"
+    if found not in requirement.specifier:
+        return f"{requirement.name} is {found}, not {requirement.specifier}"
+    needed = map(Requirement, requires(requirement.name) or [])
+    return next(filter(None, (_fault(each) for each in needed if _is_of(each, requirement.extras))), "")
+
+
+def _is_of(requirement: Requirement, extras: Collection[str]) -> bool:
+    """Return whether a package needs another one for some of its extras."""
+    marker = requirement.marker
+    return marker is not None and any(marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def _devices(report: Report) -> None:
@@ -233,16 +256,18 @@ def _ray(report: Report) -> None:
     report.add("Ray", f"{where}: {resources}", f"there after {up:.0f} s, a worker ready after {ready:.0f} s")
     if trouble:
         report.wrong(trouble)
+    if has["GPU"] and not os.environ.get("RAY_ADDRESS") and (problem := cuda_problem()):
+        report.wrong(f"Ray counts a GPU that torch cannot use: {problem}")
 
 
-def _place(report: Report, place: str, options: str) -> None:
+def _place(report: Report, place: str, options: dict[str, Any]) -> None:
     try:
-        storage = Storage.from_environment([place], parse_options(options))
-        first = next(iter(storage.walk(place)), None)
-        report.add("place", f"{redacted(place)}: {'no files' if first is None else f'{first.relative}, ...'}")
+        first = next(iter(Storage.from_environment([place], options).walk(place)), None)
+        found = "no files" if first is None else f"{printable(first.relative)}, ..."
+        report.add("place", f"{redacted(place)}: {found}")
     except NightliftError as error:
         report.add("place", f"{redacted(place)}: cannot be listed")
-        report.wrong(str(error))
+        report.wrong(printable(str(error)))
 
 
 def _gb(size_bytes: float) -> str:
@@ -252,3 +277,9 @@ def _gb(size_bytes: float) -> str:
 def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"
+
+
+if __name__ == "__main__":
+    from jobs.cli import start
+
+    sys.exit(start(["doctor", *sys.argv[1:]]))

@@ -128,7 +128,7 @@ def _flow(job: Job) -> "PhotoFlow":
         checkpoint=job.checkpoint,
         device=placed.device,
         workers=placed.workers,
-        grows=config.workers is None,
+        grows=placed.grows,
         workers_per_core=sharing,
         gpus_per_worker=placed.gpus_per_worker,
         topology=by_device if config.topology == "auto" else config.topology,

@@ -111,15 +111,19 @@ def run(config: SubmitConfig) -> int:
 
 
 def _places(job: Any) -> tuple[str, ...]:
-    return job.places if isinstance(job, TrainConfig) else (job.src, job.dst)
+    """Return the places that a job names, without a list of them."""
+    if isinstance(job, TrainConfig):
+        for place in filter(is_list, job.places):
+            raise UsageError(f"{place}: train takes no list of paths; for a file or folder of that name give its path")
+        return job.places
+    return (job.dst,) if is_list(job.src) else (job.src, job.dst)
 
 
 def _check_places(job: Any) -> None:
     """Log that the cluster looks for local paths in a shared folder. Raises UsageError for one that is not absolute."""
+    if not isinstance(job, TrainConfig) and is_list(job.src):
+        _check_list(job.src)
     for place in _places(job):
-        if is_list(place):
-            _check_list(place)
-            continue
         if protocol_of(place) != LOCAL:
             continue
         if not Path(local_path(place)).is_absolute():

@@ -155,7 +155,7 @@ def _flow(job: Job) -> "VideoFlow":
         checkpoint=job.checkpoint,
         device=placed.device,
         workers=placed.workers,
-        grows=job.config.workers is None,
+        grows=placed.grows,
         gpus_per_worker=placed.gpus_per_worker,
         threads=max(1, beside // placed.workers),
         segments=_segments(job),

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -128,7 +129,8 @@ def _folder(user_provided: str) -> str | None:
     with suppress(OSError):
         parent = Path(gettempdir()) / f"nightlift-cache-{os.getuid()}"
         parent.mkdir(mode=0o700, exist_ok=True)
-        if parent.lstat().st_uid == os.getuid() and not parent.is_symlink():  # another's code must not be run
+        found = parent.lstat()  # code that others may have put there must not be run
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
             return _made(parent)
     return None
 

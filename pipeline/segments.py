@@ -80,7 +80,7 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     if info.missing_s:
         notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are missing")
     if info.cut_off:
-        notes.append(f"{plural(info.cut_off, 'frame')} at the start left out, for want of the keyframe before")
+        notes.append(f"{plural(info.cut_off, 'frame')} at the start left out: their keyframe is missing")
     missing, corrupt = sum(result.missing for result in results), sum(result.corrupt for result in results)
     if missing:
         notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")

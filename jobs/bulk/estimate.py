@@ -184,7 +184,7 @@ def px_of(record: Record, storage: Storage) -> float:
     try:
         with storage.open(record.source) as file:
             return announced_px(file)
-    except NightliftError:
+    except (MemoryError, NightliftError):
         return 0
 
 

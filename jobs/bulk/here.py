@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,12 +31,14 @@ from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
+from pipeline.storage.storage import Storage
 
 SECONDS_A_FILE, SECONDS_A_MB = 0.05, 0.3
 SLOW_SECONDS_A_MB = {".avif": 8.0, ".webp": 1.5, ".gif": 3.0}  # by what is written
 SECONDS_A_VIDEO, SECONDS_A_MEGAPIXEL = 0.5, 0.15  # of all frames together
 VIDEO_SECONDS_A_MB = 8.0  # where the header does not tell how many frames there are
 TIMED_OUT = "timed out"
+HEADER_S = 30.0  # time limit for the header of a video
 PRELOADED = [__name__, "pipeline.photos", "pipeline.videos"]
 EVENT_LOOP = "fsspecIO"  # name of the thread in which fsspec runs it
 
@@ -48,18 +51,23 @@ def may_be_done_here(config: BulkConfig) -> bool:
     return not (config.asks_for_ray or gpu)
 
 
-def is_too_little_for_ray(jobs: Sequence[Job], plans: Sequence[Plan]) -> bool:
-    """Return whether Ray would take longer to start than all the work takes here. Reads the headers of a few videos."""
+def is_too_little_for_ray(
+    jobs: Sequence[Job], plans: Sequence[Plan], px_of: Callable[[Record, Storage], float] = px_of
+) -> bool:
+    """Return whether Ray would take longer to start than all the work takes here.
+
+    `px_of`: returns the pixels that a video announces, for a few videos.
+    """
     work_s = 0.0
     for job, plan in zip(jobs, plans, strict=True):
         for record in plan.records:
-            work_s += _estimated_s(record, job)
+            work_s += _estimated_s(record, job, px_of)
             if work_s > RAY_START_S:
                 return False
     return True
 
 
-def _estimated_s(record: Record, job: Job) -> float:
+def _estimated_s(record: Record, job: Job, px_of: Callable[[Record, Storage], float]) -> float:
     """Estimate roughly how long one core takes, from the size and kind of a photo, or the header of a video."""
     size_mb = record.size_bytes / 1e6
     if job.media.kind is VIDEOS:
@@ -79,6 +87,14 @@ def outcomes_here(child: "Child", job: Job, plan: Plan) -> Generator[Outcome]:
     log.info("enhancing %s on this machine, without Ray", plural(len(plan.records), job.noun))
     child.take_up(job)
     yield from in_sight(map(child.outcome, plan.records), len(plan.records), job.noun)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """A question to the child: how many pixels this video announces."""
+
+    record: Record
+    storage: Storage
 
 
 class Child:
@@ -117,6 +133,14 @@ class Child:
                 raise answer
         return worker_died(Outcome.of(record))
 
+    def px_of(self, record: Record, storage: Storage) -> float:
+        """Return the pixels of all frames that a video announces; 0 if it does not, or the process dies of it."""
+        answer = self._ask(_Header(record, storage))
+        if isinstance(answer, float):
+            return answer
+        self.end()
+        return 0.0
+
     def end(self) -> None:
         """Kill the process, which may be at a file."""
         if self._process is not None:
@@ -126,13 +150,13 @@ class Child:
             self._pipe.close()
         self._process = self._pipe = None
 
-    def _ask(self, record: Record) -> object:
-        """Return the outcome, TIMED_OUT, why no worker could be made, or None where the process died."""
+    def _ask(self, question: Record | _Header) -> object:
+        """Return the outcome, or the number of pixels; TIMED_OUT; why there is no worker; None if the process died."""
         try:
             if self._pipe is None:
                 self._start().send((self._make, self._time_limit_s))
             assert self._pipe is not None
-            self._pipe.send(record)
+            self._pipe.send(question)
             return self._pipe.recv()
         except (EOFError, OSError):
             return None
@@ -191,6 +215,10 @@ def _work(pipe: Connection, other_end: Connection | None, environment: Mapping[s
             with time_limit(allowed_s(limit_s, message.size_bytes), lambda: pipe.send(TIMED_OUT)):
                 answer: object = worker(message, partial(renew, limit_s))
             pipe.send(answer)
+        elif isinstance(message, _Header):
+            with time_limit(HEADER_S, lambda: pipe.send(TIMED_OUT)):
+                announced = px_of(message.record, message.storage)
+            pipe.send(float(announced))
         else:
             make, limit_s = message
             worker = _made(make)

@@ -114,7 +114,7 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
 
     Raises Stopped where all further files would fail: those keep no row, and are work for the next run.
     """
-    if child is not None and not is_too_little_for_ray(jobs, plans):
+    if child is not None and not is_too_little_for_ray(jobs, plans, child.px_of):
         child.end()
         child = None
     needs_ray = child is None and any(plan.records for plan in plans)

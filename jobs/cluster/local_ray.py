@@ -28,13 +28,14 @@ def local_ray(cores: int, **options: Any) -> Iterator[None]:
     see `leave_without_ray`.
     """
     check_room()
+    parent = ray_parent()  # before the current directory changes
     others = psutil.Process().children(recursive=True)
     with TemporaryDirectory(prefix="nightlift-", dir=ray_folder(), ignore_cleanup_errors=True) as name:
         empty, spilled = Path(name, "empty"), Path(name, "spilled")
         empty.mkdir()
         try:
             _provide_token()
-            with standing_apart(empty), _deaf_to_hangups(), _apart_from_clusters():
+            with standing_apart(empty), _deaf_to_hangups(), _apart_from_clusters(parent):
                 _start(others, num_cpus=cores, object_spilling_directory=str(spilled), **options)
             yield
         except (KeyboardInterrupt, ClusterError):
@@ -75,11 +76,11 @@ def _provide_token() -> None:
 
 
 @contextmanager
-def _apart_from_clusters() -> Iterator[None]:
-    """Hide from the body, which starts Ray, the environment of a cluster that this process may be a job of."""
+def _apart_from_clusters(parent: str) -> Iterator[None]:
+    """Hide from the body, which starts Ray in `parent`, the environment of a cluster whose job this process may be."""
     before = os.environ.copy()
     os.environ.pop("RAY_JOB_CONFIG_JSON_ENV_VAR", None)
-    os.environ["RAY_TMPDIR"] = ray_parent()
+    os.environ["RAY_TMPDIR"] = parent
     try:
         yield
     finally:

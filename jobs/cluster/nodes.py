@@ -52,7 +52,7 @@ def room_on_cpus(worker_bytes: float, workers_per_core: int = 1) -> int:
         if node["NodeID"] == here:  # Ray does not see every limit
             memory = min(memory, usable_memory_bytes())
         by_cpus += cpus
-        by_memory += int(min(cpus, memory // worker_bytes))
+        by_memory += int(min(cpus, memory / worker_bytes))
     room = max(1, by_memory)
     if room < by_cpus:
         log.info("workers: memory has room for %d, the cores for %d; --workers N sets another number", room, by_cpus)
@@ -89,8 +89,8 @@ def chosen_device(asked: str, gpus: int) -> str:
         log.warning("running on CPUs, as torch cannot use the GPUs (%s)", problem)
         return "cpu"
     if problem:
-        some = "" if all(problems) else "on some nodes, "
-        raise UsageError(f"--device {asked}: {some}torch cannot use a GPU ({problem}); to run on CPUs: --device cpu")
+        where = f"--device {asked}:" if all(problems) else "on some nodes,"
+        raise UsageError(f"{where} torch cannot use a GPU ({problem}); to run on CPUs: --device cpu")
     return "cuda"
 
 

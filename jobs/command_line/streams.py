@@ -21,7 +21,7 @@ def use_utf8() -> None:
 def prepare_streams() -> None:
     """Make standard output and errors raise nothing, except BrokenPipeError for output.
 
-    Closed ones lead nowhere: else the next file that is opened would get their number, and what libraries print.
+    Closed ones are replaced by /dev/null: otherwise the next file that is opened would get their number.
     """
     for number in STANDARD:
         try:

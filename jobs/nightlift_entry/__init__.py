@@ -4,6 +4,8 @@
 time, as `nightlift_entry`, at the top level, where no other distribution puts its files.
 """
 
+from __future__ import annotations  # older Pythons are told which one is needed
+
 import os  # Python has loaded only os and sys already; other modules are imported once the search path is safe
 import sys
 

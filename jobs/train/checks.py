@@ -78,7 +78,7 @@ def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: State, 
             f"{root}: its training ({plural(state.epoch, 'epoch')} done) began with other files: "
             f"{_changes(files, state)}; to go on with those, restore them; {otherwise(root)}"
         )
-    # what a flag has changed along with itself is shown only where no flag has changed: nightlift has
+    # settings that are derived from flags are shown only if no flag differs
     shown = [name for name in differing if name in FLAGS or name == "files"] or differing
     told = [
         f"files: {_changes(files, state)}"

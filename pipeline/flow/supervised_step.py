@@ -83,7 +83,7 @@ class Watched(Generic[AnyWork]):
         with limit, ending_with_its_gpu():
             try:
                 return self.step(work)
-            except SystemExit:  # Ray would take it for the wish of the job, and start no other worker
+            except SystemExit:  # Ray would take it as intended, and start no other worker
                 os._exit(1)
 
     def _time_out(self, work: AnyWork) -> None:

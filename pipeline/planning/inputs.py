@@ -65,7 +65,7 @@ class Inputs:
     def __iter__(self) -> Iterator[Listed]:
         """Yield files as they are found. Raises NotFound where nothing is there, and other StorageErrors.
 
-        Of a list, a place where nothing is, or that may not be read, is yielded with the reason.
+        Places of a list that are missing or cannot be read are yielded with the reason.
         """
         count, told_at = 0, time.monotonic()
         is_own: Callable[[Listed], bool] | None = None

@@ -176,8 +176,8 @@ def _told(kind: type[StorageError], error: Exception, url: str, reason: str) -> 
     if code == NO_SUCH_BUCKET:
         return no_bucket(url)
     if code in REGIONS or (code == "400" and _region(error)):
-        where = _region(error) or "the bucket's region"
-        return f"the bucket is in another region or at another endpoint ({reason}); set AWS_DEFAULT_REGION={where}"
+        region = f"={_region(error)}" if _region(error) else " to the bucket's region"
+        return f"the bucket is in another region or at another endpoint ({reason}); set AWS_DEFAULT_REGION{region}"
     bundle = "SSL_CERT_FILE" if protocol_of(url) in WEB else "AWS_CA_BUNDLE"
     found = " ".join([code, *names, str(error), str(error.__cause__)])
     said = next((said for word, said in REMEDIES.items() if word in found), SAID[kind])

@@ -24,7 +24,7 @@ def filesystem_of(protocol: str, options: Mapping[str, Any], place: str) -> Any:
     here = on_this_machine(options)
     try:
         kind = fsspec.get_filesystem_class(protocol)
-        inspect.signature(kind.__init__).bind(None, **here)  # some that lack an option complain when they are deleted
+        inspect.signature(kind.__init__).bind(None, **here)  # some classes complain in __del__ otherwise
         fs = fsspec.filesystem(protocol, **here)
         if protocol == S3:
             fs.retries = 1  # one attempt: s3fs's would multiply with its client's and those of `retried`

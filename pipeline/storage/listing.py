@@ -66,7 +66,7 @@ class Listing:
     follow_links: bool
     """Whether to follow local links out of the place and links to folders; else they are listed as `not_followed`."""
     start: str | None = None
-    """Root of a place that is named exactly, which is no pattern, and no link to a folder that is always followed."""
+    """Folder that relative paths start from. If it is set, `url` is no pattern, and no link to a folder is followed."""
 
     def files(self) -> Iterator[Listed]:
         """Yield every file, in no order. Raises NotFound where nothing is there, and what else `ask` raises."""
@@ -110,7 +110,7 @@ class Listing:
             for each in place.parent.iterdir():
                 if unicodedata.normalize("NFC", each.name) == unicodedata.normalize("NFC", place.name):
                     form = "NFC" if unicodedata.is_normalized("NFC", each.name) else "NFD"
-                    return f"; a file of that name in another Unicode form ({form}) is: complete it with Tab"
+                    return f"; a file of that look is there under another encoding ({form}): let Tab complete its name"
         return ""
 
     def _matches(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A place is a local path or a URL (`s3://bucket/key`, `gs://`, `az://`, `https://
 pickled, and reaches the same places from every worker as from the machine that made it: see `credentials.py`.
 """
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,8 @@ from pipeline.storage.urls import BUCKETS, LOCAL, S3, WEB, join, protocol_of, re
 from pipeline.storage.writing import PART_SUFFIX, beside, nameless
 
 WHOLE_PUT = {*BUCKETS, "memory"}  # an object appears whole or not at all
+
+_refused_bytes: dict[str, int] = {}  # by bucket: the size of a file that the store did not take with a condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Storage:
 
     @property
     def expiry(self) -> str:
-        """Return which AWS keys expire, and when; "" where none do, or it is each machine that gets them."""
+        """Describe the AWS keys that expire; "" if none do, or each machine gets its own."""
         renewed = self.options.get(S3, {}).get(RENEWED)
         when = renewed.expires or "a time that is not known" if renewed else ""
         return f"the AWS keys of profile {renewed.profile} expire at {when}" if renewed else ""
@@ -215,14 +218,18 @@ class Storage:
             self._put_beside(url, content, claim)
             return
         marks = {"Metadata": {METADATA: mark_of(url, content.size_bytes)}} if protocol_of(url) == S3 else {}
-        if self.conditional_puts and not claim.known_bytes and not is_own(url, claim):
+        bucket = url.split("/", 3)[2]
+        takes_condition = self.conditional_puts and content.size_bytes < _refused_bytes.get(bucket, math.inf)
+        if takes_condition and not claim.known_bytes and not is_own(url, claim):
             try:
                 self._put(url, content, mode="create", **marks)
                 return
             except (NoRoom, AccessDenied, Unreachable):
                 raise
-            except StorageError:  # something is there already, or the store takes no condition on files in parts
+            except Changed:  # something is there already
                 pass
+            except StorageError:  # some stores take no condition on files in parts: the next is not sent twice
+                _refused_bytes[bucket] = content.size_bytes
         check_is_ours(self, url, claim, content)
         self._put(url, content, **marks)
 

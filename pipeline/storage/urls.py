@@ -15,14 +15,14 @@ BUCKETS = {S3, "gs", "az"}
 ALIASES = {"s3a": S3, "gcs": "gs", "abfs": "az", "abfss": "az", "local": LOCAL}  # other names of the same protocols
 OTHER_NAMES = tuple(f"{alias}://" for alias in ALIASES)
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-MISTYPED = re.compile(  # `s3:/b/x`, `s3:b/x`, `s3//b/x`; `foo:/x`, except Windows drives; chained file systems
-    rf"({'|'.join((*BUCKETS, *WEB, *ALIASES, LOCAL))})(:|//)|[a-z][a-z0-9+.-]+:/|[a-z0-9+.-]+::", re.IGNORECASE
+MISTYPED = re.compile(  # `s3:/b/x`, `s3:b/x`, `s3//b/x`; `foo:/x`, except Windows drives
+    rf"({'|'.join((*BUCKETS, *WEB, *ALIASES, LOCAL))})(:|//)|[a-z][a-z0-9+.-]+:/", re.IGNORECASE
 )
-CHAINED = re.compile(r"[a-z0-9+.-]+::", re.IGNORECASE)
+CHAINED = re.compile(r"[a-z0-9+.-]+::([a-z0-9+.-]+::)*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 PLACES = "a path, s3://, gs://, az:// or, as a source, https://"
 ARCHIVES = {"tar", "zip", "libarchive"}  # fsspec's names
 NO_PLACES = {"memory", "data", "dir", "dask", "generic", "reference"}  # likewise: of one process, or of another URL
-PASSWORD = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/@]*:[^/@]*@", re.IGNORECASE)
+PASSWORD = re.compile(r"((?:^|::)[a-z][a-z0-9+.-]*://)[^/@:]*:[^@]*@", re.IGNORECASE)  # which may contain slashes
 GLOB = re.compile(r"[*?\[]")
 
 
@@ -59,9 +59,9 @@ def absolute(place: str) -> str:
     """
     scheme = SCHEME.match(place)
     if protocol_of(place) in ARCHIVES:
-        raise UsageError(f"{place}: archives cannot be read or written in place; use a folder or a bucket")
+        raise UsageError(f"{redacted(place)}: archives cannot be read or written in place; use a folder or a bucket")
     if protocol_of(place) in NO_PLACES or CHAINED.match(place):
-        raise UsageError(f"{place}: not a place where files can stay; use {PLACES}")
+        raise UsageError(f"{redacted(place)}: not a place where files can stay; use {PLACES}")
     if scheme is None and MISTYPED.match(place):
         form = f"{re.split('[:/]', place)[0]}://BUCKET/KEY"
         raise UsageError(f"{place}: neither a path nor a URL; write a URL as {form}, or the path as ./{place}")

@@ -47,7 +47,7 @@ def test_what_is_wrong_is_listed_and_does_not_hide_the_rest(
         "torch is 2.13",
         "no-such-package is not installed",
         "no folder for machine code is writable",
-        "ray: RuntimeError: no core answers",
+        "Ray: RuntimeError: no core answers",
         "missing",
     ):
         assert part in wrong

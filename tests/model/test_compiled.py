@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from model.compiled import compiled
+from model.compiled import compiled, kernel_folder
 from model.full_size.tiles import TILE, store
 from tests.support.killed import ROOT
 
@@ -72,6 +72,25 @@ def test_machine_code_is_kept_among_temporary_files_where_there_is_no_home(
     (kept,) = tmp_path.glob("nightlift-cache-*")
     assert kept.stat().st_mode & 0o077 == 0
     assert any(path.suffix == ".nbc" for path in kept.rglob("*"))
+
+
+@pytest.mark.parametrize("made", ["open to all", "link"])
+def test_machine_code_that_others_may_have_put_there_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    (tmp_path / "home").write_bytes(b"")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "home"))
+    parent, elsewhere = tmp_path / f"nightlift-cache-{os.getuid()}", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    if made == "link":
+        parent.symlink_to(elsewhere)
+    else:
+        parent.mkdir()
+        parent.chmod(0o777)
+    assert kernel_folder() is None
+    assert compiled(_twice)(3) == 6
+    assert not list(parent.iterdir())
 
 
 def test_machine_code_that_can_only_be_read_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

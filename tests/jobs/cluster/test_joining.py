@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.bulk.placement import Placement, place
-from jobs.cluster.joining import _tell_of_no_room
+from jobs.cluster.joining import _tell_of_no_room, tell_of_expiry
 from jobs.cluster.nodes import chosen_device, room_on_cpus, room_on_gpus
 from jobs.images import ImagesConfig
 from pipeline.errors import UsageError
+from pipeline.storage.credentials import Renewed
+from pipeline.storage.storage import Storage
 
 NODES = [(64, 0), (16, 1), (16, 4)]
 
@@ -42,12 +44,13 @@ def _placement(monkeypatch: pytest.MonkeyPatch, nodes: Sequence[tuple[int, int]]
     monkeypatch.setattr(
         "jobs.bulk.placement.room_on_cpus", lambda each, sharing: sharing * sum(cpus for cpus, _ in nodes)
     )
+    monkeypatch.setattr("jobs.bulk.placement.cluster_cpus", lambda: sum(cpus for cpus, _ in nodes))
     return place(ImagesConfig(src="in", dst="out", **flags), 1e9)  # type: ignore[arg-type]
 
 
 def test_workers_go_where_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _placement(monkeypatch, NODES) == Placement("cuda", 5, 1)
-    assert _placement(monkeypatch, NODES, gpus_per_worker=0.5, workers=7) == Placement("cuda", 7, 0.5)
+    assert _placement(monkeypatch, NODES, gpus_per_worker=0.5, workers=7) == Placement("cuda", 7, 0.5, grows=False)
     assert _placement(monkeypatch, NODES, device="cpu", gpus_per_worker=0.5) == Placement("cpu", 96, 0)
     assert _placement(monkeypatch, NODES[:1]) == Placement("cpu", 64, 0)
     assert place(ImagesConfig(src="in", dst="out"), 1e9, 2) == Placement("cpu", 128, 0)
@@ -163,3 +166,32 @@ def test_a_device_that_cannot_be_used_is_refused(
 def test_an_apple_gpu_is_used_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     assert (chosen_device("mps", 0), chosen_device("auto", 0)) == ("mps", "cpu")
+
+
+@pytest.mark.parametrize("address", ["", "head:6379"])
+def test_keys_that_expire_are_told_where_a_cluster_is_joined(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    keys = Renewed(profile="night", expires="14:05 on 30 November", section={}, keys={})
+    with caplog.at_level("INFO", "nightlift"):
+        tell_of_expiry(Storage({"s3": {"renewed": keys}}))
+        tell_of_expiry(Storage())
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == bool(address)
+    assert all("the AWS keys of profile night expire at 14:05 on 30 November" in each for each in told)
+
+
+def test_workers_grow_with_the_cluster_unless_memory_limits_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.bulk.placement.cluster_cpus", lambda: 8)
+    for room, grows in ((8, True), (3, False)):
+        monkeypatch.setattr("jobs.bulk.placement.room_on_cpus", lambda *_, room=room: room)
+        monkeypatch.setattr("jobs.bulk.placement.cluster_gpus", lambda: 0)
+        assert place(ImagesConfig(src="in", dst="out"), 1e9) == Placement("cpu", room, 0, grows)
+    assert not place(ImagesConfig(src="in", dst="out", workers=8), 1e9).grows
+
+
+def test_one_worker_uses_an_apple_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("jobs.bulk.placement.cluster_gpus", lambda: 0)
+    assert place(ImagesConfig(src="in", dst="out", device="mps"), 1e9) == Placement("mps", 1, 0, False)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -125,6 +126,7 @@ def test_workers_with_the_profile_renew_their_keys(renewed: FakeS3, by: str, mon
     if by == "options":
         monkeypatch.delenv("AWS_PROFILE")
     storage = pickle.loads(pickle.dumps(_storage() if by == "environment" else _storage(profile="night")))
+    assert re.fullmatch(r"the AWS keys of profile night expire at \d\d:\d\d on \d\d \w+", storage.expiry)
     for name in ("a", "b"):
         storage.write(f"s3://night/{name}", b"-")
     assert len({request.headers["authorization"] for request in renewed.requests}) == len(renewed.requests)
