@@ -1,12 +1,16 @@
 """A program that prints AWS keys which expire, for a profile's `credential_process`, and a check of such keys."""
 
+from __future__ import annotations
+
 import json
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.support.fake_s3 import Refusal, Request
+if TYPE_CHECKING:
+    from tests.support.fake_s3 import Refusal, Request
 
 LASTING = timedelta(minutes=5)  # so little that the AWS clients ask for new ones before each request
 
@@ -21,6 +25,8 @@ def profile(folder: Path, endpoint: str) -> Path:
 
 def refuses_old_keys(folder: Path, request: Request) -> Refusal | None:
     """Refuse all keys but the last that were printed."""
+    from tests.support.fake_s3 import Refusal  # here, as the program below finds no package of tests
+
     if f"Credential=night-{_printed(folder / 'count')}/" in request.headers.get("authorization", ""):
         return None
     return Refusal(400, "ExpiredToken", "The provided token has expired.")
