@@ -65,15 +65,15 @@ class History:
 
     def is_done(self, source: str, version: str, destination: str) -> bool:
         """Return whether this version of the source was done, into this destination. "": skipped, nothing written."""
-        return _holds(self.done, (source, version, destination))
+        return holds(self.done, hash((source, version, destination)))
 
     def is_known(self, source: str, version: str) -> bool:
         """Return whether the newest row of the source is of this version."""
-        return _holds(self.known, (source, version))
+        return holds(self.known, hash((source, version)))
 
     def has_failed(self, source: str, version: str) -> bool:
         """Return whether this version of the source failed."""
-        return _holds(self.failed, (source, version))
+        return holds(self.failed, hash((source, version)))
 
     def known_bytes(self, destination: str) -> int:
         """Return the size of what a run last wrote to this file; 0 if none did."""
@@ -159,7 +159,7 @@ def _last(keys: NDArray[np.int64]) -> NDArray[np.intp]:
     return np.asarray(len(keys) - 1 - back)
 
 
-def _holds(ascending: NDArray[np.int64], row: tuple[str, ...]) -> bool:
-    value = hash(row)
+def holds(ascending: NDArray[np.int64], value: int) -> bool:
+    """Return whether a sorted array contains a hash. It takes a tenth of the memory of a set."""
     place = np.searchsorted(ascending, value)
     return bool(place < len(ascending) and ascending[place] == value)

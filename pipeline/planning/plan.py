@@ -5,13 +5,16 @@ No output ever replaces a source, another file's output, or a file near the sour
 
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import InTheWay, NotFound, UsageError, printable, spelled_out
 from pipeline.planning.destination import ClaimedNames, Destination
-from pipeline.planning.history import OTHER_KIND, History
+from pipeline.planning.history import OTHER_KIND, History, holds
 from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.media_kinds import Kind
 from pipeline.planning.path_list import PathList, Source
@@ -118,7 +121,7 @@ def make_plan(
         problem = _problem(file, kind)
         if problem is None and not taken.take(target):
             problem = "collision", f"its output {target} is taken by another {kind.noun}; rename it"
-        if problem is None and apart and hash(target) in present and history.is_of_another(target, name):
+        if problem is None and apart and holds(present, hash(target)) and history.is_of_another(target, name):
             problem = "collision", f"{target} {OF_ANOTHER.format(kind.noun)}"
         if not selection(file.relative):
             continue
@@ -130,7 +133,7 @@ def make_plan(
             # a file of another kind may have a row from its own kind's job, which must stay the newest
             if problem[0] != kind.refusal or not history.is_known(spelled_out(name), file.version):
                 plan.refused.append(Refusal(file, *problem))
-        elif hash(target) in present and history.is_done(name, file.version, target):
+        elif holds(present, hash(target)) and history.is_done(name, file.version, target):
             plan.done += 1
         else:
             plan.records.append(
@@ -179,21 +182,22 @@ def _has_inputs(folder: str, inputs: Sequence[Listed], selection: Selection, kin
     return any(selection(name) and kind.accepts(name) for name in names)
 
 
-def _present(storage: Storage, destination: Destination, *, asked: bool | int) -> set[int]:
-    """Return the hashes of the files that are at the destination; none unless `asked`."""
-    if not asked:
-        return set()
-    if destination.file:
-        return {hash(destination.file)} if storage.exists(destination.file) else set()
-    return {hash(file.url) for file in storage.walk(destination.root, follow_links=True)}
+def _present(storage: Storage, destination: Destination, *, asked: bool | int) -> NDArray[np.int64]:
+    """Return the sorted hashes of the files that are at the destination; none unless `asked`."""
+    urls: Iterable[str] = ()
+    if asked and destination.file:
+        urls = [destination.file] if storage.exists(destination.file) else []
+    elif asked:
+        urls = (file.url for file in storage.walk(destination.root, follow_links=True))
+    return np.sort(np.fromiter(map(hash, urls), np.int64))
 
 
 def _protect_sources(plan: Plan, listed: Sequence[Listed]) -> None:
     """Raise UsageError where an output would replace a source."""
-    sources = {hash(real(file.url)) for file in listed}
-    for record in plan.records:
-        if hash(real(record.destination)) in sources:
-            raise UsageError(f"{record.destination}: the output would replace a source; choose another destination")
+    outputs = {hash(real(record.destination)): record.destination for record in plan.records}
+    for file in listed if outputs else ():
+        if destination := outputs.get(hash(real(file.url))):
+            raise UsageError(f"{destination}: the output would replace a source; choose another destination")
 
 
 def _is_among_others(storage: Storage, source: Source, destination: Destination) -> bool:

@@ -174,7 +174,7 @@ def test_rows_wait_for_storage_that_fails_for_a_while(tmp_path: Path, monkeypatc
     with monkeypatch.context() as broken:
         broken.setattr(Storage, "write", _fail)
         manifest.append([_done("/a.jpg")])
-        with pytest.raises(ManifestError, match="1 rows"):
+        with pytest.raises(ManifestError, match="1 row "):
             manifest.close()
     manifest.close()
     assert _is_done(_manifest(tmp_path).history(), "/a.jpg")
