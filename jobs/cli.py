@@ -98,7 +98,9 @@ def _run(arguments: Sequence[str]) -> int:
     if name == "--version":
         print(f"nightlift {version('nightlift')}")
         return 0
-    if name in ("-h", "--help"):
+    if name == "help" and len(arguments) > 1:
+        return _run([arguments[1], "--help"])
+    if name in ("-h", "--help", "help"):
         print(_help())
         return 0
     if name not in COMMANDS:
@@ -145,7 +147,7 @@ def _help() -> str:
 def _correction(name: str) -> str:
     if not name:
         return "no command given"
-    close = get_close_matches(name, COMMANDS, n=1)
+    close = get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
     hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
     return f'unknown command "{name}": {hint}'
 

@@ -1,5 +1,6 @@
 """`nightlift doctor`: what nightlift finds on this machine, and what is wrong with it, on one screen."""
 
+import itertools
 import logging
 import os
 import platform
@@ -95,7 +96,7 @@ def run(config: DoctorConfig) -> int:
         "Ray": _ray,
     }
     if config.place is not None:
-        parts["place"] = partial(_place, place=config.place, options=options)
+        parts = {"place": partial(_place, place=config.place, options=options), **parts}
     for name, examine in parts.items():
         try:
             examine(report)
@@ -262,9 +263,9 @@ def _ray(report: Report) -> None:
 
 def _place(report: Report, place: str, options: dict[str, Any]) -> None:
     try:
-        first = next(iter(Storage.from_environment([place], options).walk(place)), None)
-        found = "no files" if first is None else f"{printable(first.relative)}, ..."
-        report.add("place", f"{redacted(place)}: {found}")
+        files = list(itertools.islice(Storage.from_environment([place], options).walk(place), 2))
+        found = printable(files[0].relative) if files else "no files"
+        report.add("place", f"{redacted(place)}: {found}{' and more' if len(files) > 1 else ''}")
     except NightliftError as error:
         report.add("place", f"{redacted(place)}: cannot be listed")
         report.wrong(printable(str(error)))
@@ -275,6 +276,8 @@ def _gb(size_bytes: float) -> str:
 
 
 def _line(error: Exception) -> str:
+    if isinstance(error, NightliftError):
+        return printable(str(error))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"
 

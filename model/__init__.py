@@ -1,6 +1,6 @@
 """The network and its mathematics: torch in, torch out, without media files, Ray or codecs."""
 
-from model.compiled import kernel_folder, load_numba
+from model.compiled import has_machine_code, kernel_folder, load_numba
 from model.curve.light import Space
 from model.curve.reference import apply_curve, reduction_factor
 from model.curve_maps import CurveMaps
@@ -34,6 +34,7 @@ __all__ = [
     "cuda_problem",
     "fingerprint",
     "has_fast_bf16",
+    "has_machine_code",
     "kernel_folder",
     "load",
     "load_numba",

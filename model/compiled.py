@@ -117,6 +117,12 @@ def kernel_folder() -> str | None:
     return _folder(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
 
 
+def has_machine_code() -> bool:
+    """Return whether an earlier process has compiled functions of this version, so that this one need not."""
+    folder = kernel_folder()
+    return folder is not None and any(Path(folder).glob("*.nbi"))
+
+
 @cache
 def _folder(user_provided: str) -> str | None:
     """Make the folder for machine code and return it; None if nothing can be written anywhere.

@@ -1,6 +1,7 @@
 """The way of a job over many files: list, plan, enhance, record."""
 
 import logging
+import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from glob import escape
@@ -14,6 +15,7 @@ from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import ray_cluster, tell_of_expiry
 from jobs.report.job import report_at_end
+from model import has_machine_code
 from pipeline.errors import ManifestError, StorageError, plural, printable
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.path_list import name_of, source_of
@@ -61,7 +63,10 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
             if plan.ours:
                 print(tally.summary(job.noun, plan))
-        print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
+        if any(tally.count for tally in tallies) or not any(
+            plan.records for plan in plans
+        ):  # else nothing is there yet
+            print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
     if not config.no_report:
         anything_new = any(tally.count for tally in tallies)
         report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=elapsed_s())
@@ -117,6 +122,8 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
     if child is not None and not is_too_little_for_ray(jobs, plans, child.px_of):
         child.end()
         child = None
+    if any(plan.records for plan in plans) and not os.environ.get("RAY_ADDRESS") and not has_machine_code():
+        log.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
     needs_ray = child is None and any(plan.records for plan in plans)
     if needs_ray:
         tell_of_expiry(jobs[0].storage)

@@ -94,7 +94,8 @@ def _started(there: AbstractContextManager[None], address: str | None) -> Iterat
             if versions := _versions_that_differ(str(error)):
                 raise UsageError(f"RAY_ADDRESS={address}: {versions}") from error
             place = f"RAY_ADDRESS={address}: no cluster answers" if address else "Ray did not start on this machine"
-            token = "; if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
+            may_lack_token = address and not isinstance(error, OSError)
+            token = "; if it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if may_lack_token else ""
             raise UsageError(f"{place} ({shorten(str(error), SHOWN)}{token})") from error
         yield
 

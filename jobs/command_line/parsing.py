@@ -16,13 +16,17 @@ OTHER_WORDS = {  # of other tools, for our flags
     "--denoise": ("--temporal-denoise", "--noise", "--noise-reduction"),
     "--device cuda": ("--gpu", "--gpus", "--cuda"),
     "--fresh": ("--overwrite", "--force", "-f", "--restart"),
+    "--learning-rate": ("--lr",),
     "--limit": ("-n", "--max-files", "--count"),
-    "--quality": ("--jpeg-quality", "--jpg-quality", "-q"),
+    "--crf": ("--quality",),
+    "--quality": ("--crf", "--jpeg-quality", "--jpg-quality", "-q"),
     "--strength": ("--brightness", "--exposure", "--gamma"),
     "--workers": ("--num-workers", "-j", "--jobs", "--threads", "--processes"),
 }
 FOR_PLACES = {"--input", "-i", "--input-dir", "--source", "--src", "--output", "-o", "--output-dir", "--out", "--dst"}
 FOR_SUBFOLDERS = {"--recursive", "-r", "-R"}
+FOR_RESUMING = {"--resume", "--continue", "--skip-existing", "--no-overwrite", "--no-fresh"}
+ALIKE = 0.75  # least likeness of a flag that is suggested, by difflib's measure
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
@@ -100,11 +104,13 @@ def _unknown(typed: str, options: Options, command: str, also: Iterable[str]) ->
     """Return the message about a flag that the command does not have."""
     if typed in FOR_SUBFOLDERS:
         return f"unknown option {typed}; leave it out: folders are always read with their subfolders"
+    if typed in FOR_RESUMING and "--fresh" in options.flags:
+        return f"unknown option {typed}; leave it out: the same command goes on where it was"
     if typed in FOR_PLACES and options.places:
         return f"unknown option {typed}; give the places without a flag: {usage(options, command)}"
     known = [*options.flags, *also]
     meant = [ours for ours, words in OTHER_WORDS.items() if typed in words and ours.split()[0] in known]
-    meant = meant or get_close_matches(typed, known, n=1)
+    meant = meant or get_close_matches(typed, [flag for flag in known if flag != "--fresh"], n=1, cutoff=ALIKE)
     hint = f"did you mean {meant[0]}? " if meant else ""
     return f"unknown option {typed}; {hint}nightlift {command} --help lists all"
 

@@ -16,7 +16,7 @@ from pipeline.errors import InTheWay, NotFound, UsageError, printable, spelled_o
 from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import OTHER_KIND, History, holds
 from pipeline.planning.inputs import Inputs, Selection
-from pipeline.planning.media_kinds import Kind
+from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind
 from pipeline.planning.path_list import PathList, Source
 from pipeline.records import Ending, Outcome, Record
 from pipeline.storage.errors import SAID
@@ -25,6 +25,7 @@ from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
 
+COMMAND_FOR = {"photo": "images", "video": "videos"}
 OF_ANOTHER = "is what another {} became; move it away or choose another DST"
 
 
@@ -230,7 +231,15 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
         kinds = ", ".join(f"{count} {extension}" for extension, count in found.most_common(5))
         raise UsageError(
             f"{redacted(source)}: no {nouns} that nightlift reads, judging by file extensions (found: {kinds})"
+            f"{_other_command(found)}"
         )
+
+
+def _other_command(found: Iterable[str]) -> str:
+    """Return words on the command for files with these extensions, if there is one."""
+    kinds = {kind.noun: kind for kind in (PHOTOS, VIDEOS) for extension in found if kind.accepts(f"file{extension}")}
+    commands = [COMMAND_FOR[noun] for noun in kinds]
+    return f"; for these: nightlift {' or '.join(commands)}" if commands else ""
 
 
 def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:

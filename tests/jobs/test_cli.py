@@ -52,6 +52,10 @@ def test_stopped_it_says_what_the_same_command_will_do(
         ("submit photos in out", 'JOB is "photos"; it must be images, videos, enhance or train'),
         ("images 1.jpg 2.jpg 3.jpg 4.jpg", "images takes SRC and DST, but got 2 more: quote a glob ('photos/*.jpg')"),
         ("report in -- -out", "report takes DST, but got 1 more: quote a glob ('photos/*.jpg')"),
+        ("images in out --resume", "unknown option --resume; leave it out: the same command goes on where it was"),
+        ("train in out --continue", "unknown option --continue; leave it out: the same command goes on where it was"),
+        ("videos in out --quality 80", "unknown option --quality; did you mean --crf? nightlift videos"),
+        ("images in out --verbose", "unknown option --verbose; nightlift images --help lists all"),
         ("images in out --iteration 3", "unknown option --iteration; did you mean --iterations? nightlift images"),
         ("submit images s3://in s3://out --adress x", "unknown option --adress; did you mean --address? nightlift"),
         ("images in out --jpeg-quality 3", "unknown option --jpeg-quality; did you mean --quality? nightlift images"),
@@ -198,3 +202,10 @@ def test_a_python_without_our_packages_says_what_it_needs() -> None:
     assert line.startswith("nightlift: No module named ")
     for words in (f"Python {platform.python_version()}, {sys.executable}", "3.11 to 3.14", 'pip install ".[cluster]"'):
         assert words in line
+
+
+def test_help_is_also_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help"]) == 0
+    assert "nightlift COMMAND --help" in capsys.readouterr().out
+    assert cli.main(["help", "report"]) == 0
+    assert capsys.readouterr().out.startswith("usage: nightlift report DST")

@@ -8,8 +8,8 @@ from jobs import doctor
 from jobs.cli import main
 from tests.support.media import jpeg, night
 
-PARTS = ["nightlift", "machine", "packages", "extras", "devices", "photos", "videos", "folders"]
-TRIED = ["environment", "network", "Ray", "place"]
+PARTS = ["place", "nightlift", "machine", "packages", "extras", "devices", "photos", "videos", "folders"]
+TRIED = ["environment", "network", "Ray"]
 
 
 @pytest.mark.usefixtures("ray_session")

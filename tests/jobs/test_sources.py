@@ -251,7 +251,7 @@ def test_a_name_in_another_unicode_form_is_told(here: Path, form: str, errors: E
     given, there = (unicodedata.normalize(each, "caf\u00e9.jpg") for each in (form, {"NFC": "NFD", "NFD": "NFC"}[form]))
     _photos(here, f"in/{there}")
     assert _images(f"in/{given}", "out") == 2
-    assert "nothing is there; a file of that name in another Unicode form" in errors()
+    assert "nothing is there; a file of that look is there under another encoding" in errors()
 
 
 def test_a_destination_that_takes_no_files_is_told_before_any_work(here: Path, errors: Errors) -> None:
@@ -262,3 +262,11 @@ def test_a_destination_that_takes_no_files_is_told_before_any_work(here: Path, e
     told = errors()
     assert "nightlift: /sys/out: " in told
     assert "enhancing" not in told
+
+
+def test_files_of_the_other_kind_are_told_with_their_command(here: Path, errors: Errors) -> None:
+    assert main(["videos", str(_photos(here / "in", "a.png")), "out"]) == 2
+    assert (
+        "no videos that nightlift reads, judging by file extensions (found: 1 .png); for these: nightlift images"
+        in errors()
+    )

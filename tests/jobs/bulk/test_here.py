@@ -250,3 +250,27 @@ def test_a_video_that_tells_no_length_counts_by_its_bytes_and_a_cluster_that_is_
     assert may_be_done_here(config)
     monkeypatch.setenv("RAY_ADDRESS", "somewhere:1")
     assert not may_be_done_here(config)
+
+
+def test_the_first_run_says_that_it_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = _photos(tmp_path / "in", "a.png")
+    for has, told in ((False, 1), (True, 0)):
+        monkeypatch.setattr("jobs.bulk.run.has_machine_code", lambda has=has: has)
+        caplog.clear()
+        assert main(["images", str(source), str(tmp_path / f"out{told}"), "--no-report"]) == 0
+        assert caplog.text.count("compiling the curve for this machine") == told
+
+
+def test_a_job_that_cannot_begin_names_no_places_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    assert main(["images", str(_photos(tmp_path / "in", "a.png")), str(tmp_path / "out")]) == 2
+    told = capsys.readouterr()
+    assert "manifest:" not in told.out
+    assert "1 left" in told.out
+    assert "RAY_ADDRESS=127.0.0.1:1: no cluster answers" in told.err
+    assert "RAY_AUTH_TOKEN" not in told.err

@@ -60,7 +60,7 @@ def test_flags_stand_anywhere_and_take_what_follows(line: str, given: dict[str, 
     ("line", "told"),
     [
         ("in out --lim 3", "unknown option --lim; did you mean --limit? "),
-        ("in out --dry", "unknown option --dry; did you mean --dry-run? "),
+        ("in out --dry-ru", "unknown option --dry-ru; did you mean --dry-run? "),
         ("in out -1", "unknown option -1; "),
         ("in out --=", "unknown option --; "),
         ("in out --no_such_thing=3", "unknown option --no_such_thing; "),
