@@ -251,7 +251,7 @@ def test_a_name_in_another_unicode_form_is_told(here: Path, form: str, errors: E
     given, there = (unicodedata.normalize(each, "caf\u00e9.jpg") for each in (form, {"NFC": "NFD", "NFD": "NFC"}[form]))
     _photos(here, f"in/{there}")
     assert _images(f"in/{given}", "out") == 2
-    assert "nothing is there; a file of that look is there under another encoding" in errors()
+    assert "nothing is there; check the path; a file of that look is there under another encoding" in errors()
 
 
 def test_a_destination_that_takes_no_files_is_told_before_any_work(here: Path, errors: Errors) -> None:
