@@ -70,20 +70,24 @@ class Destination:
         kind.check_writable(url, format_name)
         return cls(kind=kind, root=parent(url), file=url, format=format_name)
 
-    def naming(self, relatives: Iterable[str]) -> Callable[[str], str]:
-        """Return a function that maps the path of a source, one of `relatives`, to the URL of its output.
+    def naming(self, relatives: Callable[[], Iterable[str]]) -> Callable[[str], str]:
+        """Return a function that maps the path of a source to the URL of its output.
 
-        Names that would collide once their extension has changed keep the old one too.
+        `relatives`: returns the paths of all sources, whenever it is called. Names that would collide once their
+        extension has changed keep the old one too.
         """
         if self.file:
             return lambda relative: self.file
-        kept, changed = set[int](), Counter[int]()  # hashes: there may be millions
-        for relative in relatives:
+        changed = Counter[int]()  # hashes: there may be millions
+        for relative in relatives():
             name = self.kind.renamed(relative, self.format)
-            if name == relative:
-                kept.add(hash(name))
-            else:
+            if name != relative:
                 changed[hash(name)] += 1
+        kept = {
+            hash(relative)
+            for relative in (relatives() if changed else ())
+            if hash(relative) in changed and self.kind.renamed(relative, self.format) == relative
+        }
 
         def output_of(relative: str) -> str:
             name = self.kind.renamed(relative, self.format)

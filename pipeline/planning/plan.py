@@ -109,7 +109,7 @@ def make_plan(
     inputs, kind = _inputs(storage, source, destination, selection), destination.kind
     listed = inputs.sorted()
     results = [folder for folder in inputs.written if _has_inputs(folder, listed, selection, kind)]
-    output_of = destination.naming(file.relative for file in listed)
+    output_of = destination.naming(lambda: (file.relative for file in listed))
     taken = ClaimedNames(destination, ignoring_case=ignoring_case)
     # parts of a whole, each of which is named without regard to the others
     apart = bool(destination.file) or isinstance(source, PathList)
