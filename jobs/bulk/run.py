@@ -63,12 +63,10 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
             if plan.ours:
                 print(tally.summary(job.noun, plan))
-        if any(tally.count for tally in tallies) or not any(
-            plan.records for plan in plans
-        ):  # else nothing is there yet
+        anything_new = any(tally.count for tally in tallies)
+        if anything_new or not any(plan.records for plan in plans):  # stopped before a first file, nothing is there
             print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
     if not config.no_report:
-        anything_new = any(tally.count for tally in tallies)
         report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=elapsed_s())
     return 1 if any(tally.count["failed"] for tally in tallies) else 0
 

@@ -87,9 +87,7 @@ class History:
 
     def _place(self, destination: str) -> int | None:
         """Return the index of a file in `written`; None if no run wrote it."""
-        value = hash((destination,))
-        place = int(np.searchsorted(self.written, value))
-        return place if place < len(self.written) and self.written[place] == value else None
+        return _index(self.written, hash((destination,)))
 
     def without_done(self) -> "History":
         """Return a copy in which nothing counts as done."""
@@ -161,5 +159,10 @@ def _last(keys: NDArray[np.int64]) -> NDArray[np.intp]:
 
 def holds(ascending: NDArray[np.int64], value: int) -> bool:
     """Return whether a sorted array contains a hash. It takes a tenth of the memory of a set."""
-    place = np.searchsorted(ascending, value)
-    return bool(place < len(ascending) and ascending[place] == value)
+    return _index(ascending, value) is not None
+
+
+def _index(ascending: NDArray[np.int64], value: int) -> int | None:
+    """Return the index of a hash in a sorted array; None if it is not there."""
+    place = int(np.searchsorted(ascending, value))
+    return place if place < len(ascending) and ascending[place] == value else None

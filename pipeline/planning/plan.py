@@ -5,7 +5,7 @@ No output ever replaces a source, another file's output, or a file near the sour
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -235,10 +235,10 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
         )
 
 
-def _other_command(found: Iterable[str]) -> str:
+def _other_command(found: Collection[str]) -> str:
     """Return words on the command for files with these extensions, if there is one."""
-    kinds = {kind.noun: kind for kind in (PHOTOS, VIDEOS) for extension in found if kind.accepts(f"file{extension}")}
-    commands = [COMMAND_FOR[noun] for noun in kinds]
+    kinds = [kind for kind in (PHOTOS, VIDEOS) if any(kind.accepts(f"file{extension}") for extension in found)]
+    commands = [COMMAND_FOR[kind.noun] for kind in kinds]
     return f"; for these: nightlift {' or '.join(commands)}" if commands else ""
 
 
