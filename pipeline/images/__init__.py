@@ -3,9 +3,8 @@
 formats.py   supported formats, and how they are recognised
 decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
-jpeg.py png.py webp.py tiff.py bmp.py gif.py avif.py heif.py pnm.py    one format each
-png_chunks.py png_pixels.py apng.py tiff_strips.py    parts of PNG and TIFF
-exif.py xmp.py ifd.py    metadata         color.py cicp.py    colour spaces
+codecs/      one format each              png/ tiff/   formats of several modules
+metadata/    EXIF, XMP                    color/       colour spaces
 """
 
 from pipeline.images.decode import decode

@@ -9,11 +9,14 @@ from dataclasses import replace
 from PIL import UnidentifiedImageError
 
 from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
-from pipeline.images import avif, bmp, exif, gif, heif, jpeg, png, pnm, tiff, webp, xmp
-from pipeline.images.color import space_of
+from pipeline.images.codecs import avif, bmp, gif, heif, jpeg, pnm, webp
+from pipeline.images.color.conversion import space_of
 from pipeline.images.formats import format_of_content
+from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned
+from pipeline.images.png import png
+from pipeline.images.tiff import tiff
 
 READERS: dict[str, Callable[[bytes, int], Photo]] = {
     "jpeg": jpeg.read,

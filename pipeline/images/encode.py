@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
-from pipeline.images import avif, bmp, color, gif, jpeg, png, pnm, tiff, webp
+from pipeline.images.codecs import avif, bmp, gif, jpeg, pnm, webp
+from pipeline.images.color import conversion
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
+from pipeline.images.png import png
+from pipeline.images.tiff import tiff
 
 WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "jpeg": jpeg.write,
@@ -150,8 +153,8 @@ def _in_colour(photo: Photo, target: Format, notes: list[str]) -> Photo:
     """Convert grey frames to RGB. A grey profile would not fit RGB, so its tones are converted to sRGB."""
     icc = photo.metadata.icc
     levels = None
-    if icc is not None and color.space_of(icc) == b"GRAY":
-        levels = color.grey_to_srgb(icc)
+    if icc is not None and conversion.space_of(icc) == b"GRAY":
+        levels = conversion.grey_to_srgb(icc)
         damaged = f"grey profile dropped: it is damaged, and {target.name.upper()} has no grey"
         notes.append(damaged if levels is None else "grey profile became sRGB")
         photo = replace(photo, metadata=replace(photo.metadata, icc=None))

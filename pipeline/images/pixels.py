@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import TooLarge, Unsupported
-from pipeline.images import color
+from pipeline.images.color import conversion
 from pipeline.images.photo import Frame, Samples
 
 # Pillow's own limit holds for the whole process, and warns before it refuses. Ours is a setting of the job; every
@@ -88,7 +88,7 @@ def _plain(image: Image.Image, notes: list[str], icc: bytes | None) -> Image.Ima
         add_note(notes, "palette became RGB")
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     if mode in ("CMYK", "LAB"):
-        converted, note = color.srgb(image, icc)
+        converted, note = conversion.srgb(image, icc)
         add_note(notes, note)
         return converted
     if mode == "I":

@@ -16,7 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.images import decode
-from pipeline.images.color import tagged_to_srgb
+from pipeline.images.color.conversion import tagged_to_srgb
 from pipeline.images.photo import to_8_bits
 from pipeline.photos import MAX_PIXELS
 from pipeline.records import OUTCOME_SCHEMA, Work, settling

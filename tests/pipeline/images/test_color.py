@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from pipeline.errors import Unsupported
 from pipeline.images import Frame, Photo, decode, encode
-from pipeline.images.cicp import profile
+from pipeline.images.color.cicp import profile
 from pipeline.images.photo import Metadata
 from tests.support import media
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.images import Photo, decode, encode
-from pipeline.images.cicp import profile
+from pipeline.images.color.cicp import profile
 from tests.support import media
 
 MAX_PX = 10_000_000

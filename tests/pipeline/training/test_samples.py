@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.images.cicp import profile
+from pipeline.images.color.cicp import profile
 from pipeline.records import Record
 from pipeline.storage.storage import Storage
 from pipeline.training.samples import ReadImages, Reading, small

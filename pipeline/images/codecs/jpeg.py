@@ -12,7 +12,7 @@ import simplejpeg
 from PIL import Image, ImageFile
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.images import exif, xmp
+from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import add_note, check_size, frame_of, image_of
 

@@ -7,12 +7,13 @@ from io import BytesIO
 
 from PIL import Image
 
-from pipeline.images import cicp, exif
-from pipeline.images.apng import animation
+from pipeline.images.color import cicp
+from pipeline.images.metadata import exif
 from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import check_size, frame_of
-from pipeline.images.png_chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
-from pipeline.images.png_pixels import GREY, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
+from pipeline.images.png.apng import animation
+from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
+from pipeline.images.png.samples import GREY, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")

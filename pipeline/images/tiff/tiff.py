@@ -18,10 +18,10 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from pipeline.errors import Unsupported
-from pipeline.images import ifd, xmp
+from pipeline.images.metadata import ifd, xmp
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size, frame_of
-from pipeline.images.tiff_strips import direct_layout, read_directly
+from pipeline.images.tiff.strips import direct_layout, read_directly
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS = 256, 257, 258, 259, 262, 273
 ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 274, 277, 278, 279

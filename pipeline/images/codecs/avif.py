@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
-from pipeline.images import cicp, exif
+from pipeline.images.color import cicp
+from pipeline.images.metadata import exif
 from pipeline.images.photo import Coding, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_at, image_of
 

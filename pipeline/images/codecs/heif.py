@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
-from pipeline.images import cicp, exif, xmp
+from pipeline.images.color import cicp
+from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size
 

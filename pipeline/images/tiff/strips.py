@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import Damaged
-from pipeline.images import ifd
+from pipeline.images.metadata import ifd
 from pipeline.images.photo import Frame, Samples
 
 UNCOMPRESSED = (1,)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.images.photo import Frame, Samples
 from pipeline.images.pixels import image_of
-from pipeline.images.png_chunks import Chunk, split
+from pipeline.images.png.chunks import Chunk, split
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 

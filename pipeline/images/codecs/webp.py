@@ -7,7 +7,7 @@ from io import BytesIO
 from PIL import Image
 
 from pipeline.errors import Damaged
-from pipeline.images import exif
+from pipeline.images.metadata import exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_at, image_of
 

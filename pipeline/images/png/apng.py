@@ -7,8 +7,8 @@ import struct
 from fractions import Fraction
 
 from pipeline.images.photo import Photo
-from pipeline.images.png_chunks import Chunk
-from pipeline.images.png_pixels import coded_chunks
+from pipeline.images.png.chunks import Chunk
+from pipeline.images.png.samples import coded_chunks
 
 DISPOSE_NONE, BLEND_SOURCE = 0, 0
 

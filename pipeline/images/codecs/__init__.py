@@ -1,0 +1,1 @@
+"""File formats that one module reads and writes each."""

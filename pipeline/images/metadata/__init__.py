@@ -1,0 +1,1 @@
+"""Metadata blocks: EXIF and other directories, XMP."""

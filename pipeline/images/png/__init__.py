@@ -1,0 +1,1 @@
+"""PNG: its chunks, samples and animation."""

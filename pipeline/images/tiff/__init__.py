@@ -1,0 +1,1 @@
+"""TIFF: its directories, strips and pages."""
