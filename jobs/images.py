@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightlift")
 
 WORKERS_PER_CORE = 2  # where photos come from or go to a bucket
-WORKER_BYTES = 0.7e9  # memory of a worker at a photo of 24 megapixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,7 @@ def _flow(job: Job) -> "PhotoFlow":
     config: ImagesConfig = job.config  # type: ignore[assignment]
     sharing = config.sharing_a_core(job.source)
     # where the steps are split, tasks beside the workers take the cores
-    placed = place(config, WORKER_BYTES, sharing, 1 / sharing if config.topology == "fused" else 0)
+    placed = place(config, job.media.worker_bytes, sharing, 1 / sharing if config.topology == "fused" else 0)
     by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
     flow = PhotoFlow(
         storage=job.storage,
@@ -155,6 +154,7 @@ PHOTO_MEDIA = Media(
     flow=_flow,
     progress=_in_sight,
     estimate=_estimate,
+    worker_bytes=0.7e9,  # at 24 megapixels
 )
 
 

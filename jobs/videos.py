@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("nightlift")
 
 LOOK_EVERY_S = 0.5  # at the ledger
-WORKER_BYTES = 1.1e9  # memory of a worker at frames of 4K
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +145,7 @@ def _flow(job: Job) -> "VideoFlow":
     """Choose device and workers by what the cluster has."""
     from pipeline.flow.videos import VideoFlow
 
-    placed = place(job.config, WORKER_BYTES)
+    placed = place(job.config, job.media.worker_bytes)
     on_gpus = placed.device == "cuda"
     beside = sum(cpus for cpus, gpus in cluster_nodes() if gpus or not on_gpus)
     flow = VideoFlow(
@@ -212,6 +211,7 @@ VIDEO_MEDIA = Media(
     progress=_in_sight,
     tidy=_tidy,
     estimate=_estimate,
+    worker_bytes=1.1e9,  # at frames of 4K
 )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.bulk.summary import by_earlier_runs, refused
-from jobs.cluster.machine import usable_cores
 from pipeline.errors import NightliftError, plural
 from pipeline.images import format_of
 from pipeline.photos import PhotoSteps, PhotoWork
@@ -39,12 +38,11 @@ class Estimate:
     """0 where there is nothing to do, or where nothing could be tried."""
 
 
-def report(estimates: Sequence[Estimate], workers: int | None, *, on_ray: bool) -> str:
+def report(estimates: Sequence[Estimate], workers: int, *, on_ray: bool) -> str:
     """Return what jobs would do, and how long they would take, one after the other. `on_ray`: whether Ray is needed."""
     lines = [line for estimate in estimates for line in estimate.lines]
     core_s = sum(estimate.core_s for estimate in estimates)
     if core_s:
-        workers = workers or usable_cores()
         work_s, start_s = (core_s / workers, RAY_START_S) if on_ray else (core_s, START_S)
         start = f"{start_s:.0f} s to start{' Ray' if on_ray else ''}"
         means = f"with {plural(workers, 'worker')} as fast as this machine's cores" if on_ray else "without Ray"

@@ -51,6 +51,8 @@ class Media:
     """The same outcomes; removes what their work leaves behind."""
     estimate: Callable[["Job", Plan], Estimate]
     """What a job would do, and how long it would take."""
+    worker_bytes: float
+    """Memory that a worker on a CPU may take."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -14,6 +14,7 @@ from jobs.bulk.summary import Tally, to_do
 from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import ray_cluster, tell_of_expiry
+from jobs.cluster.machine import room_here
 from jobs.report.job import report_at_end
 from model import has_machine_code
 from pipeline.errors import ManifestError, StorageError, plural, printable
@@ -76,7 +77,8 @@ def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:
     config = jobs[0].config
     on_ray = not (may_be_done_here(config) and is_too_little_for_ray(jobs, plans))
     estimates = [job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
-    return report(estimates, config.workers, on_ray=on_ray)
+    workers = config.workers or room_here(max(job.media.worker_bytes for job in jobs))
+    return report(estimates, workers, on_ray=on_ray)
 
 
 def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan]:

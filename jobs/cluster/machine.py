@@ -36,6 +36,11 @@ def usable_memory_bytes() -> int:
     return max(0, min(free))
 
 
+def room_here(worker_bytes: float) -> int:
+    """Return how many workers the cores and the memory have room for, at least 1."""
+    return max(1, min(usable_cores(), int(usable_memory_bytes() / worker_bytes)))
+
+
 def _cgroups(controller: str) -> Iterator[Path]:
     """Yield the folders of the cgroups that limit this process, from its own up to the root, for version 1 and 2."""
     with suppress(OSError):

@@ -15,7 +15,7 @@ from pipeline.storage.urls import canonical_url
 
 OTHER_KIND = "not_a_"  # prefix of the codes of files that are not of the job's kind
 COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
-BATCH_ROWS = 16_384  # rows taken out of a table at a time
+BATCH_ROWS = 16_384  # rows that become Python objects at a time
 
 
 def _none() -> NDArray[np.int64]:
@@ -40,9 +40,9 @@ class History:
     """(source, version) of each source's newest row, under any fingerprint."""
 
     @classmethod
-    def of(cls, tables: Iterable[pa.Table], fingerprint: str) -> "History":
-        """Build a history from tables with the `COLUMNS` of a manifest, with rows in any order."""
-        rows = _in_order(_Rows.of(batch, fingerprint) for table in tables for batch in table.to_batches(BATCH_ROWS))
+    def of(cls, batches: Iterable[pa.RecordBatch], fingerprint: str) -> "History":
+        """Build a history from batches with the `COLUMNS` of a manifest, with rows in any order."""
+        rows = _in_order(_Rows.of(batch, fingerprint) for batch in batches)
         if rows is None:
             return cls()
         writers = np.flatnonzero(rows.bytes_out)
@@ -142,10 +142,10 @@ def hashes(rows: Iterable[tuple[str, ...]]) -> NDArray[np.int64]:
 
 def _in_order(parts: Iterable[_Rows]) -> _Rows | None:
     """Join all rows, oldest first; None if there are none."""
-    columns = zip(*([getattr(part, name) for name in _Rows.__slots__] for part in parts), strict=True)
-    joined = [np.concatenate(column) for column in columns]
-    if not joined:
+    columns = list(zip(*([getattr(part, name) for name in _Rows.__slots__] for part in parts), strict=True))
+    if not columns:
         return None
+    joined = [np.concatenate(columns.pop(0)) for _ in _Rows.__slots__]  # popped, so that its parts' memory is free
     rows = _Rows(**dict(zip(_Rows.__slots__, joined, strict=True)))
     order = np.lexsort((rows.started_at, np.unique(rows.run, return_inverse=True)[1]))
     return _Rows(**dict(zip(_Rows.__slots__, (column[order] for column in joined), strict=True)))

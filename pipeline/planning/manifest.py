@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -85,7 +85,7 @@ class Manifest:
 
     def history(self) -> History:
         """Return what is done under this fingerprint, and what any run has written. Raises ManifestError."""
-        return History.of(self._tables(COLUMNS), self.fingerprint)
+        return History.of(self._batches(COLUMNS), self.fingerprint)
 
     def outputs(self) -> set[str]:
         """Return every destination that any run has written. Raises ManifestError."""
@@ -216,6 +216,20 @@ class Manifest:
 
     def _tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Yield the content of each part, in any order. Rows of parts that are merged meanwhile may come twice."""
+        for url, content in self._contents():
+            with _readable(url):
+                table = _table(content, columns)
+            yield table
+
+    def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Yield what `_tables` yields, a few rows at a time, so that no part is in memory as a whole."""
+        for url, content in self._contents():
+            with _readable(url):
+                file = pq.ParquetFile(io.BytesIO(content), pre_buffer=False)
+                yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
+
+    def _contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield URL and bytes of each part. Raises ManifestError where one stays away that is listed."""
         known: set[str] = set()
         for attempt in range(READ_ATTEMPTS):
             time.sleep(READ_PAUSE_S * attempt)
@@ -224,26 +238,22 @@ class Manifest:
                 if part.url in known:
                     continue
                 try:
-                    table = self._read_part(part.url, columns)
+                    content = self._storage.read(part.url)
                 except NotFound:
                     missing = part.url
                     continue
                 known.add(part.url)
-                yield table
+                yield part.url, content
             if not missing:
                 return
         raise ManifestError(
             f"{missing}: listed, but not found; if another run writes to this destination, run again later"
         )
 
-    def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
+    def _read_part(self, url: str) -> pa.Table:
         content = self._storage.read(url)
-        try:
-            return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
-            raise ManifestError(
-                f"{url}: cannot be read as a part of the manifest ({error}); move it away to continue"
-            ) from error
+        with _readable(url):
+            return _table(content)
 
 
 def _name_of_run(moment: datetime) -> str:
@@ -256,6 +266,20 @@ def _time_of_run(name: str) -> datetime:
         return datetime.strptime(name.partition("-")[0], TIME_OF_RUN)
     except ValueError:
         return datetime.min
+
+
+@contextmanager
+def _readable(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(
+            f"{url}: cannot be read as a part of the manifest ({error}); move it away to continue"
+        ) from error
+
+
+def _table(content: bytes, columns: list[str] | None = None) -> pa.Table:
+    return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
 
 
 def _parquet(table: pa.Table) -> bytes:

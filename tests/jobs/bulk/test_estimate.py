@@ -81,14 +81,14 @@ def test_the_estimate_of_a_long_still_night_is_no_shorter_than_that_of_a_short_n
         ),
         (
             [Estimate(["photos"], 4), Estimate([])],
-            None,
+            1,
             False,
             "time: about 7 s: 3 s to start, and 4 s of work without Ray",
         ),
     ],
 )
 def test_the_time_says_its_parts_and_counts_one_start(
-    estimates: list[Estimate], workers: int | None, on_ray: bool, time: str | None
+    estimates: list[Estimate], workers: int, on_ray: bool, time: str | None
 ) -> None:
     lines = report(estimates, workers, on_ray=on_ray).splitlines()
     named = [line for estimate in estimates for line in estimate.lines]

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from jobs.cluster import machine
-from jobs.cluster.machine import usable_cores, usable_memory_bytes
+from jobs.cluster.machine import room_here, usable_cores, usable_memory_bytes
 
 GB = 1 << 30
 
@@ -70,6 +70,7 @@ def test_memory_of_a_cgroup_counts_but_for_cached_files(cgroups: Path) -> None:
     statistics = f"anon 5\ninactive_file {GB}"
     _write(cgroups / "job", memory__max=4 * GB, memory__current=3 * GB, memory__stat=statistics)
     assert usable_memory_bytes() == 2 * GB
+    assert [room_here(worker * GB) for worker in (0.7, 3)] == [2, 1]
     _write(cgroups / "job", memory__current=9 * GB)
     assert usable_memory_bytes() == 0
 

@@ -114,12 +114,13 @@ def test_what_fails_for_good_is_one_clear_error_without_secrets(
             assert secret not in str(told.value)
 
 
-def test_a_server_that_is_down_is_asked_often_and_not_for_ever(
-    proxy: FaultyProxy, storage: Storage, bucket: str
+def test_a_server_that_is_down_is_asked_often_and_not_for_ever_and_one_line_says_so(
+    proxy: FaultyProxy, storage: Storage, bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy.rates = {"slow_down": 1.0}
-    with pytest.raises(Unreachable, match="check the endpoint"):
+    with caplog.at_level("INFO", "nightlift"), pytest.raises(Unreachable, match="check the endpoint"):
         storage.list_files(bucket)
+    assert [line.partition(bucket)[0] for line in caplog.messages] == ["trying again for half a minute or so: "]
     assert len(proxy.requests) == 3 * 4
 
 
