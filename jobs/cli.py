@@ -49,6 +49,9 @@ COMMANDS = {
     "preview": Command("jobs.preview.job", "PreviewConfig", "show files before and after in the browser"),
     "train": Command("jobs.train.job", "TrainConfig", "train a network on your own photos and videos", goes_on=True),
     "evaluate": Command("jobs.evaluate.job", "EvaluateConfig", "score networks side by side"),
+    "compare": Command(
+        "jobs.compare.job", "CompareConfig", "show a finished job's files before and after, side by side"
+    ),
     "report": Command("jobs.report.job", "ReportConfig", "write an HTML report of a job or a training"),
     "export": Command("jobs.export", "ExportConfig", "write a network as an ONNX file"),
     "benchmark": Command("jobs.benchmark.job", "BenchmarkConfig", "measure the speed of this machine"),

@@ -26,6 +26,7 @@ GROUPS = {
     ),
     "output": (
         *("format", "quality", "codec", "crf", "preset", "pixel_format", "container", "hdr", "on_damage"),
+        *("layout", "long_side_px"),
         *("out", "json", "sheet_rows", "no_report"),
     ),
     "running": (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple
 
 import av
@@ -40,7 +41,8 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
     """
     with opened(file, MAX_PX) as (container, stream):
         video = _Video(container, stream)
-        middles = [video.start + video.length * (2 * part + 1) // (2 * count) for part in range(count)]
+        start, length = video.extent
+        middles = [start + length * (2 * part + 1) // (2 * count) for part in range(count)]
         return [still.pixels for still in video.stills(middles)]
 
 
@@ -48,7 +50,18 @@ def spread(file: BinaryIO, count: int) -> Iterator[Still]:
     """Yield stills as `sample` does, but lazily, and from the beginning of each part: the first frame is among them."""
     with opened(file, MAX_PX) as (container, stream):
         video = _Video(container, stream)
-        yield from video.stills([video.start + video.length * part // count for part in range(count)])
+        start, length = video.extent
+        yield from video.stills([start + length * part // count for part in range(count)])
+
+
+def every(file: BinaryIO) -> Iterator[Still]:
+    """Yield all frames, from the first to the last, as `sample` shows them. Raises as `sample`."""
+    with opened(file, MAX_PX) as (container, stream):
+        video, start = _Video(container, stream), None
+        for frame in container.decode(stream):
+            if frame.pts is not None:
+                start = frame.pts if start is None else start
+                yield Still(float((frame.pts - start) * video.time_base), video.shown(frame))
 
 
 def frame_after(file: BinaryIO, at_s: float) -> Pixels:
@@ -71,7 +84,18 @@ class _Video:
         self._decoding: Iterator[VideoFrame] = iter(())
         self._given: int | None = None  # pts of the frame that `frame` returned last
         self.time_base = stream.time_base or Fraction(1)
-        self.start, self.length = _extent(container, stream)
+
+    @cached_property
+    def extent(self) -> tuple[int, int]:
+        """Return the first pts and the length in units of the time base.
+
+        Reads all packets if the header has no length.
+        """
+        return _extent(self._container, self._stream)
+
+    @property
+    def start(self) -> int:
+        return self.extent[0]
 
     def stills(self, targets: Sequence[int]) -> Iterator[Still]:
         """Yield different frames near ascending `targets`. Raises Unsupported; Damaged if no frame can be decoded."""
@@ -159,7 +183,6 @@ class _Video:
 
 
 def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
-    """Return the first pts and the length in units of the time base; reads all packets if the header has no length."""
     start = stream.start_time or 0
     if stream.duration:
         return start, stream.duration
