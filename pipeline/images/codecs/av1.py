@@ -17,19 +17,20 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from PIL import AvifImagePlugin
 
-from pipeline.errors import Damaged, Unsupported
+from pipeline.errors import Damaged
 from pipeline.images.color import ycc
 from pipeline.images.color.ycc import Levels
 from pipeline.images.isobmff.boxes import Colours
 from pipeline.images.photo import Frame, Samples, to_8_bits
 from pipeline.images.pixels import image_of
 from pipeline.process import scheduling_kept
-from pipeline.video.signal.color import MATRICES, UNKNOWN_MATRICES, UNSPECIFIED, lines
+from pipeline.video.signal.color import MATRICES, UNSPECIFIED, lines
 
 SVT_FORMAT, SVT_BITS, SVT_LEAST_PX = "yuv420p10le", 10, 4
 SVT_PRESET = "8"
 IMAGECODECS_SPEED = 8  # of 0 to 10: 12 megapixels in about 1.5 s on one core
 LOSSLESS_QUALITY = 100
+READ = frozenset((*MATRICES, UNSPECIFIED, ycc.IDENTITY))  # matrices of deep images that are converted
 os.environ.setdefault("SVT_LOG", "1")  # errors only: by itself SVT-AV1 prints several lines for each image
 
 
@@ -45,13 +46,7 @@ def decoded(payload: bytes, max_pixels: int) -> VideoFrame:
 
 
 def samples_of(frame: VideoFrame, colours: Colours) -> Samples:
-    """Convert a decoded image to HxWx3 RGB, or to HxWx1 if it is grey, as uint16."""
-    if colours.matrix not in MATRICES and colours.matrix not in (UNSPECIFIED, ycc.IDENTITY) and len(frame.planes) > 1:
-        name = UNKNOWN_MATRICES.get(colours.matrix, "unknown")
-        raise Unsupported(
-            f"its colours are coded by matrix {colours.matrix} of ITU-T H.273 ({name}) with more than 8 bits, which "
-            "nightlift does not read; convert it to PNG first"
-        )
+    """Convert a decoded image to HxWx3 RGB, or to HxWx1 if it is grey, as uint16. `colours`: with a matrix of READ."""
     return ycc.rgb(_planes(frame), Levels(frame.format.components[0].bits, colours.full), colours.matrix)
 
 

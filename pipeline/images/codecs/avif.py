@@ -18,13 +18,14 @@ from pipeline.images.isobmff.writing import Item, exif_item, still, xmp_item
 from pipeline.images.metadata import exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size, frame_of, image_of
-from pipeline.video.signal.color import MATRICES
+from pipeline.video.signal.color import MATRICES, UNKNOWN_MATRICES
 from pipeline.video.signal.transfer import BT2020, HDR
 
 DEFAULT_QUALITY = 85
 SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 DEEP_BITS = 10  # where the source's own depth is none that AVIF has
 MATRIX_BT601, MATRIX_BT2020 = 6, 9  # of H.273
+UNREADABLE = frozenset((11, 13, 14))  # matrices that Pillow's libavif does not convert either
 # properties that stay valid: shape of pixels, display that HDR was mastered on, light around it
 KEPT = frozenset((b"pasp", b"mdcv", b"amve"))
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\x00"
@@ -42,12 +43,17 @@ def read(data: bytes, max_pixels: int) -> Photo:
         properties = sequence_properties(data) if count > 1 else items.properties[items.primary]
         coded = coding_of([*properties, *items.properties[items.tiles(items.primary)[1][0]]])
         colours = colours_of(properties)
-        if coded.bits > 8 and count == 1:
+        if colours and colours.matrix in UNREADABLE:
+            raise Unsupported(
+                f"its colours are coded by matrix {colours.matrix} of ITU-T H.273 "
+                f"({UNKNOWN_MATRICES[colours.matrix]}), which nightlift does not read; convert it to PNG first"
+            )
+        if coded.bits > 8 and count == 1 and (colours is None or colours.matrix in av1.READ):
             frames = [_deep(items, colours, max_pixels)]
         else:
             frames = _frames(image, count, notes)
             if coded.bits > 8:
-                notes.append(f"{coded.bits} bits became 8: animations are read with 8")
+                notes.append(f"{coded.bits} bits became 8")
     frames = [_shown(frame, properties, grey=coded.sampling == "4:0:0") for frame in frames]
     numbers = (colours.primaries, colours.transfer) if colours else None
     if content_of(properties, b"clli"):
@@ -106,10 +112,14 @@ def _deep(items: Items, colours: Colours | None, max_pixels: int) -> Frame:
     if items.alpha is None:
         return Frame(pixels=pixels)
     alpha = assembled(items.alpha, alpha=True)
-    if items.premultiplied:
-        share = np.maximum(alpha, 1).astype(np.uint32)[..., None]
-        pixels = np.minimum((pixels.astype(np.uint32) * 65535 + share // 2) // share, 65535).astype(np.uint16)
-    return Frame(pixels=pixels, alpha=alpha)
+    return Frame(pixels=_divided(pixels, alpha) if items.premultiplied else pixels, alpha=alpha)
+
+
+def _divided(pixels: Samples, alpha: Samples) -> Samples:
+    """Divide pixels that alpha was multiplied into; where it is 0 they become black."""
+    share = np.maximum(alpha, 1).astype(np.uint32)[..., None]
+    divided = np.minimum((pixels.astype(np.uint32) * 65535 + share // 2) // share, 65535)
+    return np.where(alpha[..., None] > 0, divided, 0).astype(np.uint16)
 
 
 def _shown(frame: Frame, properties: list[Box], *, grey: bool) -> Frame:
