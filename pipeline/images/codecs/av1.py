@@ -28,6 +28,7 @@ from pipeline.video.signal.color import MATRICES, UNSPECIFIED, lines
 
 SVT_FORMAT, SVT_BITS, SVT_LEAST_PX = "yuv420p10le", 10, 4
 SVT_PRESET = "8"
+LIMITED_RANGE, FULL_RANGE = 1, 2  # FFmpeg's numbers
 IMAGECODECS_SPEED = 8  # of 0 to 10: 12 megapixels in about 1.5 s on one core
 LOSSLESS_QUALITY = 100
 READ = frozenset((*MATRICES, UNSPECIFIED, ycc.IDENTITY))  # matrices of deep images that are converted
@@ -43,6 +44,12 @@ def decoded(payload: bytes, max_pixels: int) -> VideoFrame:
     if not frames:
         raise Damaged("its image cannot be decoded; copy the file again")
     return frames[-1]  # of an image in layers, the last has all the detail
+
+
+def colours_of(frame: VideoFrame) -> Colours:
+    """Return how an image codes colour by its own header, for files that do not state it."""
+    full = int(frame.color_range) == FULL_RANGE
+    return Colours(int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace), full)
 
 
 def samples_of(frame: VideoFrame, colours: Colours) -> Samples:
@@ -119,7 +126,7 @@ def by_svt(pixels: Samples, quality: int, colours: Colours) -> bytes:
     """
     frame = _svt_frame(pixels, colours)
     frame.pts = 0
-    frame.color_range, frame.colorspace = 2 if colours.full else 1, colours.matrix
+    frame.color_range, frame.colorspace = FULL_RANGE if colours.full else LIMITED_RANGE, colours.matrix
     frame.color_primaries, frame.color_trc = colours.primaries, colours.transfer
     words = "avif=1:lp=1" + (":lossless=1" if quality == LOSSLESS_QUALITY else "")
     options = {"crf": str(_quantiser(quality)), "preset": SVT_PRESET, "svtav1-params": words}

@@ -13,7 +13,7 @@ from pipeline.errors import Unsupported
 from pipeline.images.codecs import av1
 from pipeline.images.color import cicp, ycc
 from pipeline.images.isobmff.boxes import Box, Colours, clean_aperture, coding_of, colours_of, content_of
-from pipeline.images.isobmff.reading import Items, items_of, sequence_properties
+from pipeline.images.isobmff.reading import Grid, Items, items_of, sequence_properties
 from pipeline.images.isobmff.writing import Item, exif_item, still, xmp_item
 from pipeline.images.metadata import exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
@@ -23,13 +23,14 @@ from pipeline.video.signal.transfer import BT2020, HDR
 
 DEFAULT_QUALITY = 85
 SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
-DEEP_BITS = 10  # where the source's own depth is none that AVIF has
+DEEP_BITS = 10  # of HDR with 8 bits, and of photos with 16: what screens show, and every encoder has
 MATRIX_BT601, MATRIX_BT2020 = 6, 9  # of H.273
+OF_ALPHA = Colours(cicp.UNSPECIFIED, cicp.UNSPECIFIED, MATRIX_BT601, full=True)
 UNREADABLE = frozenset((11, 13, 14))  # matrices that Pillow's libavif does not convert either
 # properties that stay valid: shape of pixels, display that HDR was mastered on, light around it
 KEPT = frozenset((b"pasp", b"mdcv", b"amve"))
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\x00"
-WITH_EXTRA = 'pip install "nightlift[avif]" keeps them'
+WITH_EXTRA = 'pip install "nightlift[avif]" keeps'
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
@@ -49,7 +50,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
                 f"({UNKNOWN_MATRICES[colours.matrix]}), which nightlift does not read; convert it to PNG first"
             )
         if coded.bits > 8 and count == 1 and (colours is None or colours.matrix in av1.READ):
-            frames = [_deep(items, colours, max_pixels)]
+            frame, colours = _deep(items, colours, max_pixels)
+            frames = [frame]
         else:
             frames = _frames(image, count, notes)
             if coded.bits > 8:
@@ -93,30 +95,28 @@ def _frames(image: Image.Image, count: int, notes: list[str]) -> list[Frame]:
     ]
 
 
-def _deep(items: Items, colours: Colours | None, max_pixels: int) -> Frame:
-    """Read the primary image, and its alpha, with all bits. Colours that only AV1 itself states are used as well."""
-
-    def assembled(number: int, *, alpha: bool) -> Samples:
-        grid, tiles = items.tiles(number)
-        parts = []
-        for tile in tiles:
-            frame = av1.decoded(items.contents[tile], max_pixels)
-            coded = colours or Colours(2, 2, int(frame.colorspace), int(frame.color_range) == 2)
-            parts.append(av1.alpha_of(frame) if alpha else av1.samples_of(frame, coded))
-        if grid is None:
-            return parts[0]
-        rows = [np.hstack(parts[at : at + grid.columns]) for at in range(0, len(parts), grid.columns)]
-        return np.ascontiguousarray(np.vstack(rows)[: grid.height, : grid.width])
-
-    pixels = assembled(items.primary, alpha=False)
+def _deep(items: Items, colours: Colours | None, max_pixels: int) -> tuple[Frame, Colours]:
+    """Read the primary image, and its alpha, with all bits, and how it codes colour: by the file, or else by AV1."""
+    grid, tiles = items.tiles(items.primary)
+    decoded = [av1.decoded(items.contents[tile], max_pixels) for tile in tiles]
+    colours = colours or av1.colours_of(decoded[0])
+    pixels = _joined(grid, [av1.samples_of(frame, colours) for frame in decoded])
     if items.alpha is None:
-        return Frame(pixels=pixels)
-    alpha = assembled(items.alpha, alpha=True)
-    return Frame(pixels=_divided(pixels, alpha) if items.premultiplied else pixels, alpha=alpha)
+        return Frame(pixels=pixels), colours
+    grid, tiles = items.tiles(items.alpha)
+    alpha = _joined(grid, [av1.alpha_of(av1.decoded(items.contents[tile], max_pixels)) for tile in tiles])
+    return Frame(pixels=_divided(pixels, alpha) if items.premultiplied else pixels, alpha=alpha), colours
+
+
+def _joined(grid: Grid | None, tiles: list[Samples]) -> Samples:
+    if grid is None:
+        return tiles[0]
+    rows = [np.hstack(tiles[at : at + grid.columns]) for at in range(0, len(tiles), grid.columns)]
+    return np.ascontiguousarray(np.vstack(rows)[: grid.height, : grid.width])
 
 
 def _divided(pixels: Samples, alpha: Samples) -> Samples:
-    """Divide pixels that alpha was multiplied into; where it is 0 they become black."""
+    """Return pixels without the alpha that was multiplied into them; where it is 0 they become black."""
     share = np.maximum(alpha, 1).astype(np.uint32)[..., None]
     divided = np.minimum((pixels.astype(np.uint32) * 65535 + share // 2) // share, 65535)
     return np.where(alpha[..., None] > 0, divided, 0).astype(np.uint16)
@@ -171,14 +171,11 @@ def _coded(
     photo: Photo, sampling: str, quality: int | None, colours: Colours, notes: list[str]
 ) -> tuple[bytes, bytes | None]:
     """Encode a still; return files that hold its image and its alpha, which may be one. What is lost is noted."""
-    frame, coding = photo.frames[0], photo.coding
-    hdr = colours.transfer in HDR
-    lossless = coding.lossless and photo.format == "avif" and quality is None
+    frame, hdr = photo.frames[0], colours.transfer in HDR
+    lossless = photo.coding.lossless and photo.format == "avif" and quality is None
     level = av1.LOSSLESS_QUALITY if lossless else DEFAULT_QUALITY if quality is None else quality
-    source_bits = 8 if frame.pixels.dtype == np.uint8 else coding.bits or 16
-    bits = min(source_bits, DEEP_BITS if source_bits > 12 else 12)
-    if hdr:
-        bits = max(bits, DEEP_BITS)
+    source_bits = 8 if frame.pixels.dtype == np.uint8 else photo.coding.bits or 16
+    bits = DEEP_BITS if source_bits > 12 or (hdr and source_bits < DEEP_BITS) else source_bits
     if av1.keeps_all() and (bits > 8 or lossless):
         if bits < source_bits:
             notes.append(f"{source_bits} bits became {bits}")
@@ -186,23 +183,20 @@ def _coded(
         coded = av1.by_imagecodecs(frame, bits, sampling, level, colours)
         return coded, None if frame.alpha is None else coded
     if lossless:
-        notes.append(f"lossless compression became quality {level}: {WITH_EXTRA}".replace("them", "it"))
+        notes.append(f"lossless compression became quality {level}: {WITH_EXTRA} it")
     if bits > 8 and (hdr or sampling == "4:2:0") and av1.svt_takes(frame.size):
-        if source_bits > av1.SVT_BITS:
-            notes.append(f"{source_bits} bits became {av1.SVT_BITS}: {WITH_EXTRA}")
+        if source_bits > DEEP_BITS:
+            notes.append(f"{source_bits} bits became {DEEP_BITS}: {WITH_EXTRA} more")
         if sampling != "4:2:0":
-            notes.append(f"chroma sampling of {sampling} became 4:2:0: {WITH_EXTRA}".replace("them", "it"))
-        alpha = None if frame.alpha is None else av1.by_svt(frame.alpha[..., None], av1.LOSSLESS_QUALITY, ALPHA_COLOURS)
+            notes.append(f"chroma sampling of {sampling} became 4:2:0: {WITH_EXTRA} it")
+        alpha = None if frame.alpha is None else av1.by_svt(frame.alpha[..., None], av1.LOSSLESS_QUALITY, OF_ALPHA)
         return av1.by_svt(frame.pixels, level, colours), alpha
     if hdr:
-        raise Unsupported(f"{HDR[colours.transfer]} of this size cannot be encoded; write it as PNG")
+        raise Unsupported(f"its {HDR[colours.transfer]} is too small for the encoder at hand; write it as PNG")
     if source_bits > 8:
-        notes.append(f"{source_bits} bits became 8: {WITH_EXTRA}")
+        notes.append(f"{source_bits} bits became 8: {WITH_EXTRA} more")
     coded = av1.by_pillow(frame, sampling, level, full=colours.full)
     return coded, None if frame.alpha is None else coded
-
-
-ALPHA_COLOURS = Colours(cicp.UNSPECIFIED, cicp.UNSPECIFIED, MATRIX_BT601, True)
 
 
 def _image(file: Items, number: int, properties: list[Box]) -> Item:

@@ -151,7 +151,7 @@ def _read_contents(iloc: bytes, data: bytes, idat: bytes, items: Items) -> None:
             start, length = base + number(offset_size), number(length_size)
             source = idat if method == 1 else data
             part = source[start : start + length] if length else source[start:]
-            if len(part) < length or len(part) > left:
+            if len(part) < max(length, 1) or len(part) > left:
                 raise Damaged("it ends inside its image; copy the file again")
             left -= len(part)
             parts.append(part)

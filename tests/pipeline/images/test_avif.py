@@ -125,7 +125,7 @@ def test_depth_and_sampling_stay_where_an_encoder_has_them(extra: bool, bits: in
     assert name == layout + (f"{kept}le" if kept > 8 else "")
     assert (found.coding.bits, found.coding.sampling) == (kept, sampling)
     assert psnr(found.frames[0].pixels, read(source).frames[0].pixels) > 40 if kept > 8 else True
-    assert notes == [f'{bits} bits became {kept}: pip install "nightlift[avif]" keeps them'] * (kept != bits)
+    assert notes == [f'{bits} bits became {kept}: pip install "nightlift[avif]" keeps more'] * (kept != bits)
 
 
 def test_alpha_stays_unchanged_with_10_bits(extra: bool) -> None:
@@ -155,7 +155,7 @@ def test_wide_colour_stays_in_numbers_beside_all_metadata(extra: bool) -> None:
 def test_16_bits_become_10(extra: bool) -> None:
     frame = Frame(pixels=media.night_16(96, 64))
     coded, notes = encode(Photo(format="png", frames=[frame], coding=Coding(sampling="4:2:0")), "avif", quality=95)
-    assert notes == ["16 bits became 10" + ("" if extra else ': pip install "nightlift[avif]" keeps them')]
+    assert notes == ["16 bits became 10" + ("" if extra else ': pip install "nightlift[avif]" keeps more')]
     assert read(coded).coding.bits == 10
     assert psnr(read(coded).frames[0].pixels, frame.pixels) > 36
 

@@ -14,6 +14,8 @@ from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import Unsupported
 from pipeline.images import FORMATS, Frame, Photo, decode, encode
 from pipeline.images.color.high_dynamic_range import signals
+from pipeline.images.isobmff.reading import items_of
+from pipeline.images.isobmff.writing import Item, still
 from pipeline.images.photo import Metadata
 from pipeline.photos import PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.records import Outcome, Record
@@ -130,6 +132,14 @@ def test_hdr_goes_between_png_and_avif() -> None:
     assert (frame.color_primaries, frame.color_trc, frame.colorspace) == (9, 18, 9)
     back, _ = encode(kept(coded), "png", quality=None)
     assert kept(back, "png").metadata.cicp == (9, 18)
+
+
+def test_hdr_that_only_av1_itself_states_is_found() -> None:
+    coded = encode(kept(hdr_png(media.night_16(96, 64), 9, 16)), "avif", quality=95)[0]
+    items = items_of(coded)
+    unnamed = [each for each in items.properties[items.primary] if each.type != b"colr"]
+    photo = kept(still([Item(kind=b"av01", content=items.contents[items.primary], properties=unnamed)]))
+    assert (photo.metadata.cicp, photo.coding.matrix, photo.coding.full) == ((9, 16), 9, True)
 
 
 def test_an_animation_of_avif_becomes_sdr() -> None:
