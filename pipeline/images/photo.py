@@ -48,8 +48,8 @@ class Metadata:
     avif_boxes: tuple[tuple[bytes, bytes], ...] = ()
     """Type and content of other properties that stay valid: pixel aspect ratio, the display of HDR."""
     cicp: tuple[int, int] | None = None
-    """Primaries and transfer by numbers of ITU-T H.273, if the container states them. PQ and HLG are named so alone;
-    other colours also have an ICC profile if they need one."""
+    """Primaries and transfer by numbers of ITU-T H.273, if the container states them. Wide colour then also has an ICC
+    profile, for formats that cannot hold the numbers; PQ and HLG have none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

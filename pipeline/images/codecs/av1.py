@@ -161,4 +161,8 @@ def _quantiser(quality: int) -> int:
 
 def _scaled(samples: Samples, white: int) -> Samples:
     top = int(np.iinfo(samples.dtype).max)
-    return (samples.astype(np.uint32) * white + top // 2) // top
+    scaled = samples.astype(np.uint32)
+    scaled *= white
+    scaled += top // 2
+    scaled //= top
+    return scaled

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.images.photo import Metadata
 from pipeline.video.signal.transfer import HDR
 
 UNSPECIFIED = 2
@@ -26,6 +27,19 @@ SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 BT709_TRANSFERS = frozenset((1, 6, 14, 15))
 LIGHT_DROPPED = "content light level dropped: it was measured before enhancement"
+
+
+def numbers_of(metadata: Metadata) -> tuple[int, int] | None:
+    """Return primaries and transfer as the container states them, or else the `cicp` tag of the ICC profile."""
+    if metadata.cicp is not None or metadata.icc is None or len(metadata.icc) < 132:
+        return metadata.cicp
+    icc = metadata.icc
+    (count,) = struct.unpack_from(">I", icc, 128)
+    for at in range(132, min(132 + 12 * count, len(icc) - 11), 12):
+        tag, start = struct.unpack_from(">4sI", icc, at)
+        if tag == b"cicp" and start + 10 <= len(icc):  # ICC.1:2022 section 10.3: type, reserved, the numbers
+            return icc[start + 8], icc[start + 9]
+    return None
 
 
 def profile(primaries: int, transfer: int) -> bytes | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.images.color import cicp
 from pipeline.images.formats import Format
 from pipeline.images.photo import Frame, Photo, Samples, full_range
 from pipeline.video.signal.transfer import BT2020, HDR, for_curves, from_curves, to_sdr
@@ -20,7 +21,7 @@ OF_HDR = frozenset((b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"mdcv", b"amve"))  # ch
 
 def transfer_of(photo: Photo) -> int | None:
     """Return the number of the transfer function if it is PQ or HLG, else None."""
-    numbers = photo.metadata.cicp
+    numbers = cicp.numbers_of(photo.metadata)
     return numbers[1] if numbers is not None and numbers[1] in HDR else None
 
 
@@ -60,7 +61,7 @@ def fitted(photo: Photo, target: Format | None, notes: list[str]) -> Photo:
 def _as_srgb(photo: Photo, transfer: int) -> Photo:
     """Convert an HDR photo to sRGB of 8 bits, with its highlights rolled off."""
     metadata = photo.metadata
-    primaries = metadata.cicp[0] if metadata.cicp else BT2020
+    primaries = (cicp.numbers_of(metadata) or (BT2020,))[0]
     frames = [_frame_as_srgb(_sixteen_bits(frame), transfer, primaries) for frame in photo.frames]
     metadata = replace(
         metadata,

@@ -1,5 +1,6 @@
 """HDR stills (PQ and HLG): kept with their tags, or converted as videos are; never written as if they were SDR."""
 
+import struct
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jobs.images import ImagesConfig
 from model import Architecture, Checkpoint, Look, build
 from pipeline.errors import Unsupported
 from pipeline.images import FORMATS, Frame, Photo, decode, encode
@@ -134,6 +136,29 @@ def test_hdr_goes_between_png_and_avif() -> None:
     assert kept(back, "png").metadata.cicp == (9, 18)
 
 
+def test_hdr_that_only_an_icc_profile_states_is_found() -> None:
+    """As Photoshop writes it: ICC.1:2022 has a tag for the numbers."""
+    icc = media.rgb_profile()
+    count = int.from_bytes(icc[128:132], "big")
+    entry = struct.pack(">4sII", b"cicp", 132 + 12 * count, 12)
+    icc = (
+        icc[:128]
+        + struct.pack(">I", 1)
+        + entry
+        + icc[144 : 132 + 12 * count]
+        + b"cicp"
+        + bytes((0, 0, 0, 0, 9, 16, 0, 1))
+    )
+    frame = Frame(pixels=media.night_16(96, 64))
+    photo = Photo(format="png", frames=[frame], metadata=Metadata(icc=icc))
+    for name in ("jpeg", "tiff"):
+        coded, notes = encode(photo, name, quality=None)
+        assert notes == [f"PQ became SDR: {name.upper()} cannot hold it"]
+        assert kept(coded).metadata.icc is None
+    coded, notes = encode(photo, "avif", quality=None)
+    assert (frame_of(coded).color_trc, kept(coded).metadata.icc) == (16, icc)
+
+
 def test_hdr_that_only_av1_itself_states_is_found() -> None:
     coded = encode(kept(hdr_png(media.night_16(96, 64), 9, 16)), "avif", quality=95)[0]
     items = items_of(coded)
@@ -187,4 +212,5 @@ def test_white_of_a_deep_heic_is_white(shared: Path, bits: int) -> None:
 
 def test_hdr_decides_the_output() -> None:
     settings = PhotoSettings()
+    assert ImagesConfig(src="in", dst="out", hdr="sdr").photo_settings(CHECKPOINT).hdr == "sdr"
     assert settings.fingerprint(CHECKPOINT) != replace(settings, hdr="sdr").fingerprint(CHECKPOINT)
