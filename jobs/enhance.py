@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 from jobs.bulk.run import run_jobs
 from jobs.images import PHOTO_MEDIA, ImagesConfig
@@ -23,6 +24,10 @@ class EnhanceConfig(ImagesConfig, VideosConfig):
     Exit status: 0 all done; 1 some inputs failed, or the job could not continue; 2 wrong usage or nothing to read; 130,
     143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
+
+    hdr: Literal["keep", "sdr"] = "keep"
+    """What to do with HDR (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
+    Of photos, only AVIF and PNG hold HDR; those written in other formats, as HEIC is, are converted, with a note."""
 
 
 def run(config: EnhanceConfig) -> int:

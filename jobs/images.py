@@ -54,6 +54,9 @@ class ImagesConfig(BulkConfig):
     quality: Annotated[int | None, optional("INT")] = None
     """Quality of JPEG, WebP and AVIF outputs, 1 to 100.
     By default a JPEG keeps its own, and a lossless WebP stays lossless; else 92 for JPEG, 90 for WebP, 85 for AVIF."""
+    hdr: Literal["keep", "sdr"] = "keep"
+    """What to do with HDR photos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
+    Only AVIF and PNG hold HDR; photos written in other formats, as HEIC is, are converted, with a note."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
     """What to do with photos that are bright already: enhance them too, copy them unchanged, or leave them out."""
     bright_luma: float = 0.45
@@ -101,6 +104,7 @@ class ImagesConfig(BulkConfig):
             precision=self.precision,
             format=self.format_name,
             quality=self.quality,
+            hdr=self.hdr,
             skip_bright=self.skip_bright,
             bright_luma=self.bright_luma,
             max_pixels=self.max_pixels,

@@ -10,15 +10,18 @@ import posixpath
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
-from pipeline.images import Frame, Photo, decode, encode, format_of
+from pipeline.images import Photo, decode, encode, format_of
+from pipeline.images.color.high_dynamic_range import signals, with_signals
+from pipeline.images.photo import Samples
 from pipeline.luma import mean_luma
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
+from pipeline.video.signal.color import Hdr
 
 REVISION = 3  # increase it when a code change alters the output pixels: then everything is work again
 MAX_PIXELS = 500_000_000  # default limit for a photo
@@ -34,6 +37,7 @@ class PhotoSettings:
     precision: Precision = "auto"
     format: str | None = None
     quality: int | None = None
+    hdr: Hdr = "keep"
     skip_bright: Literal["no", "copy", "leave"] = "no"
     bright_luma: float = 0.45
     max_pixels: int = MAX_PIXELS
@@ -79,8 +83,9 @@ class ReadAndDecode:
                 data = self.storage.read(work.record.source)
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
-                work.photo = decode(data, max_pixels=self.settings.max_pixels)
-            luma = mean_luma(work.photo.frames[0].pixels)
+                written = format_of(work.record.destination) if self.settings.hdr == "keep" else None
+                work.photo = decode(data, max_pixels=self.settings.max_pixels, hdr_for=written)
+            luma = mean_luma(signals(work.photo)[0])
             self._describe(work, work.photo, luma)
             if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
                 self._pass_on(work, data, luma)
@@ -124,11 +129,11 @@ class Enhance:
         Photos of several frames, or too large to share a batch, are left out. Errors are ignored: they occur again, and
         are recorded, when each photo is enhanced by itself.
         """
-        sharing = [(work, work.photo.frames) for work in works if work.photo is not None and work.original is None]
-        sharing = [(work, frames) for work, frames in sharing if self._shares_batch(frames)]
+        sharing = [(work, signals(work.photo)) for work in works if work.photo is not None and work.original is None]
+        sharing = [(work, images) for work, images in sharing if self._shares_batch(images)]
         start = time.perf_counter()
         with suppress(Exception):
-            estimated = self.enhancer.estimate([frames[0].pixels for _, frames in sharing])
+            estimated = self.enhancer.estimate([images[0] for _, images in sharing])
             for (work, _), maps in zip(sharing, estimated, strict=True):
                 work.maps = maps
         elapsed_s = time.perf_counter() - start
@@ -141,19 +146,19 @@ class Enhance:
         if work.photo is not None and work.original is None:
             with _settling(work), _timed(work, "seconds_enhance"):
                 work.photo = self._enhanced(work.photo, maps)
-                work.outcome.luma_after = mean_luma(work.photo.frames[0].pixels)
+                work.outcome.luma_after = mean_luma(signals(work.photo)[0])
         return work
 
-    def _shares_batch(self, frames: Sequence[Frame]) -> bool:
-        return len(frames) == 1 and self.enhancer.shares_batch(frames[0].pixels)
+    def _shares_batch(self, images: Sequence[Samples]) -> bool:
+        return len(images) == 1 and self.enhancer.shares_batch(images[0])
 
     def _enhanced(self, photo: Photo, maps: CurveMaps | None) -> Photo:
+        images = signals(photo)
         if maps is None:
-            pixels = self.enhancer.enhance([frame.pixels for frame in photo.frames], in_place=True)
+            enhanced = self.enhancer.enhance(images, in_place=True)
         else:
-            pixels = [self.enhancer.apply(photo.frames[0].pixels, maps, in_place=True)]
-        frames = [replace(frame, pixels=new) for frame, new in zip(photo.frames, pixels, strict=True)]
-        return replace(photo, frames=frames)
+            enhanced = [self.enhancer.apply(images[0], maps, in_place=True)]
+        return with_signals(photo, enhanced)
 
 
 class EncodeAndWrite:

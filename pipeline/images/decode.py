@@ -10,8 +10,10 @@ from PIL import UnidentifiedImageError
 
 from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
 from pipeline.images.codecs import avif, bmp, gif, heif, jpeg, pnm, webp
+from pipeline.images.color import high_dynamic_range
 from pipeline.images.color.conversion import space_of
-from pipeline.images.formats import format_of_content
+from pipeline.images.formats import Format, format_of_content
+from pipeline.images.isobmff import boxes
 from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned
@@ -47,10 +49,11 @@ BROKEN = (
 )
 
 
-def decode(data: bytes, *, max_pixels: int) -> Photo:
+def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None) -> Photo:
     """Decode an image file of any format in FORMATS, recognised by its content.
 
-    Pixels are turned upright. At most `max_pixels` are decoded, all frames together.
+    Pixels are turned upright. At most `max_pixels` are decoded, all frames together. PQ and HLG become sRGB, unless
+    `hdr_for`, the format to write, holds them.
     Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra or MemoryError.
     """
     if not data:
@@ -59,7 +62,8 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
-            return _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
+            photo = _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
+            return high_dynamic_range.fitted(photo, hdr_for, photo.notes)
     except MediaError:
         raise
     except UnidentifiedImageError:
@@ -87,13 +91,13 @@ def _upright(photo: Photo) -> Photo:
         return replace(photo, metadata=replace(metadata, exif=block))
     # some programs repeat the orientation in XMP; viewers ignore it there if EXIF has none, so only now it is reset
     packet = metadata.xmp if metadata.xmp is None else xmp.upright(metadata.xmp)
-    dpi, chunks = metadata.dpi, metadata.png_chunks
+    dpi, chunks, properties = metadata.dpi, metadata.png_chunks, metadata.avif_boxes
     if orientation >= 5:
-        dpi, chunks = dpi and (dpi[1], dpi[0]), png.turned(chunks)
+        dpi, chunks, properties = dpi and (dpi[1], dpi[0]), png.turned(chunks), boxes.turned(properties)
     return replace(
         photo,
         frames=frames,
-        metadata=replace(metadata, exif=block, xmp=packet, dpi=dpi, png_chunks=chunks),
+        metadata=replace(metadata, exif=block, xmp=packet, dpi=dpi, png_chunks=chunks, avif_boxes=properties),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
 from pipeline.images.codecs import avif, bmp, gif, jpeg, pnm, webp
-from pipeline.images.color import conversion
+from pipeline.images.color import conversion, high_dynamic_range
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
@@ -32,7 +32,7 @@ HOLDS: dict[str, frozenset[str]] = {
     "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
     "bmp": frozenset(("dpi",)),
     "gif": frozenset(("comment",)),
-    "avif": frozenset(("exif", "icc", "xmp")),
+    "avif": frozenset(("exif", "icc", "xmp", "avif_boxes")),
     "pnm": frozenset(),
 }
 NAMES = {
@@ -43,6 +43,7 @@ NAMES = {
     "comment": "comment",
     "jpeg_segments": "other JPEG metadata",
     "png_chunks": "other PNG metadata",
+    "avif_boxes": "other AVIF metadata",
 }
 
 
@@ -59,6 +60,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     if quality is not None and not 1 <= quality <= 100:
         raise ValueError(f"quality is {quality}; it must be between 1 and 100")
     notes: list[str] = []
+    photo = high_dynamic_range.fitted(photo, target, notes)
     frames = _frames(photo, target, notes)
     photo = replace(photo, frames=frames, metadata=_metadata(photo.metadata, name, notes))
     longest = max(max(frame.size) for frame in frames)

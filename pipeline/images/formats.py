@@ -17,6 +17,9 @@ class Format:
     max_side_px: int
     """The longest side that the format allows."""
     sixteen_bits: bool = False
+    """Whether it holds more than 8 bits."""
+    hdr: bool = False
+    """Whether it holds PQ and HLG in a still image, and says so."""
     alpha: bool = False
     animation: bool = False
     pages: bool = False
@@ -38,6 +41,7 @@ FORMATS: dict[str, Format] = {
             written_as="png",
             max_side_px=2**31 - 1,
             sixteen_bits=True,
+            hdr=True,
             alpha=True,
             animation=True,
         ),
@@ -74,6 +78,8 @@ FORMATS: dict[str, Format] = {
             extensions=(".avif", ".avifs"),
             written_as="avif",
             max_side_px=16384,
+            sixteen_bits=True,
+            hdr=True,
             alpha=True,
             animation=True,
         ),

@@ -45,6 +45,11 @@ class Metadata:
     """Marker and payload of the other application segments (IPTC in APP13, extended XMP) and further comments."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
     """Type and payload of other chunks that stay valid: text, time, pixel aspect ratio, colour other than ICC."""
+    avif_boxes: tuple[tuple[bytes, bytes], ...] = ()
+    """Type and content of other properties that stay valid: pixel aspect ratio, the display of HDR."""
+    cicp: tuple[int, int] | None = None
+    """Primaries and transfer by numbers of ITU-T H.273, if the container states them. Wide colour then also has an ICC
+    profile, for formats that cannot hold the numbers; PQ and HLG have none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +59,17 @@ class Coding:
     quantisation: tuple[tuple[int, ...], ...] = ()
     """JPEG: the tables for luminance and chrominance, 64 values each in natural order."""
     sampling: str | None = None
-    """Chroma sampling: 4:4:4, 4:2:2 or 4:2:0."""
+    """Chroma sampling: 4:4:4, 4:2:2, 4:2:0, or 4:0:0 for grey."""
+    bits: int | None = None
+    """AVIF, HEIF: bits of a sample, 8, 10 or 12."""
+    matrix: int | None = None
+    """AVIF: matrix of ITU-T H.273 between RGB and what is coded."""
+    full: bool = True
+    """AVIF: samples span the full range."""
     progressive: bool = False
     """JPEG: several scans, each more detailed than the last."""
     lossless: bool = False
-    """WebP: VP8L."""
+    """WebP: VP8L. AVIF: RGB that is coded as it is."""
     uncompressed: bool = False
     """TIFF: no compression."""
 

@@ -8,10 +8,11 @@ import numpy as np
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import cicp
 from pipeline.images.metadata import exif, xmp
-from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
+from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size
 
 GAIN_MAP = "hdrgainmap"
+SAMPLINGS = {444: "4:4:4", 422: "4:2:2", 420: "4:2:0"}
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
@@ -34,14 +35,22 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if info.get("depth_images"):
         notes.append("depth image dropped")
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
-    frame = _frame(np.asarray(primary), primary.size, primary.mode)
-    nclx = info.get("nclx_profile") or {}
-    icc = info.get("icc_profile") or cicp.profile(
-        nclx.get("color_primaries", cicp.UNSPECIFIED), nclx.get("transfer_characteristics", cicp.UNSPECIFIED)
-    )
+    bits = info.get("bit_depth") or 8
+    frame = _frame(_spread(np.asarray(primary), bits), primary.size, primary.mode)
+    nclx = info.get("nclx_profile")
+    numbers = (nclx["color_primaries"], nclx["transfer_characteristics"]) if nclx else None
+    icc = info.get("icc_profile") or (cicp.profile(*numbers) if numbers else None)
     packet = xmp.upright(info["xmp"]) if info.get("xmp") else None
-    metadata = Metadata(exif=_as_shown(block, frame.size, notes), icc=icc, xmp=packet)
-    return Photo(format="heif", frames=[frame], metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
+    metadata = Metadata(exif=_as_shown(block, frame.size, notes), icc=icc, xmp=packet, cicp=numbers)
+    coding = Coding(sampling=SAMPLINGS.get(info.get("chroma", 420)), bits=bits)
+    return Photo(format="heif", frames=[frame], metadata=metadata, coding=coding, notes=notes)
+
+
+def _spread(samples: Samples, bits: int) -> Samples:
+    """Spread deep samples over all 16 bits: pillow-heif only shifts them up, so that white is not quite white."""
+    if samples.dtype == np.uint8:
+        return samples
+    return full_range(samples >> 16 - bits, (1 << bits) - 1)
 
 
 def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> bytes | None:

@@ -8,9 +8,11 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import Unsupported
+from pipeline.images.photo import Metadata
+from pipeline.video.signal.transfer import HDR
 
 UNSPECIFIED = 2
+SRGB = (1, 13)  # primaries and transfer
 # H.273 table 2: x, y of red, green and blue; both have a D65 white
 WIDE = {
     9: ("BT.2020", ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))),
@@ -24,20 +26,28 @@ BRADFORD = np.array(((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.03
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 BT709_TRANSFERS = frozenset((1, 6, 14, 15))
-HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
+LIGHT_DROPPED = "content light level dropped: it was measured before enhancement"
+
+
+def numbers_of(metadata: Metadata) -> tuple[int, int] | None:
+    """Return primaries and transfer as the container states them, or else the `cicp` tag of the ICC profile."""
+    if metadata.cicp is not None or metadata.icc is None or len(metadata.icc) < 132:
+        return metadata.cicp
+    icc = metadata.icc
+    (count,) = struct.unpack_from(">I", icc, 128)
+    for at in range(132, min(132 + 12 * count, len(icc) - 11), 12):
+        tag, start = struct.unpack_from(">4sI", icc, at)
+        if tag == b"cicp" and start + 10 <= len(icc):  # ICC.1:2022 section 10.3: type, reserved, the numbers
+            return icc[start + 8], icc[start + 9]
+    return None
 
 
 def profile(primaries: int, transfer: int) -> bytes | None:
     """Return an ICC profile for BT.2020 or Display P3 primaries; None for all others, which are taken as sRGB.
 
-    Raises Unsupported for high dynamic range, which no profile can convert for ordinary screens.
+    Also None for high dynamic range, which no profile of this kind describes.
     """
-    if transfer in HIGH_DYNAMIC_RANGE:
-        raise Unsupported(
-            f"its brightness is coded as {HIGH_DYNAMIC_RANGE[transfer]} (high dynamic range), which nightlift does not "
-            "read in photos; convert it to standard range first"
-        )
-    if primaries not in WIDE:
+    if primaries not in WIDE or transfer in HDR:
         return None
     name, chromaticities = WIDE[primaries]
     curve = BT709_CURVE if transfer in BT709_TRANSFERS else SRGB_CURVE

@@ -2,11 +2,11 @@
 
 import struct
 import zlib
-from collections.abc import Iterable
 from io import BytesIO
 
 from PIL import Image
 
+from pipeline.errors import Unsupported
 from pipeline.images.color import cicp
 from pipeline.images.metadata import exif
 from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
@@ -19,11 +19,12 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
 READ_TEXTS = (XMP_KEYWORD, *RAW_PROFILE_KEYWORDS)  # other texts are not decompressed
 INCH_M = 0.0254
+RGB_MATRIX, FULL_RANGE = 0, 1  # last two fields of cICP (section 11.3.2.6)
 MAX_PROFILE_BYTES = 1 << 26  # decompressed; more than any real profile has, to stop decompression bombs
 
 # Chunks that stay valid for other pixels of the same size and colour space (sections 11.3.2 to 11.3.6). sBIT, hIST and
 # sPLT do not: they describe the levels of the source, which enhancement changes.
-KEPT = frozenset((b"sRGB", b"cICP", b"gAMA", b"cHRM", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt", b"tIME"))
+KEPT = frozenset((b"sRGB", b"cICP", b"gAMA", b"cHRM", b"mDCV", b"tEXt", b"zTXt", b"iTXt", b"tIME"))
 PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
 
 
@@ -66,7 +67,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 
 def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | None]:
-    block = icc = packet = dpi = loop = None
+    block = icc = packet = dpi = loop = numbers = None
     others: list[tuple[bytes, bytes]] = []
     for kind, payload in chunks:
         entry = text(kind, payload) if payload.startswith(READ_TEXTS) and kind in (b"tEXt", b"zTXt", b"iTXt") else None
@@ -90,12 +91,19 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
             notes.append("background colour dropped: it was chosen for the image before enhancement")
         elif kind == b"acTL" and len(payload) == 8:
             loop = struct.unpack_from(">I", payload, 4)[0]
+        elif kind == b"cLLI":
+            notes.append(cicp.LIGHT_DROPPED)
+        elif kind == b"cICP" and len(payload) == 4 and payload[3] == FULL_RANGE:
+            numbers = (payload[0], payload[1])
         elif kind == b"caBX":
             notes.append("content credentials dropped: they certify the image before enhancement")
         elif kind in KEPT:
             others.append((kind, payload))
-    numbers = _profile_by_numbers(others)  # also refuses high dynamic range, even with an ICC profile
-    return Metadata(exif=block, icc=icc or numbers, xmp=packet, dpi=dpi, png_chunks=tuple(others)), loop
+    if any(kind == b"cICP" and payload[1:2] in (b"\x10", b"\x12") for kind, payload in others):
+        raise Unsupported("it is HDR in the limited range of video, which nightlift does not read; convert it first")
+    if numbers is not None and icc is None:
+        icc = cicp.profile(*numbers)  # for formats that cannot hold the numbers
+    return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, png_chunks=tuple(others), cicp=numbers), loop
 
 
 def _profile(payload: bytes) -> bytes | None:
@@ -109,12 +117,6 @@ def _profile(payload: bytes) -> bytes | None:
     return profile if inflater.eof and profile else None
 
 
-def _profile_by_numbers(chunks: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Build an ICC profile from cICP (section 11.3.2.6), which most formats cannot hold. Raises Unsupported."""
-    numbers = next((payload for kind, payload in chunks if kind == b"cICP" and len(payload) == 4), None)
-    return None if numbers is None else cicp.profile(numbers[0], numbers[1])
-
-
 def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
     """Swap the x and y of pHYs, the pixel aspect ratio, for an image that was turned by a quarter."""
     return tuple(
@@ -125,7 +127,9 @@ def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes]
 def _written(metadata: Metadata) -> list[Chunk]:
     """Return the metadata chunks, which go between IHDR and the pixels."""
     written: list[Chunk] = []
-    if metadata.icc is not None and metadata.icc != _profile_by_numbers(metadata.png_chunks):
+    if metadata.cicp is not None:
+        written.append(Chunk(b"cICP", bytes((*metadata.cicp, RGB_MATRIX, FULL_RANGE))))
+    if metadata.icc is not None and (metadata.cicp is None or metadata.icc != cicp.profile(*metadata.cicp)):
         written.append(Chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
     if metadata.dpi is not None:
         x, y = (round(side / INCH_M) for side in metadata.dpi)

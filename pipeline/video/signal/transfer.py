@@ -4,6 +4,7 @@ Formulas: ITU-R BT.2100-2 (HLG and PQ), BT.2408-7 (diffuse white at 75 % HLG, 20
 (roll-off of highlights), BT.2087 and BT.1886 (to BT.709). Light is relative to diffuse white unless it is in cd/m2.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,6 +14,7 @@ from av.video.reformatter import ColorTrc
 
 Codes = npt.NDArray[np.uint16]
 Light = npt.NDArray[np.float64]
+Signal = npt.NDArray[np.float32]
 
 HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
 WHITE_CD = 203.0  # diffuse white
@@ -21,9 +23,12 @@ SDR_GAMMA = 2.2
 TOP = 65535
 HLG_A, HLG_B, HLG_C = 0.17883277, 0.28466892, 0.55991073
 PQ_M1, PQ_M2, PQ_C1, PQ_C2, PQ_C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-BT2020_TO_BT709 = np.array(  # BT.2087, applied to linear light
-    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
-)
+BT709, BT2020, DISPLAY_P3 = 1, 9, 12  # primaries: ITU-T H.273, table 2
+TO_BT709 = {  # applied to linear light: BT.2087, and the like for the others
+    BT709: np.eye(3),
+    BT2020: np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]),
+    DISPLAY_P3: np.array([[1.2249, -0.2249, 0.0], [-0.0421, 1.0421, 0.0], [-0.0196, -0.0786, 1.0982]]),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +42,7 @@ class Tables:
     white: int
     """Lowest code at or above diffuse white."""
     to_sdr: npt.NDArray[np.float32]
-    """Coded signal -> display light, 0 to 1, highlights rolled off, still with the primaries of BT.2020."""
+    """Coded signal -> display light, 0 to 1, highlights rolled off, still with the primaries of the source."""
 
 
 @cache
@@ -67,10 +72,20 @@ def from_curves(enhanced: Codes, coded: Codes, transfer: int) -> Codes:
     return np.where(coded >= found.white, coded, found.from_curves[enhanced])
 
 
-def to_sdr(coded: Codes, transfer: int) -> npt.NDArray[np.uint8]:
-    """Convert HxWx3 HDR with the primaries of BT.2020 to 8-bit SDR with those of BT.709."""
-    light = tables(transfer).to_sdr[coded] @ BT2020_TO_BT709.T.astype(np.float32)
-    return np.round(np.clip(light, 0, 1) ** (1 / 2.4) * 255).astype(np.uint8)
+def to_sdr(
+    coded: Codes,
+    transfer: int,
+    primaries: int = BT2020,
+    encoded: Callable[[Signal], Signal] = lambda light: light ** (1 / 2.4),
+) -> npt.NDArray[np.uint8]:
+    """Convert HxWx3 HDR to 8-bit SDR with the primaries of BT.709.
+
+    `primaries`: the source's, taken for those of BT.2020 unless they are a key of TO_BT709. `encoded`: from display
+    light to signal, by default as BT.1886 shows videos.
+    """
+    matrix = TO_BT709.get(primaries, TO_BT709[BT2020]).T.astype(np.float32)
+    light = np.clip(tables(transfer).to_sdr[coded] @ matrix, 0, 1)
+    return np.round(encoded(light) * 255).astype(np.uint8)
 
 
 def _hlg_light(signal: Light) -> Light:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pipeline.errors import Unsupported
 from pipeline.images import Frame, Photo, decode, encode
 from pipeline.images.color.cicp import profile
 from pipeline.images.photo import Metadata
@@ -108,10 +107,3 @@ def test_ordinary_colour_by_numbers_needs_no_profile() -> None:
     coded, _ = encode(photo, "png", quality=None)
     assert photo.metadata.icc is None
     assert coded.count(b"cICP") == 1
-
-
-@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-@pytest.mark.parametrize("icc", [None, media.rgb_profile()])
-def test_high_dynamic_range_in_png_is_refused(transfer: int, name: str, icc: bytes | None) -> None:
-    with pytest.raises(Unsupported, match=name):
-        read(numbered(9, transfer, icc))

@@ -1,0 +1,1 @@
+"""Items and properties of still images in ISO base media files, read and written."""
