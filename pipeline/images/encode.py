@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
-from pipeline.images.codecs import avif, bmp, gif, jpeg, pnm, webp
+from pipeline.images.codecs import avif, bmp, gif, pnm, webp
 from pipeline.images.color import conversion
 from pipeline.images.formats import FORMATS, Format
+from pipeline.images.gain_map import ultra_hdr
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
 from pipeline.images.tiff import tiff
 
 WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
-    "jpeg": jpeg.write,
+    "jpeg": ultra_hdr.write,
     "png": png.write,
     "webp": webp.write,
     "tiff": tiff.write,
@@ -26,7 +27,7 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
 }
 # Metadata that each format can hold; the rest is dropped with a note.
 HOLDS: dict[str, frozenset[str]] = {
-    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments")),
+    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "gain_map")),
     "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
     "webp": frozenset(("exif", "icc", "xmp")),
     "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
@@ -43,6 +44,7 @@ NAMES = {
     "comment": "comment",
     "jpeg_segments": "other JPEG metadata",
     "png_chunks": "other PNG metadata",
+    "gain_map": "gain map",
 }
 
 

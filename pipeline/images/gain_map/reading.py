@@ -1,0 +1,45 @@
+"""The gain map of a photo, in whatever form it has one."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from pipeline.images.gain_map import apple, ultra_hdr
+from pipeline.images.gain_map.gains import StoredMap, fitted
+from pipeline.images.metadata import exif
+from pipeline.images.photo import GainMap, Photo
+
+
+def read(stored: Photo, shown: Photo, data: bytes, max_pixels: int) -> GainMap | None:
+    """Read the gain map of a photo; None if it has none that can be used.
+
+    `stored`: the photo as a codec reads it; `shown`: upright. Raises MediaError, or what codecs raise on damage.
+    """
+    block = stored.metadata.exif
+    if stored.format == "jpeg":
+        found = ultra_hdr.read(data, block, max_pixels)
+    elif stored.format == "heif":
+        found = _of_heic(data, block)
+    else:
+        found = None
+    if found is None:
+        return None
+    orientation = exif.orientation(block) if block is not None and shown.metadata.exif is not None else None
+    return fitted(found, shown.frames[0], orientation or 1)
+
+
+def _of_heic(data: bytes, block: bytes | None) -> StoredMap | None:
+    """Read the map of an iPhone. Its XMP lies in the file as it is."""
+    import pillow_heif
+
+    file = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=True)
+    primary = file[file.primary_index]
+    info: dict[str, Any] = primary.info
+    numbers = info.get("aux", {}).get(apple.AUXILIARY_TYPE)
+    if not numbers:
+        return None
+    image = primary.get_aux_image(numbers[0])
+    width, height = image.size
+    samples = np.asarray(image).reshape(height, -1)[:, :width] if image.mode == "L" else None
+    return None if samples is None else apple.stored_map(samples[..., None], data, block)
