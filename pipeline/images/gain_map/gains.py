@@ -55,7 +55,7 @@ def fitted(stored: StoredMap, frame: Frame, orientation: int) -> GainMap:
 
 
 def reduced(frame: Frame, size: tuple[int, int]) -> Samples:
-    """Reduce an image to the size of a map: HxWx3 or HxWx1 uint8.
+    """Return an image reduced to the size of a map: HxWx3 or HxWx1 uint8.
 
     Levels are averaged, not light: a mean of light would let a lamp speak for the dark around it.
     """
@@ -94,8 +94,8 @@ def _wanted(gain_map: GainMap, base: Samples, rows: slice) -> Floats:
 def _logarithms(gain_map: GainMap, rows: slice) -> Floats:
     """Return the gains of some rows, as base-2 logarithms: HxWx1 or HxWx3."""
     least, most, gamma = (_numbers(each) for each in (gain_map.gains.least, gain_map.gains.most, gain_map.gains.gamma))
-    share = (gain_map.pixels[rows] / np.float32(255)) ** (1 / gamma)
-    found: Floats = least + (most - least) * share
+    share: Floats = gain_map.pixels[rows].astype(np.float32) / 255
+    found: Floats = least + (most - least) * share ** (1 / gamma)
     return found
 
 
