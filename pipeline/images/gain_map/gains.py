@@ -94,8 +94,8 @@ def _wanted(gain_map: GainMap, base: Samples, rows: slice) -> Floats:
 def _logarithms(gain_map: GainMap, rows: slice) -> Floats:
     """Return the gains of some rows, as base-2 logarithms: HxWx1 or HxWx3."""
     least, most, gamma = (_numbers(each) for each in (gain_map.gains.least, gain_map.gains.most, gain_map.gains.gamma))
-    share: Floats = gain_map.pixels[rows].astype(np.float32) / 255
-    found: Floats = least + (most - least) * share ** (1 / gamma)
+    share = np.divide(gain_map.pixels[rows], 255, dtype=np.float32)
+    found: Floats = least + (most - least) * np.power(share, 1 / gamma, dtype=np.float32)
     return found
 
 
