@@ -16,6 +16,7 @@ from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
 from pipeline.images import Frame, Photo, decode, encode, format_of
+from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.luma import mean_luma
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
@@ -36,6 +37,7 @@ class PhotoSettings:
     quality: int | None = None
     skip_bright: Literal["no", "copy", "leave"] = "no"
     bright_luma: float = 0.45
+    skip_hdr: bool = False
     max_pixels: int = MAX_PIXELS
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
@@ -82,7 +84,9 @@ class ReadAndDecode:
                 work.photo = decode(data, max_pixels=self.settings.max_pixels)
             luma = mean_luma(work.photo.frames[0].pixels)
             self._describe(work, work.photo, luma)
-            if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
+            if self.settings.skip_hdr and _is_hdr(work.photo):
+                self._leave_out_hdr(work)
+            elif self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
                 self._pass_on(work, data, luma)
         return work
 
@@ -94,6 +98,12 @@ class ReadAndDecode:
         if named is not None and named.name != photo.format:
             work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
         work.outcome.luma_before = work.outcome.luma_after = luma
+
+    def _leave_out_hdr(self, work: PhotoWork) -> None:
+        name = posixpath.basename(work.outcome.source)
+        work.outcome.outcome, work.outcome.code, work.outcome.notes = "skipped", "is_hdr", []
+        work.outcome.message = f"{name}: it has a gain map, and --skip-hdr leaves out photos for HDR screens"
+        work.photo = None
 
     def _pass_on(self, work: PhotoWork, data: bytes, luma: float) -> None:
         """Skip a bright photo: leave it out, or pass it on unchanged."""
@@ -201,6 +211,11 @@ class PhotoSteps:
 
     def __call__(self, work: PhotoWork) -> PhotoWork:
         return self.encode(self.enhance(self.decode(work)))
+
+
+def _is_hdr(photo: Photo) -> bool:
+    """Return whether a photo was made for HDR screens, even if what it has for them cannot be read."""
+    return photo.metadata.gain_map is not None or GAIN_MAP_DROPPED in photo.notes
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
-from pipeline.images.codecs import avif, bmp, gif, pnm, webp
+from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
 from pipeline.images.color import conversion
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.gain_map import ultra_hdr
@@ -23,6 +23,7 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "bmp": bmp.write,
     "gif": gif.write,
     "avif": avif.write,
+    "heif": heif.write,
     "pnm": pnm.write,
 }
 # Metadata that each format can hold; the rest is dropped with a note.
@@ -34,6 +35,7 @@ HOLDS: dict[str, frozenset[str]] = {
     "bmp": frozenset(("dpi",)),
     "gif": frozenset(("comment",)),
     "avif": frozenset(("exif", "icc", "xmp")),
+    "heif": frozenset(("exif", "icc", "xmp")),
     "pnm": frozenset(),
 }
 NAMES = {
@@ -51,7 +53,7 @@ NAMES = {
 def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list[str]]:
     """Encode a photo in the format `name` of FORMATS; return the bytes, and notes on what could not be held.
 
-    `quality`: 1 to 100 for JPEG, WebP and AVIF; None for the source's own compression if it is known, else a high
+    `quality`: 1 to 100 for JPEG, WebP, AVIF and HEIC; None for the source's own compression if it is known, else a high
     default. Raises Unsupported if the format cannot be written or cannot hold the photo, ValueError if `quality` is
     out of range, and MemoryError.
     """

@@ -60,6 +60,8 @@ class GainMap:
     coding: "Coding"
     coded: bytes | None = None
     """The map as a JPEG, as long as its pixels are those of the source."""
+    note: str = ""
+    """A short sentence for the manifest about what was converted, if the map is written."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,6 +99,8 @@ class Coding:
     """JPEG: the tables for luminance and chrominance, 64 values each in natural order."""
     sampling: str | None = None
     """Chroma sampling: 4:4:4, 4:2:2 or 4:2:0."""
+    bits: int | None = None
+    """HEIF: bits of a sample, 8, 10 or 12."""
     progressive: bool = False
     """JPEG: several scans, each more detailed than the last."""
     lossless: bool = False

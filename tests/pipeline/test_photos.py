@@ -18,6 +18,7 @@ from pipeline.luma import mean_luma
 from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
+from tests.support import gain_maps, media
 
 CHECKPOINT = Checkpoint(network=build(Architecture(map_channels=1)), estimate_size=256)
 
@@ -111,6 +112,19 @@ def test_skip_bright_copies_byte_for_byte_or_into_the_asked_format(tmp_path: Pat
         assert outcome.bytes_out > 0
     assert Path(same.destination).read_bytes() == _png(200)
     assert (np.asarray(Image.open(other.destination)) == 200).all()
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_skip_hdr_leaves_photos_with_gain_maps_out(tmp_path: Path, skip: bool) -> None:
+    coded = [media.jpeg(media.night(size, size)) for size in (64, 32)]
+    with_map = gain_maps.ultra_hdr(*coded, xmp=gain_maps.hdrgm(0, 2))
+    outcome = _run(_record(tmp_path, "a.jpg", with_map), PhotoSettings(skip_hdr=skip, skip_bright="copy"))
+    assert (outcome.outcome, outcome.code, outcome.notes) == (("skipped", "is_hdr", []) if skip else ("done", "", []))
+    assert outcome.message == (
+        "a.jpg: it has a gain map, and --skip-hdr leaves out photos for HDR screens" if skip else ""
+    )
+    other = _run(_record(tmp_path, "b.jpg", coded[0]), PhotoSettings(skip_hdr=skip))
+    assert other.outcome == "done"
 
 
 def test_a_wrong_extension_is_noted_and_the_name_decides_what_is_written(tmp_path: Path) -> None:

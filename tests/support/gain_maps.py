@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pillow_heif
 from PIL import Image
 
 from tests.support import media
@@ -64,6 +65,40 @@ def ultra_hdr(base: bytes, gain_map: bytes, *, xmp: bytes = b"", iso: bytes = b"
     index += struct.pack("<HHI4s HHII HHII I", 0xB000, 7, 4, b"0100", 0xB001, 4, 1, 2, 0xB002, 7, 32, 50, 0)
     index += struct.pack("<IIIHH IIIHH", 0x030000, primary, 0, 0, 0, 0, len(gain_map), primary - before - 8, 0, 0)
     return media.with_segments(base, *segments, app(0xE2, index)) + gain_map
+
+
+def apple_exif(headroom: float, gain: float) -> bytes:
+    """EXIF with the two numbers of an iPhone's maker note that say how bright its map makes a photo."""
+    note = b"Apple iOS\x00\x00\x01MM" + struct.pack(">H", 2)
+    note += struct.pack(">HHII HHII I", 0x21, 10, 1, 44, 0x30, 10, 1, 52, 0)
+    note += struct.pack(">iiii", round(headroom * 1e6), 1_000_000, round(gain * 1e6), 1_000_000)
+    block = b"MM\x00*" + struct.pack(">I HHHII I", 8, 1, 0x8769, 4, 1, 26, 0)
+    return block + struct.pack(">H HHII I", 1, 0x927C, 7, len(note), 44, 0) + note
+
+
+def apple_heic(base: npt.NDArray[Any], values: npt.NDArray[Any], xmp: bytes, exif: bytes) -> bytes:
+    """A HEIC with a map of HxW uint8: coded as alpha, then renamed, as libheif writes no other auxiliary images."""
+    buffer = BytesIO()
+    size = base.shape[1], base.shape[0]
+    samples = np.dstack((base, values)).tobytes()
+    pillow_heif.encode("RGBA", size, samples, buffer, quality=95, chroma=444, exif=exif, xmp=xmp)
+    return _renamed(buffer.getvalue(), b"urn:mpeg:hevc:2015:auxid:1", b"urn:com:apple:photo:2020:aux:hdrgainmap")
+
+
+def _renamed(coded: bytes, old: bytes, new: bytes) -> bytes:
+    """Put another text into a property of a HEIC of libheif's, which moves all that lies behind."""
+    assert coded.count(old) == 1
+    longer, patched = len(new) - len(old), bytearray(coded.replace(old, new))
+
+    def add(at: int) -> None:
+        struct.pack_into(">I", patched, at, struct.unpack_from(">I", patched, at)[0] + longer)
+
+    for kind in (b"meta", b"iprp", b"ipco", b"auxC"):
+        add(patched.index(kind) - 4)
+    locations = patched.index(b"iloc") + 10
+    for item in range(struct.unpack_from(">H", patched, locations)[0]):
+        add(locations + 2 + 18 * item + 4)
+    return bytes(patched)
 
 
 def second_image(coded: bytes) -> bytes:

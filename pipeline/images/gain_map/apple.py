@@ -17,6 +17,7 @@ from pipeline.images.metadata import ifd
 from pipeline.images.photo import Gains, Samples
 
 AUXILIARY_TYPE = "urn:com:apple:photo:2020:aux:hdrgainmap"  # in HEIC
+CONVERTED = "Apple's gain map became one by Ultra HDR and ISO 21496-1"
 VERSION = re.compile(rb"\bHDRGainMapVersion\b")
 HEADROOM = re.compile(rb"""\bHDRGainMapHeadroom(?:\s*=\s*["']|>)\s*([\d.]+)""")
 
@@ -44,7 +45,7 @@ def stored_map(pixels: Samples, packet: bytes, exif: bytes | None) -> StoredMap 
     most = math.log2(headroom)
     levels = np.rint(np.log2(1 + (headroom - 1) * LIGHT) / most * 255).astype(np.uint8)
     gains = Gains(least=(0.0,), most=(most,), offset_sdr=(0.0,), offset_hdr=(0.0,), headroom_max=most)
-    return StoredMap(levels[pixels], gains)
+    return StoredMap(levels[pixels], gains, note=CONVERTED)
 
 
 def _headroom(packet: bytes, exif: bytes | None) -> float | None:

@@ -36,6 +36,7 @@ class StoredMap(NamedTuple):
     icc: bytes | None = None
     coding: Coding = Coding()
     coded: bytes | None = None
+    note: str = ""
 
 
 def fitted(stored: StoredMap, frame: Frame, orientation: int) -> GainMap:
@@ -51,6 +52,7 @@ def fitted(stored: StoredMap, frame: Frame, orientation: int) -> GainMap:
         icc=stored.icc,
         coding=stored.coding,
         coded=stored.coded if orientation == 1 else None,
+        note=stored.note,
     )
 
 

@@ -8,7 +8,11 @@ import numpy as np
 from pipeline.images.gain_map import apple, ultra_hdr
 from pipeline.images.gain_map.gains import StoredMap, fitted
 from pipeline.images.metadata import exif
+from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import GainMap, Photo
+from pipeline.images.pixels import add_note
+
+TMAP = b"tmap"  # brand of files with a map by ISO/IEC 23008-12 section 6.6.2.4, which Pillow and libheif pass over
 
 
 def read(stored: Photo, shown: Photo, data: bytes, max_pixels: int) -> GainMap | None:
@@ -24,9 +28,16 @@ def read(stored: Photo, shown: Photo, data: bytes, max_pixels: int) -> GainMap |
     else:
         found = None
     if found is None:
+        if stored.format in ("avif", "heif") and TMAP in _brands(data):
+            add_note(shown.notes, GAIN_MAP_DROPPED)
         return None
     orientation = exif.orientation(block) if block is not None and shown.metadata.exif is not None else None
     return fitted(found, shown.frames[0], orientation or 1)
+
+
+def _brands(data: bytes) -> bytes:
+    """Return the first box of a file, which names the features that it needs."""
+    return data[: int.from_bytes(data[:4], "big")]
 
 
 def _of_heic(data: bytes, block: bytes | None) -> StoredMap | None:

@@ -39,9 +39,12 @@ def read(data: bytes, exif: bytes | None, max_pixels: int) -> StoredMap | None:
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     """Write one uint8 frame without alpha as JPEG, with its gain map behind it if it has one."""
-    if photo.metadata.gain_map is None:
+    found = photo.metadata.gain_map
+    if found is None:
         return jpeg.write(photo, quality, notes)
-    gain_map = _coded(enhanced(photo.metadata.gain_map, photo.frames[0]))
+    if found.note:
+        notes.append(found.note)
+    gain_map = _coded(enhanced(found, photo.frames[0]))
     packet = metadata.with_directory(photo.metadata.xmp, len(gain_map))
     coded = jpeg.write(replace(photo, metadata=replace(photo.metadata, xmp=packet)), quality, notes)
     at = _behind_exif(coded)

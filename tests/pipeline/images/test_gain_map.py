@@ -112,3 +112,53 @@ def test_a_map_is_dropped_and_said_where_it_has_no_place_or_cannot_be_read() -> 
     photo = decode(source[: scan + 20], max_pixels=MAX_PX)
     assert DROPPED in photo.notes
     assert b"hdrgm:Version" not in encode(photo, "jpeg", quality=None)[0]
+
+
+def rec709(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Light by the curve of ITU-R BT.709, which iPhones code their maps with."""
+    x = values / 255
+    return np.where(x < 0.081, x / 4.5, ((x + 0.099) / 1.099) ** (1 / 0.45))
+
+
+@pytest.mark.parametrize(
+    ("xmp", "exif", "headroom"),
+    [
+        ('HDRGainMap:HDRGainMapVersion="131072" HDRGainMap:HDRGainMapHeadroom="4.5"', b"", 4.5),
+        ('HDRGainMap:HDRGainMapVersion="65536"', gain_maps.apple_exif(0.9, 0.005), 2**1.7),
+        ('HDRGainMap:HDRGainMapVersion="65536"', gain_maps.apple_exif(1.01, 0.1), 2**2.2727),
+        ('HDRGainMap:HDRGainMapVersion="65536"', gain_maps.apple_exif(0.5, 0.5), 2**1.5505),
+    ],
+)
+@pytest.mark.parametrize("kind", ["jpeg", "heic"])
+def test_the_map_of_an_iphone_is_written_in_the_terms_of_all(kind: str, xmp: str, exif: bytes, headroom: float) -> None:
+    values = map_values(0.0).repeat(2, 0).repeat(2, 1)
+    packet = gain_maps.packet(xmp)
+    if kind == "heic":
+        source = gain_maps.apple_heic(scene(), values, packet, exif or media.exif_block(1))
+    else:
+        segment = media.jpeg_segment(0xE1, b"Exif\x00\x00" + exif) if exif else b""
+        base = media.with_segments(media.jpeg(scene(), quality=98, subsampling=0), segment)
+        source = gain_maps.ultra_hdr(base, media.jpeg(values, quality=98), xmp=packet)
+    photo = decode(source, max_pixels=MAX_PX)
+    coded, notes = encode(photo, "jpeg", quality=98)
+    base, hdr = gain_maps.shown(coded)
+    expected = base * (1 + (headroom - 1) * rec709(values)[..., None])
+    assert photo.notes == []
+    assert notes == ["Apple's gain map became one by Ultra HDR and ISO 21496-1"]
+    assert hdr.max() == pytest.approx(headroom, rel=0.03)
+    assert np.abs(hdr - expected).mean() < 0.02
+    assert encode(photo, "heif", quality=50)[1] == ["gain map dropped: HEIF has no place for it"]
+
+
+def test_a_map_of_an_iphone_that_says_nothing_of_its_brightness_is_dropped_and_said() -> None:
+    packet = gain_maps.packet('HDRGainMap:HDRGainMapVersion="65536"')
+    photo = decode(gain_maps.apple_heic(scene(), scene()[..., 0], packet, media.exif_block(1)), max_pixels=MAX_PX)
+    assert photo.notes == [DROPPED]
+
+
+def test_a_map_of_an_avif_is_dropped_and_said() -> None:
+    coded = media.saved(scene(), "AVIF")
+    end = int.from_bytes(coded[:4], "big")
+    with_map = coded[:end].replace(b"MA1B", b"tmap") + coded[end:]
+    assert decode(coded, max_pixels=MAX_PX).notes == []
+    assert decode(with_map, max_pixels=MAX_PX).notes == [DROPPED]
