@@ -16,7 +16,6 @@ from pipeline.images.gain_map.gains import StoredMap
 from pipeline.images.metadata import ifd
 from pipeline.images.photo import Gains, Samples
 
-AUXILIARY_TYPE = "urn:com:apple:photo:2020:aux:hdrgainmap"  # in HEIC
 CONVERTED = "Apple's gain map became one by Ultra HDR and ISO 21496-1"
 VERSION = re.compile(rb"\bHDRGainMapVersion\b")
 HEADROOM = re.compile(rb"""\bHDRGainMapHeadroom(?:\s*=\s*["']|>)\s*([\d.]+)""")

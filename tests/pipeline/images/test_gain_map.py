@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.images import Photo, decode, encode
+from pipeline.images.gain_map import reading
 from tests.support import gain_maps, media
 
 MAX_PX = 10_000_000
@@ -150,15 +151,29 @@ def test_the_map_of_an_iphone_is_written_in_the_terms_of_all(kind: str, xmp: str
     assert encode(photo, "heif", quality=50)[1] == ["gain map dropped: HEIF has no place for it"]
 
 
+def test_a_map_of_ultra_hdr_in_heic_is_read() -> None:
+    values = map_values(0.0).repeat(2, 0).repeat(2, 1)
+    source = gain_maps.apple_heic(scene(), values, gain_maps.hdrgm(0, MOST), media.exif_block(1))
+    coded, notes = encode(decode(source, max_pixels=MAX_PX), "jpeg", quality=98)
+    assert notes == []
+    assert gain_maps.shown(coded)[1].max() == pytest.approx(8, rel=0.03)
+
+
 def test_a_map_of_an_iphone_that_says_nothing_of_its_brightness_is_dropped_and_said() -> None:
     packet = gain_maps.packet('HDRGainMap:HDRGainMapVersion="65536"')
     photo = decode(gain_maps.apple_heic(scene(), scene()[..., 0], packet, media.exif_block(1)), max_pixels=MAX_PX)
     assert photo.notes == [DROPPED]
 
 
+def test_a_map_of_another_shape_than_its_photo_is_dropped_and_said() -> None:
+    base, gain_map = media.jpeg(scene()[:, :60]), media.jpeg(map_values(0.0))
+    photo = decode(gain_maps.ultra_hdr(base, gain_map, xmp=gain_maps.hdrgm(0, MOST)), max_pixels=MAX_PX)
+    assert photo.metadata.gain_map is None and DROPPED in photo.notes
+
+
 def test_a_map_of_an_avif_is_dropped_and_said() -> None:
     coded = media.saved(scene(), "AVIF")
-    end = int.from_bytes(coded[:4], "big")
-    with_map = coded[:end].replace(b"MA1B", b"tmap") + coded[end:]
-    assert decode(coded, max_pixels=MAX_PX).notes == []
-    assert decode(with_map, max_pixels=MAX_PX).notes == [DROPPED]
+    photo = decode(coded, max_pixels=MAX_PX)
+    assert photo.notes == []
+    assert reading.read(photo, photo, coded.replace(b"MA1B", b"tmap", 1), MAX_PX) is None
+    assert photo.notes == [DROPPED]
