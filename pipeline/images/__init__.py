@@ -5,6 +5,7 @@ decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
 codecs/      one format each              png/ tiff/   formats of several modules
 metadata/    EXIF, XMP                    color/       colour spaces
+gain_map/    brightness for HDR screens
 """
 
 from pipeline.images.decode import decode

@@ -1,7 +1,6 @@
 """The numbers beside a gain map, and what a photo says about it: as XMP (Ultra HDR image format 1.1), and in the binary
 form of ISO 21496-1 annex C. Readers know one or the other, so both are written."""
 
-import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ ISO = b"urn:iso:std:iso:ts:21496:-1\x00"
 VERSION = bytes(4)  # least version that a reader must know, and version of the writer
 MULTICHANNEL, BASE_PRIMARIES, COMMON_DENOMINATOR, BASE_IS_HDR = 0x80, 0x40, 0x08, 0x04
 DENOMINATOR = 1 << 24
+LIMIT = 64  # of all numbers: no light is so bright
 
 NAMESPACES = b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'
 WHOLE = (
@@ -111,9 +111,9 @@ def _common(block: bytes) -> Iterator[float]:
 def _checked(gains: Gains) -> Gains | None:
     """Return the gains if they can be computed with, else None."""
     sides = (gains.least, gains.most, gains.gamma, gains.offset_sdr, gains.offset_hdr)
-    finite = all(math.isfinite(each) and abs(each) < 64 for side in sides for each in side)
-    sound = finite and all(len(side) in (1, 3) for side in sides) and min(gains.gamma) > 0
-    return gains if sound and math.isfinite(gains.headroom_min + gains.headroom_max) else None
+    numbers = [gains.headroom_min, gains.headroom_max, *(number for side in sides for number in side)]
+    sound = all(abs(number) < LIMIT for number in numbers) and all(len(side) in (1, 3) for side in sides)
+    return gains if sound and min(gains.gamma) > 0 else None
 
 
 def iso(gains: Gains) -> bytes:

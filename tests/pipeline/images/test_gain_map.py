@@ -1,7 +1,7 @@
 """Photos with gain maps: HDR screens show the lifted scene, with lamps as bright as before."""
 
 import struct
-from dataclasses import replace
+from dataclasses import astuple, replace
 from io import BytesIO
 
 import numpy as np
@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pipeline.images import Photo, decode, encode
-from pipeline.images.gain_map import reading
+from pipeline.images.gain_map import metadata, reading
+from pipeline.images.photo import Gains
 from tests.support import gain_maps, media
 
 MAX_PX = 10_000_000
@@ -177,3 +178,46 @@ def test_a_map_of_an_avif_is_dropped_and_said() -> None:
     assert photo.notes == []
     assert reading.read(photo, photo, coded.replace(b"MA1B", b"tmap", 1), MAX_PX) is None
     assert photo.notes == [DROPPED]
+
+
+def test_numbers_for_each_channel_survive_in_both_forms() -> None:
+    gains = Gains(
+        least=(0.0, -0.5, 0.25),
+        most=(1.0, 2.0, 3.0),
+        gamma=(1.0, 0.8, 1.2),
+        offset_sdr=(0.01, 0.02, 0.03),
+        offset_hdr=(0.0, 0.1, 0.2),
+        headroom_min=0.5,
+        headroom_max=3.5,
+    )
+    for found in (metadata.of_iso(metadata.iso(gains)), metadata.of_xmp(metadata.xmp(gains))):
+        assert found is not None
+        for one, other in zip(astuple(found), astuple(gains), strict=True):
+            assert one == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"",
+        gain_maps.iso(0, 2)[28:60],  # cut short
+        b"\x00\x01" + gain_maps.iso(0, 2)[30:],  # a version to come
+        gain_maps.iso(0, 2)[28:].replace(struct.pack(">I", 4096), bytes(4)),  # divided by zero
+        gain_maps.iso(0, -2)[28:],  # the photo is the HDR rendition, and the map makes it darker
+        gain_maps.iso(-300, 300)[28:],
+    ],
+)
+def test_numbers_that_nobody_can_compute_with_are_none(block: bytes) -> None:
+    assert metadata.of_iso(block) is None
+
+
+def test_a_broken_map_fails_no_photo() -> None:
+    source = photo_with_map(channels=3)
+    second = len(source) - len(gain_maps.second_image(source))
+    rng = np.random.default_rng(5)
+    for _ in range(150):
+        broken = bytearray(source)
+        for at in rng.integers(second, second + 700, 3):
+            broken[at] = rng.integers(256)
+        photo = decode(bytes(broken), max_pixels=MAX_PX)
+        assert encode(lifted(photo), "jpeg", quality=None)[1] == []
