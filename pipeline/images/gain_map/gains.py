@@ -6,6 +6,7 @@ With B the light of the image for ordinary screens, its base, an HDR screen show
 
 Enhancement makes a base B' of B. The HDR rendition gets the same light added, so that shadows are lifted as on other
 screens, and what the map adds stays: H' = H + (B' - B). Lamps are as bright as before, and without enhancement H' is H.
+All are taken in the primaries of the photo, also for the few maps that mean others: their grey is the same.
 """
 
 from dataclasses import replace
