@@ -179,9 +179,9 @@ def _photos(report: Report) -> None:
     }
     has = {name: features.check(codec) for codec, name in codecs.items()}
     with suppress(ImportError):
-        import pillow_heif  # noqa: F401 (whether it is there)
+        import pillow_heif
 
-        has["heif (read)"] = True
+        has["heif" if pillow_heif.libheif_info()["HEIF"] else "heif (read)"] = True
     report.add("photos", " ".join(name for name, there in has.items() if there))
     for name, there in has.items():
         if not there:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from jobs.bulk.config import BulkConfig
@@ -49,16 +50,20 @@ class ImagesConfig(BulkConfig):
     """
 
     format: Annotated[str | None, optional("NAME")] = None
-    """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif or pnm.
-    By default each photo keeps its own, and HEIC becomes JPEG."""
+    """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif, pnm or heic.
+    By default each photo keeps its own, and HEIC becomes JPEG. heic needs the extra nightlift[heif], whose encoder,
+    x265, is under the GPL."""
     quality: Annotated[int | None, optional("INT")] = None
-    """Quality of JPEG, WebP and AVIF outputs, 1 to 100.
-    By default a JPEG keeps its own, and a lossless WebP stays lossless; else 92 for JPEG, 90 for WebP, 85 for AVIF."""
+    """Quality of JPEG, WebP, AVIF and HEIC outputs, 1 to 100.
+    By default a JPEG keeps its own, and a lossless WebP stays lossless; else 92 for JPEG, 90 for WebP, 85 for AVIF,
+    70 for HEIC."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR photos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
     Only AVIF and PNG hold HDR; photos written in other formats, as HEIC is, are converted, with a note."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
     """What to do with photos that are bright already: enhance them too, copy them unchanged, or leave them out."""
+    skip_hdr: bool = False
+    """Leave out photos for HDR screens, such as those with gain maps."""
     bright_luma: float = 0.45
     """Mean luma, 0 (black) to 1 (white), from which --skip-bright counts a photo as bright."""
     max_pixels: int = MAX_PIXELS
@@ -95,6 +100,8 @@ class ImagesConfig(BulkConfig):
         if found is None or not found.writable:
             known = ", ".join(name for name, known in FORMATS.items() if known.writable)
             raise UsageError(f"--format {self.format}: nightlift cannot write this format; choose from {known}")
+        if found.name == "heif" and find_spec("pillow_heif") is None:
+            raise UsageError(f'--format {self.format}: to write it, install the extra: pip install "nightlift[heif]"')
         return found.name
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
@@ -106,6 +113,7 @@ class ImagesConfig(BulkConfig):
             quality=self.quality,
             hdr=self.hdr,
             skip_bright=self.skip_bright,
+            skip_hdr=self.skip_hdr,
             bright_luma=self.bright_luma,
             max_pixels=self.max_pixels,
         )

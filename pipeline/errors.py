@@ -28,6 +28,7 @@ A message says which file, what was found, and what to do.
 Codes of rows that do not come from one of these errors:
 
     already_bright    skipped   --skip-bright
+    is_hdr            skipped   --skip-hdr
     not_a_photo       skipped   not named like a photo; in training, nor like a video
     not_a_video       skipped   not named like a video
     not_followed      skipped   a link out of the source or to a folder, a pipe, a device

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
-from pipeline.images import Photo, decode, encode, format_of
-from pipeline.images.color.high_dynamic_range import signals, with_signals
+from pipeline.images import FORMATS, Format, Photo, decode, encode, format_of
+from pipeline.images.color.high_dynamic_range import signals, transfer_of, with_signals
+from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import Samples
 from pipeline.luma import mean_luma
 from pipeline.records import Work, settling
@@ -40,6 +41,7 @@ class PhotoSettings:
     hdr: Hdr = "keep"
     skip_bright: Literal["no", "copy", "leave"] = "no"
     bright_luma: float = 0.45
+    skip_hdr: bool = False
     max_pixels: int = MAX_PIXELS
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
@@ -83,13 +85,20 @@ class ReadAndDecode:
                 data = self.storage.read(work.record.source)
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
-                written = format_of(work.record.destination) if self.settings.hdr == "keep" else None
-                work.photo = decode(data, max_pixels=self.settings.max_pixels, hdr_for=written)
+                work.photo = decode(data, max_pixels=self.settings.max_pixels, hdr_for=self._hdr_for(work))
             luma = mean_luma(signals(work.photo)[0])
             self._describe(work, work.photo, luma)
-            if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
+            if self.settings.skip_hdr and _is_hdr(work.photo):
+                self._leave_out_hdr(work)
+            elif self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
                 self._pass_on(work, data, luma)
         return work
+
+    def _hdr_for(self, work: PhotoWork) -> Format | None:
+        """Return the format that HDR is decoded for; None: convert it to SDR."""
+        if self.settings.skip_hdr:  # it is not written, but must be recognised
+            return FORMATS["png"]
+        return format_of(work.record.destination) if self.settings.hdr == "keep" else None
 
     def _describe(self, work: PhotoWork, photo: Photo, luma: float) -> None:
         height, width = photo.frames[0].pixels.shape[:2]
@@ -99,6 +108,12 @@ class ReadAndDecode:
         if named is not None and named.name != photo.format:
             work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
         work.outcome.luma_before = work.outcome.luma_after = luma
+
+    def _leave_out_hdr(self, work: PhotoWork) -> None:
+        name = posixpath.basename(work.outcome.source)
+        work.outcome.outcome, work.outcome.code, work.outcome.notes = "skipped", "is_hdr", []
+        work.outcome.message = f"{name}: it is made for HDR screens, and --skip-hdr leaves such photos out"
+        work.photo = None
 
     def _pass_on(self, work: PhotoWork, data: bytes, luma: float) -> None:
         """Skip a bright photo: leave it out, or pass it on unchanged."""
@@ -206,6 +221,12 @@ class PhotoSteps:
 
     def __call__(self, work: PhotoWork) -> PhotoWork:
         return self.encode(self.enhance(self.decode(work)))
+
+
+def _is_hdr(photo: Photo) -> bool:
+    """Return whether a photo was made for HDR screens, even if what it has for them cannot be read."""
+    has_gain_map = photo.metadata.gain_map is not None or GAIN_MAP_DROPPED in photo.notes
+    return has_gain_map or transfer_of(photo) is not None
 
 
 @contextmanager

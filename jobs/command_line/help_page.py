@@ -22,7 +22,7 @@ GROUPS = {
     ),
     "selection": (
         *("include", "exclude", "follow_links", "limit", "only", "ref", "skip_bright", "bright_luma"),
-        *("max_pixels", "max_frame_pixels"),
+        *("skip_hdr", "max_pixels", "max_frame_pixels"),
     ),
     "output": (
         *("format", "quality", "codec", "crf", "preset", "pixel_format", "container", "hdr", "on_damage"),

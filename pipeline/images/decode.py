@@ -13,10 +13,11 @@ from pipeline.images.codecs import avif, bmp, gif, heif, jpeg, pnm, webp
 from pipeline.images.color import high_dynamic_range
 from pipeline.images.color.conversion import space_of
 from pipeline.images.formats import Format, format_of_content
+from pipeline.images.gain_map import reading
 from pipeline.images.isobmff import boxes
 from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Photo
-from pipeline.images.pixels import turned
+from pipeline.images.pixels import add_note, turned
 from pipeline.images.png import png
 from pipeline.images.tiff import tiff
 
@@ -62,7 +63,8 @@ def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None) -> Ph
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
-            photo = _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
+            stored = READERS[name](data, max_pixels)
+            photo = _with_gain_map(_with_fitting_profile(_upright(stored)), stored, data, max_pixels)
             return high_dynamic_range.fitted(photo, hdr_for, photo.notes)
     except MediaError:
         raise
@@ -110,3 +112,18 @@ def _with_fitting_profile(photo: Photo) -> Photo:
     space = space_of(icc).decode("latin-1").strip()
     photo.notes.append(f"ICC profile dropped: it is for {space}, but the pixels are not")
     return replace(photo, metadata=replace(photo.metadata, icc=None))
+
+
+def _with_gain_map(photo: Photo, stored: Photo, data: bytes, max_pixels: int) -> Photo:
+    """Add the gain map of the file, if it has one that can be used. `stored`: the photo as the codec read it."""
+    try:
+        gain_map = reading.read(stored, photo, data, max_pixels)
+    except (MediaError, *BROKEN) as error:
+        if is_want_of_memory(error):
+            raise
+        gain_map = None
+        add_note(photo.notes, xmp.GAIN_MAP_DROPPED)
+    if gain_map is None:
+        return photo
+    photo.notes[:] = [note for note in photo.notes if note not in (xmp.GAIN_MAP_DROPPED, jpeg.ONE_OF_TWO)]
+    return replace(photo, metadata=replace(photo.metadata, gain_map=gain_map))

@@ -7,32 +7,35 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
-from pipeline.images.codecs import avif, bmp, gif, jpeg, pnm, webp
+from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
 from pipeline.images.color import conversion, high_dynamic_range
 from pipeline.images.formats import FORMATS, Format
+from pipeline.images.gain_map import ultra_hdr
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
 from pipeline.images.tiff import tiff
 
 WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
-    "jpeg": jpeg.write,
+    "jpeg": ultra_hdr.write,
     "png": png.write,
     "webp": webp.write,
     "tiff": tiff.write,
     "bmp": bmp.write,
     "gif": gif.write,
     "avif": avif.write,
+    "heif": heif.write,
     "pnm": pnm.write,
 }
 # Metadata that each format can hold; the rest is dropped with a note.
 HOLDS: dict[str, frozenset[str]] = {
-    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments")),
+    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "gain_map")),
     "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
     "webp": frozenset(("exif", "icc", "xmp")),
     "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
     "bmp": frozenset(("dpi",)),
     "gif": frozenset(("comment",)),
     "avif": frozenset(("exif", "icc", "xmp", "avif_boxes")),
+    "heif": frozenset(("exif", "icc", "xmp")),
     "pnm": frozenset(),
 }
 NAMES = {
@@ -44,13 +47,14 @@ NAMES = {
     "jpeg_segments": "other JPEG metadata",
     "png_chunks": "other PNG metadata",
     "avif_boxes": "other AVIF metadata",
+    "gain_map": "gain map",
 }
 
 
 def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list[str]]:
     """Encode a photo in the format `name` of FORMATS; return the bytes, and notes on what could not be held.
 
-    `quality`: 1 to 100 for JPEG, WebP and AVIF; None for the source's own compression if it is known, else a high
+    `quality`: 1 to 100 for JPEG, WebP, AVIF and HEIC; None for the source's own compression if it is known, else a high
     default. Raises Unsupported if the format cannot be written or cannot hold the photo, ValueError if `quality` is
     out of range, and MemoryError.
     """

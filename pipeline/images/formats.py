@@ -13,7 +13,9 @@ class Format:
     name: str
     extensions: tuple[str, ...]
     written_as: str
-    """The default format of the result: the format itself if nightlift can write it."""
+    """The default format of the result."""
+    written_if_asked: bool = False
+    """Whether it can be written although that is not the default."""
     max_side_px: int
     """The longest side that the format allows."""
     sixteen_bits: bool = False
@@ -28,7 +30,7 @@ class Format:
 
     @property
     def writable(self) -> bool:
-        return self.written_as == self.name
+        return self.written_as == self.name or self.written_if_asked
 
 
 FORMATS: dict[str, Format] = {
@@ -87,7 +89,8 @@ FORMATS: dict[str, Format] = {
             name="heif",
             extensions=(".heic", ".heif", ".hif"),
             written_as="jpeg",
-            max_side_px=2**31 - 1,
+            written_if_asked=True,
+            max_side_px=16384,
             sixteen_bits=True,
             alpha=True,
         ),

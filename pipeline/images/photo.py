@@ -28,6 +28,48 @@ class Frame:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gains:
+    """What the values of a gain map mean (ISO 21496-1 section 5.2): one number for each channel, or one for all."""
+
+    least: tuple[float, ...]
+    """Base-2 logarithm of the gain that the value 0 stands for."""
+    most: tuple[float, ...]
+    """Base-2 logarithm of the gain that the value 255 stands for."""
+    gamma: tuple[float, ...] = (1.0,)
+    offset_sdr: tuple[float, ...] = (1 / 64,)
+    offset_hdr: tuple[float, ...] = (1 / 64,)
+    headroom_min: float = 0.0
+    """Base-2 logarithm of a screen's headroom from which the map has an effect."""
+    headroom_max: float
+    """Base-2 logarithm of a screen's headroom from which the map has its full effect."""
+    in_base_primaries: bool = True
+    """Whether gains apply to the primaries of the photo; else to those of the map's own ICC profile."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class GainMap:
+    """A small image that tells HDR screens how much brighter than others they show each part of a photo."""
+
+    pixels: Samples
+    """HxWx3 or HxWx1 uint8, upright."""
+    gains: Gains
+    base: Samples
+    """The photo's pixels that the map was made for, reduced to its size: HxWx3 or HxWx1 uint8."""
+    icc: bytes | None = None
+    """The map's own ICC profile."""
+    coding: "Coding"
+    coded: bytes | None = None
+    """The map as a JPEG, as long as its pixels are those of the source."""
+    note: str = ""
+    """A short sentence for the manifest about what was converted, if the map is written."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
     """Metadata of an image file, valid for its upright pixels."""
 
@@ -50,6 +92,8 @@ class Metadata:
     cicp: tuple[int, int] | None = None
     """Primaries and transfer by numbers of ITU-T H.273, if the container states them. Wide colour then also has an ICC
     profile, for formats that cannot hold the numbers; PQ and HLG have none."""
+    gain_map: GainMap | None = None
+    """The gain map, which still knows the pixels that it was made for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """The steps without a cluster: exactly one outcome for each record, whatever happens."""
 
 import io
+import sys
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.luma import mean_luma
 from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
+from tests.support import gain_maps, media
 
 CHECKPOINT = Checkpoint(network=build(Architecture(map_channels=1)), estimate_size=256)
 
@@ -113,6 +115,26 @@ def test_skip_bright_copies_byte_for_byte_or_into_the_asked_format(tmp_path: Pat
     assert (np.asarray(Image.open(other.destination)) == 200).all()
 
 
+def test_heic_is_asked_for_only_where_it_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ImagesConfig(src="in", dst="out", format="heic").format_name == "heif"
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UsageError, match=r'^--format heic: to write it, install .*: pip install "nightlift\[heif\]"$'):
+        ImagesConfig(src="in", dst="out", format="heic").format_name  # noqa: B018
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_skip_hdr_leaves_photos_with_gain_maps_out(tmp_path: Path, skip: bool) -> None:
+    coded = [media.jpeg(media.night(size, size)) for size in (64, 32)]
+    with_map = gain_maps.ultra_hdr(*coded, xmp=gain_maps.hdrgm(0, 2))
+    outcome = _run(_record(tmp_path, "a.jpg", with_map), PhotoSettings(skip_hdr=skip, skip_bright="copy"))
+    assert (outcome.outcome, outcome.code, outcome.notes) == (("skipped", "is_hdr", []) if skip else ("done", "", []))
+    assert outcome.message == (
+        "a.jpg: it is made for HDR screens, and --skip-hdr leaves such photos out" if skip else ""
+    )
+    other = _run(_record(tmp_path, "b.jpg", coded[0]), PhotoSettings(skip_hdr=skip))
+    assert other.outcome == "done"
+
+
 def test_a_wrong_extension_is_noted_and_the_name_decides_what_is_written(tmp_path: Path) -> None:
     sink = io.BytesIO()
     Image.new("RGB", (8, 8), (9, 9, 9)).save(sink, "bmp")
@@ -157,8 +179,9 @@ def test_fingerprint_changes_with_all_that_decides_the_output() -> None:
         PhotoSettings(quality=80),
         PhotoSettings(estimate_size=None),
         PhotoSettings(skip_bright="copy"),
+        PhotoSettings(skip_hdr=True),
     ]
-    assert len({each.fingerprint(CHECKPOINT) for each in settings} | {PhotoSettings().fingerprint(other)}) == 8
+    assert len({each.fingerprint(CHECKPOINT) for each in settings} | {PhotoSettings().fingerprint(other)}) == 9
     assert PhotoSettings().fingerprint(CHECKPOINT) == PhotoSettings().fingerprint(CHECKPOINT)
 
 

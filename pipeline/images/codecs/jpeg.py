@@ -34,6 +34,7 @@ XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 ICC = b"ICC_PROFILE\x00"
 GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\x00"
 MPF = b"MPF\x00"  # CIPA DC-007
+ONE_OF_TWO = "only the primary image of 2 kept"
 
 
 _BLOCK = threading.Lock()
@@ -47,7 +48,7 @@ class Segment(NamedTuple):
 
 def read(data: bytes, max_pixels: int) -> Photo:
     """Read the primary image of a JPEG. Raises MediaError, or what Pillow raises on damage."""
-    segments = _segments(data)
+    segments = segments_of(data)
     header = _frame_header(segments)
     notes: list[str] = []
     if header.marker in ARITHMETIC:
@@ -132,7 +133,7 @@ def _room_for_all(size: tuple[int, int]) -> Iterator[None]:
             ImageFile.MAXBLOCK = before
 
 
-def _segments(data: bytes) -> list[Segment]:
+def segments_of(data: bytes) -> list[Segment]:
     """Return all segments up to and including the header of the first scan. Raises Damaged if there is none."""
     found: list[Segment] = []
     at = len(SOI)

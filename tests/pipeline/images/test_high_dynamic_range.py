@@ -101,6 +101,14 @@ def test_hdr_becomes_sdr_when_asked_or_where_it_must(shared: Path, tmp_path: Pat
     assert np.abs(shown[0] - to_sdr(coded, transfer)).mean() < 12  # a video's, but for sRGB's curve
 
 
+@pytest.mark.parametrize(("name", "transfer"), FILES[:1])
+def test_hdr_is_left_out_if_asked(shared: Path, tmp_path: Path, name: str, transfer: int) -> None:
+    source = shared / REPORT / "15-hdr-stills" / name
+    for extension in (source.suffix, ".jpg"):
+        outcome, written = done(source, tmp_path, extension, PhotoSettings(skip_hdr=True))
+        assert (outcome.outcome, outcome.code, written) == ("skipped", "is_hdr", b"")
+
+
 def test_light_becomes_the_srgb_that_it_is() -> None:
     levels = [0.2, 5, 50, 100]  # cd/m2, below the roll-off; diffuse white is 203
     samples = np.repeat(np.array([[pq(level) for level in levels]], np.uint16)[..., None], 3, axis=2)

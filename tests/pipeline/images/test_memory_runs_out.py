@@ -36,7 +36,7 @@ encode = EncodeSettings(preset="ultrafast")
 videos = VideoSteps.of(Storage(), VideoSettings(estimate_size=32, window=Window(every=8), encode=encode), checkpoint)
 
 def run(source, room_mb):
-    suffix = Path(source).suffix.replace("heic", "jpg")  # which is not written
+    suffix = Path(source).suffix.replace("heic", "jpg")  # as which it is written by default
     target = f"{source}.out/{room_mb}{suffix}"
     record = Record(source=source, version="", size_bytes=0, destination=target)
     is_photo = not source.endswith(".mp4")

@@ -49,6 +49,13 @@ def test_heif_becomes_jpeg_and_meets_nobody(tmp_path: Path) -> None:
     assert _outputs(plan, tmp_path / "out") == ["IMG_1.HEIC.jpg", "IMG_1.jpg", "IMG_2.jpg"]
 
 
+def test_heif_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    source = _fill(tmp_path / "in", "IMG_1.HEIC", "IMG_2.jpg")
+    plan = _plan(source, tmp_path / "out", "heif")
+    assert _outputs(plan, tmp_path / "out") == ["IMG_1.HEIC", "IMG_2.heic"]
+    assert _outputs(_plan(source / "IMG_2.jpg", tmp_path / "2.heic"), tmp_path) == ["2.heic"]
+
+
 def test_converted_names_that_would_meet_keep_their_old_extension(tmp_path: Path) -> None:
     source = _fill(tmp_path / "in", "a.jpg", "a.png", "b.png", "c.webp", "c.png")
     plan = _plan(source, tmp_path / "out", "webp")
@@ -107,8 +114,6 @@ def test_places_that_make_no_sense_together(tmp_path: Path) -> None:
     for many in (tmp_path / "in", tmp_path / "in" / "*.jpg"):
         with pytest.raises(UsageError, match="names one photo, but SRC may hold many"):
             _plan(many, tmp_path / "out.jpg")
-    with pytest.raises(UsageError, match="extension"):
-        _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.heic")
     with pytest.raises(UsageError, match="extension"):
         _plan(tmp_path / "in" / "a.jpg", tmp_path / "out.png", "webp")
     with pytest.raises(UsageError, match="web server"):

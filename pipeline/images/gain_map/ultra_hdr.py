@@ -1,0 +1,128 @@
+"""Photos for HDR screens in JPEG: a second JPEG behind the image is its gain map (Ultra HDR image format 1.1).
+
+The map is found by its own metadata, as programs that edit a photo often leave wrong offsets in the index of its images
+(MPF, CIPA DC-007). It is written with all that readers look for: that index, a directory in XMP, and ISO 21496-1.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pipeline.errors import Damaged
+from pipeline.images.codecs import jpeg
+from pipeline.images.gain_map import apple, metadata
+from pipeline.images.gain_map.gains import StoredMap, enhanced
+from pipeline.images.photo import Frame, GainMap, Metadata, Photo
+
+BEGINNING, END = b"\xff\xd8\xff", b"\xff\xd9"
+INDEX_BYTES = 82  # content of the index, behind its name
+PRIMARY = 0x030000  # attribute of the first image (CIPA DC-007 section 5.2.3.3.1)
+
+
+def read(data: bytes, exif: bytes | None, max_pixels: int) -> StoredMap | None:
+    """Read the gain map of a JPEG; None if it has none that can be used. `exif`: that of the photo.
+
+    Raises MediaError, or what Pillow raises on damage.
+    """
+    for image, segments in _behind(data):
+        packet, iso = _payload(segments, jpeg.APP1, jpeg.XMP), _payload(segments, jpeg.APP2, metadata.ISO)
+        gains = metadata.of_iso(iso) or metadata.of_xmp(packet)
+        if gains is None and not apple.VERSION.search(packet):
+            continue
+        photo = jpeg.read(image, max_pixels)
+        pixels = photo.frames[0].pixels
+        if gains is None:
+            return apple.stored_map(pixels, packet, exif)
+        return StoredMap(pixels, gains, photo.metadata.icc, photo.coding, image)
+    return None
+
+
+def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+    """Write one uint8 frame without alpha as JPEG, with its gain map behind it if it has one."""
+    found = photo.metadata.gain_map
+    if found is None:
+        return jpeg.write(photo, quality, notes)
+    if found.note:
+        notes.append(found.note)
+    gain_map = _coded(enhanced(found, photo.frames[0]))
+    packet = metadata.with_directory(photo.metadata.xmp, len(gain_map))
+    coded = jpeg.write(replace(photo, metadata=replace(photo.metadata, xmp=packet)), quality, notes)
+    at = _behind_exif(coded)
+    version = _segment(jpeg.APP2, metadata.ISO + metadata.VERSION)
+    index_at = at + len(version) + 4 + len(jpeg.MPF)  # offsets in the index count from here
+    primary_bytes = len(coded) + len(version) + 4 + len(jpeg.MPF) + INDEX_BYTES
+    index = _index(primary_bytes, len(gain_map), primary_bytes - index_at)
+    return coded[:at] + version + _segment(jpeg.APP2, jpeg.MPF + index) + coded[at:] + gain_map
+
+
+def _behind(data: bytes) -> Iterator[tuple[bytes, list[jpeg.Segment]]]:
+    """Yield each JPEG behind the first one, with its segments. No scan holds the bytes that a JPEG begins with."""
+    at = data.find(BEGINNING, jpeg.segments_of(data)[-1].start)
+    while at >= 0:
+        try:
+            segments = jpeg.segments_of(data[at:])
+        except Damaged:  # these bytes are part of something else, such as a film
+            at = data.find(BEGINNING, at + 1)
+            continue
+        scan = at + segments[-1].start
+        end = data.find(END, scan)
+        yield data[at : end + len(END) if end >= 0 else len(data)], segments
+        at = data.find(BEGINNING, scan)
+
+
+def _payload(segments: Sequence[jpeg.Segment], marker: int, name: bytes) -> bytes:
+    """Return what is behind the name in the first segment of that kind; empty if there is none."""
+    found = (each.payload[len(name) :] for each in segments if each.marker == marker and each.payload.startswith(name))
+    return next(found, b"")
+
+
+def _coded(gain_map: GainMap) -> bytes:
+    """Return a map as a JPEG with the metadata that it needs; its pixels are coded anew only if they have changed."""
+    coded = gain_map.coded
+    if coded is None:
+        alone = Photo(
+            format="jpeg",
+            frames=[Frame(pixels=gain_map.pixels)],
+            metadata=Metadata(icc=gain_map.icc),
+            coding=gain_map.coding,
+        )
+        coded = jpeg.write(alone, None, [])
+    segments = jpeg.segments_of(coded)
+    kept = [
+        coded[each.start : each.start + 4 + len(each.payload)]
+        for each in segments[:-1]
+        if each.marker != jpeg.APP1 and not each.payload.startswith((metadata.ISO, jpeg.MPF))
+    ]
+    at = 1 if segments[0].marker == jpeg.APP0 else 0  # JFIF requires APP0 to come first
+    told = (
+        _segment(jpeg.APP1, jpeg.XMP + metadata.xmp(gain_map.gains)),
+        _segment(jpeg.APP2, metadata.ISO + metadata.iso(gain_map.gains)),
+    )
+    return b"".join((jpeg.SOI, *kept[:at], *told, *kept[at:], coded[segments[-1].start :]))
+
+
+def _behind_exif(coded: bytes) -> int:
+    """Return the offset behind the first segments of JFIF, EXIF and XMP, where the index belongs."""
+    at = len(jpeg.SOI)
+    for segment in jpeg.segments_of(coded):
+        if segment.marker not in (jpeg.APP0, jpeg.APP1):
+            break
+        at = segment.start + 4 + len(segment.payload)
+    return at
+
+
+def _segment(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def _index(primary_bytes: int, map_bytes: int, map_offset: int) -> bytes:
+    """Build the index of two images (CIPA DC-007 section 5.2.3)."""
+    entries = struct.pack(">IIIHH", PRIMARY, primary_bytes, 0, 0, 0) + struct.pack(
+        ">IIIHH", 0, map_bytes, map_offset, 0, 0
+    )
+    fields = (
+        struct.pack(">HHI4s", 0xB000, 7, 4, b"0100"),
+        struct.pack(">HHII", 0xB001, 4, 1, 2),
+        struct.pack(">HHII", 0xB002, 7, len(entries), 8 + 2 + 3 * 12 + 4),
+    )
+    return b"MM\x00*" + struct.pack(">IH", 8, len(fields)) + b"".join(fields) + bytes(4) + entries
