@@ -4,15 +4,17 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from PIL import UnidentifiedImageError
 
 from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
-from pipeline.images.codecs import avif, bmp, gif, heif, jpeg, pnm, webp
+from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
 from pipeline.images.color.conversion import space_of
 from pipeline.images.formats import format_of_content
-from pipeline.images.metadata import exif, xmp
+from pipeline.images.jpeg import jpeg
+from pipeline.images.metadata import exif, regions, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned
 from pipeline.images.png import png
@@ -59,7 +61,7 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
-            return _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
+            return _with_fitting_profile(_upright(_alone(READERS[name](data, max_pixels))))
     except MediaError:
         raise
     except UnidentifiedImageError:
@@ -69,6 +71,17 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
             raise MemoryError(str(error)) from error
         found = " ".join(str(error).split()) or type(error).__name__
         raise Damaged(f"its {name.upper()} data are truncated or corrupt ({found}); copy the file again") from error
+
+
+def _alone(photo: Photo) -> Photo:
+    """Remove what metadata hold or say about other images: previews, and parts of the file that are dropped."""
+    metadata = photo.metadata
+    packet = metadata.xmp and xmp.alone(metadata.xmp, photo.notes)
+    block = metadata.exif
+    if block is not None:
+        with suppress(ValueError, struct.error):  # _upright drops it
+            block = exif.without_previews(block) or None
+    return replace(photo, metadata=replace(metadata, exif=block, xmp=packet))
 
 
 def _upright(photo: Photo) -> Photo:
@@ -86,7 +99,7 @@ def _upright(photo: Photo) -> Photo:
     if orientation is None:
         return replace(photo, metadata=replace(metadata, exif=block))
     # some programs repeat the orientation in XMP; viewers ignore it there if EXIF has none, so only now it is reset
-    packet = metadata.xmp if metadata.xmp is None else xmp.upright(metadata.xmp)
+    packet = metadata.xmp and regions.upright(metadata.xmp, orientation, frames[0].size)
     dpi, chunks = metadata.dpi, metadata.png_chunks
     if orientation >= 5:
         dpi, chunks = dpi and (dpi[1], dpi[0]), png.turned(chunks)
@@ -103,6 +116,7 @@ def _with_fitting_profile(photo: Photo) -> Photo:
     fitting = (b"RGB ",) if photo.frames[0].pixels.shape[2] == 3 else (b"GRAY", b"RGB ")
     if icc is None or space_of(icc) in fitting:
         return photo
-    space = space_of(icc).decode("latin-1").strip()
-    photo.notes.append(f"ICC profile dropped: it is for {space}, but the pixels are not")
+    space = space_of(icc).decode("latin-1").strip("\x00 ")
+    found = f"it is for {space}, but the pixels are not" if len(icc) >= 128 and space.isalnum() else "it is damaged"
+    photo.notes.append(f"ICC profile dropped: {found}")
     return replace(photo, metadata=replace(photo.metadata, icc=None))

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
-from pipeline.images.codecs import avif, bmp, gif, jpeg, pnm, webp
+from pipeline.images.codecs import avif, bmp, gif, pnm, webp
 from pipeline.images.color import conversion
 from pipeline.images.formats import FORMATS, Format
+from pipeline.images.jpeg import jpeg
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
 from pipeline.images.tiff import tiff
@@ -26,12 +27,12 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
 }
 # Metadata that each format can hold; the rest is dropped with a note.
 HOLDS: dict[str, frozenset[str]] = {
-    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments")),
+    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "jpeg_trailer")),
     "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
     "webp": frozenset(("exif", "icc", "xmp")),
     "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
-    "bmp": frozenset(("dpi",)),
-    "gif": frozenset(("comment",)),
+    "bmp": frozenset(("dpi", "icc")),
+    "gif": frozenset(("icc", "xmp", "comment")),
     "avif": frozenset(("exif", "icc", "xmp")),
     "pnm": frozenset(),
 }
@@ -42,6 +43,7 @@ NAMES = {
     "dpi": "resolution",
     "comment": "comment",
     "jpeg_segments": "other JPEG metadata",
+    "jpeg_trailer": "data of the camera behind the image",
     "png_chunks": "other PNG metadata",
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import AvifImagePlugin, Image
 
 from pipeline.images.color import cicp
-from pipeline.images.metadata import exif
+from pipeline.images.metadata import boxes, exif
 from pipeline.images.photo import Coding, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_at, image_of
 
@@ -16,12 +16,14 @@ DEFAULT_QUALITY = 85
 
 def read(data: bytes, max_pixels: int) -> Photo:
     """Read all frames of an AVIF. Raises MediaError, or what Pillow raises on damage."""
-    notes: list[str] = []
+    notes = list(dict.fromkeys(boxes.lost(data)))
     with Image.open(BytesIO(data), formats=("AVIF",)) as image:
         count = int(getattr(image, "n_frames", 1))
         check_size(image.size, count, max_pixels)
         frames = [frame_at(image, index, count, notes) for index in range(count)]
         info = image.info
+    if count == 1 and boxes.sequence(data):
+        notes.append("image sequence dropped: only the still image kept")
     bits = _bits(data)
     if bits > 8:
         notes.append(f"{bits} bits became 8")

@@ -1,5 +1,6 @@
 """Reading of HEIC and HEIF (ISO/IEC 23008-12) by libheif, through the optional package pillow-heif."""
 
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -7,11 +8,9 @@ import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import cicp
-from pipeline.images.metadata import exif, xmp
+from pipeline.images.metadata import boxes, exif, regions
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size
-
-GAIN_MAP = "hdrgainmap"
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
@@ -26,22 +25,29 @@ def read(data: bytes, max_pixels: int) -> Photo:
     primary = file[file.primary_index]
     check_size(primary.size, 1, max_pixels)
     info: dict[str, Any] = primary.info
-    notes = []
-    if len(file) > 1:
-        notes.append(f"only the primary image of {len(file)} kept")
-    if any(GAIN_MAP in kind or "21496" in kind for kind in info.get("aux", {})):
-        notes.append(xmp.GAIN_MAP_DROPPED)
-    if info.get("depth_images"):
-        notes.append("depth image dropped")
+    notes = list(dict.fromkeys(boxes.lost(data)))
+    if boxes.sequence(data):
+        notes.append("image sequence dropped: only the still image kept")
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
     frame = _frame(np.asarray(primary), primary.size, primary.mode)
     nclx = info.get("nclx_profile") or {}
     icc = info.get("icc_profile") or cicp.profile(
         nclx.get("color_primaries", cicp.UNSPECIFIED), nclx.get("transfer_characteristics", cicp.UNSPECIFIED)
     )
-    packet = xmp.upright(info["xmp"]) if info.get("xmp") else None
-    metadata = Metadata(exif=_as_shown(block, frame.size, notes), icc=icc, xmp=packet)
+    packet = _turned_xmp(info.get("xmp"), block, frame.size)
+    metadata = Metadata(
+        exif=_as_shown(block, frame.size, notes), icc=icc, xmp=packet, jpeg_trailer=boxes.samsung_data(data)
+    )
     return Photo(format="heif", frames=[frame], metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
+
+
+def _turned_xmp(packet: bytes | None, block: bytes | None, size: tuple[int, int]) -> bytes | None:
+    """Turn the regions in XMP: they are stated for the pixels as stored, and EXIF repeats how these are turned."""
+    orientation = None
+    if block is not None:
+        with suppress(ValueError):
+            orientation = exif.orientation(block)
+    return packet and regions.upright(packet, orientation or 1, size)
 
 
 def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> bytes | None:
