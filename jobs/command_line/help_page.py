@@ -26,7 +26,7 @@ GROUPS = {
     ),
     "output": (
         *("format", "quality", "codec", "crf", "preset", "pixel_format", "container", "hdr", "on_damage"),
-        *("out", "json", "sheet_rows", "no_report"),
+        *("out", "json", "sheet_rows", "no_mark", "no_report"),
     ),
     "running": (
         *("fresh", "dry_run", "quick", "device", "workers", "workers_per_core", "gpus_per_worker", "topology"),
