@@ -76,7 +76,7 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
 def _alone(photo: Photo) -> Photo:
     """Remove what metadata hold or say about other images: previews, and parts of the file that are dropped."""
     metadata = photo.metadata
-    packet = metadata.xmp and xmp.alone(metadata.xmp, photo.notes)
+    packet = metadata.xmp and xmp.alone(xmp.in_utf8(metadata.xmp), photo.notes)
     block = metadata.exif
     if block is not None:
         with suppress(ValueError, struct.error):  # _upright drops it

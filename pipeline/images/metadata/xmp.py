@@ -7,6 +7,15 @@ from pipeline.images.pixels import add_note
 GAIN_MAP_DROPPED = "gain map dropped: it describes the brightness before enhancement"
 FILM_DROPPED = "video of a motion photo dropped"
 DEPTH_DROPPED = "depth image dropped"
+# How packets begin that are not in UTF-8 (ISO 16684-1 section 7.3.2)
+WIDE = {
+    "<".encode("utf-32-be"): "utf-32-be",
+    "<".encode("utf-32-le"): "utf-32-le",
+    "<".encode("utf-16-be"): "utf-16-be",
+    "<".encode("utf-16-le"): "utf-16-le",
+    b"\xfe\xff": "utf-16",
+    b"\xff\xfe": "utf-16",
+}
 FILMS = frozenset(("MotionPhoto", "MicroVideo"))
 
 
@@ -27,6 +36,17 @@ DIRECTORY = re.compile(rb"<(\w+):Directory\b[^>]*>.*?</\1:Directory>", re.DOTALL
 ITEM = re.compile(rb"""<\w+:Item\b.*?(?=<\w+:Item\b|</\w+:Directory)""", re.DOTALL)
 SEMANTIC = re.compile(rb"""\w+:(Semantic|DataURI)(?:\s*=\s*["']|>)([^"'<]+)""")
 PREVIEWS = _property(r"\w+:Thumbnails")  # ISO 16684-2 section 5.4
+
+
+def in_utf8(packet: bytes) -> bytes:
+    """Return a packet of UTF-16 or UTF-32, which old programs wrote, in UTF-8; others stay byte for byte."""
+    for mark, encoding in WIDE.items():
+        if packet.startswith(mark):
+            try:
+                return packet.decode(encoding).encode()
+            except UnicodeDecodeError:
+                return packet
+    return packet
 
 
 def has_gain_map(packet: bytes) -> bool:
