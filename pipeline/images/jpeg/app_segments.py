@@ -113,7 +113,8 @@ def _joined_exif(blocks: list[bytes]) -> tuple[bytes | None, list[bytes]]:
 
 def written(metadata: Metadata, notes: list[str]) -> list[bytes]:
     """Encode the segments in the order in which readers look for them; parts of one thing stay neighbours."""
-    parts: list[tuple[int, bytes]] = []
+    # JFIF requires APP0 to come first, and its extensions with it
+    parts = [each for each in metadata.jpeg_segments if each[0] == APP0]
     if metadata.exif is not None:
         block = metadata.exif
         if len(block) > MAX_PAYLOAD_BYTES - len(exif.PREFIX):
@@ -128,7 +129,7 @@ def written(metadata: Metadata, notes: list[str]) -> list[bytes]:
             notes.append("ICC profile dropped: it is larger than a JPEG can hold")
         else:
             parts += [(APP2, ICC + bytes((index, len(pieces))) + each) for index, each in enumerate(pieces, 1)]
-    parts += metadata.jpeg_segments
+    parts += [each for each in metadata.jpeg_segments if each[0] != APP0]
     if metadata.comment is not None:
         parts += _cut(COM, b"", metadata.comment)
     return [struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload for marker, payload in parts]

@@ -22,7 +22,9 @@ THUMBNAIL_PX = 160
 FILM = re.compile(rb"\x00\x00[\x00-\x03].ftyp", re.DOTALL)
 BLANK = b"\x00\xff\xd9 \r\n\t"
 
+MOST_BLOCKS = 20
 FOTOSTATION, PHOTO_MECHANIC = b"\xa1\xb2\xc3\xd4", b"cbipcbbl"
+IPTC, PREVIEWS = (1, b"IPTC"), (3, 4, b"Nail", b"PrVw")  # pieces, by FotoStation's numbers and AFCP's names
 AFCP = {b"AXS!": ">", b"AXS*": "<"}
 # Blocks that are dropped, by bytes that are found in them
 NAMED = {
@@ -67,33 +69,33 @@ def read(data: bytes, segments: Sequence[jpeg_markers.Segment], packet: bytes, n
 def _before_blocks(data: bytes, start: int, found: Trailer, notes: list[str]) -> int:
     """Read the blocks of programs that append theirs at the end of a file; return where they begin."""
     end = len(data)
-    while end > start:
-        before = end
-        rest = data[start:end]
-        pieces = samsung.pieces(rest)
+    for _ in range(MOST_BLOCKS):
+        before, last = end, data[max(start, end - 12) : end]
+        pieces = samsung.pieces(data[start:end]) if last.endswith(samsung.END) else None
         if pieces is not None:
             found.kept = samsung.kept(pieces[1], notes) + found.kept
             end = start + pieces[0]
-        elif rest.endswith(PHOTO_MECHANIC) and len(rest) >= 12:
-            end -= 12 + struct.unpack_from(">I", rest, len(rest) - 12)[0]
-            found.kept = data[max(end, start) : before] + found.kept
-        elif rest.endswith(FOTOSTATION) and len(rest) >= 10:
-            kind, size = struct.unpack_from(">HI", rest, len(rest) - 10)
-            end -= max(size, 10)
-            _take(b"IPTC" if kind == 1 else str(kind).encode(), data[max(end, start) : before - 10], found, notes)
-        elif rest[-12:-8] in AFCP:
+        elif last.endswith(PHOTO_MECHANIC) and len(last) == 12:
+            end = max(end - 12 - struct.unpack_from(">I", last)[0], start)
+            found.kept = data[end:before] + found.kept
+        elif last.endswith(FOTOSTATION) and len(last) == 12:
+            kind, size = struct.unpack_from(">HI", last, 2)
+            end = max(end - max(size, 10), start)
+            _take(kind, data[end : before - 10], found, notes)
+        elif last[:4] in AFCP:
             end = _afcp(data, start, end, found, notes)
         if end == before:
             break
-    return max(end, start)
+    return end
 
 
-def _take(kind: bytes, content: bytes, found: Trailer, notes: list[str]) -> None:
+def _take(kind: bytes | int, content: bytes, found: Trailer, notes: list[str]) -> None:
     """Keep a piece of FotoStation or AFCP if it is IPTC; previews go, and others are noted."""
-    if kind == b"IPTC":
+    if kind in IPTC:
         found.iptc.append(photoshop.without_iptc_preview(content))
-    elif b"\xd8\xff" not in content[:64]:
-        add_note(notes, "editing data behind the image dropped" if kind != b"TEXT" else "text behind the image dropped")
+    elif kind not in PREVIEWS:
+        what = "text" if kind == b"TEXT" else "crop and other edits"
+        add_note(notes, f"{what} of a photo database behind the image dropped")
 
 
 def _afcp(data: bytes, start: int, end: int, found: Trailer, notes: list[str]) -> int:

@@ -13,11 +13,11 @@ APP0, APP1, APP2, APP11, APP13, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xE
 STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 MAX_PAYLOAD_BYTES = 65533
-EOI_BYTES = b"\xff\xd9"
+EOI = b"\xff\xd9"
 MOST_SEGMENTS = 500  # before the pixels of an embedded image
 
-# In a scan, a data byte 0xFF is followed by 0, and restart markers are part of the data (T.81 B.1.1.5)
-_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+# A marker that ends the data of a scan, where 0xFF is followed by 0 or is part of a restart marker (T.81 B.1.1.5)
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 # Some cameras break the first byte of a preview, so that nobody takes it for the file's own image
 _BEGINNING = re.compile(rb".\xd8(?=\xff[\xc0\xc2\xc4\xdb\xe0-\xef\xfe])", re.DOTALL)
 
@@ -56,15 +56,14 @@ def segments(data: bytes, start: int = 0) -> list[Segment]:
 def end(data: bytes, scan: Segment) -> int:
     """Return the offset behind the stream whose first scan header is `scan`; the length of `data` if it has no end."""
     at = scan.start
-    while at + 2 <= len(data):
-        if data[at : at + 2] == EOI_BYTES:
-            return at + 2
-        if at + 4 <= len(data) and data[at + 1] not in STANDALONE:
-            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-        found = _IN_SCAN.search(data, at)
+    while at + 4 <= len(data):  # a scan, or a segment between two of them
+        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+        found = _MARKER.search(data, at)
         if found is None:
             break
         at = found.start()
+        if found[0] == EOI:
+            return at + 2
     return len(data)
 
 
@@ -87,7 +86,7 @@ def streams(data: bytes) -> Iterator[tuple[int, int]]:
             at += 2
             continue
         behind = end(data, scan)
-        if data[behind - 2 : behind] != EOI_BYTES:
+        if data[behind - 2 : behind] != EOI:
             return  # no stream further on can have an end either
         yield at, behind
         at = behind

@@ -13,6 +13,7 @@ PREFIX = b"Photoshop 3.0\x00"
 IPTC, IPTC_DIGEST = 0x0404, 0x0425
 THUMBNAILS = frozenset((0x0409, 0x040C))  # 1033, 1036
 PREVIEWS = frozenset(((2, 200), (2, 201), (2, 202)))  # IPTC data sets ObjectPreview...: format, version, data
+SHORTEST = 12  # bytes of a resource without name and data
 EXTENDED = 0x8000  # IIM section 1.6.2: the other bits tell how many bytes the length has
 
 
@@ -74,7 +75,7 @@ def written(resources: Iterable[Resource]) -> bytes:
 def _resources(block: bytes) -> Iterator[Resource]:
     """Yield all resources. Raises ValueError or struct.error if the block is broken."""
     at = 0
-    while at < len(block) and block[at:].strip(b"\x00"):
+    while len(block) - at >= SHORTEST and any(block[at : at + 4]):
         number = struct.unpack_from(">H", block, at + 4)[0]
         behind_name = at + 6 + (block[at + 6] + 2 & ~1)
         length = struct.unpack_from(">I", block, behind_name)[0]
