@@ -3,8 +3,8 @@
 formats.py   supported formats, and how they are recognised
 decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
-codecs/      one format each              png/ tiff/   formats of several modules
-metadata/    EXIF, XMP                    color/       colour spaces
+codecs/      one format each              jpeg/ png/ tiff/   formats of several modules
+metadata/    EXIF, XMP and other blocks   color/             colour spaces
 """
 
 from pipeline.images.decode import decode

@@ -100,7 +100,7 @@ def _extensions(data: bytes) -> Iterator[tuple[bytes, int]]:
         if kind == EXTENSION:
             yield data[at + 1 : at + 2], at + 2
             at = _behind_blocks(data, at + 2)
-        elif kind == DESCRIPTOR:
+        elif kind == DESCRIPTOR and at + 9 < len(data):
             at = _behind_blocks(data, at + 11 + _palette_bytes(data[at + 9]))
         else:
             at += 1

@@ -35,9 +35,13 @@ def joined_xmp(segments: Sequence[Segment]) -> tuple[bytes | None, frozenset[byt
         return None, frozenset()
     standard = found[len(XMP) :]
     guid = packet.extension(standard)
-    used = [s.payload for s in segments if guid and s.marker == APP1 and s.payload.startswith(EXTENDED_XMP + guid)]
+    extensions = [s.payload for s in segments if s.marker == APP1 and s.payload.startswith(EXTENDED_XMP)]
+    used = [each for each in extensions if guid and each[len(EXTENDED_XMP) :].startswith(guid)]
+    used = [each for each in used if len(each) >= EXTENDED_HEAD]
     parts = {struct.unpack_from(">I", each, EXTENDED_HEAD - 4)[0]: each[EXTENDED_HEAD:] for each in used}
     extended = b"".join(parts[offset] for offset in sorted(parts))
+    if not extended:
+        standard = packet.without_reference(standard)
     whole = packet.joined(standard, extended) if extended else None
     return (standard, frozenset((found,))) if whole is None else (whole, frozenset((found, *used)))
 

@@ -93,7 +93,7 @@ def _take(kind: bytes | int, content: bytes, found: Trailer, notes: list[str]) -
     """Keep a piece of FotoStation or AFCP if it is IPTC; previews go, and others are noted."""
     if kind in IPTC:
         found.iptc.append(photoshop.without_iptc_preview(content))
-    elif kind not in PREVIEWS:
+    elif kind not in PREVIEWS and any(content):
         what = "text" if kind == b"TEXT" else "crop and other edits"
         add_note(notes, f"{what} of a photo database behind the image dropped")
 
@@ -105,8 +105,9 @@ def _afcp(data: bytes, start: int, end: int, found: Trailer, notes: list[str]) -
     if not start <= at < end - 12 or data[at : at + 4] != data[end - 12 : end - 8]:
         return end
     first = at
-    for index in range(struct.unpack_from(order + "H", data, at + 6)[0]):
-        kind, size, place = struct.unpack_from(order + "4sII", data, at + 12 + 12 * index)
+    count = struct.unpack_from(order + "H", data, at + 6)[0]
+    for entry in range(at + 12, min(at + 12 + 12 * count, end - 11), 12):
+        kind, size, place = struct.unpack_from(order + "4sII", data, entry)
         if start <= place <= place + size <= end:
             _take(kind, data[place : place + size], found, notes)
             first = min(first, place)

@@ -11,6 +11,7 @@ CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.1 sect
 CREDENTIALS_DROPPED = "content credentials dropped: they certify the image before enhancement"
 GAIN_MAPS, DEPTHS, ALPHAS = ("hdrgainmap", "21496"), ("depth", "auxid:2"), ("alpha", "auxid:1")
 CODED = frozenset((b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"avc1", b"jpeg", b"unci", b"j2k1", b"tmap"))
+KNOWN = {kind.decode() for kind in CODED} | {"Exif", "mime", "uri "}  # mime: XMP
 
 
 class Items(NamedTuple):
@@ -82,6 +83,9 @@ def _lost_items(items: Items) -> Iterator[str]:
     shown = {item for item, kind in items.kinds.items() if kind in CODED - {b"tmap"}} - not_shown
     if len(shown | {items.primary}) > 1:
         notes.append(f"only the primary image of {len(shown | {items.primary})} kept")
+    unknown = sorted({kind.decode("latin-1") for kind in items.kinds.values()} - KNOWN)
+    if unknown:
+        notes.append(f"items of other kinds dropped: {', '.join(unknown)}")
     yield from notes
 
 

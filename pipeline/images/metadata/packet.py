@@ -89,7 +89,7 @@ def structure(packet: bytes) -> Structure | None:
     parser.StartElementHandler, parser.EndElementHandler, parser.StartDoctypeDeclHandler = begin, finish, refuse
     try:
         parser.Parse(packet.rstrip(b"\x00"), True)
-    except (expat.ExpatError, ValueError):
+    except (expat.ExpatError, ValueError, LookupError):
         return None
     return found if found.descriptions and found.inner[1] else None
 
@@ -100,9 +100,14 @@ def extension(standard: bytes) -> bytes | None:
     return found[1] if found else None
 
 
+def without_reference(standard: bytes) -> bytes:
+    """Remove the reference to an extended packet."""
+    return HAS_EXTENDED.sub(b"", standard)
+
+
 def joined(standard: bytes, extended: bytes) -> bytes | None:
     """Return a packet with the properties of both; None if one of them is not well-formed."""
-    standard = HAS_EXTENDED.sub(b"", standard)
+    standard = without_reference(standard)
     into, other = structure(standard), structure(extended)
     if into is None or other is None:
         return None
@@ -123,7 +128,7 @@ def split(packet: bytes, most_bytes: int) -> tuple[bytes, bytes] | None:
 
     The second is empty if there is no need for it. None if the packet cannot be split.
     """
-    packet = PADDING.sub(b"", HAS_EXTENDED.sub(b"", packet))
+    packet = PADDING.sub(b"", without_reference(packet))
     if len(packet) <= most_bytes:
         return packet, b""
     found = structure(packet)

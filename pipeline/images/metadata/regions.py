@@ -11,7 +11,7 @@ ORIENTATION = re.compile(rb"""(\btiff:Orientation(?:\s*=\s*["']|>\s*))[1-8]""")
 AREA = re.compile(rb"<(\w[\w-]*:Area)\b[^>]*?(?:/>|(?<!/)>.*?</\1\s*>)", re.DOTALL)
 APPLIED = re.compile(rb"<(\w[\w-]*:AppliedToDimensions)\b[^>]*?(?:/>|(?<!/)>.*?</\1\s*>)", re.DOTALL)
 RECTANGLE = re.compile(rb"""(\bMPReg:Rectangle(?:\s*=\s*["']|>\s*))([\d.,\seE+-]+)""")
-ROLL = re.compile(rb"""(\bapple-fi:AngleInfoRoll(?:\s*=\s*["']|>\s*))(\d+)""")
+ROLL = re.compile(rb"""(\bapple-fi:AngleInfoRoll(?:\s*=\s*["']|>\s*))(\d{1,4})\b""")
 TURNS = {3: 180, 6: 90, 8: 270}  # degrees clockwise from stored to shown, of the orientations that mirror nothing
 WIDTHS, HEIGHTS = rb"tiff:ImageWidth|exif:PixelXDimension", rb"tiff:ImageLength|exif:PixelYDimension"
 
