@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from pipeline.errors import plural
 from pipeline.images.metadata import ifd, jpeg_markers, photoshop, samsung, xmp
 from pipeline.images.pixels import add_note
 
@@ -61,7 +62,9 @@ def read(data: bytes, segments: Sequence[jpeg_markers.Segment], packet: bytes, n
     borders = [start, *(place for image in images for place in image), end]
     unknown = b"".join(data[first:last].strip(BLANK) for first, last in zip(borders[::2], borders[1::2], strict=True))
     if unknown:
-        name = next((name for mark, name in NAMED.items() if mark in unknown), f"{len(unknown)} bytes of unknown data")
+        name = next(
+            (name for mark, name in NAMED.items() if mark in unknown), f"{plural(len(unknown), 'byte')} of unknown data"
+        )
         add_note(notes, f"{name} behind the image dropped")
     return found
 

@@ -7,6 +7,7 @@ from io import BytesIO
 
 from PIL import Image
 
+from pipeline.errors import plural
 from pipeline.images.color import cicp
 from pipeline.images.metadata import boxes, exif
 from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
@@ -44,7 +45,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     metadata, loop = _metadata(chunks, notes)
     behind = data.partition(END)[2].strip(b"\x00")
     if behind:
-        notes.append(f"{len(behind)} bytes of unknown data behind the image dropped")
+        notes.append(f"{plural(len(behind), 'byte')} of unknown data behind the image dropped")
     key = next((chunk.payload for chunk in chunks if chunk.type == b"tRNS"), None)
     # Pillow gets only the pixel chunks, so that broken or enormous metadata cannot get in its way; a transparent
     # colour is compared in `keyed`, with all its bits

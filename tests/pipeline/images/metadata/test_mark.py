@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from jobs.cli import main
+from model import Architecture, Checkpoint, build
 from pipeline.images import FORMATS, decode, encode
 from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.photo import Metadata
+from pipeline.photos import PhotoSettings
 from tests.support import media
 
 MAX_PX = 10_000_000
@@ -84,3 +86,10 @@ def test_jobs_mark_what_they_enhance(tmp_path: Path, flags: list[str]) -> None:
         assert main([*job, "--fresh"]) == 0
         assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == first
         assert main([*job, "--no-mark", "--dry-run"]) == 0
+
+
+def test_only_whether_there_is_a_mark_decides_what_is_work_again() -> None:
+    checkpoint = Checkpoint(network=build(Architecture(map_channels=1)), estimate_size=256)
+    other = Mark(agent="nightlift 2", parameters="")
+    prints = [PhotoSettings(mark=mark).fingerprint(checkpoint) for mark in (None, MARK, other)]
+    assert prints[0] != prints[1] == prints[2]
