@@ -252,7 +252,6 @@ def test_what_a_format_has_no_place_for_is_said() -> None:
     _, notes = encode(photo, "bmp", quality=None)
     assert notes == [
         "EXIF dropped: BMP has no place for it",
-        "ICC profile dropped: BMP has no place for it",
         "XMP dropped: BMP has no place for it",
         "comment dropped: BMP has no place for it",
     ]
