@@ -4,7 +4,7 @@ An EXIF block is a TIFF file (TIFF 6.0 section 2) without pixels (EXIF 2.32 sect
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pipeline.images.metadata import ifd, jpeg_markers, photoshop, regions
 
@@ -77,29 +77,37 @@ def without_orientation(block: bytes) -> bytes:
 
 
 def without_previews(block: bytes) -> bytes:
-    """Remove images of the image before enhancement; all else stays in its place.
+    """Remove images of the image before enhancement; all else stays in its place. Empty if nothing else was there.
 
-    They are JPEG streams, in the thumbnail directory and in maker notes, whose bytes become 0; the thumbnail in
-    Photoshop's resources; and the preview in IPTC. Raises ValueError as `orientation` does.
+    They are the thumbnail in Photoshop's resources; the preview in IPTC; further directories of images; and JPEG
+    streams, in the thumbnail directory and in maker notes, whose bytes become 0. Raises ValueError as `orientation`
+    does.
     """
-    patched = bytearray(block)
-    for start, end in jpeg_markers.streams(block):
-        patched[start:end] = bytes(end - start)
+    patched = bytearray(_without(block, SUB_IFDS))
     for tag, clean in ((PHOTOSHOP, photoshop.without_previews), (IPTC, photoshop.without_iptc_preview)):
-        order = byte_order(patched)
-        at = dict(entries(patched, struct.unpack_from(order + "I", patched, 4)[0], order)).get(tag)
-        place = _value(patched, at, order) if at is not None else None
-        if at is None or place is None:
-            continue
-        before = block[place]
-        after = clean(before)
-        if not after:
-            patched = bytearray(_without(patched, tag))
-        elif len(after) < len(before):
-            each = ifd.TYPE_BYTES[struct.unpack_from(order + "H", patched, at + 2)[0]]
-            patched[place] = after.ljust(len(before), b"\x00")
-            struct.pack_into(order + "I", patched, at + 4, -(-len(after) // each))
+        if patched:
+            patched = _with_cleaned(patched, tag, clean)
+    for start, end in jpeg_markers.streams(bytes(patched)):
+        patched[start:end] = bytes(end - start)
     return bytes(patched)
+
+
+def _with_cleaned(block: bytearray, tag: int, clean: Callable[[bytes], bytes]) -> bytearray:
+    """Return the block with a shorter value of a field of the first directory; without the field if that is empty."""
+    order = byte_order(block)
+    at = dict(entries(block, struct.unpack_from(order + "I", block, 4)[0], order)).get(tag)
+    place = _value(block, at, order) if at is not None else None
+    if at is None or place is None:
+        return block
+    before = bytes(block[place])
+    after = clean(before)
+    if not after:
+        return bytearray(_without(block, tag))
+    if len(after) < len(before):
+        each = ifd.TYPE_BYTES[struct.unpack_from(order + "H", block, at + 2)[0]]
+        block[place] = after.ljust(len(before), b"\x00")
+        struct.pack_into(order + "I", block, at + 4, -(-len(after) // each))
+    return block
 
 
 def without_unused_end(block: bytes) -> bytes:

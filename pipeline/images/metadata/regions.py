@@ -10,6 +10,7 @@ from collections.abc import Callable
 ORIENTATION = re.compile(rb"""(\btiff:Orientation(?:\s*=\s*["']|>\s*))[1-8]""")
 AREA = re.compile(rb"<(\w[\w-]*:Area)\b[^>]*?(?:/>|(?<!/)>.*?</\1\s*>)", re.DOTALL)
 APPLIED = re.compile(rb"<(\w[\w-]*:AppliedToDimensions)\b[^>]*?(?:/>|(?<!/)>.*?</\1\s*>)", re.DOTALL)
+PIXELS = re.compile(rb"""\bstArea:unit(?:\s*=\s*["']|>\s*)pixel""")
 RECTANGLE = re.compile(rb"""(\bMPReg:Rectangle(?:\s*=\s*["']|>\s*))([\d.,\seE+-]+)""")
 ROLL = re.compile(rb"""(\bapple-fi:AngleInfoRoll(?:\s*=\s*["']|>\s*))(\d{1,4})\b""")
 TURNS = {3: 180, 6: 90, 8: 270}  # degrees clockwise from stored to shown, of the orientations that mirror nothing
@@ -25,7 +26,7 @@ def upright(packet: bytes, orientation: int, size: tuple[int, int]) -> bytes:
         return packet
     if orientation >= 5:
         packet = APPLIED.sub(lambda found: _changed(found[0], b"wh", lambda w, h: (h, w), "{:.0f}"), packet)
-    packet = AREA.sub(lambda found: _turned_area(found[0], orientation), packet)
+    packet = AREA.sub(lambda found: _turned_area(found[0], orientation, size), packet)
     packet = RECTANGLE.sub(lambda found: found[1] + _turned_rectangle(found[2], orientation), packet)
     turn = TURNS.get(orientation, 0)
     return ROLL.sub(lambda found: found[1] + b"%d" % ((int(found[2]) + turn) % 360), packet)
@@ -47,9 +48,16 @@ def _is_upright(packet: bytes, orientation: int, size: tuple[int, int]) -> bool:
     return (values[0] > values[1]) == (size[0] > size[1]) and values[0] != values[1]
 
 
-def _turned_area(area: bytes, orientation: int) -> bytes:
-    """Turn an area, whose x and y are its middle."""
-    area = _changed(area, b"xy", lambda x, y: turned_point(x, y, orientation))
+def _turned_area(area: bytes, orientation: int, size: tuple[int, int]) -> bytes:
+    """Turn an area, whose x and y are its middle, as shares of the sides or, in a few files, in pixels."""
+    after = size if PIXELS.search(area) else (1, 1)
+    before = after if orientation < 5 else after[::-1]
+
+    def turn(x: float, y: float) -> tuple[float, float]:
+        x, y = turned_point(x / before[0], y / before[1], orientation)
+        return x * after[0], y * after[1]
+
+    area = _changed(area, b"xy", turn)
     return _changed(area, b"wh", lambda w, h: (h, w)) if orientation >= 5 else area
 
 

@@ -71,6 +71,12 @@ def test_faces_stay_on_faces(orientation: int, elements: bool) -> None:
     assert numbers(packet, "apple-fi:AngleInfoRoll", "tiff:Orientation") == [0, 1]
 
 
+def test_areas_in_pixels_turn_too() -> None:
+    packet = b'<mwg-rs:Area stArea:x="20" stArea:y="30" stArea:w="8" stArea:h="6" stArea:unit="pixel"/>'
+    area = numbers(turned(packet, 6), "stArea:x", "stArea:y", "stArea:w", "stArea:h")
+    assert area == [96 - 30, 20, 6, 8]
+
+
 def test_regions_that_were_made_for_the_image_as_shown_stay() -> None:
     shown = face(1)
     assert turned(shown, 6) == shown
