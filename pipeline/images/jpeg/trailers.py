@@ -29,7 +29,7 @@ IPTC, PREVIEWS = (1, b"IPTC"), (3, 4, b"Nail", b"PrVw")  # pieces, by FotoStatio
 AFCP = {b"AXS!": ">", b"AXS*": "<"}
 # Blocks that are dropped, by bytes that are found in them
 NAMED = {
-    b"CANON OPTIONAL DATA\x00": "Canon's editing recipe",
+    b"CANON OPTIONAL DATA": "Canon's editing recipe",
     b"zmie~": "MIE metadata",
     b"QDIOBS": "sound recording",
     b"/NIKON APP": "Nikon's editing data",
@@ -61,11 +61,10 @@ def read(data: bytes, segments: Sequence[jpeg_markers.Segment], packet: bytes, n
         add_note(notes, note)
     borders = [start, *(place for image in images for place in image), end]
     unknown = b"".join(data[first:last].strip(BLANK) for first, last in zip(borders[::2], borders[1::2], strict=True))
+    names = [name for mark, name in NAMED.items() if mark in unknown]
     if unknown:
-        name = next(
-            (name for mark, name in NAMED.items() if mark in unknown), f"{plural(len(unknown), 'byte')} of unknown data"
-        )
-        add_note(notes, f"{name} behind the image dropped")
+        what = ", ".join(names) or f"{plural(len(unknown), 'byte')} of unknown data"
+        add_note(notes, f"{what} behind the image dropped")
     return found
 
 
@@ -97,8 +96,8 @@ def _take(kind: bytes | int, content: bytes, found: Trailer, notes: list[str]) -
     if kind in IPTC:
         found.iptc.append(photoshop.without_iptc_preview(content))
     elif kind not in PREVIEWS and any(content):
-        what = "text" if kind == b"TEXT" else "crop and other edits"
-        add_note(notes, f"{what} of a photo database behind the image dropped")
+        what = {2: "FotoStation's crop and other edits", b"TEXT": "text"}.get(kind, "data of a photo database")
+        add_note(notes, f"{what} behind the image dropped")
 
 
 def _afcp(data: bytes, start: int, end: int, found: Trailer, notes: list[str]) -> int:

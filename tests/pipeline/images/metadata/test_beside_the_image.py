@@ -181,3 +181,24 @@ def test_claims_go_whatever_the_format(name: str, encoding: str) -> None:
     assert b"MotionPhoto" not in written
     assert b"Directory" not in written
     assert b"stays" in written
+
+
+def test_blocks_of_photo_databases_are_taken_apart() -> None:
+    iptc, other = b"\x1c\x02\x78\x00\x05lamps", b"\x1c\x02\x78\x00\x05night"
+    primary = media.jpeg(media.night())
+
+    def station(kind: int, content: bytes) -> bytes:
+        return content + struct.pack(">HI", kind, len(content) + 10) + b"\xa1\xb2\xc3\xd4"
+
+    mechanic = b"\x1c\x02\xdd\x00\x04\x00\x00\x00\x01" + struct.pack(">I", 9) + b"cbipcbbl"
+    preview = media.jpeg(media.night(16, 12))
+    written, notes = rewritten(primary + station(1, iptc) + station(2, b"crop") + station(4, preview) + mechanic)
+    assert written.endswith(mechanic)
+    assert iptc in written
+    assert written.count(b"\xff\xd8\xff") == 1
+    assert notes == ["FotoStation's crop and other edits behind the image dropped"]
+    resources = b"Photoshop 3.0\x008BIM\x04\x04\x00\x00" + struct.pack(">I", len(other)) + other
+    _, notes = rewritten(media.with_segments(primary, media.jpeg_segment(0xED, resources)) + station(1, iptc))
+    assert notes == ["IPTC behind the image dropped: the photo has other IPTC"]
+    _, notes = rewritten(primary + b"CANON OPTIONAL DATA\x00" + bytes(40))
+    assert notes == ["Canon's editing recipe behind the image dropped"]
