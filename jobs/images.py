@@ -4,7 +4,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,9 +16,10 @@ from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
-from model import Checkpoint
+from model import DEFAULT_WEIGHTS, Checkpoint
 from pipeline.errors import UsageError, plural
 from pipeline.images import FORMATS, format_of
+from pipeline.images.metadata.mark import Mark, agent
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS
 from pipeline.planning.path_list import Source, places_of
@@ -68,6 +69,8 @@ class ImagesConfig(BulkConfig):
     """Mean luma, 0 (black) to 1 (white), from which --skip-bright counts a photo as bright."""
     max_pixels: int = MAX_PIXELS
     """Largest photo that is enhanced, in pixels, all frames of an animation together. Larger photos fail."""
+    no_mark: bool = False
+    """Do not write into the metadata of enhanced photos that nightlift edited them, and with which settings."""
     topology: Literal["auto", "fused", "split"] = "auto"
     """How photo workers share the steps. fused: each worker does all steps; auto: split on GPUs, else fused.
     split: workers only enhance, while other CPUs decode and encode."""
@@ -116,7 +119,13 @@ class ImagesConfig(BulkConfig):
             skip_hdr=self.skip_hdr,
             bright_luma=self.bright_luma,
             max_pixels=self.max_pixels,
+            mark=None if self.no_mark else self._mark(),
         )
+
+    def _mark(self) -> Mark:
+        settings = [f"{name} {value}" for name, value in asdict(look_of(self)).items()]
+        weights = self.weights or DEFAULT_WEIGHTS[self.variant]
+        return Mark(agent=agent(), parameters=", ".join([*settings, f"weights {weights.name}"]))
 
 
 def _worker(storage: Storage, settings: PhotoSettings, checkpoint: Checkpoint) -> Worker:

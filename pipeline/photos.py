@@ -10,13 +10,15 @@ import posixpath
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
 from pipeline.images import FORMATS, Format, Photo, decode, encode, format_of
 from pipeline.images.color.high_dynamic_range import signals, transfer_of, with_signals
+from pipeline.images.encode import HOLDS
+from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import Samples
 from pipeline.luma import mean_luma
@@ -43,6 +45,8 @@ class PhotoSettings:
     bright_luma: float = 0.45
     skip_hdr: bool = False
     max_pixels: int = MAX_PIXELS
+    mark: Mark | None = None
+    """What to write into the metadata of enhanced photos; None: nothing."""
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Return a hash of the weights and of the settings that decide a photo's output.
@@ -50,7 +54,9 @@ class PhotoSettings:
         Equal hashes give equal files on machines of one kind; `precision` "auto" rounds differently on a GPU.
         """
         unimportant = {"max_pixels"} if self.skip_bright != "no" else {"max_pixels", "bright_luma"}
-        decisive = {name: value for name, value in asdict(self).items() if name not in unimportant}
+        # of the mark, a new version or a renamed file of the same weights is no reason to do all photos again
+        settings = asdict(self) | {"mark": self.mark is not None}
+        decisive = {name: value for name, value in settings.items() if name not in unimportant}
         parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -200,7 +206,10 @@ class EncodeAndWrite:
         written = format_of(work.record.destination)
         if work.original is not None and written == format_of(work.outcome.source):
             return work.original
-        data, notes = encode(photo, written.name if written else photo.format, quality=self.settings.quality)
+        name = written.name if written else photo.format
+        if self.settings.mark is not None and work.original is None and "xmp" in HOLDS[name]:
+            photo = replace(photo, metadata=marked(photo.metadata, self.settings.mark))
+        data, notes = encode(photo, name, quality=self.settings.quality)
         work.outcome.notes += notes
         return data
 

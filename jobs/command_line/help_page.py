@@ -26,7 +26,7 @@ GROUPS = {
     ),
     "output": (
         *("format", "quality", "codec", "crf", "preset", "pixel_format", "container", "hdr", "on_damage"),
-        *("layout", "long_side_px"),
+        *("layout", "long_side_px", "no_mark"),
         *("out", "json", "sheet_rows", "no_report"),
     ),
     "running": (

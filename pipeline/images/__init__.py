@@ -3,9 +3,9 @@
 formats.py   supported formats, and how they are recognised
 decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
-codecs/      one format each              png/ tiff/   formats of several modules
-metadata/    EXIF, XMP                    color/       colour spaces, HDR
-isobmff/     the container of AVIF        gain_map/    brightness for HDR screens
+codecs/      one format each              jpeg/ png/ tiff/   formats of several modules
+metadata/    EXIF, XMP and other blocks   color/             colour spaces, HDR
+isobmff/     the container of AVIF        gain_map/          brightness for HDR screens
 """
 
 from pipeline.images.decode import decode

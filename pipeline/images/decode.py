@@ -4,18 +4,20 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from PIL import UnidentifiedImageError
 
 from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
-from pipeline.images.codecs import avif, bmp, gif, heif, jpeg, pnm, webp
+from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
 from pipeline.images.color import high_dynamic_range
 from pipeline.images.color.conversion import space_of
 from pipeline.images.formats import Format, format_of_content
 from pipeline.images.gain_map import reading
 from pipeline.images.isobmff import boxes
-from pipeline.images.metadata import exif, xmp
+from pipeline.images.jpeg import jpeg
+from pipeline.images.metadata import exif, regions, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import add_note, turned
 from pipeline.images.png import png
@@ -63,7 +65,7 @@ def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None) -> Ph
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
-            stored = READERS[name](data, max_pixels)
+            stored = _alone(READERS[name](data, max_pixels))
             photo = _with_gain_map(_with_fitting_profile(_upright(stored)), stored, data, max_pixels)
             return high_dynamic_range.fitted(photo, hdr_for, photo.notes)
     except MediaError:
@@ -75,6 +77,17 @@ def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None) -> Ph
             raise MemoryError(str(error)) from error
         found = " ".join(str(error).split()) or type(error).__name__
         raise Damaged(f"its {name.upper()} data are truncated or corrupt ({found}); copy the file again") from error
+
+
+def _alone(photo: Photo) -> Photo:
+    """Remove what metadata hold or say about other images: previews, and parts of the file that are dropped."""
+    metadata = photo.metadata
+    packet = metadata.xmp and xmp.alone(xmp.in_utf8(metadata.xmp), photo.notes)
+    block = metadata.exif
+    if block is not None:
+        with suppress(ValueError, struct.error):  # _upright drops it
+            block = exif.without_previews(block) or None
+    return replace(photo, metadata=replace(metadata, exif=block, xmp=packet))
 
 
 def _upright(photo: Photo) -> Photo:
@@ -92,7 +105,7 @@ def _upright(photo: Photo) -> Photo:
     if orientation is None:
         return replace(photo, metadata=replace(metadata, exif=block))
     # some programs repeat the orientation in XMP; viewers ignore it there if EXIF has none, so only now it is reset
-    packet = metadata.xmp if metadata.xmp is None else xmp.upright(metadata.xmp)
+    packet = metadata.xmp and regions.upright(metadata.xmp, orientation, frames[0].size)
     dpi, chunks, properties = metadata.dpi, metadata.png_chunks, metadata.avif_boxes
     if orientation >= 5:
         dpi, chunks, properties = dpi and (dpi[1], dpi[0]), png.turned(chunks), boxes.turned(properties)
@@ -109,8 +122,9 @@ def _with_fitting_profile(photo: Photo) -> Photo:
     fitting = (b"RGB ",) if photo.frames[0].pixels.shape[2] == 3 else (b"GRAY", b"RGB ")
     if icc is None or space_of(icc) in fitting:
         return photo
-    space = space_of(icc).decode("latin-1").strip()
-    photo.notes.append(f"ICC profile dropped: it is for {space}, but the pixels are not")
+    space = space_of(icc).decode("latin-1").strip("\x00 ")
+    found = f"it is for {space}, but the pixels are not" if len(icc) >= 128 and space.isalnum() else "it is damaged"
+    photo.notes.append(f"ICC profile dropped: {found}")
     return replace(photo, metadata=replace(photo.metadata, icc=None))
 
 
@@ -125,5 +139,5 @@ def _with_gain_map(photo: Photo, stored: Photo, data: bytes, max_pixels: int) ->
         add_note(photo.notes, xmp.GAIN_MAP_DROPPED)
     if gain_map is None:
         return photo
-    photo.notes[:] = [note for note in photo.notes if note not in (xmp.GAIN_MAP_DROPPED, jpeg.ONE_OF_TWO)]
+    photo.notes[:] = [note for note in photo.notes if note != xmp.GAIN_MAP_DROPPED]
     return replace(photo, metadata=replace(photo.metadata, gain_map=gain_map))

@@ -28,12 +28,12 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
 }
 # Metadata that each format can hold; the rest is dropped with a note.
 HOLDS: dict[str, frozenset[str]] = {
-    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "gain_map")),
+    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "jpeg_trailer", "gain_map")),
     "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
     "webp": frozenset(("exif", "icc", "xmp")),
     "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
-    "bmp": frozenset(("dpi",)),
-    "gif": frozenset(("comment",)),
+    "bmp": frozenset(("dpi", "icc")),
+    "gif": frozenset(("icc", "xmp", "comment")),
     "avif": frozenset(("exif", "icc", "xmp", "avif_boxes")),
     "heif": frozenset(("exif", "icc", "xmp")),
     "pnm": frozenset(),
@@ -45,6 +45,7 @@ NAMES = {
     "dpi": "resolution",
     "comment": "comment",
     "jpeg_segments": "other JPEG metadata",
+    "jpeg_trailer": "data of the camera behind the image",
     "png_chunks": "other PNG metadata",
     "avif_boxes": "other AVIF metadata",
     "gain_map": "gain map",

@@ -84,7 +84,9 @@ class Metadata:
     comment: bytes | None = None
     """The free-text comment of JPEG and GIF."""
     jpeg_segments: tuple[tuple[int, bytes], ...] = ()
-    """Marker and payload of the other application segments (IPTC in APP13, extended XMP) and further comments."""
+    """Marker and payload of the other application segments (such as IPTC in APP13) and further comments."""
+    jpeg_trailer: bytes = b""
+    """Blocks of cameras and programs behind the end of a JPEG that stay valid."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
     """Type and payload of other chunks that stay valid: text, time, pixel aspect ratio, colour other than ICC."""
     avif_boxes: tuple[tuple[bytes, bytes], ...] = ()

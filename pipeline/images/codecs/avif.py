@@ -15,7 +15,7 @@ from pipeline.images.color import cicp, ycc
 from pipeline.images.isobmff.boxes import Box, Colours, clean_aperture, coding_of, colours_of, content_of
 from pipeline.images.isobmff.reading import Grid, Items, items_of, sequence_properties
 from pipeline.images.isobmff.writing import Item, exif_item, still, xmp_item
-from pipeline.images.metadata import exif
+from pipeline.images.metadata import exif, heif_items
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size, frame_of, image_of
 from pipeline.video.signal.color import MATRICES, UNKNOWN_MATRICES
@@ -35,7 +35,7 @@ WITH_EXTRA = 'pip install "nightlift[avif]" keeps'
 
 def read(data: bytes, max_pixels: int) -> Photo:
     """Read all frames of an AVIF. Raises MediaError, or what Pillow or FFmpeg raises on damage."""
-    notes: list[str] = []
+    notes = list(dict.fromkeys(heif_items.lost(data)))
     with Image.open(BytesIO(data), formats=("AVIF",)) as image:
         count = int(getattr(image, "n_frames", 1))
         check_size(image.size, count, max_pixels)
@@ -56,6 +56,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
             frames = _frames(image, count, notes)
             if coded.bits > 8:
                 notes.append(f"{coded.bits} bits became 8")
+    if count == 1 and heif_items.sequence(data):
+        notes.append("image sequence dropped: only the still image kept")
     frames = [_shown(frame, properties, grey=coded.sampling == "4:0:0") for frame in frames]
     numbers = (colours.primaries, colours.transfer) if colours else None
     if content_of(properties, b"clli"):

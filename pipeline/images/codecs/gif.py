@@ -4,19 +4,28 @@ Pillow's writer merges identical frames into one; here each source frame stays a
 """
 
 import struct
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
+from pipeline.images.metadata import heif_items
 from pipeline.images.photo import Frame, Metadata, Photo
-from pipeline.images.pixels import check_size, frame_of, image_of
+from pipeline.images.pixels import add_note, check_size, frame_of, image_of
 
 MAX_COMMENT_BYTES = 1 << 16
 KEEP, RESTORE_TO_BACKGROUND = 1, 2  # disposal methods, section 23
 TRANSPARENT = 255  # palette index of transparent pixels in files written here
 EXTENSION, DESCRIPTOR, TRAILER = b"\x21", b"\x2c", b"\x3b"
-COMMENT = b"\xfe"  # label of a comment extension, section 24
+COMMENT, PLAIN_TEXT = b"\xfe", b"\x01"  # labels of extensions, sections 24 and 25
+# Application extensions, section 26
+APPLICATION = b"\x21\xff\x0b"
+ICC = b"ICCRGBG1012"  # ICC.1:2022 section B.5
+XMP = b"XMP DataXMP"  # XMP specification part 3, section 1.1.2: not in sub-blocks, but behind it, from any byte of the
+MAGIC = bytes((1, *range(255, -1, -1), 0))  # packet that is taken for a length, readers get to the end
+LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+CREDENTIALS = b"C2PA_GIF"
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
@@ -25,11 +34,11 @@ def read(data: bytes, max_pixels: int) -> Photo:
     # check before opening: Pillow allocates memory for a frame as soon as it finds it
     check_size(_extent(data), 1, max_pixels)
     with Image.open(BytesIO(data), formats=("GIF",)) as image:
-        comment, loop = image.info.get("comment"), image.info.get("loop")
+        loop = image.info.get("loop")
         count = int(getattr(image, "n_frames", 1))
         check_size(_extent(data), count, max_pixels)
         frames = [_frame(image, index, count) for index in range(count)]
-    metadata = Metadata(comment=comment if isinstance(comment, bytes) else None)
+    metadata = _metadata(data, notes)
     return Photo(format="gif", frames=frames, metadata=metadata, loop=loop if count > 1 else None, notes=notes)
 
 
@@ -39,6 +48,10 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     parts = [struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0)]
     if photo.animated and photo.loop is not None:
         parts.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", min(photo.loop, 65535)) + b"\x00")
+    if photo.metadata.icc:
+        parts.append(APPLICATION + ICC + _sub_blocks(photo.metadata.icc))
+    if photo.metadata.xmp:
+        parts.append(APPLICATION + XMP + photo.metadata.xmp + MAGIC)
     if photo.metadata.comment:
         parts.append(b"\x21\xfe" + _sub_blocks(photo.metadata.comment[:MAX_COMMENT_BYTES]))
     exact = True
@@ -55,6 +68,50 @@ def _frame(image: Image.Image, index: int, count: int) -> Frame:
     image.seek(index)
     # without notes: every GIF has a palette, so converting it is not worth one
     return frame_of(image, [], duration_ms=image.info.get("duration", 0) if count > 1 else None)
+
+
+def _metadata(data: bytes, notes: list[str]) -> Metadata:
+    """Return comments, ICC profile and XMP. Other extensions, which Pillow does not draw, are noted."""
+    comments, icc, packet = [], None, None
+    for label, at in _extensions(data):
+        name = data[at + 1 : at + 12]
+        if label == COMMENT:
+            comments.append(_joined_blocks(data, at))
+        elif label == PLAIN_TEXT:
+            add_note(notes, "plain text over the image dropped")
+        elif label != APPLICATION[1:2] or name in LOOPS:
+            continue
+        elif name == XMP:
+            end = data.find(MAGIC[:-1], at)
+            packet = data[at + 12 : end] if end > 0 else None
+        elif name == ICC:
+            icc = _joined_blocks(data, at + 12)
+        elif name.startswith(CREDENTIALS):
+            add_note(notes, heif_items.CREDENTIALS_DROPPED)
+        else:
+            add_note(notes, f"data of another program dropped: {name.decode('latin-1')!a}")
+    return Metadata(comment=b"\n".join(comments) or None, icc=icc or None, xmp=packet or None)
+
+
+def _extensions(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield label and offset of the first sub-block of each extension."""
+    at = 13 + _palette_bytes(data[10])
+    while at + 2 < len(data) and (kind := data[at : at + 1]) != TRAILER:
+        if kind == EXTENSION:
+            yield data[at + 1 : at + 2], at + 2
+            at = _behind_blocks(data, at + 2)
+        elif kind == DESCRIPTOR and at + 9 < len(data):
+            at = _behind_blocks(data, at + 11 + _palette_bytes(data[at + 9]))
+        else:
+            at += 1
+
+
+def _joined_blocks(data: bytes, at: int) -> bytes:
+    parts = []
+    while at < len(data) and data[at]:
+        parts.append(data[at + 1 : at + 1 + data[at]])
+        at += 1 + data[at]
+    return b"".join(parts)
 
 
 def _extent(data: bytes) -> tuple[int, int]:

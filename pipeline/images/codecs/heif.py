@@ -3,6 +3,7 @@
 The encoder in the wheels of pillow-heif is x265, under the GPL.
 """
 
+from contextlib import suppress
 from io import BytesIO
 from types import ModuleType
 from typing import Any
@@ -11,11 +12,10 @@ import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import cicp
-from pipeline.images.metadata import exif, xmp
+from pipeline.images.metadata import exif, heif_items, regions
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size
 
-GAIN_MAP = "hdrgainmap"
 DEFAULT_QUALITY = 70
 PRESET = "ultrafast"  # of x265: as good and as small as its default, `slow`, for stills, in a tenth of the time
 MOST_BITS = 12
@@ -30,21 +30,22 @@ def read(data: bytes, max_pixels: int) -> Photo:
     primary = file[file.primary_index]
     check_size(primary.size, 1, max_pixels)
     info: dict[str, Any] = primary.info
-    notes = []
-    if len(file) > 1:
-        notes.append(f"only the primary image of {len(file)} kept")
-    if any(GAIN_MAP in kind or "21496" in kind for kind in info.get("aux", {})):
-        notes.append(xmp.GAIN_MAP_DROPPED)
-    if info.get("depth_images"):
-        notes.append("depth image dropped")
+    notes = list(dict.fromkeys(heif_items.lost(data)))
+    if heif_items.sequence(data):
+        notes.append("image sequence dropped: only the still image kept")
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
     bits = info.get("bit_depth") or 8
     frame = _frame(_spread(np.asarray(primary), bits), primary.size, primary.mode)
     nclx = info.get("nclx_profile")
     numbers = (nclx["color_primaries"], nclx["transfer_characteristics"]) if nclx else None
     icc = info.get("icc_profile") or (cicp.profile(*numbers) if numbers else None)
-    packet = xmp.upright(info["xmp"]) if info.get("xmp") else None
-    metadata = Metadata(exif=_as_shown(block, frame.size, notes), icc=icc, xmp=packet, cicp=numbers)
+    metadata = Metadata(
+        exif=_as_shown(block, frame.size, notes),
+        icc=icc,
+        xmp=_turned_xmp(info.get("xmp"), block, frame.size),
+        cicp=numbers,
+        jpeg_trailer=heif_items.samsung_data(data),
+    )
     coding = Coding(sampling=SAMPLINGS.get(info.get("chroma", 420)), bits=bits)
     return Photo(format="heif", frames=[frame], metadata=metadata, coding=coding, notes=notes)
 
@@ -99,6 +100,15 @@ def _library(wanted: str) -> ModuleType:
     except ImportError:
         raise MissingExtra(f'{wanted}, install the extra: pip install "nightlift[heif]"') from None
     return pillow_heif
+
+
+def _turned_xmp(packet: bytes | None, block: bytes | None, size: tuple[int, int]) -> bytes | None:
+    """Turn the regions in XMP: they are stated for the pixels as stored, and EXIF repeats how these are turned."""
+    orientation = None
+    if block is not None:
+        with suppress(ValueError):
+            orientation = exif.orientation(block)
+    return packet and regions.upright(packet, orientation or 1, size)
 
 
 def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> bytes | None:

@@ -7,7 +7,7 @@ from io import BytesIO
 from PIL import Image
 
 from pipeline.errors import Damaged
-from pipeline.images.metadata import exif
+from pipeline.images.metadata import exif, heif_items
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_at, image_of
 
@@ -16,6 +16,7 @@ DEFAULT_QUALITY = 90
 # Flags of the VP8X chunk (RFC 9649 section 2.7.1) and of ANMF (section 2.7.1.1)
 ICC, ALPHA, EXIF, XMP, ANIMATION = 32, 16, 8, 4, 2
 DO_NOT_BLEND = 2
+KNOWN = frozenset(b"VP8X VP8L ANIM ANMF ALPH ICCP EXIF C2PA".split()) | {b"VP8 ", b"XMP "}
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
@@ -37,6 +38,11 @@ def read(data: bytes, max_pixels: int) -> Photo:
         loop = info.get("loop") if count > 1 else None
     kinds = {kind for kind, _ in chunks}
     kinds |= {inner for kind, payload in chunks if kind == b"ANMF" for inner, _ in _chunks(payload, 16)}
+    if b"C2PA" in kinds:
+        notes.append(heif_items.CREDENTIALS_DROPPED)
+    unknown = sorted(kind.decode("latin-1") for kind in kinds - KNOWN)
+    if unknown:
+        notes.append(f"unknown WebP chunks dropped: {', '.join(unknown)}")
     coding = Coding(lossless=b"VP8 " not in kinds, sampling=None if b"VP8 " not in kinds else "4:2:0")
     return Photo(format="webp", frames=frames, metadata=metadata, coding=coding, loop=loop, notes=notes)
 

@@ -9,12 +9,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.errors import Damaged
-from pipeline.images.codecs import jpeg
 from pipeline.images.gain_map import apple, metadata
 from pipeline.images.gain_map.gains import StoredMap, enhanced
+from pipeline.images.jpeg import jpeg
+from pipeline.images.jpeg.app_segments import XMP
+from pipeline.images.jpeg.trailers import MPF
+from pipeline.images.metadata import jpeg_markers
+from pipeline.images.metadata.jpeg_markers import APP0, APP1, APP2, SOI, Segment
 from pipeline.images.photo import Frame, GainMap, Metadata, Photo
 
-BEGINNING, END = b"\xff\xd8\xff", b"\xff\xd9"
+BEGINNING = b"\xff\xd8\xff"
 INDEX_BYTES = 82  # content of the index, behind its name
 PRIMARY = 0x030000  # attribute of the first image (CIPA DC-007 section 5.2.3.3.1)
 
@@ -25,7 +29,7 @@ def read(data: bytes, exif: bytes | None, max_pixels: int) -> StoredMap | None:
     Raises MediaError, or what Pillow raises on damage.
     """
     for image, segments in _behind(data):
-        packet, iso = _payload(segments, jpeg.APP1, jpeg.XMP), _payload(segments, jpeg.APP2, metadata.ISO)
+        packet, iso = _payload(segments, APP1, XMP), _payload(segments, APP2, metadata.ISO)
         gains = metadata.of_iso(iso) or metadata.of_xmp(packet)
         if gains is None and not apple.VERSION.search(packet):
             continue
@@ -46,31 +50,31 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         notes.append(found.note)
     gain_map = _coded(enhanced(found, photo.frames[0]))
     packet = metadata.with_directory(photo.metadata.xmp, len(gain_map))
-    coded = jpeg.write(replace(photo, metadata=replace(photo.metadata, xmp=packet)), quality, notes)
+    alone = replace(photo.metadata, xmp=packet, jpeg_trailer=b"")
+    coded = jpeg.write(replace(photo, metadata=alone), quality, notes)
     at = _behind_exif(coded)
-    version = _segment(jpeg.APP2, metadata.ISO + metadata.VERSION)
-    index_at = at + len(version) + 4 + len(jpeg.MPF)  # offsets in the index count from here
-    primary_bytes = len(coded) + len(version) + 4 + len(jpeg.MPF) + INDEX_BYTES
+    version = _segment(APP2, metadata.ISO + metadata.VERSION)
+    index_at = at + len(version) + 4 + len(MPF)  # offsets in the index count from here
+    primary_bytes = len(coded) + len(version) + 4 + len(MPF) + INDEX_BYTES
     index = _index(primary_bytes, len(gain_map), primary_bytes - index_at)
-    return coded[:at] + version + _segment(jpeg.APP2, jpeg.MPF + index) + coded[at:] + gain_map
+    return coded[:at] + version + _segment(APP2, MPF + index) + coded[at:] + gain_map + photo.metadata.jpeg_trailer
 
 
-def _behind(data: bytes) -> Iterator[tuple[bytes, list[jpeg.Segment]]]:
+def _behind(data: bytes) -> Iterator[tuple[bytes, list[Segment]]]:
     """Yield each JPEG behind the first one, with its segments. No scan holds the bytes that a JPEG begins with."""
-    at = data.find(BEGINNING, jpeg.segments_of(data)[-1].start)
+    at = data.find(BEGINNING, jpeg_markers.segments(data)[-1].start)
     while at >= 0:
         try:
-            segments = jpeg.segments_of(data[at:])
+            segments = jpeg_markers.segments(data[at:])
         except Damaged:  # these bytes are part of something else, such as a film
             at = data.find(BEGINNING, at + 1)
             continue
-        scan = at + segments[-1].start
-        end = data.find(END, scan)
-        yield data[at : end + len(END) if end >= 0 else len(data)], segments
-        at = data.find(BEGINNING, scan)
+        end = jpeg_markers.end(data[at:], segments[-1])
+        yield data[at : at + end], segments
+        at = data.find(BEGINNING, at + segments[-1].start)
 
 
-def _payload(segments: Sequence[jpeg.Segment], marker: int, name: bytes) -> bytes:
+def _payload(segments: Sequence[Segment], marker: int, name: bytes) -> bytes:
     """Return what is behind the name in the first segment of that kind; empty if there is none."""
     found = (each.payload[len(name) :] for each in segments if each.marker == marker and each.payload.startswith(name))
     return next(found, b"")
@@ -87,25 +91,25 @@ def _coded(gain_map: GainMap) -> bytes:
             coding=gain_map.coding,
         )
         coded = jpeg.write(alone, None, [])
-    segments = jpeg.segments_of(coded)
+    segments = jpeg_markers.segments(coded)
     kept = [
         coded[each.start : each.start + 4 + len(each.payload)]
         for each in segments[:-1]
-        if each.marker != jpeg.APP1 and not each.payload.startswith((metadata.ISO, jpeg.MPF))
+        if each.marker != APP1 and not each.payload.startswith((metadata.ISO, MPF))
     ]
-    at = 1 if segments[0].marker == jpeg.APP0 else 0  # JFIF requires APP0 to come first
+    at = 1 if segments[0].marker == APP0 else 0  # JFIF requires APP0 to come first
     told = (
-        _segment(jpeg.APP1, jpeg.XMP + metadata.xmp(gain_map.gains)),
-        _segment(jpeg.APP2, metadata.ISO + metadata.iso(gain_map.gains)),
+        _segment(APP1, XMP + metadata.xmp(gain_map.gains)),
+        _segment(APP2, metadata.ISO + metadata.iso(gain_map.gains)),
     )
-    return b"".join((jpeg.SOI, *kept[:at], *told, *kept[at:], coded[segments[-1].start :]))
+    return b"".join((SOI, *kept[:at], *told, *kept[at:], coded[segments[-1].start :]))
 
 
 def _behind_exif(coded: bytes) -> int:
     """Return the offset behind the first segments of JFIF, EXIF and XMP, where the index belongs."""
-    at = len(jpeg.SOI)
-    for segment in jpeg.segments_of(coded):
-        if segment.marker not in (jpeg.APP0, jpeg.APP1):
+    at = len(SOI)
+    for segment in jpeg_markers.segments(coded):
+        if segment.marker not in (APP0, APP1):
             break
         at = segment.start + 4 + len(segment.payload)
     return at

@@ -2,32 +2,85 @@
 
 import re
 
+from pipeline.images.pixels import add_note
+
 GAIN_MAP_DROPPED = "gain map dropped: it describes the brightness before enhancement"
+FILM_DROPPED = "video of a motion photo dropped"
+DEPTH_DROPPED = "depth image dropped"
+# How packets begin that are not in UTF-8 (ISO 16684-1 section 7.3.2)
+WIDE = {
+    "<".encode("utf-32-be"): "utf-32-be",
+    "<".encode("utf-32-le"): "utf-32-le",
+    "<".encode("utf-16-be"): "utf-16-be",
+    "<".encode("utf-16-le"): "utf-16-le",
+    b"\xfe\xff": "utf-16",
+    b"\xff\xfe": "utf-16",
+}
+FILMS = frozenset(("MotionPhoto", "MicroVideo"))
+
+
+def _property(names: str) -> re.Pattern[bytes]:
+    """Return a pattern of properties, as attributes and as elements. `names`: a pattern of prefix and name."""
+    return re.compile(
+        rf"""\s({names})\s*=\s*("[^"]*"|'[^']*')|<(?P<name>{names})(\s[^>]*)?(/>|(?<!/)>.*?</(?P=name)\s*>)""".encode(),
+        re.DOTALL,
+    )
+
 
 ORIENTATION = re.compile(rb"""(<tiff:Orientation>\s*|\btiff:Orientation\s*=\s*["'])[1-8]""")
-GAIN_MAP = re.compile(
-    rb"""\shdrgm:\w+\s*=\s*("[^"]*"|'[^']*')"""
-    rb"""|<hdrgm:(\w+)[^>]*?(/>|>.*?</hdrgm:\2>)""",
-    re.DOTALL,
-)
-# The list of what is appended to the image in the same file: a gain map, the video of a motion photo.
+GAIN_MAP = _property(r"(?:hdrgm|HDRGainMap):\w+")
+MOTION = _property(r"\w*Camera:(?:MotionPhoto|MicroVideo|OLivePhotoVersion|VideoLength)\w*")
+# The list of what is appended to the image in the same file, and the cameras that took it (Dynamic Depth 1.0)
+DEVICE = _property(r"Device:(?:Container|Cameras|Profiles)")
 DIRECTORY = re.compile(rb"<(\w+):Directory\b[^>]*>.*?</\1:Directory>", re.DOTALL)
-MOTION = re.compile(rb"""\sGCamera:(MotionPhoto|MicroVideo)\w*\s*=\s*("[^"]*"|'[^']*')""")
+ITEM = re.compile(rb"""<\w+:Item\b.*?(?=<\w+:Item\b|</\w+:Directory)""", re.DOTALL)
+SEMANTIC = re.compile(rb"""\w+:(Semantic|DataURI)(?:\s*=\s*["']|>)([^"'<]+)""")
+PREVIEWS = _property(r"\w+:Thumbnails")  # ISO 16684-2 section 5.4
 
 
-def upright(packet: bytes) -> bytes:
-    """Set the orientation to 1, for pixels that have been turned upright."""
-    return ORIENTATION.sub(rb"\g<1>1", packet)
+def in_utf8(packet: bytes) -> bytes:
+    """Return a packet of UTF-16 or UTF-32, which old programs wrote, in UTF-8; others stay byte for byte."""
+    for mark, encoding in WIDE.items():
+        if packet.startswith(mark):
+            try:
+                return packet.decode(encoding).encode()
+            except UnicodeDecodeError:
+                return packet
+    return packet
 
 
 def has_gain_map(packet: bytes) -> bool:
     return b"hdrgm:Version" in packet
 
 
-def has_motion_photo(packet: bytes) -> bool:
-    return MOTION.search(packet) is not None
+def appended(packet: bytes) -> list[str]:
+    """Return the names of the images and films that the packet says are appended to the first image, in their order."""
+    names = []
+    for directory in DIRECTORY.finditer(packet):
+        for item in ITEM.findall(directory[0]):
+            stated = dict(SEMANTIC.findall(item))
+            name = stated.get(b"Semantic") or stated.get(b"DataURI") or b"unnamed"
+            names.append(name.decode("utf-8", "replace").strip())
+    return [name for name in names if name.lower() != "primary"]
 
 
-def alone(packet: bytes) -> bytes:
-    """Remove what the packet says about an appended gain map or video."""
-    return DIRECTORY.sub(b"", MOTION.sub(b"", GAIN_MAP.sub(b"", packet)))
+def alone(packet: bytes, notes: list[str]) -> bytes:
+    """Remove what the packet says about images and films that are dropped, with a note, and previews of the image."""
+    for item in appended(packet):
+        if item == "GainMap":
+            add_note(notes, GAIN_MAP_DROPPED)
+        elif item in FILMS:
+            add_note(notes, FILM_DROPPED)
+        elif "depth" in item.lower():
+            add_note(notes, DEPTH_DROPPED)
+        else:
+            add_note(notes, f"appended image dropped: {item}")
+    if has_gain_map(packet):
+        add_note(notes, GAIN_MAP_DROPPED)
+    if MOTION.search(packet):
+        add_note(notes, FILM_DROPPED)
+    if DIRECTORY.search(packet):
+        packet = DIRECTORY.sub(b"", DEVICE.sub(b"", packet))
+    for claim in (GAIN_MAP, MOTION, PREVIEWS):
+        packet = claim.sub(b"", packet)
+    return packet

@@ -6,11 +6,11 @@ from io import BytesIO
 
 from PIL import Image
 
-from pipeline.errors import Unsupported
+from pipeline.errors import Unsupported, plural
 from pipeline.images.color import cicp
-from pipeline.images.metadata import exif
+from pipeline.images.metadata import exif, heif_items
 from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
-from pipeline.images.pixels import check_size, frame_of
+from pipeline.images.pixels import add_note, check_size, frame_of
 from pipeline.images.png.apng import animation
 from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
 from pipeline.images.png.samples import GREY, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
@@ -22,9 +22,19 @@ INCH_M = 0.0254
 RGB_MATRIX, FULL_RANGE = 0, 1  # last two fields of cICP (section 11.3.2.6)
 MAX_PROFILE_BYTES = 1 << 26  # decompressed; more than any real profile has, to stop decompression bombs
 
-# Chunks that stay valid for other pixels of the same size and colour space (sections 11.3.2 to 11.3.6). sBIT, hIST and
-# sPLT do not: they describe the levels of the source, which enhancement changes.
-KEPT = frozenset((b"sRGB", b"cICP", b"gAMA", b"cHRM", b"mDCV", b"tEXt", b"zTXt", b"iTXt", b"tIME"))
+# Chunks that stay valid for other pixels of the same size and colour space (sections 11.3.2 to 11.3.6; PNG extensions,
+# version 1.5). Those of no known kind are kept if they are marked as safe to copy (section 5.4).
+KEPT = frozenset((b"sRGB", b"cICP", b"gAMA", b"cHRM", b"mDCV", b"tIME", b"sTER", b"sCAL", b"oFFs"))
+# These say how pixels or a palette are stored. iDOT: Apple's offsets into the pixel data.
+STORAGE = frozenset((b"sBIT", b"hIST", b"sPLT", b"iDOT", b"gIFg", b"gIFx"))
+DROPPED = {
+    b"bKGD": "background colour dropped: it was chosen for the image before enhancement",
+    b"pCAL": "calibration of pixel values dropped: enhancement changes these values",
+    b"cLLI": cicp.LIGHT_DROPPED,
+    b"caBX": heif_items.CREDENTIALS_DROPPED,
+}
+END = b"IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
+SAFE_TO_COPY = 32  # a bit of the last letter
 PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT"))
 
 
@@ -34,6 +44,9 @@ def read(data: bytes, max_pixels: int) -> Photo:
     header = Header(*struct.unpack_from(">IIBB", chunks[0].payload))
     notes: list[str] = []
     metadata, loop = _metadata(chunks, notes)
+    behind = data.partition(END)[2].strip(b"\x00")
+    if behind:
+        notes.append(f"{plural(len(behind), 'byte')} of unknown data behind the image dropped")
     key = next((chunk.payload for chunk in chunks if chunk.type == b"tRNS"), None)
     # Pillow gets only the pixel chunks, so that broken or enormous metadata cannot get in its way; a transparent
     # colour is compared in `keyed`, with all its bits
@@ -87,18 +100,16 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
             dpi = (struct.unpack_from(">I", payload)[0] * INCH_M, struct.unpack_from(">I", payload, 4)[0] * INCH_M)
         elif kind == b"pHYs" and len(payload) == 9:
             others.append((kind, payload))  # no unit: only the aspect ratio of pixels
-        elif kind == b"bKGD":
-            notes.append("background colour dropped: it was chosen for the image before enhancement")
+        elif kind in DROPPED:
+            add_note(notes, DROPPED[kind])
         elif kind == b"acTL" and len(payload) == 8:
             loop = struct.unpack_from(">I", payload, 4)[0]
-        elif kind == b"cLLI":
-            notes.append(cicp.LIGHT_DROPPED)
         elif kind == b"cICP" and len(payload) == 4 and payload[3] == FULL_RANGE:
             numbers = (payload[0], payload[1])
-        elif kind == b"caBX":
-            notes.append("content credentials dropped: they certify the image before enhancement")
-        elif kind in KEPT:
+        elif kind in KEPT or (kind not in STORAGE | PIXELS and kind[3] & SAFE_TO_COPY):
             others.append((kind, payload))
+        elif kind not in STORAGE | PIXELS:
+            add_note(notes, f"PNG chunk {kind.decode('latin-1')!a} dropped: it is not known to fit other pixels")
     if any(kind == b"cICP" and payload[1:2] in (b"\x10", b"\x12") for kind, payload in others):
         raise Unsupported("it is HDR in the limited range of video, which nightlift does not read; convert it first")
     if numbers is not None and icc is None:
@@ -118,10 +129,18 @@ def _profile(payload: bytes) -> bytes | None:
 
 
 def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """Swap the x and y of pHYs, the pixel aspect ratio, for an image that was turned by a quarter."""
-    return tuple(
-        (kind, payload[4:8] + payload[:4] + payload[8:] if kind == b"pHYs" else payload) for kind, payload in chunks
-    )
+    """Swap x and y in chunks that have both, for an image that was turned by a quarter."""
+    return tuple((kind, _swapped(kind, payload)) for kind, payload in chunks)
+
+
+def _swapped(kind: bytes, payload: bytes) -> bytes:
+    """Swap x and y of the pixel aspect ratio, the position on a page, or the size of pixels in the scene."""
+    if kind in (b"pHYs", b"oFFs"):
+        return payload[4:8] + payload[:4] + payload[8:]
+    if kind == b"sCAL":
+        x, separator, y = payload[1:].partition(b"\x00")
+        return payload[:1] + y + separator + x
+    return payload
 
 
 def _written(metadata: Metadata) -> list[Chunk]:

@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from pipeline.errors import Unsupported
-from pipeline.images.metadata import ifd, xmp
+from pipeline.images.metadata import ifd, regions
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size, frame_of
 from pipeline.images.tiff.strips import direct_layout, read_directly
@@ -68,7 +68,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
         notes.append(f"metadata of the first page kept for all {len(frames)}")
     if LAYERS in first.fields:
         notes.append("Photoshop layers dropped: they show the image before enhancement")
-    metadata = _metadata(first, order, info)
+    metadata = _metadata(first, order, frames[0].size, info)
     coding = Coding(uncompressed=ifd.numbers(first, COMPRESSION, order) in ((), (UNCOMPRESSED,)))
     return Photo(format="tiff", frames=frames, metadata=metadata, coding=coding, notes=notes)
 
@@ -214,7 +214,7 @@ def _unpacked(data: bytes, index: int, layout: str) -> Samples:
         return np.asarray(image)
 
 
-def _metadata(first: ifd.Directory, order: str, info: dict[Any, Any]) -> Metadata:
+def _metadata(first: ifd.Directory, order: str, size: tuple[int, int], info: dict[Any, Any]) -> Metadata:
     packet = first.fields.get(XMP)
     icc = first.fields.get(ICC)
     kept = ifd.Directory(
@@ -223,7 +223,7 @@ def _metadata(first: ifd.Directory, order: str, info: dict[Any, Any]) -> Metadat
     return Metadata(
         exif=ifd.block(kept, order) if kept.fields or kept.nested else None,
         icc=icc.value if icc else info.get("icc_profile"),
-        xmp=xmp.upright(packet.value) if packet else None,
+        xmp=packet and regions.upright(packet.value, (ifd.numbers(first, ORIENTATION, order) or (1,))[0], size),
         dpi=_resolution(first, order),
     )
 

@@ -78,8 +78,10 @@ def test_exif_stays_byte_for_byte_but_for_what_became_false(name: str, order: st
     with opened(coded) as written:
         found = written.info["exif"].removeprefix(b"Exif\x00\x00")
         exif = written.getexif()
-    changed = [at for at in range(len(block)) if block[at] != found[at]]
+    thumbnail_at = block.index(b"\xff\xd8\xff")
+    changed = [at for at in range(thumbnail_at) if block[at] != found[at]]
     assert len(found) == len(block)
+    assert not any(found[thumbnail_at:])
     assert len(changed) <= 2 + 1 + 2  # orientation, link to the thumbnail, the two sides
     assert found.index(media.MAKER_NOTE) == block.index(media.MAKER_NOTE)
     camera = exif.get_ifd(0x8769)
@@ -206,11 +208,10 @@ def test_gain_map_and_motion_photo_leave_no_false_claim() -> None:
         media.jpeg_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + packet),
         media.jpeg_segment(0xE2, index),
         media.jpeg_segment(0xEB, b"JP\x00\x01 signed"),
-    ) + media.jpeg(media.night(24, 16))
+    ) + media.jpeg(media.night(48, 32))
     photo, written = round_trip(coded)
     assert photo.frames[0].size == (96, 64)
     assert photo.notes == [
-        "only the primary image of 2 kept",
         "content credentials dropped: they certify the image before enhancement",
         "gain map dropped: it describes the brightness before enhancement",
         "video of a motion photo dropped",
@@ -251,7 +252,6 @@ def test_what_a_format_has_no_place_for_is_said() -> None:
     _, notes = encode(photo, "bmp", quality=None)
     assert notes == [
         "EXIF dropped: BMP has no place for it",
-        "ICC profile dropped: BMP has no place for it",
         "XMP dropped: BMP has no place for it",
         "comment dropped: BMP has no place for it",
     ]

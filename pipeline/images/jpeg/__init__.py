@@ -1,0 +1,1 @@
+"""Reading and writing of JPEG: pixels, application segments, and what lies behind the image."""
