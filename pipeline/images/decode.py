@@ -16,7 +16,7 @@ from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned
 from pipeline.images.png import png
-from pipeline.images.tiff import tiff
+from pipeline.images.tiff import reading as tiff
 
 READERS: dict[str, Callable[[bytes, int], Photo]] = {
     "jpeg": jpeg.read,

@@ -12,7 +12,7 @@ from pipeline.images.color import conversion
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
-from pipeline.images.tiff import tiff
+from pipeline.images.tiff import writing as tiff
 
 WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "jpeg": jpeg.write,
