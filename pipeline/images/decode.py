@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from PIL import UnidentifiedImageError
 
-from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
+from pipeline.errors import Damaged, EmptyFile, MediaError, Unsupported, is_want_of_memory
 from pipeline.images.codecs import avif, bmp, gif, heif, jpeg, pnm, webp
 from pipeline.images.color.conversion import space_of
 from pipeline.images.formats import format_of_content
@@ -68,6 +68,8 @@ def decode(data: bytes, *, max_pixels: int) -> Photo:
         if is_want_of_memory(error):
             raise MemoryError(str(error)) from error
         found = " ".join(str(error).split()) or type(error).__name__
+        if found.startswith("Unsupported"):  # so begin Pillow's messages about what it knows but does not read
+            raise Unsupported(f"it is a {name.upper()} of a kind not read here ({found}); convert it to PNG") from error
         raise Damaged(f"its {name.upper()} data are truncated or corrupt ({found}); copy the file again") from error
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import cicp
 from pipeline.images.metadata import exif, xmp
-from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
+from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size
 
 GAIN_MAP = "hdrgainmap"
@@ -34,7 +34,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if info.get("depth_images"):
         notes.append("depth image dropped")
     block = exif.without_prefix(info["exif"]) if info.get("exif") else None
-    frame = _frame(np.asarray(primary), primary.size, primary.mode)
+    frame = _frame(_spread(np.asarray(primary), info["bit_depth"]), primary.size, primary.mode)
     nclx = info.get("nclx_profile") or {}
     icc = info.get("icc_profile") or cicp.profile(
         nclx.get("color_primaries", cicp.UNSPECIFIED), nclx.get("transfer_characteristics", cicp.UNSPECIFIED)
@@ -53,6 +53,13 @@ def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> b
     except ValueError as error:
         notes.append(f"EXIF dropped: it is damaged ({error})")
         return None
+
+
+def _spread(samples: Samples, bits: int) -> Samples:
+    """Scale samples of 10 or 12 bits to all 16; pillow-heif shifts them up, so that white would not be white."""
+    if samples.dtype == np.uint8 or not 8 < bits < 16:
+        return samples
+    return full_range(samples >> (16 - bits), (1 << bits) - 1)
 
 
 def _frame(samples: Samples, size: tuple[int, int], mode: str) -> Frame:

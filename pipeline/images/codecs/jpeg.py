@@ -19,6 +19,7 @@ from pipeline.images.pixels import add_note, check_size, frame_of, image_of
 DEFAULT_QUALITY = 92  # for sources without quantisation tables to reuse
 MAX_PAYLOAD_BYTES = 65533
 MOST_BYTES_A_PIXEL = 6
+COLOUR_SPACE_BYTES = 12  # of APP0 and APP14
 MAX_SCANS = 200  # encoders write about ten
 
 # T.81 table B.1
@@ -162,11 +163,15 @@ def _frame_header(segments: list[Segment]) -> Segment:
 
 
 def _pixels_alone(data: bytes, segments: list[Segment]) -> bytes:
-    """Return the file without metadata. APP0 and APP14 stay, as they state the colour space of the samples."""
+    """Return the file without metadata. APP0 and APP14 stay, as they state the colour space of the samples.
+
+    Those too short for it mean nothing to libjpeg, but Pillow would give up.
+    """
     kept = [
         data[segment.start : segment.start + 4 + len(segment.payload)]
         for segment in segments[:-1]
-        if not (APP0 < segment.marker <= 0xEF or segment.marker == COM) or segment.marker == APP14
+        if not (APP0 <= segment.marker <= 0xEF or segment.marker == COM)
+        or (segment.marker in (APP0, APP14) and len(segment.payload) >= COLOUR_SPACE_BYTES)
     ]
     return b"".join((SOI, *kept, memoryview(data)[segments[-1].start :]))
 

@@ -29,7 +29,7 @@ class File:
     def opened(self, at: int) -> Image.Image:
         """Open the page whose directory is at offset `at`. Raises Unsupported if Pillow cannot."""
         order, big = ifd.byte_order(self._data), ifd.is_big(self._data)
-        header = self._data[:8] + struct.pack(order + "Q", at) if big else self._data[:4] + struct.pack(order + "I", at)
+        header = self._data[: 8 if big else 4] + struct.pack(order + ("Q" if big else "I"), at)
         try:
             return self._opened(header)
         except UnidentifiedImageError:
@@ -40,6 +40,12 @@ class File:
         offsets, sizes = layout.offsets[segments], layout.sizes[segments]
         if len(sizes) != len(offsets):  # decompression ends by itself
             sizes = tuple(max(len(self._data) - offset, 0) for offset in offsets)
+        if (
+            layout.compression == tags.UNCOMPRESSED
+            and len(sizes) > 1
+            and 0 < max(sizes) < row_bytes * layout.segment[1]
+        ):
+            raise Damaged(f"its strips or tiles have {max(sizes)} bytes, too few for their pixels; copy it again")
         if len(self._data) + (len(offsets) + 20) * 8 >= 1 << 32:
             raise Unsupported("the file is larger than 4 GiB; save it in parts")
         fields = {
@@ -82,8 +88,10 @@ class File:
 def samples_of(file: File, layout: Layout) -> Samples:
     """Return the samples of a page, HxWxS, of the smallest unsigned type that holds their bits. Raises MediaError."""
     needed = layout.tiles[0] * layout.tiles[1] * (layout.samples if layout.planar else 1)
-    if len(layout.offsets) < needed:
-        raise Damaged(f"its TIFF header states {len(layout.offsets)} of {needed} strips or tiles; copy the file again")
+    if len(layout.offsets) != needed:
+        raise Damaged(
+            f"its TIFF header states {len(layout.offsets)} strips or tiles instead of {needed}; copy it again"
+        )
     if not layout.planar:
         return _plane(file, layout, 0, layout.samples)
     width, height = layout.size

@@ -1,9 +1,11 @@
 """Pixels in, pixels out, in every format: which bits survive, and what is said where they do not."""
 
 import pickle
+import struct
 import sys
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import av
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import MissingExtra, TooLarge, Unsupported
+from pipeline.errors import Damaged, MissingExtra, TooLarge, Unsupported
 from pipeline.images import FORMATS, Coding, Frame, Photo, decode, encode, format_of
 from tests.support import media
 
@@ -293,6 +295,56 @@ def test_heic_is_read_upright_and_in_16_bits_where_it_has_more_than_8() -> None:
     assert np.abs(found.astype(int) - media.night_16()).mean() < 600
     with pytest.raises(Unsupported, match="HEIF cannot be written; choose JPEG"):
         encode(photo, "heif", quality=None)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_white_of_a_heic_of_more_than_8_bits_is_white(shared: Path, bits: int) -> None:
+    pytest.importorskip("pillow_heif")
+    path = shared / "data" / "dev" / "reports_photos" / "21-ten-bit-white" / f"white-{bits}-bit.heic"
+    pixels = read(path.read_bytes()).frames[0].pixels
+    assert (pixels.min(), pixels.max()) == (0, 65535)
+    assert np.array_equal(pixels, np.round(np.round(pixels / 65535 * (2**bits - 1)) / (2**bits - 1) * 65535))
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks"),
+    [
+        (16, (0xF800, 0x07E0, 0x001F)),
+        (16, (0x7C00, 0x03E0, 0x001F, 0x8000)),
+        (16, (0x0F00, 0x00F0, 0x000F, 0xF000)),
+        (32, (0x000000FF, 0x0000FF00, 0x00FF0000)),
+        (32, (0x00000FF0, 0x000FF000, 0x0FF00000)),
+        (32, (0x3FF00000, 0x000FFC00, 0x000003FF, 0xC0000000)),
+    ],
+)
+@pytest.mark.parametrize("upwards", [True, False])
+def test_bmp_is_read_wherever_its_fields_of_bits_are(bits: int, masks: tuple[int, ...], upwards: bool) -> None:
+    rng = np.random.default_rng(bits)
+    whites = [mask >> (mask & -mask).bit_length() - 1 for mask in masks]
+    fields = [rng.integers(0, white + 1, (30, 37)) for white in whites]
+    words = sum(field * (mask & -mask) for field, mask in zip(fields, masks, strict=True))
+    rows = np.zeros((30, 38), np.int64)  # a row ends at four bytes
+    rows[:, :37] = words
+    coded = rows[:: -1 if upwards else 1].astype(f"<u{bits // 8}").tobytes() if bits == 16 else b""
+    coded = coded or rows[:: -1 if upwards else 1, :37].astype("<u4").tobytes()
+    header = struct.pack("<IiiHHIIiiII", 108, 37, 30 if upwards else -30, 1, bits, 3, len(coded), 0, 0, 0, 0)
+    header += struct.pack("<4I", *masks, *[0] * (4 - len(masks))) + bytes(52)
+    file = struct.pack("<2sIHHI", b"BM", 122 + len(coded), 0, 0, 122) + header + coded
+    frame = read(file).frames[0]
+    whole = 65535 if max(whites) > 255 else 255
+    assert frame.pixels.dtype == (np.uint16 if whole > 255 else np.uint8)
+    found = [*np.moveaxis(frame.pixels, 2, 0), *([] if frame.alpha is None else [frame.alpha])]
+    for one, field, white in zip(found, fields, whites, strict=True):
+        assert np.abs(one - field * (whole / white)).max() <= 0.51
+    with pytest.raises(Damaged, match="ends after"):
+        read(file[:-100])
+
+
+def test_a_jpeg_with_an_empty_header_segment_is_read() -> None:
+    coded = media.jpeg(media.night())
+    for segment in (media.jpeg_segment(0xE0, b"JFIF\x00"), media.jpeg_segment(0xEE, b"Adobe")):
+        odd = media.with_segments(coded, segment)
+        assert np.array_equal(read(odd).frames[0].pixels, read(coded).frames[0].pixels)
 
 
 def test_heic_without_its_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
