@@ -6,7 +6,7 @@ Used only for TIFF files, where pixels and metadata share a directory. In other 
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 # Bytes per value, by field type: 1 to 12 as in TIFF 6.0, 13 is IFD, 16 to 18 are those of BigTIFF
@@ -17,6 +17,10 @@ NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q"}
 EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005
 NESTED = frozenset((EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD))
 MAX_DEPTH = 3
+MAKER_NOTE = 0x927C
+# Beginnings of the maker notes whose offsets count from somewhere in the note
+MOVABLE_NOTES = (b"Nikon\x00\x02", b"OLYMPUS\x00", b"OM SYSTEM\x00", b"FUJIFILM", b"Apple iOS\x00", b"PENTAX \x00")
+MOST_BYTES = 60_000  # of a block and its maker note, so that it fits a JPEG
 
 
 class Field(NamedTuple):
@@ -24,7 +28,9 @@ class Field(NamedTuple):
     """A key of TYPE_BYTES."""
     length: int
     value: bytes
-    """All values, in the byte order of the file."""
+    """All values, in the byte order of the file. Empty: they are not written, as they are at `place` already."""
+    place: int = 0
+    """Offset of the values in the file they were read from."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -103,7 +109,7 @@ def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
             if depth < MAX_DEPTH and 8 <= inner <= len(data) - form.number_bytes:
                 found.nested[tag] = read(data, inner, depth=depth + 1)
         else:
-            found.fields[tag] = Field(kind, values, value)
+            found.fields[tag] = Field(kind, values, value, place)
             left -= size
     return found
 
@@ -160,8 +166,10 @@ def written(directory: Directory, order: str, at: int) -> bytes:
             behind += written(directory.nested[tag], order, place)
             entries += struct.pack(order + "HHII", tag, LONG, 1, place)
         else:
-            kind, count, value = directory.fields[tag]
-            if len(value) <= 4:
+            kind, count, value, place = directory.fields[tag]
+            if not value:
+                entries += struct.pack(order + "HHII", tag, kind, count, place)
+            elif len(value) <= 4:
                 entries += struct.pack(order + "HHI", tag, kind, count) + value.ljust(4, b"\x00")
             else:
                 entries += struct.pack(order + "HHII", tag, kind, count, start + len(behind))
@@ -171,6 +179,30 @@ def written(directory: Directory, order: str, at: int) -> bytes:
 
 
 def block(directory: Directory, order: str) -> bytes:
-    """Encode a directory as a TIFF block of its own, the form of EXIF in other formats."""
+    """Encode a directory as a TIFF block of its own, the form of EXIF in other formats.
+
+    A maker note stays at its old offset, as offsets inside it count from the beginning of the file; only those known to
+    count otherwise may move. Raises ValueError if a note's old offset is too far away.
+    """
     mark = b"II*\x00" if order == "<" else b"MM\x00*"
-    return mark + struct.pack(order + "I", 8) + written(directory, order, 8)
+    camera = directory.nested.get(EXIF_IFD, Directory())
+    note = camera.fields.get(MAKER_NOTE)
+    if note is None or len(note.value) <= 4 or note.value.startswith(MOVABLE_NOTES):
+        return mark + struct.pack(order + "I", 8) + written(directory, order, 8)
+    end = note.place + len(note.value)
+    if end > MOST_BYTES:
+        raise ValueError(
+            f"it is {note.place} bytes behind the beginning of the file, where offsets inside it count from"
+        )
+    camera = replace(camera, fields=camera.fields | {MAKER_NOTE: note._replace(value=b"")})
+    directory = replace(directory, nested=directory.nested | {EXIF_IFD: camera})
+    at = 8
+    others = written(directory, order, at)
+    if at + len(others) > note.place:  # they do not fit in front of the note
+        at = end + end % 2
+        others = written(directory, order, at)
+    whole = bytearray(max(end, at + len(others)))
+    whole[:8] = mark + struct.pack(order + "I", at)
+    whole[note.place : end] = note.value
+    whole[at : at + len(others)] = others
+    return bytes(whole)

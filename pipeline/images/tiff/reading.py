@@ -34,7 +34,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
         notes.append(f"metadata of the first page kept for all {len(frames)}")
     if tags.LAYERS in first.fields:
         notes.append("Photoshop layers dropped: they show the image before enhancement")
-    metadata = _metadata(first, order)
+    metadata = _metadata(first, order, notes)
     coding = Coding(uncompressed=ifd.numbers(first, tags.COMPRESSION, order) in ((), (tags.UNCOMPRESSED,)))
     return Photo(format="tiff", frames=frames, metadata=metadata, coding=coding, notes=notes)
 
@@ -94,7 +94,7 @@ def _frame(file: File, page: ifd.Directory, layout: Layout, max_pixels: int, not
     return turned(frame_of_samples(samples_of(file, layout), layout, notes, icc), layout.orientation)
 
 
-def _metadata(first: ifd.Directory, order: str) -> Metadata:
+def _metadata(first: ifd.Directory, order: str, notes: list[str]) -> Metadata:
     packet, icc = first.fields.get(tags.XMP), first.fields.get(tags.ICC)
     kept = ifd.Directory(
         fields={tag: value for tag, value in first.fields.items() if tag not in tags.STRUCTURE}, nested=first.nested
@@ -106,11 +106,23 @@ def _metadata(first: ifd.Directory, order: str) -> Metadata:
         }
         kept.fields = {tag: value for tag, value in kept.fields.items() if tag not in sides} | swapped
     return Metadata(
-        exif=ifd.block(kept, order) if kept.fields or kept.nested else None,
+        exif=_exif(kept, order, notes) if kept.fields or kept.nested else None,
         icc=icc.value if icc else None,
         xmp=xmp.upright(packet.value) if packet else None,
         dpi=_resolution(kept, order),
     )
+
+
+def _exif(kept: ifd.Directory, order: str, notes: list[str]) -> bytes:
+    try:
+        return ifd.block(kept, order)
+    except ValueError as error:
+        maker = (
+            kept.fields[tags.MAKE].value.rstrip(b"\x00 ").decode("latin-1") if tags.MAKE in kept.fields else "unknown"
+        )
+        notes.append(f"maker note (of {maker}) dropped: {error}")
+    del kept.nested[ifd.EXIF_IFD].fields[ifd.MAKER_NOTE]
+    return ifd.block(kept, order)
 
 
 def _resolution(first: ifd.Directory, order: str) -> tuple[float, float] | None:

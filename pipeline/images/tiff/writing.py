@@ -14,11 +14,16 @@ STRIP_BYTES_TARGET = 1 << 18
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write the frames as pages of a TIFF, deflated unless the source was uncompressed; `quality` is ignored."""
-    order, first = _metadata_fields(photo.metadata, notes)
+    """Write the frames as pages of a TIFF, deflated unless the source was uncompressed; `quality` is ignored.
+
+    The EXIF block comes first and whole, so that offsets inside maker notes stay valid; only its first directory is
+    written anew, with the fields of the pixels.
+    """
+    block, order, first = _exif(photo.metadata, notes)
+    _add_metadata(first, photo.metadata, order)
     compressed = not photo.coding.uncompressed
-    parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4)]
-    end = 8
+    parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4), block[8:], bytes(len(block) % 2)]
+    end = sum(map(len, parts))
     link = 1  # index in `parts` of the piece that ends with the link to the next directory
     for index, frame in enumerate(photo.frames):
         strips = _strips(frame, order, compressed=compressed)
@@ -44,15 +49,29 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     return b"".join(parts)
 
 
-def _metadata_fields(metadata: Metadata, notes: list[str]) -> tuple[str, ifd.Directory]:
-    """Return the byte order (that of the EXIF) and the fields of the first page that do not describe its pixels."""
-    order, first = "<", ifd.Directory()
-    if metadata.exif is not None:
-        try:
-            order, first = ifd.byte_order(metadata.exif), ifd.read(metadata.exif)
-        except ValueError as error:
-            notes.append(f"EXIF dropped: {error}")
-    first.fields = {tag: value for tag, value in first.fields.items() if tag not in tags.STRUCTURE}
+def _exif(metadata: Metadata, notes: list[str]) -> tuple[bytes, str, ifd.Directory]:
+    """Return the EXIF block, its byte order, and its first directory, which points to the values in the block.
+
+    Fields that describe pixels are left out.
+    """
+    if metadata.exif is None:
+        return b"", "<", ifd.Directory()
+    try:
+        order, found = ifd.byte_order(metadata.exif), ifd.read(metadata.exif)
+    except ValueError as error:
+        notes.append(f"EXIF dropped: {error}")
+        return b"", "<", ifd.Directory()
+    fields = {
+        tag: field if len(field.value) <= 4 else field._replace(value=b"")
+        for tag, field in found.fields.items()
+        if tag not in tags.STRUCTURE
+    }
+    pointers = {tag: _longs(order, nested.at) for tag, nested in found.nested.items()}
+    return metadata.exif, order, ifd.Directory(fields=fields | pointers)
+
+
+def _add_metadata(first: ifd.Directory, metadata: Metadata, order: str) -> None:
+    """Add XMP, profile and resolution to the fields of the first page."""
     for tag, kind, content in ((tags.XMP, ifd.BYTE, metadata.xmp), (tags.ICC, ifd.UNDEFINED, metadata.icc)):
         if content is not None:
             first.fields[tag] = ifd.Field(kind, len(content), content)
@@ -60,7 +79,6 @@ def _metadata_fields(metadata: Metadata, notes: list[str]) -> tuple[str, ifd.Dir
         for tag, side in zip((tags.X_RESOLUTION, tags.Y_RESOLUTION), metadata.dpi, strict=True):
             first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * 10000), 10000))
         first.fields[tags.RESOLUTION_UNIT] = _short(order, 2)
-    return order, first
 
 
 def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
