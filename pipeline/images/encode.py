@@ -12,6 +12,7 @@ from pipeline.images.color import conversion
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
+from pipeline.images.tiff import iptc
 from pipeline.images.tiff import writing as tiff
 
 WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
@@ -29,7 +30,7 @@ HOLDS: dict[str, frozenset[str]] = {
     "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments")),
     "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
     "webp": frozenset(("exif", "icc", "xmp")),
-    "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
+    "tiff": frozenset(("exif", "icc", "xmp", "dpi", "jpeg_segments")),
     "bmp": frozenset(("dpi",)),
     "gif": frozenset(("comment",)),
     "avif": frozenset(("exif", "icc", "xmp")),
@@ -60,6 +61,8 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
         raise ValueError(f"quality is {quality}; it must be between 1 and 100")
     notes: list[str] = []
     frames = _frames(photo, target, notes)
+    if photo.format == "tiff" and name == "jpeg":
+        photo = replace(photo, metadata=iptc.as_segments(photo.metadata))
     photo = replace(photo, frames=frames, metadata=_metadata(photo.metadata, name, notes))
     longest = max(max(frame.size) for frame in frames)
     if longest > target.max_side_px:

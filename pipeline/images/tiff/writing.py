@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.errors import Unsupported
 from pipeline.images.metadata import ifd
 from pipeline.images.photo import Frame, Metadata, Photo
+from pipeline.images.tiff import iptc
 from pipeline.images.tiff import layout as tags
 
 STRIP_BYTES_TARGET = 1 << 18
@@ -21,6 +22,10 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     """
     block, order, first = _exif(photo.metadata, notes)
     _add_metadata(first, photo.metadata, order)
+    fields, others = iptc.as_fields(photo.metadata.jpeg_segments)
+    first.fields = fields | first.fields
+    if others:
+        notes.append(f"{others} other segments of JPEG metadata dropped: TIFF has no place for them")
     compressed = not photo.coding.uncompressed
     parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4), block[8:], bytes(len(block) % 2)]
     end = sum(map(len, parts))
