@@ -151,6 +151,15 @@ def numbers_in(entry: Field, order: str) -> tuple[int, ...]:
     return struct.unpack(f"{order}{entry.length}{layout}", entry.value) if layout else ()
 
 
+def rationals(found: Directory, tag: int, order: str) -> tuple[float, ...]:
+    """Return the values of a RATIONAL field, 0 for those divided by 0; empty if it is missing or of another type."""
+    entry = found.fields.get(tag)
+    if entry is None or entry.kind != RATIONAL:
+        return ()
+    numbers = struct.unpack(f"{order}{entry.length * 2}I", entry.value)
+    return tuple(above / below if below else 0.0 for above, below in zip(numbers[::2], numbers[1::2], strict=True))
+
+
 def written(directory: Directory, order: str, at: int) -> bytes:
     """Encode a directory for offset `at` (even), followed by its values and nested directories.
 

@@ -32,6 +32,8 @@ def frame_of_samples(samples: Samples, layout: Layout, notes: list[str], icc: by
         pixels = _straight(pixels, alpha, layout)
     if layout.photometric in (tags.CMYK, tags.CIELAB, tags.ICCLAB):
         pixels = _in_srgb(pixels, layout, notes, icc)
+    if layout.photometric == tags.YCBCR:
+        pixels = np.asarray(Image.frombytes("YCbCr", layout.size, np.ascontiguousarray(pixels)).convert("RGB"))
     if pixels.dtype == np.uint8 and layout.bits > 8 and layout.photometric != tags.PALETTE:
         add_note(notes, "16 bits became 8")
     if layout.bits == 1 and layout.photometric != tags.PALETTE:
@@ -55,7 +57,7 @@ def _filled(samples: Samples, layout: Layout) -> Samples:
 
 
 def _from_palette(indices: Samples, layout: Layout) -> Samples:
-    """Look colours up. Some old programs wrote maps of 8 bits, as libtiff's readers find out in the same way."""
+    """Map indices to colours. Some old programs wrote maps of 8 bits, as libtiff's readers find out in the same way."""
     count = 1 << layout.bits
     if len(layout.color_map) < 3 * count:
         raise Damaged("its colour map is cut short; copy the file again")
@@ -64,7 +66,7 @@ def _from_palette(indices: Samples, layout: Layout) -> Samples:
 
 
 def _straight(pixels: Samples, alpha: Samples, layout: Layout) -> Samples:
-    """Divide pixels by the alpha that they are multiplied by."""
+    """Convert pixels multiplied by alpha to plain ones."""
     if layout.photometric not in (tags.BLACK_IS_ZERO, tags.RGB, tags.CMYK):
         raise Unsupported(f"its alpha is multiplied into pixels that are neither grey, RGB nor CMYK; {tags.CONVERT}")
     white = np.iinfo(pixels.dtype).max

@@ -9,6 +9,7 @@ SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 2
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279
 PLANAR, PREDICTOR, COLOR_MAP, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 284, 317, 320, 322, 323, 324, 325
 INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, MAKE = 332, 338, 339, 271
+COEFFICIENTS, SUBSAMPLING, REFERENCE = 529, 530, 532  # of YCbCr
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP, ICC, LAYERS, DNG_VERSION = 282, 283, 296, 700, 34675, 37724, 50706
 # Fields that are never copied: they describe how pixels are stored, or are handled separately (XMP, ICC, layers).
 STRUCTURE = frozenset(
@@ -19,6 +20,7 @@ STRUCTURE = frozenset(
     )
     for tag in range(first, last + 1)
 )  # fmt: skip
+USUAL = ((), (0.299, 0.587, 0.114)), ((), (0, 255, 128, 255, 128, 255))
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9
 COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, CIELAB: 3, ICCLAB: 3}
@@ -42,7 +44,7 @@ OTHER_COMPRESSIONS = {
 ASSOCIATED, UNASSOCIATED = 1, 2
 UNSIGNED, SIGNED, FLOATING = 1, 2, 3
 FORMATS = {FLOATING: "floating point", 5: "complex integers", 6: "complex floating point"}
-MOST_SAMPLES = 32
+MOST_SAMPLES = 8  # red, green, blue and a few more: memory is taken for all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,8 @@ class Layout:
     planar: bool
     """Whether each sample has a plane of its own."""
     compression: int
+    by_pillow: bool
+    """Whether Pillow reads the page as a whole."""
     predictor: bool
     """Whether differences between neighbours are stored."""
     fill_order: int
@@ -75,11 +79,6 @@ class Layout:
     @property
     def colors(self) -> int:
         return COLORS[self.photometric]
-
-    @property
-    def by_pillow(self) -> bool:
-        """Return whether Pillow reads the page as a whole."""
-        return self.compression in CODECS or self.photometric == YCBCR
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -105,7 +104,12 @@ def layout_of(page: ifd.Directory, order: str) -> Layout:
     formats = set(ifd.numbers(page, SAMPLE_FORMAT, order)) or {UNSIGNED}
     _check_samples(set(bits[:samples]), samples, formats)
     _check_colors(photometric, samples, one(INK_SET, 1))
-    _check_compression(compression, photometric, bits[0], samples, one(PLANAR, 1))
+    # YCbCr in its simplest form is read here; with halved colours or a scale of its own libtiff knows how
+    scale = ifd.rationals(page, COEFFICIENTS, order), ifd.rationals(page, REFERENCE, order)
+    simple = ifd.numbers(page, SUBSAMPLING, order) == (1, 1) and scale[0] in USUAL[0] and scale[1] in USUAL[1]
+    by_pillow = compression in CODECS or (photometric == YCBCR and not simple)
+    if by_pillow or photometric == YCBCR or compression not in BYTEWISE:
+        _check_codec(compression, photometric, bits[0], samples, planar=one(PLANAR, 1) == 2, simple=simple)
     predictor = one(PREDICTOR, 1) if compression in PREDICTED else 1
     if predictor not in (1, 2) or (predictor == 2 and bits[0] not in (8, 16, 32)):
         raise Unsupported(f"it has predictor {predictor} for samples of {bits[0]} bits; {CONVERT}")
@@ -120,6 +124,7 @@ def layout_of(page: ifd.Directory, order: str) -> Layout:
         signed=formats == {SIGNED} and photometric not in (CIELAB, ICCLAB),  # of a* and b* this is known
         planar=one(PLANAR, 1) == 2 and samples > 1,
         compression=compression,
+        by_pillow=by_pillow,
         predictor=predictor == 2,
         fill_order=one(FILL_ORDER, 1),
         orientation=one(ORIENTATION, 1) if one(ORIENTATION, 1) in range(1, 9) else 1,
@@ -156,15 +161,18 @@ def _check_colors(photometric: int, samples: int, ink_set: int) -> None:
         raise Damaged(f"its TIFF header states {samples} samples for {COLORS[photometric]} colours; copy it again")
 
 
-def _check_compression(compression: int, photometric: int, bits: int, samples: int, planar: int) -> None:
-    """Refuse what is not known to be read rightly. JPEG, CCITT and WebP are codecs with rules of their own."""
+def _check_codec(compression: int, photometric: int, bits: int, samples: int, *, planar: bool, simple: bool) -> None:
+    """Raise Unsupported for codecs, which have rules of their own, unless this use is known to be read rightly."""
+    exactly, in_8_bits = samples == COLORS[photometric], bits == 8 and photometric in JPEG_PHOTOMETRICS
     known = {
-        JPEG: bits == 8 and planar == 1 and samples == COLORS[photometric] and photometric in JPEG_PHOTOMETRICS,
-        OLD_JPEG: bits == 8 and planar == 1 and samples == 3,
-        WEBP: bits == 8 and planar == 1 and samples in (3, 4) and photometric == RGB,
-    } | dict.fromkeys(CCITT, bits == 1 and samples == 1 and photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO))
-    known |= dict.fromkeys(BYTEWISE, photometric != YCBCR or (bits == 8 and samples == 3 and planar == 1))
-    known[UNCOMPRESSED] = photometric != YCBCR
+        JPEG: in_8_bits and (exactly or (planar and samples == COLORS[photometric] + 1)),
+        OLD_JPEG: in_8_bits and exactly and not planar,
+        WEBP: in_8_bits and samples in (3, 4) and photometric == RGB and not planar,
+    }
+    known[JPEG] &= not (photometric == YCBCR and planar)
+    known |= dict.fromkeys(CCITT, bits == 1 and samples == 1 and photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO))
+    by_libtiff = compression != UNCOMPRESSED and not planar
+    known |= dict.fromkeys(BYTEWISE, in_8_bits and exactly and (simple or by_libtiff))
     names = {JPEG: "JPEG", OLD_JPEG: "old-style JPEG", WEBP: "WebP"} | dict.fromkeys(CCITT, "CCITT fax")
     if compression not in known:
         name = OTHER_COMPRESSIONS.get(compression, f"an unknown method ({compression})")

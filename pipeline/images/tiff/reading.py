@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import struct
 import threading
 from collections.abc import Iterator
 
@@ -129,12 +128,7 @@ def _resolution(first: ifd.Directory, order: str) -> tuple[float, float] | None:
     """Return dots per inch; None unless both sides and the unit are stated."""
     unit = ifd.numbers(first, tags.RESOLUTION_UNIT, order)
     scale = {2: 1.0, 3: 2.54}.get(unit[0]) if unit else None
-    sides = []
-    for tag in (tags.X_RESOLUTION, tags.Y_RESOLUTION):
-        entry = first.fields.get(tag)
-        if entry is not None and entry.kind == ifd.RATIONAL and entry.length == 1:
-            above, below = struct.unpack(order + "II", entry.value)
-            sides.append(above / below if below else 0.0)
+    sides = [side for tag in (tags.X_RESOLUTION, tags.Y_RESOLUTION) for side in ifd.rationals(first, tag, order)]
     if scale is None or len(sides) != 2 or not all(sides):
         return None
     return sides[0] * scale, sides[1] * scale

@@ -36,7 +36,7 @@ class File:
             raise Unsupported("Pillow does not read this kind of TIFF; save it as RGB with LZW or ZIP") from None
 
     def rows(self, layout: Layout, segments: slice, row_bytes: int, rows: int) -> Samples:
-        """Decompress some strips or tiles, one below the other: `rows` x `row_bytes`, uint8."""
+        """Unpack some strips or tiles, one below the other: `rows` x `row_bytes`, uint8."""
         offsets, sizes = layout.offsets[segments], layout.sizes[segments]
         if len(sizes) != len(offsets):  # decompression ends by itself
             sizes = tuple(max(len(self._data) - offset, 0) for offset in offsets)
@@ -123,7 +123,7 @@ def _plane(file: File, layout: Layout, index: int, depth: int) -> Samples:
 
 
 def _webp(file: File, layout: Layout, segments: range, rows: int) -> Samples:
-    """Decompress strips or tiles that are WebP images, one below the other. Raises Damaged for one of another size."""
+    """Unpack strips or tiles that are WebP images, one below the other. Raises Damaged for one of another size."""
     width, height = layout.segment
     coded = np.empty((rows, width * layout.samples), np.uint8)
     for top, index in zip(range(0, rows, height), segments, strict=True):

@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[int, str, list[str]]] = {
     "rgb-spot-alpha": (5, "rgb", ["unspecified", "unassalpha"]),
     "cmyk": (4, "separated", []),
     "cmyk-alpha": (5, "separated", ["unassalpha"]),
+    "ycbcr": (3, "ycbcr", []),
     "lab": (3, "cielab", []),
     "icclab": (3, "icclab", []),
 }
@@ -96,6 +97,8 @@ def shown(samples: Any, kind: str) -> tuple[Any, Any]:
     if photometric == "separated":
         pixels, alpha = in_8_bits(pixels), None if alpha is None else in_8_bits(alpha)
         pixels = np.asarray(Image.frombytes("CMYK", (WIDTH, HEIGHT), pixels.tobytes()).convert("RGB"))
+    elif photometric == "ycbcr":
+        pixels = np.asarray(Image.frombytes("YCbCr", (WIDTH, HEIGHT), pixels.tobytes()).convert("RGB"))
     elif photometric in ("cielab", "icclab"):
         pixels = lab_in_srgb(pixels, signed=photometric == "cielab")
     return pixels, alpha
@@ -147,6 +150,10 @@ def check(coded: bytes, expected: list[tuple[Any, Any]]) -> None:
 def test_every_page_of_every_layout_is_read_as_it_was_written(kind: str, depth: int) -> None:
     noise = np.random.default_rng(depth).integers(0, 1 << depth, (2, HEIGHT, WIDTH, KINDS[kind][0]))
     pages = [*noise.astype(np.uint8 if depth == 8 else np.uint16)]
+    if kind == "ycbcr" and depth == 16:
+        with pytest.raises(Unsupported, match="YCbCr"):
+            read(written(pages, kind, **next(layouts(None))))
+        return
     known = [shown(page, kind) for page in pages]
     for layout in layouts(*((None, "lzw", "zstd") if depth == 8 else ("packbits", "zlib", "lzma"))):
         expected = [
@@ -208,7 +215,6 @@ def test_a_colour_map_may_have_8_bits(bits: int, scale: int) -> None:
         ({"photometric": "cfa"}, "raw sensor data"),
         ({"photometric": 32844}, "LogL"),
         ({"photometric": "separated", "shape": (4,), "extratags": [(332, 3, 1, 2, True)]}, "inks"),
-        ({"photometric": "ycbcr", "shape": (3,)}, "YCbCr"),
     ],
 )
 def test_what_nobody_reads_rightly_is_unsupported_and_says_what_it_is(options: dict[str, Any], what: str) -> None:
@@ -220,6 +226,12 @@ def test_what_nobody_reads_rightly_is_unsupported_and_says_what_it_is(options: d
     tifffile.imwrite(buffer, samples, **({"photometric": "minisblack"} | options))
     with pytest.raises(Unsupported, match=what):
         read(buffer.getvalue())
+
+
+def test_halved_colours_without_compression_are_unsupported() -> None:
+    coded = packed(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 8, "<", photometric=6, t530=[2, 2])
+    with pytest.raises(Unsupported, match="YCbCr"):
+        read(coded)
 
 
 def test_a_page_that_cannot_be_read_fails_the_file_and_is_named() -> None:
