@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from PIL import UnidentifiedImageError
 
-from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
+from pipeline.errors import Damaged, EmptyFile, MediaError, Unsupported, is_want_of_memory
 from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
 from pipeline.images.color import high_dynamic_range
 from pipeline.images.color.conversion import space_of
@@ -21,7 +21,7 @@ from pipeline.images.metadata import exif, regions, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import add_note, turned
 from pipeline.images.png import png
-from pipeline.images.tiff import tiff
+from pipeline.images.tiff import reading as tiff
 
 READERS: dict[str, Callable[[bytes, int], Photo]] = {
     "jpeg": jpeg.read,
@@ -76,6 +76,8 @@ def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None) -> Ph
         if is_want_of_memory(error):
             raise MemoryError(str(error)) from error
         found = " ".join(str(error).split()) or type(error).__name__
+        if found.startswith("Unsupported"):  # so begin Pillow's messages about what it knows but does not read
+            raise Unsupported(f"it is a {name.upper()} of a kind not read here ({found}); convert it to PNG") from error
         raise Damaged(f"its {name.upper()} data are truncated or corrupt ({found}); copy the file again") from error
 
 

@@ -13,7 +13,8 @@ from pipeline.images.formats import FORMATS, Format
 from pipeline.images.gain_map import ultra_hdr
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
-from pipeline.images.tiff import tiff
+from pipeline.images.tiff import iptc
+from pipeline.images.tiff import writing as tiff
 
 WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "jpeg": ultra_hdr.write,
@@ -31,7 +32,7 @@ HOLDS: dict[str, frozenset[str]] = {
     "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "jpeg_trailer", "gain_map")),
     "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
     "webp": frozenset(("exif", "icc", "xmp")),
-    "tiff": frozenset(("exif", "icc", "xmp", "dpi")),
+    "tiff": frozenset(("exif", "icc", "xmp", "dpi", "jpeg_segments")),
     "bmp": frozenset(("dpi", "icc")),
     "gif": frozenset(("icc", "xmp", "comment")),
     "avif": frozenset(("exif", "icc", "xmp", "avif_boxes")),
@@ -67,6 +68,8 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     notes: list[str] = []
     photo = high_dynamic_range.fitted(photo, target, notes)
     frames = _frames(photo, target, notes)
+    if photo.format == "tiff" and name == "jpeg":
+        photo = replace(photo, metadata=iptc.as_segments(photo.metadata))
     photo = replace(photo, frames=frames, metadata=_metadata(photo.metadata, name, notes))
     longest = max(max(frame.size) for frame in frames)
     if longest > target.max_side_px:

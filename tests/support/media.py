@@ -203,15 +203,20 @@ def tiff_16(samples: Samples, *, order: str = "<", planar: bool = False, alpha: 
     planes = [samples[..., index] for index in range(channels)] if planar else [samples]
     strips = [plane.astype(order + "u2").tobytes() for plane in planes]
     offsets = [8 + sum(map(len, strips[:index])) for index in range(len(strips))]
-    entries = [
-        (256, width), (257, height), (258, *[16] * channels), (259, 1), (262, 2 if channels >= 3 else 1),
-        (273, *offsets), (277, channels), (278, height), (279, *map(len, strips)), (284, 2 if planar else 1),
-    ]  # fmt: skip
+    entries = {
+        256: [width], 257: [height], 258: [16] * channels, 259: [1], 262: [2 if channels >= 3 else 1],
+        273: offsets, 277: [channels], 278: [height], 279: [*map(len, strips)], 284: [2 if planar else 1],
+    }  # fmt: skip
     if channels in (2, 4):
-        entries.append((338, alpha))
-    at = 8 + sum(map(len, strips))
+        entries[338] = [alpha]
+    return tiff(b"".join(strips), entries, order=order)
+
+
+def tiff(strips: bytes, entries: dict[int, list[int]], *, order: str = "<") -> bytes:
+    """A TIFF of one page: its pixels from offset 8 on, then its fields, all of them LONG."""
+    at = 8 + len(strips)
     packed, behind = struct.pack(order + "H", len(entries)), b""
-    for tag, *values in entries:
+    for tag, values in sorted(entries.items()):
         packed += struct.pack(order + "HHI", tag, 4, len(values))
         if len(values) == 1:
             packed += struct.pack(order + "I", values[0])
@@ -219,4 +224,4 @@ def tiff_16(samples: Samples, *, order: str = "<", planar: bool = False, alpha: 
             packed += struct.pack(order + "I", at + 2 + 12 * len(entries) + 4 + len(behind))
             behind += struct.pack(f"{order}{len(values)}I", *values)
     mark = b"II*\x00" if order == "<" else b"MM\x00*"
-    return mark + struct.pack(order + "I", at) + b"".join(strips) + packed + bytes(4) + behind
+    return mark + struct.pack(order + "I", at) + strips + packed + bytes(4) + behind

@@ -52,7 +52,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
 
 def _spread(samples: Samples, bits: int) -> Samples:
     """Spread deep samples over all 16 bits: pillow-heif only shifts them up, so that white is not quite white."""
-    if samples.dtype == np.uint8:
+    if samples.dtype == np.uint8 or not 8 < bits < 16:
         return samples
     return full_range(samples >> 16 - bits, (1 << bits) - 1)
 

@@ -19,6 +19,7 @@ from pipeline.images.pixels import check_size, frame_of, image_of
 
 DEFAULT_QUALITY = 92  # for sources without quantisation tables to reuse
 MOST_BYTES_A_PIXEL = 6
+COLOUR_SPACE_BYTES = 12  # of APP0 and APP14
 MAX_SCANS = 200  # encoders write about ten
 
 SCAN = 0xFF | SOS << 8  # as a little-endian number of two bytes
@@ -129,11 +130,15 @@ def _frame_header(found: list[Segment]) -> Segment:
 
 
 def _pixels_alone(data: bytes, found: list[Segment]) -> bytes:
-    """Return the file without metadata. APP0 and APP14 stay, as they state the colour space of the samples."""
+    """Return the file without metadata. APP0 and APP14 stay, as they state the colour space of the samples.
+
+    Those too short for it mean nothing to libjpeg, but Pillow would give up.
+    """
     kept = [
         data[segment.start : segment.start + 4 + len(segment.payload)]
         for segment in found[:-1]
-        if not (APP0 < segment.marker <= 0xEF or segment.marker == COM) or segment.marker == APP14
+        if not (APP0 <= segment.marker <= 0xEF or segment.marker == COM)
+        or (segment.marker in (APP0, APP14) and len(segment.payload) >= COLOUR_SPACE_BYTES)
     ]
     return b"".join((SOI, *kept, memoryview(data)[found[-1].start :]))
 

@@ -102,6 +102,7 @@ def _with_cleaned(block: bytearray, tag: int, clean: Callable[[bytes], bytes]) -
     before = bytes(block[place])
     after = clean(before)
     if not after:
+        block[place] = bytes(len(before))  # a TIFF gets the block as it is
         return bytearray(_without(block, tag))
     if len(after) < len(before):
         each = ifd.TYPE_BYTES[struct.unpack_from(order + "H", block, at + 2)[0]]

@@ -6,16 +6,21 @@ Used only for TIFF files, where pixels and metadata share a directory. In other 
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-# Bytes per value, by field type: 1 to 12 as in TIFF 6.0, 13 is IFD
-TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
+# Bytes per value, by field type: 1 to 12 as in TIFF 6.0, 13 is IFD, 16 to 18 are those of BigTIFF
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, IFD, LONG8, IFD8 = 1, 2, 3, 4, 5, 7, 13, 16, 18
+NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q"}
 
 EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005
 NESTED = frozenset((EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD))
 MAX_DEPTH = 3
+MAKER_NOTE = 0x927C
+# Beginnings of the maker notes whose offsets count from somewhere in the note
+MOVABLE_NOTES = (b"Nikon\x00\x02", b"OLYMPUS\x00", b"OM SYSTEM\x00", b"FUJIFILM", b"Apple iOS\x00", b"PENTAX \x00")
+MOST_BYTES = 60_000  # of a block and its maker note, so that it fits a JPEG
 
 
 class Field(NamedTuple):
@@ -23,7 +28,9 @@ class Field(NamedTuple):
     """A key of TYPE_BYTES."""
     length: int
     value: bytes
-    """All values, in the byte order of the file."""
+    """All values, in the byte order of the file. Empty: they are not written, as they are at `place` already."""
+    place: int = 0
+    """Offset of the values in the file they were read from."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,14 +39,47 @@ class Directory:
     nested: dict[int, "Directory"] = field(default_factory=dict)
     lost: int = 0
     """Number of fields left out: empty, of unknown type, or with values outside the file."""
+    at: int = 0
+    """Offset in the file it was read from."""
+
+
+class _Form(NamedTuple):
+    """The numbers of classic TIFF, or of BigTIFF, as struct names them."""
+
+    number: str
+    offset: str
+
+    @property
+    def entry(self) -> str:
+        return "HH" + self.offset  # tag, type, number of values; the values follow, or their offset
+
+    @property
+    def entry_bytes(self) -> int:
+        return 4 + 2 * self.offset_bytes
+
+    @property
+    def offset_bytes(self) -> int:
+        return struct.calcsize(self.offset)
+
+    @property
+    def number_bytes(self) -> int:
+        return struct.calcsize("<" + self.number)
+
+
+CLASSIC, BIG = _Form("H", "I"), _Form("Q", "Q")
 
 
 def byte_order(data: bytes) -> str:
-    """Return the byte order as `<` or `>`, as in struct. Raises ValueError if `data` is not a classic TIFF."""
-    order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(data[:4])
-    if order is None or len(data) < 8:
+    """Return the byte order as `<` or `>`, as in struct. Raises ValueError if `data` is neither TIFF nor BigTIFF."""
+    order = {b"II*\x00": "<", b"MM\x00*": ">", b"II+\x00": "<", b"MM\x00+": ">"}.get(data[:4])
+    if order is None or len(data) < (16 if is_big(data) else 8):
         raise ValueError("no TIFF header")
     return order
+
+
+def is_big(data: bytes) -> bool:
+    """Return whether the header is that of a BigTIFF, whose offsets have 8 bytes."""
+    return data[2:4] in (b"+\x00", b"\x00+")
 
 
 def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
@@ -47,28 +87,42 @@ def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
 
     Raises ValueError if there is no directory.
     """
-    order = byte_order(data)
+    order, form = byte_order(data), BIG if is_big(data) else CLASSIC
     if at is None:
-        at = struct.unpack_from(order + "I", data, 4)[0]
-    if not 8 <= at <= len(data) - 2:
+        at = _offset(data, form.offset_bytes, order, form)
+    if not 8 <= at <= len(data) - form.number_bytes:
         raise ValueError("the directory lies outside the data")
-    found = Directory()
-    count = struct.unpack_from(order + "H", data, at)[0]
-    for entry in range(at + 2, min(at + 2 + 12 * count, len(data) - 11), 12):
-        tag, kind, values = struct.unpack_from(order + "HHI", data, entry)
+    found = Directory(at=at)
+    left = len(data)  # values of a sound file do not overlap, so that together they are no longer than the file
+    begin, end = _entries(data, at, order, form)
+    for entry in range(begin, min(end, len(data) - form.entry_bytes + 1), form.entry_bytes):
+        tag, kind, values = struct.unpack_from(order + form.entry, data, entry)
         size = TYPE_BYTES.get(kind, 0) * values
-        place = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]
-        if not size or place + size > len(data):
+        behind = entry + 4 + form.offset_bytes
+        place = behind if size <= form.offset_bytes else _offset(data, behind, order, form)
+        if not size or place + size > len(data) or size > left:
             found.lost += 1
             continue
+        value = data[place : place + size]
         if tag in NESTED:
-            if depth < MAX_DEPTH:
-                inner = struct.unpack_from(order + "I", data, entry + 8)[0]
-                if 8 <= inner <= len(data) - 2:
-                    found.nested[tag] = read(data, inner, depth=depth + 1)
+            inner = (numbers_in(Field(kind, values, value), order) or (0,))[0]
+            if depth < MAX_DEPTH and 8 <= inner <= len(data) - form.number_bytes:
+                found.nested[tag] = read(data, inner, depth=depth + 1)
         else:
-            found.fields[tag] = Field(kind, values, data[place : place + size])
+            found.fields[tag] = Field(kind, values, value, place)
+            left -= size
     return found
+
+
+def _offset(data: bytes, at: int, order: str, form: _Form) -> int:
+    return int(struct.unpack_from(order + form.offset, data, at)[0])
+
+
+def _entries(data: bytes, at: int, order: str, form: _Form) -> tuple[int, int]:
+    """Return the offset of the first entry of a directory, and that behind the last, where the link to the next is."""
+    count = struct.unpack_from(order + form.number, data, at)[0]
+    begin = at + form.number_bytes
+    return begin, begin + count * form.entry_bytes
 
 
 def pages(data: bytes) -> Iterator[Directory]:
@@ -76,22 +130,34 @@ def pages(data: bytes) -> Iterator[Directory]:
 
     Raises ValueError if there is no directory.
     """
-    order, seen = byte_order(data), set[int]()
-    at = struct.unpack_from(order + "I", data, 4)[0]
-    while at not in seen and (8 <= at <= len(data) - 2 or not seen):
+    order, form, seen = byte_order(data), BIG if is_big(data) else CLASSIC, set[int]()
+    at = _offset(data, form.offset_bytes, order, form)
+    while at not in seen and (8 <= at <= len(data) - form.number_bytes or not seen):
         seen.add(at)
         yield read(data, at)
-        link = at + 2 + 12 * struct.unpack_from(order + "H", data, at)[0]
-        at = struct.unpack_from(order + "I", data, link)[0] if link <= len(data) - 4 else 0
+        link = _entries(data, at, order, form)[1]
+        at = _offset(data, link, order, form) if link <= len(data) - form.offset_bytes else 0
 
 
 def numbers(found: Directory, tag: int, order: str) -> tuple[int, ...]:
-    """Return the values of a BYTE, SHORT or LONG field; empty if it is missing or of another type."""
+    """Return the values of a field of whole numbers; empty if it is missing or of another type."""
     entry = found.fields.get(tag)
-    layout = {BYTE: "B", SHORT: "H", LONG: "I"}.get(entry.kind) if entry else None
-    if entry is None or layout is None:
+    return numbers_in(entry, order) if entry else ()
+
+
+def numbers_in(entry: Field, order: str) -> tuple[int, ...]:
+    """Return the values of a field of whole numbers; empty if it is of another type."""
+    layout = NUMBERS.get(entry.kind)
+    return struct.unpack(f"{order}{entry.length}{layout}", entry.value) if layout else ()
+
+
+def rationals(found: Directory, tag: int, order: str) -> tuple[float, ...]:
+    """Return the values of a RATIONAL field, 0 for those divided by 0; empty if it is missing or of another type."""
+    entry = found.fields.get(tag)
+    if entry is None or entry.kind != RATIONAL:
         return ()
-    return struct.unpack(f"{order}{entry.length}{layout}", entry.value)
+    numbers = struct.unpack(f"{order}{entry.length * 2}I", entry.value)
+    return tuple(above / below if below else 0.0 for above, below in zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def written(directory: Directory, order: str, at: int) -> bytes:
@@ -109,8 +175,10 @@ def written(directory: Directory, order: str, at: int) -> bytes:
             behind += written(directory.nested[tag], order, place)
             entries += struct.pack(order + "HHII", tag, LONG, 1, place)
         else:
-            kind, count, value = directory.fields[tag]
-            if len(value) <= 4:
+            kind, count, value, place = directory.fields[tag]
+            if not value:
+                entries += struct.pack(order + "HHII", tag, kind, count, place)
+            elif len(value) <= 4:
                 entries += struct.pack(order + "HHI", tag, kind, count) + value.ljust(4, b"\x00")
             else:
                 entries += struct.pack(order + "HHII", tag, kind, count, start + len(behind))
@@ -120,6 +188,30 @@ def written(directory: Directory, order: str, at: int) -> bytes:
 
 
 def block(directory: Directory, order: str) -> bytes:
-    """Encode a directory as a TIFF block of its own, the form of EXIF in other formats."""
+    """Encode a directory as a TIFF block of its own, the form of EXIF in other formats.
+
+    A maker note stays at its old offset, as offsets inside it count from the beginning of the file; only those known to
+    count otherwise may move. Raises ValueError if a note's old offset is too far away.
+    """
     mark = b"II*\x00" if order == "<" else b"MM\x00*"
-    return mark + struct.pack(order + "I", 8) + written(directory, order, 8)
+    camera = directory.nested.get(EXIF_IFD, Directory())
+    note = camera.fields.get(MAKER_NOTE)
+    if note is None or len(note.value) <= 4 or note.value.startswith(MOVABLE_NOTES):
+        return mark + struct.pack(order + "I", 8) + written(directory, order, 8)
+    end = note.place + len(note.value)
+    if end > MOST_BYTES:
+        raise ValueError(
+            f"it is {note.place} bytes behind the beginning of the file, where offsets inside it count from"
+        )
+    camera = replace(camera, fields=camera.fields | {MAKER_NOTE: note._replace(value=b"")})
+    directory = replace(directory, nested=directory.nested | {EXIF_IFD: camera})
+    at = 8
+    others = written(directory, order, at)
+    if at + len(others) > note.place:  # they do not fit in front of the note
+        at = end + end % 2
+        others = written(directory, order, at)
+    whole = bytearray(max(end, at + len(others)))
+    whole[:8] = mark + struct.pack(order + "I", at)
+    whole[note.place : end] = note.value
+    whole[at : at + len(others)] = others
+    return bytes(whole)

@@ -27,7 +27,7 @@ class Resource(NamedTuple):
 def without_previews(block: bytes) -> bytes:
     """Remove Photoshop's thumbnail and the preview in IPTC; a block without these, or a broken one, stays as it is."""
     try:
-        found = list(_resources(block))
+        found = list(resources(block))
     except (ValueError, struct.error):
         return block
     kept = [each for each in found if each.number not in THUMBNAILS]
@@ -56,7 +56,7 @@ def without_iptc_preview(stream: bytes) -> bytes:
 
 def has_iptc(block: bytes) -> bool:
     try:
-        return any(each.number == IPTC for each in _resources(block))
+        return any(each.number == IPTC for each in resources(block))
     except (ValueError, struct.error):
         return True
 
@@ -66,13 +66,13 @@ def with_iptc(stream: bytes) -> bytes:
     return written([Resource(b"8BIM" + struct.pack(">HH", IPTC, 0), IPTC, stream)])
 
 
-def written(resources: Iterable[Resource]) -> bytes:
+def written(found: Iterable[Resource]) -> bytes:
     return b"".join(
-        each.head + struct.pack(">I", len(each.data)) + each.data + b"\x00" * (len(each.data) & 1) for each in resources
+        each.head + struct.pack(">I", len(each.data)) + each.data + b"\x00" * (len(each.data) & 1) for each in found
     )
 
 
-def _resources(block: bytes) -> Iterator[Resource]:
+def resources(block: bytes) -> Iterator[Resource]:
     """Yield all resources. Raises ValueError or struct.error if the block is broken."""
     at = 0
     while len(block) - at >= SHORTEST and any(block[at : at + 4]):

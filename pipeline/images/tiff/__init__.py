@@ -1,1 +1,1 @@
-"""TIFF: its directories, strips and pages."""
+"""TIFF: layout.py says how a page is stored, samples.py unpacks it, frames.py makes colours of samples."""

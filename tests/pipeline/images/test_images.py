@@ -1,6 +1,7 @@
 """Pixels in, pixels out, in every format: which bits survive, and what is said where they do not."""
 
 import pickle
+import struct
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import TooLarge, Unsupported
+from pipeline.errors import Damaged, TooLarge, Unsupported
 from pipeline.images import FORMATS, Coding, Frame, Photo, decode, encode, format_of
 from tests.support import media
 
@@ -266,6 +267,47 @@ def test_lossless_webp_stays_lossless() -> None:
     assert np.array_equal(np.asarray(opened(rewritten(media.saved(scene, "WEBP", lossless=True)))), scene)
     assert b"VP8 " in rewritten(media.saved(scene, "WEBP", quality=80))
     assert b"VP8 " in rewritten(media.saved(scene, "WEBP", lossless=True), quality=80)
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks"),
+    [
+        (16, (0xF800, 0x07E0, 0x001F)),
+        (16, (0x7C00, 0x03E0, 0x001F, 0x8000)),
+        (16, (0x0F00, 0x00F0, 0x000F, 0xF000)),
+        (32, (0x000000FF, 0x0000FF00, 0x00FF0000)),
+        (32, (0x00000FF0, 0x000FF000, 0x0FF00000)),
+        (32, (0x3FF00000, 0x000FFC00, 0x000003FF, 0xC0000000)),
+    ],
+)
+@pytest.mark.parametrize("upwards", [True, False])
+def test_bmp_is_read_wherever_its_fields_of_bits_are(bits: int, masks: tuple[int, ...], upwards: bool) -> None:
+    rng = np.random.default_rng(bits)
+    whites = [mask >> (mask & -mask).bit_length() - 1 for mask in masks]
+    fields = [rng.integers(0, white + 1, (30, 37)) for white in whites]
+    words = sum(field * (mask & -mask) for field, mask in zip(fields, masks, strict=True))
+    rows = np.zeros((30, 38), np.int64)  # a row ends at four bytes
+    rows[:, :37] = words
+    coded = rows[:: -1 if upwards else 1].astype(f"<u{bits // 8}").tobytes() if bits == 16 else b""
+    coded = coded or rows[:: -1 if upwards else 1, :37].astype("<u4").tobytes()
+    header = struct.pack("<IiiHHIIiiII", 108, 37, 30 if upwards else -30, 1, bits, 3, len(coded), 0, 0, 0, 0)
+    header += struct.pack("<4I", *masks, *[0] * (4 - len(masks))) + bytes(52)
+    file = struct.pack("<2sIHHI", b"BM", 122 + len(coded), 0, 0, 122) + header + coded
+    frame = read(file).frames[0]
+    whole = 65535 if max(whites) > 255 else 255
+    assert frame.pixels.dtype == (np.uint16 if whole > 255 else np.uint8)
+    found = [*np.moveaxis(frame.pixels, 2, 0), *([] if frame.alpha is None else [frame.alpha])]
+    for one, field, white in zip(found, fields, whites, strict=True):
+        assert np.abs(one - field * (whole / white)).max() <= 0.51
+    with pytest.raises(Damaged, match="ends after"):
+        read(file[:-100])
+
+
+def test_a_jpeg_with_an_empty_header_segment_is_read() -> None:
+    coded = media.jpeg(media.night())
+    for segment in (media.jpeg_segment(0xE0, b"JFIF\x00"), media.jpeg_segment(0xEE, b"Adobe")):
+        odd = media.with_segments(coded, segment)
+        assert np.array_equal(read(odd).frames[0].pixels, read(coded).frames[0].pixels)
 
 
 def test_pages_stay_pages_of_any_size() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.images import Photo, decode, encode
 from pipeline.images.color.cicp import profile
+from pipeline.images.metadata import ifd
 from tests.support import media
 
 MAX_PX = 10_000_000
@@ -255,3 +256,30 @@ def test_what_a_format_has_no_place_for_is_said() -> None:
         "XMP dropped: BMP has no place for it",
         "comment dropped: BMP has no place for it",
     ]
+
+
+@pytest.mark.parametrize("others", [b"", b"8BIM\x04\x0c\x03odd\x00\x00\x00\x03abc\x00"])
+def test_iptc_goes_from_jpeg_into_tiff_and_back(others: bytes) -> None:
+    lamps = b"\x1c\x02\x78\x00\x05lamps"
+    resources = others + b"8BIM\x04\x04\x00\x00\x00\x00\x00\x0a" + lamps
+    payload = b"Photoshop 3.0\x00" + resources
+    coded = media.with_segments(media.jpeg(media.night()), media.jpeg_segment(0xED, payload))
+    photo, written = round_trip(coded, "tiff")
+    with opened(written) as image:
+        assert image.tag_v2[33723] == lamps
+        assert image.tag_v2.get(34377, resources) == resources
+    again, jpeg = round_trip(written, "jpeg")
+    assert decode(jpeg, max_pixels=MAX_PX).metadata.jpeg_segments == photo.metadata.jpeg_segments
+    assert again.notes == []
+    kept, copy = round_trip(written)
+    assert kept.metadata.exif is not None and lamps in copy
+
+
+def test_iptc_that_a_tiff_states_as_long_numbers_is_turned_round_for_jpeg() -> None:
+    lamps = b"\x1c\x02\x78\x00\x05lamps\x00\x00"
+    turned = struct.pack("<3I", *struct.unpack(">3I", lamps))
+    first = ifd.Directory(fields={33723: ifd.Field(ifd.LONG, 3, turned)})
+    photo = decode(media.saved(media.night(), "TIFF"), max_pixels=MAX_PX)
+    photo = replace(photo, metadata=replace(photo.metadata, exif=ifd.block(first, "<")))
+    jpeg, _ = encode(photo, "jpeg", quality=None)
+    assert b"Photoshop 3.0\x008BIM\x04\x04\x00\x00\x00\x00\x00\x0a" + lamps[:10] in jpeg

@@ -68,7 +68,7 @@ def test_software_is_named_in_exif_only_where_none_is(order: str) -> None:
 def test_jobs_mark_what_they_enhance(tmp_path: Path, flags: list[str]) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    names = {name: known.extensions[0] for name, known in FORMATS.items() if known.writable}
+    names = {name: known.extensions[0] for name, known in FORMATS.items() if known.written_as == name}
     for name, extension in names.items():
         kind: dict[str, Any] = {"jpeg": {"quality": 90}, "webp": {"lossless": True}}.get(name, {})
         coded = media.saved(media.night(), {"pnm": "PPM"}.get(name, name.upper()), **kind)

@@ -1,0 +1,140 @@
+"""Writing of TIFF with 8 or 16 bits, which Pillow cannot do for colour, and with the source's fields unchanged."""
+
+import struct
+import zlib
+
+import numpy as np
+
+from pipeline.errors import Unsupported
+from pipeline.images.metadata import ifd
+from pipeline.images.photo import Frame, Metadata, Photo
+from pipeline.images.tiff import iptc
+from pipeline.images.tiff import layout as tags
+
+STRIP_BYTES_TARGET = 1 << 18
+
+
+def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+    """Write the frames as pages of a TIFF, deflated unless the source was uncompressed; `quality` is ignored.
+
+    The EXIF block comes first and whole, so that offsets inside maker notes stay valid; only its first directory is
+    written anew, with the fields of the pixels.
+    """
+    block, order, first = _exif(photo.metadata, notes)
+    _add_metadata(first, photo.metadata, order)
+    fields, others = iptc.as_fields(photo.metadata.jpeg_segments)
+    first.fields = fields | first.fields
+    if others:
+        notes.append(f"{others} other segments of JPEG metadata dropped: TIFF has no place for them")
+    compressed = not photo.coding.uncompressed
+    parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4), block[8:], bytes(len(block) % 2)]
+    end = sum(map(len, parts))
+    link = 1  # index in `parts` of the piece that ends with the link to the next directory
+    for index, frame in enumerate(photo.frames):
+        strips = _strips(frame, order, compressed=compressed)
+        directory = ifd.Directory()
+        if index == 0:
+            directory = first
+        elif tags.ICC in first.fields:
+            directory.fields[tags.ICC] = first.fields[tags.ICC]
+        _describe(directory, frame, order, strips, end, compressed=compressed)
+        parts += strips
+        end += sum(map(len, strips))
+        if end & 1:
+            parts.append(b"\x00")
+            end += 1
+        if end >= 1 << 32:
+            raise Unsupported("the result would be larger than a TIFF can be (4 GiB); write it as PNG")
+        parts[link] = parts[link][:-4] + struct.pack(order + "I", end)
+        packed = ifd.written(directory, order, end)
+        split = 2 + 12 * (len(directory.fields) + len(directory.nested)) + 4
+        parts += [packed[:split], packed[split:]]
+        link = len(parts) - 2
+        end += len(packed)
+    return b"".join(parts)
+
+
+def _exif(metadata: Metadata, notes: list[str]) -> tuple[bytes, str, ifd.Directory]:
+    """Return the EXIF block, its byte order, and its first directory, which points to the values in the block.
+
+    Fields that describe pixels are left out.
+    """
+    if metadata.exif is None:
+        return b"", "<", ifd.Directory()
+    try:
+        order, found = ifd.byte_order(metadata.exif), ifd.read(metadata.exif)
+    except ValueError as error:
+        notes.append(f"EXIF dropped: {error}")
+        return b"", "<", ifd.Directory()
+    fields = {
+        tag: field if len(field.value) <= 4 else field._replace(value=b"")
+        for tag, field in found.fields.items()
+        if tag not in tags.STRUCTURE
+    }
+    pointers = {tag: _longs(order, nested.at) for tag, nested in found.nested.items()}
+    return metadata.exif, order, ifd.Directory(fields=fields | pointers)
+
+
+def _add_metadata(first: ifd.Directory, metadata: Metadata, order: str) -> None:
+    """Add XMP, profile and resolution to the fields of the first page."""
+    for tag, kind, content in ((tags.XMP, ifd.BYTE, metadata.xmp), (tags.ICC, ifd.UNDEFINED, metadata.icc)):
+        if content is not None:
+            first.fields[tag] = ifd.Field(kind, len(content), content)
+    if metadata.dpi is not None and tags.X_RESOLUTION not in first.fields:
+        for tag, side in zip((tags.X_RESOLUTION, tags.Y_RESOLUTION), metadata.dpi, strict=True):
+            first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * 10000), 10000))
+        first.fields[tags.RESOLUTION_UNIT] = _short(order, 2)
+
+
+def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
+    step = _rows_per_strip(frame)
+    strips = []
+    for top in range(0, frame.pixels.shape[0], step):
+        rows = frame.pixels[top : top + step]
+        if frame.alpha is not None:
+            rows = np.dstack((rows, frame.alpha[top : top + step]))
+        if compressed:  # horizontal differencing (TIFF 6.0 section 14)
+            rows = np.concatenate((rows[:, :1], rows[:, 1:] - rows[:, :-1]), axis=1)
+        packed = rows.astype(rows.dtype.newbyteorder("<" if order == "<" else ">"), copy=False).tobytes()
+        strips.append(zlib.compress(packed, 6) if compressed else packed)
+    return strips
+
+
+def _rows_per_strip(frame: Frame) -> int:
+    samples = frame.pixels.shape[2] + (frame.alpha is not None)
+    row_bytes = frame.size[0] * samples * int(frame.pixels.dtype.itemsize)
+    return int(max(1, STRIP_BYTES_TARGET // row_bytes))
+
+
+def _describe(
+    directory: ifd.Directory, frame: Frame, order: str, strips: list[bytes], at: int, *, compressed: bool
+) -> None:
+    """Add the fields that describe how the pixels of `frame` are stored, in `strips` from offset `at` on."""
+    width, height = frame.size
+    channels = frame.pixels.shape[2]
+    samples = channels + (frame.alpha is not None)
+    sizes = [len(strip) for strip in strips]
+    offsets = [at + sum_before for sum_before in np.cumsum([0, *sizes[:-1]]).tolist()]
+    if offsets[-1] + sizes[-1] >= 1 << 32:
+        raise Unsupported("the result would be larger than a TIFF can be (4 GiB); write it as PNG")
+    fields = directory.fields
+    fields[tags.WIDTH], fields[tags.LENGTH] = _longs(order, width), _longs(order, height)
+    fields[tags.BITS] = _short(order, *[8 * frame.pixels.dtype.itemsize] * samples)
+    fields[tags.COMPRESSION] = _short(order, tags.DEFLATE if compressed else tags.UNCOMPRESSED)
+    fields[tags.PHOTOMETRIC] = _short(order, 2 if channels == 3 else 1)
+    fields[tags.STRIP_OFFSETS], fields[tags.STRIP_BYTES] = _longs(order, *offsets), _longs(order, *sizes)
+    fields[tags.ORIENTATION], fields[tags.SAMPLES] = _short(order, 1), _short(order, samples)
+    fields[tags.ROWS_PER_STRIP] = _longs(order, _rows_per_strip(frame))
+    fields[tags.PLANAR] = _short(order, 1)
+    if compressed:
+        fields[tags.PREDICTOR] = _short(order, 2)
+    if frame.alpha is not None:
+        fields[tags.EXTRA_SAMPLES] = _short(order, tags.UNASSOCIATED)
+
+
+def _short(order: str, *values: int) -> ifd.Field:
+    return ifd.Field(ifd.SHORT, len(values), struct.pack(f"{order}{len(values)}H", *values))
+
+
+def _longs(order: str, *values: int) -> ifd.Field:
+    return ifd.Field(ifd.LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
