@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
-from pipeline.images import Frame, Photo, decode, encode, format_of
-from pipeline.luma import mean_luma
+from pipeline.images import Photo, decode, encode, format_of
+from pipeline.images.color.working_space import with_way_back
+from pipeline.images.view import views_of
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
 
-REVISION = 3  # increase it when a code change alters the output pixels: then everything is work again
+REVISION = 4  # increase it when a code change alters the output pixels: then everything is work again
 MAX_PIXELS = 500_000_000  # default limit for a photo
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 
@@ -80,7 +81,7 @@ class ReadAndDecode:
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
                 work.photo = decode(data, max_pixels=self.settings.max_pixels)
-            luma = mean_luma(work.photo.frames[0].pixels)
+            luma = views_of(work.photo)[0].luma()
             self._describe(work, work.photo, luma)
             if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
                 self._pass_on(work, data, luma)
@@ -121,14 +122,15 @@ class Enhance:
     def estimate_together(self, works: Sequence[PhotoWork]) -> None:
         """Estimate the curve maps of several photos, batching those of one shape, which is fastest on a GPU.
 
-        Photos of several frames, or too large to share a batch, are left out. Errors are ignored: they occur again, and
-        are recorded, when each photo is enhanced by itself.
+        Photos of several frames, too large to share a batch, or not seen as they are stored, are left out. Errors are
+        ignored: they occur again, and are recorded, when each photo is enhanced by itself.
         """
-        sharing = [(work, work.photo.frames) for work in works if work.photo is not None and work.original is None]
-        sharing = [(work, frames) for work, frames in sharing if self._shares_batch(frames)]
+        there = [(work, work.photo) for work in works if work.photo is not None and work.original is None]
+        sharing: list[tuple[PhotoWork, Photo]] = []
         start = time.perf_counter()
         with suppress(Exception):
-            estimated = self.enhancer.estimate([frames[0].pixels for _, frames in sharing])
+            sharing = [(work, photo) for work, photo in there if self._shares_batch(photo)]
+            estimated = self.enhancer.estimate([photo.frames[0].pixels for _, photo in sharing])
             for (work, _), maps in zip(sharing, estimated, strict=True):
                 work.maps = maps
         elapsed_s = time.perf_counter() - start
@@ -140,20 +142,27 @@ class Enhance:
         maps, work.maps = work.maps, None
         if work.photo is not None and work.original is None:
             with _settling(work), _timed(work, "seconds_enhance"):
-                work.photo = self._enhanced(work.photo, maps)
-                work.outcome.luma_after = mean_luma(work.photo.frames[0].pixels)
+                self._enhance(work, work.photo, maps)
         return work
 
-    def _shares_batch(self, frames: Sequence[Frame]) -> bool:
-        return len(frames) == 1 and self.enhancer.shares_batch(frames[0].pixels)
+    def _shares_batch(self, photo: Photo) -> bool:
+        if len(photo.frames) > 1 or not self.enhancer.shares_batch(photo.frames[0].pixels):
+            return False
+        return views_of(photo)[0].is_plain
 
-    def _enhanced(self, photo: Photo, maps: CurveMaps | None) -> Photo:
+    def _enhance(self, work: PhotoWork, photo: Photo, maps: CurveMaps | None) -> None:
+        if self.enhancer.look.leaves_images_alone:
+            return
+        photo = with_way_back(photo)
+        views = views_of(photo)
         if maps is None:
-            pixels = self.enhancer.enhance([frame.pixels for frame in photo.frames], in_place=True)
+            floors = [self.enhancer.floor_of(view.pixels, visible=view.visible) for view in views]
+            pixels = self.enhancer.enhance([view.pixels for view in views], floors, in_place=True)
         else:
             pixels = [self.enhancer.apply(photo.frames[0].pixels, maps, in_place=True)]
-        frames = [replace(frame, pixels=new) for frame, new in zip(photo.frames, pixels, strict=True)]
-        return replace(photo, frames=frames)
+        work.outcome.luma_after = views[0].luma_of(pixels[0])
+        frames = [view.enhanced(new) for view, new in zip(views, pixels, strict=True)]
+        work.photo = replace(photo, frames=frames)
 
 
 class EncodeAndWrite:

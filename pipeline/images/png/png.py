@@ -13,7 +13,7 @@ from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import check_size, frame_of
 from pipeline.images.png.apng import animation
 from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
-from pipeline.images.png.samples import GREY, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
+from pipeline.images.png.samples import GREY, GREY_ALPHA, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
@@ -94,7 +94,8 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
             notes.append("content credentials dropped: they certify the image before enhancement")
         elif kind in KEPT:
             others.append((kind, payload))
-    numbers = _profile_by_numbers(others)  # also refuses high dynamic range, even with an ICC profile
+    # also refuses high dynamic range, even with an ICC profile
+    numbers = _profile_by_numbers(others, grey=chunks[0].payload[9] in (GREY, GREY_ALPHA))
     return Metadata(exif=block, icc=icc or numbers, xmp=packet, dpi=dpi, png_chunks=tuple(others)), loop
 
 
@@ -109,10 +110,18 @@ def _profile(payload: bytes) -> bytes | None:
     return profile if inflater.eof and profile else None
 
 
-def _profile_by_numbers(chunks: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Build an ICC profile from cICP (section 11.3.2.6), which most formats cannot hold. Raises Unsupported."""
-    numbers = next((payload for kind, payload in chunks if kind == b"cICP" and len(payload) == 4), None)
-    return None if numbers is None else cicp.profile(numbers[0], numbers[1])
+def _profile_by_numbers(chunks: Iterable[tuple[bytes, bytes]], *, grey: bool) -> bytes | None:
+    """Build an ICC profile from cICP, or gAMA and cHRM (sections 11.3.2.1, 11.3.2.2 and 11.3.2.6), which most formats
+    cannot hold. Raises Unsupported."""
+    found = dict(chunks)
+    numbers, gamma, points = found.get(b"cICP", b""), found.get(b"gAMA", b""), found.get(b"cHRM", b"")
+    if len(numbers) == 4:
+        return cicp.profile(numbers[0], numbers[1])
+    if b"sRGB" in found:
+        return None
+    exponent = int.from_bytes(gamma, "big") / 100_000 if len(gamma) == 4 else None
+    x_y = [number / 100_000 for number in struct.unpack(">8I", points)] if len(points) == 32 else []
+    return cicp.profile_by_gamma(exponent, tuple(zip(x_y[::2], x_y[1::2], strict=True)) or None, grey=grey)
 
 
 def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
@@ -125,7 +134,8 @@ def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes]
 def _written(metadata: Metadata) -> list[Chunk]:
     """Return the metadata chunks, which go between IHDR and the pixels."""
     written: list[Chunk] = []
-    if metadata.icc is not None and metadata.icc != _profile_by_numbers(metadata.png_chunks):
+    by_numbers = [_profile_by_numbers(metadata.png_chunks, grey=grey) for grey in (False, True)]
+    if metadata.icc is not None and metadata.icc not in by_numbers:
         written.append(Chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
     if metadata.dpi is not None:
         x, y = (round(side / INCH_M) for side in metadata.dpi)
