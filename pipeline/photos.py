@@ -153,7 +153,8 @@ class Enhance:
     def _enhance(self, work: PhotoWork, photo: Photo, maps: CurveMaps | None) -> None:
         if self.enhancer.look.leaves_images_alone:
             return
-        photo = with_way_back(photo)
+        photo, notes = with_way_back(photo)
+        work.outcome.notes += notes
         views = views_of(photo)
         if maps is None:
             floors = [self.enhancer.floor_of(view.pixels, visible=view.visible) for view in views]

@@ -1,4 +1,4 @@
-"""Loops between a photo's own colour space and sRGB, which numba compiles. `working_space.py` of the pipeline calls them.
+"""Loops between a photo's own colour space and sRGB, compiled by numba. The pipeline's `working_space.py` calls them.
 
 A photo's own codes become linear light of sRGB's primaries: a table gives the light of each code, and a matrix mixes
 the channels. A few spaces mix twice, with further curves between; these are called `middle`.
@@ -16,7 +16,7 @@ from model.curve.light import BT709
 TILE = 1024
 # The sRGB curve as a polynomial of the root of light, above its linear part: within 0.04 levels of 255
 SRGB_FROM, SRGB_SLOPE = 0.0031308, 12.92
-SRGB = (-0.04386, 1.62391, -2.4257, 6.52793, -11.81187, 12.84282, -7.5571, 1.84387)
+SRGB = tuple(map(np.float32, (-0.04386, 1.62391, -2.4257, 6.52793, -11.81187, 12.84282, -7.5571, 1.84387)))
 NEAR = 1e-4  # light by which a colour may lie outside of sRGB and still count as inside
 DARK = 1e-3  # light that is added to both sides of the ratio of two lights, so that black's noise is not amplified
 
@@ -29,11 +29,7 @@ def to_srgb(image_HV, srgb_HV, outside, table_CN, middle, matrix):  # type: igno
         for tile in range(outside.shape[1]):
             values = slice(3 * TILE * tile, min(3 * TILE * (tile + 1), image_HV.shape[1]))
             _light_of(light_CT, image_HV[y, values], table_CN, middle, matrix)
-            least, most = np.float32(0), np.float32(1)
-            for c in range(3):
-                for i in range(TILE):
-                    least, most = min(least, light_CT[c, i]), max(most, light_CT[c, i])
-            outside[y, tile] = least < -np.float32(NEAR) or most > np.float32(1 + NEAR)
+            outside[y, tile] = _any_outside(light_CT)
             _encode(light_CT)
             _store(srgb_HV[y, values], light_CT)
 
@@ -42,7 +38,7 @@ def to_srgb(image_HV, srgb_HV, outside, table_CN, middle, matrix):  # type: igno
 def from_srgb(  # type: ignore[no-untyped-def]
     srgb_HV, srgb_N, image_HV, outside, table_CN, middle, matrix, inverse, middle_inverse, curves_CN
 ):
-    """Overwrite an image with an enhanced sRGB version of it. What lay outside of sRGB rises with the pixel's light.
+    """Replace an image by an enhanced sRGB version of it. What lay outside of sRGB rises with the pixel's light.
 
     `srgb_N`: light of each code of sRGB. `inverse`: of the matrix. `middle_inverse`: curves from light to values, then
     a matrix. `curves_CN`: curves from light to values, or None for that of sRGB.
@@ -77,31 +73,46 @@ def _light_of(light_CT, values, table_CN, middle, matrix):  # type: ignore[no-un
 
 
 @compiled
+def _any_outside(light_CT):  # type: ignore[no-untyped-def]
+    least, most, found = np.float32(-NEAR), np.float32(1 + NEAR), np.int32(0)
+    for c in range(3):
+        light_T = light_CT[c]
+        for i in range(TILE):
+            found |= np.int32(light_T[i] < least) | np.int32(light_T[i] > most)
+    return found != 0
+
+
+@compiled
 def _load(light_CT, values, table_CN):  # type: ignore[no-untyped-def]
-    for i in range(len(values) // 3):
-        light_CT[0, i] = table_CN[0, values[3 * i]]
-        light_CT[1, i] = table_CN[1, values[3 * i + 1]]
-        light_CT[2, i] = table_CN[2, values[3 * i + 2]]
-    for i in range(len(values) // 3, TILE):  # the end of a row must not count as outside
-        light_CT[:, i] = light_CT[:, 0]
+    red_T, green_T, blue_T = light_CT[0], light_CT[1], light_CT[2]
+    red_N, green_N, blue_N = table_CN[0], table_CN[1], table_CN[2]
+    pixels = len(values) // 3
+    for i in range(pixels):
+        red_T[i], green_T[i], blue_T[i] = red_N[values[3 * i]], green_N[values[3 * i + 1]], blue_N[values[3 * i + 2]]
+    for i in range(pixels, TILE):  # the end of a row must not count as outside
+        red_T[i], green_T[i], blue_T[i] = red_T[0], green_T[0], blue_T[0]
 
 
 @compiled
 def _store(values, coded_CT):  # type: ignore[no-untyped-def]
     white, half = np.float32(np.iinfo(values.dtype).max), np.float32(0.5)
+    red_T, green_T, blue_T = coded_CT[0], coded_CT[1], coded_CT[2]
     for i in range(len(values) // 3):
-        values[3 * i] = np.int32(coded_CT[0, i] * white + half)
-        values[3 * i + 1] = np.int32(coded_CT[1, i] * white + half)
-        values[3 * i + 2] = np.int32(coded_CT[2, i] * white + half)
+        values[3 * i] = np.int32(red_T[i] * white + half)
+        values[3 * i + 1] = np.int32(green_T[i] * white + half)
+        values[3 * i + 2] = np.int32(blue_T[i] * white + half)
 
 
 @compiled
 def _mix(light_CT, matrix):  # type: ignore[no-untyped-def]
-    """Multiply each pixel by a matrix of three rows and four columns, the last of which is added."""
+    """Take each pixel through a matrix of three rows and four columns, the last of which is added."""
+    red_T, green_T, blue_T = light_CT[0], light_CT[1], light_CT[2]
+    (a, b, c, d), (e, f, g, h), (j, k, m, n) = matrix
     for i in range(TILE):
-        one, two, three = light_CT[0, i], light_CT[1, i], light_CT[2, i]
-        for c in range(3):
-            light_CT[c, i] = matrix[c, 0] * one + matrix[c, 1] * two + matrix[c, 2] * three + matrix[c, 3]
+        red, green, blue = red_T[i], green_T[i], blue_T[i]
+        red_T[i] = a * red + b * green + c * blue + d
+        green_T[i] = e * red + f * green + g * blue + h
+        blue_T[i] = j * red + k * green + m * blue + n
 
 
 @compiled
@@ -118,14 +129,13 @@ def _encode(light_CT):  # type: ignore[no-untyped-def]
     """Take light through the sRGB curve, clipped to [0, 1]."""
     zero, one, start, slope = np.float32(0), np.float32(1), np.float32(SRGB_FROM), np.float32(SRGB_SLOPE)
     a, b, c, d, e, f, g, h = SRGB
-    a, b, c, d = np.float32(a), np.float32(b), np.float32(c), np.float32(d)
-    e, f, g, h = np.float32(e), np.float32(f), np.float32(g), np.float32(h)
     for channel in range(3):
+        light_T = light_CT[channel]
         for i in range(TILE):
-            light = min(max(light_CT[channel, i], zero), one)
+            light = min(max(light_T[i], zero), one)
             u = np.sqrt(light)
             curved = a + u * (b + u * (c + u * (d + u * (e + u * (f + u * (g + u * h))))))
-            light_CT[channel, i] = min(max(light * slope if light <= start else curved, zero), one)
+            light_T[i] = min(light * slope if light <= start else curved, one)
 
 
 @compiled

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from pipeline.images.photo import Samples
 
 PLAIN = 2.5  # levels of 255 by which values of a border may differ from its colour
-STEP = 6.0  # the same by which an image must at least differ from its border, next to it
-ALONG = 0.6  # share of the edge where it must do so
-REACH = 16  # rows that JPEG's blocks may spread an edge over
-RINGING = 0.25  # deviation of such rows, in those of the image inside
+STEP = 4.0  # the same by which an image must at least differ from its border, next to it
+ALONG = 0.8  # share of the edge where it must do so
+REACH = 16  # rows of a border that JPEG's blocks, which the edge crosses, may leave uneven
+RINGING = 0.15  # how uneven, as a share of the step from border to image
 LEAST, LEAST_SHARE = 4, 1 / 64  # rows of a border, and the share of all rows
 LEAST_INSIDE, LEAST_SHARE_INSIDE = 16, 1 / 8
 AT_ONCE = 64  # rows looked at together
@@ -73,9 +73,12 @@ def _borders(pixels: Samples) -> tuple[int, int, int, int]:
 def _at_both_ends(pixels: Samples, top: int, bottom: int) -> tuple[int, int]:
     """Return the rows of both borders; none if too little would be left. `top`, `bottom`: rows that are plain."""
     height = len(pixels)
-    top, bottom = _thickness(pixels, top), _thickness(pixels[::-1], bottom)
-    inside = height - top - bottom
-    return (top, bottom) if inside >= max(LEAST_INSIDE, height * LEAST_SHARE_INSIDE) else (0, 0)
+    borders = _thickness(pixels, top), _thickness(pixels[::-1], bottom)
+    # bars are of one width: beside a dark part of the image, the edge of one of them cannot be seen
+    if 0 in borders and min(top, bottom) >= max(max(borders) - REACH, max(borders) / 2, 1):
+        borders = max(borders), max(borders)
+    inside = height - sum(borders)
+    return borders if inside >= max(LEAST_INSIDE, height * LEAST_SHARE_INSIDE) else (0, 0)
 
 
 def _plain_rows(pixels: Samples) -> int:
@@ -84,10 +87,10 @@ def _plain_rows(pixels: Samples) -> int:
     colour, plain = np.median(pixels[0], axis=0), 0
     while plain < len(pixels):
         rows = pixels[plain : plain + (AT_ONCE if plain else 1)]  # a first row is enough for most images
-        uneven = (_differences(rows, colour) > PLAIN * level).any(axis=1)
+        uneven = _differences(rows, colour).max(axis=1) > np.float32(PLAIN * level)
         if uneven.any():
             return plain + int(uneven.argmax())
-        plain += len(uneven)
+        plain += len(rows)
     return plain
 
 
@@ -97,26 +100,18 @@ def _thickness(pixels: Samples, plain: int) -> int:
     if plain < max(LEAST, height * LEAST_SHARE) or height - plain < 2 * REACH:
         return 0
     near = _differences(pixels[plain : plain + 2 * REACH], np.median(pixels[0], axis=0))
-    edge = _edge(np.sqrt((near**2).mean(axis=1)))
-    if edge is None:
+    deviations = np.sqrt((near**2).mean(axis=1))
+    edge = int((deviations >= np.median(deviations[REACH:]) / 2).argmax())
+    if edge > REACH:
         return 0
-    differs = near[edge : edge + 2].mean(axis=0) >= STEP * np.iinfo(pixels.dtype).max / 255
-    return plain + edge if differs.mean() >= ALONG else 0
+    level = np.iinfo(pixels.dtype).max / 255
+    inside = near[edge : edge + 2].mean(axis=0)
+    before = near[edge - 2] if edge > 1 else np.zeros_like(inside)
+    is_sharp = (inside >= STEP * level) & (before <= np.maximum(RINGING * inside, PLAIN * level))
+    return plain + edge if is_sharp.mean() >= ALONG else 0
 
 
 def _differences(rows: Samples, colour: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """Return how much each pixel differs from a colour, in its most different channel."""
     differences: npt.NDArray[np.float32] = np.abs(rows - colour.astype(np.float32)).max(axis=2)
     return differences
-
-
-def _edge(deviations: npt.NDArray[np.float32]) -> int | None:
-    """Return how many of the rows behind the plain ones still belong to the border; None if it fades away.
-
-    `deviations`: of 2 * REACH rows from the border's colour.
-    """
-    inside = float(np.median(deviations[REACH:]))
-    edge = int((deviations >= inside / 2).argmax())
-    if edge > REACH or (edge > 1 and deviations[edge - 2] > RINGING * deviations[edge]):
-        return None
-    return edge

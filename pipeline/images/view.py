@@ -44,7 +44,7 @@ class View:
 
     @cached_property
     def visible(self) -> Mask | None:
-        """Which pixels of the box are visible; None: all."""
+        """Return which pixels of the box are visible; None: all."""
         if self.frame.alpha is None:
             return None
         mask: Mask = self.frame.alpha[self.box.slices] > 0
@@ -52,7 +52,7 @@ class View:
 
     @cached_property
     def _own(self) -> Samples:
-        """The pixels of the box in their own space, hidden ones filled; the frame's own pixels if that is the same."""
+        """Return the pixels of the box in their own space, hidden ones filled; the frame's own array if possible."""
         pixels = np.ascontiguousarray(self.frame.pixels[self.box.slices])
         return pixels if self.visible is None else filled(pixels, self.visible)
 
@@ -62,7 +62,7 @@ class View:
 
     @property
     def pixels(self) -> Samples:
-        """What to enhance. To overwrite it spoils the view, except for `enhanced`."""
+        """Return what to enhance. It may be overwritten with the result that `enhanced` takes."""
         return self._own if self._working is None else self._working[0]
 
     @property

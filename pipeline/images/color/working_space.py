@@ -4,8 +4,9 @@ A photo's ICC profile says what its numbers mean; readers make one for colour th
 what the profile does, not its name:
 
 - It does what sRGB does, is missing or is damaged: the photo's numbers are taken as sRGB.
-- It can be inverted exactly, see `icc.py`: the photo is converted to sRGB of 16 bits, enhanced and converted back.
-  Colours that sRGB cannot hold are clipped for this; their rest rises with the light of the pixel.
+- It can be inverted exactly, see `icc.py`: the photo is converted to sRGB, enhanced and converted back. Colours that
+  sRGB cannot hold are clipped for this; their rest rises with the light of the pixel. This sRGB has 16 bits, but 8 for
+  a photo of 8 bits that has the curve of sRGB, such as Display P3 of a phone.
 - Otherwise the photo becomes sRGB for good, and a note says so.
 """
 
@@ -28,7 +29,6 @@ SAME_CURVE = 5e-4  # the same for one curve, of 1
 LEVELS = np.array([0, 2, 5, 10, 20, 40, 80, 128, 192, 255], np.uint8)  # that spaces are compared at
 STEPS = {np.dtype(np.uint8): 1 << 12, np.dtype(np.uint16): 1 << 16}  # of curves from light to values
 WHITE = 65535
-SEEN = 1e-9  # a share of grey below this is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class WorkingSpace:
     """None if there is no way back."""
 
     def srgb(self, pixels: Samples) -> Samples:
-        """Convert pixels to sRGB, clipped: to 16 bits, or to RGB of 8 bits if there is no way back."""
+        """Convert pixels to sRGB, clipped: see `working`, or to RGB of 8 bits if there is no way back."""
         if self.conversion is None:
             grey = pixels.shape[2] == 1
             image = Image.fromarray(to_8_bits(pixels[..., 0] if grey else pixels))
@@ -48,25 +48,26 @@ class WorkingSpace:
         return self.working(pixels)[0]
 
     def working(self, pixels: Samples) -> tuple[Samples, npt.NDArray[np.bool_]]:
-        """Return pixels as sRGB of 16 bits, and for each tile of each row whether sRGB cannot hold all its colours."""
+        """Return pixels as sRGB, and for each tile of each row whether sRGB cannot hold all its colours."""
         height, width, channels = pixels.shape
         outside = np.zeros((height, -(-width // TILE)), np.bool_)
         if channels == 1:
             return _grey_tables(self.conversion, pixels.dtype)[0][pixels], outside
-        srgb = np.empty(pixels.shape, np.uint16)
+        tables = _tables(self.conversion, pixels.dtype)
+        srgb = np.empty(pixels.shape, np.uint8 if tables.has_srgb_curves and pixels.dtype == np.uint8 else np.uint16)
         rows = np.ascontiguousarray(pixels).reshape(height, -1)
-        to_srgb(rows, srgb.reshape(height, -1), outside, *_tables(self.conversion, pixels.dtype).there)
+        to_srgb(rows, srgb.reshape(height, -1), outside, *tables.there)
         return srgb, outside
 
     def write_back(self, srgb: Samples, outside: npt.NDArray[np.bool_], pixels: Samples) -> None:
-        """Overwrite pixels with their enhanced version. `srgb`, `outside`: see `working`. `pixels`: contiguous."""
+        """Replace pixels by their enhanced version. `srgb`, `outside`: see `working`. `pixels`: contiguous."""
         height, _, channels = pixels.shape
         if channels == 1:
             _grey_tables(self.conversion, pixels.dtype)[1].take(srgb, out=pixels)
             return
         tables = _tables(self.conversion, pixels.dtype)
         rows = pixels.reshape(height, -1)
-        from_srgb(srgb.reshape(height, -1), SRGB_LIGHT, rows, outside, *tables.there, *tables.back)
+        from_srgb(srgb.reshape(height, -1), SRGB_LIGHT[srgb.dtype], rows, outside, *tables.there, *tables.back)
 
 
 @lru_cache(maxsize=8)
@@ -80,7 +81,8 @@ def working_space(icc: bytes | None, channels: int) -> WorkingSpace | None:
         return None
     space = WorkingSpace(icc, conversion_of(icc))
     if space.conversion is not None:
-        own = space.srgb(codes) / 257
+        own = space.srgb(codes)
+        own = own / (np.iinfo(own.dtype).max / 255)
         inside = ((own > 0) & (own < 255)).all(axis=2)  # colour management may clip others sooner
         if np.abs(own - managed)[inside].max(initial=0) > CLOSE:
             space, own = WorkingSpace(icc, None), managed
@@ -94,18 +96,18 @@ def space_of(photo: Photo) -> WorkingSpace | None:
     return working_space(photo.metadata.icc, photo.frames[0].pixels.shape[2])
 
 
-def with_way_back(photo: Photo) -> Photo:
-    """Return the photo, converted to sRGB with a note if there is no way back from there to its own space."""
+def with_way_back(photo: Photo) -> tuple[Photo, list[str]]:
+    """Return the photo, converted to sRGB if there is no way back from there to its own space; and notes on that."""
     space = space_of(photo)
     if space is None or space.conversion is not None:
-        return photo
-    note = "converted to sRGB with 8 bits: its ICC profile cannot be inverted exactly"
-    frames = [
-        replace(frame, pixels=space.srgb(frame.pixels), alpha=frame.alpha if frame.alpha is None else to_8_bits(frame.alpha))
-        for frame in photo.frames
-    ]  # fmt: skip
+        return photo, []
+    frames = []
+    for frame in photo.frames:
+        alpha = None if frame.alpha is None else to_8_bits(frame.alpha)
+        frames.append(replace(frame, pixels=space.srgb(frame.pixels), alpha=alpha))
     metadata = replace(photo.metadata, icc=None, png_chunks=_without_colour(photo.metadata.png_chunks))
-    return replace(photo, frames=frames, metadata=metadata, notes=[*photo.notes, note])
+    notes = ["converted to sRGB with 8 bits: its ICC profile cannot be inverted exactly"]
+    return replace(photo, frames=frames, metadata=metadata), notes
 
 
 def _without_colour(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
@@ -133,6 +135,10 @@ class _Tables:
     there: tuple[Any, ...]
     back: tuple[Any, ...]
 
+    @property
+    def has_srgb_curves(self) -> bool:
+        return self.back[-1] is None
+
 
 @lru_cache(maxsize=8)
 def _tables(found: Conversion, depth: np.dtype[Any]) -> _Tables:
@@ -142,12 +148,12 @@ def _tables(found: Conversion, depth: np.dtype[Any]) -> _Tables:
     matrix = _chained(np.column_stack((FROM_XYZ, np.zeros(3))), found.matrix)
     if found.mixed is not None:
         light = np.linspace(0, 1, STEPS[np.dtype(np.uint16)] + 1) ** 2
-        middle = _float32(found.mixed), _stacked(found.curves_between, light)
-        middle_back = _inverse_curves(found.curves_between, light), _float32(_inverse(found.mixed))
+        middle = _rows(found.mixed), _stacked(found.curves_between, light)
+        middle_back = _inverse_curves(found.curves_between, light), _rows(_inverse(found.mixed))
     light = np.linspace(0, 1, STEPS[depth] + 1) ** 2
     curves = None if all(_is_srgb(curve) for curve in found.curves) else _inverse_curves(found.curves, light)
-    back = _float32(_inverse(matrix)), middle_back, curves
-    return _Tables((table, middle, _float32(matrix)), back)
+    back = _rows(_inverse(matrix)), middle_back, curves
+    return _Tables((table, middle, _rows(matrix)), back)
 
 
 @lru_cache(maxsize=8)
@@ -157,7 +163,7 @@ def _grey_tables(found: Conversion, depth: np.dtype[Any]) -> tuple[Samples, Samp
     values = np.linspace(0, 1, WHITE + 1)
     light = _grey_light(found, values)
     there = encoded(np.interp(np.linspace(0, 1, white + 1), values, light)) * WHITE
-    back = np.interp(SRGB_LIGHT, light, values) * white
+    back = np.interp(decoded(values), light, values) * white
     return there.round().astype(np.uint16), back.round().astype(depth)
 
 
@@ -179,8 +185,8 @@ def _grey_light(found: Conversion, values: Floats) -> Floats:
 
 def encoded(light: Floats) -> Floats:
     """Take light through the sRGB curve (IEC 61966-2-1)."""
-    curved: Floats = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055)
-    return curved  # fmt: skip
+    curved = 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(light <= 0.0031308, light * 12.92, curved)
 
 
 def decoded(values: Floats) -> Floats:
@@ -188,7 +194,8 @@ def decoded(values: Floats) -> Floats:
     return np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0.04045) + 0.055) / 1.055) ** 2.4)
 
 
-SRGB_LIGHT = decoded(np.linspace(0, 1, WHITE + 1)).astype(np.float32)  # of each code of 16 bits
+DEPTHS = np.dtype(np.uint8), np.dtype(np.uint16)
+SRGB_LIGHT = {depth: decoded(np.linspace(0, 1, np.iinfo(depth).max + 1)).astype(np.float32) for depth in DEPTHS}
 
 
 def _is_srgb(curve: Curve) -> bool:
@@ -215,5 +222,5 @@ def _inverse(matrix: Matrix) -> Matrix:
     return np.column_stack((inverse, -inverse @ matrix[:, 3]))
 
 
-def _float32(matrix: Matrix) -> npt.NDArray[np.float32]:
-    return np.ascontiguousarray(matrix, np.float32)
+def _rows(matrix: Matrix) -> tuple[tuple[np.float32, ...], ...]:
+    return tuple(tuple(row) for row in matrix.astype(np.float32))
