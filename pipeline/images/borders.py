@@ -64,10 +64,14 @@ def _borders(pixels: Samples) -> tuple[int, int, int, int]:
     if top + bottom >= height or left + right >= width:
         return 0, 0, 0, 0
     rows, columns = slice(top, height - bottom), slice(left, width - right)
-    return (
-        *_at_both_ends(pixels[:, columns], top, bottom),
-        *_at_both_ends(turned[:, rows], left, right),
-    )
+    above, below = _at_both_ends(pixels[:, columns], top, bottom)
+    before, after = _at_both_ends(turned[:, rows], left, right)
+    # rows and columns may be plain without being a border, like those around a word: then edges are too short
+    if rows.stop - rows.start < ALONG * (height - above - below):
+        before = after = 0
+    if columns.stop - columns.start < ALONG * (width - before - after):
+        above = below = 0
+    return above, below, before, after
 
 
 def _at_both_ends(pixels: Samples, top: int, bottom: int) -> tuple[int, int]:
