@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.images.borders import Box, around, inside_borders, whole
-from pipeline.images.color.working_space import WorkingSpace, space_of
+from pipeline.images.color.working_space import WorkingSpace, working_space
 from pipeline.images.hidden import box_of_visible, filled
 from pipeline.images.photo import Frame, Photo, Samples
 from pipeline.luma import mean_luma_of_sample, sampled
@@ -24,8 +24,11 @@ def views_of(photo: Photo) -> "list[View]":
     boxes = [_box(frame) for frame in photo.frames]
     if photo.animated:
         boxes = [around(boxes)] * len(boxes)
-    space = space_of(photo)
-    return [View(frame, box, space) for frame, box in zip(photo.frames, boxes, strict=True)]
+    icc = photo.metadata.icc
+    return [
+        View(frame, box, working_space(icc, frame.pixels.shape[2]))
+        for frame, box in zip(photo.frames, boxes, strict=True)
+    ]
 
 
 def _box(frame: Frame) -> Box:

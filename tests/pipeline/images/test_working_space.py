@@ -131,6 +131,16 @@ def test_a_table_of_colours_that_is_a_matrix_is_inverted() -> None:
     assert np.abs(back.astype(int) - pixels).max() <= 1
 
 
+def test_each_page_is_converted_by_what_the_profile_is_to_it() -> None:
+    grey = Frame(pixels=media.night()[..., :1] + np.uint8(20))
+    for icc, channels in ((profile_by_gamma(1, None, grey=True), 1), (SPACES["ProPhoto"], 3)):
+        colour = Frame(pixels=media.night() + np.uint8(20))
+        frames = [grey, colour] if channels == 1 else [colour, grey]
+        work = enhanced(Photo(format="tiff", frames=frames, metadata=Metadata(icc=icc)))
+        assert work.photo is not None
+        assert [frame.pixels.shape for frame in work.photo.frames] == [frame.pixels.shape for frame in frames]
+
+
 def test_a_table_without_a_way_back_makes_the_photo_srgb() -> None:
     ramp, identity = bytes(range(256)), fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
     corners = bytes(
