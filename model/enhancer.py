@@ -33,6 +33,7 @@ from model.settings import Look
 from model.weights import Checkpoint
 
 Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 BAND_PX = 1 << 16  # pixels processed at once: few enough for a core's cache
 GPU_BAND_PX, LEAST_GPU_BAND_PX = 1 << 22, 1 << 16  # on a GPU: several bands to a photo, so that copies and work overlap
@@ -78,20 +79,23 @@ class Enhancer:
         network = network.to(self._network_device, DTYPES[precision], memory_format=torch.channels_last)
         self.network = network.requires_grad_(False).eval()
 
-    def enhance(self, images: Sequence[Pixels], *, in_place: bool = False) -> list[Pixels]:
+    def enhance(
+        self, images: Sequence[Pixels], floors: Sequence[Floor | None] | None = None, *, in_place: bool = False
+    ) -> list[Pixels]:
         """Enhance images of any sizes; each keeps its shape and dtype.
 
-        `in_place`: images may be overwritten, which saves time and memory.
+        `floors`: as in `estimate`. `in_place`: images may be overwritten, which saves time and memory.
         """
         enhanced: dict[int, Pixels] = {}
-        for index, maps in self._estimates(images):
+        for index, maps in self._estimates(images, floors):
             enhanced[index] = self.apply(images[index], maps, in_place=in_place)
         return [enhanced[index] for index in range(len(images))]
 
     def estimate(self, images: Sequence[Pixels], floors: Sequence[Floor | None] | None = None) -> list[CurveMaps]:
         """Estimate the curve maps of each image.
 
-        `floors`: those of the originals, where the images are copies; otherwise each image's own floor is measured.
+        `floors`: those of the originals, where the images are copies, or of what is visible; otherwise each image's own
+        floor is measured.
         In fp32, maps depend on which images share a batch, by 1e-7: an enhanced pixel may differ by 1 of 255.
         """
         found = dict(self._estimates(images, floors))
@@ -119,12 +123,14 @@ class Enhancer:
             return apply_curves(image, _arrays(maps), *settings, in_place=in_place)
         return self._applied_by_gpu(image, maps, cells) if _has_triton() else self._applied(image, maps, cells)
 
-    def floor_of(self, image: Pixels, shares: Shares = BT709, *, is_frame: bool = False) -> Floor | None:
+    def floor_of(
+        self, image: Pixels, shares: Shares = BT709, *, is_frame: bool = False, visible: Mask | None = None
+    ) -> Floor | None:
         """Measure the floor of an image and adjust it to the look; None if none is needed. See `floor.floor_of`."""
         if not self.look.cleans:
             return None
         box = cell_side(*image.shape[:2]) // 2
-        return self.look.cleaned(floor_of(image, box, shares, is_frame=is_frame))
+        return self.look.cleaned(floor_of(image, box, shares, is_frame=is_frame, visible=visible))
 
     def floor_of_planes(self, planes: Sequence[Plane], width: int, coding: Coding) -> Floor | None:
         """Measure the floor of a YUV frame, as `floor_of` does; see `apply_curves_to_planes`."""

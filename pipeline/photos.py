@@ -16,17 +16,17 @@ from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
 from pipeline.images import FORMATS, Format, Photo, decode, encode, format_of
-from pipeline.images.color.high_dynamic_range import signals, transfer_of, with_signals
+from pipeline.images.color.high_dynamic_range import transfer_of
+from pipeline.images.color.working_space import with_way_back
 from pipeline.images.encode import HOLDS
 from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
-from pipeline.images.photo import Samples
-from pipeline.luma import mean_luma
+from pipeline.images.view import views_of
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video.signal.color import Hdr
 
-REVISION = 3  # increase it when a code change alters the output pixels: then everything is work again
+REVISION = 4  # increase it when a code change alters the output pixels: then everything is work again
 MAX_PIXELS = 500_000_000  # default limit for a photo
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 
@@ -92,7 +92,7 @@ class ReadAndDecode:
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
                 work.photo = decode(data, max_pixels=self.settings.max_pixels, hdr_for=self._hdr_for(work))
-            luma = mean_luma(signals(work.photo)[0])
+            luma = views_of(work.photo)[0].luma()
             self._describe(work, work.photo, luma)
             if self.settings.skip_hdr and _is_hdr(work.photo):
                 self._leave_out_hdr(work)
@@ -147,14 +147,15 @@ class Enhance:
     def estimate_together(self, works: Sequence[PhotoWork]) -> None:
         """Estimate the curve maps of several photos, batching those of one shape, which is fastest on a GPU.
 
-        Photos of several frames, or too large to share a batch, are left out. Errors are ignored: they occur again, and
-        are recorded, when each photo is enhanced by itself.
+        Photos of several frames, too large to share a batch, or not seen as they are stored, are left out. Errors are
+        ignored: they occur again, and are recorded, when each photo is enhanced by itself.
         """
-        sharing = [(work, signals(work.photo)) for work in works if work.photo is not None and work.original is None]
-        sharing = [(work, images) for work, images in sharing if self._shares_batch(images)]
+        there = [(work, work.photo) for work in works if work.photo is not None and work.original is None]
+        sharing: list[tuple[PhotoWork, Photo]] = []
         start = time.perf_counter()
         with suppress(Exception):
-            estimated = self.enhancer.estimate([images[0] for _, images in sharing])
+            sharing = [(work, photo) for work, photo in there if self._shares_batch(photo)]
+            estimated = self.enhancer.estimate([photo.frames[0].pixels for _, photo in sharing])
             for (work, _), maps in zip(sharing, estimated, strict=True):
                 work.maps = maps
         elapsed_s = time.perf_counter() - start
@@ -166,20 +167,28 @@ class Enhance:
         maps, work.maps = work.maps, None
         if work.photo is not None and work.original is None:
             with _settling(work), _timed(work, "seconds_enhance"):
-                work.photo = self._enhanced(work.photo, maps)
-                work.outcome.luma_after = mean_luma(signals(work.photo)[0])
+                self._enhance(work, work.photo, maps)
         return work
 
-    def _shares_batch(self, images: Sequence[Samples]) -> bool:
-        return len(images) == 1 and self.enhancer.shares_batch(images[0])
+    def _shares_batch(self, photo: Photo) -> bool:
+        if len(photo.frames) > 1 or not self.enhancer.shares_batch(photo.frames[0].pixels):
+            return False
+        return views_of(photo)[0].is_plain
 
-    def _enhanced(self, photo: Photo, maps: CurveMaps | None) -> Photo:
-        images = signals(photo)
+    def _enhance(self, work: PhotoWork, photo: Photo, maps: CurveMaps | None) -> None:
+        if self.enhancer.look.leaves_images_alone:
+            return
+        photo, notes = with_way_back(photo)
+        work.outcome.notes += notes
+        views = views_of(photo)
         if maps is None:
-            enhanced = self.enhancer.enhance(images, in_place=True)
+            floors = [self.enhancer.floor_of(view.pixels, visible=view.visible) for view in views]
+            pixels = self.enhancer.enhance([view.pixels for view in views], floors, in_place=True)
         else:
-            enhanced = [self.enhancer.apply(images[0], maps, in_place=True)]
-        return with_signals(photo, enhanced)
+            pixels = [self.enhancer.apply(photo.frames[0].pixels, maps, in_place=True)]
+        work.outcome.luma_after = views[0].luma_of(pixels[0])
+        frames = [view.enhanced(new) for view, new in zip(views, pixels, strict=True)]
+        work.photo = replace(photo, frames=frames)
 
 
 class EncodeAndWrite:

@@ -17,6 +17,7 @@ from model import Checkpoint, Enhancer, EstimateSize, Look
 from model.quality.metrics import Scores, against_reference, statistics, without_reference
 from pipeline.errors import NightliftError
 from pipeline.images import decode, format_of
+from pipeline.images.color.working_space import space_of
 from pipeline.images.photo import to_8_bits
 from pipeline.photos import MAX_PIXELS
 from pipeline.planning.inputs import Inputs, Selection
@@ -189,13 +190,15 @@ class Evaluation:
             yield REFERENCE, reference
 
     def _read(self, url: str) -> Pixels:
-        """Read the first frame of a file, upright, as 8-bit RGB."""
+        """Read the first frame of a file, upright, as 8-bit sRGB."""
         try:
-            pixels = to_8_bits(decode(self.storage.read(url), max_pixels=self.max_pixels).frames[0].pixels)
+            photo = decode(self.storage.read(url), max_pixels=self.max_pixels)
         except NightliftError as error:
             if redacted(url) in str(error):
                 raise
             raise type(error)(f"{redacted(url)}: {error}") from error
+        pixels, space = photo.frames[0].pixels, space_of(photo)
+        pixels = to_8_bits(pixels if space is None else space.srgb(pixels))
         return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
     def _thumbnail(self, image: Pixels) -> Pixels:

@@ -26,7 +26,9 @@ from model.full_size.cpu import Cells
 from model.full_size.reduce import reduce_pixels
 from pipeline.errors import TooLarge
 from pipeline.images import decode
+from pipeline.images.color.working_space import with_way_back
 from pipeline.images.photo import to_8_bits
+from pipeline.images.view import views_of
 from pipeline.photos import MAX_PIXELS
 from pipeline.storage.storage import Storage
 from pipeline.video import Segment, VideoInfo, probe
@@ -124,7 +126,7 @@ class Estimator:
 
 @dataclass(frozen=True, slots=True)
 class PhotoPreview:
-    """A photo, decoded as in a job; only the first frame of an animation."""
+    """The part of a photo that a job enhances, as sRGB; only the first frame of an animation."""
 
     pixels: npt.NDArray[Any]
     """HxWx3 or HxWx1, uint8 or uint16."""
@@ -134,10 +136,10 @@ class PhotoPreview:
     def of(cls, storage: Storage, url: str) -> "PhotoPreview":
         """Read and decode a photo. Raises StorageError, MediaError."""
         try:
-            photo = decode(storage.read(url), max_pixels=MAX_PIXELS)
+            photo, notes = with_way_back(decode(storage.read(url), max_pixels=MAX_PIXELS))
         except TooLarge as error:
             raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many for the preview") from error
-        return cls(photo.frames[0].pixels, photo.notes)
+        return cls(views_of(photo)[0].pixels, photo.notes + notes)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -89,17 +89,27 @@ def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
     return Floor(black, plain, coded_away, noise_L, colour_noise, has_unseen)
 
 
-def floor_of(image_HWC: npt.NDArray[Any], box: int = 1, shares: Shares = BT709, *, is_frame: bool = False) -> Floor:
+def floor_of(
+    image_HWC: npt.NDArray[Any],
+    box: int = 1,
+    shares: Shares = BT709,
+    *,
+    is_frame: bool = False,
+    visible: npt.NDArray[np.bool_] | None = None,
+) -> Floor:
     """Find the floor of an image, RGB or grey, uint8 or uint16, from means of `box` x `box` pixels.
 
     `shares`: of red, green and blue in luma. `is_frame`: it is a frame of a video, whose codec may have reduced the
-    dark to single values; in a photo, areas of one value are taken to be smooth.
+    dark to single values; in a photo, areas of one value are taken to be smooth. `visible`: HxW, the pixels that count;
+    None: all.
     """
     image_HWC, unit = np.ascontiguousarray(image_HWC), 1 / np.iinfo(image_HWC.dtype).max
+    blocks_CNSS = _blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit, visible=visible)
     if image_HWC.shape[2] == 1:
-        return _found(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit)[0], [], is_frame)
-    luma_NSS, *fine = _luma_and_colours(_blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit), shares)
-    _, *coarse = _luma_and_colours(_blocks(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit), shares)
+        return _found(blocks_CNSS[0], [], is_frame)
+    luma_NSS, *fine = _luma_and_colours(blocks_CNSS, shares)
+    coarse_CNSS = _blocks(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit, visible=visible)
+    _, *coarse = _luma_and_colours(coarse_CNSS, shares)
     return _found(luma_NSS, [*zip(fine, coarse, strict=True)], is_frame)
 
 
@@ -133,22 +143,37 @@ def floor_of_planes(
 
 
 def _blocks(
-    image_HWC: npt.NDArray[Any], box: int, most: int, zero: float, unit: float, seen: int | None = None
+    image_HWC: npt.NDArray[Any],
+    box: int,
+    most: int,
+    zero: float,
+    unit: float,
+    seen: int | None = None,
+    visible: npt.NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Return at most `most` blocks, spread evenly over the image, as `blocks_CNSS`.
 
     `image_HWC`: copied if not contiguous. `zero`: the code of 0. `unit`: value of one code. `seen`: the part of the
-    width that is not padding.
+    width that is not padding. `visible`: the pixels of which blocks may consist.
     """
     height, width, channels = image_HWC.shape
     width = width if seen is None else seen
     rows, columns = height // (SIDE * box), width // (SIDE * box)
-    wanted = np.linspace(0, rows * columns - 1, min(rows * columns, most)).astype(np.int64)
+    there = rows * columns if visible is None else len(usable := _all_visible(visible, SIDE * box, rows, columns))
+    wanted = np.linspace(0, there - 1, min(there, most)).astype(np.int64)
+    if visible is not None:
+        wanted = usable[wanted]
     blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)
     corners = wanted // max(columns, 1) * (SIDE * box), wanted % max(columns, 1) * (SIDE * box)
     image_HV = image_HWC.reshape(height, image_HWC.shape[1] * channels)
     _take(blocks_CNSS, image_HV, *corners, box, np.float32(zero), np.float32(unit))
     return blocks_CNSS
+
+
+def _all_visible(visible: npt.NDArray[np.bool_], side: int, rows: int, columns: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of the blocks of `side` x `side` pixels that are visible entirely."""
+    blocks = visible[: rows * side, : columns * side].reshape(rows, side, columns, side)
+    return np.flatnonzero(blocks.all(axis=(1, 3)))
 
 
 @compiled

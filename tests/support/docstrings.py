@@ -103,6 +103,7 @@ VERBS = {
     "Remember",
     "Remove",
     "Repeat",
+    "Replace",
     "Report",
     "Return",
     "Round",

@@ -128,15 +128,15 @@ def cmyk_profile() -> bytes:
     identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
     ramp = bytes(range(256))
     table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + ramp * 4 + bytes(corners) + ramp * 3
-    return _profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": table})
+    return profile(b"prtr", b"CMYK", b"Lab ", {b"A2B0": table})
 
 
 def grey_profile() -> bytes:
     """Grey whose tones are linear in light: far brighter than sRGB takes the same numbers for."""
-    return _profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": b"curv" + bytes(8)})
+    return profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": b"curv" + bytes(8)})
 
 
-def _profile(kind: bytes, space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+def profile(kind: bytes, space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
     """Header and tag table of ICC.1 version 2, with the tags that every profile has."""
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"Test\x00" + bytes(78),

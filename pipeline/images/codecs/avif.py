@@ -162,7 +162,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 def _colours(photo: Photo) -> Colours:
     """Return how the source codes colour, or what suits its primaries."""
-    unstated = (cicp.UNSPECIFIED, cicp.UNSPECIFIED) if photo.metadata.icc is not None else cicp.SRGB
+    unstated = (cicp.UNSPECIFIED, cicp.UNSPECIFIED) if photo.metadata.icc is not None else cicp.SRGB_NUMBERS
     primaries, transfer = cicp.numbers_of(photo.metadata) or unstated
     own = MATRIX_BT2020 if primaries == BT2020 else MATRIX_BT601
     matrix = photo.coding.matrix if photo.coding.matrix in MATRICES else own

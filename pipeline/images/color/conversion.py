@@ -33,6 +33,11 @@ def tagged_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     return rgb if converted is None else converted
 
 
+def exactly_to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """Convert an RGB or grey image to sRGB by its profile, black as it is; None if that cannot be used."""
+    return _converted(image if space_of(icc) == b"GRAY" else image.convert("RGB"), _profile(icc), black_point=False)
+
+
 def grey_to_srgb(icc: bytes) -> list[int] | None:
     """Return the sRGB levels for the 256 levels of a grey profile; None if the profile is unusable."""
     converted = _converted(Image.frombytes("L", (256, 1), bytes(range(256))), _profile(icc))
@@ -47,7 +52,9 @@ def _profile(icc: bytes) -> ImageCms.ImageCmsProfile | None:
         return None
 
 
-def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile | None) -> Image.Image | None:
+def _converted(
+    image: Image.Image, source: ImageCms.ImageCmsProfile | None, *, black_point: bool = True
+) -> Image.Image | None:
     """Convert an image to sRGB; return None if there is no profile or it does not fit the image."""
     if source is None:
         return None
@@ -58,7 +65,7 @@ def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile | None) -> I
             ImageCms.createProfile("sRGB"),
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION if black_point else ImageCms.Flags.NOOPTIMIZE,
         )
     except ImageCms.PyCMSError:
         return None

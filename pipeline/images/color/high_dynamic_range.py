@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from pipeline.images.color import cicp
 from pipeline.images.formats import Format
-from pipeline.images.photo import Frame, Photo, Samples, full_range
-from pipeline.video.signal.transfer import BT2020, HDR, for_curves, from_curves, to_sdr
+from pipeline.images.photo import Frame, Photo, full_range
+from pipeline.video.signal.transfer import BT2020, HDR, to_sdr
 
 Floats = npt.NDArray[np.float32]
 
@@ -23,24 +23,6 @@ def transfer_of(photo: Photo) -> int | None:
     """Return the number of the transfer function if it is PQ or HLG, else None."""
     numbers = cicp.numbers_of(photo.metadata)
     return numbers[1] if numbers is not None and numbers[1] in HDR else None
-
-
-def signals(photo: Photo) -> list[Samples]:
-    """Return what curves act on, of each frame. HDR is as `with_signals` needs it: uint16."""
-    transfer = transfer_of(photo)
-    if transfer is None:
-        return [frame.pixels for frame in photo.frames]
-    return [for_curves(frame.pixels, transfer) for frame in photo.frames]
-
-
-def with_signals(photo: Photo, enhanced: list[Samples]) -> Photo:
-    """Return the photo with the output of the curves."""
-    transfer = transfer_of(photo)
-    frames = []
-    for frame, pixels in zip(photo.frames, enhanced, strict=True):
-        coded = pixels if transfer is None else from_curves(pixels, frame.pixels, transfer)
-        frames.append(replace(frame, pixels=coded))
-    return replace(photo, frames=frames)
 
 
 def fitted(photo: Photo, target: Format | None, notes: list[str]) -> Photo:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Iterable
 from io import BytesIO
 
 from PIL import Image
@@ -13,7 +14,7 @@ from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import add_note, check_size, frame_of
 from pipeline.images.png.apng import animation
 from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
-from pipeline.images.png.samples import GREY, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
+from pipeline.images.png.samples import GREY, GREY_ALPHA, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
@@ -112,8 +113,9 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
             add_note(notes, f"PNG chunk {kind.decode('latin-1')!a} dropped: it is not known to fit other pixels")
     if any(kind == b"cICP" and payload[1:2] in (b"\x10", b"\x12") for kind, payload in others):
         raise Unsupported("it is HDR in the limited range of video, which nightlift does not read; convert it first")
-    if numbers is not None and icc is None:
-        icc = cicp.profile(*numbers)  # for formats that cannot hold the numbers
+    if icc is None:  # for formats that cannot hold the numbers
+        grey = chunks[0].payload[9] in (GREY, GREY_ALPHA)
+        icc = cicp.profile(*numbers) if numbers is not None else _profile_by_gamma(others, grey=grey)
     return Metadata(exif=block, icc=icc, xmp=packet, dpi=dpi, png_chunks=tuple(others), cicp=numbers), loop
 
 
@@ -126,6 +128,17 @@ def _profile(payload: bytes) -> bytes | None:
     except zlib.error:
         return None
     return profile if inflater.eof and profile else None
+
+
+def _profile_by_gamma(chunks: Iterable[tuple[bytes, bytes]], *, grey: bool) -> bytes | None:
+    """Build an ICC profile from gAMA and cHRM (sections 11.3.2.1 and 11.3.2.2); None if they say nothing new."""
+    found = dict(chunks)
+    gamma, points = found.get(b"gAMA", b""), found.get(b"cHRM", b"")
+    if b"sRGB" in found:
+        return None
+    exponent = int.from_bytes(gamma, "big") / 100_000 if len(gamma) == 4 else None
+    x_y = [number / 100_000 for number in struct.unpack(">8I", points)] if len(points) == 32 else []
+    return cicp.profile_by_gamma(exponent, tuple(zip(x_y[::2], x_y[1::2], strict=True)) or None, grey=grey)
 
 
 def turned(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
@@ -148,7 +161,10 @@ def _written(metadata: Metadata) -> list[Chunk]:
     written: list[Chunk] = []
     if metadata.cicp is not None:
         written.append(Chunk(b"cICP", bytes((*metadata.cicp, RGB_MATRIX, FULL_RANGE))))
-    if metadata.icc is not None and (metadata.cicp is None or metadata.icc != cicp.profile(*metadata.cicp)):
+    by_numbers = [_profile_by_gamma(metadata.png_chunks, grey=grey) for grey in (False, True)]
+    if metadata.cicp is not None:
+        by_numbers.append(cicp.profile(*metadata.cicp))
+    if metadata.icc is not None and metadata.icc not in by_numbers:
         written.append(Chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc)))
     if metadata.dpi is not None:
         x, y = (round(side / INCH_M) for side in metadata.dpi)

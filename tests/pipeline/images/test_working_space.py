@@ -1,0 +1,198 @@
+"""The same photo in another colour space comes out the same. Pillow's LittleCMS converts beside our own code."""
+
+import struct
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from model import Look
+from pipeline.images import Frame, Photo, decode, encode
+from pipeline.images.color.cicp import D65, profile, profile_by_gamma
+from pipeline.images.color.working_space import decoded, encoded, working_space
+from pipeline.images.photo import Metadata, Samples
+from tests.support import media
+from tests.support.photo_steps import enhanced
+
+ADOBE = (D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
+PROPHOTO = ((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
+SPACES = {
+    "Adobe RGB": profile_by_gamma(1 / 2.2, ADOBE, grey=False),
+    "ProPhoto": profile_by_gamma(1 / 1.8, PROPHOTO, grey=False),
+    "Display P3": profile(12, 13),
+    "BT.2020": profile(9, 1),
+}
+
+
+def fixed(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+def xyb_like() -> bytes:
+    """A profile as jpegli writes it: mixed channels, powers of three, a matrix, and nothing to go back by."""
+    corners = [
+        (0.05 * x + 0.95 * y, 0.05 - 0.05 * x + 0.95 * y, 0.56 * y + 0.44 * z)
+        for x in (0, 1) for y in (0, 1) for z in (0, 1)
+    ]  # fmt: skip
+    table = b"\2\2\2" + bytes(13) + b"\2" + bytes(3)
+    table += struct.pack(">24H", *(round(65535 * value) for corner in corners for value in corner))
+    line, cubic = (
+        b"para" + bytes(8) + fixed(1),
+        b"para" + bytes(4) + struct.pack(">HH", 3, 0) + fixed(3, 0.9, 0.1, 0, 0),
+    )
+    matrix = fixed(1.52, -1.11, 0.07, -0.05, 0.57, -0.02, -1.39, 1.11, 0.69, 0, 0, 0)
+    parts = [line * 3, matrix, cubic * 3, table]
+    places = [32 + sum(map(len, parts[:index])) for index in range(4)]
+    head = b"mAB " + bytes(4) + b"\3\3" + bytes(2) + struct.pack(">5I", *places, places[0])
+    return media.profile(b"scnr", b"RGB ", b"XYZ ", {b"A2B0": head + b"".join(parts)})
+
+
+def managed(pixels: Samples, source: bytes | None, target: bytes | None) -> Samples:
+    """Convert 8 bits from one profile to another by LittleCMS; None: sRGB."""
+    ends = [
+        ImageCms.createProfile("sRGB") if icc is None else ImageCms.ImageCmsProfile(BytesIO(icc))
+        for icc in (source, target)
+    ]
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.NOOPTIMIZE
+    return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), *ends, intent, "RGB", flags=flags))
+
+
+def photo_of(pixels: Samples, icc: bytes | None) -> Photo:
+    return Photo(format="tiff", frames=[Frame(pixels=pixels)], metadata=Metadata(icc=icc))
+
+
+def result(pixels: Samples, icc: bytes | None) -> tuple[Samples, float, float]:
+    """Return the enhanced pixels, and luma before and after."""
+    work = enhanced(photo_of(pixels.copy(), icc))
+    assert work.photo is not None and work.photo.metadata.icc == icc
+    assert work.photo.frames[0].pixels.dtype == pixels.dtype
+    return work.photo.frames[0].pixels, work.outcome.luma_before or 0, work.outcome.luma_after or 0
+
+
+def assert_close(found: Samples, expected: Samples) -> None:
+    """`found`, `expected`: of 255. Where 8 bits of a wide space are coarse, single pixels may be off by more."""
+    difference = np.abs(found.astype(float) - expected)
+    assert abs(found.mean() - expected.mean()) < 1
+    assert np.quantile(difference, 0.98) <= 3
+
+
+@pytest.mark.parametrize("icc", SPACES.values(), ids=SPACES.keys())
+def test_a_photo_comes_out_as_its_srgb_twin(icc: bytes) -> None:
+    own = managed(media.night(160, 120) // 2 + np.uint8(20), None, icc)
+    twin, before, after = result(managed(own, icc, None), None)
+    found, own_before, own_after = result(own, icc)
+    assert twin.mean() > own.mean() + 5
+    assert_close(managed(found, icc, None), twin)
+    assert (own_before, own_after) == pytest.approx((before, after), abs=0.004)
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_linear_light_of_16_bits_keeps_its_shadows(colours: int) -> None:
+    srgb = media.night(160, 120)[..., :colours]
+    linear = (decoded(srgb / 255) * 65535).round().astype(np.uint16)
+    icc = profile_by_gamma(1, None, grey=colours == 1)
+    twin, before, _ = result(srgb.astype(np.uint16) * 257, None)
+    found, own_before, _ = result(linear, icc)
+    assert np.abs(encoded(found / 65535) - twin / 65535).max() < 2 / 255
+    assert own_before == pytest.approx(before, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_where_nothing_is_enhanced_all_colours_stay(seed: int) -> None:
+    """Also those that sRGB cannot hold, in spaces with any primaries. Near black, powers have more codes than sRGB."""
+    rng = np.random.default_rng(seed)
+    points = np.array(PROPHOTO[1:]) * 0.8 + np.array(D65) * 0.2 + rng.uniform(-0.05, 0.05, (3, 2))
+    icc = profile_by_gamma(rng.uniform(0.45, 1), (D65, *map(tuple, points.tolist())), grey=False)
+    space = working_space(icc, 3)
+    assert space is not None
+    for dtype, off in ((np.uint8, 1), (np.uint16, 400)):
+        pixels = rng.integers(0, np.iinfo(dtype).max, (20, 1500, 3), dtype)
+        srgb, outside = space.working(pixels)
+        back = pixels.copy()
+        space.write_back(srgb, outside, back)
+        assert outside.all()
+        assert np.abs(back.astype(int) - pixels).max() <= off
+
+
+def test_a_table_of_colours_that_is_a_matrix_is_inverted() -> None:
+    icc = xyb_like()
+    rng = np.random.default_rng(1)
+    pixels = np.stack([rng.integers(low, high, (90, 120)) for low, high in ((70, 90), (90, 180), (100, 140))], axis=-1)
+    pixels = pixels.astype(np.uint8)
+    space = working_space(icc, 3)
+    assert space is not None and space.conversion is not None
+    srgb, outside = space.working(pixels)
+    inside = ((srgb > 0) & (srgb < 65535)).all(axis=2)
+    assert inside.mean() > 0.2
+    assert np.abs(srgb / 257 - managed(pixels, icc, None))[inside].max() <= 2
+    back = pixels.copy()
+    space.write_back(srgb, outside, back)
+    assert np.abs(back.astype(int) - pixels).max() <= 1
+
+
+def test_each_page_is_converted_by_what_the_profile_is_to_it() -> None:
+    grey = Frame(pixels=media.night()[..., :1] + np.uint8(20))
+    for icc, channels in ((profile_by_gamma(1, None, grey=True), 1), (SPACES["ProPhoto"], 3)):
+        colour = Frame(pixels=media.night() + np.uint8(20))
+        frames = [grey, colour] if channels == 1 else [colour, grey]
+        work = enhanced(Photo(format="tiff", frames=frames, metadata=Metadata(icc=icc)))
+        assert work.photo is not None
+        assert [frame.pixels.shape for frame in work.photo.frames] == [frame.pixels.shape for frame in frames]
+
+
+def test_a_table_without_a_way_back_makes_the_photo_srgb() -> None:
+    ramp, identity = bytes(range(256)), fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    corners = bytes(
+        int(level)
+        for red in (0, 1) for green in (0, 1) for blue in (0, 1)
+        for level in (200 * green + 35 * red + 20 * blue, 128 + 60 * (red - green), 128 + 60 * (green - blue))
+    )  # fmt: skip
+    table = b"mft1" + bytes(4) + bytes((3, 3, 2, 0)) + identity + ramp * 3 + corners + ramp * 3
+    icc = media.profile(b"scnr", b"RGB ", b"Lab ", {b"A2B0": table})
+    pixels = media.night(120, 90)
+    work = enhanced(photo_of(pixels.copy(), icc))
+    assert work.photo is not None and work.photo.metadata.icc is None
+    assert work.outcome.notes[-1:] == ["converted to sRGB with 8 bits: its ICC profile cannot be inverted exactly"]
+    alone = enhanced(photo_of(pixels.copy(), icc), Look(iterations=0))
+    assert alone.photo is not None and alone.photo.metadata.icc == icc
+    assert (alone.photo.frames[0].pixels == pixels).all()
+
+
+def test_profiles_that_do_what_srgb_does_are_srgb() -> None:
+    parametric = profile_by_gamma(None, (D65, (0.641, 0.33), (0.3, 0.6), (0.15, 0.06)), grey=False)
+    few = decoded(np.linspace(0, 1, 26)) * 65535  # as in the smallest of such profiles
+    curve = b"curv" + bytes(4) + struct.pack(">I26H", 26, *few.round().astype(int).tolist())
+    colorants = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+    tags = {kind + b"TRC": curve for kind in (b"r", b"g", b"b")}
+    for kind, xyz in zip((b"r", b"g", b"b"), colorants, strict=True):
+        tags[kind + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*xyz)
+    small = media.profile(b"mntr", b"RGB ", b"XYZ ", tags)
+    assert parametric is None
+    assert [working_space(icc, 3) for icc in (media.rgb_profile(), small, b"damaged", None)] == [None] * 4
+
+
+LINEAR, ORDINARY = (b"gAMA", struct.pack(">I", 100_000)), (b"gAMA", struct.pack(">I", 45_455))
+OF_ADOBE = b"cHRM", struct.pack(">8I", *(round(1e5 * number) for point in ADOBE for number in point))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "wide"),
+    [
+        ([LINEAR], True),
+        ([ORDINARY], False),
+        ([ORDINARY, OF_ADOBE], True),
+        ([LINEAR, (b"sRGB", b"\0")], False),
+        ([(b"cICP", bytes((1, 8, 0, 1)))], True),
+        ([(b"gAMA", bytes(4)), (b"cHRM", bytes(32))], False),
+    ],
+)
+def test_colour_by_numbers_in_png(chunks: list[tuple[bytes, bytes]], wide: bool) -> None:
+    coded = media.with_chunks(media.saved(media.night(), "PNG"), *(media.png_chunk(*chunk) for chunk in chunks))
+    photo = decode(coded, max_pixels=10**6)
+    assert (working_space(photo.metadata.icc, 3) is not None) == wide
+    again, _ = encode(photo, "png", quality=None)
+    assert b"iCCP" not in again
+    assert decode(again, max_pixels=10**6).metadata == photo.metadata
+    with Image.open(BytesIO(encode(photo, "jpeg", quality=None)[0])) as image:
+        assert ("icc_profile" in image.info) == wide
