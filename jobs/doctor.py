@@ -182,6 +182,10 @@ def _photos(report: Report) -> None:
         import pillow_heif  # noqa: F401 (whether it is there)
 
         has["heif (read)"] = True
+    with suppress(ImportError):
+        import rawpy
+
+        has[f"raw (read, LibRaw {'.'.join(map(str, rawpy.libraw_version))})"] = True
     report.add("photos", " ".join(name for name, there in has.items() if there))
     for name, there in has.items():
         if not there:

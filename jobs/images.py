@@ -4,7 +4,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,9 +19,10 @@ from model import Checkpoint
 from pipeline.errors import UsageError, plural
 from pipeline.images import FORMATS, format_of
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
-from pipeline.planning.media_kinds import PHOTOS
+from pipeline.planning.media_kinds import PHOTOS, Photos
 from pipeline.planning.path_list import Source, places_of
 from pipeline.planning.plan import Plan
+from pipeline.planning.raw_pairs import RawPairs
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import LOCAL, protocol_of
@@ -60,6 +61,11 @@ class ImagesConfig(BulkConfig):
     """Mean luma, 0 (black) to 1 (white), from which --skip-bright counts a photo as bright."""
     max_pixels: int = MAX_PIXELS
     """Largest photo that is enhanced, in pixels, all frames of an animation together. Larger photos fail."""
+    raw: Literal["develop", "preview"] = "develop"
+    """Camera raw files. develop: from the sensor's data, written as TIFF of 16 bits; or as --format says.
+    preview: the JPEG that the camera has put into the file, written as JPEG; faster and smaller."""
+    raw_pairs: RawPairs = "both"
+    """Which to enhance where a raw file and a JPEG or HEIC have the same name: both, or only the one or the other."""
     topology: Literal["auto", "fused", "split"] = "auto"
     """How photo workers share the steps. fused: each worker does all steps; auto: split on GPUs, else fused.
     split: workers only enhance, while other CPUs decode and encode."""
@@ -104,6 +110,7 @@ class ImagesConfig(BulkConfig):
             skip_bright=self.skip_bright,
             bright_luma=self.bright_luma,
             max_pixels=self.max_pixels,
+            raw=self.raw,
         )
 
 
@@ -158,9 +165,15 @@ PHOTO_MEDIA = Media(
 )
 
 
+def photo_media(config: ImagesConfig) -> Media:
+    """Return how photos are enhanced, with the names and pairs of camera raw files as the flags say."""
+    kind = Photos(raw_as="jpeg" if config.raw == "preview" else None, raw_pairs=config.raw_pairs)
+    return replace(PHOTO_MEDIA, kind=kind)
+
+
 def run(config: ImagesConfig) -> int:
     """Run the whole job. Returns the exit status; raises NightliftError for what stops it before the first photo."""
-    return run_jobs(config, [PHOTO_MEDIA])
+    return run_jobs(config, [photo_media(config)])
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class PhotoSettings:
     skip_bright: Literal["no", "copy", "leave"] = "no"
     bright_luma: float = 0.45
     max_pixels: int = MAX_PIXELS
+    raw: Literal["develop", "preview"] = "develop"
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Return a hash of the weights and of the settings that decide a photo's output.
@@ -44,6 +45,8 @@ class PhotoSettings:
         Equal hashes give equal files on machines of one kind; `precision` "auto" rounds differently on a GPU.
         """
         unimportant = {"max_pixels"} if self.skip_bright != "no" else {"max_pixels", "bright_luma"}
+        if self.raw == "develop":  # as before this setting existed, so that nothing is work again for it
+            unimportant.add("raw")
         decisive = {name: value for name, value in asdict(self).items() if name not in unimportant}
         parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -79,7 +82,9 @@ class ReadAndDecode:
                 data = self.storage.read(work.record.source)
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
-                work.photo = decode(data, max_pixels=self.settings.max_pixels)
+                work.photo = decode(
+                    data, max_pixels=self.settings.max_pixels, raw_preview=self.settings.raw == "preview"
+                )
             luma = mean_luma(work.photo.frames[0].pixels)
             self._describe(work, work.photo, luma)
             if self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:

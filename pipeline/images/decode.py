@@ -16,6 +16,7 @@ from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned
 from pipeline.images.png import png
+from pipeline.images.raw import raw
 from pipeline.images.tiff import tiff
 
 READERS: dict[str, Callable[[bytes, int], Photo]] = {
@@ -28,6 +29,7 @@ READERS: dict[str, Callable[[bytes, int], Photo]] = {
     "avif": avif.read,
     "heif": heif.read,
     "pnm": pnm.read,
+    "raw": raw.read,
 }
 
 # Exceptions that decoders raise on broken data: any of these, depending on the codec and the damage.
@@ -47,19 +49,21 @@ BROKEN = (
 )
 
 
-def decode(data: bytes, *, max_pixels: int) -> Photo:
+def decode(data: bytes, *, max_pixels: int, raw_preview: bool = False) -> Photo:
     """Decode an image file of any format in FORMATS, recognised by its content.
 
     Pixels are turned upright. At most `max_pixels` are decoded, all frames together.
+    `raw_preview`: read the embedded JPEG of a camera raw file instead of developing it.
     Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra or MemoryError.
     """
     if not data:
         raise EmptyFile("it has 0 bytes; copy the file again or remove it")
     name = format_of_content(data)
+    reader = raw.read_preview if name == "raw" and raw_preview else READERS[name]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
-            return _with_fitting_profile(_upright(READERS[name](data, max_pixels)))
+            return _with_fitting_profile(_upright(reader(data, max_pixels)))
     except MediaError:
         raise
     except UnidentifiedImageError:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pipeline.errors import Damaged, NotMedia, Unsupported
+from pipeline.images.raw.recognition import is_raw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,12 @@ class Format:
     def writable(self) -> bool:
         return self.written_as == self.name
 
+
+# Files of cameras that LibRaw reads. Neither `.raw`, which other devices write too, nor `.tif`.
+RAW_EXTENSIONS = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".raf", ".rw2", ".rwl", ".pef"),
+    *(".srw", ".3fr", ".fff", ".iiq", ".mef", ".mos", ".mrw", ".erf", ".kdc", ".dcr", ".x3f"),
+)
 
 FORMATS: dict[str, Format] = {
     known.name: known
@@ -92,6 +99,7 @@ FORMATS: dict[str, Format] = {
             max_side_px=2**31 - 1,
             sixteen_bits=True,
         ),
+        Format(name="raw", extensions=RAW_EXTENSIONS, written_as="tiff", max_side_px=2**31 - 1, sixteen_bits=True),
     )
 }
 
@@ -106,10 +114,6 @@ FOREIGN = (
     (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"8BPS", "Photoshop"),
-    (b"II*\x00\x10\x00\x00\x00CR", "camera raw"),
-    (b"IIRO", "camera raw"),
-    (b"IIU\x00", "camera raw"),
-    (b"FUJIFILMCCD-RAW", "camera raw"),
     (b"Pf\n", "floating-point PFM"),
     (b"PF\n", "floating-point PFM"),
     (b"P7\n", "PAM"),
@@ -145,6 +149,8 @@ def format_of_content(data: bytes) -> str:
     for signature, name in FOREIGN:
         if data.startswith(signature):
             raise Unsupported(f"this is a {name} file, which nightlift does not read; convert it to TIFF or PNG first")
+    if is_raw(data):
+        return "raw"
     for signature, name in SIGNATURES:
         if data.startswith(signature):
             return name
@@ -170,8 +176,6 @@ def _format_of_brands(data: bytes) -> str:
         return "avif"
     if brands & HEIF_BRANDS or data[8:12] in HEIF_BRANDS:
         return "heif"
-    if data[8:12] == b"crx ":
-        raise Unsupported("this is a camera raw file, which nightlift does not read; convert it to TIFF first")
     raise NotMedia(
         f"it is not a photo but a video or another file of brand {data[8:12].decode('latin-1')!a}; leave it out"
     )

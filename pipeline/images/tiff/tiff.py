@@ -3,13 +3,9 @@
 Pillow cannot write 16-bit colour; writing here also keeps the source's fields (EXIF, GPS, IPTC and others) unchanged.
 """
 
-import contextlib
-import os
 import struct
 import sys
-import threading
 import zlib
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -21,13 +17,14 @@ from pipeline.errors import Unsupported
 from pipeline.images.metadata import ifd, xmp
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size, frame_of
+from pipeline.images.silence import silent_stderr
 from pipeline.images.tiff.strips import direct_layout, read_directly
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, STRIP_OFFSETS = 256, 257, 258, 259, 262, 273
 ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 274, 277, 278, 279
 X_RESOLUTION, Y_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR = 282, 283, 284, 296, 317
 TILE_WIDTH, TILE_LENGTH = 322, 323
-EXTRA_SAMPLES, XMP, ICC, SUBFILE, DNG_VERSION, LAYERS = 338, 700, 34675, 254, 50706, 37724
+EXTRA_SAMPLES, XMP, ICC, SUBFILE, LAYERS = 338, 700, 34675, 254, 37724
 UNCOMPRESSED, DEFLATE = 1, 8
 UNASSOCIATED_ALPHA = 2
 
@@ -41,8 +38,6 @@ STRUCTURE = frozenset(
     for tag in range(first, last + 1)
 )  # fmt: skip
 STRIP_BYTES_TARGET = 1 << 18
-STDERR = 2
-_STDERR = threading.Lock()
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
@@ -54,15 +49,13 @@ def read(data: bytes, max_pixels: int) -> Photo:
     else:
         order = ifd.byte_order(data)
         first = ifd.read(data)
-    if DNG_VERSION in first.fields:
-        raise Unsupported("this is a camera raw file (DNG), which nightlift does not read; develop it to TIFF first")
     if first.lost:
         notes.append(f"{first.lost} metadata fields dropped: they are broken or lie outside the file")
     info: dict[Any, Any] = {}
     if direct_layout(first, order) is not None:
         frames = _direct_pages(data, order, max_pixels, notes)
     else:
-        with _silent_libtiff():
+        with silent_stderr():
             frames, info = _pages(data, max_pixels, notes)
     if len(frames) > 1:
         notes.append(f"metadata of the first page kept for all {len(frames)}")
@@ -102,23 +95,6 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         link = len(parts) - 2
         end += len(packed)
     return b"".join(parts)
-
-
-@contextlib.contextmanager
-def _silent_libtiff() -> Iterator[None]:
-    """Silence stderr: libtiff prints remarks on broken files there, without their names. Pillow raises what matters."""
-    with _STDERR, contextlib.ExitStack() as undo:
-        try:
-            kept = os.dup(STDERR)
-        except OSError:  # stderr is not open
-            yield
-            return
-        undo.callback(os.close, kept)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        undo.callback(os.close, nowhere)
-        os.dup2(nowhere, STDERR)
-        undo.callback(os.dup2, kept, STDERR)
-        yield
 
 
 def _direct_pages(data: bytes, order: str, max_pixels: int, notes: list[str]) -> list[Frame]:
