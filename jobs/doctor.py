@@ -186,6 +186,10 @@ def _photos(report: Report) -> None:
         import rawpy
 
         has[f"raw (read, LibRaw {'.'.join(map(str, rawpy.libraw_version))})"] = True
+    with suppress(ImportError):
+        import imagecodecs
+
+        has[f"jxl ({imagecodecs.jpegxl_version()})"] = True
     report.add("photos", " ".join(name for name, there in has.items() if there))
     for name, there in has.items():
         if not there:

@@ -16,8 +16,9 @@ from jobs.bulk.run import run_jobs
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
 from model import Checkpoint
-from pipeline.errors import UsageError, plural
+from pipeline.errors import MissingExtra, UsageError, plural
 from pipeline.images import FORMATS, format_of
+from pipeline.images.jxl import libjxl
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS, Photos
 from pipeline.planning.path_list import Source, places_of
@@ -50,11 +51,11 @@ class ImagesConfig(BulkConfig):
     """
 
     format: Annotated[str | None, optional("NAME")] = None
-    """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif or pnm.
-    By default each photo keeps its own, and HEIC becomes JPEG."""
+    """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif, jxl or pnm.
+    By default each photo keeps its own, HEIC becomes JPEG, and camera raw becomes TIFF."""
     quality: Annotated[int | None, optional("INT")] = None
-    """Quality of JPEG, WebP and AVIF outputs, 1 to 100.
-    By default a JPEG keeps its own, and a lossless WebP stays lossless; else 92 for JPEG, 90 for WebP, 85 for AVIF."""
+    """Quality of JPEG, WebP, AVIF and JPEG XL outputs, 1 to 100; JPEG XL is lossless at 100. By default a JPEG keeps
+    its own, and lossless WebP and JPEG XL stay so; else 92 for JPEG, 90 for WebP and JPEG XL, 85 for AVIF."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
     """What to do with photos that are bright already: enhance them too, copy them unchanged, or leave them out."""
     bright_luma: float = 0.45
@@ -98,6 +99,11 @@ class ImagesConfig(BulkConfig):
         if found is None or not found.writable:
             known = ", ".join(name for name, known in FORMATS.items() if known.writable)
             raise UsageError(f"--format {self.format}: nightlift cannot write this format; choose from {known}")
+        if found.name == "jxl":
+            try:
+                libjxl.library()
+            except MissingExtra as error:
+                raise UsageError(f"--format jxl: {error}") from None
         return found.name
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:

@@ -12,6 +12,7 @@ from pipeline.errors import Damaged, EmptyFile, MediaError, is_want_of_memory
 from pipeline.images.codecs import avif, bmp, gif, heif, jpeg, pnm, webp
 from pipeline.images.color.conversion import space_of
 from pipeline.images.formats import format_of_content
+from pipeline.images.jxl import jxl
 from pipeline.images.metadata import exif, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import turned
@@ -29,6 +30,7 @@ READERS: dict[str, Callable[[bytes, int], Photo]] = {
     "avif": avif.read,
     "heif": heif.read,
     "pnm": pnm.read,
+    "jxl": jxl.read,
     "raw": raw.read,
 }
 

@@ -99,6 +99,15 @@ FORMATS: dict[str, Format] = {
             max_side_px=2**31 - 1,
             sixteen_bits=True,
         ),
+        Format(
+            name="jxl",
+            extensions=(".jxl",),
+            written_as="jxl",
+            max_side_px=2**30 - 1,
+            sixteen_bits=True,
+            alpha=True,
+            animation=True,
+        ),
         Format(name="raw", extensions=RAW_EXTENSIONS, written_as="tiff", max_side_px=2**31 - 1, sixteen_bits=True),
     )
 }
@@ -109,8 +118,6 @@ HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".spl
 
 # Formats often found in photo folders that nightlift does not read; named for the error message.
 FOREIGN = (
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
     (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"8BPS", "Photoshop"),
@@ -120,7 +127,7 @@ FOREIGN = (
     (b"v/1\x01", "OpenEXR"),
 )
 
-# TIFF 6.0 section 2; BigTIFF; PNG section 5.2.
+# TIFF 6.0 section 2; BigTIFF; PNG section 5.2; ISO/IEC 18181-2.
 SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -131,6 +138,8 @@ SIGNATURES = (
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
     (b"BM", "bmp"),
+    (b"\xff\x0a", "jxl"),
+    (b"\x00\x00\x00\x0cJXL ", "jxl"),
 )
 
 

@@ -40,19 +40,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
         nclx.get("color_primaries", cicp.UNSPECIFIED), nclx.get("transfer_characteristics", cicp.UNSPECIFIED)
     )
     packet = xmp.upright(info["xmp"]) if info.get("xmp") else None
-    metadata = Metadata(exif=_as_shown(block, frame.size, notes), icc=icc, xmp=packet)
+    metadata = Metadata(exif=exif.as_shown(block, frame.size, notes) if block else None, icc=icc, xmp=packet)
     return Photo(format="heif", frames=[frame], metadata=metadata, coding=Coding(sampling="4:2:0"), notes=notes)
-
-
-def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> bytes | None:
-    """Mark the EXIF as upright: libheif has already turned the pixels by the container's own properties."""
-    if block is None:
-        return None
-    try:
-        return exif.upright(block, size)
-    except ValueError as error:
-        notes.append(f"EXIF dropped: it is damaged ({error})")
-        return None
 
 
 def _frame(samples: Samples, size: tuple[int, int], mode: str) -> Frame:

@@ -60,6 +60,18 @@ def upright(block: bytes, size: tuple[int, int]) -> bytes:
     return bytes(patched)
 
 
+def as_shown(block: bytes, size: tuple[int, int], notes: list[str]) -> bytes | None:
+    """Mark the EXIF as upright, for pixels that a decoder has already turned by the container's own properties.
+
+    None, with a note, if it is damaged.
+    """
+    try:
+        return upright(block, size)
+    except (ValueError, struct.error) as error:
+        notes.append(f"EXIF dropped: it is damaged ({error})")
+        return None
+
+
 def without_orientation(block: bytes) -> bytes:
     """Remove the orientation from the first directory; nothing behind the directory moves. Empty if it was alone there.
 

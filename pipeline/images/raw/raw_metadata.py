@@ -1,9 +1,9 @@
 """EXIF and XMP of camera raw files, as far as they stay valid for a developed image."""
 
 import struct
-from collections.abc import Iterator
 
 from pipeline.images.metadata import exif, ifd, xmp
+from pipeline.images.metadata.boxes import boxes
 from pipeline.images.photo import Metadata
 from pipeline.images.pixels import add_note
 
@@ -64,27 +64,16 @@ def _directory(data: bytes) -> tuple[ifd.Directory, str] | None:
 
 def _directory_of_cr3(data: bytes) -> tuple[ifd.Directory, str] | None:
     """Return the blocks of a CR3 joined to one directory; None if there are none."""
-    for kind, movie in _boxes(data):
-        for inner, content in _boxes(movie) if kind == b"moov" else ():
+    for kind, movie in boxes(data):
+        for inner, content in boxes(movie) if kind == b"moov" else ():
             if inner == b"uuid" and content.startswith(CANON_UUID):
-                blocks = dict(_boxes(content[len(CANON_UUID) :]))
+                blocks = dict(boxes(content[len(CANON_UUID) :]))
                 first = ifd.read(blocks.get(b"CMT1", b""))
                 for name, tag in CR3_IFDS.items():
                     if blocks.get(name, b"")[:4] == blocks[b"CMT1"][:4]:  # the same byte order
                         first.nested[tag] = ifd.read(blocks[name])
                 return first, ifd.byte_order(blocks[b"CMT1"])
     return None
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield type and content of boxes (ISO/IEC 14496-12 section 4.2) up to the first large or broken one."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        if not 8 <= size <= len(data) - at:
-            return
-        yield kind, data[at + 8 : at + size]
-        at += size
 
 
 def _exif_of_jpeg(preview: bytes | None, notes: list[str]) -> bytes | None:
