@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import Damaged, MissingExtra, Unsupported
+from pipeline.errors import Damaged, MissingExtra, Unsupported, plural
 from pipeline.images.codecs import jpeg
 from pipeline.images.metadata import exif
 from pipeline.images.photo import Frame, Photo
 from pipeline.images.pixels import check_size, turned
 from pipeline.images.raw.raw_metadata import metadata_of
+from pipeline.images.raw.recognition import missing_bytes
 from pipeline.images.silence import silent_stderr
 
 SRGB_GAMMA = (2.4, 12.92)  # power and slope near black (IEC 61966-2-1)
@@ -29,6 +30,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
     Raises MediaError or MemoryError.
     """
     with _opened(data) as (rawpy, raw):
+        if missing := missing_bytes(data):
+            raise Damaged(f"it is cut short: {plural(missing, 'byte')} are missing at its end; copy the file again")
         check_size((raw.sizes.iwidth, raw.sizes.iheight), 1, max_pixels)
         notes = ["only the first of several shots kept"] if _has_more_shots(rawpy, data) else []
         preview = _preview(rawpy, raw)

@@ -6,15 +6,8 @@ from pipeline.images.metadata import exif, ifd, xmp
 from pipeline.images.metadata.boxes import boxes
 from pipeline.images.photo import Metadata
 from pipeline.images.pixels import add_note
+from pipeline.images.raw.recognition import PANASONIC, as_tiff
 
-# Marks of raw files that are TIFFs, and what TIFF 6.0 has there. Panasonic's lacks much that its JPEG has.
-TIFF_MARKS = {
-    b"II*\x00": b"II*\x00",
-    b"MM\x00*": b"MM\x00*",
-    b"IIRO": b"II*\x00",
-    b"IIRS": b"II*\x00",
-    b"MMOR": b"MM\x00*",
-}
 XMP, MAKER_NOTE, COLOR_SPACE, SRGB = 700, 37500, 0xA001, 1
 # Description, make, model, resolution, software, date, artist, rating, copyright, IPTC. All else in the first
 # directory describes the sensor or the layout of the raw file.
@@ -55,11 +48,9 @@ def metadata_of(data: bytes, preview: bytes | None, notes: list[str]) -> Metadat
 
 
 def _directory(data: bytes) -> tuple[ifd.Directory, str] | None:
-    """Return the first directory of a raw file that is a TIFF but for its mark; None for others."""
-    mark = TIFF_MARKS.get(data[:4])
-    if mark is None:
-        return None
-    return ifd.read(mark + data[4:]), ifd.byte_order(mark + bytes(4))
+    """Return the first directory of a raw file that is a TIFF; None for others."""
+    tiff = None if data.startswith(PANASONIC) else as_tiff(data)  # that lacks much that its JPEG has
+    return (ifd.read(tiff), ifd.byte_order(tiff)) if tiff else None
 
 
 def _directory_of_cr3(data: bytes) -> tuple[ifd.Directory, str] | None:

@@ -1,4 +1,4 @@
-"""Recognition of camera raw files by their content, whatever their names are.
+"""Camera raw files by their content, whatever their names are: whether it is one, and whether it is whole.
 
 Most raw files are TIFFs (TIFF 6.0), whose first image is only a small preview: read as a TIFF, that would be all.
 """
@@ -18,10 +18,22 @@ SIGNATURES = (
     b"\x00MRM",  # Minolta
     b"FOVb",  # Sigma
 )
+# Marks of raw files that are TIFFs, and what TIFF 6.0 has there
+TIFF_MARKS = {
+    b"II*\x00": b"II*\x00",
+    b"MM\x00*": b"MM\x00*",
+    b"IIRO": b"II*\x00",
+    b"IIRS": b"II*\x00",
+    b"MMOR": b"MM\x00*",
+    b"IIU\x00": b"II*\x00",
+}
 PHASE_ONE = (b"IIII", b"MMMM")  # in a TIFF, after its header
 CANON_CR3 = b"ftypcrx "
 
 COMPRESSION, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 259, 262, 330, 50706
+PARTS = ((273, 279), (324, 325))  # offsets and sizes of strips and of tiles
+PANASONIC, PARTS_OF_PANASONIC = b"IIU\x00", ((280, 279),)  # where it has an offset of its own, with 273 all ones
+SLACK_BYTES = 1 << 12  # that a size may be rounded up by
 # Pixels behind a colour filter, and linear ones (TIFF/EP, ISO 12234-2; DNG 1.7 chapter 4)
 OF_A_SENSOR = frozenset((32803, 34892))
 # Compression by Sony, Samsung, Nikon, Kodak and Pentax
@@ -45,6 +57,31 @@ def is_raw(data: bytes) -> bool:
         )
     except (ValueError, struct.error):
         return False
+
+
+def as_tiff(data: bytes) -> bytes | None:
+    """Return a raw file that is a TIFF but for its mark as a TIFF; None for others."""
+    mark = TIFF_MARKS.get(data[:4])
+    return None if mark is None else data if data.startswith(mark) else mark + data[4:]
+
+
+def missing_bytes(data: bytes) -> int:
+    """Return how many bytes are missing at the end of a file, as far as its TIFF directories show.
+
+    LibRaw develops some files that were cut short without a word, with black where pixels are missing.
+    """
+    tiff, end = as_tiff(data), 0
+    if tiff is None:
+        return 0
+    try:
+        order, pages = ifd.byte_order(tiff), list(ifd.pages(tiff))
+        for image in (*pages, *_sub_images(tiff, pages[0], order)):
+            for offsets, sizes in PARTS_OF_PANASONIC if data.startswith(PANASONIC) else PARTS:
+                places = zip(ifd.numbers(image, offsets, order), ifd.numbers(image, sizes, order), strict=False)
+                end = max(end, *(at + size for at, size in places), 0)
+    except (ValueError, struct.error):
+        return 0
+    return end - len(data) if end > len(data) + SLACK_BYTES else 0
 
 
 def _sub_images(data: bytes, first: ifd.Directory, order: str) -> list[ifd.Directory]:
