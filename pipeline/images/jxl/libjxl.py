@@ -17,7 +17,7 @@ from pipeline.images.jxl.structures import BasicInfo, ColorEncoding, ExtraChanne
 from pipeline.images.photo import Samples
 
 # JxlDecoderStatus and JxlEncoderStatus
-SUCCESS, NEED_MORE_INPUT, NEED_MORE_OUTPUT, NEED_BUFFER = 0, 2, 2, 5
+SUCCESS, NEED_MORE_OUTPUT, NEED_BUFFER = 0, 2, 5
 BASIC_INFO, COLORS, FRAME, FULL_IMAGE = 0x40, 0x100, 0x400, 0x1000
 OF_FILE, OF_PIXELS = 0, 1  # JxlColorProfileTarget
 DATA_TYPES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 3}  # JxlDataType
@@ -87,8 +87,7 @@ def decode(data: bytes, check: Callable[[Image, int], None]) -> Image:
             elif status == FULL_IMAGE:
                 image.frames.append((samples, header.duration))
             else:
-                found = "they end too early" if status == NEED_MORE_INPUT else "libjxl cannot decode them"
-                raise Damaged(f"its JPEG XL data are truncated or corrupt ({found}); copy the file again")
+                raise Damaged("its JPEG XL data are truncated or corrupt; copy the file again")
     finally:
         lib.JxlDecoderDestroy(decoder)
     if not image.frames:

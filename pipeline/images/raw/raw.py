@@ -43,42 +43,37 @@ def read(data: bytes, max_pixels: int) -> Photo:
             gamma=SRGB_GAMMA,
             highlight_mode=rawpy.HighlightMode.Clip,
         )
-        metadata = metadata_of(data, preview if isinstance(preview, bytes) else None, notes)
+        metadata = metadata_of(data, preview, notes)
     frame = Frame(pixels=np.ascontiguousarray(samples.reshape(*samples.shape[:2], -1)))
     return Photo(format="raw", frames=[frame], metadata=metadata, notes=notes)
 
 
 def read_preview(data: bytes, max_pixels: int) -> Photo:
-    """Read the largest embedded preview, upright. Raises MediaError, or what Pillow raises on damage."""
+    """Read the largest embedded JPEG, upright. Raises MediaError, or what Pillow raises on damage."""
     with _opened(data) as (rawpy, raw):
         preview, sizes = _preview(rawpy, raw), raw.sizes
     if preview is None:
         raise Unsupported("this camera raw file has no embedded JPEG; use --raw develop")
-    if isinstance(preview, bytes):
-        photo = jpeg.read(preview, max_pixels)
-    else:
-        check_size((preview.shape[1], preview.shape[0]), 1, max_pixels)
-        photo = Photo(format="raw", frames=[Frame(pixels=np.ascontiguousarray(preview))])
+    photo = jpeg.read(preview, max_pixels)
     width, height = photo.frames[0].size
     if max(width, height) < SMALL_PREVIEW * max(sizes.iwidth, sizes.iheight):
         photo.notes.append(
             f"its embedded JPEG has only {width}x{height} of {sizes.iwidth}x{sizes.iheight} pixels; "
             "for more use --raw develop"
         )
-    return _upright(photo, data, preview if isinstance(preview, bytes) else None, sizes.flip)
-
-
-def _upright(photo: Photo, data: bytes, preview: bytes | None, flip: int) -> Photo:
-    """Turn a preview as its own EXIF says, else as the raw file says; give it the metadata of the raw file."""
-    own = photo.metadata.exif
-    stated = None
-    if own is not None:
-        with suppress(ValueError):  # the raw file has a copy
-            stated = exif.orientation(own)
-    orientation = ORIENTATIONS.get(flip, 1) if stated is None else stated
     of_raw = metadata_of(data, preview, photo.notes)
     metadata = replace(photo.metadata, exif=of_raw.exif, xmp=photo.metadata.xmp or of_raw.xmp)
-    return replace(photo, format="raw", frames=[turned(photo.frames[0], orientation)], metadata=metadata)
+    frame = turned(photo.frames[0], _orientation(photo.metadata.exif, sizes.flip))
+    return replace(photo, format="raw", frames=[frame], metadata=metadata)
+
+
+def _orientation(block: bytes | None, flip: int) -> int:
+    """Return the orientation of a preview by its own EXIF, or that of the raw image if it has none."""
+    stated = None
+    if block is not None:
+        with suppress(ValueError):  # damaged, but the raw file has a copy
+            stated = exif.orientation(block)
+    return ORIENTATIONS.get(flip, 1) if stated is None else stated
 
 
 @contextmanager
@@ -109,14 +104,15 @@ def _said(error: Exception) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
 
 
-def _preview(rawpy: Any, raw: Any) -> Any:
-    """Return the largest embedded preview: JPEG bytes, or HxWx3 uint8; None if there is none that LibRaw reads."""
+def _preview(rawpy: Any, raw: Any) -> bytes | None:
+    """Return the largest embedded JPEG; None if there is none that LibRaw reads."""
     try:
-        return raw.extract_thumb().data
+        preview = raw.extract_thumb()
     except rawpy.LibRawUnsufficientMemoryError:
         raise
     except (rawpy.LibRawError, rawpy.NotSupportedError):
         return None
+    return bytes(preview.data) if preview.format == rawpy.ThumbFormat.JPEG else None
 
 
 def _has_more_shots(rawpy: Any, data: bytes) -> bool:
