@@ -35,6 +35,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
     others = len(image.channels) - bool(info.alpha_bits)
     if others:
         notes.append(f"{others} channels beside colour and alpha dropped")
+    if image.converted:
+        notes.append(f"ICC profile became {'Display P3' if info.color_channels == 3 else 'sRGB'}, as the file is lossy")
     if info.exponent_bits:
         notes.append("floating-point samples became 16 bits")
     tick_ms = 1000 * info.ticks_denominator / info.ticks_numerator if info.have_animation else 0

@@ -23,6 +23,7 @@ OF_FILE, OF_PIXELS = 0, 1  # JxlColorProfileTarget
 DATA_TYPES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 3}  # JxlDataType
 EFFORT_OPTION, EFFORT = 0, 3  # of 1 to 9; the default of 7 takes ten times as long for files a tenth smaller
 GREY, D65, SRGB_PRIMARIES, SRGB_TRANSFER = 1, 1, 1, 13  # in JxlColorEncoding
+DISPLAY_P3 = ColorEncoding(space=0, white_point=D65, primaries=11, transfer=SRGB_TRANSFER)
 OUTPUT_BYTES = 1 << 20
 
 
@@ -36,6 +37,8 @@ class Image:
     """The file's own ColorEncoding; None if it has an ICC profile instead."""
     icc: bytes | None = None
     """The profile of the decoded pixels; None for sRGB."""
+    converted: bool = False
+    """Whether `icc` stands for the file's own profile, which libjxl could not decode to."""
     channels: list[int] = field(default_factory=list)
     """Kinds of all channels beside colour (JxlExtraChannelType)."""
     frames: list[tuple[Samples, int]] = field(default_factory=list)
@@ -50,10 +53,14 @@ def library() -> Any:
     except ImportError:
         raise MissingExtra('JPEG XL needs an extra; install it: pip install "nightlift[jxl]"') from None
     loaded = ctypes.CDLL(_jpegxl.__file__)  # finds the functions of libjxl too, as it is linked to that
-    for name in ("JxlDecoderCreate", "JxlEncoderCreate", "JxlEncoderFrameSettingsCreate"):
-        getattr(loaded, name).restype = c_void_p
-    loaded.JxlEncoderDistanceFromQuality.restype = c_float
-    loaded.JxlGetDefaultCms.restype = ctypes.POINTER(c_void_p * 8)
+    try:
+        for name in ("JxlDecoderCreate", "JxlEncoderCreate", "JxlEncoderFrameSettingsCreate"):
+            getattr(loaded, name).restype = c_void_p
+        loaded.JxlEncoderDistanceFromQuality.restype = c_float
+    except AttributeError:
+        raise MissingExtra(
+            'this build of imagecodecs hides its libjxl; install its wheel: pip install "nightlift[jxl]"'
+        ) from None
     return loaded
 
 
@@ -102,14 +109,17 @@ def _channel(lib: Any, decoder: c_void_p, index: int) -> int:
 
 
 def _read_colors(lib: Any, decoder: c_void_p, image: Image) -> None:
-    """Note the colours of the file and of the pixels to come: the file's own profile wherever libjxl can give them."""
+    """Note the colours of the file and of the pixels to come.
+
+    Lossy pixels are stored in a colour space of the format's own, and libjxl decodes them only to those spaces that can
+    be given by numbers.
+    """
     encoding = _encoding(lib, decoder, OF_FILE)
     image.encoding = encoding
     if encoding is None and not image.info.uses_original_profile:
-        own = _profile(lib, decoder, OF_FILE)
-        if own is not None:
-            lib.JxlDecoderSetCms(decoder, _ColorManagement.from_buffer_copy(lib.JxlGetDefaultCms().contents))
-            lib.JxlDecoderSetOutputColorProfile(decoder, None, own, c_size_t(len(own)))
+        image.converted = True
+        if image.info.color_channels == 3:  # by default they would lose all colours outside sRGB
+            lib.JxlDecoderSetPreferredColorProfile(decoder, byref(DISPLAY_P3))
     of_pixels = _encoding(lib, decoder, OF_PIXELS)
     if of_pixels is None or not _is_srgb(of_pixels):
         image.icc = _profile(lib, decoder, OF_PIXELS)
@@ -118,12 +128,6 @@ def _read_colors(lib: Any, decoder: c_void_p, image: Image) -> None:
 def _is_srgb(encoding: Any) -> bool:
     has_primaries = encoding.space == GREY or encoding.primaries == SRGB_PRIMARIES
     return bool(has_primaries and encoding.white_point == D65 and encoding.transfer == SRGB_TRANSFER)
-
-
-class _ColorManagement(ctypes.Structure):
-    """JxlCmsInterface: eight pointers, passed by value."""
-
-    _fields_ = (("pointers", c_void_p * 8),)
 
 
 def _encoding(lib: Any, decoder: c_void_p, target: int) -> Any:
@@ -201,7 +205,7 @@ def encode(
 def _begin(
     lib: Any, encoder: c_void_p, samples: Samples, icc: bytes | None, *, lossless: bool, loops: int | None
 ) -> None:
-    """State what the image is like, and its colours."""
+    """Set what the image is like, and its colours."""
     info: Any = BasicInfo()
     lib.JxlEncoderInitBasicInfo(byref(info))
     info.height, info.width, channels = samples.shape
