@@ -3,7 +3,7 @@
 formats.py   supported formats, and how they are recognised
 decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
-codecs/      one format each              png/ tiff/   formats of several modules
+codecs/      one format each              png/ tiff/ jxl/ raw/   formats of several modules
 metadata/    EXIF, XMP                    color/       colour spaces
 """
 

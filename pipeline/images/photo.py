@@ -58,7 +58,7 @@ class Coding:
     progressive: bool = False
     """JPEG: several scans, each more detailed than the last."""
     lossless: bool = False
-    """WebP: VP8L."""
+    """WebP: VP8L. JPEG XL: colours stored as they are."""
     uncompressed: bool = False
     """TIFF: no compression."""
 

@@ -132,9 +132,8 @@ def make_plan(
         plan.ours += wanted
         if problem is None and (reason := twin(file.relative)):
             problem = PAIRED, reason
-            if history.is_known(
-                spelled_out(name), file.version
-            ):  # which may tell of an output, and must stay the newest
+            # its row may tell of an output, and must stay the newest
+            if history.is_known(spelled_out(name), file.version):
                 plan.skipped.append(name)
                 continue
         if history.is_done(name, file.version, ""):

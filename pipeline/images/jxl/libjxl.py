@@ -18,6 +18,7 @@ from pipeline.images.photo import Samples
 
 # JxlDecoderStatus and JxlEncoderStatus
 SUCCESS, NEED_MORE_OUTPUT, NEED_BUFFER = 0, 2, 5
+OUT_OF_MEMORY = 2  # JxlEncoderError
 BASIC_INFO, COLORS, FRAME, FULL_IMAGE = 0x40, 0x100, 0x400, 0x1000
 OF_FILE, OF_PIXELS = 0, 1  # JxlColorProfileTarget
 DATA_TYPES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 3}  # JxlDataType
@@ -166,7 +167,7 @@ def encode(
     """Encode HxWxC samples (alpha after 1 or 3 channels of colour), each with its duration in milliseconds.
 
     `quality`: None for lossless. `icc`: None for sRGB. `boxes`: type and content. `loops`: None for a still.
-    Raises RuntimeError or MissingExtra.
+    Raises RuntimeError, MemoryError or MissingExtra.
     """
     lib = library()
     encoder = c_void_p(lib.JxlEncoderCreate(None))
@@ -198,6 +199,10 @@ def encode(
             )
         lib.JxlEncoderCloseInput(encoder)
         return _output(lib, encoder)
+    except RuntimeError:
+        if lib.JxlEncoderGetError(encoder) == OUT_OF_MEMORY:
+            raise MemoryError("libjxl") from None
+        raise
     finally:
         lib.JxlEncoderDestroy(encoder)
 
