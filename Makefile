@@ -47,7 +47,7 @@ $(INSTALLED): pyproject.toml infra/constraints.txt
 
 $(FOR_TESTS): $(INSTALLED)
 	@echo "installing what the tests need"
-	$(PIP) --editable '.[dev,heif]'
+	$(PIP) --editable '.[dev,heif,raw,jxl]'
 	touch $@
 
 clean:

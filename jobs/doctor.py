@@ -182,6 +182,14 @@ def _photos(report: Report) -> None:
         import pillow_heif
 
         has["heif" if pillow_heif.libheif_info()["HEIF"] else "heif (read)"] = True
+    with suppress(ImportError):
+        import rawpy
+
+        has[f"raw (read, LibRaw {'.'.join(map(str, rawpy.libraw_version))})"] = True
+    with suppress(ImportError):
+        import imagecodecs
+
+        has[f"jxl ({imagecodecs.jpegxl_version()})"] = True
     report.add("photos", " ".join(name for name, there in has.items() if there))
     for name, there in has.items():
         if not there:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.bulk.run import run_jobs
-from jobs.images import PHOTO_MEDIA, ImagesConfig
+from jobs.images import ImagesConfig, photo_media
 from jobs.videos import VIDEO_MEDIA, VideosConfig
 from pipeline.storage.urls import WEB, protocol_of, redacted
 
@@ -32,7 +32,7 @@ class EnhanceConfig(ImagesConfig, VideosConfig):
 
 def run(config: EnhanceConfig) -> int:
     """Run the whole job. Returns the exit status; raises NightliftError for what stops it before work begins."""
-    both = (PHOTO_MEDIA, VIDEO_MEDIA)
+    both = (photo_media(config), VIDEO_MEDIA)
     named = [media for media in both if media.kind.accepts(config.dst)]  # one file for one file
     if protocol_of(config.src) in WEB and not named:  # one file, or a glob that names its kind
         named = [media for media in both if media.kind.accepts(redacted(config.src))]

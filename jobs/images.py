@@ -4,7 +4,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,13 +17,15 @@ from jobs.bulk.run import run_jobs
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
 from model import DEFAULT_WEIGHTS, Checkpoint
-from pipeline.errors import UsageError, plural
+from pipeline.errors import MissingExtra, UsageError, plural
 from pipeline.images import FORMATS, format_of
+from pipeline.images.jxl import libjxl
 from pipeline.images.metadata.mark import Mark, agent
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
-from pipeline.planning.media_kinds import PHOTOS
+from pipeline.planning.media_kinds import PHOTOS, Photos
 from pipeline.planning.path_list import Source, places_of
 from pipeline.planning.plan import Plan
+from pipeline.planning.raw_pairs import RawPairs
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import LOCAL, protocol_of
@@ -51,13 +53,13 @@ class ImagesConfig(BulkConfig):
     """
 
     format: Annotated[str | None, optional("NAME")] = None
-    """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif, pnm or heic.
-    By default each photo keeps its own, and HEIC becomes JPEG. heic needs the extra nightlift[heif], whose encoder,
-    x265, is under the GPL."""
+    """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif, jxl, pnm or heic.
+    By default each photo keeps its own, HEIC becomes JPEG, and camera raw becomes TIFF. heic needs the extra
+    nightlift[heif], whose encoder, x265, is under the GPL."""
     quality: Annotated[int | None, optional("INT")] = None
-    """Quality of JPEG, WebP, AVIF and HEIC outputs, 1 to 100.
-    By default a JPEG keeps its own, and a lossless WebP stays lossless; else 92 for JPEG, 90 for WebP, 85 for AVIF,
-    70 for HEIC."""
+    """Quality of JPEG, WebP, AVIF, JPEG XL and HEIC outputs, 1 to 100; JPEG XL is lossless at 100. By default a JPEG
+    keeps its own, and lossless WebP and JPEG XL stay so; else 92 for JPEG, 90 for WebP and JPEG XL, 85 for AVIF, 70 for
+    HEIC."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR photos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
     Only AVIF and PNG hold HDR; photos written in other formats, as HEIC is, are converted, with a note."""
@@ -71,6 +73,11 @@ class ImagesConfig(BulkConfig):
     """Largest photo that is enhanced, in pixels, all frames of an animation together. Larger photos fail."""
     no_mark: bool = False
     """Do not write into the metadata of enhanced photos that nightlift edited them, and with which settings."""
+    raw: Literal["develop", "preview"] = "develop"
+    """Camera raw files. develop: from the sensor's data, written as TIFF of 16 bits; or as --format says.
+    preview: the JPEG that the camera has put into the file, written as JPEG; faster and smaller."""
+    raw_pairs: RawPairs = "both"
+    """Which to enhance where a raw file and a JPEG or HEIC have the same name: both, or only the one or the other."""
     topology: Literal["auto", "fused", "split"] = "auto"
     """How photo workers share the steps. fused: each worker does all steps; auto: split on GPUs, else fused.
     split: workers only enhance, while other CPUs decode and encode."""
@@ -105,6 +112,11 @@ class ImagesConfig(BulkConfig):
             raise UsageError(f"--format {self.format}: nightlift cannot write this format; choose from {known}")
         if found.name == "heif" and find_spec("pillow_heif") is None:
             raise UsageError(f'--format {self.format}: to write it, install the extra: pip install "nightlift[heif]"')
+        if found.name == "jxl":
+            try:
+                libjxl.library()
+            except MissingExtra as error:
+                raise UsageError(f"--format jxl: {error}") from None
         return found.name
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
@@ -120,6 +132,7 @@ class ImagesConfig(BulkConfig):
             bright_luma=self.bright_luma,
             max_pixels=self.max_pixels,
             mark=None if self.no_mark else self._mark(),
+            raw=self.raw,
         )
 
     def _mark(self) -> Mark:
@@ -179,9 +192,15 @@ PHOTO_MEDIA = Media(
 )
 
 
+def photo_media(config: ImagesConfig) -> Media:
+    """Return how photos are enhanced, with the names and pairs of camera raw files as the flags say."""
+    kind = Photos(raw_as="jpeg" if config.raw == "preview" else None, raw_pairs=config.raw_pairs)
+    return replace(PHOTO_MEDIA, kind=kind)
+
+
 def run(config: ImagesConfig) -> int:
     """Run the whole job. Returns the exit status; raises NightliftError for what stops it before the first photo."""
-    return run_jobs(config, [PHOTO_MEDIA])
+    return run_jobs(config, [photo_media(config)])
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class PhotoSettings:
     max_pixels: int = MAX_PIXELS
     mark: Mark | None = None
     """What to write into the metadata of enhanced photos; None: nothing."""
+    raw: Literal["develop", "preview"] = "develop"
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Return a hash of the weights and of the settings that decide a photo's output.
@@ -91,7 +92,12 @@ class ReadAndDecode:
                 data = self.storage.read(work.record.source)
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
-                work.photo = decode(data, max_pixels=self.settings.max_pixels, hdr_for=self._hdr_for(work))
+                work.photo = decode(
+                    data,
+                    max_pixels=self.settings.max_pixels,
+                    hdr_for=self._hdr_for(work),
+                    raw_preview=self.settings.raw == "preview",
+                )
             luma = views_of(work.photo)[0].luma()
             self._describe(work, work.photo, luma)
             if self.settings.skip_hdr and _is_hdr(work.photo):

@@ -22,10 +22,10 @@ GROUPS = {
     ),
     "selection": (
         *("include", "exclude", "follow_links", "limit", "only", "ref", "skip_bright", "bright_luma"),
-        *("skip_hdr", "max_pixels", "max_frame_pixels"),
+        *("skip_hdr", "raw_pairs", "max_pixels", "max_frame_pixels"),
     ),
     "output": (
-        *("format", "quality", "codec", "crf", "preset", "pixel_format", "container", "hdr", "on_damage"),
+        *("format", "quality", "raw", "codec", "crf", "preset", "pixel_format", "container", "hdr", "on_damage"),
         *("layout", "long_side_px", "no_mark"),
         *("out", "json", "sheet_rows", "no_report"),
     ),

@@ -1,11 +1,11 @@
 """Reading and writing of image files: bytes -> pixels and metadata -> bytes. Pure functions; no network, no Ray.
 
-formats.py   supported formats, and how they are recognised
+formats.py   supported formats            recognition.py   formats by content
 decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
-codecs/      one format each              jpeg/ png/ tiff/   formats of several modules
-metadata/    EXIF, XMP and other blocks   color/             colour spaces, HDR
-isobmff/     the container of AVIF        gain_map/          brightness for HDR screens
+codecs/      one format each              jpeg/ png/ tiff/ jxl/ raw/   formats of several modules
+metadata/    EXIF, XMP and other blocks   color/      colour spaces, HDR
+isobmff/     the container of AVIF        gain_map/   brightness for HDR screens
 """
 
 from pipeline.images.decode import decode

@@ -13,14 +13,17 @@ from pipeline.errors import Damaged, EmptyFile, MediaError, Unsupported, is_want
 from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
 from pipeline.images.color import high_dynamic_range
 from pipeline.images.color.conversion import space_of
-from pipeline.images.formats import Format, format_of_content
+from pipeline.images.formats import Format
 from pipeline.images.gain_map import reading
 from pipeline.images.isobmff import boxes
 from pipeline.images.jpeg import jpeg
+from pipeline.images.jxl import jxl
 from pipeline.images.metadata import exif, regions, xmp
 from pipeline.images.photo import Photo
 from pipeline.images.pixels import add_note, turned
 from pipeline.images.png import png
+from pipeline.images.raw import raw
+from pipeline.images.recognition import format_of_content
 from pipeline.images.tiff import reading as tiff
 
 READERS: dict[str, Callable[[bytes, int], Photo]] = {
@@ -33,6 +36,8 @@ READERS: dict[str, Callable[[bytes, int], Photo]] = {
     "avif": avif.read,
     "heif": heif.read,
     "pnm": pnm.read,
+    "jxl": jxl.read,
+    "raw": raw.read,
 }
 
 # Exceptions that decoders raise on broken data: any of these, depending on the codec and the damage.
@@ -52,20 +57,22 @@ BROKEN = (
 )
 
 
-def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None) -> Photo:
+def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None, raw_preview: bool = False) -> Photo:
     """Decode an image file of any format in FORMATS, recognised by its content.
 
     Pixels are turned upright. At most `max_pixels` are decoded, all frames together. PQ and HLG become sRGB, unless
-    `hdr_for`, the format to write, holds them.
+    `hdr_for`, the format to write, holds them. `raw_preview`: read the embedded JPEG of a camera raw file instead of
+    developing it.
     Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra or MemoryError.
     """
     if not data:
         raise EmptyFile("it has 0 bytes; copy the file again or remove it")
     name = format_of_content(data)
+    reader = raw.read_preview if name == "raw" and raw_preview else READERS[name]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
-            stored = _alone(READERS[name](data, max_pixels))
+            stored = _alone(reader(data, max_pixels))
             photo = _with_gain_map(_with_fitting_profile(_upright(stored)), stored, data, max_pixels)
             return high_dynamic_range.fitted(photo, hdr_for, photo.notes)
     except MediaError:

@@ -11,6 +11,7 @@ from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
 from pipeline.images.color import conversion, high_dynamic_range
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.gain_map import ultra_hdr
+from pipeline.images.jxl import jxl
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
 from pipeline.images.tiff import iptc
@@ -26,6 +27,7 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "avif": avif.write,
     "heif": heif.write,
     "pnm": pnm.write,
+    "jxl": jxl.write,
 }
 # Metadata that each format can hold; the rest is dropped with a note.
 HOLDS: dict[str, frozenset[str]] = {
@@ -38,6 +40,7 @@ HOLDS: dict[str, frozenset[str]] = {
     "avif": frozenset(("exif", "icc", "xmp", "avif_boxes")),
     "heif": frozenset(("exif", "icc", "xmp")),
     "pnm": frozenset(),
+    "jxl": frozenset(("exif", "icc", "xmp")),
 }
 NAMES = {
     "exif": "EXIF",
@@ -56,9 +59,9 @@ NAMES = {
 def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list[str]]:
     """Encode a photo in the format `name` of FORMATS; return the bytes, and notes on what could not be held.
 
-    `quality`: 1 to 100 for JPEG, WebP, AVIF and HEIC; None for the source's own compression if it is known, else a high
-    default. Raises Unsupported if the format cannot be written or cannot hold the photo, ValueError if `quality` is
-    out of range, and MemoryError.
+    `quality`: 1 to 100 for JPEG, WebP, AVIF, JPEG XL and HEIC; None for the source's own compression if it is known,
+    else a high default. Raises Unsupported if the format cannot be written or cannot hold the photo, MissingExtra,
+    ValueError if `quality` is out of range, and MemoryError.
     """
     target = FORMATS[name]
     if not target.writable:

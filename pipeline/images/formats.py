@@ -1,9 +1,7 @@
-"""Formats that nightlift reads and writes, and their recognition by name and by content."""
+"""Formats that nightlift reads and writes, and their names."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-
-from pipeline.errors import Damaged, NotMedia, Unsupported
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +30,12 @@ class Format:
     def writable(self) -> bool:
         return self.written_as == self.name or self.written_if_asked
 
+
+# Files of cameras that LibRaw reads. Neither `.raw`, which other devices write too, nor `.tif`.
+RAW_EXTENSIONS = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".raf", ".rw2", ".rwl", ".pef"),
+    *(".srw", ".3fr", ".fff", ".iiq", ".mef", ".mos", ".mrw", ".erf", ".kdc", ".dcr", ".x3f"),
+)
 
 FORMATS: dict[str, Format] = {
     known.name: known
@@ -101,86 +105,21 @@ FORMATS: dict[str, Format] = {
             max_side_px=2**31 - 1,
             sixteen_bits=True,
         ),
+        Format(
+            name="jxl",
+            extensions=(".jxl",),
+            written_as="jxl",
+            max_side_px=2**30 - 1,
+            sixteen_bits=True,
+            alpha=True,
+            animation=True,
+        ),
+        Format(name="raw", extensions=RAW_EXTENSIONS, written_as="tiff", max_side_px=2**31 - 1, sixteen_bits=True),
     )
 }
-
-# Brands of still images and image sequences (ISO/IEC 23008-12 and the AVIF specification).
-AVIF_BRANDS = frozenset((b"avif", b"avis"))
-HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
-
-# Formats often found in photo folders that nightlift does not read; named for the error message.
-FOREIGN = (
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"8BPS", "Photoshop"),
-    (b"II*\x00\x10\x00\x00\x00CR", "camera raw"),
-    (b"IIRO", "camera raw"),
-    (b"IIU\x00", "camera raw"),
-    (b"FUJIFILMCCD-RAW", "camera raw"),
-    (b"Pf\n", "floating-point PFM"),
-    (b"PF\n", "floating-point PFM"),
-    (b"P7\n", "PAM"),
-    (b"v/1\x01", "OpenEXR"),
-)
-
-# TIFF 6.0 section 2; BigTIFF; PNG section 5.2.
-SIGNATURES = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"II+\x00", "tiff"),
-    (b"MM\x00+", "tiff"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"BM", "bmp"),
-)
 
 
 def format_of(path: str) -> Format | None:
     """Return the format that a file's extension (in any case) stands for; None if it is not a photo's."""
     extension = PurePosixPath(path).suffix.lower()
     return next((known for known in FORMATS.values() if extension in known.extensions), None)
-
-
-def format_of_content(data: bytes) -> str:
-    """Return the name of the format, recognised by the first bytes.
-
-    Raises NotMedia for an unknown format, Unsupported for a known one that nightlift does not read, and Damaged for
-    a PNG whose signature was broken by a transfer in text mode.
-    """
-    for signature, name in FOREIGN:
-        if data.startswith(signature):
-            raise Unsupported(f"this is a {name} file, which nightlift does not read; convert it to TIFF or PNG first")
-    for signature, name in SIGNATURES:
-        if data.startswith(signature):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":  # RFC 9649
-        return "webp"
-    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
-        return "pnm"
-    if data[4:8] == b"ftyp":
-        return _format_of_brands(data)
-    if data.startswith(b"\x89PNG"):
-        raise Damaged("its PNG signature is broken, probably by a transfer in text mode; copy the file again")
-    raise NotMedia(
-        f"it is not an image of a known format (it starts with {data[:12].decode('latin-1')!a}); leave it out"
-    )
-
-
-def _format_of_brands(data: bytes) -> str:
-    """Return the format by the major and the compatible brands of the first box (ISO/IEC 14496-12 section 4.3)."""
-    length = int.from_bytes(data[:4], "big")
-    box = data[8 : min(length, 512)]
-    brands = {box[at : at + 4] for at in range(0, len(box) - 3, 4) if at != 4}
-    if brands & AVIF_BRANDS:
-        return "avif"
-    if brands & HEIF_BRANDS or data[8:12] in HEIF_BRANDS:
-        return "heif"
-    if data[8:12] == b"crx ":
-        raise Unsupported("this is a camera raw file, which nightlift does not read; convert it to TIFF first")
-    raise NotMedia(
-        f"it is not a photo but a video or another file of brand {data[8:12].decode('latin-1')!a}; leave it out"
-    )

@@ -115,7 +115,7 @@ class Coding:
     progressive: bool = False
     """JPEG: several scans, each more detailed than the last."""
     lossless: bool = False
-    """WebP: VP8L. AVIF: RGB that is coded as it is."""
+    """WebP: VP8L. AVIF: RGB that is coded as it is. JPEG XL: colours stored as they are."""
     uncompressed: bool = False
     """TIFF: no compression."""
 

@@ -78,20 +78,21 @@ class Destination:
         """
         if self.file:
             return lambda relative: self.file
-        changed = Counter[int]()  # hashes: there may be millions
+        changed = Counter[int]()  # hashes: there may be millions; without case, as disks may not tell `a` from `A`
         for relative in relatives():
             name = self.kind.renamed(relative, self.format)
             if name != relative:
-                changed[hash(name)] += 1
+                changed[hash(name.casefold())] += 1
         kept = {
-            hash(relative)
+            hash(relative.casefold())
             for relative in (relatives() if changed else ())
-            if hash(relative) in changed and self.kind.renamed(relative, self.format) == relative
+            if hash(relative.casefold()) in changed and self.kind.renamed(relative, self.format) == relative
         }
 
         def output_of(relative: str) -> str:
             name = self.kind.renamed(relative, self.format)
-            meets = name != relative and (hash(name) in kept or changed[hash(name)] > 1)
+            place = hash(name.casefold())
+            meets = name != relative and (place in kept or changed[place] > 1)
             target = join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
             # `a//b.jpg` and `a/b.jpg` are two keys in a bucket, but one path on a disk
             return posixpath.normpath(target) if protocol_of(target) == LOCAL else target

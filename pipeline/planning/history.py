@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.planning.raw_pairs import PAIRED
 from pipeline.storage.urls import canonical_url
 
 OTHER_KIND = "not_a_"  # prefix of the codes of files that are not of the job's kind
@@ -107,7 +108,7 @@ class _Rows:
     ours: NDArray[np.bool_]
     """Whether the row is of this fingerprint."""
     well: NDArray[np.bool_]
-    """Whether the file did not fail, under this fingerprint."""
+    """Whether the file did not fail, nor was left out for its twin, under this fingerprint."""
     counting: NDArray[np.bool_]
     """False where another fingerprint's job only found the file not to be of its kind of media."""
     run: NDArray[np.object_]
@@ -128,7 +129,8 @@ class _Rows:
             as_done=hashes(zip(source, version, targets, strict=True)),
             bytes_out=bytes_out,
             ours=ours,
-            well=ours & np.asarray([each != "failed" for each in outcome], bool),
+            well=ours
+            & np.asarray([each != "failed" and why != PAIRED for each, why in zip(outcome, code, strict=True)]),
             counting=ours | np.asarray([not each.startswith(OTHER_KIND) for each in code], bool),
             run=np.asarray([names.setdefault(each, each) for each in batch["run"].to_pylist()], object),
             started_at=batch["started_at"].cast(pa.int64()).to_numpy(),

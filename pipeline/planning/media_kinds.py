@@ -2,11 +2,14 @@
 
 import posixpath
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_of
 from pipeline.planning.history import OTHER_KIND
+from pipeline.planning.raw_pairs import RawPairs, twin_in
 from pipeline.video import is_video
 from pipeline.video.reading.containers import muxer_of, written_name
 
@@ -29,13 +32,21 @@ class Kind(ABC):
     def renamed(self, relative: str, wanted: str | None) -> str:
         """Return the path of the output. `wanted`: the requested format or container; None: the file's own."""
 
+    def twin_in(self, names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
+        """Return a function that says why a file is left out for another one of `names`; "" if it is not."""
+        return lambda name: ""
+
     @abstractmethod
     def check_writable(self, name: str, wanted: str | None) -> None:
         """Raise UsageError where an output of this name cannot be written, or not as `wanted`."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Photos(Kind):
-    noun = "photo"
+    noun: ClassVar[str] = "photo"
+    raw_as: str | None = None
+    """Format of the outputs of camera raw files, unless one is requested; None: as in FORMATS."""
+    raw_pairs: RawPairs = "both"
 
     def accepts(self, name: str) -> bool:
         return format_of(name) is not None
@@ -44,8 +55,11 @@ class Photos(Kind):
         own = format_of(relative)
         if own is None:
             return relative
-        written = FORMATS[wanted or own.written_as]
+        written = FORMATS[wanted or (own.name == "raw" and self.raw_as) or own.written_as]
         return relative if written == own else posixpath.splitext(relative)[0] + written.extensions[0]
+
+    def twin_in(self, names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
+        return twin_in(names, self.raw_pairs)
 
     def check_writable(self, name: str, wanted: str | None) -> None:
         written = format_of(name)

@@ -18,6 +18,7 @@ from pipeline.planning.history import OTHER_KIND, History, holds
 from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind
 from pipeline.planning.path_list import PathList, Source
+from pipeline.planning.raw_pairs import PAIRED
 from pipeline.records import Ending, Outcome, Record
 from pipeline.storage.errors import SAID
 from pipeline.storage.listing import Listed
@@ -48,7 +49,7 @@ class Refusal:
     @property
     def ending(self) -> Ending:
         """Return `skipped` where nobody wants the file enhanced, else `failed`."""
-        return "skipped" if self.code.startswith(OTHER_KIND) or self.code == "not_followed" else "failed"
+        return "skipped" if self.code.startswith(OTHER_KIND) or self.code in ("not_followed", PAIRED) else "failed"
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -110,6 +111,7 @@ def make_plan(
     listed = inputs.sorted()
     results = [folder for folder in inputs.written if _has_inputs(folder, listed, selection, kind)]
     output_of = destination.naming(lambda: (file.relative for file in listed))
+    twin = kind.twin_in(lambda: (file.relative for file in listed if not file.code and selection(file.relative)))
     taken = ClaimedNames(destination, ignoring_case=ignoring_case)
     # parts of a whole, each of which is named without regard to the others
     apart = bool(destination.file) or isinstance(source, PathList)
@@ -128,6 +130,12 @@ def make_plan(
             continue
         plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
         plan.ours += wanted
+        if problem is None and (reason := twin(file.relative)):
+            problem = PAIRED, reason
+            # its row may tell of an output, and must stay the newest
+            if history.is_known(spelled_out(name), file.version):
+                plan.skipped.append(name)
+                continue
         if history.is_done(name, file.version, ""):
             plan.skipped.append(name)
         elif problem is not None:

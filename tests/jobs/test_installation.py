@@ -22,7 +22,9 @@ from tests.support.ray_head import BIN
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 NEEDS = {  # extra -> a package of it, and a command that needs it
     "heif": ("pillow_heif", ["images", "night.heic", "out"]),
+    "raw": ("rawpy", ["images", "night.cr3", "out"]),
     "avif": ("imagecodecs", ["images", "deep.avif", "out"]),
+    "jxl": ("imagecodecs", ["images", "night.jxl", "out"]),
     "gcs": ("gcsfs", ["images", "gs://bucket", "out"]),
     "azure": ("adlfs", ["images", "az://bucket", "out"]),
     "http": ("aiohttp", ["images", "https://127.0.0.1/night.jpg", "out"]),
@@ -157,6 +159,8 @@ def test_a_missing_extra_is_named_by_the_command_that_needs_it(tmp_path: Path, e
     (tmp_path / "night.heic").write_bytes(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(40))
     deep = imagecodecs.avif_encode(media.night_16() >> 6, 90, bitspersample=10, pixelformat="444")
     (tmp_path / "deep.avif").write_bytes(deep)
+    (tmp_path / "night.cr3").write_bytes(b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom" + bytes(40))
+    (tmp_path / "night.jxl").write_bytes(b"\xff\x0a" + bytes(40))
     address = {"RAY_ADDRESS": "ray://127.0.0.1:1"} if extra == "cluster" else {}
     status, told = _run([sys.executable, "-c", WITHOUT, package, *arguments], tmp_path, **address)
     assert status in ((0,) if extra == "avif" else (1, 2)), told  # without it a photo is done, with a note

@@ -3,7 +3,6 @@
 The encoder in the wheels of pillow-heif is x265, under the GPL.
 """
 
-from contextlib import suppress
 from io import BytesIO
 from types import ModuleType
 from typing import Any
@@ -40,9 +39,9 @@ def read(data: bytes, max_pixels: int) -> Photo:
     numbers = (nclx["color_primaries"], nclx["transfer_characteristics"]) if nclx else None
     icc = info.get("icc_profile") or (cicp.profile(*numbers) if numbers else None)
     metadata = Metadata(
-        exif=_as_shown(block, frame.size, notes),
+        exif=exif.as_shown(block, frame.size, notes) if block else None,
         icc=icc,
-        xmp=_turned_xmp(info.get("xmp"), block, frame.size),
+        xmp=info.get("xmp") and regions.upright(info["xmp"], exif.stated_orientation(block), frame.size),
         cicp=numbers,
         jpeg_trailer=heif_items.samsung_data(data),
     )
@@ -100,26 +99,6 @@ def _library(wanted: str) -> ModuleType:
     except ImportError:
         raise MissingExtra(f'{wanted}, install the extra: pip install "nightlift[heif]"') from None
     return pillow_heif
-
-
-def _turned_xmp(packet: bytes | None, block: bytes | None, size: tuple[int, int]) -> bytes | None:
-    """Turn the regions in XMP: they are stated for the pixels as stored, and EXIF repeats how these are turned."""
-    orientation = None
-    if block is not None:
-        with suppress(ValueError):
-            orientation = exif.orientation(block)
-    return packet and regions.upright(packet, orientation or 1, size)
-
-
-def _as_shown(block: bytes | None, size: tuple[int, int], notes: list[str]) -> bytes | None:
-    """Mark the EXIF as upright: libheif has already turned the pixels by the container's own properties."""
-    if block is None:
-        return None
-    try:
-        return exif.upright(block, size)
-    except ValueError as error:
-        notes.append(f"EXIF dropped: it is damaged ({error})")
-        return None
 
 
 def _frame(samples: Samples, size: tuple[int, int], mode: str) -> Frame:

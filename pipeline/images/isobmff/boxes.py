@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -48,6 +49,12 @@ def boxes(data: bytes, at: int = 0) -> Iterator[Box]:
             raise Damaged(f"its box {kind.decode('latin-1')!a} is cut short; copy the file again")
         yield Box(kind, data[start : at + size])
         at += size
+
+
+def sound_boxes(data: bytes) -> Iterator[Box]:
+    """Yield the boxes up to the first broken one."""
+    with suppress(Damaged, struct.error):
+        yield from boxes(data)
 
 
 def packed(kind: bytes, *contents: bytes) -> bytes:

@@ -5,6 +5,7 @@ An EXIF block is a TIFF file (TIFF 6.0 section 2) without pixels (EXIF 2.32 sect
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from pipeline.images.metadata import ifd, jpeg_markers, photoshop, regions
 
@@ -40,6 +41,14 @@ def orientation(block: bytes) -> int | None:
     return stated if 1 <= stated <= 8 else 1
 
 
+def stated_orientation(block: bytes | None) -> int:
+    """Return what `orientation` does, for pixels that a decoder has turned already; 1 if nothing readable is stated."""
+    if block is not None:
+        with suppress(ValueError, struct.error):
+            return orientation(block) or 1
+    return 1
+
+
 def upright(block: bytes, size: tuple[int, int]) -> bytes:
     """Update the block for pixels that were turned upright; `size` is their new width and height.
 
@@ -66,6 +75,18 @@ def upright(block: bytes, size: tuple[int, int]) -> bytes:
         _swap(patched, fields[RESOLUTIONS[0]], fields[RESOLUTIONS[1]])
     _unlink_next(patched, first, order)
     return bytes(patched)
+
+
+def as_shown(block: bytes, size: tuple[int, int], notes: list[str]) -> bytes | None:
+    """Mark the EXIF as upright, for pixels that a decoder has already turned by the container's own properties.
+
+    None, with a note, if it is damaged.
+    """
+    try:
+        return upright(block, size)
+    except (ValueError, struct.error) as error:
+        notes.append(f"EXIF dropped: it is damaged ({error})")
+        return None
 
 
 def without_orientation(block: bytes) -> bytes:

@@ -1,33 +1,25 @@
 """Reading of TIFF and BigTIFF: all pages, and the fields that are not about how pixels are stored."""
 
-import contextlib
-import os
-import threading
-from collections.abc import Iterator
-
-from pipeline.errors import MediaError, Unsupported
+from pipeline.errors import MediaError
 from pipeline.images.metadata import ifd, regions
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_of, turned
+from pipeline.images.silence import silent_stderr
 from pipeline.images.tiff import layout as tags
 from pipeline.images.tiff.frames import frame_of_samples
 from pipeline.images.tiff.layout import Layout, layout_of
 from pipeline.images.tiff.samples import File, samples_of
 
 REDUCED, MASK = 1, 4  # bits of the field NewSubfileType
-STDERR = 2
-_STDERR = threading.Lock()
 
 
 def read(data: bytes, max_pixels: int) -> Photo:
     """Read all pages of a TIFF except reduced copies. Raises MediaError, or what Pillow raises on damage."""
     notes: list[str] = []
     order, first = ifd.byte_order(data), ifd.read(data)
-    if tags.DNG_VERSION in first.fields:
-        raise Unsupported("this is a camera raw file (DNG), which nightlift does not read; develop it to TIFF first")
     if first.lost:
         notes.append(f"{first.lost} metadata fields dropped: they are broken or lie outside the file")
-    with _silent_libtiff():
+    with silent_stderr():
         frames = _frames(data, max_pixels, notes)
     if len(frames) > 1:
         notes.append(f"metadata of the first page kept for all {len(frames)}")
@@ -36,23 +28,6 @@ def read(data: bytes, max_pixels: int) -> Photo:
     metadata = _metadata(first, order, frames[0].size, notes)
     coding = Coding(uncompressed=ifd.numbers(first, tags.COMPRESSION, order) in ((), (tags.UNCOMPRESSED,)))
     return Photo(format="tiff", frames=frames, metadata=metadata, coding=coding, notes=notes)
-
-
-@contextlib.contextmanager
-def _silent_libtiff() -> Iterator[None]:
-    """Silence stderr: libtiff prints remarks on broken files there, without their names. Pillow raises what matters."""
-    with _STDERR, contextlib.ExitStack() as undo:
-        try:
-            kept = os.dup(STDERR)
-        except OSError:  # stderr is not open
-            yield
-            return
-        undo.callback(os.close, kept)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        undo.callback(os.close, nowhere)
-        os.dup2(nowhere, STDERR)
-        undo.callback(os.dup2, kept, STDERR)
-        yield
 
 
 def _frames(data: bytes, max_pixels: int, notes: list[str]) -> list[Frame]:

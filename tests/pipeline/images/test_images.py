@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import av
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,6 +31,8 @@ def rewritten(coded: bytes, name: str | None = None, quality: int | None = None)
 
 
 def opened(coded: bytes) -> Image.Image:
+    if imagecodecs.jpegxl_check(coded):
+        return Image.fromarray(imagecodecs.jpegxl_decode(coded).squeeze())
     return Image.open(BytesIO(coded))
 
 

@@ -212,7 +212,7 @@ def test_a_colour_map_may_have_8_bits(bits: int, scale: int) -> None:
         ({"dtype": np.int16}, "signed"),
         ({"compression": "jpegxl"}, "JPEG XL"),
         ({"compression": "jpeg2000"}, "JPEG 2000"),
-        ({"photometric": "cfa"}, "raw sensor data"),
+        ({"photometric": "cfa"}, "camera raw"),
         ({"photometric": 32844}, "LogL"),
         ({"photometric": "separated", "shape": (4,), "extratags": [(332, 3, 1, 2, True)]}, "inks"),
     ],

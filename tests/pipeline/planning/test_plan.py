@@ -197,8 +197,8 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"2 \.cr2"):
-        _plan(_fill(tmp_path / "in", "a.CR2", "b.cr2"), tmp_path / "out")
+    with pytest.raises(UsageError, match=r"2 \.psd"):
+        _plan(_fill(tmp_path / "in", "a.PSD", "b.psd"), tmp_path / "out")
 
 
 def test_a_web_folder_is_told() -> None:

@@ -71,14 +71,17 @@ def test_jobs_mark_what_they_enhance(tmp_path: Path, flags: list[str]) -> None:
     names = {name: known.extensions[0] for name, known in FORMATS.items() if known.written_as == name}
     for name, extension in names.items():
         kind: dict[str, Any] = {"jpeg": {"quality": 90}, "webp": {"lossless": True}}.get(name, {})
-        coded = media.saved(media.night(), {"pnm": "PPM"}.get(name, name.upper()), **kind)
+        if name == "jxl":
+            coded = encode(decode(media.saved(media.night(), "PNG"), max_pixels=10**6), "jxl", quality=None)[0]
+        else:
+            coded = media.saved(media.night(), {"pnm": "PPM"}.get(name, name.upper()), **kind)
         (source / f"a{extension}").write_bytes(coded)
     (source / "bright.png").write_bytes(media.saved(media.night() // 8 + 200, "PNG"))
     job = ["images", str(source), str(out), "--no-report", "--iterations", "0", "--skip-bright", "copy", *flags]
     assert main(job) == 0
     first = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     marks = {name for name, coded in first.items() if b'softwareAgent="nightlift ' in coded}
-    assert marks == (set() if flags else {"a.jpg", "a.png", "a.webp", "a.tif", "a.gif", "a.avif"})
+    assert marks == (set() if flags else {"a.jpg", "a.png", "a.webp", "a.tif", "a.gif", "a.avif", "a.jxl"})
     assert first["bright.png"] == (source / "bright.png").read_bytes()
     if not flags:
         with Image.open(BytesIO(first["a.jpg"])) as image:

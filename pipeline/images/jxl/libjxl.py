@@ -1,0 +1,247 @@
+"""The C library libjxl, called directly: it is inside the optional package imagecodecs.
+
+The functions of that package itself know neither colour profiles nor metadata nor the times of an animation.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from ctypes import byref, c_float, c_int64, c_size_t, c_void_p
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import Damaged, MissingExtra
+from pipeline.images.jxl.structures import BasicInfo, ColorEncoding, ExtraChannel, FrameHeader, PixelFormat
+from pipeline.images.photo import Samples
+
+# JxlDecoderStatus and JxlEncoderStatus
+SUCCESS, NEED_MORE_OUTPUT, NEED_BUFFER = 0, 2, 5
+OUT_OF_MEMORY = 2  # JxlEncoderError
+BASIC_INFO, COLORS, FRAME, FULL_IMAGE = 0x40, 0x100, 0x400, 0x1000
+OF_FILE, OF_PIXELS = 0, 1  # JxlColorProfileTarget
+DATA_TYPES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 3}  # JxlDataType
+EFFORT_OPTION, EFFORT = 0, 3  # of 1 to 9; the default of 7 takes ten times as long for files a tenth smaller
+GREY, D65, SRGB_PRIMARIES, SRGB_TRANSFER = 1, 1, 1, 13  # in JxlColorEncoding
+DISPLAY_P3 = ColorEncoding(space=0, white_point=D65, primaries=11, transfer=SRGB_TRANSFER)
+OUTPUT_BYTES = 1 << 20
+
+
+@dataclass(kw_only=True, slots=True)
+class Image:
+    """A decoded JPEG XL image, upright."""
+
+    info: Any
+    """A BasicInfo."""
+    encoding: Any = None
+    """The file's own ColorEncoding; None if it has an ICC profile instead."""
+    icc: bytes | None = None
+    """The profile of the decoded pixels; None for sRGB."""
+    converted: bool = False
+    """Whether `icc` stands for the file's own profile, which libjxl could not decode to."""
+    channels: list[int] = field(default_factory=list)
+    """Kinds of all channels beside colour (JxlExtraChannelType)."""
+    frames: list[tuple[Samples, int]] = field(default_factory=list)
+    """HxWxC samples, alpha last and not premultiplied, and the duration in ticks."""
+
+
+@cache
+def library() -> Any:
+    """Load libjxl. Raises MissingExtra."""
+    try:
+        from imagecodecs import _jpegxl
+    except ImportError:
+        raise MissingExtra('JPEG XL needs an extra; install it: pip install "nightlift[jxl]"') from None
+    loaded = ctypes.CDLL(_jpegxl.__file__)  # finds the functions of libjxl too, as it is linked to that
+    try:
+        for name in ("JxlDecoderCreate", "JxlEncoderCreate", "JxlEncoderFrameSettingsCreate"):
+            getattr(loaded, name).restype = c_void_p
+        loaded.JxlEncoderDistanceFromQuality.restype = c_float
+    except AttributeError:
+        raise MissingExtra(
+            'this build of imagecodecs hides its libjxl; install its wheel: pip install "nightlift[jxl]"'
+        ) from None
+    return loaded
+
+
+def decode(data: bytes, check: Callable[[Image, int], None]) -> Image:
+    """Decode all frames. `check` gets the image and the number of frames before memory for another one is taken.
+
+    Raises what `check` raises, Damaged, or MissingExtra.
+    """
+    lib = library()
+    decoder = c_void_p(lib.JxlDecoderCreate(None))
+    image, samples, header = Image(info=BasicInfo()), np.empty(0), FrameHeader()
+    try:
+        lib.JxlDecoderSubscribeEvents(decoder, BASIC_INFO | COLORS | FRAME | FULL_IMAGE)
+        lib.JxlDecoderSetUnpremultiplyAlpha(decoder, 1)
+        lib.JxlDecoderSetInput(decoder, data, c_size_t(len(data)))
+        lib.JxlDecoderCloseInput(decoder)
+        while (status := lib.JxlDecoderProcessInput(decoder)) != SUCCESS:
+            if status == BASIC_INFO:
+                lib.JxlDecoderGetBasicInfo(decoder, byref(image.info))
+                image.channels = [_channel(lib, decoder, index) for index in range(image.info.extra_channels)]
+            elif status == COLORS:
+                _read_colors(lib, decoder, image)
+            elif status == FRAME:
+                lib.JxlDecoderGetFrameHeader(decoder, byref(header))
+            elif status == NEED_BUFFER:
+                check(image, len(image.frames) + 1)
+                samples = _room(image.info)
+                lib.JxlDecoderSetImageOutBuffer(
+                    decoder, byref(_format(samples)), samples.ctypes.data_as(c_void_p), c_size_t(samples.nbytes)
+                )
+            elif status == FULL_IMAGE:
+                image.frames.append((samples, header.duration))
+            else:
+                raise Damaged("its JPEG XL data are truncated or corrupt; copy the file again")
+    finally:
+        lib.JxlDecoderDestroy(decoder)
+    if not image.frames:
+        raise Damaged("its JPEG XL data hold no image; copy the file again")
+    return image
+
+
+def _channel(lib: Any, decoder: c_void_p, index: int) -> int:
+    channel: Any = ExtraChannel()
+    lib.JxlDecoderGetExtraChannelInfo(decoder, c_size_t(index), byref(channel))
+    return int(channel.kind)
+
+
+def _read_colors(lib: Any, decoder: c_void_p, image: Image) -> None:
+    """Note the colours of the file and of the pixels to come.
+
+    Lossy pixels are stored in a colour space of the format's own, and libjxl decodes them only to those spaces that can
+    be given by numbers.
+    """
+    encoding = _encoding(lib, decoder, OF_FILE)
+    image.encoding = encoding
+    if encoding is None and not image.info.uses_original_profile:
+        image.converted = True
+        if image.info.color_channels == 3:  # by default they would lose all colours outside sRGB
+            lib.JxlDecoderSetPreferredColorProfile(decoder, byref(DISPLAY_P3))
+    of_pixels = _encoding(lib, decoder, OF_PIXELS)
+    if of_pixels is None or not _is_srgb(of_pixels):
+        image.icc = _profile(lib, decoder, OF_PIXELS)
+
+
+def _is_srgb(encoding: Any) -> bool:
+    has_primaries = encoding.space == GREY or encoding.primaries == SRGB_PRIMARIES
+    return bool(has_primaries and encoding.white_point == D65 and encoding.transfer == SRGB_TRANSFER)
+
+
+def _encoding(lib: Any, decoder: c_void_p, target: int) -> Any:
+    encoding = ColorEncoding()
+    found = lib.JxlDecoderGetColorAsEncodedProfile(decoder, target, byref(encoding)) == SUCCESS
+    return encoding if found else None
+
+
+def _profile(lib: Any, decoder: c_void_p, target: int) -> bytes | None:
+    size = c_size_t()
+    if lib.JxlDecoderGetICCProfileSize(decoder, target, byref(size)) != SUCCESS:
+        return None
+    profile = ctypes.create_string_buffer(size.value)
+    found = lib.JxlDecoderGetColorAsICCProfile(decoder, target, profile, size) == SUCCESS
+    return profile.raw if found else None
+
+
+def _room(info: Any) -> Samples:
+    """Return memory for a frame."""
+    kind = np.uint8 if info.bits <= 8 and not info.exponent_bits else np.uint16
+    return np.empty((info.height, info.width, info.color_channels + bool(info.alpha_bits)), kind)
+
+
+def _format(samples: Samples) -> PixelFormat:
+    return PixelFormat(samples.shape[2], DATA_TYPES[samples.dtype], 0, 0)
+
+
+def encode(
+    frames: Sequence[tuple[Samples, int]],
+    *,
+    quality: int | None,
+    icc: bytes | None,
+    boxes: Sequence[tuple[bytes, bytes]],
+    loops: int | None,
+) -> bytes:
+    """Encode HxWxC samples (alpha after 1 or 3 channels of colour), each with its duration in milliseconds.
+
+    `quality`: None for lossless. `icc`: None for sRGB. `boxes`: type and content. `loops`: None for a still.
+    Raises RuntimeError, MemoryError or MissingExtra.
+    """
+    lib = library()
+    encoder = c_void_p(lib.JxlEncoderCreate(None))
+    try:
+        _begin(lib, encoder, frames[0][0], icc, lossless=quality is None, loops=loops)
+        if boxes:
+            _do(lib.JxlEncoderUseBoxes(encoder))
+        for kind, content in boxes:
+            _do(lib.JxlEncoderAddBox(encoder, kind, content, c_size_t(len(content)), 0))
+        settings = c_void_p(lib.JxlEncoderFrameSettingsCreate(encoder, None))
+        _do(lib.JxlEncoderFrameSettingsSetOption(settings, EFFORT_OPTION, c_int64(EFFORT)))
+        if quality is None:
+            _do(lib.JxlEncoderSetFrameLossless(settings, 1))
+        else:
+            distance = lib.JxlEncoderDistanceFromQuality(c_float(quality))
+            _do(lib.JxlEncoderSetFrameDistance(settings, c_float(distance)))
+            if frames[0][0].shape[2] in (2, 4):
+                _do(lib.JxlEncoderSetExtraChannelDistance(settings, c_size_t(0), c_float(0)))
+        for samples, duration in frames:
+            if loops is not None:
+                header: Any = FrameHeader()
+                lib.JxlEncoderInitFrameHeader(byref(header))
+                header.duration = duration
+                _do(lib.JxlEncoderSetFrameHeader(settings, byref(header)))
+            _do(
+                lib.JxlEncoderAddImageFrame(
+                    settings, byref(_format(samples)), samples.ctypes.data_as(c_void_p), c_size_t(samples.nbytes)
+                )
+            )
+        lib.JxlEncoderCloseInput(encoder)
+        return _output(lib, encoder)
+    except RuntimeError:
+        if lib.JxlEncoderGetError(encoder) == OUT_OF_MEMORY:
+            raise MemoryError("libjxl") from None
+        raise
+    finally:
+        lib.JxlEncoderDestroy(encoder)
+
+
+def _begin(
+    lib: Any, encoder: c_void_p, samples: Samples, icc: bytes | None, *, lossless: bool, loops: int | None
+) -> None:
+    """Set what the image is like, and its colours."""
+    info: Any = BasicInfo()
+    lib.JxlEncoderInitBasicInfo(byref(info))
+    info.height, info.width, channels = samples.shape
+    info.bits = 8 * samples.dtype.itemsize
+    info.color_channels = 3 if channels >= 3 else 1
+    if channels in (2, 4):
+        info.extra_channels, info.alpha_bits = 1, info.bits
+    info.uses_original_profile = int(lossless)
+    if loops is not None:
+        info.have_animation, info.ticks_numerator, info.ticks_denominator, info.loops = 1, 1000, 1, loops
+    _do(lib.JxlEncoderSetBasicInfo(encoder, byref(info)))
+    if icc is not None:
+        _do(lib.JxlEncoderSetICCProfile(encoder, icc, c_size_t(len(icc))))
+        return
+    encoding = ColorEncoding()
+    lib.JxlColorEncodingSetToSRGB(byref(encoding), int(channels < 3))
+    _do(lib.JxlEncoderSetColorEncoding(encoder, byref(encoding)))
+
+
+def _output(lib: Any, encoder: c_void_p) -> bytes:
+    parts = []
+    while True:
+        room = ctypes.create_string_buffer(OUTPUT_BYTES)
+        at, left = c_void_p(ctypes.addressof(room)), c_size_t(OUTPUT_BYTES)
+        status = lib.JxlEncoderProcessOutput(encoder, byref(at), byref(left))
+        parts.append(room.raw[: OUTPUT_BYTES - left.value])
+        if status != NEED_MORE_OUTPUT:
+            _do(status)
+            return b"".join(parts)
+
+
+def _do(status: int) -> None:
+    if status != SUCCESS:
+        raise RuntimeError("libjxl cannot encode it")

@@ -1,0 +1,1 @@
+"""Camera raw files: their recognition, their metadata, and their pixels."""

@@ -1,0 +1,84 @@
+"""Camera raw files and JPEG XL through the photo job, without Ray."""
+
+import sys
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.cli import main
+from pipeline.images import decode
+from pipeline.images.jxl import libjxl
+from tests.support import media, raw_files
+from tests.support.outputs import rows_of, tree
+
+
+def _fill(folder: Path) -> Path:
+    folder.mkdir()
+    scene = media.night()
+    preview = media.jpeg(scene, quality=95)
+    (folder / "IMG_1.DNG").write_bytes(raw_files.dng(raw_files.linear(scene), jpeg=preview))
+    (folder / "IMG_1.JPG").write_bytes(preview)
+    (folder / "IMG_2.jxl").write_bytes(imagecodecs.jpegxl_encode(scene, lossless=True))
+    return folder
+
+
+def _job(source: Path, out: Path, *flags: str) -> list[str]:
+    return ["images", str(source), str(out), "--denoise", "0", *flags]
+
+
+def _outcomes(out: Path) -> dict[str, str]:
+    return {Path(str(row["source"])).name: str(row["code"] or row["outcome"]) for row in rows_of(out)}
+
+
+def _mean(path: Path) -> float:
+    (frame,) = decode(path.read_bytes(), max_pixels=1_000_000).frames
+    return float(frame.pixels.mean() / np.iinfo(frame.pixels.dtype).max)
+
+
+def test_raw_becomes_a_brighter_tiff_of_16_bits_and_jpeg_xl_stays_lossless(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in"), tmp_path / "out"
+    assert main(_job(source, out)) == 0
+    assert tree(out).keys() == {"IMG_1.tif", "IMG_1.JPG", "IMG_2.jxl"}
+    developed = decode((out / "IMG_1.tif").read_bytes(), max_pixels=1_000_000)
+    assert developed.frames[0].pixels.dtype == np.uint16
+    assert abs(_mean(out / "IMG_1.tif") - _mean(out / "IMG_1.JPG")) < 0.02
+    assert _mean(out / "IMG_1.tif") > 1.5 * _mean(source / "IMG_1.JPG")
+    again = decode((out / "IMG_2.jxl").read_bytes(), max_pixels=1_000_000)
+    assert again.coding.lossless and _mean(out / "IMG_2.jxl") > 1.5 * _mean(source / "IMG_2.jxl")
+    row = next(row for row in rows_of(out) if str(row["source"]).endswith(".DNG"))
+    assert row["notes"] == ["maker note dropped: it is valid only inside the raw file"]
+
+
+def test_previews_are_jpegs_and_pairs_are_one_if_asked(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in"), tmp_path / "out"
+    pair = _job(source, out, "--raw", "preview", "--raw-pairs", "jpeg")
+    assert main(pair) == 0
+    assert _outcomes(out) == {"IMG_1.DNG": "paired", "IMG_1.JPG": "done", "IMG_2.jxl": "done"}
+    assert main(pair) == 0
+    assert len(rows_of(out)) == 3  # nothing was new
+    assert main(_job(source, out, "--raw", "preview")) == 0
+    assert _outcomes(out)["IMG_1.DNG"] == "done"
+    with Image.open(out / "IMG_1.DNG.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (96, 64))
+    assert main(pair) == 0
+    assert len(rows_of(out)) == 4
+
+
+def test_all_become_jpeg_xl_if_asked(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in"), tmp_path / "out"
+    assert main(_job(source, out, "--format", "jxl")) == 0
+    assert tree(out).keys() == {"IMG_1.DNG.jxl", "IMG_1.JPG.jxl", "IMG_2.jxl"}
+    assert imagecodecs.jpegxl_decode((out / "IMG_1.DNG.jxl").read_bytes()).dtype == np.uint16
+
+
+def test_jpeg_xl_that_cannot_be_written_here_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    libjxl.library.cache_clear()
+    assert main(_job(_fill(tmp_path / "in"), tmp_path / "out", "--format", "jxl")) == 2
+    assert 'pip install "nightlift[jxl]"' in capsys.readouterr().err
+    libjxl.library.cache_clear()
