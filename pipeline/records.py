@@ -31,6 +31,8 @@ class Record:
     """URL or absolute path of the output."""
     known_bytes: int = 0
     """Size of the output that the manifest records at the destination; 0 if none."""
+    modified_s: float = 0.0
+    """When a source in a bucket was last changed, in seconds since 1970; 0 if that is not known, or on a disk."""
 
     @property
     def claim(self) -> Claim:

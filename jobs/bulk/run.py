@@ -83,7 +83,8 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
     """Plan what each job has to do, and together no more than --limit says. Raises what planning raises."""
     config, name = jobs[0].config, name_of(jobs[0].source)
     log.info("listing %s", name)
-    plans = [job.plan(ignoring_case=ignoring_case) for job in jobs]
+    inputs, kinds = jobs[0].inputs(), [job.media.kind for job in jobs]
+    plans = [job.plan(inputs, kinds, ignoring_case=ignoring_case) for job in jobs]
     if plans[0].left_out is not None:
         inside = "%s lies inside the source and is left out of it; files there: %d"
         log.info(inside, jobs[0].destination.root, plans[0].left_out)
@@ -91,7 +92,6 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
     left = config.limit
     for job, plan in zip(jobs, plans, strict=True):
-        _leave_to_others(plan, job, jobs)
         if left is not None:
             plan.records = plan.records[:left]
             left -= len(plan.records)
@@ -180,16 +180,3 @@ def _tell_of_results(folders: Sequence[str]) -> None:
         )
     if len(folders) > SHOWN_RESULTS:
         log.warning("outputs of other jobs are also in %s more", plural(len(folders) - SHOWN_RESULTS, "folder"))
-
-
-def _leave_to_others(plan: Plan, job: Job, jobs: Sequence[Job]) -> None:
-    """Take out of a plan what another job tells: a file refused or skipped belongs to the job of its kind.
-
-    A file of no kind belongs to the first job.
-    """
-
-    def is_ours(source: str) -> bool:
-        return job is next((each for each in jobs if each.media.kind.accepts(source)), jobs[0])
-
-    plan.refused = [refusal for refusal in plan.refused if is_ours(refusal.source)]
-    plan.skipped = [source for source in plan.skipped if is_ours(source)]

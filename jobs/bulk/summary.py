@@ -86,7 +86,7 @@ def refused(plan: Plan) -> dict[str, list[Refusal]]:
 
 def by_earlier_runs(plan: Plan) -> list[str]:
     """Return what is done or skipped already, in a line, or no line if nothing is."""
-    before = _nonzero([(plan.done, "done"), (len(plan.skipped), "skipped")])
+    before = _nonzero([(plan.done, "done"), (plan.skipped, "skipped")])
     return [f"by earlier runs: {before}"] if before else []
 
 

@@ -9,7 +9,18 @@ metadata/    EXIF, XMP                    color/       colour spaces
 
 from pipeline.images.decode import decode
 from pipeline.images.encode import encode
-from pipeline.images.formats import FORMATS, Format, format_of
+from pipeline.images.formats import FORMATS, Format, format_by_content, format_of
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 
-__all__ = ["FORMATS", "Coding", "Format", "Frame", "Metadata", "Photo", "decode", "encode", "format_of"]
+__all__ = [
+    "FORMATS",
+    "Coding",
+    "Format",
+    "Frame",
+    "Metadata",
+    "Photo",
+    "decode",
+    "encode",
+    "format_by_content",
+    "format_of",
+]

@@ -1,7 +1,8 @@
 """Formats that nightlift reads and writes, and their recognition by name and by content."""
 
+import posixpath
+import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from pipeline.errors import Damaged, NotMedia, Unsupported
 
@@ -31,7 +32,12 @@ class Format:
 FORMATS: dict[str, Format] = {
     known.name: known
     for known in (
-        Format(name="jpeg", extensions=(".jpg", ".jpeg", ".jpe", ".jfif"), written_as="jpeg", max_side_px=65500),
+        Format(
+            name="jpeg",  # also by the names of stereo photos and of cameras for 360 degrees, which hold JPEG streams
+            extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjpg", ".mpo", ".jps", ".insp"),
+            written_as="jpeg",
+            max_side_px=65500,
+        ),
         Format(
             name="png",
             extensions=(".png", ".apng"),
@@ -94,6 +100,7 @@ FORMATS: dict[str, Format] = {
         ),
     )
 }
+BY_EXTENSION = {extension: known for known in FORMATS.values() for extension in known.extensions}
 
 # Brands of still images and image sequences (ISO/IEC 23008-12 and the AVIF specification).
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
@@ -116,6 +123,13 @@ FOREIGN = (
     (b"v/1\x01", "OpenEXR"),
 )
 
+# Names of camera raw files, most of which are TIFFs that begin with a small preview.
+RAW = re.compile(
+    r".+\.(3fr|ari|arw|bay|cap|cr2|cr3|crw|dcr|dcs|dng|drf|eip|erf|fff|gpr|iiq|k25|kdc|mdc|mef|mos|mrw"
+    r"|nef|nrw|orf|pef|ptx|raf|raw|rw2|rwl|sr2|srf|srw|x3f)",
+    re.IGNORECASE,
+)
+
 # TIFF 6.0 section 2; BigTIFF; PNG section 5.2.
 SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -129,11 +143,14 @@ SIGNATURES = (
     (b"BM", "bmp"),
 )
 
+HEAD_BYTES = 32  # of a file, which tell its format
+BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))  # sizes in bytes
+PNM_HEAD = re.compile(rb"P[1-6]\s+(#|\d+\s+\d+\s)")
+
 
 def format_of(path: str) -> Format | None:
     """Return the format that a file's extension (in any case) stands for; None if it is not a photo's."""
-    extension = PurePosixPath(path).suffix.lower()
-    return next((known for known in FORMATS.values() if extension in known.extensions), None)
+    return BY_EXTENSION.get(posixpath.splitext(path)[1].lower())
 
 
 def format_of_content(data: bytes) -> str:
@@ -159,6 +176,21 @@ def format_of_content(data: bytes) -> str:
     raise NotMedia(
         f"it is not an image of a known format (it starts with {data[:12].decode('latin-1')!a}); leave it out"
     )
+
+
+def format_by_content(head: bytes) -> Format | None:
+    """Return the format of a file whose name tells nothing, by its first `HEAD_BYTES`; None if it is not a photo's.
+
+    A text may begin with the signature of BMP or PNM, which are so short that more of the header must fit.
+    """
+    try:
+        found = format_of_content(head)
+    except (Damaged, NotMedia, Unsupported):
+        return None
+    is_text = (found == "bmp" and int.from_bytes(head[14:18], "little") not in BMP_HEADERS) or (
+        found == "pnm" and PNM_HEAD.match(head) is None
+    )
+    return None if is_text else FORMATS[found]
 
 
 def _format_of_brands(data: bytes) -> str:

@@ -38,6 +38,8 @@ class History:
     """(source, version) of all files that failed under one fingerprint."""
     known: NDArray[np.int64] = field(default_factory=_none)
     """(source, version) of each source's newest row, under any fingerprint."""
+    elsewhere: NDArray[np.int64] = field(default_factory=_none)
+    """(source, version) of all files whose newest row says that an output was written, under another fingerprint."""
 
     @classmethod
     def of(cls, tables: Iterable[pa.Table], fingerprint: str) -> "History":
@@ -61,6 +63,7 @@ class History:
             writers=rows.source[writers],
             failed=np.sort(rows.as_known[newest[rows.ours[newest] & ~rows.well[newest]]]),
             known=np.sort(rows.as_known[_last(rows.source)]),
+            elsewhere=np.sort(rows.as_known[newest[~rows.ours[newest] & (rows.bytes_out[newest] > 0)]]),
         )
 
     def is_done(self, source: str, version: str, destination: str) -> bool:
@@ -70,6 +73,10 @@ class History:
     def is_known(self, source: str, version: str) -> bool:
         """Return whether the newest row of the source is of this version."""
         return holds(self.known, hash((source, version)))
+
+    def is_done_elsewhere(self, source: str, version: str) -> bool:
+        """Return whether another job, or the same under other settings, has written what this version became."""
+        return holds(self.elsewhere, hash((source, version)))
 
     def has_failed(self, source: str, version: str) -> bool:
         """Return whether this version of the source failed."""

@@ -61,6 +61,9 @@ class Inputs:
         """URLs of the folders that paths of files start from, once all files are listed."""
         self.left_out = 0
         """Number of files below `outside`, once all files are listed."""
+        self.known_as: dict[str, str] | None = None
+        """What files are whose names tell nothing, once their contents are looked at: see `contents.py`."""
+        self._sorted: list[Listed] | None = None
 
     def __iter__(self) -> Iterator[Listed]:
         """Yield files as they are found. Raises NotFound where nothing is there, and other StorageErrors.
@@ -86,8 +89,10 @@ class Inputs:
                 log.info("%s files listed so far", f"{count:,}")
 
     def sorted(self) -> list[Listed]:
-        """Return all files, by path."""
-        return sorted(self, key=lambda file: file.relative)
+        """Return all files, by path. They are listed once."""
+        if self._sorted is None:
+            self._sorted = sorted(self, key=lambda file: file.relative)
+        return self._sorted
 
     def _found(self) -> Iterator[Listed]:
         if isinstance(self.source, PathList):

@@ -153,6 +153,13 @@ class Storage:
             # in a single response: several could come from different versions
             return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) == S3 else fs.cat_file(path))
 
+    @retried
+    def head(self, url: str, size_bytes: int) -> bytes:
+        """Return the first bytes, up to `size_bytes`, of a file that is not empty. Raises what `read` raises."""
+        fs, path = self.filesystem(url)
+        with storage_errors(url):
+            return bytes(fs.cat_file(path, start=0, end=size_bytes))[:size_bytes]
+
     @contextmanager
     def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
         """Yield a seekable file that fetches only the parts that are read. Opening raises what `read` raises.

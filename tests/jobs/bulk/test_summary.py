@@ -39,7 +39,7 @@ def _refusal(code: str) -> Refusal:
             "photos: 1,500 done, 1 failed in 0 s; 499 left; by earlier runs: 5 done",
         ),
         (
-            Plan(refused=[_refusal("not_a_photo"), _refusal("bad_name"), _refusal("collision")], done=1, skipped=["b"]),
+            Plan(refused=[_refusal("not_a_photo"), _refusal("bad_name"), _refusal("collision")], done=1, skipped=1),
             {"skipped": 1, "failed": 2},
             "photos to do: 0; by earlier runs: 1 done, 1 skipped; left out: 1; cannot be done: 2",
             "photos: 1 skipped, 2 failed in 0 s; by earlier runs: 1 done, 1 skipped",
