@@ -169,8 +169,9 @@ class EncodeAndWrite:
                 with _timed(work, "seconds_encode"):
                     data = self._encoded(work, work.photo)
                 with _timed(work, "seconds_write"):
-                    self.storage.write(work.record.destination, data, work.record.claim)
-                work.outcome.bytes_out = len(data)
+                    record = work.record
+                    self.storage.write(record.destination, data, record.claim, record.attributes())
+                work.outcome.bytes_out, work.outcome.sha256 = len(data), hashlib.sha256(data).hexdigest()
                 if work.original is None:
                     work.outcome.outcome = "done"
             work.photo = work.original = None  # frees memory: the outcome may have to wait for others

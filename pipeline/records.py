@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.errors import NightliftError, is_want_of_memory, printable
+from pipeline.storage.attributes import Attributes
 from pipeline.storage.errors import without_secrets
 from pipeline.storage.ownership import Claim
 from pipeline.storage.urls import redacted
@@ -39,6 +40,10 @@ class Record:
         """Return what the output may replace."""
         return Claim(known_bytes=self.known_bytes)
 
+    def attributes(self) -> Attributes:
+        """Return what the output keeps of the source beside its content. Raises StorageError."""
+        return Attributes.of(self.source, self.modified_s)
+
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
@@ -62,6 +67,8 @@ class Outcome:
     seconds_write: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    sha256: str = ""
+    """SHA-256 of the output in hexadecimal digits; "" if nothing was written."""
     width_px: int = 0
     height_px: int = 0
     frames: int = 0

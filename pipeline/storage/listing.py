@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.errors import NotFound, UsageError
 from pipeline.storage.filesystems import matches
+from pipeline.storage.ownership import local_mark
 from pipeline.storage.urls import GLOB, LOCAL, S3, WEB, before_glob, is_inside, protocol_of, real, redacted
 from pipeline.storage.writing import PART_SUFFIX
 
@@ -205,7 +206,9 @@ def local_file(
         problem = LINK_OUT
     if problem:
         return Listed(url=name, root=root, code="not_followed", problem=problem)
-    version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
+    # an output of ours has the time of its source, whatever has been written since
+    changed_ns = status.st_ctime_ns if local_mark(name) else status.st_mtime_ns
+    version = _version({"ETag": changed_ns, "size": status.st_size})
     return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
 
 
