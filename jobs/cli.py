@@ -50,6 +50,7 @@ COMMANDS = {
     "train": Command("jobs.train.job", "TrainConfig", "train a network on your own photos and videos", goes_on=True),
     "evaluate": Command("jobs.evaluate.job", "EvaluateConfig", "score networks side by side"),
     "report": Command("jobs.report.job", "ReportConfig", "write an HTML report of a job or a training"),
+    "verify": Command("jobs.verify.job", "VerifyConfig", "compare all outputs with the manifest"),
     "export": Command("jobs.export", "ExportConfig", "write a network as an ONNX file"),
     "benchmark": Command("jobs.benchmark.job", "BenchmarkConfig", "measure the speed of this machine"),
     "doctor": Command("jobs.doctor", "DoctorConfig", "show what this machine has, and what is wrong with it"),

@@ -44,7 +44,7 @@ def _extension_at(storage: Storage, file: Listed, name: str) -> str:
     if not file.size_bytes and protocol_of(file.url) not in WEB:  # which do not always tell
         return ""
     try:
-        return extension_of(name, storage.head(file.url, HEAD_BYTES))
+        return extension_of(name, storage.read_part(file.url, 0, HEAD_BYTES))
     except StorageError as error:
         if isinstance(error, Expired) or (isinstance(error, Unreachable) and protocol_of(file.url) in BUCKETS):
             raise  # it would be the same for all that follow

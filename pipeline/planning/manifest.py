@@ -41,6 +41,7 @@ FLUSH_SHARE = 0.1  # so that writing takes no more than this share of the time
 READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # other runs merge parts away, and listings lag; each pause is longer
 MOST_PENDING = 10_000  # rows waiting to be written, some 3 KB each
 TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # UTC; begins a run's name, so that names sort by time
+LATER = ["sha256"]  # columns of text that parts of earlier versions lack
 KEY = ["source", "run", "started_at"]  # identifies a row
 
 
@@ -105,7 +106,7 @@ class Manifest:
         ]
         latest = max(map(_time_of_run, names), default=datetime.min)
         self.run = _name_of_run(max(datetime.now(UTC).replace(tzinfo=None), latest + timedelta(microseconds=1)))
-        record = json.dumps({"run": self.run, **self._settings}, default=str, indent=1)
+        record = json.dumps({"run": self.run, "root": self._root, **self._settings}, default=str, indent=1)
         self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
@@ -239,7 +240,13 @@ class Manifest:
     def _read_part(self, url: str, columns: list[str] | None = None) -> pa.Table:
         content = self._storage.read(url)
         try:
-            return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
+            there = pq.read_schema(io.BytesIO(content)).names
+            lacking = [name for name in LATER if name not in there and name in (columns or LATER)]
+            found = None if columns is None else [name for name in columns if name not in lacking]
+            table = pq.read_table(io.BytesIO(content), columns=found, use_threads=False, pre_buffer=False)
+            for name in lacking:
+                table = table.append_column(name, pa.repeat("", len(table)))
+            return table
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(
                 f"{url}: cannot be read as a part of the manifest ({error}); move it away to continue"

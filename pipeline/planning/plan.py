@@ -181,7 +181,7 @@ def _check_is_no_page(storage: Storage, source: str, kind: Kind) -> None:
         return
     path = urlsplit(source).path
     is_page = path.endswith("/") or not path
-    if is_page or (tells_nothing(path) and not extension_of("", storage.head(source, HEAD_BYTES))):
+    if is_page or (tells_nothing(path) and not extension_of("", storage.read_part(source, 0, HEAD_BYTES))):
         said = f"cannot list a web server; give one {kind.noun}, or a glob over an index page"
         raise UsageError(f"{redacted(source)}: {said}")
 

@@ -155,11 +155,11 @@ class Storage:
             return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) == S3 else fs.cat_file(path))
 
     @retried
-    def head(self, url: str, size_bytes: int) -> bytes:
-        """Return the first bytes, up to `size_bytes`, of a file that is not empty. Raises what `read` raises."""
+    def read_part(self, url: str, start: int, end: int) -> bytes:
+        """Return these bytes of a file that is not empty, as far as it has them. Raises what `read` raises."""
         fs, path = self.filesystem(url)
         with storage_errors(url):
-            return bytes(fs.cat_file(path, start=0, end=size_bytes))[:size_bytes]
+            return bytes(fs.cat_file(path, start=start, end=end))[: end - start]
 
     @contextmanager
     def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
