@@ -55,7 +55,7 @@ class Outcome:
     destination: str
     outcome: Ending = "failed"
     code: str = ""
-    """Why it was skipped or failed: a word to search for (see `pipeline/errors.py`); empty when done."""
+    """Why it was skipped or failed: a word to search for (see `pipeline/errors.py`); empty when done, or `copied`."""
     message: str = ""
     """The reason in words: which file, what was found, what to do."""
     attempts: int = 1

@@ -63,6 +63,9 @@ class BulkConfig:
     include: Include = ()
     exclude: Exclude = ()
     follow_links: FollowLinks = False
+    others: Literal["skip", "copy"] = "skip"
+    """What to do with all other files, such as sidecars (XMP, JSON): leave them out, or copy them unchanged to DST.
+    For images, videos are other files, and for videos, photos."""
     limit: Annotated[int | None, optional("INT")] = None
     """Enhance at most this many files in this run. By default all."""
 

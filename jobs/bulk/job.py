@@ -52,6 +52,8 @@ class Media:
     """The same outcomes; removes what their work leaves behind."""
     estimate: Callable[["Job", Plan], Estimate]
     """What a job would do, and how long it would take."""
+    needs_ray: bool = True
+    """Whether many files are work for Ray and a few for a child process; else the flow does them in this process."""
 
 
 @dataclass(kw_only=True, slots=True)

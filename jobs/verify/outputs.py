@@ -39,7 +39,7 @@ class Outputs:
     def __init__(self, storage: Storage, root: str) -> None:
         self._storage, self._root = storage, root
         table = Manifest(storage, root, "", {}).read(COLUMNS)
-        table = table.filter(pc.field("bytes_out") > 0)
+        table = table.filter((pc.field("bytes_out") > 0) | (pc.field("sha256") != ""))
         places = (hashes((each,) for each in some.to_pylist()) for some in _batches(table["destination"]))
         names = np.concatenate([np.empty(0, np.int64), *places])
         _, back = np.unique(names[::-1], return_index=True)  # the last row of each

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.storage.urls import canonical_url
 
 OTHER_KIND = "not_a_"  # prefix of the codes of files that are not of the job's kind
+COPIED = "copied"  # code of files that were copied as they were; one of 0 bytes is an output, too
 COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
 BATCH_ROWS = 16_384  # rows taken out of a table at a time
 
@@ -126,7 +127,8 @@ class _Rows:
         source, destination = [canonical_url(each) for each in source], [canonical_url(each) for each in destination]
         ours = np.asarray([each == fingerprint for each in batch["fingerprint"].to_pylist()], bool)
         bytes_out = batch["bytes_out"].to_numpy()
-        targets = [name if size else "" for name, size in zip(destination, bytes_out, strict=True)]
+        written = zip(destination, bytes_out, code, strict=True)
+        targets = [name if size or code == COPIED else "" for name, size, code in written]
         names: dict[str, str] = {}
         return cls(
             source=hashes(zip(source, strict=True)),

@@ -122,7 +122,8 @@ def make_plan(
     taken = ClaimedNames(destination, ignoring_case=ignoring_case)
     # parts of a whole, each of which is named without regard to the others
     apart = bool(destination.file) or isinstance(source, PathList)
-    present = _present(storage, destination, asked=history.done.size or (apart and history.written.size))
+    asked = history.done.size or (apart and history.written.size) or (kind.gives_way and history.elsewhere.size)
+    present = _present(storage, destination, asked=asked)
     folders = inputs.roots | {inputs.written[folder] for folder in results}
     plan = Plan(folders=folders, results=results, left_out=_left_out(inputs, destination))
     for file in listed:

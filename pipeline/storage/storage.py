@@ -159,7 +159,10 @@ class Storage:
         """Return these bytes of a file that is not empty, as far as it has them. Raises what `read` raises."""
         fs, path = self.filesystem(url)
         with storage_errors(url):
-            return bytes(fs.cat_file(path, start=start, end=end))[: end - start]
+            data = bytes(fs.cat_file(path, start=start, end=end))
+        if start and len(data) > end - start:
+            raise StorageError(f"{redacted(url)}: the server sends no parts of files; copy it to a local disk first")
+        return data[: end - start]
 
     @contextmanager
     def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
