@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jobs.bulk.estimate import Estimate
 from jobs.bulk.job import Job, Media, Worker
-from jobs.bulk.summary import by_earlier_runs
+from jobs.bulk.summary import by_other_runs
 from jobs.progress import in_sight
 from pipeline.errors import Changed, Stopped
 from pipeline.planning.history import COPIED
@@ -120,5 +120,5 @@ def _pieces(storage: Storage, record: Record) -> Iterator[bytes]:
 
 def _estimate(job: Job, plan: Plan) -> Estimate:
     """Return the counts that `--dry-run` prints; the time that copies take is not estimated."""
-    lines = [f"other files to copy: {len(plan.records):,} ({plan.bytes_in / 1e6:,.1f} MB)", *by_earlier_runs(plan)]
+    lines = [f"other files to copy: {len(plan.records):,} ({plan.bytes_in / 1e6:,.1f} MB)", *by_other_runs(plan)]
     return Estimate(lines)

@@ -23,7 +23,7 @@ from pipeline.planning.path_list import name_of, source_of
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
 from pipeline.records import Outcome
-from pipeline.storage.urls import FOLDER, join
+from pipeline.storage.urls import FOLDER, join, redacted
 from pipeline.storage.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
@@ -94,9 +94,15 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
         log.info(inside, jobs[0].destination.root, plans[0].left_out)
     check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
+    for folder in inputs.written_above(jobs[0].destination.root)[:SHOWN_RESULTS]:
+        log.warning(
+            "another job wrote its outputs to %s/: those among SRC are now enhanced again, unless you leave them out",
+            printable(redacted(folder)),
+        )
     left = config.limit
     for job, plan in zip(jobs, plans, strict=True):
         if left is not None:
+            plan.later = max(0, len(plan.records) - left)
             plan.records = plan.records[:left]
             left -= len(plan.records)
         if plan.ours and not config.dry_run:  # which says so itself

@@ -50,7 +50,7 @@ class VerifyConfig:
 
 
 def run(config: VerifyConfig) -> int:
-    """Verify all outputs. Returns the exit status; raises UsageError and StorageError."""
+    """Check all outputs. Returns the exit status; raises UsageError and StorageError."""
     if not config.dst.strip():
         raise UsageError("DST is empty; give a folder or a URL")
     root = absolute(config.dst)

@@ -15,11 +15,24 @@ from pipeline.errors import Expired, StorageError, Unreachable, UsageError
 from pipeline.planning.path_list import PathList, Source, is_list
 from pipeline.storage.listing import Listed, local_file
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import BUCKETS, FOLDER, LOCAL, WEB, absolute, join, parent, protocol_of, real, redacted
+from pipeline.storage.urls import (
+    BUCKETS,
+    FOLDER,
+    LOCAL,
+    WEB,
+    absolute,
+    is_bucket,
+    join,
+    parent,
+    protocol_of,
+    real,
+    redacted,
+)
 
 TELL_EVERY_S = 10.0  # between messages during a long listing
 AT_ONCE = 16  # places of a list that a store is asked about at the same time
 BATCH = 1_000  # places of a list
+MOST_LOOKS = 64  # for folders that other jobs wrote to
 
 log = logging.getLogger("nightlift")
 
@@ -93,6 +106,29 @@ class Inputs:
         if self._sorted is None:
             self._sorted = sorted(self, key=lambda file: file.relative)
         return self._sorted
+
+    def written_above(self, destination: str) -> list[str]:
+        """Return folders that other jobs wrote to, above files that were named one by one or by a pattern.
+
+        The listing of such files does not show a `_nightlift/`. `destination`: that of this job, which is left out.
+        """
+        if isinstance(self.source, str) and self.roots == {self.source}:
+            return []
+        folders = list(itertools.islice(self._folders(), MOST_LOOKS))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            written = pool.map(lambda folder: self.storage.is_folder(join(folder, FOLDER)), folders)
+            known = {destination, *self.written.values()}
+            return sorted(each for each, found in zip(folders, written, strict=True) if found and each not in known)
+
+    def _folders(self) -> Iterator[str]:
+        """Yield each folder that a file lies in or below."""
+        seen = {"/"}
+        for file in self.sorted():
+            folder = parent(file.url)
+            while folder not in seen and protocol_of(folder) not in WEB:
+                seen.add(folder)
+                yield folder
+                folder = folder if is_bucket(folder) else parent(folder)
 
     def _found(self) -> Iterator[Listed]:
         if isinstance(self.source, PathList):

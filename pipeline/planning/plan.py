@@ -71,6 +71,8 @@ class Plan:
     """Folders that paths of inputs start from, and those among `results`."""
     records: list[Record] = field(default_factory=list)
     """Files to enhance."""
+    later: int = 0
+    """Number of files to enhance that are left for the next run."""
     refused: list[Refusal] = field(default_factory=list)
     """Files that are settled: named like another kind, unreadable, or without a place at the destination."""
     done: int = 0

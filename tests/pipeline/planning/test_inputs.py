@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.planning.inputs import Inputs
+from pipeline.planning.path_list import PathList
 from pipeline.storage.storage import Storage
 
 FILES = ("a.jpg", "sub/b.jpg", "sub/_nightlift/manifest/x", "_nightlift/runs/y", "out/c.jpg", "out/deep/d.jpg")
@@ -63,3 +64,21 @@ def test_links_into_the_destination_are_left_out(folder: Path, tmp_path: Path) -
     assert "sub/there/e.jpg" in _found(folder, follow_links=True)
     assert "sub/there/e.jpg" not in _found(folder, out, follow_links=True)
     assert "a.jpg" in _found(folder, out, follow_links=True)
+
+
+def test_folders_that_other_jobs_wrote_to_are_found_above_files_that_are_named(tmp_path: Path) -> None:
+    (tmp_path / "lit" / "_nightlift").mkdir(parents=True)
+    for name in ("lit/deep/a.jpg", "lit/b.jpg", "dark/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"-")
+    listed = PathList("list", f"{tmp_path}/dark/c.jpg\n{tmp_path}/lit/deep/a.jpg".encode())
+    named = [listed, f"{tmp_path}/lit/*/a.jpg", f"{tmp_path}/lit/b.jpg", f"{tmp_path}/lit/**"]
+    for source in named:
+        inputs = Inputs(Storage(), source, follow_links=False)
+        inputs.sorted()
+        assert inputs.written_above("/out") == [f"{tmp_path}/lit"]
+        assert inputs.written_above(f"{tmp_path}/lit") == []
+    for folder in ("dark", "lit"):  # one that is named itself is meant
+        inputs = Inputs(Storage(), f"{tmp_path}/{folder}", follow_links=False)
+        inputs.sorted()
+        assert inputs.written_above("/out") == []
