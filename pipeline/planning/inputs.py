@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
 
 from pipeline.errors import Expired, StorageError, Unreachable, UsageError
@@ -104,7 +105,10 @@ class Inputs:
     def sorted(self) -> list[Listed]:
         """Return all files, by path. They are listed once."""
         if self._sorted is None:
-            self._sorted = sorted(self, key=lambda file: file.relative)
+            listed = list(self)
+            alike = len({file.root for file in listed}) <= 1  # then URLs sort as paths do, without a copy of each
+            listed.sort(key=attrgetter("url" if alike else "relative"))
+            self._sorted = listed
         return self._sorted
 
     def written_above(self, destination: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.storage.urls import GLOB, LOCAL, S3, WEB, before_glob, is_inside, 
 from pipeline.storage.writing import PART_SUFFIX
 
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
+MOMENTS = 1_000  # times that are remembered
 MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated")
 LINK_OUT = "a link out of the source; use --follow-links to follow it"
 LINK_TO_FOLDER = "a link to a folder; use --follow-links to follow it"
@@ -233,7 +235,13 @@ def _version(info: Mapping[str, Any]) -> str:
 def _modified_s(info: Mapping[str, Any]) -> float:
     """Return when a file in a bucket was last changed; 0.0 if that is not told as a time."""
     told = next((info[key] for key in MODIFIED_KEYS if info.get(key)), None)
-    return told.timestamp() if isinstance(told, datetime) else 0.0
+    return _seconds(told) if isinstance(told, datetime) else 0.0
+
+
+@lru_cache(MOMENTS)
+def _seconds(moment: datetime) -> float:
+    """Return seconds since 1970; the same number, not a copy, for files of one moment, as there may be millions."""
+    return moment.timestamp()
 
 
 def _written(told: Any) -> str:
