@@ -96,7 +96,7 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
     for folder in inputs.written_above(jobs[0].destination.root)[:SHOWN_RESULTS]:
         log.warning(
-            "another job wrote its outputs to %s/: those among SRC are now enhanced again, unless you leave them out",
+            "%s/ contains outputs of another job, which are now enhanced again; to leave them out, do not name them",
             printable(redacted(folder)),
         )
     left = config.limit

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
@@ -13,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from pipeline.errors import Expired, StorageError, Unreachable, UsageError
+from pipeline.planning.manifest import Manifest
 from pipeline.planning.path_list import PathList, Source, is_list
 from pipeline.storage.listing import Listed, local_file
 from pipeline.storage.storage import Storage
@@ -23,6 +25,7 @@ from pipeline.storage.urls import (
     WEB,
     absolute,
     is_bucket,
+    is_inside,
     join,
     parent,
     protocol_of,
@@ -112,7 +115,7 @@ class Inputs:
         return self._sorted
 
     def written_above(self, destination: str) -> list[str]:
-        """Return folders that other jobs wrote to, above files that were named one by one or by a pattern.
+        """Return folders where other jobs wrote some of the files, if these were named one by one or by a pattern.
 
         The listing of such files does not show a `_nightlift/`. `destination`: that of this job, which is left out.
         """
@@ -120,9 +123,16 @@ class Inputs:
             return []
         folders = list(itertools.islice(self._folders(), MOST_LOOKS))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            written = pool.map(lambda folder: self.storage.is_folder(join(folder, FOLDER)), folders)
-            known = {destination, *self.written.values()}
-            return sorted(each for each, found in zip(folders, written, strict=True) if found and each not in known)
+            looks = pool.map(lambda folder: self.storage.is_folder(join(folder, FOLDER)), folders)
+            marked = [folder for folder, found in zip(folders, looks, strict=True) if found]
+        known = {destination, *self.written.values()}
+        return sorted(each for each in marked if each not in known and self._has_outputs(each))
+
+    def _has_outputs(self, folder: str) -> bool:
+        below = (file.url for file in self.sorted() if is_inside(file.url, folder))
+        with suppress(StorageError):  # of the other job: it says so itself
+            return Manifest(self.storage, folder, "", {}).may_list(below)
+        return False
 
     def _folders(self) -> Iterator[str]:
         """Yield each folder that a file lies in or below."""

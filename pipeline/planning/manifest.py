@@ -30,7 +30,7 @@ from pipeline.planning.history import BATCH_ROWS, COLUMNS, History, hashes
 from pipeline.records import OUTCOME_SCHEMA, Outcome
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, join
+from pipeline.storage.urls import FOLDER, is_inside, join
 
 log = logging.getLogger("nightlift")
 
@@ -95,6 +95,18 @@ class Manifest:
             for table in self._tables(["destination", "bytes_out"])
             for destination in table.filter(pc.field("bytes_out") > 0)["destination"].to_pylist()
         }
+
+    def may_list(self, urls: Iterable[str]) -> bool:
+        """Return whether a run may have written any of these files, which lie below the destination.
+
+        A large manifest is not read, and that of a destination that was moved names other places: both count.
+        Raises ManifestError.
+        """
+        if sum(part.size_bytes for part in self._parts()) > WHOLE_PART_BYTES:
+            return True
+        outputs = self.outputs()
+        moved = bool(outputs) and not any(is_inside(each, self._root) for each in outputs)
+        return moved or not outputs.isdisjoint(urls)
 
     def begin(self) -> None:
         """Name and record the run, before any work is done. Raises StorageError where the destination is not writable.

@@ -101,7 +101,9 @@ def test_outputs_of_another_job_that_are_named_one_by_one_are_told(
     for source in (f"@{tmp_path}/list", f"{lit}/*.png", f"{lit}/a.png"):
         caplog.clear()
         assert main(["images", source, str(tmp_path / "out"), "--dry-run"]) == 0
-        assert f"another job wrote its outputs to {lit}/" in caplog.text
-    caplog.clear()
-    assert main(["images", f"{tmp_path}/in/a.png", f"{lit}/c.png", "--dry-run"]) == 0
-    assert "another job" not in caplog.text
+        assert f"{lit}/ contains outputs of another job, which are now enhanced again" in caplog.text
+    Image.fromarray(NIGHT).save(lit / "mine.png")
+    for source, to in ((f"{tmp_path}/in/a.png", f"{lit}/c.png"), (f"{lit}/mine.png", f"{tmp_path}/out")):
+        caplog.clear()
+        assert main(["images", source, to, "--dry-run"]) == 0
+        assert "another job" not in caplog.text
