@@ -1,6 +1,6 @@
 """What files are whose names tell nothing, such as `IMG_1` or `IMG.jp`: their first bytes are read to find out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -11,26 +11,25 @@ from pipeline.images.formats import HEAD_BYTES
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
 from pipeline.planning.media_kinds import Photos, extension_of, is_cut, tells_nothing
-from pipeline.planning.path_list import Source
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import BUCKETS, LOCAL, WEB, absolute, join, protocol_of, redacted
+from pipeline.storage.urls import BUCKETS, LOCAL, WEB, join, protocol_of, redacted
 
 AT_ONCE = 16  # files of a bucket
 BATCH = 1_000  # files
 
 
 def known_as(
-    storage: Storage, source: Source, files: Sequence[Listed], history: History, destination: Destination
+    storage: Storage, files: Iterable[Listed], history: History, destination: Destination, *, alone: bool
 ) -> dict[str, str]:
     """Return names with the right extension of photos and videos whose own names tell nothing, by relative path.
 
     Buckets, where each file takes a request, are asked only about names without an extension, or with one that was cut
-    short or numbered, and only about files that no earlier run has settled. A file that was named alone is a photo
-    unless it is a video: reading it says why not. Raises Expired, and Unreachable for a bucket.
+    short or numbered, and only about files that no earlier run has settled. `alone`: whether the user named a single
+    file, which is a photo unless it is a video: reading it says why not. Raises Expired, and Unreachable for a bucket.
     """
     unnamed = (file for file in files if not file.code and tells_nothing(file.relative))
-    if isinstance(source, str) and [file.url for file in files] == [absolute(source)]:
+    if alone:
         return {file.relative: file.relative + (_extension_at(storage, file, "") or ".jpg") for file in unnamed}
     unknown = (file for file in unnamed if not _is_remote(file) or is_cut(file.relative))
     return _looked_at(unknown, partial(_extension, storage, history, destination))

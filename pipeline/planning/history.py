@@ -38,7 +38,7 @@ class History:
     failed: NDArray[np.int64] = field(default_factory=_none)
     """(source, version) of all files that failed under one fingerprint."""
     known: NDArray[np.int64] = field(default_factory=_none)
-    """(source, version) of each source's newest row, under any fingerprint."""
+    """(source, version) of each source's newest row, under any fingerprint, unless this job wrote an output."""
     elsewhere: NDArray[np.int64] = field(default_factory=_none)
     """(source, version) of all files whose newest row says that an output was written, under another fingerprint."""
 
@@ -52,7 +52,7 @@ class History:
         writers = writers[_last(rows.destination[writers])]  # by ascending destination
         counting = np.flatnonzero(rows.counting)
         newest = counting[_last(rows.source[counting])]
-        well = newest[rows.well[newest]]
+        well, last = newest[rows.well[newest]], _last(rows.source)
         place = np.searchsorted(rows.destination[writers], rows.destination[well]).clip(max=max(0, len(writers) - 1))
         replaced = rows.bytes_out[well] > 0  # overwritten by another source's output
         if len(writers):
@@ -63,7 +63,7 @@ class History:
             written_bytes=rows.bytes_out[writers],
             writers=rows.source[writers],
             failed=np.sort(rows.as_known[newest[rows.ours[newest] & ~rows.well[newest]]]),
-            known=np.sort(rows.as_known[_last(rows.source)]),
+            known=np.sort(rows.as_known[last[~rows.ours[last] | (rows.bytes_out[last] == 0)]]),
             elsewhere=np.sort(rows.as_known[newest[~rows.ours[newest] & (rows.bytes_out[newest] > 0)]]),
         )
 
@@ -72,7 +72,7 @@ class History:
         return holds(self.done, hash((source, version, destination)))
 
     def is_known(self, source: str, version: str) -> bool:
-        """Return whether the newest row of the source is of this version."""
+        """Return whether the newest row of a source is of this version. It is for sources that this job leaves out."""
         return holds(self.known, hash((source, version)))
 
     def is_done_elsewhere(self, source: str, version: str) -> bool:

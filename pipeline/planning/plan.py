@@ -115,7 +115,8 @@ def make_plan(
     inputs = inputs_of(storage, source, destination, selection) if inputs is None else inputs
     listed = inputs.sorted()
     if inputs.known_as is None:
-        inputs.known_as = known_as(storage, source, listed, history, destination)
+        selected = (file for file in listed if selection(file.relative))
+        inputs.known_as = known_as(storage, selected, history, destination, alone=_is_alone(source, listed))
     kinds = [each.knowing(inputs.known_as) for each in kinds or [destination.kind]]
     kind = next(each for each in kinds if each.noun == destination.kind.noun)
     destination = replace(destination, kind=kind)
@@ -187,6 +188,11 @@ def _check_is_no_page(storage: Storage, source: str, kind: Kind) -> None:
     if is_page or (tells_nothing(path) and not extension_of("", storage.read_part(source, 0, HEAD_BYTES))):
         said = f"cannot list a web server; give one {kind.noun}, or a glob over an index page"
         raise UsageError(f"{redacted(source)}: {said}")
+
+
+def _is_alone(source: Source, listed: Sequence[Listed]) -> bool:
+    """Return whether the source is a single file that the user named."""
+    return isinstance(source, str) and [file.url for file in listed] == [absolute(source)]
 
 
 def _is_done(history: History, kind: Kind, name: str, version: str, target: str) -> bool:

@@ -1,6 +1,5 @@
 """Files whose names tell nothing: their first bytes decide."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,10 @@ BY_CONTENT = ("IMG_1", "a.jp", "a.jpg(1)", "a.jpg ", "a.PN", "v1.2", "a.jpg_orig
 TEXTS = {"BMW.txt": b"BM and Audi, as they were in their day", "P1": b"P1 is the first plan, P2 the second"}
 
 
-def _plan(source: str, out: str = "/out", kind: Kind = PHOTOS, format_name: str | None = None) -> Plan:
+def _plan(source: str, kind: Kind = PHOTOS, format_name: str | None = None, include: tuple[str, ...] = ()) -> Plan:
     storage = Storage.from_environment([source], {})
-    destination = Destination(kind=kind, root=out, format=format_name)
-    return make_plan(storage, source, destination, Selection(), History())
+    destination = Destination(kind=kind, root="/out", format=format_name)
+    return make_plan(storage, source, destination, Selection(include=include), History())
 
 
 def _outputs(plan: Plan) -> list[str]:
@@ -85,7 +84,9 @@ def test_a_bucket_is_asked_only_about_names_that_may_be_cut(bucket: str, monkeyp
     read = Storage.read_part
     monkeypatch.setattr(Storage, "read_part", lambda self, url, *more: asked.append(url) or read(self, url, *more))
     assert _outputs(_plan(bucket)) == ["IMG_1", "a.jpg(1)", "d.jpg"]
-    assert sorted(map(os.path.basename, asked)) == ["IMG_1", "a.jpg(1)", "e"]
+    assert sorted(url.rpartition("/")[2] for url in asked) == ["IMG_1", "a.jpg(1)", "e"]
+    assert _outputs(_plan(bucket, include=("d.jpg",))) == ["d.jpg"]
+    assert len(asked) == 3
 
 
 def test_names_that_were_cut() -> None:
