@@ -1,6 +1,7 @@
 """The verify job: `nightlift verify DST`, or `python -m jobs.verify DST` from a checkout."""
 
 import itertools
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Annotated
 from jobs.flags import StorageOptions, positional
 from jobs.progress import Progress
 from jobs.verify.outputs import Output, Outputs, State, state_of
-from pipeline.errors import UsageError, plural, printable
+from pipeline.errors import Stopped, UsageError, plural, printable
 from pipeline.planning.inputs import Inputs
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
@@ -74,15 +75,21 @@ def run(config: VerifyConfig) -> int:
 def _states(storage: Storage, outputs: Outputs, sizes: dict[int, int]) -> Iterator[tuple[Output, State, str]]:
     """Yield each output with its state, read by several threads."""
     progress, left = Progress(len(outputs), "output", opening="reading outputs"), iter(outputs)
-    pool = ThreadPoolExecutor(AT_ONCE)
+    pool, stop = ThreadPoolExecutor(AT_ONCE), threading.Event()
+
+    def check() -> None:
+        if stop.is_set():
+            raise Stopped("verification was stopped")
+
     try:
         while batch := list(itertools.islice(left, BATCH)):
-            found = pool.map(partial(state_of, storage), batch, [sizes.get(hash(each.url)) for each in batch])
+            found = pool.map(partial(state_of, storage, check), batch, [sizes.get(hash(each.url)) for each in batch])
             for output, (state, more) in zip(batch, found, strict=True):
                 progress.advance(failed=state != "as written")
                 yield output, state, more
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        stop.set()
+        pool.shutdown(cancel_futures=True)
         progress.close()
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -60,10 +60,11 @@ class Outputs:
                 yield Output(url, size_bytes, sha256)
 
 
-def state_of(storage: Storage, output: Output, found_bytes: int | None) -> tuple[State, str]:
+def state_of(storage: Storage, check: Callable[[], None], output: Output, found_bytes: int | None) -> tuple[State, str]:
     """Read an output and compare it. Returns what it is, and more about it in words.
 
-    `found_bytes`: its size, as listed; None: it was not listed.
+    `check`: called before each piece that is read; what it raises ends the reading. `found_bytes`: the size of the
+    file, as listed; None: it was not listed.
     """
     try:
         if found_bytes is None and not storage.exists(output.url):  # a disk may list a name in another Unicode form
@@ -72,16 +73,18 @@ def state_of(storage: Storage, output: Output, found_bytes: int | None) -> tuple
             return "changed", f"{found_bytes:,} bytes instead of {output.size_bytes:,}"
         if not output.sha256:
             return "without checksum", ""
-        return ("as written", "") if _sha256(storage, output) == output.sha256 else ("changed", "its content differs")
+        is_same = _sha256(storage, check, output) == output.sha256
+        return ("as written", "") if is_same else ("changed", "its content differs")
     except NotFound:
         return "missing", ""
     except StorageError as error:
         return "unreadable", str(error).removeprefix(f"{output.url}: ")
 
 
-def _sha256(storage: Storage, output: Output) -> str:
+def _sha256(storage: Storage, check: Callable[[], None], output: Output) -> str:
     digest = hashlib.sha256()
     for start in range(0, output.size_bytes, PIECE_BYTES):
+        check()
         digest.update(storage.read_part(output.url, start, min(start + PIECE_BYTES, output.size_bytes)))
     return digest.hexdigest()
 
