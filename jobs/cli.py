@@ -53,6 +53,7 @@ COMMANDS = {
         "jobs.compare.job", "CompareConfig", "show a finished job's files before and after, side by side"
     ),
     "report": Command("jobs.report.job", "ReportConfig", "write an HTML report of a job or a training"),
+    "verify": Command("jobs.verify.job", "VerifyConfig", "compare all outputs with the manifest"),
     "export": Command("jobs.export", "ExportConfig", "write a network as an ONNX file"),
     "benchmark": Command("jobs.benchmark.job", "BenchmarkConfig", "measure the speed of this machine"),
     "doctor": Command("jobs.doctor", "DoctorConfig", "show what this machine has, and what is wrong with it"),

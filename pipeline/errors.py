@@ -27,6 +27,7 @@ A message says which file, what was found, and what to do.
 
 Codes of rows that do not come from one of these errors:
 
+    copied            done      a file of another kind, as it was: --others copy
     already_bright    skipped   --skip-bright
     is_hdr            skipped   --skip-hdr
     not_a_photo       skipped   not named like a photo; in training, nor like a video

@@ -210,8 +210,9 @@ class EncodeAndWrite:
                 with _timed(work, "seconds_encode"):
                     data = self._encoded(work, work.photo)
                 with _timed(work, "seconds_write"):
-                    self.storage.write(work.record.destination, data, work.record.claim)
-                work.outcome.bytes_out = len(data)
+                    record = work.record
+                    self.storage.write(record.destination, data, record.claim, record.attributes())
+                work.outcome.bytes_out, work.outcome.sha256 = len(data), hashlib.sha256(data).hexdigest()
                 if work.original is None:
                     work.outcome.outcome = "done"
             work.photo = work.original = None  # frees memory: the outcome may have to wait for others
@@ -221,7 +222,7 @@ class EncodeAndWrite:
         written = format_of(work.record.destination)
         if work.original is not None and written == format_of(work.outcome.source):
             return work.original
-        name = written.name if written else photo.format
+        name = written.name if written else FORMATS[photo.format].written_as
         if self.settings.mark is not None and work.original is None and "xmp" in HOLDS[name]:
             photo = replace(photo, metadata=marked(photo.metadata, self.settings.mark))
         data, notes = encode(photo, name, quality=self.settings.quality)

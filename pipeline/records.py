@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.errors import NightliftError, is_want_of_memory, printable
+from pipeline.storage.attributes import Attributes
 from pipeline.storage.errors import without_secrets
 from pipeline.storage.ownership import Claim
 from pipeline.storage.urls import redacted
@@ -31,11 +32,17 @@ class Record:
     """URL or absolute path of the output."""
     known_bytes: int = 0
     """Size of the output that the manifest records at the destination; 0 if none."""
+    modified_s: float = 0.0
+    """When a source in a bucket was last changed, in seconds since 1970; 0 if that is not known, or on a disk."""
 
     @property
     def claim(self) -> Claim:
         """Return what the output may replace."""
         return Claim(known_bytes=self.known_bytes)
+
+    def attributes(self) -> Attributes:
+        """Return what the output keeps of the source beside its content. Raises StorageError."""
+        return Attributes.of(self.source, self.modified_s)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -48,7 +55,7 @@ class Outcome:
     destination: str
     outcome: Ending = "failed"
     code: str = ""
-    """Why it was skipped or failed: a word to search for (see `pipeline/errors.py`); empty when done."""
+    """Why it was skipped or failed: a word to search for (see `pipeline/errors.py`); empty when done, or `copied`."""
     message: str = ""
     """The reason in words: which file, what was found, what to do."""
     attempts: int = 1
@@ -60,6 +67,8 @@ class Outcome:
     seconds_write: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    sha256: str = ""
+    """SHA-256 of the output in hexadecimal digits; "" if nothing was written."""
     width_px: int = 0
     height_px: int = 0
     frames: int = 0

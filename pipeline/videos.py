@@ -134,7 +134,8 @@ class EnhanceSegment:
             return found
         clock, lumas, corrupt, scaled = Clock(), [], 0, 0
         encoding = encoding_of(record, info, self.settings)
-        with self.storage.writing(url, partial(clock, "seconds_write")) as path:
+        keeps = record.attributes()  # of access: segments are removed again
+        with self.storage.writing(url, partial(clock, "seconds_write"), keeps=keeps) as path:
             with (
                 self.storage.open(record.source, partial(clock, "seconds_read"), version=record.version) as source,
                 Path(path).open("wb") as file,
@@ -207,13 +208,15 @@ class JoinSegments:
             pts=[pts for _, result in held for pts in result.pts],
             reorder=max(result.reorder for _, result in held),
         )
-        with clock("seconds_write"), self.storage.writing(record.destination, claim=record.claim) as path:
+        keeps = record.attributes()
+        with clock("seconds_write"), self.storage.writing(record.destination, claim=record.claim, keeps=keeps) as path:
             with reading(record.source, version=record.version) as source:
                 notes = join(source, enhanced, path, record.destination)
-            bytes_out = Path(path).stat().st_size
+            with Path(path).open("rb") as file:  # once it is whole: containers are not written from front to end
+                bytes_out, sha256 = Path(path).stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
         outcome.notes += notes
         outcome.add_seconds(clock.seconds)
-        outcome.outcome, outcome.bytes_out = "done", bytes_out
+        outcome.outcome, outcome.bytes_out, outcome.sha256 = "done", bytes_out, sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ class BulkConfig:
     include: Include = ()
     exclude: Exclude = ()
     follow_links: FollowLinks = False
+    others: Literal["skip", "copy"] = "skip"
+    """What to do with all other files, such as sidecars (XMP, JSON) and media that this command does not enhance: leave
+    them out, or copy them unchanged to DST."""
     limit: Annotated[int | None, optional("INT")] = None
     """Enhance at most this many files in this run. By default all."""
 

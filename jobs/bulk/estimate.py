@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.bulk.summary import by_earlier_runs, refused
+from jobs.bulk.summary import by_other_runs, refused
 from pipeline.errors import NightliftError, plural
 from pipeline.images import format_of
 from pipeline.photos import PhotoSteps, PhotoWork
@@ -86,7 +86,7 @@ def _estimate(
     """Make the estimate. `weight`: sums what the time of files is proportional to, to scale samples to all."""
     lines = [f"{noun}s to do: {len(plan.records):,} ({plan.bytes_in / 1e6:,.1f} MB)"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
-    lines += by_earlier_runs(plan)
+    lines += by_other_runs(plan)
     for what, refusals in refused(plan).items():
         lines.append(f"{what}: {len(refusals):,}")
         lines += [f"  {refusal.code}: {refusal.message}" for refusal in refusals[:SHOWN]]

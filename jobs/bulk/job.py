@@ -10,10 +10,11 @@ from jobs.bulk.estimate import Estimate
 from jobs.flags import selection_of
 from model import Checkpoint, fingerprint
 from pipeline.planning.destination import Destination
+from pipeline.planning.inputs import Inputs
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.media_kinds import Kind
 from pipeline.planning.path_list import Source, places_of, source_of
-from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.plan import Plan, inputs_of, make_plan
 from pipeline.records import Outcome, Record
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
@@ -53,6 +54,8 @@ class Media:
     """What a job would do, and how long it would take."""
     worker_bytes: float
     """Memory that a worker on a CPU may take."""
+    needs_ray: bool = True
+    """Whether many files are work for Ray and a few for a child process; else the flow does them in this process."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -98,8 +101,15 @@ class Job:
     def noun(self) -> str:
         return self.media.kind.noun
 
-    def plan(self, *, ignoring_case: bool = False) -> Plan:
-        """Plan the job. `ignoring_case`: the destination does not tell `a` from `A`. Raises what `make_plan` raises."""
+    def inputs(self) -> Inputs:
+        """Return the listing of the source. Raises UsageError."""
+        return inputs_of(self.storage, self.source, self.destination, selection_of(self.config))
+
+    def plan(self, inputs: Inputs | None = None, kinds: Sequence[Kind] = (), *, ignoring_case: bool = False) -> Plan:
+        """Plan the job. `inputs`, `kinds`: what it shares with other jobs of the run. Raises what `make_plan` raises.
+
+        `ignoring_case`: the destination does not tell `a` from `A`.
+        """
         history = self.manifest.history()
         if self.config.fresh:
             history = history.without_done()
@@ -110,4 +120,6 @@ class Job:
             selection_of(self.config),
             history,
             ignoring_case=ignoring_case,
+            inputs=inputs,
+            kinds=kinds,
         )

@@ -10,6 +10,7 @@ from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import report
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
 from jobs.bulk.job import Job, Media
+from jobs.bulk.others import job_of_others
 from jobs.bulk.summary import Tally, to_do
 from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
@@ -23,7 +24,7 @@ from pipeline.planning.path_list import name_of, source_of
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
 from pipeline.records import Outcome
-from pipeline.storage.urls import FOLDER, join
+from pipeline.storage.urls import FOLDER, join, redacted
 from pipeline.storage.writing import is_abandoned
 
 log = logging.getLogger("nightlift")
@@ -39,7 +40,10 @@ def run_jobs(config: BulkConfig, media: Sequence[Media]) -> int:
     child = Child() if may_be_done_here(config) and not config.dry_run else None
     try:
         checkpoint, source = config.checkpoint(), source_of(config.src)
-        return _run([Job.of(each, config, checkpoint, source) for each in media], child)
+        jobs = [Job.of(each, config, checkpoint, source) for each in media]
+        if config.others == "copy" and not jobs[0].destination.file:
+            jobs.append(job_of_others(jobs))
+        return _run(jobs, child)
     finally:
         if child is not None:
             child.end()
@@ -75,7 +79,7 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
 def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:
     """Return lines that say what jobs would do, and about how long it would take."""
     config = jobs[0].config
-    on_ray = not (may_be_done_here(config) and is_too_little_for_ray(jobs, plans))
+    on_ray = not (may_be_done_here(config) and is_too_little_for_ray(*_for_workers(jobs, plans)))
     estimates = [job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
     workers = config.workers or room_here(max(job.media.worker_bytes for job in jobs))
     return report(estimates, workers, on_ray=on_ray)
@@ -85,16 +89,22 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
     """Plan what each job has to do, and together no more than --limit says. Raises what planning raises."""
     config, name = jobs[0].config, name_of(jobs[0].source)
     log.info("listing %s", name)
-    plans = [job.plan(ignoring_case=ignoring_case) for job in jobs]
+    inputs, kinds = jobs[0].inputs(), [job.media.kind for job in jobs]
+    plans = [job.plan(inputs, kinds, ignoring_case=ignoring_case) for job in jobs]
     if plans[0].left_out is not None:
         inside = "%s lies inside the source and is left out of it; files there: %d"
         log.info(inside, jobs[0].destination.root, plans[0].left_out)
     check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
+    for folder in inputs.written_above(jobs[0].destination.root)[:SHOWN_RESULTS]:
+        log.warning(
+            "%s/ contains outputs of another job, which are now enhanced again; to leave them out, do not name them",
+            printable(redacted(folder)),
+        )
     left = config.limit
     for job, plan in zip(jobs, plans, strict=True):
-        _leave_to_others(plan, job, jobs)
         if left is not None:
+            plan.later = max(0, len(plan.records) - left)
             plan.records = plan.records[:left]
             left -= len(plan.records)
         if plan.ours and not config.dry_run:  # which says so itself
@@ -119,12 +129,13 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
 
     Raises Stopped where all further files would fail: those keep no row, and are work for the next run.
     """
-    if child is not None and not is_too_little_for_ray(jobs, plans, child.px_of):
+    enhancing, enhanced = _for_workers(jobs, plans)
+    if child is not None and not is_too_little_for_ray(enhancing, enhanced, child.px_of):
         child.end()
         child = None
-    if any(plan.records for plan in plans) and not os.environ.get("RAY_ADDRESS") and not has_machine_code():
+    if enhancing and not os.environ.get("RAY_ADDRESS") and not has_machine_code():
         log.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
-    needs_ray = child is None and any(plan.records for plan in plans)
+    needs_ray = child is None and bool(enhancing)
     if needs_ray:
         tell_of_expiry(jobs[0].storage)
     with ray_cluster(jobs[0].config.workers) if needs_ray else nullcontext():
@@ -133,14 +144,25 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
                 with _recording(job.manifest):
                     tally.add(job.manifest, (refusal.outcome() for refusal in plan.refused))
                     if plan.records:
-                        with closing(
-                            _on_ray(job, plan) if child is None else outcomes_here(child, job, plan)
-                        ) as outcomes:
+                        with closing(_outcomes(job, plan, child)) as outcomes:
                             for outcome in job.media.tidy(job, plan.records, outcomes):
                                 tally.check_storage(outcome)
                                 tally.add(job.manifest, [outcome])
             finally:
                 tally.seconds = elapsed_s() - sum(each.seconds for each in tallies)
+
+
+def _for_workers(jobs: Sequence[Job], plans: Sequence[Plan]) -> tuple[list[Job], list[Plan]]:
+    """Return the jobs that have work for workers, and their plans."""
+    pairs = [(job, plan) for job, plan in zip(jobs, plans, strict=True) if job.media.needs_ray and plan.records]
+    return [job for job, _ in pairs], [plan for _, plan in pairs]
+
+
+def _outcomes(job: Job, plan: Plan, child: Child | None) -> Generator[Outcome]:
+    """Do the work of a plan where it is to be done."""
+    if not job.media.needs_ray:
+        return job.media.progress(job.media.flow(job), plan.records)
+    return _on_ray(job, plan) if child is None else outcomes_here(child, job, plan)
 
 
 def _on_ray(job: Job, plan: Plan) -> Generator[Outcome]:
@@ -182,16 +204,3 @@ def _tell_of_results(folders: Sequence[str]) -> None:
         )
     if len(folders) > SHOWN_RESULTS:
         log.warning("outputs of other jobs are also in %s more", plural(len(folders) - SHOWN_RESULTS, "folder"))
-
-
-def _leave_to_others(plan: Plan, job: Job, jobs: Sequence[Job]) -> None:
-    """Take out of a plan what another job tells: a file refused or skipped belongs to the job of its kind.
-
-    A file of no kind belongs to the first job.
-    """
-
-    def is_ours(source: str) -> bool:
-        return job is next((each for each in jobs if each.media.kind.accepts(source)), jobs[0])
-
-    plan.refused = [refusal for refusal in plan.refused if is_ours(refusal.source)]
-    plan.skipped = [source for source in plan.skipped if is_ours(source)]

@@ -61,7 +61,7 @@ class Tally:
         left = len(plan.records) + len(plan.refused) - sum(self.count[ending] for ending in ENDINGS)
         now = _nonzero((self.count[ending], ending) for ending in ENDINGS)
         parts = [f"{now or '0 done'} in {self.seconds:.0f} s" if now or left else "nothing to do"]
-        parts += [f"{left:,} left"] * bool(left) + by_earlier_runs(plan)
+        parts += [f"{left:,} left"] * bool(left) + by_other_runs(plan)
         lines = [f"{noun}s: {'; '.join(parts)}"]
         for outcome, told in self._told.items():
             lines += told
@@ -72,7 +72,7 @@ class Tally:
 
 def to_do(noun: str, plan: Plan) -> str:
     """Return a line that says what a plan has to do, and what it leaves out."""
-    parts = [f"{noun}s to do: {len(plan.records):,}", *by_earlier_runs(plan)]
+    parts = [f"{noun}s to do: {len(plan.records):,}", *by_other_runs(plan)]
     return "; ".join([*parts, *(f"{what}: {len(files):,}" for what, files in refused(plan).items())])
 
 
@@ -84,10 +84,11 @@ def refused(plan: Plan) -> dict[str, list[Refusal]]:
     return {what: some for what, some in files.items() if some}
 
 
-def by_earlier_runs(plan: Plan) -> list[str]:
-    """Return what is done or skipped already, in a line, or no line if nothing is."""
-    before = _nonzero([(plan.done, "done"), (len(plan.skipped), "skipped")])
-    return [f"by earlier runs: {before}"] if before else []
+def by_other_runs(plan: Plan) -> list[str]:
+    """Return lines on what is done or skipped already, and on what --limit leaves to do; none if nothing is."""
+    before = _nonzero([(plan.done, "done"), (plan.skipped, "skipped")])
+    lines = [f"by earlier runs: {before}"] if before else []
+    return lines + [f"left for the next run by --limit: {plan.later:,}"] * bool(plan.later)
 
 
 def _nonzero(counts: Iterable[tuple[int, str]]) -> str:

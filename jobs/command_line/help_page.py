@@ -21,7 +21,7 @@ GROUPS = {
         "sheet_every",
     ),
     "selection": (
-        *("include", "exclude", "follow_links", "limit", "only", "ref", "skip_bright", "bright_luma"),
+        *("include", "exclude", "follow_links", "others", "limit", "only", "ref", "skip_bright", "bright_luma"),
         *("skip_hdr", "raw_pairs", "max_pixels", "max_frame_pixels"),
     ),
     "output": (

@@ -85,7 +85,7 @@ def brightness(files: Rows) -> Plot | None:
 def throughput(rows: Rows) -> Plot | None:
     """Plot photos and megapixels a second over the newest run with enough photos; None if there is none."""
     for run in split_by_run(rows, RUNS_SEEN):
-        photos = run.ended("done") & ~run.is_video
+        photos = run.ended("done") & ~run.is_video & ~run.copied
         ends = run.ends[photos]
         if len(ends) >= LEAST_FILES and ends.max() > run.starts[photos].min():
             return _rates(run.starts[photos].min(), ends, run.pixels[photos] / 1e6)

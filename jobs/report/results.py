@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError, printable
-from pipeline.planning.history import BATCH_ROWS, hashes
+from pipeline.planning.history import BATCH_ROWS, COPIED, hashes
 from pipeline.planning.manifest import Manifest
 from pipeline.storage.errors import without_secrets
 from pipeline.storage.storage import Storage
@@ -33,12 +33,13 @@ class Rows:
     table: pa.Table = field(repr=False)
     """Table with the columns `COLUMNS`."""
     is_video: Flags = field(repr=False)
-    """Whether each row is of a video, by the name of its source."""
+    """Whether each row is of a video that was not merely copied, by the name of its source."""
 
     @classmethod
     def of(cls, table: pa.Table) -> "Rows":
         kinds = [np.fromiter(map(is_video, some), bool) for some in _texts(table["source"])]
-        return cls(table, np.concatenate(kinds) if kinds else np.empty(0, bool))
+        named = np.concatenate(kinds) if kinds else np.empty(0, bool)
+        return cls(table, named & ~cls(table, named).copied)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -60,6 +61,12 @@ class Rows:
     def ended(self, outcome: str) -> Flags:
         """Return which rows have this outcome: `done`, `skipped` or `failed`."""
         found: Flags = pc.equal(self.table["outcome"], outcome).to_numpy()
+        return found
+
+    @property
+    def copied(self) -> Flags:
+        """Return which rows are of other files, copied as they were."""
+        found: Flags = pc.equal(self.table["code"], COPIED).to_numpy()
         return found
 
     @property

@@ -79,14 +79,23 @@ class Settings:
 
 def summary(files: Rows) -> str:
     """Count the files by outcome: `1,204 photos and 2 videos done, 12 skipped, 3 failed.`"""
-    done = files.ended("done")
-    kinds = (("photo", done & ~files.is_video), ("video", done & files.is_video))
+    done, copied = files.ended("done"), files.copied
+    kinds = (
+        ("photo", done & ~files.is_video & ~copied),
+        ("video", done & files.is_video),
+        ("other file", done & copied),
+    )
     well = [plural(int(each.sum()), noun) for noun, each in kinds if each.any()]
-    parts = [f"{' and '.join(well) or 'Nothing'} done"]
+    parts = [f"{_listed(well) or 'Nothing'} done"]
     for ending in ("skipped", "failed"):
         if count := int(files.ended(ending).sum()):
             parts.append(f"{count:,} {ending}")
     return f"{', '.join(parts)}."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """Return `a`, `a and b` or `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def lasting(seconds: float) -> str:
@@ -197,6 +206,7 @@ def settings(storage: Storage, root: str) -> list[Settings]:
         with suppress(ValueError, KeyError, AttributeError, TypeError):  # not a record of a run
             record = json.loads(storage.read(file.url))
             started = _begun(record.pop("run"))
+            record.pop("root", None)  # the page says so
             if started is not None:
                 found.setdefault(tuple(record), Settings(started=started, values=readable(record)))
     return list(found.values())

@@ -12,5 +12,17 @@ from pipeline.images.decode import decode
 from pipeline.images.encode import encode
 from pipeline.images.formats import FORMATS, Format, format_of
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
+from pipeline.images.recognition import format_by_content
 
-__all__ = ["FORMATS", "Coding", "Format", "Frame", "Metadata", "Photo", "decode", "encode", "format_of"]
+__all__ = [
+    "FORMATS",
+    "Coding",
+    "Format",
+    "Frame",
+    "Metadata",
+    "Photo",
+    "decode",
+    "encode",
+    "format_by_content",
+    "format_of",
+]

@@ -1,7 +1,7 @@
 """Formats that nightlift reads and writes, and their names."""
 
+import posixpath
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +37,18 @@ RAW_EXTENSIONS = (
     *(".srw", ".3fr", ".fff", ".iiq", ".mef", ".mos", ".mrw", ".erf", ".kdc", ".dcr", ".x3f"),
 )
 
+# Further names of raw files. They do not tell what is inside, and their first bytes are often those of a TIFF.
+OTHER_RAW = frozenset((".ari", ".bay", ".cap", ".dcs", ".drf", ".eip", ".gpr", ".k25", ".mdc", ".ptx", ".raw"))
+
 FORMATS: dict[str, Format] = {
     known.name: known
     for known in (
-        Format(name="jpeg", extensions=(".jpg", ".jpeg", ".jpe", ".jfif"), written_as="jpeg", max_side_px=65500),
+        Format(
+            name="jpeg",  # also by the names of stereo photos and of cameras for 360 degrees, which hold JPEG streams
+            extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjpg", ".mpo", ".jps", ".insp"),
+            written_as="jpeg",
+            max_side_px=65500,
+        ),
         Format(
             name="png",
             extensions=(".png", ".apng"),
@@ -117,9 +125,9 @@ FORMATS: dict[str, Format] = {
         Format(name="raw", extensions=RAW_EXTENSIONS, written_as="tiff", max_side_px=2**31 - 1, sixteen_bits=True),
     )
 }
+BY_EXTENSION = {extension: known for known in FORMATS.values() for extension in known.extensions}
 
 
 def format_of(path: str) -> Format | None:
     """Return the format that a file's extension (in any case) stands for; None if it is not a photo's."""
-    extension = PurePosixPath(path).suffix.lower()
-    return next((known for known in FORMATS.values() if extension in known.extensions), None)
+    return BY_EXTENSION.get(posixpath.splitext(path)[1].lower())

@@ -1,6 +1,9 @@
 """Recognition of formats by content."""
 
+import re
+
 from pipeline.errors import Damaged, NotMedia, Unsupported
+from pipeline.images.formats import FORMATS, Format
 from pipeline.images.raw.recognition import is_raw
 
 # Brands of still images and image sequences (ISO/IEC 23008-12 and the AVIF specification).
@@ -33,6 +36,10 @@ SIGNATURES = (
     (b"\x00\x00\x00\x0cJXL ", "jxl"),
 )
 
+HEAD_BYTES = 32  # of a file, which tell its format
+BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))  # sizes in bytes
+PNM_HEAD = re.compile(rb"P[1-6]\s+(#|\d+\s+\d+\s)")
+
 
 def format_of_content(data: bytes) -> str:
     """Return the name of the format, recognised by the first bytes.
@@ -59,6 +66,21 @@ def format_of_content(data: bytes) -> str:
     raise NotMedia(
         f"it is not an image of a known format (it starts with {data[:12].decode('latin-1')!a}); leave it out"
     )
+
+
+def format_by_content(head: bytes) -> Format | None:
+    """Return the format of a file whose name tells nothing, by its first `HEAD_BYTES`; None if it is not a photo's.
+
+    A text may begin with the signature of BMP or PNM, which are so short that more of the header must fit.
+    """
+    try:
+        found = format_of_content(head)
+    except (Damaged, NotMedia, Unsupported):
+        return None
+    is_text = (found == "bmp" and int.from_bytes(head[14:18], "little") not in BMP_HEADERS) or (
+        found == "pnm" and PNM_HEAD.match(head) is None
+    )
+    return None if is_text else FORMATS[found]
 
 
 def _format_of_brands(data: bytes) -> str:

@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.errors import UsageError
 from pipeline.planning.media_kinds import Kind
@@ -74,30 +75,40 @@ class Destination:
         """Return a function that maps the path of a source to the URL of its output.
 
         `relatives`: returns the paths of all sources, whenever it is called. Names that would collide once their
-        extension has changed keep the old one too.
+        extension has changed, on a disk that ignores case, too, keep the old one before the new one.
         """
         if self.file:
             return lambda relative: self.file
-        changed = Counter[int]()  # hashes: there may be millions; without case, as disks may not tell `a` from `A`
+        renamed = partial(self.kind.renamed, wanted=self.format)
+        changed = Counter[int]()  # hashes: there may be millions
         for relative in relatives():
-            name = self.kind.renamed(relative, self.format)
+            name = renamed(relative)
             if name != relative:
-                changed[hash(name.casefold())] += 1
-        kept = {
-            hash(relative.casefold())
-            for relative in (relatives() if changed else ())
-            if hash(relative.casefold()) in changed and self.kind.renamed(relative, self.format) == relative
-        }
+                changed[_alike(name)] += 1
+
+        def may_be_met(relative: str) -> bool:
+            stem = posixpath.splitext(relative)[0]  # `IMG_1.HEIC` of `IMG_1.HEIC.jpg`, which may keep its extension
+            return _alike(relative) in changed or renamed(stem) != stem
+
+        every = relatives() if changed else ()
+        kept = {_alike(each) for each in every if may_be_met(each) and renamed(each) == each}
 
         def output_of(relative: str) -> str:
-            name = self.kind.renamed(relative, self.format)
-            place = hash(name.casefold())
-            meets = name != relative and (place in kept or changed[place] > 1)
-            target = join(self.root, relative + posixpath.splitext(name)[1] if meets else name)
+            name = renamed(relative)
+            if name != relative and (_alike(name) in kept or changed[_alike(name)] > 1):
+                extension = posixpath.splitext(name)[1]
+                name = relative + extension
+                name += extension * (_alike(name) in kept)
+            target = join(self.root, name)
             # `a//b.jpg` and `a/b.jpg` are two keys in a bucket, but one path on a disk
             return posixpath.normpath(target) if protocol_of(target) == LOCAL else target
 
         return output_of
+
+
+def _alike(name: str) -> int:
+    """Return a hash that is the same for names that some disk cannot tell apart."""
+    return hash(name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold())
 
 
 def _check_differ(url: str, origin: str) -> None:

@@ -15,6 +15,7 @@ from pipeline.planning.raw_pairs import PAIRED
 from pipeline.storage.urls import canonical_url
 
 OTHER_KIND = "not_a_"  # prefix of the codes of files that are not of the job's kind
+COPIED = "copied"  # code of files that were copied as they were; one of 0 bytes is an output, too
 COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
 BATCH_ROWS = 16_384  # rows that become Python objects at a time
 
@@ -38,7 +39,9 @@ class History:
     failed: NDArray[np.int64] = field(default_factory=_none)
     """(source, version) of all files that failed under one fingerprint."""
     known: NDArray[np.int64] = field(default_factory=_none)
-    """(source, version) of each source's newest row, under any fingerprint."""
+    """(source, version) of each source's newest row, under any fingerprint, unless this job wrote an output."""
+    elsewhere: NDArray[np.int64] = field(default_factory=_none)
+    """(source, version) of all files whose newest row says that an output was written, under another fingerprint."""
 
     @classmethod
     def of(cls, batches: Iterable[pa.RecordBatch], fingerprint: str) -> "History":
@@ -50,7 +53,7 @@ class History:
         writers = writers[_last(rows.destination[writers])]  # by ascending destination
         counting = np.flatnonzero(rows.counting)
         newest = counting[_last(rows.source[counting])]
-        well = newest[rows.well[newest]]
+        well, last = newest[rows.well[newest]], _last(rows.source)
         place = np.searchsorted(rows.destination[writers], rows.destination[well]).clip(max=max(0, len(writers) - 1))
         replaced = rows.bytes_out[well] > 0  # overwritten by another source's output
         if len(writers):
@@ -61,7 +64,8 @@ class History:
             written_bytes=rows.bytes_out[writers],
             writers=rows.source[writers],
             failed=np.sort(rows.as_known[newest[rows.ours[newest] & ~rows.well[newest]]]),
-            known=np.sort(rows.as_known[_last(rows.source)]),
+            known=np.sort(rows.as_known[last[~rows.ours[last] | (rows.bytes_out[last] == 0)]]),
+            elsewhere=np.sort(rows.as_known[newest[~rows.ours[newest] & (rows.bytes_out[newest] > 0)]]),
         )
 
     def is_done(self, source: str, version: str, destination: str) -> bool:
@@ -69,8 +73,12 @@ class History:
         return holds(self.done, hash((source, version, destination)))
 
     def is_known(self, source: str, version: str) -> bool:
-        """Return whether the newest row of the source is of this version."""
+        """Return whether the newest row of a source is of this version. It is for sources that this job leaves out."""
         return holds(self.known, hash((source, version)))
+
+    def is_done_elsewhere(self, source: str, version: str) -> bool:
+        """Return whether another job, or the same under other settings, has written what this version became."""
+        return holds(self.elsewhere, hash((source, version)))
 
     def has_failed(self, source: str, version: str) -> bool:
         """Return whether this version of the source failed."""
@@ -120,7 +128,8 @@ class _Rows:
         source, destination = [canonical_url(each) for each in source], [canonical_url(each) for each in destination]
         ours = np.asarray([each == fingerprint for each in batch["fingerprint"].to_pylist()], bool)
         bytes_out = batch["bytes_out"].to_numpy()
-        targets = [name if size else "" for name, size in zip(destination, bytes_out, strict=True)]
+        written = zip(destination, bytes_out, code, strict=True)
+        targets = [name if size or code == COPIED else "" for name, size, code in written]
         names: dict[str, str] = {}
         return cls(
             source=hashes(zip(source, strict=True)),

@@ -6,20 +6,37 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
 
 from pipeline.errors import Expired, StorageError, Unreachable, UsageError
+from pipeline.planning.manifest import Manifest
 from pipeline.planning.path_list import PathList, Source, is_list
 from pipeline.storage.listing import Listed, local_file
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import BUCKETS, FOLDER, LOCAL, WEB, absolute, join, parent, protocol_of, real, redacted
+from pipeline.storage.urls import (
+    BUCKETS,
+    FOLDER,
+    LOCAL,
+    WEB,
+    absolute,
+    is_bucket,
+    is_inside,
+    join,
+    parent,
+    protocol_of,
+    real,
+    redacted,
+)
 
 TELL_EVERY_S = 10.0  # between messages during a long listing
 AT_ONCE = 16  # places of a list that a store is asked about at the same time
 BATCH = 1_000  # places of a list
+MOST_LOOKS = 64  # for folders that other jobs wrote to
 
 log = logging.getLogger("nightlift")
 
@@ -61,6 +78,9 @@ class Inputs:
         """URLs of the folders that paths of files start from, once all files are listed."""
         self.left_out = 0
         """Number of files below `outside`, once all files are listed."""
+        self.known_as: dict[str, str] | None = None
+        """What files are whose names tell nothing, once their contents are looked at: see `contents.py`."""
+        self._sorted: list[Listed] | None = None
 
     def __iter__(self) -> Iterator[Listed]:
         """Yield files as they are found. Raises NotFound where nothing is there, and other StorageErrors.
@@ -86,8 +106,43 @@ class Inputs:
                 log.info("%s files listed so far", f"{count:,}")
 
     def sorted(self) -> list[Listed]:
-        """Return all files, by path."""
-        return sorted(self, key=lambda file: file.relative)
+        """Return all files, by path. They are listed once."""
+        if self._sorted is None:
+            listed = list(self)
+            alike = len({file.root for file in listed}) <= 1  # then URLs sort as paths do, without a copy of each
+            listed.sort(key=attrgetter("url" if alike else "relative"))
+            self._sorted = listed
+        return self._sorted
+
+    def written_above(self, destination: str) -> list[str]:
+        """Return folders where other jobs wrote some of the files, if these were named one by one or by a pattern.
+
+        The listing of such files does not show a `_nightlift/`. `destination`: that of this job, which is left out.
+        """
+        if isinstance(self.source, str) and self.roots == {self.source}:
+            return []
+        folders = list(itertools.islice(self._folders(), MOST_LOOKS))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            looks = pool.map(lambda folder: self.storage.is_folder(join(folder, FOLDER)), folders)
+            marked = [folder for folder, found in zip(folders, looks, strict=True) if found]
+        known = {destination, *self.written.values()}
+        return sorted(each for each in marked if each not in known and self._has_outputs(each))
+
+    def _has_outputs(self, folder: str) -> bool:
+        below = (file.url for file in self.sorted() if is_inside(file.url, folder))
+        with suppress(StorageError):  # of the other job: it says so itself
+            return Manifest(self.storage, folder, "", {}).may_list(below)
+        return False
+
+    def _folders(self) -> Iterator[str]:
+        """Yield each folder that a file lies in or below."""
+        seen = {"/"}
+        for file in self.sorted():
+            folder = parent(file.url)
+            while folder not in seen and protocol_of(folder) not in WEB:
+                seen.add(folder)
+                yield folder
+                folder = folder if is_bucket(folder) else parent(folder)
 
     def _found(self) -> Iterator[Listed]:
         if isinstance(self.source, PathList):

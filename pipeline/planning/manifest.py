@@ -30,7 +30,7 @@ from pipeline.planning.history import BATCH_ROWS, COLUMNS, History, hashes
 from pipeline.records import OUTCOME_SCHEMA, Outcome
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import FOLDER, join
+from pipeline.storage.urls import FOLDER, is_inside, join
 
 log = logging.getLogger("nightlift")
 
@@ -41,6 +41,7 @@ FLUSH_SHARE = 0.1  # so that writing takes no more than this share of the time
 READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # other runs merge parts away, and listings lag; each pause is longer
 MOST_PENDING = 10_000  # rows waiting to be written, some 3 KB each
 TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # UTC; begins a run's name, so that names sort by time
+LATER = ["sha256"]  # columns of text that parts of earlier versions lack
 KEY = ["source", "run", "started_at"]  # identifies a row
 
 
@@ -95,6 +96,18 @@ class Manifest:
             for destination in table.filter(pc.field("bytes_out") > 0)["destination"].to_pylist()
         }
 
+    def may_list(self, urls: Iterable[str]) -> bool:
+        """Return whether a run may have written any of these files, which lie below the destination.
+
+        A large manifest is not read, and that of a destination that was moved names other places: both count.
+        Raises ManifestError.
+        """
+        if sum(part.size_bytes for part in self._parts()) > WHOLE_PART_BYTES:
+            return True
+        outputs = self.outputs()
+        moved = bool(outputs) and not any(is_inside(each, self._root) for each in outputs)
+        return moved or not outputs.isdisjoint(urls)
+
     def begin(self) -> None:
         """Name and record the run, before any work is done. Raises StorageError where the destination is not writable.
 
@@ -105,7 +118,7 @@ class Manifest:
         ]
         latest = max(map(_time_of_run, names), default=datetime.min)
         self.run = _name_of_run(max(datetime.now(UTC).replace(tzinfo=None), latest + timedelta(microseconds=1)))
-        record = json.dumps({"run": self.run, **self._settings}, default=str, indent=1)
+        record = json.dumps({"run": self.run, "root": self._root, **self._settings}, default=str, indent=1)
         self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
@@ -279,7 +292,13 @@ def _readable(url: str) -> Iterator[None]:
 
 
 def _table(content: bytes, columns: list[str] | None = None) -> pa.Table:
-    return pq.read_table(io.BytesIO(content), columns=columns, use_threads=False, pre_buffer=False)
+    there = pq.read_schema(io.BytesIO(content)).names
+    lacking = [name for name in LATER if name not in there and name in (columns or LATER)]
+    found = None if columns is None else [name for name in columns if name not in lacking]
+    table = pq.read_table(io.BytesIO(content), columns=found, use_threads=False, pre_buffer=False)
+    for name in lacking:
+        table = table.append_column(name, pa.repeat("", len(table)))
+    return table
 
 
 def _parquet(table: pa.Table) -> bytes:

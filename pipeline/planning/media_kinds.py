@@ -1,32 +1,71 @@
-"""The kinds of media that are enhanced, told apart only by the names of files."""
+"""The kinds of files that jobs tell apart: by their names, or by their first bytes where a name tells nothing."""
 
 import posixpath
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from pipeline.errors import UsageError
-from pipeline.images import FORMATS, format_of
+from pipeline.images import FORMATS, format_by_content, format_of
+from pipeline.images.formats import OTHER_RAW
 from pipeline.planning.history import OTHER_KIND
 from pipeline.planning.raw_pairs import RawPairs, twin_in
 from pipeline.video import is_video
-from pipeline.video.reading.containers import muxer_of, written_name
+from pipeline.video.reading.containers import CONTAINERS, extension_by_content, muxer_of, written_name
+
+EXTENSIONS = {*CONTAINERS, *(extension for known in FORMATS.values() for extension in known.extensions)}
+BEHIND = re.compile(r"\s*(\(\d+\))?\s*$")  # what Google Takeout and others put behind an extension
 
 
+def tells_nothing(name: str) -> bool:
+    """Return whether the name of a file does not tell what it is."""
+    is_raw = posixpath.splitext(name)[1].lower() in OTHER_RAW
+    return format_of(name) is None and not is_video(name) and not is_raw
+
+
+def is_cut(name: str) -> bool:
+    """Return whether a name has no extension, or what is left of a known one: `.jp`, `.jpg(1)`, `.jpg `."""
+    extension = BEHIND.sub("", posixpath.splitext(name)[1].lower())
+    return any(known.startswith(extension) for known in EXTENSIONS)
+
+
+def extension_of(name: str, head: bytes) -> str:
+    """Return the extension that a file's first bytes stand for; "" if it is neither photo nor video.
+
+    A video counts only if its name has no extension of its own, which may stand for sound or for a camera's proxy.
+    """
+    found = format_by_content(head)
+    return found.extensions[0] if found else extension_by_content(head) if is_cut(name) else ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Kind(ABC):
-    """A kind of media, photos or videos: which names are inputs, and how their outputs are named."""
+    """A kind of files, such as photos: which files are inputs, and how their outputs are named."""
 
     noun: ClassVar[str]
+    gives_way: ClassVar[bool] = False
+    """Whether an output that another kind's job has made of a file stays."""
+    known_as: Mapping[str, str] = field(default_factory=dict)
+    """Names with the right extension, of files whose own names tell nothing, by path below the source."""
 
     @property
     def refusal(self) -> str:
         """Return the code for a file that is not of this kind."""
         return OTHER_KIND + self.noun
 
-    @abstractmethod
+    def knowing(self, known_as: Mapping[str, str]) -> Self:
+        """Return the same kind, which knows what these files are."""
+        return replace(self, known_as=known_as)
+
     def accepts(self, name: str) -> bool:
         """Return whether a file of this name or path is an input. As a destination, such a name means a single file."""
+        return self.takes(self.known_as.get(name, name))
+
+    @abstractmethod
+    def takes(self, name: str) -> bool:
+        """Return whether this is the name of a file of this kind."""
 
     @abstractmethod
     def renamed(self, relative: str, wanted: str | None) -> str:
@@ -41,22 +80,23 @@ class Kind(ABC):
         """Raise UsageError where an output of this name cannot be written, or not as `wanted`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Photos(Kind):
     noun: ClassVar[str] = "photo"
     raw_as: str | None = None
     """Format of the outputs of camera raw files, unless one is requested; None: as in FORMATS."""
     raw_pairs: RawPairs = "both"
 
-    def accepts(self, name: str) -> bool:
+    def takes(self, name: str) -> bool:
         return format_of(name) is not None
 
     def renamed(self, relative: str, wanted: str | None) -> str:
-        own = format_of(relative)
+        known_as = self.known_as.get(relative, relative)
+        own = format_of(known_as)
         if own is None:
             return relative
         written = FORMATS[wanted or (own.name == "raw" and self.raw_as) or own.written_as]
-        return relative if written == own else posixpath.splitext(relative)[0] + written.extensions[0]
+        return relative if written == own else posixpath.splitext(known_as)[0] + written.extensions[0]
 
     def twin_in(self, names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
         return twin_in(names, self.raw_pairs)
@@ -71,16 +111,35 @@ class Photos(Kind):
 class Videos(Kind):
     noun = "video"
 
-    def accepts(self, name: str) -> bool:
+    def takes(self, name: str) -> bool:
         return is_video(name)
 
     def renamed(self, relative: str, wanted: str | None) -> str:
-        return written_name(relative, wanted) if is_video(relative) else relative
+        known_as = self.known_as.get(relative, relative)
+        return written_name(known_as, wanted) if is_video(known_as) else relative
 
     def check_writable(self, name: str, wanted: str | None) -> None:
         muxer_of(name)
         if wanted not in (None, posixpath.splitext(name)[1].lower()):
             raise UsageError(f"{name}: cannot be written as {wanted}; change the extension")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Others(Kind):
+    """Files that are of none of the `kinds`: copied, never enhanced."""
+
+    noun = "other file"
+    gives_way = True
+    kinds: tuple[Kind, ...]
+
+    def takes(self, name: str) -> bool:
+        return not any(kind.takes(name) for kind in self.kinds)
+
+    def renamed(self, relative: str, wanted: str | None) -> str:
+        return relative
+
+    def check_writable(self, name: str, wanted: str | None) -> None:
+        raise UsageError(f"{name}: names one file, but other files may be many; give a folder as DST")
 
 
 PHOTOS, VIDEOS = Photos(), Videos()

@@ -6,17 +6,19 @@ No output ever replaces a source, another file's output, or a file near the sour
 import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InTheWay, NotFound, UsageError, printable, spelled_out
+from pipeline.images.recognition import HEAD_BYTES
+from pipeline.planning.contents import known_as
 from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import OTHER_KIND, History, holds
 from pipeline.planning.inputs import Inputs, Selection
-from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind
+from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind, extension_of, tells_nothing
 from pipeline.planning.path_list import PathList, Source
 from pipeline.planning.raw_pairs import PAIRED
 from pipeline.records import Ending, Outcome, Record
@@ -70,12 +72,14 @@ class Plan:
     """Folders that paths of inputs start from, and those among `results`."""
     records: list[Record] = field(default_factory=list)
     """Files to enhance."""
+    later: int = 0
+    """Number of files to enhance that are left for the next run."""
     refused: list[Refusal] = field(default_factory=list)
     """Files that are settled: named like another kind, unreadable, or without a place at the destination."""
     done: int = 0
     """Number of inputs whose outputs an earlier run has written under the same weights and settings."""
-    skipped: list[str] = field(default_factory=list)
-    """Sources that an earlier run has skipped under the same weights and settings, without a web address's query."""
+    skipped: int = 0
+    """Number of inputs that an earlier run has skipped under the same weights and settings."""
     found: Counter[str] = field(default_factory=Counter)
     """Number of files of each extension that were listed and selected."""
     ours: int = 0
@@ -98,51 +102,63 @@ def make_plan(
     history: History,
     *,
     ignoring_case: bool = False,
+    inputs: Inputs | None = None,
+    kinds: Sequence[Kind] = (),
 ) -> Plan:
     """List the source, name each output, leave out what is done. An output that has vanished is work again.
 
     What has failed under these settings comes last, so that a limit does not keep others from their turn.
-    `ignoring_case`: the destination treats `a` and `A` as one name. Raises NotFound and other StorageErrors from the
-    listing; UsageError where an output would replace a file that is not ours.
+    `ignoring_case`: the destination treats `a` and `A` as one name. `inputs`: the listing, if several plans share it.
+    `kinds`: of the jobs of those plans; each reports files of its own kind, and the first those of no kind.
+    Raises NotFound and other StorageErrors from the listing; UsageError where an output would replace a file that is
+    not ours.
     """
-    if isinstance(source, str):
-        _check_is_no_page(source, destination.kind)
-    inputs, kind = _inputs(storage, source, destination, selection), destination.kind
+    inputs = inputs_of(storage, source, destination, selection) if inputs is None else inputs
     listed = inputs.sorted()
+    if inputs.known_as is None:
+        selected = (file for file in listed if selection(file.relative))
+        inputs.known_as = known_as(storage, selected, history, destination, alone=_is_alone(source, listed))
+    kinds = [each.knowing(inputs.known_as) for each in kinds or [destination.kind]]
+    kind = next(each for each in kinds if each.noun == destination.kind.noun)
+    destination = replace(destination, kind=kind)
     results = [folder for folder in inputs.written if _has_inputs(folder, listed, selection, kind)]
     output_of = destination.naming(lambda: (file.relative for file in listed))
     twin = kind.twin_in(lambda: (file.relative for file in listed if not file.code and selection(file.relative)))
     taken = ClaimedNames(destination, ignoring_case=ignoring_case)
     # parts of a whole, each of which is named without regard to the others
     apart = bool(destination.file) or isinstance(source, PathList)
-    present = _present(storage, destination, asked=history.done.size or (apart and history.written.size))
+    asked = history.done.size or (apart and history.written.size) or (kind.gives_way and history.elsewhere.size)
+    present = _present(storage, destination, asked=asked)
     folders = inputs.roots | {inputs.written[folder] for folder in results}
     plan = Plan(folders=folders, results=results, left_out=_left_out(inputs, destination))
     for file in listed:
-        name, target = redacted(file.url), output_of(file.relative)
-        wanted = bool(file.code) or kind.accepts(name)
-        problem = _problem(file, kind)
+        relative, name = file.relative, redacted(file.url)
+        target, is_accepted = output_of(relative), kind.accepts(relative)
+        wanted = bool(file.code) or is_accepted
+        problem = _problem(file, relative, "" if is_accepted else kind.refusal, kind.noun)
+        is_reported = is_accepted or kind is next((each for each in kinds if each.accepts(relative)), kinds[0])
         if problem is None and not taken.take(target):
             problem = "collision", f"its output {target} is taken by another {kind.noun}; rename it"
         if problem is None and apart and holds(present, hash(target)) and history.is_of_another(target, name):
             problem = "collision", f"{target} {OF_ANOTHER.format(kind.noun)}"
-        if not selection(file.relative):
+        if not selection(relative):
             continue
-        plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
+        plan.found[posixpath.splitext(relative)[1].lower() or "no extension"] += 1
         plan.ours += wanted
         if problem is None and (reason := twin(file.relative)):
             problem = PAIRED, reason
             # its row may tell of an output, and must stay the newest
             if history.is_known(spelled_out(name), file.version):
-                plan.skipped.append(name)
+                plan.skipped += 1
                 continue
         if history.is_done(name, file.version, ""):
-            plan.skipped.append(name)
+            plan.skipped += is_reported
         elif problem is not None:
             # a file of another kind may have a row from its own kind's job, which must stay the newest
-            if problem[0] != kind.refusal or not history.is_known(spelled_out(name), file.version):
+            is_new = problem[0] != kind.refusal or not history.is_known(spelled_out(name), file.version)
+            if is_reported and is_new:
                 plan.refused.append(Refusal(file, *problem))
-        elif holds(present, hash(target)) and history.is_done(name, file.version, target):
+        elif holds(present, hash(target)) and _is_done(history, kind, name, file.version, target):
             plan.done += 1
         else:
             plan.records.append(
@@ -152,6 +168,7 @@ def make_plan(
                     size_bytes=file.size_bytes,
                     destination=target,
                     known_bytes=history.known_bytes(target),
+                    modified_s=file.modified_s,
                 )
             )
     plan.records.sort(key=lambda record: history.has_failed(redacted(record.source), record.version))
@@ -163,16 +180,34 @@ def make_plan(
     return plan
 
 
-def _inputs(storage: Storage, source: Source, destination: Destination, selection: Selection) -> Inputs:
-    """Return the listing of the source, without a destination inside it."""
+def inputs_of(storage: Storage, source: Source, destination: Destination, selection: Selection) -> Inputs:
+    """Return the listing of the source, without a destination inside it. Raises UsageError for a page on the web."""
+    if isinstance(source, str):
+        _check_is_no_page(storage, source, destination.kind)
     outside = "" if destination.file else destination.root
     return Inputs(storage, source, follow_links=selection.follow_links, outside=outside)
 
 
-def _check_is_no_page(source: str, kind: Kind) -> None:
-    if protocol_of(source) in WEB and not GLOB.search(source) and not kind.accepts(urlsplit(source).path):
+def _check_is_no_page(storage: Storage, source: str, kind: Kind) -> None:
+    if protocol_of(source) not in WEB or GLOB.search(source):
+        return
+    path = urlsplit(source).path
+    is_page = path.endswith("/") or not path
+    if is_page or (tells_nothing(path) and not extension_of("", storage.read_part(source, 0, HEAD_BYTES))):
         said = f"cannot list a web server; give one {kind.noun}, or a glob over an index page"
         raise UsageError(f"{redacted(source)}: {said}")
+
+
+def _is_alone(source: Source, listed: Sequence[Listed]) -> bool:
+    """Return whether the source is a single file that the user named."""
+    return isinstance(source, str) and [file.url for file in listed] == [absolute(source)]
+
+
+def _is_done(history: History, kind: Kind, name: str, version: str, target: str) -> bool:
+    """Return whether a file has become what is at `target`, in an earlier run or in a job that this kind gives way."""
+    if kind.gives_way and not history.is_of_another(target, name) and history.is_done_elsewhere(name, version):
+        return True
+    return history.is_done(name, version, target)
 
 
 def _left_out(inputs: Inputs, destination: Destination) -> int | None:
@@ -238,7 +273,7 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
     if not any(plan.ours for plan in plans):
         kinds = ", ".join(f"{count} {extension}" for extension, count in found.most_common(5))
         raise UsageError(
-            f"{redacted(source)}: no {nouns} that nightlift reads, judging by file extensions (found: {kinds})"
+            f"{redacted(source)}: no {nouns} that nightlift reads, judging by names and first bytes (found: {kinds})"
             f"{_other_command(found)}"
         )
 
@@ -250,14 +285,17 @@ def _other_command(found: Collection[str]) -> str:
     return f"; for these: nightlift {' or '.join(commands)}" if commands else ""
 
 
-def _problem(file: Listed, kind: Kind) -> tuple[str, str] | None:
-    """Return code and reason if a file cannot be enhanced, as far as its name and listing show; else None."""
-    extension = posixpath.splitext(file.relative)[1] or "no extension"
+def _problem(file: Listed, relative: str, refusal: str, noun: str) -> tuple[str, str] | None:
+    """Return code and reason if a file cannot be enhanced, as far as its name and listing show; else None.
+
+    `refusal`: the code for a file of another kind; "" if it is of this kind.
+    """
+    extension = posixpath.splitext(relative)[1] or "no extension"
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
         (file.code, file.problem, bool(file.code)),
-        (kind.refusal, f"not a {kind.noun} that nightlift reads ({extension})", not kind.accepts(redacted(file.url))),
-        ("unsafe_name", "its path contains '.' or '..'; rename it", bool({".", ".."} & {*file.relative.split("/")})),
+        (refusal, f"not a {noun} that nightlift reads ({extension})", bool(refusal)),
+        ("unsafe_name", "its path contains '.' or '..'; rename it", bool({".", ".."} & {*relative.split("/")})),
     )
     return next(((code, reason) for code, reason, applies in problems if applies), None)
 

@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import NotFound, UsageError
 from pipeline.storage.filesystems import matches
+from pipeline.storage.ownership import local_mark
 from pipeline.storage.urls import GLOB, LOCAL, S3, WEB, before_glob, is_inside, protocol_of, real, redacted
 from pipeline.storage.writing import PART_SUFFIX
 
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "Last-Modified", "updated")
+MOMENTS = 1_000  # times that are remembered
+MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated")
 LINK_OUT = "a link out of the source; use --follow-links to follow it"
 LINK_TO_FOLDER = "a link to a folder; use --follow-links to follow it"
 NO_FILE = "a pipe, socket or device, which nightlift does not read"
@@ -32,6 +36,8 @@ class Listed:
     root: str
     """Folder where the listing began, as the file system names it."""
     size_bytes: int = 0
+    modified_s: float = 0.0
+    """When a file in a bucket was last changed, in seconds since 1970; 0: not known."""
     version: str = ""
     """Text that changes with the content: the store's ETag or checksum, or else the time of change, and the size."""
     code: str = ""
@@ -80,7 +86,13 @@ class Listing:
                 yield local_file(root, name, follow_links=self.follow_links, named=named, error=error)
             else:
                 url = name if protocol in WEB else f"{protocol}://{name}"
-                yield Listed(url=url, root=root, size_bytes=int(info.get("size") or 0), version=_version(info))
+                yield Listed(
+                    url=url,
+                    root=root,
+                    size_bytes=int(info.get("size") or 0),
+                    modified_s=_modified_s(info),
+                    version=_version(info),
+                )
 
     def _find(self) -> tuple[str, Iterator[Found]]:
         """Return the root that relative paths start from, and an iterator over every file."""
@@ -196,7 +208,9 @@ def local_file(
         problem = LINK_OUT
     if problem:
         return Listed(url=name, root=root, code="not_followed", problem=problem)
-    version = _version({"ETag": status.st_mtime_ns, "size": status.st_size})
+    # an output of ours has the time of its source, whatever has been written since
+    changed_ns = status.st_ctime_ns if local_mark(name) else status.st_mtime_ns
+    version = _version({"ETag": changed_ns, "size": status.st_size})
     return Listed(url=name, root=root, size_bytes=status.st_size, version=version)
 
 
@@ -216,6 +230,18 @@ def _version(info: Mapping[str, Any]) -> str:
     """
     told = (_written(info[key]) for key in VERSION_KEYS if info.get(key))
     return f"{next(filter(None, told), '')}-{info.get('size')}"
+
+
+def _modified_s(info: Mapping[str, Any]) -> float:
+    """Return when a file in a bucket was last changed; 0.0 if that is not told as a time."""
+    told = next((info[key] for key in MODIFIED_KEYS if info.get(key)), None)
+    return _seconds(told) if isinstance(told, datetime) else 0.0
+
+
+@lru_cache(MOMENTS)
+def _seconds(moment: datetime) -> float:
+    """Return seconds since 1970; the same number, not a copy, for files of one moment, as there may be millions."""
+    return moment.timestamp()
 
 
 def _written(told: Any) -> str:

@@ -157,12 +157,13 @@ def _found(storage: Store, url: str) -> tuple[int, str, str]:
         if protocol_of(url) == LOCAL:
             status = os.lstat(path)
             expected = mark_of(url, status.st_size, status.st_mtime_ns)
-            return status.st_size if stat.S_ISREG(status.st_mode) else -1, _local_mark(path), expected
+            return status.st_size if stat.S_ISREG(status.st_mode) else -1, local_mark(path), expected
         info = fs.info(path)
     return int(info["size"]) if info["type"] == "file" else -1, "", NO_MARK
 
 
-def _local_mark(path: str) -> str:
+def local_mark(path: str) -> str:
+    """Return the mark of a local file; "" if it has none."""
     with suppress(OSError, AttributeError):
         return os.getxattr(path, ATTRIBUTE).decode(errors="replace")
     return ""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import AccessDenied, Changed, NoRoom, NotFound, StorageError, Unreachable, UsageError
+from pipeline.storage.attributes import NEW, Attributes
 from pipeline.storage.credentials import RENEWED, forwarded_environment, worker_options
 from pipeline.storage.errors import SAID, check_bucket, errors_at, no_bucket, no_room, with_reason
 from pipeline.storage.filesystems import filesystem_of
@@ -153,6 +154,16 @@ class Storage:
             # in a single response: several could come from different versions
             return bytes(fs.cat_file(path, max_concurrency=1) if protocol_of(url) == S3 else fs.cat_file(path))
 
+    @retried
+    def read_part(self, url: str, start: int, end: int) -> bytes:
+        """Return these bytes of a file that is not empty, as far as it has them. Raises what `read` raises."""
+        fs, path = self.filesystem(url)
+        with storage_errors(url):
+            data = bytes(fs.cat_file(path, start=start, end=end))
+        if start and len(data) > end - start:
+            raise StorageError(f"{redacted(url)}: the server sends no parts of files; copy it to a local disk first")
+        return data[: end - start]
+
     @contextmanager
     def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
         """Yield a seekable file that fetches only the parts that are read. Opening raises what `read` raises.
@@ -176,30 +187,32 @@ class Storage:
         if version and self.version(url) != version:
             raise Changed(f"{redacted(url)}: {SAID[Changed]}")
 
-    def write(self, url: str, data: bytes, claim: Claim = NO_CLAIM) -> None:
+    def write(self, url: str, data: bytes, claim: Claim = NO_CLAIM, keeps: Attributes = NEW) -> None:
         """Write `data` so that the file is seen whole or not at all, whatever happens in between.
 
         Raises InTheWay where a file is there that is not ours to replace: see `ownership.py`. What nightlift keeps
-        below `_nightlift/` is always ours.
+        below `_nightlift/` is always ours. `keeps`: what the file gets beside its content.
         """
-        self._write(url, Content(data), claim)
+        self._write(url, Content(data), claim, keeps)
 
     @contextmanager
-    def writing(self, url: str, timed: Timed = nullcontext, claim: Claim = NO_CLAIM) -> Iterator[str]:
+    def writing(
+        self, url: str, timed: Timed = nullcontext, claim: Claim = NO_CLAIM, keeps: Attributes = NEW
+    ) -> Iterator[str]:
         """Yield a local path to write to; the file appears at `url`, whole, when the block ends without an error.
 
         The path is beside a local target; for other targets it is in the temporary folder. Raises StorageError, also
         for a full disk, and InTheWay as `write` does. `timed`: entered while the file is sent.
         """
         if protocol_of(url) == LOCAL:
-            with self._beside(url, claim) as local, no_room(url, "choose another destination"):
+            with self._beside(url, claim, keeps) as local, no_room(url, "choose another destination"):
                 yield local
             return
         with nameless() as scratch:
             with no_room(tempfile.gettempdir(), "set TMPDIR to a folder with more space"):
                 yield scratch
             with timed():
-                self._write(url, Content(path=scratch), claim)
+                self._write(url, Content(path=scratch), claim, keeps)
 
     def refuses_to_replace(self, url: str) -> bool:
         """Try to create our existing file at `url` again; return whether the store refuses. False outside S3."""
@@ -213,11 +226,12 @@ class Storage:
             return False
         return False
 
-    def _write(self, url: str, content: Content, claim: Claim) -> None:
+    def _write(self, url: str, content: Content, claim: Claim, keeps: Attributes) -> None:
         if protocol_of(url) not in WHOLE_PUT:
-            self._put_beside(url, content, claim)
+            self._put_beside(url, content, claim, keeps)
             return
-        marks = {"Metadata": {METADATA: mark_of(url, content.size_bytes)}} if protocol_of(url) == S3 else {}
+        metadata = {METADATA: mark_of(url, content.size_bytes), **keeps.metadata}
+        marks = {"Metadata": metadata} if protocol_of(url) == S3 else {}
         bucket = url.split("/", 3)[2]
         takes_condition = self.conditional_puts and content.size_bytes < _refused_bytes.get(bucket, math.inf)
         if takes_condition and not claim.known_bytes and not is_own(url, claim):
@@ -243,13 +257,14 @@ class Storage:
             raise StorageError(no_bucket(url)) from error
 
     @retried
-    def _put_beside(self, url: str, content: Content, claim: Claim) -> None:
+    def _put_beside(self, url: str, content: Content, claim: Claim, keeps: Attributes) -> None:
         fs, _ = self.filesystem(url)
-        with self._beside(url, claim) as part, storage_errors(url):
+        with self._beside(url, claim, keeps) as part, storage_errors(url):
             content.put(fs, part)
 
-    def _beside(self, url: str, claim: Claim) -> AbstractContextManager[str]:
-        """Return a context with a path for a file that is moved to `url` once it is whole, where folders are real."""
+    @contextmanager
+    def _beside(self, url: str, claim: Claim, keeps: Attributes) -> Iterator[str]:
+        """Yield a path for a file that is moved to `url` once it is whole, where folders are real."""
         fs, path = self.filesystem(url)
 
         def take_place(part: str, path: str) -> None:
@@ -258,10 +273,15 @@ class Storage:
             if content is None:
                 fs.mv(part, path)
             else:
+                keeps.set_time(part)
                 set_mark(url, part)
                 os.replace(part, path)  # noqa: PTH105
 
-        return beside(path, take_place, fs, partial(storage_errors, url))
+        with beside(path, take_place, fs, partial(storage_errors, url)) as part:
+            if protocol_of(url) == LOCAL:
+                with storage_errors(url):
+                    keeps.create(part)
+            yield part
 
     def remove(self, urls: Iterable[str]) -> None:
         """Remove files; those that are already gone are ignored."""

@@ -50,7 +50,7 @@ def is_abandoned(part: str) -> bool:
         *_, machine, process, _ = posixpath.basename(part).removesuffix(PART_SUFFIX).split("-")
         if machine == _machine():
             os.kill(int(process), 0)  # another process may have this number by now
-        return time.time() - Path(part).stat().st_mtime > ABANDONED_S
+        return time.time() - Path(part).stat().st_ctime > ABANDONED_S  # its other time may be that of a source
     except (ProcessLookupError, ValueError):
         return True
     except OSError:  # another user's process, or the file is whole by now

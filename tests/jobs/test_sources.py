@@ -267,6 +267,6 @@ def test_a_destination_that_takes_no_files_is_told_before_any_work(here: Path, e
 def test_files_of_the_other_kind_are_told_with_their_command(here: Path, errors: Errors) -> None:
     assert main(["videos", str(_photos(here / "in", "a.png")), "out"]) == 2
     assert (
-        "no videos that nightlift reads, judging by file extensions (found: 1 .png); for these: nightlift images"
+        "no videos that nightlift reads, judging by names and first bytes (found: 1 .png); for these: nightlift images"
         in errors()
     )

@@ -23,11 +23,21 @@ REPLACED = {  # only read -> written instead. MP4 holds the audio and times of M
     ".ogv": ".mkv",
     ".wmv": ".mkv",
 }
+AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}  # of files without video
 
 
 def is_video(name: str) -> bool:
     """Return whether a file of this name is taken for a video."""
     return _extension(name) in CONTAINERS | REPLACED
+
+
+def extension_by_content(head: bytes) -> str:
+    """Return the extension of a video by its first bytes, or "": of the containers that phones and cameras write."""
+    if head[4:8] == b"ftyp" and head[8:12] not in AUDIO_BRANDS:
+        return ".mov" if head[8:12] == b"qt  " else ".mp4"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):  # EBML
+        return ".mkv"
+    return ".avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else ""
 
 
 def written_name(name: str, container: str | None = None) -> str:

@@ -31,6 +31,12 @@ def _refusal(code: str) -> Refusal:
     [
         (Plan(), {}, "photos to do: 0", "photos: nothing to do"),
         (Plan(records=_records(1)), {"done": 1}, "photos to do: 1", "photos: 1 done in 0 s"),
+        (
+            Plan(records=_records(1), later=1200),
+            {"done": 1},
+            "photos to do: 1; left for the next run by --limit: 1,200",
+            "photos: 1 done in 0 s; left for the next run by --limit: 1,200",
+        ),
         (Plan(records=_records(3)), {}, "photos to do: 3", "photos: 0 done in 0 s; 3 left"),
         (
             Plan(records=_records(2000), done=5),
@@ -39,7 +45,7 @@ def _refusal(code: str) -> Refusal:
             "photos: 1,500 done, 1 failed in 0 s; 499 left; by earlier runs: 5 done",
         ),
         (
-            Plan(refused=[_refusal("not_a_photo"), _refusal("bad_name"), _refusal("collision")], done=1, skipped=["b"]),
+            Plan(refused=[_refusal("not_a_photo"), _refusal("bad_name"), _refusal("collision")], done=1, skipped=1),
             {"skipped": 1, "failed": 2},
             "photos to do: 0; by earlier runs: 1 done, 1 skipped; left out: 1; cannot be done: 2",
             "photos: 1 skipped, 2 failed in 0 s; by earlier runs: 1 done, 1 skipped",
@@ -80,3 +86,24 @@ def test_a_run_counts_once_names_each_file_once_and_tells_how_long_it_took(
     assert main(["images", str(source / "a.png"), str(out / "b.png"), "--no-report"]) == 0
     assert re.search(r"^photos: 1 done in 1\d\d\d s$", capsys.readouterr().out, re.MULTILINE)
     assert "enhancing 1 photo on this machine, without Ray" in caplog.messages
+
+
+def test_outputs_of_another_job_that_are_named_one_by_one_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(NIGHT).save(tmp_path / "in" / name)
+    lit = tmp_path / "lit"
+    assert main(["images", str(tmp_path / "in"), str(lit), "--limit", "1"]) == 0
+    assert "photos: 1 done" in (told := capsys.readouterr().out) and "left for the next run by --limit: 1" in told
+    (tmp_path / "list").write_text(f"{lit}/a.png\n")
+    for source in (f"@{tmp_path}/list", f"{lit}/*.png", f"{lit}/a.png"):
+        caplog.clear()
+        assert main(["images", source, str(tmp_path / "out"), "--dry-run"]) == 0
+        assert f"{lit}/ contains outputs of another job, which are now enhanced again" in caplog.text
+    Image.fromarray(NIGHT).save(lit / "mine.png")
+    for source, to in ((f"{tmp_path}/in/a.png", f"{lit}/c.png"), (f"{lit}/mine.png", f"{tmp_path}/out")):
+        caplog.clear()
+        assert main(["images", source, to, "--dry-run"]) == 0
+        assert "another job" not in caplog.text

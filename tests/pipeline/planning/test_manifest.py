@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import ManifestError, NotFound, StorageError
 from pipeline.planning.history import History
-from pipeline.planning.manifest import MERGE_PARTS, Manifest
+from pipeline.planning.manifest import KEY, MERGE_PARTS, Manifest
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
 from pipeline.storage.storage import Storage
 
@@ -57,7 +57,12 @@ def test_a_run_begins_with_a_record_of_its_settings_or_not_at_all(tmp_path: Path
     manifest = _manifest(tmp_path)
     manifest.begin()
     [record] = (tmp_path / "_nightlift" / "runs").iterdir()
-    assert json.loads(record.read_text()) == {"run": manifest.run, "fingerprint": "f1", "iterations": 8}
+    assert json.loads(record.read_text()) == {
+        "run": manifest.run,
+        "root": str(tmp_path),
+        "fingerprint": "f1",
+        "iterations": 8,
+    }
     (tmp_path / "file").write_bytes(b"-")
     with pytest.raises(StorageError, match="file"):
         _manifest(tmp_path / "file").begin()
@@ -263,3 +268,15 @@ def test_a_broken_part_is_named(tmp_path: Path) -> None:
     part.write_bytes(b"PAR1 not really")
     with pytest.raises(ManifestError, match=part.name):
         manifest.history()
+
+
+def test_parts_of_earlier_versions_are_read_and_merged(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path)
+    manifest.append([_done("/a.jpg")])
+    manifest.close()
+    [part] = _parts(tmp_path)
+    pq.write_table(pq.read_table(part).drop_columns("sha256"), part)
+    manifest.append([replace(_done("/b.jpg"), sha256="ab")])
+    manifest.close()
+    assert len(_parts(tmp_path)) == 1
+    assert manifest.read()["sha256"].to_pylist() == manifest.read(["sha256", *KEY])["sha256"].to_pylist() == ["", "ab"]

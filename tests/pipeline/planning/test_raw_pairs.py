@@ -87,4 +87,4 @@ def test_a_row_that_is_there_stays_the_newest(tmp_path: Path) -> None:
     known = [(refusal.source, refusal.file.version) for refusal in first.refused]
     again = _plan(tmp_path, Photos(raw_pairs="jpeg"), History(known=np.sort(hashes(known))))
     assert again.refused == []
-    assert sorted(again.skipped) == sorted(source for source, _ in known)
+    assert again.skipped == len(known)

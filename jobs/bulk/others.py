@@ -1,0 +1,125 @@
+"""`--others copy`: files that are not of the kinds that a job enhances, copied as they are, without Ray."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from jobs.bulk.estimate import Estimate
+from jobs.bulk.job import Job, Media, Worker
+from jobs.bulk.summary import by_other_runs
+from jobs.progress import in_sight
+from pipeline.errors import Changed, Stopped
+from pipeline.planning.history import COPIED
+from pipeline.planning.manifest import Manifest
+from pipeline.planning.media_kinds import Others
+from pipeline.planning.plan import Plan
+from pipeline.records import Outcome, Record, settling
+from pipeline.storage.errors import SAID
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import redacted
+
+FINGERPRINT = "copied"  # in the manifest: a copy depends on no setting
+AT_ONCE = 16  # copies, which mostly wait for storage
+PIECE_BYTES = 8_000_000  # read at once by each of them; a sidecar takes a single request
+OUT_OF_MEMORY = "not enough memory to copy this file"
+
+
+def job_of_others(jobs: Sequence[Job]) -> Job:
+    """Return the job that copies all files at the source that none of the `jobs` enhances."""
+    first, kind = jobs[0], Others(kinds=tuple(job.media.kind for job in jobs))
+    media = Media(
+        kind=kind,
+        settings=lambda config, checkpoint: None,
+        wanted=lambda config: None,
+        worker=lambda job: partial(_worker, job.storage),
+        flow=Copies,
+        progress=lambda copies, records: in_sight(copies.run(records), len(records), "file"),
+        estimate=_estimate,
+        worker_bytes=PIECE_BYTES,
+        needs_ray=False,
+    )
+    return replace(
+        first,
+        media=media,
+        settings=None,
+        destination=replace(first.destination, kind=kind, format=None),
+        manifest=Manifest(first.storage, first.destination.root, FINGERPRINT, {"others": "copy"}),
+    )
+
+
+class Copies:
+    """A flow that copies files in threads of this process."""
+
+    def __init__(self, job: Job) -> None:
+        self.worker = job.media.worker(job)()
+
+    def run(self, records: Sequence[Record]) -> Generator[Outcome]:
+        """Yield exactly one outcome for each record, as they come. Copies that are under way at its end are dropped."""
+        left, stop = iter(records), threading.Event()
+        pool, running = ThreadPoolExecutor(AT_ONCE), set[Future[Outcome]]()
+
+        def check() -> None:
+            if stop.is_set():
+                raise Stopped("the job was stopped")
+
+        try:
+            while True:
+                running |= {pool.submit(self.worker, each, check) for each in islice(left, 2 * AT_ONCE - len(running))}
+                if not running:
+                    return
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (each.result() for each in finished)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+    def has_begun(self) -> bool:
+        return True
+
+
+def _worker(storage: Storage) -> Worker:
+    return lambda record, on_part: copied(storage, record, on_part)
+
+
+def copied(storage: Storage, record: Record, on_part: Callable[[], None] = lambda: None) -> Outcome:
+    """Copy a file byte for byte. `on_part`: called before each part; what it raises ends the copy."""
+    outcome = Outcome.of(record)
+    with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+        on_part()
+        keeps, digest = record.attributes(), hashlib.sha256()
+        if record.size_bytes <= PIECE_BYTES:
+            data = storage.read(record.source)
+            digest.update(data)
+            storage.write(record.destination, data, record.claim, keeps)
+            bytes_out = len(data)
+        else:
+            writing = storage.writing(record.destination, claim=record.claim, keeps=keeps)
+            with writing as path, Path(path).open("wb") as file:
+                for piece in _pieces(storage, record):
+                    on_part()
+                    digest.update(piece)
+                    file.write(piece)
+                bytes_out = file.tell()
+        outcome.outcome, outcome.code = "done", COPIED
+        outcome.bytes_in = outcome.bytes_out = bytes_out
+        outcome.sha256 = digest.hexdigest()
+    return outcome
+
+
+def _pieces(storage: Storage, record: Record) -> Iterator[bytes]:
+    """Yield the content of a file. Raises Changed if it is no longer the version that was listed."""
+    for start in range(0, record.size_bytes, PIECE_BYTES):
+        yield storage.read_part(record.source, start, min(start + PIECE_BYTES, record.size_bytes))
+    if storage.version(record.source) != record.version:
+        raise Changed(f"{redacted(record.source)}: {SAID[Changed]}")
+
+
+def _estimate(job: Job, plan: Plan) -> Estimate:
+    """Return the counts that `--dry-run` prints; the time that copies take is not estimated."""
+    lines = [f"other files to copy: {len(plan.records):,} ({plan.bytes_in / 1e6:,.1f} MB)", *by_other_runs(plan)]
+    return Estimate(lines)
