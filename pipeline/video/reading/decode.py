@@ -7,6 +7,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 
 from pipeline.video.reading.opening import decoder, entered, frames
 from pipeline.video.reading.probe import VideoInfo
@@ -86,4 +87,6 @@ def _ranked(found: Iterator[VideoFrame], info: VideoInfo) -> Iterator[Shot]:
         rank = bisect_left(info.pts, frame.pts)
         if last < rank < info.frames and info.pts[rank] == frame.pts:
             last = rank
+            if info.unflagged_full:
+                frame.color_range = ColorRange.JPEG
             yield Shot(rank, info.pts[rank], frame)

@@ -1,11 +1,13 @@
 """Contents of a video file, found in one pass over its packets: frame times, keyframes, size, colours."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.format import Flags
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -18,11 +20,13 @@ from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
 from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
+from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.side_data import Mastering, kinds, mastering, side
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
+STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
 FRAMES_SEEN = 8  # frames decoded at the beginning
 
 
@@ -60,6 +64,10 @@ class VideoInfo:
     interlaced: bool
     """Whether the stream, or any frame that was checked (the first ones and a few keyframes), is interlaced."""
     alpha: bool
+    unflagged_full: bool = False
+    """Whether its data use the full range, although nothing says so. `colours` is then of full range."""
+    beyond: bool = False
+    """Whether luma of limited range goes below black or above white, on purpose."""
     missing_s: float = 0.0
     """Seconds that the header announces beyond the last packet if the file was cut short, that is, if they are many."""
     cut_off: int = 0
@@ -104,7 +112,7 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                 packets.add(packet)
                 if len(shown) < FRAMES_SEEN:
                     shown += _decoded(packet, packets, context)
-                elif packet.is_keyframe and not packets.interlaced:
+                elif packet.is_keyframe:
                     packets.look(packet, context)
         except MemoryError:
             raise
@@ -112,15 +120,20 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
             packets.problem = error  # keep what was read before it
         if not shown:
             raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); check whether it plays, or convert it")
-        promised_s = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
-        missing_s = promised_s - packets.end_s
+        missing_s = _promised_s(container) - packets.end_s
         is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)
         info = _info(file, container.format.name, stream, packets, shown)
         return replace(info, max_pixels=max_pixels, missing_s=float(missing_s) if is_short else 0.0)
 
 
+def _promised_s(container: InputContainer) -> float:
+    """Return where the file ends by its header. Where some writers state that and others a length, the lesser."""
+    states_end = STATES_END & set(container.format.name.split(","))
+    return ((0 if states_end else container.start_time or 0) + (container.duration or 0)) / av.time_base
+
+
 class _Packets:
-    """Collector of what is kept of the packets: their times, and whether a later keyframe is interlaced."""
+    """Collector of what is kept of the packets: their times, and what a few later keyframes look like."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.shows = Shows(stream.codec_context)
@@ -128,6 +141,7 @@ class _Packets:
         self.end_s = Fraction(0)  # latest end of any stream
         self.later = 0  # keyframes after the first frames
         self.interlaced = False  # whether one of these is
+        self.levels: list[Shares] = []  # of these
         self.problem: Exception | None = None
 
     def note_end(self, packet: "Packet[Any]") -> None:
@@ -144,13 +158,18 @@ class _Packets:
         self.listed.durations.append(packet.duration or 0)
 
     def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Check whether a keyframe is interlaced by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
+        """Look at a keyframe by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
         self.later += 1
         if self.later & (self.later - 1):
             return
         context.flush_buffers()
         found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
         self.interlaced |= any(frame.interlaced_frame for frame in found)
+        self.levels += _levels(found)
+
+
+def _levels(frames: Iterable[VideoFrame]) -> list[Shares]:
+    return [found for found in map(shares_beyond, frames) if found is not None]
 
 
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
@@ -177,6 +196,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     told = zip(listed.pts, listed.keyframes, strict=True)
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
+    seen, colours = _levels(shown) + packets.levels, _colours(first, context)
+    is_full_range = is_unflagged_full(seen)
     return VideoInfo(
         container=container,
         stream=stream.index,
@@ -185,7 +206,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         height_px=first.height,
         pixel_format=first.format.name,
         depth=max(component.bits for component in first.format.components),
-        colours=_colours(first, context),
+        colours=replace(colours, range=2) if is_full_range else colours,
         time_base=time_base,
         frame_rate=rate,
         pts=tuple(pts),
@@ -198,6 +219,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         or packets.interlaced
         or any(frame.interlaced_frame for frame in shown),
         alpha=any(component.is_alpha for component in first.format.components),
+        unflagged_full=is_full_range,
+        beyond=not is_full_range and goes_beyond(seen),
         cut_off=len(times) - len(pts),
         mended=mended,
         shift=listed.shift,

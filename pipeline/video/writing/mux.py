@@ -37,7 +37,7 @@ from pipeline.video.writing.copied_streams import (
 )
 from pipeline.video.writing.encode import Encoding
 from pipeline.video.writing.lost_metadata import STRUCTURE, lost, lost_beside_pixels, lost_streams
-from pipeline.video.writing.monotonic_dts import Rising, taken
+from pipeline.video.writing.monotonic_dts import Rising, taken, with_dts
 from pipeline.video.writing.segment_files import IDENTITY, tag
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
@@ -247,13 +247,11 @@ def _others(
             stream.discard = Discard.all
     wanted = [stream for stream in original.streams if stream.index in copies and stream.type != "attachment"]
     packets = original.demux(wanted) if wanted else iter(())
-    for packet in shift.through(_read(packets, notes)):
-        if packet.size:
-            packet.stream = copies[packet.stream_index]
-            if packet.stream.disposition & Disposition.attached_pic:
-                packet.pts = packet.pts or 0
-            packet.dts = packet.pts if packet.dts is None else packet.dts
-            yield packet
+    for packet in with_dts(packet for packet in shift.through(_read(packets, notes)) if packet.size):
+        packet.stream = copies[packet.stream_index]
+        if packet.stream.disposition & Disposition.attached_pic:
+            packet.pts = packet.dts = packet.pts or 0
+        yield packet
 
 
 def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packet[Any]]":
