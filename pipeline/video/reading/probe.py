@@ -158,7 +158,7 @@ class _Packets:
         self.listed.durations.append(packet.duration or 0)
 
     def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Look at a keyframe by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
+        """Check what a keyframe looks like by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
         self.later += 1
         if self.later & (self.later - 1):
             return

@@ -18,7 +18,7 @@ from tests.support.clips import clip, pictures, streets
 from tests.support.enhanced import QUICK, done
 
 AS_IT_IS = replace(QUICK, look=Look(denoise=0, floor="off", iterations=0))
-BOUNDED = "what is beyond them is handed on"
+BOUNDED = "what is beyond them is kept"
 
 
 def _ramp(low: int, high: int, *, codec: str = "ffv1", container: str = "matroska", cr: int = 128) -> bytes:
