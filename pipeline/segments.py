@@ -27,6 +27,8 @@ class SegmentResult:
     """Frames that were decoded with visible damage."""
     scaled: int
     """Frames whose size differs from that of the video's first."""
+    reshaped: int
+    """Frames whose pixel aspect ratio differs from that of the video's first."""
     reorder: int
     """Most places by which a packet precedes its turn in the order of pts."""
     luma_before: float
@@ -88,7 +90,9 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
     untimed = len(info.mended.times)
     if untimed >= info.frames:
-        notes.append("its frames have no times of their own; they get times derived from the decoding times")
+        notes.append(
+            "its frames have no times of their own; they get times derived from the decoding times or the frame rate"
+        )
     elif untimed:
         notes.append(
             f"{untimed} of {info.frames} frames have no time of their own; they get one derived from their neighbours"
@@ -101,6 +105,9 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     scaled = sum(result.scaled for result in results)
     if scaled:
         notes.append(f"{scaled} of {info.frames} frames have another size; they are scaled to the size of the first")
+    reshaped = sum(result.reshaped for result in results)
+    if reshaped:
+        notes.append("its pixel aspect ratio changes midway; all frames are shown with that of the first")
     if info.unflagged_full:
         notes.append("full-range data without the flag (luma far below 16): treated and written as full range")
     elif info.beyond:

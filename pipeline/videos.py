@@ -27,7 +27,7 @@ from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.signal.color import Hdr
-from pipeline.video.signal.side_data import CAPTIONS
+from pipeline.video.signal.side_data import ON_FRAMES
 from pipeline.video.writing.encode import EncodeSettings, Encoding, choose
 from pipeline.video.writing.mux import EnhancedStream, join
 from pipeline.video.writing.segment_files import encoder
@@ -132,7 +132,7 @@ class EnhanceSegment:
         found = self._found(url, identity)
         if found is not None:
             return found
-        clock, lumas, corrupt, scaled = Clock(), [], 0, 0
+        clock, lumas, corrupt, scaled, reshaped = Clock(), [], 0, 0, 0
         encoding = encoding_of(record, info, self.settings)
         with self.storage.writing(url, partial(clock, "seconds_write")) as path:
             with (
@@ -145,9 +145,10 @@ class EnhanceSegment:
                 for each in self.enhancement.frames(source, info, segment, encoding, clock):
                     corrupt += each.shot.frame.is_corrupt
                     scaled += (each.shot.frame.width, each.shot.frame.height) != info.size
+                    reshaped += (each.shot.aspect or 1) != (info.coded_aspect or 1)
                     lumas.append((each.luma_before, each.luma_after))
                     with clock("seconds_encode"):
-                        output.encode(each.frame, each.shot.pts, each.shot.frame if CAPTIONS in info.carried else None)
+                        output.encode(each.frame, each.shot.pts, each.shot.frame if ON_FRAMES & info.carried else None)
                     on_frame()
             missing = segment.frames - len(lumas)
             if self.settings.on_damage == "fail" and (missing or corrupt):
@@ -162,6 +163,7 @@ class EnhanceSegment:
             missing=missing,
             corrupt=corrupt,
             scaled=scaled,
+            reshaped=reshaped,
             reorder=output.reorder,
             luma_before=before_luma,
             luma_after=after_luma,

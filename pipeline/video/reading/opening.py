@@ -15,18 +15,19 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import EmptyFile, NotMedia, NoVideo, TooLarge
-from pipeline.video.reading.iso_samples import check_samples
+from pipeline.video.structure.iso_samples import check_samples
 
 # Demuxers of lists: they would open the files that are listed.
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop alpha
+DEFAULT_PX = 5_000_000  # that a default stream may be smaller than another and still be the main one
 LARGEST_PX = 1 << 28  # per frame; FFmpeg decodes no larger ones
 NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files without `io_open`
 
 
 @contextmanager
 def opened(file: BinaryIO, max_pixels: int = LARGEST_PX) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a container and choose its video: the first stream that is not a cover image. Decodes on one thread.
+    """Open a container and choose its main video, which is no cover image, as FFmpeg does. Decodes on one thread.
 
     `file`: seekable. `max_pixels`: limit per frame; larger frames are not decoded, even if they come later.
     Raises EmptyFile, NotMedia (unknown format, cut short, or a playlist), NoVideo, TooLarge, Damaged.
@@ -45,13 +46,19 @@ def opened(file: BinaryIO, max_pixels: int = LARGEST_PX) -> Iterator[tuple[Input
 def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     limit = {"max_pixels": str(max_pixels)}
     with opened_container(file, limit) as container:
-        streams = [stream for stream in container.streams.video if not is_cover(stream)]
-        if not streams or streams[0].codec_context is None:
+        streams = [stream for stream in container.streams.video if stream.codec_context and not is_cover(stream)]
+        if not streams:
             raise NoVideo("it contains no video that can be decoded")
-        _check_size(streams[0], max_pixels)
-        streams[0].codec_context.options = limit
-        streams[0].codec_context.thread_count = 1  # files are read in parallel instead
-        yield container, streams[0]
+        stream = max(streams, key=_worth)
+        _check_size(stream, max_pixels)
+        stream.codec_context.options = limit
+        stream.codec_context.thread_count = 1  # files are read in parallel instead
+        yield container, stream
+
+
+def _worth(stream: VideoStream) -> int:
+    """Return by how much a stream is the main one, as FFmpeg counts: default ones first, then those of more pixels."""
+    return stream.width * stream.height + (DEFAULT_PX if stream.disposition & Disposition.default else 0)
 
 
 def _check_size(stream: VideoStream, max_pixels: int) -> None:

@@ -22,6 +22,7 @@ from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.side_data import Mastering, kinds, mastering, side
+from pipeline.video.structure.facts import check_encryption, chroma_location
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
@@ -43,6 +44,10 @@ class VideoInfo:
     width_px: int
     height_px: int
     pixel_format: str
+    profile: str | None
+    """FFmpeg's name of the profile of the codec."""
+    chroma_location: str | None
+    """Where chroma samples lie, by FFmpeg's name; None: where they usually do."""
     depth: int
     """Bits per sample."""
     colours: Colours
@@ -59,6 +64,8 @@ class VideoInfo:
     reorder: int
     """Number of frames that a decoder holds back to reorder them."""
     sample_aspect: Fraction | None
+    coded_aspect: Fraction | None
+    """Pixel aspect ratio that the coding of the first frame states; `sample_aspect` may come from the container."""
     display_matrix: tuple[int, ...] | None
     """Nine numbers as in the container (ISO/IEC 14496-12, tkhd), or None."""
     interlaced: bool
@@ -99,8 +106,9 @@ class VideoInfo:
 def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     """Find out what a video file holds. `file`: seekable. `max_pixels`: limit per frame.
 
-    Raises EmptyFile, NotMedia, NoVideo, TooLarge, Damaged (no frame can be decoded).
+    Raises EmptyFile, NotMedia, NoVideo, TooLarge, Unsupported (encrypted), Damaged (no frame can be decoded).
     """
+    check_encryption(file)
     with opened(file, max_pixels) as (container, stream):
         packets, context = _Packets(stream), decoder(stream)
         shown: list[VideoFrame] = []
@@ -112,6 +120,7 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                 packets.add(packet)
                 if len(shown) < FRAMES_SEEN:
                     shown += _decoded(packet, packets, context)
+                    packets.aspect = packets.aspect or context.sample_aspect_ratio
                 elif packet.is_keyframe:
                     packets.look(packet, context)
         except MemoryError:
@@ -142,6 +151,7 @@ class _Packets:
         self.later = 0  # keyframes after the first frames
         self.interlaced = False  # whether one of these is
         self.levels: list[Shares] = []  # of these
+        self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
 
     def note_end(self, packet: "Packet[Any]") -> None:
@@ -184,7 +194,9 @@ def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCode
 
 def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
     first, context = shown[0], stream.codec_context
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+    is_raw = not any(at is not None for at in (*packets.listed.pts, *packets.listed.dts))  # FFmpeg then takes 25
+    rates = (stream.guessed_rate if is_raw else None), stream.average_rate, stream.guessed_rate, stream.base_rate
+    rate = next(filter(None, rates), Fraction(25))
     time_base = stream.time_base or 1 / rate
     step = max(1, round(1 / rate / time_base))
     listed = packets.listed
@@ -205,6 +217,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         width_px=first.width,
         height_px=first.height,
         pixel_format=first.format.name,
+        profile=stream.profile,
+        chroma_location=chroma_location(stream),
         depth=max(component.bits for component in first.format.components),
         colours=replace(colours, range=2) if is_full_range else colours,
         time_base=time_base,
@@ -214,6 +228,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         last_duration=durations.get(pts[-1]) or step,
         reorder=min(DEEPEST, reordering(np.argsort(times).tolist())),
         sample_aspect=stream.sample_aspect_ratio,
+        coded_aspect=packets.aspect,
         display_matrix=_display_matrix(first),
         interlaced=context.field_order in INTERLACED
         or packets.interlaced

@@ -22,7 +22,7 @@ def lost(original: InputContainer, written: InputContainer, video: int, new_vide
     notes = [f"metadata {key!r} is lost" for key in _lost_keys(original.metadata, written.metadata)]
     if len(written.chapters()) < len(original.chapters()):
         notes.append("chapters are lost")
-    notes += [f"metadata {key!r} of a stream is lost" for key in _lost_of_streams(original, written)]
+    notes += [f"metadata {what} is lost" for what in _lost_of_streams(original, written)]
     before, after = original.streams[video], written.streams[new_video]
     if isinstance(before, VideoStream) and isinstance(after, VideoStream) and _aspect(before) != _aspect(after):
         notes.append(f"the pixel aspect ratio ({before.sample_aspect_ratio}) is lost")
@@ -63,11 +63,14 @@ def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 def _lost_of_streams(original: InputContainer, written: InputContainer) -> list[str]:
     """Return which of `language` and `title`, the keys that people write, were lost from streams."""
-
-    def languages(container: InputContainer) -> Counter[str]:
-        told = (stream.metadata.get("language", "und") for stream in container.streams if stream.type != "data")
-        return Counter(language for language in told if language != "und")
-
-    kept = {value for stream in written.streams for value in stream.metadata.values()}
-    titles = {stream.metadata["title"] for stream in original.streams if "title" in stream.metadata}
-    return ["language"] * bool(languages(original) - languages(written)) + ["title"] * bool(titles - kept)
+    kept = Counter(stream.metadata.get("language") for stream in written.streams if stream.type != "data")
+    titles = {value for stream in written.streams for value in stream.metadata.values()}
+    lost = []
+    for stream in original.streams:
+        language, title = stream.metadata.get("language", "und"), stream.metadata.get("title")
+        if stream.type != "data" and language != "und":
+            kept[language] -= 1
+            lost += [f"'language' ({language}) of {stream.type} stream {stream.index}"] * (kept[language] < 0)
+        if title is not None and title not in titles:
+            lost.append(f"'title' ({title}) of {stream.type} stream {stream.index}")
+    return lost
