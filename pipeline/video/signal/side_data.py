@@ -26,9 +26,11 @@ NAMES = {  # FFmpeg's names of side data whose loss a viewer may notice -> descr
 }
 CAPTIONS, USER_DATA = "A53_CC", "SEI_UNREGISTERED"
 ON_FRAMES = frozenset({CAPTIONS, USER_DATA})  # kinds that encoders take from each frame
-OF_ENCODERS = (  # UUIDs of user data in which x264 and x265 name themselves
+OF_ENCODERS = (  # UUIDs of user data by which encoders tell of themselves: x264, x265, Apple's, Adobe's
     bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"),
     bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"),
+    bytes.fromhex("47564adc5c4c433f94efc5113cd143a8"),
+    bytes.fromhex("b9edb9305d214b7183712c10a314bb29"),
 )
 DOLBY_VISION = frozenset({"DOVI_METADATA", "DOVI_RPU_BUFFER"})
 OF_CONTAINERS = frozenset(  # kinds that a container can state for the whole video

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
@@ -20,8 +21,23 @@ OF_UDTA = frozenset(  # boxes of moov/udta that FFmpeg reads or writes, or that 
     b"meta loci name titl dscp cprt perf auth gnre albm yrrc rtng clsf kywd coll thmb chpl hnti hinf free skip "
     b"Xtra WLOC LOOP SelO AllF ptv date".split()
 )
+MOST_BYTES = 1 << 24  # of a private box that is kept
 SITINGS = {(1, 1): "topleft", (2, 1): "top", (2, 2): "center"}  # of Horz and Vert; (1, 2) is usual
 SITING_HORZ, SITING_VERT = b"\x55\xb7\x81", b"\x55\xb8\x81"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateBox:
+    """A box that a camera wrote for itself."""
+
+    above: tuple[bytes, ...]
+    """Types of the boxes around it."""
+    kind: bytes
+    content: bytes | None = field(repr=False)
+    """None: too large to be kept."""
+
+    def __str__(self) -> str:
+        return "/".join(part.decode("latin-1").strip() for part in (*self.above, self.kind))
 
 
 def check_encryption(file: BinaryIO) -> None:
@@ -56,17 +72,21 @@ def is_fast_start(file: BinaryIO) -> bool:
     return b"moov" in kinds and b"mdat" in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
 
 
-def private_boxes(file: BinaryIO) -> list[str]:
-    """Return names of the boxes that cameras write for themselves and no muxer knows."""
+def private_boxes(file: BinaryIO) -> list[PrivateBox]:
+    """Read the boxes that cameras write for themselves and no muxer knows. Goes back to the beginning of the file."""
     found = []
-    for above, (kind, at, behind) in iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END)):
+    for above, (kind, at, behind) in iso_boxes.tree(
+        file, 0, file.seek(0, io.SEEK_END) if iso_boxes.is_iso(file) else 0
+    ):
         private = (
             (not above and kind == b"uuid")
             or (above == (b"moov",) and kind not in OF_MOOV)
             or (above == (b"moov", b"udta") and kind not in OF_UDTA and not kind.startswith(b"\xa9"))
         )
         if private and behind > at and any(kind):
-            found.append("/".join(part.decode("latin-1").strip() for part in (*above, kind)))
+            file.seek(at)
+            found.append(PrivateBox(above, kind, file.read(behind - at) if behind - at <= MOST_BYTES else None))
+    file.seek(0)
     return found
 
 
@@ -88,8 +108,6 @@ def programmes(container: InputContainer) -> int:
 
 
 def _of_iso(file: BinaryIO) -> Iterator[str]:
-    if private := private_boxes(file):
-        yield f"boxes of the camera are lost: {', '.join(dict.fromkeys(private))}"
     kinds = {box[0] for above, box in iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END)) if b"stsd" in above}
     if b"clap" in kinds:
         yield "its crop (clap) is lost: the whole frame shows"

@@ -27,9 +27,9 @@ from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.opening import is_cover, opened_container, reason
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR
-from pipeline.video.structure.facts import is_fast_start, programmes, unwritten
+from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
-from pipeline.video.writing import display_size
+from pipeline.video.writing import camera_boxes, display_size
 from pipeline.video.writing.copied_streams import (
     ISO,
     attach_cover,
@@ -77,7 +77,8 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
     of `enhanced.pts`.
     """
     covers, muxer = cover_images(source), muxer_of(name)
-    unkept, fast_start = unwritten(source), is_iso(source) and is_fast_start(source)
+    unkept, private = unwritten(source), private_boxes(source)
+    fast_start = is_iso(source) and is_fast_start(source)
     source.seek(0)
     with opened_container(source) as original:
         options = _options(original, enhanced, name, fast_start=fast_start)
@@ -101,6 +102,9 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
                 rising.write(packet)
             notes += rising.notes()
             types = [stream.type for stream in output.streams]
+        gone = camera_boxes.append(Path(target), private) if muxer in ISO and private else private
+        if gone:
+            notes.append(f"boxes of the camera are lost: {', '.join(dict.fromkeys(map(str, gone)))}")
         if display_size.is_needed(muxer, enhanced.info.sample_aspect):
             title = original.streams[enhanced.info.stream].metadata.get("title", "")
             display_size.write_aspect(Path(target), enhanced.info.sample_aspect or Fraction(1), title)

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.video.reading.probe import probe
 from pipeline.video.structure import ebml
+from pipeline.video.structure.facts import private_boxes
 from tests.support.clips import SOUND_HZ, Sound, clip, packets, streets, times
 from tests.support.enhanced import done, run
 
@@ -123,7 +125,7 @@ def test_chroma_stays_where_it_is(reported: Path, name: str, location: str) -> N
     ("name", "notes"),
     [
         ("sar_change.ts", ["its pixel aspect ratio changes midway; all frames are shown with that of the first"]),
-        ("camera_boxes.mp4", ["boxes of the camera are lost: moov/udta/CAME, moov/udta/HMMT, moov/gps, uuid"]),
+        ("camera_boxes.mp4", ["boxes of the camera are lost: moov/gps"]),
         (
             "nested_chapters.mkv",
             [
@@ -142,6 +144,15 @@ def test_what_is_lost_is_named(reported: Path, name: str, notes: list[str]) -> N
     outcome, _ = done(name, (reported / name).read_bytes())
     usual = (" is copied as it is", " is written as ")
     assert [note for note in outcome.notes if not any(each in note for each in usual)] == notes
+
+
+def test_boxes_of_cameras_are_kept_where_nothing_moves(reported: Path) -> None:
+    content = (reported / "camera_boxes.mp4").read_bytes()
+    _, written = done("a.mp4", content)
+    before, after = (private_boxes(BytesIO(each)) for each in (content, written.read_bytes()))
+    assert [box for box in before if box.kind != b"gps "] == after != []
+    outcome, _ = done("a.mp4", content, "a.mkv")
+    assert "boxes of the camera are lost: moov/udta/CAME, moov/udta/HMMT, moov/gps, uuid" in outcome.notes
 
 
 def test_a_raw_stream_has_the_rate_that_it_states(reported: Path) -> None:
