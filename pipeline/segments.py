@@ -27,8 +27,6 @@ class SegmentResult:
     """Frames that were decoded with visible damage."""
     scaled: int
     """Frames whose size differs from that of the video's first."""
-    reshaped: int
-    """Frames whose pixel aspect ratio differs from that of the video's first."""
     reorder: int
     """Most places by which a packet precedes its turn in the order of pts."""
     luma_before: float
@@ -36,6 +34,8 @@ class SegmentResult:
     luma_after: float
     seconds: dict[str, float]
     """Seconds spent, by column of the outcome."""
+    reshaped: int = 0
+    """Frames whose pixel aspect ratio differs from that of the video's first."""
     reused: bool = False
     """Whether an earlier run left it."""
 

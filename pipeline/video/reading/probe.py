@@ -44,10 +44,6 @@ class VideoInfo:
     width_px: int
     height_px: int
     pixel_format: str
-    profile: str | None
-    """FFmpeg's name of the profile of the codec."""
-    chroma_location: str | None
-    """Where chroma samples lie, by FFmpeg's name; None: where they usually do."""
     depth: int
     """Bits per sample."""
     colours: Colours
@@ -64,13 +60,17 @@ class VideoInfo:
     reorder: int
     """Number of frames that a decoder holds back to reorder them."""
     sample_aspect: Fraction | None
-    coded_aspect: Fraction | None
-    """Pixel aspect ratio that the coding of the first frame states; `sample_aspect` may come from the container."""
     display_matrix: tuple[int, ...] | None
     """Nine numbers as in the container (ISO/IEC 14496-12, tkhd), or None."""
     interlaced: bool
     """Whether the stream, or any frame that was checked (the first ones and a few keyframes), is interlaced."""
     alpha: bool
+    profile: str | None = None
+    """FFmpeg's name of the profile of the codec."""
+    chroma_location: str | None = None
+    """Where chroma samples lie, by FFmpeg's name; None: where they usually do."""
+    coded_aspect: Fraction | None = None
+    """Pixel aspect ratio that the coding of the first frame states; `sample_aspect` may come from the container."""
     unflagged_full: bool = False
     """Whether its data use the full range, although nothing says so. `colours` is then of full range."""
     beyond: bool = False
