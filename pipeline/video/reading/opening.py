@@ -21,6 +21,7 @@ from pipeline.video.structure.iso_samples import check_samples
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop alpha
 DEFAULT_PX = 5_000_000  # that a default stream may be smaller than another and still be the main one
+SEQUENCE_HEADER = b"\0\0\1\xb3"
 LARGEST_PX = 1 << 28  # per frame; FFmpeg decodes no larger ones
 NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files without `io_open`
 
@@ -136,6 +137,7 @@ def entered(
 
 def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iterator[VideoFrame]:
     """Yield the frames that can be decoded. A broken packet gives none; if reading fails, the video ends there."""
+    size = b""
     while True:
         try:
             packet = next(packets, None)
@@ -147,11 +149,22 @@ def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iter
         if packet is None:
             return
         try:
+            if context.codec.canonical_name == "mpeg2video" and (new := _mpeg2_size(packet)):
+                if new != size != b"":  # FFmpeg's decoder would drop the frame that it holds
+                    yield from context.decode(None)
+                    context.flush_buffers()
+                size = new
             yield from context.decode(packet)
         except MemoryError:  # not a damaged file
             raise
         except av.FFmpegError:
             continue
+
+
+def _mpeg2_size(packet: "Packet[Any]") -> bytes:
+    """Return the bytes of a sequence header that state the size (ITU-T H.262, 6.2.2.1), or none if it has none."""
+    content = bytes(packet) if packet.is_keyframe else b""
+    return content.partition(SEQUENCE_HEADER)[2][:3]
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:

@@ -12,7 +12,7 @@ UDTA = (b"moov", b"udta")
 
 
 def append(path: Path, found: Sequence[PrivateBox]) -> list[PrivateBox]:
-    """Write the boxes to the end of a file. Returns those that cannot be: others would move, or offsets in them be wrong."""
+    """Write the boxes to the end of a file. Returns those left out: they hold offsets, or others would have to move."""
     with path.open("r+b") as file:
         kind, at, behind = list(boxes(file, 0, file.seek(0, io.SEEK_END)))[-1]
         of_index = [box for box in found if box.above == UDTA and kind == b"moov" and box.content is not None]
