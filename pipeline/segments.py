@@ -110,8 +110,6 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append("its pixel aspect ratio changes midway; all frames are shown with that of the first")
     if info.unflagged_full:
         notes.append("full-range data without the flag (luma far below 16): treated and written as full range")
-    elif info.beyond:
-        notes.append("its luma goes below black (16 in 8 bits) or above white (235); what is beyond them is kept")
     if info.interlaced:
         notes.append("interlaced frames are deinterlaced, one output frame for each")
     return notes

@@ -21,7 +21,7 @@ from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
 from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
-from pipeline.video.signal.side_data import Mastering, kinds, mastering, side
+from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
 from pipeline.video.structure.facts import check_encryption, chroma_location
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
@@ -87,7 +87,7 @@ class VideoInfo:
     max_pixels: int = LARGEST_PX
     """Limit per frame; larger frames are not decoded."""
     carried: frozenset[str] = frozenset()
-    """Kinds of side data that the first frames carry, by FFmpeg's names: see `side_data.py`."""
+    """Kinds of side data of the first frames, and user data of later ones, by FFmpeg's names: see `side_data.py`."""
 
     @property
     def frames(self) -> int:
@@ -151,6 +151,7 @@ class _Packets:
         self.later = 0  # keyframes after the first frames
         self.interlaced = False  # whether one of these is
         self.levels: list[Shares] = []  # of these
+        self.later_kinds: frozenset[str] = frozenset()  # of side data of these
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
 
@@ -176,6 +177,7 @@ class _Packets:
         found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
         self.interlaced |= any(frame.interlaced_frame for frame in found)
         self.levels += _levels(found)
+        self.later_kinds |= kinds(found)
 
 
 def _levels(frames: Iterable[VideoFrame]) -> list[Shares]:
@@ -240,7 +242,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         mended=mended,
         shift=listed.shift,
         mastering=mastering(first),
-        carried=kinds(shown),
+        carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )
 
 

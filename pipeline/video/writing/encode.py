@@ -159,6 +159,9 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
         notes.append(f"its transparency is lost: {pixel_format} has none")
     elif info.alpha and codec.startswith("libvpx") and muxer not in ALPHA_OF_VP9:
         notes.append(f"its transparency is lost: {muxer} cannot hold that of VP9")
+    if info.beyond:
+        fate = "kept" if pixel_format == info.pixel_format and not info.colours.hdr else "cut off"
+        notes.append(f"luma goes below black (16 in 8 bits) or above white (235); what is beyond them is {fate}")
     colours = SDR if to_sdr else info.colours
     if to_sdr:
         notes.append(f"{info.colours.hdr} is written as SDR")

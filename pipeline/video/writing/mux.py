@@ -26,7 +26,7 @@ from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.opening import is_cover, opened_container, reason
 from pipeline.video.reading.probe import VideoInfo
-from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR
+from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
 from pipeline.video.writing import camera_boxes, display_size
@@ -110,7 +110,10 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
             display_size.write_aspect(Path(target), enhanced.info.sample_aspect or Fraction(1), title)
         with av.open(target, "r", metadata_errors="backslashreplace") as written:
             notes += lost_streams(types, written) + lost(original, written, enhanced.info.stream, video.index)
-            return notes + lost_beside_pixels(written, video.index, _expected(enhanced))
+            expected = _expected(enhanced)
+            if "udu_sei" in enhanced.encoding.options:  # it may come later than the frames that are checked
+                expected -= {USER_DATA}
+            return notes + lost_beside_pixels(written, video.index, expected)
 
 
 def _of_times(enhanced: EnhancedStream, muxer: str) -> list[str]:
