@@ -16,6 +16,8 @@ STRUCTURE = frozenset(
     "number_of_frames NUMBER_OF_FRAMES BPS _STATISTICS_TAGS".split()
 )
 
+ROUNDED = 0.01  # by how much a pixel aspect ratio may change, as Matroska counts whole pixels
+
 
 def lost(original: InputContainer, written: InputContainer, video: int, new_video: int) -> list[str]:
     """Return what was lost, except whole streams, in sentences. `video`, `new_video`: index of the video in each."""
@@ -24,7 +26,7 @@ def lost(original: InputContainer, written: InputContainer, video: int, new_vide
         notes.append("chapters are lost")
     notes += [f"metadata {what} is lost" for what in _lost_of_streams(original, written)]
     before, after = original.streams[video], written.streams[new_video]
-    if isinstance(before, VideoStream) and isinstance(after, VideoStream) and _aspect(before) != _aspect(after):
+    if isinstance(before, VideoStream) and isinstance(after, VideoStream) and _differ(before, after):
         notes.append(f"the pixel aspect ratio ({before.sample_aspect_ratio}) is lost")
     return notes
 
@@ -47,8 +49,10 @@ def lost_beside_pixels(written: InputContainer, video: int, expected: frozenset[
     return sorted({f"{NAMES[kind]} lost" for kind in expected - kinds(frames)})  # type: ignore[arg-type]
 
 
-def _aspect(stream: VideoStream) -> float:
-    return round(float(stream.sample_aspect_ratio or 1), 3)
+def _differ(before: VideoStream, after: VideoStream) -> bool:
+    """Return whether the pixel aspect ratios differ by more than what rounding makes of them."""
+    one, other = (float(stream.sample_aspect_ratio or 1) for stream in (before, after))
+    return abs(one / other - 1) > ROUNDED
 
 
 def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from pipeline.video.reading.probe import probe
 from pipeline.video.structure import ebml
 from pipeline.video.structure.facts import private_boxes
+from pipeline.video.writing.encode import EncodeSettings
 from tests.support.clips import SOUND_HZ, Sound, clip, packets, streets, times
-from tests.support.enhanced import done, run
+from tests.support.enhanced import QUICK, done, run
 
 
 @pytest.fixture
@@ -95,6 +97,15 @@ def test_matroska_keeps_the_shape_of_pixels(reported: Path, name: str) -> None:
         assert content[first[2] : first[3]] == zlib.crc32(content[first[3] : tracks[3]]).to_bytes(4, "little")
 
 
+def test_an_aspect_that_whole_pixels_round_is_kept() -> None:
+    content = clip(streets(12), "matroska", sample_aspect_ratio=Fraction(4, 3))
+    for name in ("a.mkv", "a.webm"):
+        outcome, written = done("a.mkv", content, name)
+        assert not any("aspect" in note for note in outcome.notes)
+        with av.open(str(written)) as after:
+            assert float(after.streams.video[0].sample_aspect_ratio) == pytest.approx(4 / 3, rel=0.005)
+
+
 def test_faststart_and_profile_stay(reported: Path) -> None:
     outcome, written = done("a.mp4", (reported / "faststart.mp4").read_bytes())
     assert outcome.notes == []
@@ -110,7 +121,7 @@ def test_user_data_of_frames_is_kept_or_named(reported: Path) -> None:
     outcome, written = done("a.mp4", content)
     assert outcome.notes == []
     assert b"speed=42" in written.read_bytes()  # of the first frame: FFmpeg's decoder gives no other
-    outcome, _ = done("a.mp4", content, "a.webm")
+    outcome, _ = done("a.mp4", content, "a.mkv", replace(QUICK, encode=EncodeSettings(codec="ffv1")))
     assert "user data (SEI), such as what a camera measures, is lost" in outcome.notes
 
 
