@@ -34,6 +34,8 @@ class SegmentResult:
     luma_after: float
     seconds: dict[str, float]
     """Seconds spent, by column of the outcome."""
+    reshaped: int = 0
+    """Frames whose pixel aspect ratio differs from that of the video's first."""
     reused: bool = False
     """Whether an earlier run left it."""
 
@@ -88,7 +90,9 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
     untimed = len(info.mended.times)
     if untimed >= info.frames:
-        notes.append("its frames have no times of their own; they get times derived from the decoding times")
+        notes.append(
+            "its frames have no times of their own; they get times derived from the decoding times or the frame rate"
+        )
     elif untimed:
         notes.append(
             f"{untimed} of {info.frames} frames have no time of their own; they get one derived from their neighbours"
@@ -101,6 +105,11 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     scaled = sum(result.scaled for result in results)
     if scaled:
         notes.append(f"{scaled} of {info.frames} frames have another size; they are scaled to the size of the first")
+    reshaped = sum(result.reshaped for result in results)
+    if reshaped:
+        notes.append("its pixel aspect ratio changes midway; all frames are shown with that of the first")
+    if info.unflagged_full:
+        notes.append("full-range data without the flag (luma far below 16): treated and written as full range")
     if info.interlaced:
         notes.append("interlaced frames are deinterlaced, one output frame for each")
     return notes

@@ -27,12 +27,12 @@ from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.signal.color import Hdr
-from pipeline.video.signal.side_data import CAPTIONS
+from pipeline.video.signal.side_data import ON_FRAMES
 from pipeline.video.writing.encode import EncodeSettings, Encoding, choose
 from pipeline.video.writing.mux import EnhancedStream, join
 from pipeline.video.writing.segment_files import encoder
 
-REVISION = 4  # raise it when a code change alters the enhanced frames: everything is then enhanced again
+REVISION = 5  # raise it when a code change alters the enhanced frames: everything is then enhanced again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers, or lower --max-frame-pixels or --estimate-size"
 RESULT_SUFFIX = ".json"  # of the file beside a segment that describes it
 
@@ -132,7 +132,7 @@ class EnhanceSegment:
         found = self._found(url, identity)
         if found is not None:
             return found
-        clock, lumas, corrupt, scaled = Clock(), [], 0, 0
+        clock, lumas, corrupt, scaled, reshaped = Clock(), [], 0, 0, 0
         encoding = encoding_of(record, info, self.settings)
         keeps = record.attributes()  # of access: segments are removed again
         with self.storage.writing(url, partial(clock, "seconds_write"), keeps=keeps) as path:
@@ -146,9 +146,10 @@ class EnhanceSegment:
                 for each in self.enhancement.frames(source, info, segment, encoding, clock):
                     corrupt += each.shot.frame.is_corrupt
                     scaled += (each.shot.frame.width, each.shot.frame.height) != info.size
+                    reshaped += (each.shot.aspect or 1) != (info.coded_aspect or 1)
                     lumas.append((each.luma_before, each.luma_after))
                     with clock("seconds_encode"):
-                        output.encode(each.frame, each.shot.pts, each.shot.frame if CAPTIONS in info.carried else None)
+                        output.encode(each.frame, each.shot.pts, each.shot.frame if ON_FRAMES & info.carried else None)
                     on_frame()
             missing = segment.frames - len(lumas)
             if self.settings.on_damage == "fail" and (missing or corrupt):
@@ -163,6 +164,7 @@ class EnhanceSegment:
             missing=missing,
             corrupt=corrupt,
             scaled=scaled,
+            reshaped=reshaped,
             reorder=output.reorder,
             luma_before=before_luma,
             luma_after=after_luma,

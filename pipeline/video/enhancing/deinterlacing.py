@@ -6,6 +6,7 @@ either side gets exactly the same frames as the whole video.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, groupby, pairwise
 
 import av
@@ -82,4 +83,4 @@ def _ready(graph: Graph, waiting: deque[Shot]) -> Iterator[Shot]:
         except (av.BlockingIOError, av.EOFError):
             return
         shot = waiting.popleft()
-        yield Shot(shot.rank, shot.pts, frame)
+        yield replace(shot, frame=frame)

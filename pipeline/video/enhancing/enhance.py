@@ -21,6 +21,7 @@ from pipeline.video.reading.decode import Shot, decoded
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.reading.segments import Segment
 from pipeline.video.signal.color import Conversion, Hdr
+from pipeline.video.signal.levels import hand_on_beyond
 from pipeline.video.writing.encode import Encoding
 
 
@@ -93,6 +94,8 @@ class Enhancement:
                     enhanced = self._by_planes(shot, maps, conversion, planes)
                 else:
                     enhanced = self._by_rgb(shot, maps, conversion)
+                if info.beyond and conversion.keeps(shot.frame):
+                    hand_on_beyond(shot.frame, enhanced.frame)
             yield enhanced
 
     def maps(

@@ -41,7 +41,8 @@ def mean_luma_of_planes(frame: VideoFrame, coding: Coding) -> float:
         means.append(float(lines(plane, kind)[::step, : plane.width : step].mean()))
     y, cb, cr = (means[0] - black) / span, (means[1] - grey) / chroma_span, (means[2] - grey) / chroma_span
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
-    return float(np.array([r, (y - red * r - blue * b) / green, b]) @ RGB)
+    luma = float(np.array([r, (y - red * r - blue * b) / green, b]) @ RGB)
+    return min(max(luma, 0.0), 1.0)  # planes may go below black and above white
 
 
 def samples(frame: VideoFrame, coding: Coding) -> list[npt.NDArray[Any]]:

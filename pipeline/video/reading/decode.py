@@ -3,10 +3,13 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from typing import BinaryIO
 
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 
 from pipeline.video.reading.opening import decoder, entered, frames
 from pipeline.video.reading.probe import VideoInfo
@@ -20,6 +23,8 @@ class Shot:
     pts: int
     """Time of the frame, in units of the stream's time base."""
     frame: VideoFrame
+    aspect: Fraction | None = None
+    """Pixel aspect ratio that the frame's coding states."""
 
 
 def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: int = 1) -> Iterator[Shot]:
@@ -74,10 +79,10 @@ def _from(file: BinaryIO, info: VideoInfo, at: int, threads: int) -> Iterator[Sh
         packets = info.shift.through(chain([keyframe], packets))
         if info.mended:
             packets = info.mended.through(packets, stream.codec_context)
-        yield from (shot for shot in _ranked(frames(packets, context), info) if shot.pts >= start)
+        yield from (shot for shot in _ranked(frames(packets, context), info, context) if shot.pts >= start)
 
 
-def _ranked(found: Iterator[VideoFrame], info: VideoInfo) -> Iterator[Shot]:
+def _ranked(found: Iterator[VideoFrame], info: VideoInfo, context: VideoCodecContext) -> Iterator[Shot]:
     """Yield the frames with their ranks, in order; a frame that has no place in it is left out."""
     last = -1
     for frame in found:
@@ -86,4 +91,6 @@ def _ranked(found: Iterator[VideoFrame], info: VideoInfo) -> Iterator[Shot]:
         rank = bisect_left(info.pts, frame.pts)
         if last < rank < info.frames and info.pts[rank] == frame.pts:
             last = rank
-            yield Shot(rank, info.pts[rank], frame)
+            if info.unflagged_full:
+                frame.color_range = ColorRange.JPEG
+            yield Shot(rank, info.pts[rank], frame, context.sample_aspect_ratio)

@@ -15,18 +15,20 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import EmptyFile, NotMedia, NoVideo, TooLarge
-from pipeline.video.reading.iso_samples import check_samples
+from pipeline.video.structure.iso_samples import check_samples
 
 # Demuxers of lists: they would open the files that are listed.
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop alpha
+DEFAULT_PX = 5_000_000  # that a default stream may be smaller than another and still be the main one
+SEQUENCE_HEADER = b"\0\0\1\xb3"
 LARGEST_PX = 1 << 28  # per frame; FFmpeg decodes no larger ones
 NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files without `io_open`
 
 
 @contextmanager
 def opened(file: BinaryIO, max_pixels: int = LARGEST_PX) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a container and choose its video: the first stream that is not a cover image. Decodes on one thread.
+    """Open a container and choose its main video, which is no cover image, as FFmpeg does. Decodes on one thread.
 
     `file`: seekable. `max_pixels`: limit per frame; larger frames are not decoded, even if they come later.
     Raises EmptyFile, NotMedia (unknown format, cut short, or a playlist), NoVideo, TooLarge, Damaged.
@@ -45,13 +47,19 @@ def opened(file: BinaryIO, max_pixels: int = LARGEST_PX) -> Iterator[tuple[Input
 def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     limit = {"max_pixels": str(max_pixels)}
     with opened_container(file, limit) as container:
-        streams = [stream for stream in container.streams.video if not is_cover(stream)]
-        if not streams or streams[0].codec_context is None:
+        streams = [stream for stream in container.streams.video if stream.codec_context and not is_cover(stream)]
+        if not streams:
             raise NoVideo("it contains no video that can be decoded")
-        _check_size(streams[0], max_pixels)
-        streams[0].codec_context.options = limit
-        streams[0].codec_context.thread_count = 1  # files are read in parallel instead
-        yield container, streams[0]
+        stream = max(streams, key=_worth)
+        _check_size(stream, max_pixels)
+        stream.codec_context.options = limit
+        stream.codec_context.thread_count = 1  # files are read in parallel instead
+        yield container, stream
+
+
+def _worth(stream: VideoStream) -> int:
+    """Return by how much a stream is the main one, as FFmpeg counts: default ones first, then those of more pixels."""
+    return stream.width * stream.height + (DEFAULT_PX if stream.disposition & Disposition.default else 0)
 
 
 def _check_size(stream: VideoStream, max_pixels: int) -> None:
@@ -129,6 +137,7 @@ def entered(
 
 def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iterator[VideoFrame]:
     """Yield the frames that can be decoded. A broken packet gives none; if reading fails, the video ends there."""
+    size = b""
     while True:
         try:
             packet = next(packets, None)
@@ -140,11 +149,22 @@ def frames(packets: "Iterator[Packet[Any]]", context: VideoCodecContext) -> Iter
         if packet is None:
             return
         try:
+            if context.codec.canonical_name == "mpeg2video" and (new := _mpeg2_size(packet)):
+                if new != size != b"":  # FFmpeg's decoder would drop the frame that it holds
+                    yield from context.decode(None)
+                    context.flush_buffers()
+                size = new
             yield from context.decode(packet)
         except MemoryError:  # not a damaged file
             raise
         except av.FFmpegError:
             continue
+
+
+def _mpeg2_size(packet: "Packet[Any]") -> bytes:
+    """Return the bytes of a sequence header that state the size (ITU-T H.262, 6.2.2.1), or none if it has none."""
+    content = bytes(packet) if packet.is_keyframe else b""
+    return content.partition(SEQUENCE_HEADER)[2][:3]
 
 
 def decoder(stream: VideoStream) -> VideoCodecContext:

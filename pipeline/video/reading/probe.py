@@ -1,11 +1,13 @@
 """Contents of a video file, found in one pass over its packets: frame times, keyframes, size, colours."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.format import Flags
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -18,11 +20,14 @@ from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
 from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
-from pipeline.video.signal.side_data import Mastering, kinds, mastering, side
+from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
+from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
+from pipeline.video.structure.facts import check_encryption, chroma_location
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
+STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
 FRAMES_SEEN = 8  # frames decoded at the beginning
 
 
@@ -60,6 +65,16 @@ class VideoInfo:
     interlaced: bool
     """Whether the stream, or any frame that was checked (the first ones and a few keyframes), is interlaced."""
     alpha: bool
+    profile: str | None = None
+    """FFmpeg's name of the profile of the codec."""
+    chroma_location: str | None = None
+    """Where chroma samples lie, by FFmpeg's name; None: where they usually do."""
+    coded_aspect: Fraction | None = None
+    """Pixel aspect ratio that the coding of the first frame states; `sample_aspect` may come from the container."""
+    unflagged_full: bool = False
+    """Whether its data use the full range, although nothing says so. `colours` is then of full range."""
+    beyond: bool = False
+    """Whether luma of limited range goes below black or above white, on purpose."""
     missing_s: float = 0.0
     """Seconds that the header announces beyond the last packet if the file was cut short, that is, if they are many."""
     cut_off: int = 0
@@ -72,7 +87,7 @@ class VideoInfo:
     max_pixels: int = LARGEST_PX
     """Limit per frame; larger frames are not decoded."""
     carried: frozenset[str] = frozenset()
-    """Kinds of side data that the first frames carry, by FFmpeg's names: see `side_data.py`."""
+    """Kinds of side data of the first frames, and user data of later ones, by FFmpeg's names: see `side_data.py`."""
 
     @property
     def frames(self) -> int:
@@ -91,8 +106,9 @@ class VideoInfo:
 def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     """Find out what a video file holds. `file`: seekable. `max_pixels`: limit per frame.
 
-    Raises EmptyFile, NotMedia, NoVideo, TooLarge, Damaged (no frame can be decoded).
+    Raises EmptyFile, NotMedia, NoVideo, TooLarge, Unsupported (encrypted), Damaged (no frame can be decoded).
     """
+    check_encryption(file)
     with opened(file, max_pixels) as (container, stream):
         packets, context = _Packets(stream), decoder(stream)
         shown: list[VideoFrame] = []
@@ -104,7 +120,8 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                 packets.add(packet)
                 if len(shown) < FRAMES_SEEN:
                     shown += _decoded(packet, packets, context)
-                elif packet.is_keyframe and not packets.interlaced:
+                    packets.aspect = packets.aspect or context.sample_aspect_ratio
+                elif packet.is_keyframe:
                     packets.look(packet, context)
         except MemoryError:
             raise
@@ -112,15 +129,20 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
             packets.problem = error  # keep what was read before it
         if not shown:
             raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); check whether it plays, or convert it")
-        promised_s = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
-        missing_s = promised_s - packets.end_s
+        missing_s = _promised_s(container) - packets.end_s
         is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)
         info = _info(file, container.format.name, stream, packets, shown)
         return replace(info, max_pixels=max_pixels, missing_s=float(missing_s) if is_short else 0.0)
 
 
+def _promised_s(container: InputContainer) -> float:
+    """Return where the file ends by its header. Where some writers state that and others a length, the lesser."""
+    states_end = STATES_END & set(container.format.name.split(","))
+    return ((0 if states_end else container.start_time or 0) + (container.duration or 0)) / av.time_base
+
+
 class _Packets:
-    """Collector of what is kept of the packets: their times, and whether a later keyframe is interlaced."""
+    """Collector of what is kept of the packets: their times, and what a few later keyframes look like."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.shows = Shows(stream.codec_context)
@@ -128,6 +150,9 @@ class _Packets:
         self.end_s = Fraction(0)  # latest end of any stream
         self.later = 0  # keyframes after the first frames
         self.interlaced = False  # whether one of these is
+        self.levels: list[Shares] = []  # of these
+        self.later_kinds: frozenset[str] = frozenset()  # of side data of these
+        self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
 
     def note_end(self, packet: "Packet[Any]") -> None:
@@ -144,13 +169,19 @@ class _Packets:
         self.listed.durations.append(packet.duration or 0)
 
     def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Check whether a keyframe is interlaced by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
+        """Check what a keyframe looks like by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
         self.later += 1
         if self.later & (self.later - 1):
             return
         context.flush_buffers()
         found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
         self.interlaced |= any(frame.interlaced_frame for frame in found)
+        self.levels += _levels(found)
+        self.later_kinds |= kinds(found)
+
+
+def _levels(frames: Iterable[VideoFrame]) -> list[Shares]:
+    return [found for found in map(shares_beyond, frames) if found is not None]
 
 
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
@@ -165,7 +196,9 @@ def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCode
 
 def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
     first, context = shown[0], stream.codec_context
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+    is_raw = not any(at is not None for at in (*packets.listed.pts, *packets.listed.dts))  # FFmpeg then takes 25
+    rates = (stream.guessed_rate if is_raw else None), stream.average_rate, stream.guessed_rate, stream.base_rate
+    rate = next(filter(None, rates), Fraction(25))
     time_base = stream.time_base or 1 / rate
     step = max(1, round(1 / rate / time_base))
     listed = packets.listed
@@ -177,6 +210,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     told = zip(listed.pts, listed.keyframes, strict=True)
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
+    seen, colours = _levels(shown) + packets.levels, _colours(first, context)
+    is_full_range = is_unflagged_full(seen)
     return VideoInfo(
         container=container,
         stream=stream.index,
@@ -184,8 +219,10 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         width_px=first.width,
         height_px=first.height,
         pixel_format=first.format.name,
+        profile=stream.profile,
+        chroma_location=chroma_location(stream),
         depth=max(component.bits for component in first.format.components),
-        colours=_colours(first, context),
+        colours=replace(colours, range=2) if is_full_range else colours,
         time_base=time_base,
         frame_rate=rate,
         pts=tuple(pts),
@@ -193,16 +230,19 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         last_duration=durations.get(pts[-1]) or step,
         reorder=min(DEEPEST, reordering(np.argsort(times).tolist())),
         sample_aspect=stream.sample_aspect_ratio,
+        coded_aspect=packets.aspect,
         display_matrix=_display_matrix(first),
         interlaced=context.field_order in INTERLACED
         or packets.interlaced
         or any(frame.interlaced_frame for frame in shown),
         alpha=any(component.is_alpha for component in first.format.components),
+        unflagged_full=is_full_range,
+        beyond=not is_full_range and goes_beyond(seen),
         cut_off=len(times) - len(pts),
         mended=mended,
         shift=listed.shift,
         mastering=mastering(first),
-        carried=kinds(shown),
+        carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )
 
 

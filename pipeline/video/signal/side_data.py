@@ -20,10 +20,18 @@ NAMES = {  # FFmpeg's names of side data whose loss a viewer may notice -> descr
     "ICC_PROFILE": "the ICC profile is",
     "MASTERING_DISPLAY_METADATA": "HDR10 metadata (mastering display) is",
     "S12M_TIMECODE": "timecodes in the frames are",
+    "SEI_UNREGISTERED": "user data (SEI), such as what a camera measures, is",
     "SPHERICAL": "the projection of a spherical (360°) video is",
     "STEREO3D": "the layout of a stereoscopic video is",
 }
-CAPTIONS = "A53_CC"
+CAPTIONS, USER_DATA = "A53_CC", "SEI_UNREGISTERED"
+ON_FRAMES = frozenset({CAPTIONS, USER_DATA})  # kinds that encoders take from each frame
+OF_ENCODERS = (  # UUIDs of user data by which encoders tell of themselves: x264, x265, Apple's, Adobe's
+    bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"),
+    bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"),
+    bytes.fromhex("47564adc5c4c433f94efc5113cd143a8"),
+    bytes.fromhex("b9edb9305d214b7183712c10a314bb29"),
+)
 DOLBY_VISION = frozenset({"DOVI_METADATA", "DOVI_RPU_BUFFER"})
 OF_CONTAINERS = frozenset(  # kinds that a container can state for the whole video
     {"CONTENT_LIGHT_LEVEL", "ICC_PROFILE", "MASTERING_DISPLAY_METADATA", "SPHERICAL", "STEREO3D"}
@@ -65,9 +73,14 @@ def side(frame: VideoFrame, kind: str) -> bytes | None:
     return next((bytes(data) for data in _all(frame) if data.type.name == kind), None)
 
 
+def has_side(frame: VideoFrame, kinds: frozenset[str]) -> bool:
+    return any(data.type.name in kinds for data in _all(frame))
+
+
 def kinds(frames: Iterable[VideoFrame]) -> frozenset[str]:
     """Return those of NAMES that any of the frames carries."""
-    return frozenset(data.type.name for frame in frames for data in _all(frame)) & NAMES.keys()
+    found = (data for frame in frames for data in _all(frame))
+    return frozenset(data.type.name for data in found if not bytes(data).startswith(OF_ENCODERS)) & NAMES.keys()
 
 
 def mastering(frame: VideoFrame) -> Mastering:

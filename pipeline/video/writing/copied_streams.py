@@ -1,13 +1,15 @@
 """Copying of streams as they are, and which of them each container takes."""
 
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 from av.audio.stream import AudioStream
 from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
+from av.packet import Packet
 from av.stream import Discard, Stream
 
 from pipeline.video.reading.opening import is_cover, opened_container
@@ -49,6 +51,24 @@ def holds(muxer: str, stream: Stream) -> bool:
     except (av.FFmpegError, ValueError):
         return False
     return True
+
+
+def without_cuts(packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
+    """Yield packets, without those that an edit list cuts out of streams other than video.
+
+    The last one before a stream begins stays: decoders of sound need it.
+    """
+    begun: set[int] = set()
+    primers: dict[int, Packet[Any]] = {}
+    for packet in packets:
+        index = packet.stream_index
+        if not packet.is_discard or packet.stream.type == "video":
+            begun.add(index)
+            if index in primers:
+                yield primers.pop(index)
+            yield packet
+        elif index not in begun:
+            primers[index] = packet
 
 
 def is_written_anew(stream: Stream, muxer: str, *, chapters: bool) -> bool:

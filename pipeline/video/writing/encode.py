@@ -15,7 +15,7 @@ from llvmlite.binding import get_host_cpu_features
 from pipeline.errors import Unsupported, UsageError
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.color import MATRICES, SDR, UNKNOWN_MATRICES, UNSPECIFIED, Colours, Hdr
-from pipeline.video.signal.side_data import DOLBY_VISION
+from pipeline.video.signal.side_data import DOLBY_VISION, USER_DATA
 
 SAME_CODING = {
     "h264": "libx264",
@@ -54,6 +54,7 @@ HARDWARE: dict[str, dict[str, str]] = {  # options that make the encoders of eac
     "amf": {"rc": "cqp", "qp_i": "{}", "qp_p": "{}"},
 }
 HARDWARE_CRF = 22
+PRORES = {"Proxy": "0", "LT": "1", "Standard": "2", "HQ": "3", "4444": "4", "XQ": "5"}  # profiles, by FFmpeg's names
 CODINGS = {"av1", "ffv1", "h264", "hevc", "prores", "vp8", "vp9"}  # codecs that videos are stored in
 ALPHA_OF_VP9 = {"matroska", "webm"}
 OF_MPEGTS = {"h264", "hevc", "mpeg2video", "mpeg4"}  # codecs that MPEG-TS holds, which FFmpeg does not list
@@ -158,6 +159,9 @@ def choose(info: VideoInfo, settings: EncodeSettings, muxer: str, hdr: Hdr) -> E
         notes.append(f"its transparency is lost: {pixel_format} has none")
     elif info.alpha and codec.startswith("libvpx") and muxer not in ALPHA_OF_VP9:
         notes.append(f"its transparency is lost: {muxer} cannot hold that of VP9")
+    if info.beyond:
+        fate = "kept" if pixel_format == info.pixel_format and not info.colours.hdr else "cut off"
+        notes.append(f"luma goes below black (16 in 8 bits) or above white (235); what is beyond them is {fate}")
     colours = SDR if to_sdr else info.colours
     if to_sdr:
         notes.append(f"{info.colours.hdr} is written as SDR")
@@ -247,6 +251,10 @@ def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Col
     if preset is not None:
         name, numbers = NUMBERED.get(codec, ("preset", ()))
         options[name] = str(numbers[PRESETS.index(preset)]) if numbers and preset in PRESETS else preset
+    if codec in ("libx264", "libx265") and USER_DATA in info.carried:
+        options["udu_sei"] = "1"
+    if info.chroma_location:
+        options["chroma_sample_location"] = info.chroma_location
     if codec == "libx264":
         words = ["open-gop=0", "stitchable=1"]
         if get_host_cpu_features().get("avx512f", False):
@@ -266,7 +274,8 @@ def _options(codec: str, settings: EncodeSettings, info: VideoInfo, colours: Col
         if "a" in info.pixel_format.removeprefix("yuv")[:1]:
             options["auto-alt-ref"] = "0"  # hidden frames have no alpha of their own
     elif codec == "prores_ks":
-        options["profile"] = "4" if "444" in info.pixel_format else "3"
+        profile = PRORES.get(info.profile or "", "4" if "444" in info.pixel_format else "3")
+        options["profile"] = profile
     return options
 
 

@@ -16,15 +16,17 @@ STRUCTURE = frozenset(
     "number_of_frames NUMBER_OF_FRAMES BPS _STATISTICS_TAGS".split()
 )
 
+ROUNDED = 0.01  # by how much a pixel aspect ratio may change, as Matroska counts whole pixels
+
 
 def lost(original: InputContainer, written: InputContainer, video: int, new_video: int) -> list[str]:
     """Return what was lost, except whole streams, in sentences. `video`, `new_video`: index of the video in each."""
     notes = [f"metadata {key!r} is lost" for key in _lost_keys(original.metadata, written.metadata)]
     if len(written.chapters()) < len(original.chapters()):
         notes.append("chapters are lost")
-    notes += [f"metadata {key!r} of a stream is lost" for key in _lost_of_streams(original, written)]
+    notes += [f"metadata {what} is lost" for what in _lost_of_streams(original, written)]
     before, after = original.streams[video], written.streams[new_video]
-    if isinstance(before, VideoStream) and isinstance(after, VideoStream) and _aspect(before) != _aspect(after):
+    if isinstance(before, VideoStream) and isinstance(after, VideoStream) and _differ(before, after):
         notes.append(f"the pixel aspect ratio ({before.sample_aspect_ratio}) is lost")
     return notes
 
@@ -47,8 +49,10 @@ def lost_beside_pixels(written: InputContainer, video: int, expected: frozenset[
     return sorted({f"{NAMES[kind]} lost" for kind in expected - kinds(frames)})  # type: ignore[arg-type]
 
 
-def _aspect(stream: VideoStream) -> float:
-    return round(float(stream.sample_aspect_ratio or 1), 3)
+def _differ(before: VideoStream, after: VideoStream) -> bool:
+    """Return whether the pixel aspect ratios differ by more than what rounding makes of them."""
+    one, other = (float(stream.sample_aspect_ratio or 1) for stream in (before, after))
+    return abs(one / other - 1) > ROUNDED
 
 
 def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -63,11 +67,14 @@ def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 def _lost_of_streams(original: InputContainer, written: InputContainer) -> list[str]:
     """Return which of `language` and `title`, the keys that people write, were lost from streams."""
-
-    def languages(container: InputContainer) -> Counter[str]:
-        told = (stream.metadata.get("language", "und") for stream in container.streams if stream.type != "data")
-        return Counter(language for language in told if language != "und")
-
-    kept = {value for stream in written.streams for value in stream.metadata.values()}
-    titles = {stream.metadata["title"] for stream in original.streams if "title" in stream.metadata}
-    return ["language"] * bool(languages(original) - languages(written)) + ["title"] * bool(titles - kept)
+    kept = Counter(stream.metadata.get("language") for stream in written.streams if stream.type != "data")
+    titles = {value for stream in written.streams for value in stream.metadata.values()}
+    lost = []
+    for stream in original.streams:
+        language, title = stream.metadata.get("language", "und"), stream.metadata.get("title")
+        if stream.type != "data" and language != "und":
+            kept[language] -= 1
+            lost += [f"'language' ({language}) of {stream.type} stream {stream.index}"] * (kept[language] < 0)
+        if title is not None and title not in titles:
+            lost.append(f"'title' ({title}) of {stream.type} stream {stream.index}")
+    return lost

@@ -3,8 +3,8 @@
 They do not rise if overlapping recordings were concatenated byte by byte, or if a transport stream is damaged.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -13,9 +13,11 @@ from av.container import OutputContainer
 from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
-from pipeline.video.reading.opening import reason
+from pipeline.video.reading.opening import is_cover, reason
+from pipeline.video.reading.times import DEEPEST
 
 SHARES_TIMES = ("subtitle", "data")  # kinds of streams whose packets may share a time
 LONGEST = 1 << 31  # limit of a duration in MP4, in time units; only damaged packets exceed it
@@ -88,6 +90,42 @@ class Rising:
         packet.duration = round((packet.duration or 0) * unit)
         packet.dts, packet.time_base = least, packet.stream.time_base
         self.moved[packet.stream.index] += 1
+
+
+def with_dts(packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
+    """Yield packets of several streams, each with a dts, if it has a pts.
+
+    The first packets of a video may lack one: Matroska stores only pts, and FFmpeg learns from these packets how far
+    frames are reordered. They are held until one has a dts, and get earlier ones.
+    """
+    held: dict[int, list[Packet[Any]]] = defaultdict(list)
+    begun: set[int] = set()
+    for packet in packets:
+        index = packet.stream_index
+        waits = packet.dts is None and _may_reorder(packet.stream) and index not in begun
+        if waits and len(held[index]) < DEEPEST:
+            held[index].append(packet)
+            continue
+        begun.add(index)
+        yield from _before(held.pop(index, []), packet.dts)
+        packet.dts = packet.pts if packet.dts is None else packet.dts
+        yield packet
+    for waiting in held.values():
+        yield from _before(waiting, None)
+
+
+def _may_reorder(stream: Stream) -> bool:
+    return isinstance(stream, VideoStream) and not is_cover(stream)
+
+
+def _before(packets: "list[Packet[Any]]", dts: int | None) -> "list[Packet[Any]]":
+    """Give packets of one stream decoding times that end before `dts`, or with the earliest pts if that is None."""
+    earliest = min((packet.pts for packet in packets if packet.pts is not None), default=0)
+    step = next((packet.duration for packet in packets if packet.duration), 1)
+    last = earliest if dts is None else min(earliest, dts - step)
+    for back, packet in enumerate(reversed(packets)):
+        packet.dts = last - back * step
+    return packets
 
 
 def _is_there(packet: "Packet[Any]", least: int) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import av
@@ -25,7 +26,10 @@ from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.opening import is_cover, opened_container, reason
 from pipeline.video.reading.probe import VideoInfo
-from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR
+from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
+from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
+from pipeline.video.structure.iso_boxes import is_iso
+from pipeline.video.writing import camera_boxes, display_size
 from pipeline.video.writing.copied_streams import (
     ISO,
     attach_cover,
@@ -34,10 +38,11 @@ from pipeline.video.writing.copied_streams import (
     holds,
     is_written_anew,
     named,
+    without_cuts,
 )
 from pipeline.video.writing.encode import Encoding
 from pipeline.video.writing.lost_metadata import STRUCTURE, lost, lost_beside_pixels, lost_streams
-from pipeline.video.writing.monotonic_dts import Rising, taken
+from pipeline.video.writing.monotonic_dts import Rising, taken, with_dts
 from pipeline.video.writing.segment_files import IDENTITY, tag
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
@@ -46,6 +51,7 @@ ISO_KEYS = frozenset(  # metadata keys that ISO files have a box for; all others
     "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
 )
 LARGEST_SCALE = 1 << 31
+ROUNDED, ROUNDED_SHARE = ("matroska", "webm"), 0.05  # muxers that round times; share of a frame from which it shows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,15 +76,20 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
     Returns what the container could not hold, in sentences. Raises Damaged if the frames of the segments are not those
     of `enhanced.pts`.
     """
-    covers = cover_images(source)
+    covers, muxer = cover_images(source), muxer_of(name)
+    unkept, private = unwritten(source), private_boxes(source)
+    fast_start = is_iso(source) and is_fast_start(source)
+    source.seek(0)
     with opened_container(source) as original:
-        options = _options(original, enhanced, name)
-        muxer = muxer_of(name)
+        options = _options(original, enhanced, name, fast_start=fast_start)
         with (
             taken(muxer, "the streams of this video"),
             av.open(target, "w", format=muxer, container_options=options) as output,
         ):
             video, copies, notes = _streams(original, output, enhanced, covers)
+            notes += unkept + _of_times(enhanced, muxer)
+            if (count := programmes(original)) > 1:
+                notes.append(f"its {count} programmes become one")
             if "avoid_negative_ts" in options:
                 notes.append("its times begin before 0; all are shifted so that none is negative")
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
@@ -91,21 +102,43 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
                 rising.write(packet)
             notes += rising.notes()
             types = [stream.type for stream in output.streams]
+        gone = camera_boxes.append(Path(target), private) if muxer in ISO and private else private
+        if gone:
+            notes.append(f"boxes of the camera are lost: {', '.join(dict.fromkeys(map(str, gone)))}")
+        if display_size.is_needed(muxer, enhanced.info.sample_aspect):
+            title = original.streams[enhanced.info.stream].metadata.get("title", "")
+            display_size.write_aspect(Path(target), enhanced.info.sample_aspect or Fraction(1), title)
         with av.open(target, "r", metadata_errors="backslashreplace") as written:
             notes += lost_streams(types, written) + lost(original, written, enhanced.info.stream, video.index)
-            return notes + lost_beside_pixels(written, video.index, _expected(enhanced))
+            expected = _expected(enhanced)
+            if "udu_sei" in enhanced.encoding.options:  # it may come later than the frames that are checked
+                expected -= {USER_DATA}
+            return notes + lost_beside_pixels(written, video.index, expected)
 
 
-def _options(original: InputContainer, enhanced: EnhancedStream, name: str) -> dict[str, str]:
+def _of_times(enhanced: EnhancedStream, muxer: str) -> list[str]:
+    """Return a note if rounding to Matroska's milliseconds shows. FFmpeg writes no other unit."""
+    info, unit = enhanced.info, Fraction(1, 1000)
+    if muxer not in ROUNDED or info.time_base % unit == 0:
+        return []
+    most = max(abs(at * info.time_base - round(at * info.time_base / unit) * unit) for at in set(enhanced.pts))
+    if most * info.frame_rate < ROUNDED_SHARE:
+        return []
+    return [f"its times are rounded to milliseconds, the unit of {muxer}: by up to {float(1000 * most):.2f} ms"]
+
+
+def _options(original: InputContainer, enhanced: EnhancedStream, name: str, *, fast_start: bool) -> dict[str, str]:
     info, muxer = enhanced.info, muxer_of(name)
     if muxer == "mpegts":  # without copyts, times restart; files of these names have packets of 192 bytes
         return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
     if muxer not in ISO:
         return {}
-    options = {}
+    options, flags = {}, ["faststart"] * fast_start
     has_cover = any(is_cover(stream) for stream in original.streams.video)  # which the open list cannot hold
     if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
-        options["movflags"] = "use_metadata_tags"
+        flags.append("use_metadata_tags")
+    if flags:
+        options["movflags"] = "+".join(flags)
     if enhanced.pts[0] < 0:  # otherwise the file says not to show what comes before 0
         options["avoid_negative_ts"] = "make_non_negative"
     if info.carried & {"SPHERICAL", "STEREO3D"}:
@@ -152,6 +185,8 @@ def _streams(
             continue
         copy.metadata.update({key: value for key, value in stream.metadata.items() if key not in STRUCTURE})
         copy.disposition = stream.disposition
+        if copy is video and display_size.is_needed(output.format.name, enhanced.info.sample_aspect):
+            copy.metadata["title"] = display_size.with_room(stream.metadata.get("title", ""))
     assert video is not None
     return video, copies, notes
 
@@ -247,13 +282,12 @@ def _others(
             stream.discard = Discard.all
     wanted = [stream for stream in original.streams if stream.index in copies and stream.type != "attachment"]
     packets = original.demux(wanted) if wanted else iter(())
-    for packet in shift.through(_read(packets, notes)):
-        if packet.size:
-            packet.stream = copies[packet.stream_index]
-            if packet.stream.disposition & Disposition.attached_pic:
-                packet.pts = packet.pts or 0
-            packet.dts = packet.pts if packet.dts is None else packet.dts
-            yield packet
+    packets = (packet for packet in without_cuts(_read(packets, notes)) if packet.size)
+    for packet in with_dts(shift.through(packets)):
+        packet.stream = copies[packet.stream_index]
+        if packet.stream.disposition & Disposition.attached_pic:
+            packet.pts = packet.dts = packet.pts or 0
+        yield packet
 
 
 def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packet[Any]]":

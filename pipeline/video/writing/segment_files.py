@@ -18,7 +18,7 @@ from pipeline.process import scheduling_kept
 from pipeline.storage.reading import Timed
 from pipeline.video.reading.times import reordering
 from pipeline.video.signal.color import Colours
-from pipeline.video.signal.side_data import CAPTIONS, side
+from pipeline.video.signal.side_data import ON_FRAMES, has_side
 from pipeline.video.writing.encode import EncodeSettings, Encoding, pixel_format_near
 
 IDENTITY = "comment"  # metadata key of a segment file's identity
@@ -62,11 +62,11 @@ class Encoder:
     def encode(self, frame: VideoFrame, pts: int, decoded: VideoFrame | None = None) -> None:
         """Encode one frame, in the order of pts. `pts`: in units of the encoding's time base; the first becomes 0.
 
-        `decoded`: the frame it was made from, if its captions are to be kept.
+        `decoded`: the frame it was made from, if its captions or user data are to be kept.
         """
         self.start = pts if self.start is None else self.start
         if decoded is not None:
-            frame = self._captioned(frame, decoded) if side(decoded, CAPTIONS) is not None else frame
+            frame = self._captioned(frame, decoded) if has_side(decoded, ON_FRAMES) else frame
             if len(self.order) % LOOKED_AT == 0:
                 gc.collect()  # reading side data makes PyAV create a reference cycle with the frame
         frame.pts, frame.time_base = pts - self.start, self.encoding.time_base

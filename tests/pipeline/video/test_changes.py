@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from model import Look
 from pipeline.video.enhancing.enhance import Clock, Enhanced
 from pipeline.video.enhancing.smoothing import Window
+from pipeline.video.reading.decode import decoded
 from pipeline.video.reading.probe import probe
 from pipeline.video.reading.segments import cut
 from pipeline.video.signal.color import Colours, Conversion, lines
@@ -189,3 +190,14 @@ def test_a_player_of_amv_sees_its_picture_upright() -> None:
     for source, each in zip(pictures(file.getvalue()), enhanced(file.getvalue()), strict=True):
         assert source.planes[0].line_size < 0
         assert np.abs(rgb(source) - rgb(each.frame)).mean() < 3
+
+
+def test_no_frame_is_lost_where_mpeg2_changes_its_size() -> None:
+    coded = {"container": "mpegts", "codec": "mpeg2video", "time_base": Fraction(1, 25), "max_b_frames": 2}
+    content = clip(streets(COUNT), **coded, pts=range(COUNT))
+    content += clip(streets(COUNT, width=160, height=128), **coded, pts=range(COUNT, 2 * COUNT))
+    info = probe(BytesIO(content))
+    for frames_per_segment in (1000, 3):
+        segments = cut(info, frames_per_segment)
+        ranks = [shot.rank for each in segments for shot in decoded(BytesIO(content), info, each.first, each.end)]
+        assert ranks == list(range(2 * COUNT))

@@ -1,0 +1,149 @@
+"""Facts that a file's own bytes tell, and PyAV does not: encryption, where chroma lies, what no muxer writes."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, BinaryIO, cast
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.stream import Stream
+
+from pipeline.errors import Unsupported
+from pipeline.video.structure import ebml, iso_boxes
+
+ENCRYPTED = frozenset({b"encv", b"enca", b"drmi", b"drms"})  # types of sample entries
+OF_MOOV = frozenset(b"mvhd trak udta mvex iods meta free skip cmov ctab prfl mdra pssh".split())
+OF_UDTA = frozenset(  # boxes of moov/udta that FFmpeg reads or writes, or that hold only padding
+    b"meta loci name titl dscp cprt perf auth gnre albm yrrc rtng clsf kywd coll thmb chpl hnti hinf free skip "
+    b"Xtra WLOC LOOP SelO AllF ptv date".split()
+)
+MOST_BYTES = 1 << 24  # of a private box that is kept
+SITINGS = {(1, 1): "topleft", (2, 1): "top", (2, 2): "center"}  # of Horz and Vert; (1, 2) is usual
+SITING_HORZ, SITING_VERT = b"\x55\xb7\x81", b"\x55\xb8\x81"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateBox:
+    """A box that a camera wrote for itself."""
+
+    above: tuple[bytes, ...]
+    """Types of the boxes around it."""
+    kind: bytes
+    content: bytes | None = field(repr=False)
+    """None: too large to be kept."""
+
+    def __str__(self) -> str:
+        return "/".join(part.decode("latin-1").strip() for part in (*self.above, self.kind))
+
+
+def check_encryption(file: BinaryIO) -> None:
+    """Raise Unsupported if the file is encrypted, and go back to its beginning."""
+    if iso_boxes.is_iso(file):
+        entries = {box[0] for above, box in iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END)) if b"stsd" in above}
+        encrypted = bool(entries & ENCRYPTED)
+    else:
+        encrypted = ebml.is_matroska(file) and any(element[0] == ebml.ENCRYPTION for _, element in ebml.tree(file))
+    file.seek(0)
+    if encrypted:
+        raise Unsupported("it is encrypted (DRM), which nightlift cannot read; give it a copy without encryption")
+
+
+def chroma_location(stream: Stream) -> str | None:
+    """Return where chroma samples lie, by FFmpeg's name; None: as usual. A Matroska header is made, which tells it."""
+    header = BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as output:
+            output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return None
+    told = header.getvalue()
+    across, down = (told.partition(key)[2][:1] for key in (SITING_HORZ, SITING_VERT))
+    return SITINGS.get((across[0], down[0])) if across and down else None
+
+
+def is_fast_start(file: BinaryIO) -> bool:
+    """Return whether the index of an MP4 or MOV comes before its media, so that players can begin at once."""
+    kinds = [kind for kind, _, _ in iso_boxes.boxes(file, 0, file.seek(0, io.SEEK_END))]
+    return b"moov" in kinds and b"mdat" in kinds and kinds.index(b"moov") < kinds.index(b"mdat")
+
+
+def private_boxes(file: BinaryIO) -> list[PrivateBox]:
+    """Read the boxes that cameras write for themselves and no muxer knows. Goes back to the beginning of the file."""
+    found = []
+    for above, (kind, at, behind) in iso_boxes.tree(
+        file, 0, file.seek(0, io.SEEK_END) if iso_boxes.is_iso(file) else 0
+    ):
+        private = (
+            (not above and kind == b"uuid")
+            or (above == (b"moov",) and kind not in OF_MOOV)
+            or (above == (b"moov", b"udta") and kind not in OF_UDTA and not kind.startswith(b"\xa9"))
+        )
+        if private and behind > at and any(kind):
+            file.seek(at)
+            found.append(PrivateBox(above, kind, file.read(behind - at) if behind - at <= MOST_BYTES else None))
+    file.seek(0)
+    return found
+
+
+def unwritten(file: BinaryIO) -> list[str]:
+    """Return what the source holds that is not written, in sentences. Goes back to the beginning of the file."""
+    notes = list(_of_iso(file) if iso_boxes.is_iso(file) else _of_matroska(file) if ebml.is_matroska(file) else ())
+    file.seek(0)
+    return notes
+
+
+def programmes(container: InputContainer) -> int:
+    """Return how many programmes a transport stream holds. PyAV tells it only in FFmpeg's log."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        return len(re.findall(r"^  Program \d+", cast(Any, container).dumps_format(), re.MULTILINE))
+    finally:
+        av.logging.set_level(level)
+
+
+def _of_iso(file: BinaryIO) -> Iterator[str]:
+    kinds = {box[0] for above, box in iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END)) if b"stsd" in above}
+    if b"clap" in kinds:
+        yield "its crop (clap) is lost: the whole frame shows"
+    if b"lhvC" in kinds:
+        yield "its second view (MV-HEVC, stereoscopic) is lost: only the base view is enhanced"
+
+
+def _of_matroska(file: BinaryIO) -> Iterator[str]:
+    found = list(ebml.tree(file))
+    chapters = [(above, element) for above, element in found if ebml.CHAPTERS in above]
+    if sum(element[0] == ebml.EDITION for _, element in chapters) > 1:
+        yield "chapters: only one of its editions is kept"
+    if any(element[0] == ebml.ATOM and ebml.ATOM in above for above, element in chapters):
+        yield "chapters: those within others are lost"
+    if any(element[0] == ebml.HIDDEN and ebml.number_in(file, element) for _, element in chapters):
+        yield "chapters: hidden ones show now"
+    if _repeats(chapters, ebml.DISPLAY, within=ebml.ATOM):
+        yield "chapters: only one of the languages of their titles is kept"
+    levels = {ebml.number_in(file, element) for _, element in found if element[0] == ebml.LEVEL} - {ebml.USUAL_LEVEL}
+    if levels:
+        yield f"tags of level {', '.join(map(str, sorted(levels)))} become tags of the whole file, in place of its own"
+    regional = {ebml.text_in(file, element) for _, element in found if element[0] == ebml.LANGUAGE}
+    for language in sorted(name for name in regional if "-" in name):
+        yield f"language {language} loses what is behind its dash"
+    if any(element[0] in ebml.PIXEL_CROPS and ebml.number_in(file, element) for _, element in found):
+        yield "its crop (PixelCrop) is lost: the whole frame shows"
+
+
+def _repeats(found: list[tuple[tuple[int, ...], ebml.Element]], number: int, *, within: int) -> bool:
+    """Return whether an element comes twice in a row within another."""
+    last = 0
+    for above, element in found:
+        if element[0] == number and above[-1:] == (within,):
+            if last:
+                return True
+            last = number
+        elif element[0] == within:
+            last = 0
+    return False

@@ -1,0 +1,57 @@
+"""Boxes of MP4, MOV and 3GP files (ISO/IEC 14496-12), found without reading what is in them."""
+
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+Box = tuple[bytes, int, int]
+"""Type of a box, and where its content begins and ends."""
+
+FIRST = frozenset(b"ftyp styp moov moof mdat free skip wide pnot uuid".split())  # boxes that a file may begin with
+PARENTS = frozenset(b"moov trak mdia minf stbl moof traf udta".split())
+ENTRIES_AT = 8  # where the sample entries begin in an stsd
+CHILDREN_AT = 78  # where the boxes begin in a sample entry of video
+
+
+def is_iso(file: BinaryIO) -> bool:
+    """Return whether the file begins with a box, and go back to its beginning."""
+    file.seek(0)
+    found = file.read(8)[4:] in FIRST
+    file.seek(0)
+    return found
+
+
+def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
+    """Yield each box between two offsets: its type, and where its content begins and ends."""
+    while start + 8 <= end:
+        size, kind = fields(file, start, ">I4s")
+        at = start + 8
+        if size == 1:
+            (size,), at = fields(file, at, ">Q"), at + 8
+        behind = end if size == 0 else min(start + size, end)
+        if behind < at:
+            return
+        yield kind, at, behind
+        start = behind
+
+
+def tree(
+    file: BinaryIO, start: int, end: int, above: tuple[bytes, ...] = ()
+) -> Iterator[tuple[tuple[bytes, ...], Box]]:
+    """Yield each box below, with the types of those around it: down to sample entries and, for video, into them."""
+    for box in boxes(file, start, end):
+        kind, at, behind = box
+        yield above, box
+        if kind in PARENTS and kind not in above:
+            yield from tree(file, at, behind, (*above, kind))
+        elif kind == b"stsd":
+            yield from tree(file, at + ENTRIES_AT, behind, (*above, kind))
+        elif above[-1:] == (b"stsd",):
+            yield from tree(file, at + CHILDREN_AT, behind, (*above, kind))
+
+
+def fields(file: BinaryIO, at: int, form: str) -> tuple[Any, ...]:
+    """Unpack a `struct` format at an offset; bytes beyond the end of the file are 0."""
+    file.seek(at)
+    size = struct.calcsize(form)
+    return struct.unpack(form, file.read(size).ljust(size, b"\x00"))

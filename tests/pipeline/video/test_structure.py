@@ -1,0 +1,50 @@
+"""What is found in the bytes of files: boxes of MP4, elements of Matroska."""
+
+from io import BytesIO
+
+import pytest
+
+from pipeline.errors import Unsupported
+from pipeline.video.structure import ebml
+from pipeline.video.structure.facts import check_encryption, unwritten
+from tests.support.clips import Sound, clip, streets
+
+
+@pytest.mark.parametrize(
+    ("kind", "notes"),
+    [
+        (b"clap", ["its crop (clap) is lost: the whole frame shows"]),
+        (b"lhvC", ["its second view (MV-HEVC, stereoscopic) is lost: only the base view is enhanced"]),
+        (b"btrt", []),
+    ],
+)
+def test_boxes_of_video_that_are_lost_are_named(kind: bytes, notes: list[str]) -> None:
+    content = clip(streets(4))
+    assert content.count(b"btrt") == 1
+    assert unwritten(BytesIO(content.replace(b"btrt", kind))) == notes
+
+
+def test_a_crop_of_matroska_is_named() -> None:
+    content = clip(streets(4), "matroska")
+    unit, crop = (ebml.coded(number, b"\x04") for number in (ebml.DISPLAY_UNIT, ebml.PIXEL_CROPS[1]))
+    assert content.count(unit) == 1
+    assert unwritten(BytesIO(content)) == []
+    assert unwritten(BytesIO(content.replace(unit, crop))) == ["its crop (PixelCrop) is lost: the whole frame shows"]
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
+def test_encryption_is_found_in_the_header(container: str) -> None:
+    content = clip(streets(4), container, extras=Sound(["eng"], chapters=container != "mpegts"))
+    check_encryption(BytesIO(content))
+    changed = content.replace(b"avc1", b"encv").replace(bytes([0x9C, 0x81, 0]), b"\x50\x35\x80")  # FlagLacing
+    if container == "mpegts":
+        check_encryption(BytesIO(changed))
+    else:
+        with pytest.raises(Unsupported, match="it is encrypted"):
+            check_encryption(BytesIO(changed))
+
+
+def test_broken_elements_end_the_search() -> None:
+    content = clip(streets(4), "matroska")
+    for size in range(0, 400, 7):
+        assert all(0 <= at <= end <= size for _, (_, _, at, end) in ebml.tree(BytesIO(content[:size])))
