@@ -14,7 +14,8 @@ from pipeline.planning.inputs import Inputs
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.media_kinds import Kind
 from pipeline.planning.path_list import Source, places_of, source_of
-from pipeline.planning.plan import Plan, inputs_of, make_plan
+from pipeline.planning.plan import Plan
+from pipeline.planning.planner import inputs_of, make_plan
 from pipeline.records import Outcome, Record
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage

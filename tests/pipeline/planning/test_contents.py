@@ -10,7 +10,8 @@ from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
 from pipeline.planning.inputs import Selection
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind, is_cut
-from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.plan import Plan
+from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
 from tests.support.clips import clip, streets
 from tests.support.media import jpeg, night

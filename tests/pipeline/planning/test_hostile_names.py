@@ -13,7 +13,8 @@ from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
 from pipeline.planning.inputs import Selection
 from pipeline.planning.media_kinds import PHOTOS
-from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.plan import Plan
+from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
 from tests.support.many_keys import s3_of_many_keys
 from tests.support.media import landscape

@@ -10,7 +10,8 @@ from pipeline.planning.destination import Destination
 from pipeline.planning.history import History, hashes
 from pipeline.planning.inputs import Selection
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind
-from pipeline.planning.plan import Plan, check_found, make_plan
+from pipeline.planning.plan import Plan, check_found
+from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
 
 NO_HISTORY = History()

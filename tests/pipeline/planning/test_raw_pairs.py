@@ -9,7 +9,8 @@ from pipeline.planning.destination import Destination
 from pipeline.planning.history import History, hashes
 from pipeline.planning.inputs import Selection
 from pipeline.planning.media_kinds import Photos
-from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.plan import Plan
+from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
 
 FILES = (
