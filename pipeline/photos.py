@@ -21,6 +21,7 @@ from pipeline.images.color.working_space import with_way_back
 from pipeline.images.encode import HOLDS
 from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
+from pipeline.images.recognition import format_of_content
 from pipeline.images.view import views_of
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
@@ -61,6 +62,14 @@ class PhotoSettings:
         parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
+    def written_as(self, destination: str, found: str) -> Format:
+        """Return the format of an output: by the extension of its name or, if that tells nothing, by these settings.
+
+        `found`: the format of the photo by its content.
+        """
+        own = "jpeg" if found == "raw" and self.raw == "preview" else FORMATS[found].written_as
+        return format_of(destination) or FORMATS[self.format or own]
+
 
 @dataclass(slots=True)
 class PhotoWork(Work):
@@ -95,7 +104,7 @@ class ReadAndDecode:
                 work.photo = decode(
                     data,
                     max_pixels=self.settings.max_pixels,
-                    hdr_for=self._hdr_for(work),
+                    hdr_for=self._hdr_for(work, data),
                     raw_preview=self.settings.raw == "preview",
                 )
             luma = views_of(work.photo)[0].luma()
@@ -106,11 +115,13 @@ class ReadAndDecode:
                 self._pass_on(work, data, luma)
         return work
 
-    def _hdr_for(self, work: PhotoWork) -> Format | None:
+    def _hdr_for(self, work: PhotoWork, data: bytes) -> Format | None:
         """Return the format that HDR is decoded for; None: convert it to SDR."""
         if self.settings.skip_hdr:  # it is not written, but must be recognised
             return FORMATS["png"]
-        return format_of(work.record.destination) if self.settings.hdr == "keep" else None
+        if self.settings.hdr == "sdr":
+            return None
+        return self.settings.written_as(work.record.destination, format_of_content(data))
 
     def _describe(self, work: PhotoWork, photo: Photo, luma: float) -> None:
         height, width = photo.frames[0].pixels.shape[:2]
@@ -219,10 +230,9 @@ class EncodeAndWrite:
         return work
 
     def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:
-        written = format_of(work.record.destination)
-        if work.original is not None and written == format_of(work.outcome.source):
+        if work.original is not None and format_of(work.record.destination) == format_of(work.outcome.source):
             return work.original
-        name = written.name if written else FORMATS[photo.format].written_as
+        name = self.settings.written_as(work.record.destination, photo.format).name
         if self.settings.mark is not None and work.original is None and "xmp" in HOLDS[name]:
             photo = replace(photo, metadata=marked(photo.metadata, self.settings.mark))
         data, notes = encode(photo, name, quality=self.settings.quality)

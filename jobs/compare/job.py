@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import av
 import numpy as np
 
 from jobs.compare.films import write_film
@@ -85,10 +86,10 @@ def run(config: CompareConfig) -> int:
             try:
                 _show(storage, pair, config, lambda: progress.advance_to(progress.done + 1))
                 progress.say(pair.shown)
-            except NightliftError as error:
+            except (NightliftError, MemoryError, av.FFmpegError) as error:
                 problems += 1
-                name = redacted(pair.before)
-                log.error("%s", printable(f"{name}: {str(error).removeprefix(f'{name}: ')}"))
+                name, told = redacted(pair.before), str(error) or type(error).__name__
+                log.error("%s", printable(f"{name}: {told.removeprefix(f'{name}: ')}"))
             progress.advance_to(end)
     finally:
         progress.close()

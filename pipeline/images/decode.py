@@ -146,6 +146,9 @@ def _with_gain_map(photo: Photo, stored: Photo, data: bytes, max_pixels: int) ->
             raise
         gain_map = None
         add_note(photo.notes, xmp.GAIN_MAP_DROPPED)
+    if gain_map is not None and high_dynamic_range.transfer_of(photo) is not None:  # made for an SDR image
+        gain_map = None
+        add_note(photo.notes, xmp.GAIN_MAP_DROPPED)
     if gain_map is None:
         return photo
     photo.notes[:] = [note for note in photo.notes if note != xmp.GAIN_MAP_DROPPED]

@@ -54,7 +54,8 @@ def make_plan(
     listed = inputs.sorted()
     if inputs.known_as is None:
         selected = (file for file in listed if selection(file.relative))
-        inputs.known_as = known_as(storage, selected, history, destination, alone=_is_alone(source, listed))
+        trusted = history if not any(each.gives_way for each in kinds) else History()  # a copy needs the kind for sure
+        inputs.known_as = known_as(storage, selected, trusted, destination, alone=_is_alone(source, listed))
     kinds = [each.knowing(inputs.known_as) for each in kinds or [destination.kind]]
     kind = next(each for each in kinds if each.noun == destination.kind.noun)
     destination = replace(destination, kind=kind)

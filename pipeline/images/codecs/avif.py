@@ -1,15 +1,17 @@
 """AVIF, stills and image sequences: 8 bits are read by Pillow, more by `av1.py`; see there for what is written how."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+from av.video.frame import VideoFrame
 from PIL import Image
 
-from pipeline.errors import Unsupported
+from pipeline.errors import Damaged, Unsupported
 from pipeline.images.codecs import av1
 from pipeline.images.color import cicp, ycc
 from pipeline.images.isobmff.boxes import Box, Colours, clean_aperture, coding_of, colours_of, content_of
@@ -100,14 +102,27 @@ def _frames(image: Image.Image, count: int, notes: list[str]) -> list[Frame]:
 def _deep(items: Items, colours: Colours | None, max_pixels: int) -> tuple[Frame, Colours]:
     """Read the primary image, and its alpha, with all bits, and how it codes colour: by the file, or else by AV1."""
     grid, tiles = items.tiles(items.primary)
-    decoded = [av1.decoded(items.contents[tile], max_pixels) for tile in tiles]
+    decoded = _decoded(items, tiles, max_pixels)
     colours = colours or av1.colours_of(decoded[0])
     pixels = _joined(grid, [av1.samples_of(frame, colours) for frame in decoded])
     if items.alpha is None:
         return Frame(pixels=pixels), colours
     grid, tiles = items.tiles(items.alpha)
-    alpha = _joined(grid, [av1.alpha_of(av1.decoded(items.contents[tile], max_pixels)) for tile in tiles])
+    alpha = _joined(grid, [av1.alpha_of(frame) for frame in _decoded(items, tiles, max_pixels)])
+    if alpha.shape != pixels.shape[:2]:
+        raise Damaged("its alpha has another size than its image; copy the file again")
     return Frame(pixels=_divided(pixels, alpha) if items.premultiplied else pixels, alpha=alpha), colours
+
+
+def _decoded(items: Items, tiles: Sequence[int], max_pixels: int) -> list[VideoFrame]:
+    """Decode tiles, which together have no more than `max_pixels`, and all the size of the first one."""
+    frames: list[VideoFrame] = []
+    for tile in tiles:
+        frames.append(av1.decoded(items.contents[tile], max_pixels))
+        check_size((frames[0].width, frames[0].height), len(frames), max_pixels)
+        if (frames[-1].width, frames[-1].height) != (frames[0].width, frames[0].height):
+            raise Damaged("tiles of its image differ in size; copy the file again")
+    return frames
 
 
 def _joined(grid: Grid | None, tiles: list[Samples]) -> Samples:

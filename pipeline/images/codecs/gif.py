@@ -10,9 +10,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from pipeline.images.metadata import heif_items
 from pipeline.images.photo import Frame, Metadata, Photo
 from pipeline.images.pixels import add_note, check_size, frame_of, image_of
+from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 
 MAX_COMMENT_BYTES = 1 << 16
 KEEP, RESTORE_TO_BACKGROUND = 1, 2  # disposal methods, section 23
@@ -87,7 +87,7 @@ def _metadata(data: bytes, notes: list[str]) -> Metadata:
         elif name == ICC:
             icc = _joined_blocks(data, at + 12)
         elif name.startswith(CREDENTIALS):
-            add_note(notes, heif_items.CREDENTIALS_DROPPED)
+            add_note(notes, CREDENTIALS_DROPPED)
         else:
             add_note(notes, f"data of another program dropped: {name.decode('latin-1')!a}")
     return Metadata(comment=b"\n".join(comments) or None, icc=icc or None, xmp=packet or None)

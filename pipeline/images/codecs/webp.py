@@ -7,9 +7,10 @@ from io import BytesIO
 from PIL import Image
 
 from pipeline.errors import Damaged
-from pipeline.images.metadata import exif, heif_items
+from pipeline.images.metadata import exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_at, image_of
+from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 
 DEFAULT_QUALITY = 90
 
@@ -39,7 +40,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     kinds = {kind for kind, _ in chunks}
     kinds |= {inner for kind, payload in chunks if kind == b"ANMF" for inner, _ in _chunks(payload, 16)}
     if b"C2PA" in kinds:
-        notes.append(heif_items.CREDENTIALS_DROPPED)
+        notes.append(CREDENTIALS_DROPPED)
     unknown = sorted(kind.decode("latin-1") for kind in kinds - KNOWN)
     if unknown:
         notes.append(f"unknown WebP chunks dropped: {', '.join(unknown)}")

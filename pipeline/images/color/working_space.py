@@ -101,13 +101,15 @@ def space_of(photo: Photo) -> WorkingSpace | None:
 
 def with_way_back(photo: Photo) -> tuple[Photo, list[str]]:
     """Return the photo, converted to sRGB if there is no way back from there to its own space; and notes on that."""
-    space = space_of(photo)
-    if space is None or space.conversion is not None:
+    icc = photo.metadata.icc if transfer_of(photo) is None else None
+    spaces = [working_space(icc, frame.pixels.shape[2]) for frame in photo.frames]  # pages may be grey or colour
+    if all(space is None or space.conversion is not None for space in spaces):
         return photo, []
     frames = []
-    for frame in photo.frames:
+    for frame, space in zip(photo.frames, spaces, strict=True):
         alpha = None if frame.alpha is None else to_8_bits(frame.alpha)
-        frames.append(replace(frame, pixels=space.srgb(frame.pixels), alpha=alpha))
+        pixels = to_8_bits(frame.pixels) if space is None else to_8_bits(space.srgb(frame.pixels))
+        frames.append(replace(frame, pixels=pixels, alpha=alpha))
     metadata = replace(photo.metadata, icc=None, cicp=None, png_chunks=_without_colour(photo.metadata.png_chunks))
     notes = ["converted to sRGB with 8 bits: its ICC profile cannot be inverted exactly"]
     return replace(photo, frames=frames, metadata=metadata), notes

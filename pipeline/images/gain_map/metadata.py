@@ -28,7 +28,9 @@ WHOLE = (
 )
 # Primary and map are all that the file holds; a reader finds the map by its length (GContainer, "Item element")
 DIRECTORY = (
-    b'<rdf:Description rdf:about="" ' + NAMESPACES + b' xmlns:Container="http://ns.google.com/photos/1.0/container/"'
+    b'<rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" rdf:about="" '
+    + NAMESPACES
+    + b' xmlns:Container="http://ns.google.com/photos/1.0/container/"'
     b' xmlns:Item="http://ns.google.com/photos/1.0/container/item/" hdrgm:Version="1.0">'
     b'<Container:Directory><rdf:Seq><rdf:li rdf:parseType="Resource">'
     b'<Container:Item Item:Semantic="Primary" Item:Mime="image/jpeg"/></rdf:li><rdf:li rdf:parseType="Resource">'

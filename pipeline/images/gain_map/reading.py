@@ -11,7 +11,7 @@ from pipeline.images.gain_map.gains import StoredMap, fitted
 from pipeline.images.metadata import exif
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import GainMap, Photo
-from pipeline.images.pixels import add_note
+from pipeline.images.pixels import add_note, check_size
 
 AUXILIARY_TYPE = "hdrgainmap"  # ends the types of auxiliary images of Apple and Samsung
 PACKET = re.compile(rb"<x:xmpmeta.*?</x:xmpmeta>", re.DOTALL)
@@ -28,7 +28,7 @@ def read(stored: Photo, shown: Photo, data: bytes, max_pixels: int) -> GainMap |
     if stored.format == "jpeg":
         found = ultra_hdr.read(data, block, max_pixels)
     elif stored.format == "heif":
-        found = _of_heic(data, block)
+        found = _of_heic(data, block, max_pixels)
     else:
         found = None
     if found is None:
@@ -53,7 +53,7 @@ def _brands(data: bytes) -> bytes:
     return data[: int.from_bytes(data[:4], "big")]
 
 
-def _of_heic(data: bytes, block: bytes | None) -> StoredMap | None:
+def _of_heic(data: bytes, block: bytes | None, max_pixels: int) -> StoredMap | None:
     """Read the map of an iPhone, or one with the XMP of Ultra HDR. XMP of a map lies in the file as it is."""
     import pillow_heif
 
@@ -65,6 +65,7 @@ def _of_heic(data: bytes, block: bytes | None) -> StoredMap | None:
         return None
     image = primary.get_aux_image(numbers[0])
     width, height = image.size
+    check_size(image.size, 1, max_pixels)
     samples = np.asarray(image)
     if samples.dtype != np.uint8:
         return None

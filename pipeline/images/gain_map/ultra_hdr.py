@@ -19,6 +19,7 @@ from pipeline.images.metadata.jpeg_markers import APP0, APP1, APP2, SOI, Segment
 from pipeline.images.photo import Frame, GainMap, Metadata, Photo
 
 BEGINNING = b"\xff\xd8\xff"
+MOST_CANDIDATES = 100  # places that begin like a JPEG
 INDEX_BYTES = 82  # content of the index, behind its name
 PRIMARY = 0x030000  # attribute of the first image (CIPA DC-007 section 5.2.3.3.1)
 
@@ -62,16 +63,18 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 def _behind(data: bytes) -> Iterator[tuple[bytes, list[Segment]]]:
     """Yield each JPEG behind the first one, with its segments. No scan holds the bytes that a JPEG begins with."""
-    at = data.find(BEGINNING, jpeg_markers.segments(data)[-1].start)
-    while at >= 0:
+    at = jpeg_markers.segments(data)[-1].start
+    for _ in range(MOST_CANDIDATES):
+        at = data.find(BEGINNING, at)
+        if at < 0:
+            return
         try:
-            segments = jpeg_markers.segments(data[at:])
+            segments = jpeg_markers.segments(data, at)
         except Damaged:  # these bytes are part of something else, such as a film
-            at = data.find(BEGINNING, at + 1)
+            at += 1
             continue
-        end = jpeg_markers.end(data[at:], segments[-1])
-        yield data[at : at + end], segments
-        at = data.find(BEGINNING, at + segments[-1].start)
+        yield data[at : jpeg_markers.end(data, segments[-1])], segments
+        at = segments[-1].start
 
 
 def _payload(segments: Sequence[Segment], marker: int, name: bytes) -> bytes:

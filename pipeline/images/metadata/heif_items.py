@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from pipeline.images.metadata import samsung, xmp
 from pipeline.images.pixels import add_note
+from pipeline.video.structure.iso_boxes import CREDENTIALS, CREDENTIALS_DROPPED
 
-CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.1 section A.5: the uuid of its box
-CREDENTIALS_DROPPED = "content credentials dropped: they certify the image before enhancement"
 GAIN_MAPS, DEPTHS, ALPHAS = ("hdrgainmap", "21496"), ("depth", "auxid:2"), ("alpha", "auxid:1")
 CODED = frozenset((b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"avc1", b"jpeg", b"unci", b"j2k1", b"tmap"))
 KNOWN = {kind.decode() for kind in CODED} | {"Exif", "mime", "uri "}  # mime: XMP

@@ -7,9 +7,11 @@ Apple's additions, and by Microsoft (People Tagging Schema).
 import re
 from collections.abc import Callable
 
+from pipeline.images.metadata.elements import Elements
+
 ORIENTATION = re.compile(rb"""(\btiff:Orientation(?:\s*=\s*["']|>\s*))[1-8]""")
-AREA = re.compile(rb"<(\w[\w-]*:Area)\b[^>]*?(?:/>|(?<!/)>.*?</\1\s*>)", re.DOTALL)
-APPLIED = re.compile(rb"<(\w[\w-]*:AppliedToDimensions)\b[^>]*?(?:/>|(?<!/)>.*?</\1\s*>)", re.DOTALL)
+AREA = Elements(r"\w[\w-]*:Area")
+APPLIED = Elements(r"\w[\w-]*:AppliedToDimensions")
 PIXELS = re.compile(rb"""\bstArea:unit(?:\s*=\s*["']|>\s*)pixel""")
 RECTANGLE = re.compile(rb"""(\bMPReg:Rectangle(?:\s*=\s*["']|>\s*))([\d.,\seE+-]+)""")
 ROLL = re.compile(rb"""(\bapple-fi:AngleInfoRoll(?:\s*=\s*["']|>\s*))(\d{1,4})\b""")
@@ -25,8 +27,8 @@ def upright(packet: bytes, orientation: int, size: tuple[int, int]) -> bytes:
     if orientation == 1 or _is_upright(packet, orientation, size):
         return packet
     if orientation >= 5:
-        packet = APPLIED.sub(lambda found: _changed(found[0], b"wh", lambda w, h: (h, w), "{:.0f}"), packet)
-    packet = AREA.sub(lambda found: _turned_area(found[0], orientation, size), packet)
+        packet = APPLIED.changed(packet, lambda element: _changed(element, b"wh", lambda w, h: (h, w), "{:.0f}"))
+    packet = AREA.changed(packet, lambda area: _turned_area(area, orientation, size))
     packet = RECTANGLE.sub(lambda found: found[1] + _turned_rectangle(found[2], orientation), packet)
     turn = TURNS.get(orientation, 0)
     return ROLL.sub(lambda found: found[1] + b"%d" % ((int(found[2]) + turn) % 360), packet)
@@ -41,8 +43,8 @@ def turned_point(x: float, y: float, orientation: int) -> tuple[float, float]:
 
 def _is_upright(packet: bytes, orientation: int, size: tuple[int, int]) -> bool:
     """Return whether the regions were made for the image as shown: by its size, if a quarter turn changes that."""
-    applied = APPLIED.search(packet)
-    values = _values(applied[0], b"wh") if applied else None
+    applied = next(APPLIED.found(packet), None)
+    values = None if applied is None else _values(applied, b"wh")
     if values is None or orientation < 5 or size[0] == size[1]:
         return False
     return (values[0] > values[1]) == (size[0] > size[1]) and values[0] != values[1]

@@ -2,6 +2,7 @@
 
 import re
 
+from pipeline.images.metadata.elements import Elements
 from pipeline.images.pixels import add_note
 
 GAIN_MAP_DROPPED = "gain map dropped: it describes the brightness before enhancement"
@@ -18,24 +19,15 @@ WIDE = {
 }
 FILMS = frozenset(("MotionPhoto", "MicroVideo"))
 
-
-def _property(names: str) -> re.Pattern[bytes]:
-    """Return a pattern of properties, as attributes and as elements. `names`: a pattern of prefix and name."""
-    return re.compile(
-        rf"""\s({names})\s*=\s*("[^"]*"|'[^']*')|<(?P<name>{names})(\s[^>]*)?(/>|(?<!/)>.*?</(?P=name)\s*>)""".encode(),
-        re.DOTALL,
-    )
-
-
 ORIENTATION = re.compile(rb"""(<tiff:Orientation>\s*|\btiff:Orientation\s*=\s*["'])[1-8]""")
-GAIN_MAP = _property(r"(?:hdrgm|HDRGainMap):\w+")
-MOTION = _property(r"\w*Camera:(?:MotionPhoto|MicroVideo|OLivePhotoVersion|VideoLength)\w*")
+GAIN_MAP = Elements(r"(?:hdrgm|HDRGainMap):\w+")
+MOTION = Elements(r"\w*Camera:(?:MotionPhoto|MicroVideo|OLivePhotoVersion|VideoLength)\w*")
 # The list of what is appended to the image in the same file, and the cameras that took it (Dynamic Depth 1.0)
-DEVICE = _property(r"Device:(?:Container|Cameras|Profiles)")
-DIRECTORY = re.compile(rb"<(\w+):Directory\b[^>]*>.*?</\1:Directory>", re.DOTALL)
+DEVICE = Elements(r"Device:(?:Container|Cameras|Profiles)")
+DIRECTORY = Elements(r"\w+:Directory")
 ITEM = re.compile(rb"""<\w+:Item\b.*?(?=<\w+:Item\b|</\w+:Directory)""", re.DOTALL)
 SEMANTIC = re.compile(rb"""\w+:(Semantic|DataURI)(?:\s*=\s*["']|>)([^"'<]+)""")
-PREVIEWS = _property(r"\w+:Thumbnails")  # ISO 16684-2 section 5.4
+PREVIEWS = Elements(r"\w+:Thumbnails")  # ISO 16684-2 section 5.4
 
 
 def in_utf8(packet: bytes) -> bytes:
@@ -56,8 +48,8 @@ def has_gain_map(packet: bytes) -> bool:
 def appended(packet: bytes) -> list[str]:
     """Return the names of the images and films that the packet says are appended to the first image, in their order."""
     names = []
-    for directory in DIRECTORY.finditer(packet):
-        for item in ITEM.findall(directory[0]):
+    for directory in DIRECTORY.found(packet):
+        for item in ITEM.findall(directory):
             stated = dict(SEMANTIC.findall(item))
             name = stated.get(b"Semantic") or stated.get(b"DataURI") or b"unnamed"
             names.append(name.decode("utf-8", "replace").strip())
@@ -77,10 +69,10 @@ def alone(packet: bytes, notes: list[str]) -> bytes:
             add_note(notes, f"appended image dropped: {item}")
     if has_gain_map(packet):
         add_note(notes, GAIN_MAP_DROPPED)
-    if MOTION.search(packet):
+    if MOTION.are_in(packet):
         add_note(notes, FILM_DROPPED)
-    if DIRECTORY.search(packet):
-        packet = DIRECTORY.sub(b"", DEVICE.sub(b"", packet))
+    if DIRECTORY.are_in(packet):
+        packet = DIRECTORY.removed(DEVICE.removed(packet))
     for claim in (GAIN_MAP, MOTION, PREVIEWS):
-        packet = claim.sub(b"", packet)
+        packet = claim.removed(packet)
     return packet

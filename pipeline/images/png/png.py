@@ -9,12 +9,13 @@ from PIL import Image
 
 from pipeline.errors import Unsupported, plural
 from pipeline.images.color import cicp
-from pipeline.images.metadata import exif, heif_items
+from pipeline.images.metadata import exif
 from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import add_note, check_size, frame_of
 from pipeline.images.png.apng import animation
 from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
 from pipeline.images.png.samples import GREY, GREY_ALPHA, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
+from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
@@ -32,7 +33,7 @@ DROPPED = {
     b"bKGD": "background colour dropped: it was chosen for the image before enhancement",
     b"pCAL": "calibration of pixel values dropped: enhancement changes these values",
     b"cLLI": cicp.LIGHT_DROPPED,
-    b"caBX": heif_items.CREDENTIALS_DROPPED,
+    b"caBX": CREDENTIALS_DROPPED,
 }
 END = b"IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")
 SAFE_TO_COPY = 32  # a bit of the last letter

@@ -3,7 +3,9 @@
 Most raw files are TIFFs (TIFF 6.0), whose first image is only a small preview: read as a TIFF, that would be all.
 """
 
+import itertools
 import struct
+from collections.abc import Iterator
 
 from pipeline.images.metadata import ifd
 
@@ -33,6 +35,7 @@ CANON_CR3 = b"ftypcrx "
 COMPRESSION, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 259, 262, 330, 50706
 PARTS = ((273, 279), (324, 325))  # offsets and sizes of strips and of tiles
 PANASONIC, PARTS_OF_PANASONIC = b"IIU\x00", ((280, 279),)  # where it has an offset of its own, with 273 all ones
+MOST_SUB_IMAGES = 32
 SLACK_BYTES = 1 << 12  # that a size may be rounded up by
 # Pixels behind a colour filter, and linear ones (TIFF/EP, ISO 12234-2; DNG 1.7 chapter 4)
 OF_A_SENSOR = frozenset((32803, 34892))
@@ -53,7 +56,7 @@ def is_raw(data: bytes) -> bool:
         return DNG_VERSION in first.fields or any(
             OF_A_SENSOR.intersection(ifd.numbers(each, PHOTOMETRIC, order))
             or OF_CAMERAS.intersection(ifd.numbers(each, COMPRESSION, order))
-            for each in (first, *_sub_images(data, first, order))
+            for each in itertools.chain([first], _sub_images(data, first, order))
         )
     except (ValueError, struct.error):
         return False
@@ -74,8 +77,8 @@ def missing_bytes(data: bytes) -> int:
     if tiff is None:
         return 0
     try:
-        order, pages = ifd.byte_order(tiff), list(ifd.pages(tiff))
-        for image in (*pages, *_sub_images(tiff, pages[0], order)):
+        order = ifd.byte_order(tiff)
+        for image in itertools.chain(ifd.pages(tiff), _sub_images(tiff, ifd.read(tiff), order)):
             for offsets, sizes in PARTS_OF_PANASONIC if data.startswith(PANASONIC) else PARTS:
                 places = zip(ifd.numbers(image, offsets, order), ifd.numbers(image, sizes, order), strict=False)
                 end = max(end, *(at + size for at, size in places), 0)
@@ -84,10 +87,12 @@ def missing_bytes(data: bytes) -> int:
     return end - len(data) if end > len(data) + SLACK_BYTES else 0
 
 
-def _sub_images(data: bytes, first: ifd.Directory, order: str) -> list[ifd.Directory]:
-    """Return the directories of further images that the first one names."""
+def _sub_images(data: bytes, first: ifd.Directory, order: str) -> Iterator[ifd.Directory]:
+    """Yield the directories of further images that the first one names, one at a time: each may be large."""
     places = first.fields.get(SUB_IFDS)
     if places is None or places.kind not in (LONG, IFD):
-        return []
-    offsets = struct.unpack(f"{order}{places.length}I", places.value)
-    return [ifd.read(data, at) for at in offsets if 8 <= at <= len(data) - 2]
+        return
+    count = min(places.length, MOST_SUB_IMAGES)
+    for at in dict.fromkeys(struct.unpack_from(f"{order}{count}I", places.value)):
+        if 8 <= at <= len(data) - 2:
+            yield ifd.read(data, at)

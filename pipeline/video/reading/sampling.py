@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.video.reading.opening import opened, reason
+from pipeline.video.reading.opening import frames, opened, reason
 from pipeline.video.signal.color import INTERPOLATION, matrix
 from pipeline.video.signal.transfer import HDR
 
@@ -58,7 +58,7 @@ def every(file: BinaryIO) -> Iterator[Still]:
     """Yield all frames, from the first to the last, as `sample` shows them. Raises as `sample`."""
     with opened(file, MAX_PX) as (container, stream):
         video, start = _Video(container, stream), None
-        for frame in container.decode(stream):
+        for frame in frames(container.demux(stream), stream.codec_context):
             if frame.pts is not None:
                 start = frame.pts if start is None else start
                 yield Still(float((frame.pts - start) * video.time_base), video.shown(frame))

@@ -63,7 +63,7 @@ def tree(file: BinaryIO) -> Iterator[tuple[tuple[int, ...], Element]]:
         if number == SEEK_HEAD:
             seeks = [each for _, _, within, last in elements(file, at, behind) for each in elements(file, within, last)]
             places += [start + number_in(file, each) for each in seeks if each[0] == SEEK_POSITION]
-    for place in places:
+    for place in dict.fromkeys(places):
         for element in islice(elements(file, place, end), 1 if place > cluster else 0):
             yield from _from(file, element, ())
 

@@ -14,6 +14,7 @@ from av.stream import Stream
 
 from pipeline.errors import Unsupported
 from pipeline.video.structure import ebml, iso_boxes
+from pipeline.video.structure.iso_boxes import CREDENTIALS, CREDENTIALS_DROPPED
 
 ENCRYPTED = frozenset({b"encv", b"enca", b"drmi", b"drms"})  # types of sample entries
 OF_MOOV = frozenset(b"mvhd trak udta mvex iods meta free skip cmov ctab prfl mdra pssh".split())
@@ -85,6 +86,9 @@ def private_boxes(file: BinaryIO) -> list[PrivateBox]:
         )
         if private and behind > at and any(kind):
             file.seek(at)
+            if kind == b"uuid" and file.read(len(CREDENTIALS)) == CREDENTIALS:
+                continue
+            file.seek(at)
             found.append(PrivateBox(above, kind, file.read(behind - at) if behind - at <= MOST_BYTES else None))
     file.seek(0)
     return found
@@ -108,7 +112,12 @@ def programmes(container: InputContainer) -> int:
 
 
 def _of_iso(file: BinaryIO) -> Iterator[str]:
-    kinds = {box[0] for above, box in iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END)) if b"stsd" in above}
+    boxes = list(iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END)))
+    for _, (_, at, _) in (each for each in boxes if not each[0] and each[1][0] == b"uuid"):
+        file.seek(at)
+        if file.read(len(CREDENTIALS)) == CREDENTIALS:
+            yield CREDENTIALS_DROPPED
+    kinds = {box[0] for above, box in boxes if b"stsd" in above}
     if b"clap" in kinds:
         yield "its crop (clap) is lost: the whole frame shows"
     if b"lhvC" in kinds:

@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 Box = tuple[bytes, int, int]
 """Type of a box, and where its content begins and ends."""
 
+CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # C2PA 2.1 section A.5: the uuid of its box
+CREDENTIALS_DROPPED = "content credentials dropped: they certify the image before enhancement"
 FIRST = frozenset(b"ftyp styp moov moof mdat free skip wide pnot uuid".split())  # boxes that a file may begin with
 PARENTS = frozenset(b"moov trak mdia minf stbl moof traf udta".split())
 ENTRIES_AT = 8  # where the sample entries begin in an stsd
@@ -44,7 +46,7 @@ def tree(
         yield above, box
         if kind in PARENTS and kind not in above:
             yield from tree(file, at, behind, (*above, kind))
-        elif kind == b"stsd":
+        elif kind == b"stsd" and kind not in above:
             yield from tree(file, at + ENTRIES_AT, behind, (*above, kind))
         elif above[-1:] == (b"stsd",):
             yield from tree(file, at + CHILDREN_AT, behind, (*above, kind))
