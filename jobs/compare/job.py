@@ -16,6 +16,7 @@ from jobs.progress import Progress
 from jobs.report.results import Results
 from pipeline.errors import NightliftError, UsageError, plural, printable
 from pipeline.planning.destination import Destination
+from pipeline.planning.history import COPIED
 from pipeline.planning.inputs import Inputs
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind
 from pipeline.planning.path_list import Source, name_of, places_of, source_of
@@ -116,9 +117,13 @@ def _found(storage: Storage, source: Source, config: CompareConfig) -> list[_Pai
     root = absolute(config.dst)
     if is_same(root, absolute(config.out)):
         raise UsageError(f"{config.out}: OUT must differ from DST")
-    files = Results.read(storage, root if storage.is_folder(root) else parent(root)).files
+    is_folder = storage.is_folder(root)
+    if not is_folder and not storage.exists(root):
+        raise UsageError(f"{redacted(root)}: nothing is there; give the DST of the job")
+    files = Results.read(storage, root if is_folder else parent(root)).files
     wanted, selection = files.ended("done") & (files.numbers("bytes_out") > 0), selection_of(config)
-    places = np.flatnonzero(wanted).tolist()
+    outputs = np.flatnonzero(wanted).tolist()
+    places = [place for place, code in zip(outputs, files.raw("code", outputs), strict=True) if code != COPIED]
     done = dict(zip(files.raw("source", places), places, strict=True))
     listed = [
         file
@@ -136,11 +141,12 @@ def _found(storage: Storage, source: Source, config: CompareConfig) -> list[_Pai
             file.relative: file for file in listed if files.is_video[done[redacted(file.url)]] == (kind is VIDEOS)
         }
         if chosen:
-            output_of = Destination.of(storage, source, config.out, kind, written).naming(chosen.keys)
+            named = {name: name if kind.accepts(name) else f"{name}.{written.lstrip('.')}" for name in chosen}
+            output_of = Destination.of(storage, source, config.out, kind, written).naming(named.values)
             rows = [done[redacted(file.url)] for file in chosen.values()]
             targets, frames = files.raw("destination", rows), files.numbers("frames")[rows]
             pairs += [
-                _Pair(before=file.url, after=target, frames=int(count), shown=output_of(name), kind=kind)
+                _Pair(before=file.url, after=target, frames=int(count), shown=output_of(named[name]), kind=kind)
                 for (name, file), target, count in zip(chosen.items(), targets, frames, strict=True)
             ]
     return pairs

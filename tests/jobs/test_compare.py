@@ -32,6 +32,8 @@ def job(tmp_path: Path) -> Path:
             clip([_plain(LIGHT)] * 25, rate=10, extras=Sound(seconds=2.5)),
         ),
         "failed.jpg": (b"broken", b""),
+        "notes.txt": (b"copied", b"copied"),
+        "IMG.jpg(1)": (saved(_plain(DARK), "JPEG"), saved(_plain(LIGHT), "JPEG")),
     }
     manifest = Manifest(Storage(), str(tmp_path / "out"), "settings", {})
     manifest.begin()
@@ -45,6 +47,7 @@ def job(tmp_path: Path) -> Path:
         outcome = Outcome.of(Record(source=source, version="1", size_bytes=1, destination=target))
         outcome.outcome = "done" if contents[1] else "failed"
         outcome.bytes_out, outcome.frames = len(contents[1]), 1
+        outcome.code = "copied" if name == "notes.txt" else ""
         manifest.append([outcome])
     manifest.close()
     return tmp_path
@@ -68,7 +71,9 @@ def _is_both(pixels: Samples, left: int = DARK, right: int = LIGHT) -> bool:
 def test_photos_and_films_show_both_sides_and_keep_their_folders(job: Path, layout: str, width: int) -> None:
     assert _compared(job, "--layout", layout) == 0
     shown = job / "shown"
-    assert {str(path.relative_to(shown)) for path in shown.rglob("*.*")} == {"yard/a.webp", "b.webp", "clip.mp4"}
+    assert {str(path.relative_to(shown)) for path in shown.rglob("*.*")} == {
+        *("yard/a.webp", "b.webp", "clip.mp4", "IMG.jpg(1).webp")
+    }
     photo = np.asarray(Image.open(shown / "yard/a.webp").convert("RGB"))
     assert photo.shape == (64, width, 3)
     assert _is_both(photo)
@@ -123,6 +128,7 @@ def test_what_cannot_be_shown_is_named_and_the_others_are_shown(job: Path, caplo
     [
         (("in/failed.jpg", "out", "shown"), "has done none of these files"),
         (("in", "in", "shown"), "no manifest of a job there"),
+        (("in", "ouf", "shown"), "ouf: nothing is there"),
         (("in", "out", "out"), "OUT must differ from DST"),
         (("in", "out", "one.webp"), "give a folder as DST"),
         (("in/clip.mp4", "out", "one.webp"), "not named like a video"),

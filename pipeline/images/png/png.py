@@ -14,7 +14,17 @@ from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import add_note, check_size, frame_of
 from pipeline.images.png.apng import animation
 from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
-from pipeline.images.png.samples import GREY, GREY_ALPHA, PALETTE, RGB, Header, coded_chunks, keyed, sixteen_bits
+from pipeline.images.png.samples import (
+    GREY,
+    GREY_ALPHA,
+    PALETTE,
+    RGB,
+    RGB_ALPHA,
+    Header,
+    coded_chunks,
+    keyed,
+    sixteen_bits,
+)
 from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 
 XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -83,6 +93,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | None]:
     block = icc = packet = dpi = loop = numbers = None
+    has_alpha = chunks[0].payload[9] in (GREY_ALPHA, RGB_ALPHA) or any(kind == b"tRNS" for kind, _ in chunks)
     others: list[tuple[bytes, bytes]] = []
     for kind, payload in chunks:
         entry = text(kind, payload) if payload.startswith(READ_TEXTS) and kind in (b"tEXt", b"zTXt", b"iTXt") else None
@@ -103,7 +114,8 @@ def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | No
         elif kind == b"pHYs" and len(payload) == 9:
             others.append((kind, payload))  # no unit: only the aspect ratio of pixels
         elif kind in DROPPED:
-            add_note(notes, DROPPED[kind])
+            if kind != b"bKGD" or has_alpha:  # programs state a background for images that hide it, too
+                add_note(notes, DROPPED[kind])
         elif kind == b"acTL" and len(payload) == 8:
             loop = struct.unpack_from(">I", payload, 4)[0]
         elif kind == b"cICP" and len(payload) == 4 and payload[3] == FULL_RANGE:
