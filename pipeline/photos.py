@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal, Self
 
 from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
+from pipeline.errors import MediaError
 from pipeline.images import FORMATS, Format, Photo, decode, encode, format_of
 from pipeline.images.color.high_dynamic_range import transfer_of
 from pipeline.images.color.working_space import with_way_back
@@ -121,7 +122,10 @@ class ReadAndDecode:
             return FORMATS["png"]
         if self.settings.hdr == "sdr":
             return None
-        return self.settings.written_as(work.record.destination, format_of_content(data))
+        named = format_of(work.record.destination)
+        with suppress(MediaError):  # which `decode` raises again
+            return named or self.settings.written_as("", format_of_content(data))
+        return None
 
     def _describe(self, work: PhotoWork, photo: Photo, luma: float) -> None:
         height, width = photo.frames[0].pixels.shape[:2]

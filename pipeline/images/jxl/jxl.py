@@ -1,6 +1,7 @@
 """JPEG XL (ISO/IEC 18181), stills and animations, as a bare codestream or in a container, read and written."""
 
 import contextlib
+from functools import partial
 
 import numpy as np
 
@@ -67,13 +68,18 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         added.append((EXIF, bytes(4) + metadata.exif))  # begins with the offset of the TIFF block
     if metadata.xmp is not None:
         added.append((XMP, metadata.xmp))
-    return libjxl.encode(
+    encode = partial(
+        libjxl.encode,
         [(_samples(frame), round(frame.duration_ms or 0)) for frame in photo.frames],
         quality=None if quality == LOSSLESS_QUALITY else quality,
-        icc=metadata.icc,
         boxes=added,
         loops=(photo.loop or 0) if photo.animated else None,
     )
+    try:
+        return encode(icc=metadata.icc)
+    except libjxl.ProfileRefused:
+        notes.append("ICC profile dropped: it is damaged, or JPEG XL cannot hold it")
+        return encode(icc=None)
 
 
 def _frame(samples: Samples, duration_ms: float | None) -> Frame:

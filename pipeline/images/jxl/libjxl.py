@@ -46,6 +46,10 @@ class Image:
     """HxWxC samples, alpha last and not premultiplied, and the duration in ticks."""
 
 
+class ProfileRefused(RuntimeError):
+    """Refusal of an ICC profile, which is damaged or of a kind that JPEG XL does not hold."""
+
+
 @cache
 def library() -> Any:
     """Load libjxl. Raises MissingExtra."""
@@ -167,7 +171,7 @@ def encode(
     """Encode HxWxC samples (alpha after 1 or 3 channels of colour), each with its duration in milliseconds.
 
     `quality`: None for lossless. `icc`: None for sRGB. `boxes`: type and content. `loops`: None for a still.
-    Raises RuntimeError, MemoryError or MissingExtra.
+    Raises ProfileRefused, another RuntimeError, MemoryError or MissingExtra.
     """
     lib = library()
     encoder = c_void_p(lib.JxlEncoderCreate(None))
@@ -223,7 +227,8 @@ def _begin(
         info.have_animation, info.ticks_numerator, info.ticks_denominator, info.loops = 1, 1000, 1, loops
     _do(lib.JxlEncoderSetBasicInfo(encoder, byref(info)))
     if icc is not None:
-        _do(lib.JxlEncoderSetICCProfile(encoder, icc, c_size_t(len(icc))))
+        if lib.JxlEncoderSetICCProfile(encoder, icc, c_size_t(len(icc))) != SUCCESS:
+            raise ProfileRefused
         return
     encoding = ColorEncoding()
     lib.JxlColorEncodingSetToSRGB(byref(encoding), int(channels < 3))

@@ -185,3 +185,11 @@ def test_limits_damage_and_a_missing_extra_are_named(monkeypatch: pytest.MonkeyP
     with pytest.raises(MissingExtra, match=r'pip install "nightlift\[jxl\]"'):
         read(coded)
     libjxl.library.cache_clear()
+
+
+@pytest.mark.parametrize("quality", [None, 100])
+def test_a_damaged_profile_is_dropped_and_said(quality: int | None) -> None:
+    photo = photo_of(media.night(), metadata=Metadata(icc=media.rgb_profile()[:200] + bytes(300)))
+    coded, notes = encode(photo, "jxl", quality=quality)
+    assert notes == ["ICC profile dropped: it is damaged, or JPEG XL cannot hold it"]
+    assert read(coded).metadata.icc is None
