@@ -68,7 +68,7 @@ class View:
     def _working(self) -> tuple[Samples, Mask] | None:
         return None if self.space is None else self.space.working(self._own)
 
-    @property
+    @cached_property
     def pixels(self) -> Samples:
         """Return what to enhance. It may be overwritten with the result that `enhanced` takes."""
         if self.hdr is not None:

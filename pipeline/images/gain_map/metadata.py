@@ -14,7 +14,6 @@ PROPERTY = re.compile(
 ITEM = re.compile(rb"<rdf:li[^>]*>([^<]*)</rdf:li>")
 RDF_END = re.compile(rb"</(\w+):RDF\s*>")
 
-ISO = b"urn:iso:std:iso:ts:21496:-1\x00"
 VERSION = bytes(4)  # least version that a reader must know, and version of the writer
 MULTICHANNEL, BASE_PRIMARIES, COMMON_DENOMINATOR, BASE_IS_HDR = 0x80, 0x40, 0x08, 0x04
 DENOMINATOR = 1 << 24

@@ -12,10 +12,10 @@ from pipeline.errors import Damaged
 from pipeline.images.gain_map import apple, metadata
 from pipeline.images.gain_map.gains import StoredMap, enhanced
 from pipeline.images.jpeg import jpeg
-from pipeline.images.jpeg.app_segments import XMP
+from pipeline.images.jpeg.app_segments import GAIN_MAP, XMP
 from pipeline.images.jpeg.trailers import MPF
 from pipeline.images.metadata import jpeg_markers
-from pipeline.images.metadata.jpeg_markers import APP0, APP1, APP2, SOI, Segment
+from pipeline.images.metadata.jpeg_markers import APP0, APP1, APP2, SOI, Segment, packed
 from pipeline.images.photo import Frame, GainMap, Metadata, Photo
 
 BEGINNING = b"\xff\xd8\xff"
@@ -30,7 +30,7 @@ def read(data: bytes, exif: bytes | None, max_pixels: int) -> StoredMap | None:
     Raises MediaError, or what Pillow raises on damage.
     """
     for image, segments in _behind(data):
-        packet, iso = _payload(segments, APP1, XMP), _payload(segments, APP2, metadata.ISO)
+        packet, iso = _payload(segments, APP1, XMP), _payload(segments, APP2, GAIN_MAP)
         gains = metadata.of_iso(iso) or metadata.of_xmp(packet)
         if gains is None and not apple.VERSION.search(packet):
             continue
@@ -54,11 +54,11 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     alone = replace(photo.metadata, xmp=packet, jpeg_trailer=b"")
     coded = jpeg.write(replace(photo, metadata=alone), quality, notes)
     at = _behind_exif(coded)
-    version = _segment(APP2, metadata.ISO + metadata.VERSION)
+    version = packed(APP2, GAIN_MAP + metadata.VERSION)
     index_at = at + len(version) + 4 + len(MPF)  # offsets in the index count from here
     primary_bytes = len(coded) + len(version) + 4 + len(MPF) + INDEX_BYTES
     index = _index(primary_bytes, len(gain_map), primary_bytes - index_at)
-    return coded[:at] + version + _segment(APP2, MPF + index) + coded[at:] + gain_map + photo.metadata.jpeg_trailer
+    return coded[:at] + version + packed(APP2, MPF + index) + coded[at:] + gain_map + photo.metadata.jpeg_trailer
 
 
 def _behind(data: bytes) -> Iterator[tuple[bytes, list[Segment]]]:
@@ -98,12 +98,12 @@ def _coded(gain_map: GainMap) -> bytes:
     kept = [
         coded[each.start : each.start + 4 + len(each.payload)]
         for each in segments[:-1]
-        if each.marker != APP1 and not each.payload.startswith((metadata.ISO, MPF))
+        if each.marker != APP1 and not each.payload.startswith((GAIN_MAP, MPF))
     ]
     at = 1 if segments[0].marker == APP0 else 0  # JFIF requires APP0 to come first
     told = (
-        _segment(APP1, XMP + metadata.xmp(gain_map.gains)),
-        _segment(APP2, metadata.ISO + metadata.iso(gain_map.gains)),
+        packed(APP1, XMP + metadata.xmp(gain_map.gains)),
+        packed(APP2, GAIN_MAP + metadata.iso(gain_map.gains)),
     )
     return b"".join((SOI, *kept[:at], *told, *kept[at:], coded[segments[-1].start :]))
 
@@ -116,10 +116,6 @@ def _behind_exif(coded: bytes) -> int:
             break
         at = segment.start + 4 + len(segment.payload)
     return at
-
-
-def _segment(marker: int, payload: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
 
 
 def _index(primary_bytes: int, map_bytes: int, map_offset: int) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.images.jpeg.trailers import MPF, Trailer
 from pipeline.images.metadata import exif, packet, photoshop, xmp
-from pipeline.images.metadata.jpeg_markers import (
+from pipeline.images.metadata.jpeg_markers import (  # X
     APP0,
     APP1,
     APP2,
@@ -16,6 +16,7 @@ from pipeline.images.metadata.jpeg_markers import (
     COM,
     MAX_PAYLOAD_BYTES,
     Segment,
+    packed,
 )
 from pipeline.images.photo import Metadata
 from pipeline.images.pixels import add_note
@@ -136,7 +137,7 @@ def written(metadata: Metadata, notes: list[str]) -> list[bytes]:
     parts += [each for each in metadata.jpeg_segments if each[0] != APP0]
     if metadata.comment is not None:
         parts += _cut(COM, b"", metadata.comment)
-    return [struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload for marker, payload in parts]
+    return [packed(marker, payload) for marker, payload in parts]
 
 
 def _cut(marker: int, prefix: bytes, content: bytes) -> list[tuple[int, bytes]]:

@@ -28,6 +28,11 @@ class Segment(NamedTuple):
     payload: bytes
 
 
+def packed(marker: int, payload: bytes) -> bytes:
+    """Return a segment, of at most `MAX_PAYLOAD_BYTES`, as it stands in a file."""
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
 def segments(data: bytes, start: int = 0) -> list[Segment]:
     """Return all segments of the stream at `start`, up to and including the header of the first scan.
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.parsers import expat
 
+from pipeline.images.metadata.elements import START_TAG
+
 RDF = b"http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NOTE = b"http://ns.adobe.com/xmp/note/"
 NOTE_BYTES = 120  # of the reference to an extended packet
 WHOLE = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="' + RDF + b'">%s</rdf:RDF></x:xmpmeta>'
 
-TAG = re.compile(rb"""<(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 PADDING = re.compile(rb"\s+(?=<\?xpacket end=)")
 HAS_EXTENDED = re.compile(rb"""\s\w+:HasExtendedXMP\s*=\s*["']\w*["']|<(\w+):HasExtendedXMP>\w*</\1:HasExtendedXMP>""")
 EXTENDED_GUID = re.compile(rb"""\b\w+:HasExtendedXMP(?:\s*=\s*["']|>\s*)(\w{32})""")
@@ -50,7 +51,7 @@ def structure(packet: bytes) -> Structure | None:
     parser = expat.ParserCreate()
 
     def tag_end(at: int) -> int:
-        tag = TAG.match(packet, at)
+        tag = START_TAG.match(packet, at)
         if tag is None:
             raise ValueError("not in UTF-8")
         return tag.end()

@@ -19,7 +19,6 @@ WIDE = {
 }
 FILMS = frozenset(("MotionPhoto", "MicroVideo"))
 
-ORIENTATION = re.compile(rb"""(<tiff:Orientation>\s*|\btiff:Orientation\s*=\s*["'])[1-8]""")
 GAIN_MAP = Elements(r"(?:hdrgm|HDRGainMap):\w+")
 MOTION = Elements(r"\w*Camera:(?:MotionPhoto|MicroVideo|OLivePhotoVersion|VideoLength)\w*")
 # The list of what is appended to the image in the same file, and the cameras that took it (Dynamic Depth 1.0)

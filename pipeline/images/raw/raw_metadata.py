@@ -3,7 +3,7 @@
 import struct
 
 from pipeline.images.isobmff.boxes import sound_boxes
-from pipeline.images.metadata import exif, ifd, xmp
+from pipeline.images.metadata import exif, ifd, regions
 from pipeline.images.photo import Metadata
 from pipeline.images.pixels import add_note
 from pipeline.images.raw.recognition import PANASONIC, as_tiff
@@ -84,4 +84,4 @@ def _kept_xmp(packet: bytes, notes: list[str]) -> bytes | None:
     if b"crs:" in packet:
         notes.append("XMP dropped: it holds settings to develop the raw file, which a program would apply again")
         return None
-    return xmp.ORIENTATION.sub(rb"\g<1>1", packet)
+    return regions.ORIENTATION.sub(rb"\g<1>1", packet)
