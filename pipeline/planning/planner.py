@@ -121,7 +121,7 @@ class _Rules:
         is_known = self.history.is_known(spelled_out(name), file.version)
         if problem is None and (reason := self.twin(file.relative)):
             problem = PAIRED, reason
-            if is_known:  # its row may tell of an output, and must stay the newest
+            if is_known or self.history.is_done(name, file.version, target):  # its row must stay the newest
                 plan.skipped += 1
                 return
         if self.history.is_done(name, file.version, ""):
