@@ -124,13 +124,23 @@ class Enhancer:
         return self._applied_by_gpu(image, maps, cells) if _has_triton() else self._applied(image, maps, cells)
 
     def floor_of(
-        self, image: Pixels, shares: Shares = BT709, *, is_frame: bool = False, visible: Mask | None = None
+        self,
+        image: Pixels,
+        shares: Shares = BT709,
+        *,
+        is_frame: bool = False,
+        visible: Mask | None = None,
+        hidden_noise: float = 0.0,
     ) -> Floor | None:
-        """Measure the floor of an image and adjust it to the look; None if none is needed. See `floor.floor_of`."""
+        """Measure the floor of an image and adjust it to the look; None if none is needed. See `floor.floor_of`.
+
+        `hidden_noise`: deviation of pixels' noise that is expected at least, as compression may hide it. White is 1.
+        """
         if not self.look.cleans:
             return None
         box = cell_side(*image.shape[:2]) // 2
-        return self.look.cleaned(floor_of(image, box, shares, is_frame=is_frame, visible=visible))
+        found = floor_of(image, box, shares, is_frame=is_frame, visible=visible).hiding(hidden_noise / box)
+        return self.look.cleaned(found)
 
     def floor_of_planes(self, planes: Sequence[Plane], width: int, coding: Coding) -> Floor | None:
         """Measure the floor of a YUV frame, as `floor_of` does; see `apply_curves_to_planes`."""

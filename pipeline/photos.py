@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, Self
 
-from model import Checkpoint, CurveMaps, Enhancer, Look, Precision, fingerprint
+from model import Checkpoint, CurveMaps, Enhancer, Floor, Look, Precision, fingerprint
 from pipeline.errors import MediaError
 from pipeline.images import FORMATS, Format, Photo, decode, encode, format_of
 from pipeline.images.color.high_dynamic_range import transfer_of
@@ -22,13 +22,14 @@ from pipeline.images.color.working_space import with_way_back
 from pipeline.images.encode import HOLDS
 from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
+from pipeline.images.photo import Samples
 from pipeline.images.recognition import format_of_content
-from pipeline.images.view import views_of
+from pipeline.images.view import Mask, views_of
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video.signal.color import Hdr
 
-REVISION = 5  # increase it when a code change alters the output pixels: then everything is work again
+REVISION = 6  # increase it when a code change alters the output pixels: then everything is work again
 MAX_PIXELS = 500_000_000  # default limit for a photo
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 
@@ -176,7 +177,9 @@ class Enhance:
         start = time.perf_counter()
         with suppress(Exception):
             sharing = [(work, photo) for work, photo in there if self._shares_batch(photo)]
-            estimated = self.enhancer.estimate([photo.frames[0].pixels for _, photo in sharing])
+            pixels = [photo.frames[0].pixels for _, photo in sharing]
+            floors = [self._floor(each, photo) for each, (_, photo) in zip(pixels, sharing, strict=True)]
+            estimated = self.enhancer.estimate(pixels, floors)
             for (work, _), maps in zip(sharing, estimated, strict=True):
                 work.maps = maps
         elapsed_s = time.perf_counter() - start
@@ -196,6 +199,9 @@ class Enhance:
             return False
         return views_of(photo)[0].is_plain
 
+    def _floor(self, pixels: Samples, photo: Photo, visible: Mask | None = None) -> Floor | None:
+        return self.enhancer.floor_of(pixels, visible=visible, hidden_noise=photo.hidden_noise)
+
     def _enhance(self, work: PhotoWork, photo: Photo, maps: CurveMaps | None) -> None:
         if self.enhancer.look.leaves_images_alone:
             return
@@ -203,7 +209,7 @@ class Enhance:
         work.outcome.notes += notes
         views = views_of(photo)
         if maps is None:
-            floors = [self.enhancer.floor_of(view.pixels, visible=view.visible) for view in views]
+            floors = [self._floor(view.pixels, photo, view.visible) for view in views]
             pixels = self.enhancer.enhance([view.pixels for view in views], floors, in_place=True)
         else:
             pixels = [self.enhancer.apply(photo.frames[0].pixels, maps, in_place=True)]

@@ -130,6 +130,8 @@ class PhotoPreview:
 
     pixels: npt.NDArray[Any]
     """HxWx3 or HxWx1, uint8 or uint16."""
+    hidden_noise: float
+    """See `Photo.hidden_noise`."""
     notes: list[str]
 
     @classmethod
@@ -139,7 +141,7 @@ class PhotoPreview:
             photo, notes = with_way_back(decode(storage.read(url), max_pixels=MAX_PIXELS))
         except TooLarge as error:
             raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many for the preview") from error
-        return cls(views_of(photo)[0].pixels, photo.notes + notes)
+        return cls(views_of(photo)[0].pixels, photo.hidden_noise, photo.notes + notes)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -171,7 +173,8 @@ class PhotoPreview:
 
     def maps(self, estimator: Estimator) -> tuple[Maps, CellMaps]:
         """Estimate the curve maps, and compute the cells under them."""
-        [maps] = estimator.enhancer.estimate([self.pixels])
+        floor = estimator.enhancer.floor_of(self.pixels, hidden_noise=self.hidden_noise)
+        [maps] = estimator.enhancer.estimate([self.pixels], [floor])
         cells = CellMaps.of(estimator.cells(self.pixels, maps), *self.size, self.factor)
         return Maps.of(maps, *self.size, estimator), cells
 

@@ -68,25 +68,25 @@ class Floor:
         """Return this floor with noise of this deviation at every brightness and in each colour."""
         return replace(self, noise=np.full_like(self.noise, noise), colour_noise=noise * 2**0.5)
 
+    def hiding(self, noise: float) -> "Floor":
+        """Return this floor with at least this deviation of noise, which compression may have hidden in places."""
+        colour_noise = max(self.colour_noise, noise * 2**0.5)
+        return replace(self, noise=np.maximum(self.noise, np.float32(noise)), colour_noise=colour_noise)
+
     def all_seen(self) -> "Floor":
         """Return a floor with the same noise, of an image that the camera saw all of."""
         return replace(self, black=0.0, plain=0.0, coded_away=0.0, has_unseen=False)
 
 
+MEASURED = "black", "plain", "coded_away", "noise", "colour_noise"
 NO_FLOOR = Floor(0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0)
 
 
 def mean_floor(weighted: Iterable[tuple[float, Floor]]) -> Floor:
     """Average floors by their weights, which add up to 1."""
-    black, plain, coded_away, noise_L, colour_noise = 0.0, 0.0, 0.0, np.zeros_like(LEVELS), 0.0
-    for weight, floor in weighted:
-        black += weight * floor.black
-        plain += weight * floor.plain
-        coded_away += weight * floor.coded_away
-        noise_L = noise_L + np.float32(weight) * floor.noise
-        colour_noise += weight * floor.colour_noise
-        has_unseen = floor.has_unseen
-    return Floor(black, plain, coded_away, noise_L, colour_noise, has_unseen)
+    parts = list(weighted)
+    means = {name: sum(weight * getattr(floor, name) for weight, floor in parts) for name in MEASURED}
+    return replace(parts[0][1], **means)
 
 
 def floor_of(

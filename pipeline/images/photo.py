@@ -7,6 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 Samples = npt.NDArray[Any]  # uint8 or uint16
+LOSSY = frozenset(("avif", "heif", "jxl", "webp"))  # formats that may be lossy, with steps that are not known here
+# noise that quantisation may hide, in 8-bit levels: for each level of its steps; at most, and if they are not known
+OF_STEP, MOST_HIDDEN = 1 / 8, 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +137,18 @@ class Photo:
     """How often an animation plays, 0 for ever; None if the file does not say."""
     notes: list[str] = field(default_factory=list)
     """Short sentences for the manifest about what was converted or dropped."""
+
+    @property
+    def hidden_noise(self) -> float:
+        """Return the deviation of noise that its compression may have reduced to specks, where white is 1.
+
+        Quantisation by steps of several levels leaves nothing of the noise of dark areas but a few of its frequencies,
+        in some blocks. It cannot be measured then. Noise of more than one level is expected to survive.
+        """
+        if self.coding.quantisation:
+            luma_table = self.coding.quantisation[0]
+            return min(sum(luma_table) / len(luma_table) * OF_STEP, MOST_HIDDEN) / 255
+        return MOST_HIDDEN / 255 if self.format in LOSSY and not self.coding.lossless else 0.0
 
     @property
     def animated(self) -> bool:
