@@ -11,7 +11,8 @@ import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import cicp
-from pipeline.images.metadata import exif, heif_items, regions
+from pipeline.images.isobmff import heif_items
+from pipeline.images.metadata import exif, regions
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size
 

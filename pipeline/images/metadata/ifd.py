@@ -20,7 +20,7 @@ NESTED = frozenset((EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD))
 MAX_DEPTH = 3
 # Beginnings of the maker notes whose offsets count from somewhere in the note
 MOVABLE_NOTES = (b"Nikon\x00\x02", b"OLYMPUS\x00", b"OM SYSTEM\x00", b"FUJIFILM", b"Apple iOS\x00", b"PENTAX \x00")
-MOST_BYTES = 60_000  # of a block and its maker note, so that it fits a JPEG
+MOST_BYTES = 60_000  # of a block that is to fit one segment of a JPEG, with some room for what is added
 
 
 class Entry(NamedTuple):

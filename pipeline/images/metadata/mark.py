@@ -10,11 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from xml.sax.saxutils import quoteattr
 
 from pipeline.images.metadata import exif, packet
-from pipeline.images.metadata.ifd import ASCII
+from pipeline.images.metadata.ifd import ASCII, MOST_BYTES
 from pipeline.images.metadata.tags import SOFTWARE
 from pipeline.images.photo import Metadata
-
-MOST_EXIF_BYTES = 60_000  # the first directory moves behind larger blocks, out of the first segment of a JPEG
 
 STEVT, XMPMM = b"http://ns.adobe.com/xap/1.0/sType/ResourceEvent#", b"http://ns.adobe.com/xap/1.0/mm/"
 EMPTY = (
@@ -71,13 +69,16 @@ def _with_event(whole: bytes, mark: Mark) -> bytes:
 
 
 def _with_software(block: bytes, name: str) -> bytes:
-    """Add the field Software, if there is none: the first directory moves to the end, and all else stays in place."""
+    """Add the field Software, if there is none: the first directory moves to the end, and all else stays in place.
+
+    Larger blocks stay as they are: there the end would not be in the first segment of a JPEG.
+    """
     try:
         order, _, found = exif.first_directory(block)
     except ValueError:
         return block
     fields = {tag: block[entry.at : entry.at + exif.ENTRY_BYTES] for tag, entry in found.items()}
-    if SOFTWARE in fields or len(block) > MOST_EXIF_BYTES or not fields:
+    if SOFTWARE in fields or len(block) > MOST_BYTES or not fields:
         return block
     text = name.encode("ascii", "replace") + b"\x00"
     block += bytes(len(block) & 1)

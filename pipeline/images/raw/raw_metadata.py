@@ -6,14 +6,14 @@ from pipeline.images.isobmff.boxes import sound_boxes
 from pipeline.images.metadata import exif, ifd, regions, tags
 from pipeline.images.photo import Metadata
 from pipeline.images.pixels import add_note
-from pipeline.images.raw.recognition import PANASONIC, as_tiff
+from pipeline.images.raw.recognition import CANON_CR3, PANASONIC, as_tiff
 
 SRGB = 1  # of the field ColorSpace
 # All else in the first directory describes the sensor or the layout of the raw file.
 KEPT = {tags.DESCRIPTION, tags.MAKE, tags.MODEL, tags.X_RESOLUTION, tags.Y_RESOLUTION, tags.RESOLUTION_UNIT}
 KEPT |= {tags.SOFTWARE, tags.DATE, tags.ARTIST, tags.RATING, tags.RATING_PERCENT, tags.COPYRIGHT, tags.IPTC}
 # Canon CR3: boxes of ISO/IEC 14496-12 that each hold a TIFF block
-CR3, CANON_UUID = b"ftypcrx ", bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 CR3_IFDS = {b"CMT2": tags.EXIF_IFD, b"CMT4": tags.GPS_IFD}
 EXIF_SEGMENT = b"\xff\xd8\xff\xe1"
 
@@ -24,7 +24,7 @@ def metadata_of(data: bytes, preview: bytes | None, notes: list[str]) -> Metadat
     They come from the raw file's own directories or, failing that, from its JPEG preview.
     """
     try:
-        found = _directory_of_cr3(data) if data[4:12] == CR3 else _directory(data)
+        found = _directory_of_cr3(data) if data[4:12] == CANON_CR3 else _directory(data)
     except (ValueError, struct.error):
         found = None
     if found is None:

@@ -1,4 +1,4 @@
-"""Boxes of HEIF and AVIF files (ISO/IEC 14496-12, 23008-12): what they hold beside the image that is read."""
+"""What HEIF and AVIF files (ISO/IEC 14496-12, 23008-12) hold beside the image that is read."""
 
 import struct
 from collections.abc import Iterator
