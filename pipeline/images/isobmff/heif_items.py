@@ -49,6 +49,7 @@ def samsung_data(data: bytes) -> bytes:
 
 
 def _lost_items(items: Items) -> Iterator[str]:
+    """Yield a note for each kind of item that is lost."""
     notes: list[str] = []
     not_shown, mattes = set(items.hidden), 0
     for (kind, from_item), to_items in items.references.items():

@@ -100,7 +100,7 @@ def _take(kind: bytes | int, content: bytes, found: Trailer, notes: list[str]) -
 
 
 def _afcp(data: bytes, start: int, end: int, found: Trailer, notes: list[str]) -> int:
-    """Read a block of AFCP (AXS File Concatenation Protocol): directory at its begin, all offsets from the file's."""
+    """Read a block of AFCP (AXS File Concatenation Protocol). Its directory comes first; offsets count in the file."""
     order = AFCP[data[end - 12 : end - 8]]
     at: int = struct.unpack_from(order + "I", data, end - 8)[0]
     if not start <= at < end - 12 or data[at : at + 4] != data[end - 12 : end - 8]:

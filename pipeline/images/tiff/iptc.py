@@ -6,11 +6,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from pipeline.images.metadata import ifd, photoshop, tags
-from pipeline.images.metadata.jpeg_markers import APP13, MAX_PAYLOAD_BYTES
+from pipeline.images.metadata.jpeg_markers import APP13, cut
 from pipeline.images.metadata.photoshop import PREFIX
 from pipeline.images.photo import Metadata
 
-MOST_BYTES = MAX_PAYLOAD_BYTES - len(PREFIX)
 TAG = b"\x1c"  # begins each data set of IPTC
 
 
@@ -26,9 +25,8 @@ def as_segments(metadata: Metadata) -> Metadata:
     block = resources.value if resources else b""
     if iptc and not any(number == photoshop.IPTC for number, _ in _resources(block)):
         block += photoshop.with_iptc(_in_order(iptc))
-    parts = ((APP13, PREFIX + block[at : at + MOST_BYTES]) for at in range(0, len(block), MOST_BYTES))
     exif = ifd.block(first, order) if first.fields or first.nested else None
-    return replace(metadata, exif=exif, jpeg_segments=(*metadata.jpeg_segments, *parts))
+    return replace(metadata, exif=exif, jpeg_segments=(*metadata.jpeg_segments, *cut(APP13, PREFIX, block)))
 
 
 def as_fields(segments: tuple[tuple[int, bytes], ...]) -> tuple[dict[int, ifd.Field], int]:
