@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 Samples = npt.NDArray[Any]  # uint8 or uint16
 
+INCH_M = 0.0254
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:

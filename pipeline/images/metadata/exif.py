@@ -11,7 +11,7 @@ from pipeline.images.metadata import ifd, jpeg_markers, photoshop, regions, tags
 from pipeline.images.metadata.ifd import LONG, SHORT, Entry, entries
 
 PREFIX = b"Exif\x00\x00"
-HEADERS = (b"II*\x00", b"MM\x00*")
+HEADERS = tuple(ifd.HEADERS.values())
 ENTRY_BYTES = 12
 
 WIDTHS, HEIGHTS = (tags.WIDTH, tags.PIXEL_WIDTH), (tags.LENGTH, tags.PIXEL_HEIGHT)

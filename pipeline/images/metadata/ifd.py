@@ -16,6 +16,7 @@ TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SIGNED_RATIONAL, IFD, LONG8, IFD8 = 1, 2, 3, 4, 5, 7, 10, 13, 16, 18
 NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q"}
 
+HEADERS = {"<": b"II*\x00", ">": b"MM\x00*"}  # beginnings of files, by byte order
 NESTED = frozenset((EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD))
 MAX_DEPTH = 3
 # Beginnings of the maker notes whose offsets count from somewhere in the note
@@ -230,7 +231,7 @@ def block(directory: Directory, order: str) -> bytes:
     A maker note stays at its old offset, as offsets inside it count from the beginning of the file; only those known to
     count otherwise may move. Raises ValueError if a note's old offset is too far away.
     """
-    mark = b"II*\x00" if order == "<" else b"MM\x00*"
+    mark = HEADERS[order]
     camera = directory.nested.get(EXIF_IFD, Directory())
     note = camera.fields.get(MAKER_NOTE)
     if note is None or len(note.value) <= 4 or note.value.startswith(MOVABLE_NOTES):

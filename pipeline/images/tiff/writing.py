@@ -27,7 +27,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     if others:
         notes.append(f"{others} other segments of JPEG metadata dropped: TIFF has no place for them")
     compressed = not photo.coding.uncompressed
-    parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4), block[8:], bytes(len(block) % 2)]
+    parts = [ifd.HEADERS[order], bytes(4), block[8:], bytes(len(block) % 2)]
     end = sum(map(len, parts))
     link = 1  # index in `parts` of the piece that ends with the link to the next directory
     for index, frame in enumerate(photo.frames):
