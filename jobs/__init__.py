@@ -9,7 +9,7 @@ from types import TracebackType
 from jobs.nightlift_entry import leave_out_current_directory, leave_windows
 
 
-def _tell_of_missing_packages(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def _report_missing_packages(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Report in one line what cannot be imported, as on a node of a cluster that has another Python."""
     if not issubclass(kind, ImportError):
         sys.__excepthook__(kind, error, traceback)
@@ -25,7 +25,7 @@ def _tell_of_missing_packages(kind: type[BaseException], error: BaseException, t
 if sys.argv[:1] == ["-m"]:  # so Python calls a module that it is about to run: `python -m jobs.NAME`
     leave_windows()
     leave_out_current_directory()
-    sys.excepthook = _tell_of_missing_packages
+    sys.excepthook = _report_missing_packages
 
 # Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this
 # when it is imported, which some jobs do early.

@@ -45,7 +45,7 @@ def heed_signals() -> None:
         for number in RAISED:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _stop)
-        sys.unraisablehook = _tell_of_lost_errors
+        sys.unraisablehook = _report_lost_errors
         _listen()
 
 
@@ -86,7 +86,7 @@ def leave(status: int) -> int:
     return status
 
 
-def _tell_of_lost_errors(lost: "sys.UnraisableHookArgs") -> None:
+def _report_lost_errors(lost: "sys.UnraisableHookArgs") -> None:
     """Report exceptions that nobody can catch as Python does, except those of signals: they are raised again."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
@@ -104,9 +104,9 @@ def _stop(number: int, _: FrameType | None) -> None:
 @cache
 def _listen() -> None:
     """Start a thread that notices signals, too: Python's handlers wait for compiled code, such as Ray's start."""
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    heard, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     threading.Thread(target=_hear, args=(heard,), name="signals", daemon=True).start()
 
 

@@ -186,10 +186,10 @@ def _tidy(job: Job, records: Sequence[Record], outcomes: Iterator[Outcome]) -> I
         if redacted(record.source) in hopeless:
             segments.clear(record)
     job.storage.remove_empty(segments.url)
-    _tell_of_segments(job.storage, segments.url)
+    _log_segments_left(job.storage, segments.url)
 
 
-def _tell_of_segments(storage: Storage, folder: str) -> None:
+def _log_segments_left(storage: Storage, folder: str) -> None:
     """Log which segments are left: of other jobs, of videos to go on with, or of sources that are gone."""
     with suppress(StorageError):
         left = [file for file in storage.list_files(folder) if not file.code]

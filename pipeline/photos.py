@@ -19,7 +19,6 @@ from pipeline.errors import MediaError
 from pipeline.images import FORMATS, Format, Photo, decode, encode, format_of
 from pipeline.images.color.high_dynamic_range import transfer_of
 from pipeline.images.color.working_space import with_way_back
-from pipeline.images.encode import HOLDS
 from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import Samples
@@ -242,10 +241,10 @@ class EncodeAndWrite:
     def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:
         if work.original is not None and format_of(work.record.destination) == format_of(work.outcome.source):
             return work.original
-        name = self.settings.written_as(work.record.destination, photo.format).name
-        if self.settings.mark is not None and work.original is None and "xmp" in HOLDS[name]:
+        target = self.settings.written_as(work.record.destination, photo.format)
+        if self.settings.mark is not None and work.original is None and "xmp" in target.holds:
             photo = replace(photo, metadata=marked(photo.metadata, self.settings.mark))
-        data, notes = encode(photo, name, quality=self.settings.quality)
+        data, notes = encode(photo, target.name, quality=self.settings.quality)
         work.outcome.notes += notes
         return data
 

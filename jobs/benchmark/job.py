@@ -106,22 +106,22 @@ def run(config: BenchmarkConfig) -> int:
         check_gpu()
     machine = describe_machine(config.device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
-    told: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
-    _write(config.json, told)
+    results: dict[str, Any] = {"machine": machine, "sections": [], "estimates": []}
+    _write(config.json, results)
     failed = 0
     for each in _measured(config):
         if isinstance(each, Section):
-            told["sections"].append(asdict(each))
+            results["sections"].append(asdict(each))
             failed += sum(row.passed is False for row in each.rows)
         else:
-            told["estimates"].append(each)
+            results["estimates"].append(each)
         print(f"\n{each}", flush=True)
-        _write(config.json, told)
+        _write(config.json, results)
     if config.json is not None:
         log.info("wrote all numbers to %s", config.json)
     if failed:
         log.info("%s failed", plural(failed, "check"))
-    return 0 if told["sections"] and not failed else 1
+    return 0 if results["sections"] and not failed else 1
 
 
 def _is_measurement(content: bytes) -> bool:
@@ -135,10 +135,10 @@ def _measured(config: BenchmarkConfig) -> Iterator[Section | str]:
     return _made(config) if config.src is None else _of_source(config)
 
 
-def _write(path: Path | None, told: Mapping[str, Any]) -> None:
+def _write(path: Path | None, results: Mapping[str, Any]) -> None:
     """Write what has been measured so far. Raises StorageError, InTheWay."""
     if path is not None:
-        content = json.dumps(told, indent=1) + "\n"
+        content = json.dumps(results, indent=1) + "\n"
         Storage().write(str(path.absolute()), content.encode(), Claim(recognised=_is_measurement))
 
 

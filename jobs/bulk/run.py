@@ -14,7 +14,7 @@ from jobs.bulk.others import job_of_others
 from jobs.bulk.summary import Tally, to_do
 from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
-from jobs.cluster.joining import ray_cluster, tell_of_expiry
+from jobs.cluster.joining import log_expiry, ray_cluster
 from jobs.cluster.machine import room_here
 from jobs.report.job import report_at_end
 from model import has_machine_code
@@ -95,7 +95,7 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
         inside = "%s lies inside the source and is left out of it; files there: %d"
         log.info(inside, jobs[0].destination.root, plans[0].left_out)
     check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
-    _tell_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
+    _warn_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
     for folder in inputs.written_above(jobs[0].destination.root)[:SHOWN_RESULTS]:
         log.warning(
             "%s/ contains outputs of another job, which are now enhanced again; to leave them out, do not name them",
@@ -137,7 +137,7 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
         log.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
     needs_ray = child is None and bool(enhancing)
     if needs_ray:
-        tell_of_expiry(jobs[0].storage)
+        log_expiry(jobs[0].storage)
     with ray_cluster(jobs[0].config.workers) if needs_ray else nullcontext():
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
             try:
@@ -194,7 +194,7 @@ def _recording(manifest: Manifest) -> Iterator[None]:
     manifest.close()
 
 
-def _tell_of_results(folders: Sequence[str]) -> None:
+def _warn_of_results(folders: Sequence[str]) -> None:
     for folder in folders[:SHOWN_RESULTS]:
         pattern = printable(f"{escape(folder)}/*")
         log.warning(

@@ -23,7 +23,7 @@ class Tally:
         self.seconds = 0.0
         """Seconds that the command took for this job; loading, listing and starting count for the first one."""
         self._hopeless = 0  # files in a row
-        self._told: dict[str, list[str]] = {"failed": [], "skipped": [], "with notes": []}
+        self._lines: dict[str, list[str]] = {"failed": [], "skipped": [], "with notes": []}
 
     def check_storage(self, outcome: Outcome) -> None:
         """Raise Stopped where the outcome shows that storage is closed to the whole job."""
@@ -42,19 +42,19 @@ class Tally:
     def _counted(self, outcome: Outcome) -> Outcome:
         self.count[outcome.outcome] += 1
         if outcome.outcome == "done" and outcome.notes:
-            self._tell("with notes", f"  note on {outcome.source}: {'; '.join(outcome.notes)}")
+            self._remember("with notes", f"  note on {outcome.source}: {'; '.join(outcome.notes)}")
         elif outcome.outcome != "done":
             source = printable(outcome.source)  # as messages name it
             what = outcome.message.removeprefix(f"{posixpath.basename(source)}: ")
             where = "" if source in what else f"{source}: "
-            self._tell(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {where}{what}")
+            self._remember(outcome.outcome, f"  {outcome.outcome}, {outcome.code}: {where}{what}")
         return outcome
 
-    def _tell(self, ending: str, line: str) -> None:
+    def _remember(self, ending: str, line: str) -> None:
         """Remember the first few of each ending; count the others."""
         self.count["with notes"] += ending == "with notes"
-        if len(self._told[ending]) < SHOWN:
-            self._told[ending].append(printable(line))
+        if len(self._lines[ending]) < SHOWN:
+            self._lines[ending].append(printable(line))
 
     def summary(self, noun: str, plan: Plan) -> str:
         """Return the lines that say what became of the files of a plan."""
@@ -63,10 +63,10 @@ class Tally:
         parts = [f"{now or '0 done'} in {self.seconds:.0f} s" if now or left else "nothing to do"]
         parts += [f"{left:,} left"] * bool(left) + by_other_runs(plan)
         lines = [f"{noun}s: {'; '.join(parts)}"]
-        for outcome, told in self._told.items():
-            lines += told
-            if self.count[outcome] > len(told):
-                lines.append(f"  ... and {self.count[outcome] - len(told)} more {outcome}; see the manifest")
+        for outcome, shown in self._lines.items():
+            lines += shown
+            if self.count[outcome] > len(shown):
+                lines.append(f"  ... and {self.count[outcome] - len(shown)} more {outcome}; see the manifest")
         return "\n".join(lines)
 
 

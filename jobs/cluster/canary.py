@@ -130,7 +130,7 @@ def diagnosis(wanted: Callable[[], bool]) -> str:
             return ""
         fates = [_fate(canary, node) for canary, node in zip(canaries, nodes, strict=True)]
         if not fates or not all(reason for reason, _ in fates):
-            _tell_of_waiting()
+            _log_waiting()
             return ""
         reason = fates[0][0]
         if not any(by_chance for _, by_chance in fates):
@@ -138,7 +138,7 @@ def diagnosis(wanted: Callable[[], bool]) -> str:
     return reason
 
 
-def _tell_of_waiting() -> None:
+def _log_waiting() -> None:
     """Log that a job waits, as it may do for hours on a cluster that other jobs use."""
     import ray
 

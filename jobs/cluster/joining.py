@@ -49,11 +49,11 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS") if join else None
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     there = _joined(address) if address else local_ray(max(workers or 0, usable_cores()), **QUIET)
-    with _told_nothing_by_ray(), _started(there, address):
+    with _silenced_stdout(), _started(there, address):
         heed_signals()  # after Ray has started, as it installs its own handlers
         check_not_stopped()
         if address:
-            _tell_of_no_room()
+            _log_no_room()
         yield
 
 
@@ -116,7 +116,7 @@ def check_answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
 
 
-def _tell_of_no_room() -> None:
+def _log_no_room() -> None:
     """Log it if all CPUs or GPUs are in use: a job that waits for some, perhaps for hours, would look as if it hung."""
     import ray
 
@@ -126,7 +126,7 @@ def _tell_of_no_room() -> None:
             log.info("all %d %ss are in use by other jobs; waiting for free ones", all_of_them[kind], kind)
 
 
-def tell_of_expiry(storage: Storage) -> None:
+def log_expiry(storage: Storage) -> None:
     """Log when the AWS keys expire that are sent to a cluster's machines, as those may be unable to renew them."""
     if storage.expiry and os.environ.get("RAY_ADDRESS"):
         log.info(
@@ -137,7 +137,7 @@ def tell_of_expiry(storage: Storage) -> None:
 
 
 @contextmanager
-def _told_nothing_by_ray() -> Iterator[None]:
+def _silenced_stdout() -> Iterator[None]:
     """Discard Python's standard output: Ray prints pages about its tasks there, which its logs have, too."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield

@@ -89,8 +89,8 @@ def run(config: CompareConfig) -> int:
                 progress.say(pair.shown)
             except (NightliftError, MemoryError, av.FFmpegError) as error:
                 problems += 1
-                name, told = redacted(pair.before), str(error) or type(error).__name__
-                log.error("%s", printable(f"{name}: {told.removeprefix(f'{name}: ')}"))
+                name, reason = redacted(pair.before), str(error) or type(error).__name__
+                log.error("%s", printable(f"{name}: {reason.removeprefix(f'{name}: ')}"))
             progress.advance_to(end)
     finally:
         progress.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from jobs.cluster.canary import watched
-from jobs.cluster.joining import ray_cluster, tell_of_expiry
+from jobs.cluster.joining import log_expiry, ray_cluster
 from jobs.cluster.nodes import room_on_cpus
 from jobs.command_line.options import Shown
 from jobs.evaluate.score_tables import line, scores_csv, summary_csv, table, without_score
@@ -167,7 +167,7 @@ def run(config: EvaluateConfig) -> int:
     )
     judgements = list(found.problems)
     if pairs:
-        tell_of_expiry(storage)
+        log_expiry(storage)
         with ray_cluster(config.workers), _rescued(storage, out, judgements):
             from pipeline.flow.supervised_step import has_begun, new_attempts  # Ray: only once there is work
 

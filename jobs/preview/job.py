@@ -127,7 +127,7 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
         )
     if len(files) == MOST_FILES:
         log.info("the page lists only the first %d files that were found; use --include to choose others", MOST_FILES)
-    return Exhibit(storage=storage, files=files, networks=config.networks(), told=_told(config, files))
+    return Exhibit(storage=storage, files=files, networks=config.networks(), settings=_settings(config, files))
 
 
 def _files(storage: Storage, source: Source, config: PreviewConfig) -> Iterator[Shown]:
@@ -140,7 +140,7 @@ def _files(storage: Storage, source: Source, config: PreviewConfig) -> Iterator[
             yield Shown(file.url, file.relative, is_video)
 
 
-def _told(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:
+def _settings(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:
     """Return the initial settings of the page, and the parts of the command that it shows."""
     kinds = {file.is_video for file in files}
     return {

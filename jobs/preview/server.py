@@ -64,7 +64,7 @@ class Exhibit:
     files: Sequence[Shown]
     networks: Mapping[str, Checkpoint]
     """By the name that the page shows."""
-    told: Mapping[str, Any]
+    settings: Mapping[str, Any]
     """Initial settings and other values for the page, sent as JSON; see `page.js`."""
 
 
@@ -150,20 +150,20 @@ class _Handler(BaseHTTPRequestHandler):
     def _exhibit(self) -> None:
         exhibit = self.server.exhibit
         files = [{"name": file.name, "video": file.is_video} for file in exhibit.files]
-        self._send(json.dumps({**exhibit.told, "files": files, "networks": list(exhibit.networks)}))
+        self._send(json.dumps({**exhibit.settings, "files": files, "networks": list(exhibit.networks)}))
 
     def _image(self, file: Shown) -> None:
         with self._working():
             photo = self.server.photo(file.url)
             image = photo.image()
-        told = {
+        facts = {
             "size": photo.size,
             "factor": photo.factor,
             "grey": photo.is_grey,
             "deep": photo.is_deep,
             "notes": photo.notes,
         }
-        self._send(_packet(told, image), kind=BINARY)
+        self._send(_packet(facts, image), kind=BINARY)
 
     def _maps(self, file: Shown) -> None:
         estimator = self._asked_estimator()
@@ -175,14 +175,14 @@ class _Handler(BaseHTTPRequestHandler):
         with self._working():
             video = self.server.video(file.url)
         info = video.info
-        told = {
+        facts = {
             "size": info.size,
             "frames": info.frames,
             "seconds": video.seconds,
             "aspect": video.aspect,
             "hdr": info.colours.hdr,
         }
-        self._send(json.dumps(told))
+        self._send(json.dumps(facts))
 
     def _frames(self, file: Shown) -> None:
         """Send frames from the requested one to the end, or until the page requests others or hangs up."""
@@ -246,9 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: requests contain the word."""
 
 
-def _packet(told: Mapping[str, Any], *parts: bytes) -> bytes:
+def _packet(facts: Mapping[str, Any], *parts: bytes) -> bytes:
     """Build a packet: a JSON text's length in four bytes, the text with the lengths of all parts, then the parts."""
-    text = json.dumps({**told, "lengths": [len(part) for part in parts]}).encode()
+    text = json.dumps({**facts, "lengths": [len(part) for part in parts]}).encode()
     return b"".join([struct.pack("<I", len(text)), text, *parts])
 
 
@@ -270,6 +270,6 @@ def _next_packet(frames: Iterator[FramePreview]) -> tuple[bytes, bool]:
         return _packet({"code": error.code, "message": str(error)}), False
     if frame is None:
         return _packet({"end": True}), False
-    told = {"rank": frame.rank, "at": frame.at_s, "quarters": frame.quarters}
-    told |= _described(frame.maps, frame.cells)
-    return _packet(told, frame.jpeg(), frame.maps.values.tobytes(), frame.cells.values.tobytes()), True
+    facts = {"rank": frame.rank, "at": frame.at_s, "quarters": frame.quarters}
+    facts |= _described(frame.maps, frame.cells)
+    return _packet(facts, frame.jpeg(), frame.maps.values.tobytes(), frame.cells.values.tobytes()), True

@@ -132,8 +132,8 @@ def groups(files: Rows) -> list[Group]:
             continue
         places = np.flatnonzero(numbers == number)
         first = places[:SHOWN_FILES]
-        told = zip(files.names(first), files.texts("message", first), strict=True)
-        named = [(name, shortened(text.removeprefix(f"{posixpath.basename(name)}: "))) for name, text in told]
+        messages = zip(files.names(first), files.texts("message", first), strict=True)
+        named = [(name, shortened(text.removeprefix(f"{posixpath.basename(name)}: "))) for name, text in messages]
         found.append(Group(outcome=outcome, code=code, count=len(places), files=named))
     return sorted(found, key=lambda group: (group.outcome != "failed", -group.count, group.code))
 

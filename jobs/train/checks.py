@@ -80,7 +80,7 @@ def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: State, 
         )
     # settings that are derived from flags are shown only if no flag differs
     shown = [name for name in differing if name in FLAGS or name == "files"] or differing
-    told = [
+    said = [
         f"files: {_changes(files, state)}"
         if name == "files" and state.files
         else _difference(name, settings.get(name), state.settings.get(name))
@@ -88,7 +88,7 @@ def check_same(settings: Mapping[str, Any], files: TrainingFiles, state: State, 
     ]
     more = f", and {len(shown) - DIFFERENCES_SHOWN} more" if len(shown) > DIFFERENCES_SHOWN else ""
     raise UsageError(
-        f"{root}: its training ({plural(state.epoch, 'epoch')} done) has other settings ({'; '.join(told)}{more}); "
+        f"{root}: its training ({plural(state.epoch, 'epoch')} done) has other settings ({'; '.join(said)}{more}); "
         f"to go on, give the same settings; {otherwise(root)}"
     )
 

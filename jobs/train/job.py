@@ -6,7 +6,7 @@ train in step (Ray Train), and this process draws what they report.
 
 import logging
 
-from jobs.cluster.joining import ray_cluster, tell_of_expiry
+from jobs.cluster.joining import log_expiry, ray_cluster
 from jobs.flags import (
     selection_of,
 )
@@ -49,7 +49,7 @@ def run(config: TrainConfig) -> int:
             print(f"{finished}; {otherwise(root)}\n{_results(root)}")
             return 0
     claim_names(storage, root, files.roots, setup.settings)
-    tell_of_expiry(storage)
+    log_expiry(storage)
     with ray_cluster(config.workers):
         from jobs.train.driver import Driver
 

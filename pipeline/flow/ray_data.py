@@ -99,8 +99,8 @@ def ray_errors() -> Iterator[None]:
         cause = next((each for each in _causes(error) if isinstance(each, RayTaskError)), error)
         if lacking := failed_import(cause):
             raise lacking from error
-        told = str(getattr(cause, "cause", None) or cause).strip().splitlines()
-        raise ClusterError(f"Ray ended the job ({told[-1]}); run the same command again to go on from here") from error
+        lines = str(getattr(cause, "cause", None) or cause).strip().splitlines()
+        raise ClusterError(f"Ray ended the job ({lines[-1]}); run the same command again to go on from here") from error
     finally:
         for console, level in zip(consoles, levels, strict=True):
             console.setLevel(level)

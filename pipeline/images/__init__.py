@@ -5,7 +5,7 @@ decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
 codecs/      one format each              jpeg/ png/ tiff/ jxl/ raw/   formats of several modules
 metadata/    EXIF, XMP and other blocks   color/      colour spaces, HDR
-isobmff/     the container of AVIF        gain_map/   brightness for HDR screens
+isobmff/     containers HEIF, AVIF     gain_map/   brightness for HDR screens
 """
 
 from pipeline.images.decode import decode

@@ -29,19 +29,7 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "pnm": pnm.write,
     "jxl": jxl.write,
 }
-# Metadata that each format can hold; the rest is dropped with a note.
-HOLDS: dict[str, frozenset[str]] = {
-    "jpeg": frozenset(("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "jpeg_trailer", "gain_map")),
-    "png": frozenset(("exif", "icc", "xmp", "dpi", "comment", "png_chunks")),
-    "webp": frozenset(("exif", "icc", "xmp")),
-    "tiff": frozenset(("exif", "icc", "xmp", "dpi", "jpeg_segments")),
-    "bmp": frozenset(("dpi", "icc")),
-    "gif": frozenset(("icc", "xmp", "comment")),
-    "avif": frozenset(("exif", "icc", "xmp", "avif_boxes")),
-    "heif": frozenset(("exif", "icc", "xmp")),
-    "pnm": frozenset(),
-    "jxl": frozenset(("exif", "icc", "xmp")),
-}
+# Parts of metadata, for notes
 NAMES = {
     "exif": "EXIF",
     "icc": "ICC profile",
@@ -73,7 +61,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     frames = _frames(photo, target, notes)
     if photo.format == "tiff" and name == "jpeg":
         photo = replace(photo, metadata=iptc.as_segments(photo.metadata))
-    photo = replace(photo, frames=frames, metadata=_metadata(photo.metadata, name, notes))
+    photo = replace(photo, frames=frames, metadata=_metadata(photo.metadata, target, notes))
     longest = max(max(frame.size) for frame in frames)
     if longest > target.max_side_px:
         raise Unsupported(
@@ -155,9 +143,9 @@ def _alike(frames: list[Frame]) -> list[Frame]:
     return alike
 
 
-def _metadata(metadata: Metadata, target: str, notes: list[str]) -> Metadata:
-    missing = [part for part in NAMES if part not in HOLDS[target] and getattr(metadata, part)]
-    notes += [f"{NAMES[part]} dropped: {target.upper()} has no place for it" for part in missing]
+def _metadata(metadata: Metadata, target: Format, notes: list[str]) -> Metadata:
+    missing = [part for part in NAMES if part not in target.holds and getattr(metadata, part)]
+    notes += [f"{NAMES[part]} dropped: {target.name.upper()} has no place for it" for part in missing]
     empty = Metadata()
     return replace(metadata, **{part: getattr(empty, part) for part in missing})
 

@@ -25,6 +25,8 @@ class Format:
     pages: bool = False
     grey: bool = True
     """Whether grey can be stored as a single channel."""
+    holds: tuple[str, ...] = ()
+    """Fields of Metadata that it has a place for."""
 
     @property
     def writable(self) -> bool:
@@ -48,6 +50,7 @@ FORMATS: dict[str, Format] = {
             extensions=(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjpg", ".mpo", ".jps", ".insp"),
             written_as="jpeg",
             max_side_px=65500,
+            holds=("exif", "icc", "xmp", "dpi", "comment", "jpeg_segments", "jpeg_trailer", "gain_map"),
         ),
         Format(
             name="png",
@@ -58,6 +61,7 @@ FORMATS: dict[str, Format] = {
             hdr=True,
             alpha=True,
             animation=True,
+            holds=("exif", "icc", "xmp", "dpi", "comment", "png_chunks"),
         ),
         Format(
             name="webp",
@@ -67,6 +71,7 @@ FORMATS: dict[str, Format] = {
             alpha=True,
             animation=True,
             grey=False,
+            holds=("exif", "icc", "xmp"),
         ),
         Format(
             name="tiff",
@@ -76,8 +81,16 @@ FORMATS: dict[str, Format] = {
             sixteen_bits=True,
             alpha=True,
             pages=True,
+            holds=("exif", "icc", "xmp", "dpi", "jpeg_segments"),
         ),
-        Format(name="bmp", extensions=(".bmp", ".dib"), written_as="bmp", max_side_px=2**31 - 1, alpha=True),
+        Format(
+            name="bmp",
+            extensions=(".bmp", ".dib"),
+            written_as="bmp",
+            max_side_px=2**31 - 1,
+            alpha=True,
+            holds=("dpi", "icc"),
+        ),
         Format(
             name="gif",
             extensions=(".gif",),
@@ -86,6 +99,7 @@ FORMATS: dict[str, Format] = {
             alpha=True,
             animation=True,
             grey=False,
+            holds=("icc", "xmp", "comment"),
         ),
         Format(
             name="avif",
@@ -96,6 +110,7 @@ FORMATS: dict[str, Format] = {
             hdr=True,
             alpha=True,
             animation=True,
+            holds=("exif", "icc", "xmp", "avif_boxes"),
         ),
         Format(
             name="heif",
@@ -105,6 +120,7 @@ FORMATS: dict[str, Format] = {
             max_side_px=16384,
             sixteen_bits=True,
             alpha=True,
+            holds=("exif", "icc", "xmp"),
         ),
         Format(
             name="pnm",
@@ -121,6 +137,7 @@ FORMATS: dict[str, Format] = {
             sixteen_bits=True,
             alpha=True,
             animation=True,
+            holds=("exif", "icc", "xmp"),
         ),
         Format(name="raw", extensions=RAW_EXTENSIONS, written_as="tiff", max_side_px=2**31 - 1, sixteen_bits=True),
     )

@@ -11,6 +11,8 @@ LOSSY = frozenset(("avif", "heif", "jxl", "webp"))  # formats that may be lossy,
 # noise that quantisation may hide, in 8-bit levels: for each level of its steps; at most, and if they are not known
 OF_STEP, MOST_HIDDEN = 1 / 8, 1.0
 
+INCH_M = 0.0254
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:

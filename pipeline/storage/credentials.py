@@ -31,7 +31,7 @@ STAYS = {  # files of this machine, and keys, which are sent as a whole in the o
 WORKERS_OWN = {"iam-role", "container-role", "assume-role-with-web-identity"}
 TOKEN_OF_PROFILE, ASKS_A_PERSON = "web_identity_token_file", "mfa_serial"  # in a profile
 S3_RETRIES = {"mode": "standard", "total_max_attempts": 4}  # per request; random waits of up to 1, 2, 4 s
-AWS_ENDPOINT = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
+PLAIN_ENDPOINT = re.compile(r"https://s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")  # that clients find by themselves
 AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 WEB_ADDRESS = re.compile(r"https?://[^/]", re.IGNORECASE)
 CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")  # options of the S3 client
@@ -188,7 +188,7 @@ def _with_aws_session(options: dict[str, Any]) -> dict[str, Any]:
     authorities = client_options.get("verify", session.get_config_variable("ca_bundle"))
     if isinstance(authorities, str) and not os.path.exists(authorities):  # noqa: PTH110
         raise UsageError(f"{authorities}: no such file; AWS_CA_BUNDLE or verify must name one with certificates")
-    found = {} if given or AWS_ENDPOINT.fullmatch(endpoint) else {"endpoint_url": endpoint}
+    found = {} if given or PLAIN_ENDPOINT.fullmatch(endpoint) else {"endpoint_url": endpoint}
     config = {**_checksums(endpoint, section), **options["config_kwargs"]}
     try:
         botocore.config.Config(**config)
@@ -210,8 +210,8 @@ def _keys(session: Any) -> dict[str, Any]:
     if not is_renewed or ASKS_A_PERSON in section:
         return keys
     expires = credentials._expiry_time
-    told = f"{expires.astimezone():%H:%M on %d %B}" if expires else ""
-    return {RENEWED: Renewed(session.profile or "default", told, section, keys)}
+    until = f"{expires.astimezone():%H:%M on %d %B}" if expires else ""
+    return {RENEWED: Renewed(session.profile or "default", until, section, keys)}
 
 
 def _refused(error: Exception) -> Exception:

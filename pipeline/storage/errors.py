@@ -100,12 +100,12 @@ REMEDIES = {
     "network, or run again later",
 }
 LONGEST = 500  # characters kept of a client's message: some contain a whole response
-WEB_ADDRESS = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#]\S*?(?=['")]*(?:\s|$)))?""", re.IGNORECASE)
+ADDRESSES = re.compile(r"""(https?://)(?:[^\s/?#'"]*@)?([^\s?#'"]*)(?:[?#]\S*?(?=['")]*(?:\s|$)))?""", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
     """Remove user, password, query and fragment from each web address in a text."""
-    return WEB_ADDRESS.sub(r"\1\2", text)
+    return ADDRESSES.sub(r"\1\2", text)
 
 
 @contextmanager
@@ -135,9 +135,9 @@ def errors_at(url: str, place: str) -> Iterator[None]:
         kind = _kind(error)
         if kind is None:
             raise
-        told = _told(kind, error, url, reason(error))
+        message = _message(kind, error, url, reason(error))
         remedy = REMEDIES_BY_NUMBER.get(getattr(error, "errno", None) or 0, "") if kind is StorageError else ""
-        raise kind(told if _answer(error)[0] == NO_SUCH_BUCKET else f"{place}: {told}{remedy}") from error
+        raise kind(message if _answer(error)[0] == NO_SUCH_BUCKET else f"{place}: {message}{remedy}") from error
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def no_bucket(url: str) -> str:
     return NO_BUCKET.format(bucket=f"{protocol}://{bucket}") + names
 
 
-def _told(kind: type[StorageError], error: Exception, url: str, reason: str) -> str:
+def _message(kind: type[StorageError], error: Exception, url: str, reason: str) -> str:
     """Return what is said of an error: what was found, and what to do."""
     names, (code, _) = _names(error) | _names(error.__cause__), _answer(error)
     if code == NO_SUCH_BUCKET:
@@ -189,8 +189,8 @@ def _told(kind: type[StorageError], error: Exception, url: str, reason: str) -> 
 def _region(error: Exception) -> str:
     """Return the region of the bucket that an S3 answer names; "" if it names none."""
     answers = [getattr(each, "response", None) for each in (error, error.__cause__)]
-    told = next((answer for answer in answers if isinstance(answer, dict)), {})
-    return str(told.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
+    response = next((answer for answer in answers if isinstance(answer, dict)), {})
+    return str(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jobs import submit
 from jobs.cli import main
-from tests.support.many_keys import s3_of_many_keys
+from tests.support.fake_s3 import s3_in_environment
 from tests.support.outputs import files_below, rows_of, tree
 from tests.support.web_server import web_server
 
@@ -140,8 +140,8 @@ def test_lists_of_two_places_do_not_replace_each_others_outputs(
 def test_urls_and_paths_in_one_list(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = (_photos(here, "a.jpg") / "a.jpg").read_bytes()
     (here / "list.txt").write_text("a.jpg\ns3://in/2024/a[1].jpg\ns3://in/./b?.jpg\ns3://in/none.jpg\ns3://in/deep\n")
-    with s3_of_many_keys({"in": 0}, monkeypatch) as objects:
-        objects |= {f"/in/{key}": content for key in ("2024/a[1].jpg", "b?.jpg", "deep/c.jpg")}
+    with s3_in_environment(monkeypatch) as store:
+        store.put("in", dict.fromkeys(("2024/a[1].jpg", "b?.jpg", "deep/c.jpg"), content))
         assert _images("@list.txt", "out") == 1
     assert tree(here / "out").keys() == {"a.jpg", "in/2024/a[1].jpg", "b?.jpg", "in/deep/c.jpg"}
     assert _endings(here / "out")["none.jpg"] == "not_found"
@@ -234,8 +234,8 @@ def test_a_name_with_the_signs_of_a_pattern(here: Path, name: str) -> None:
 
 def test_a_key_with_the_signs_of_a_pattern(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = (_photos(here, "a.jpg") / "a.jpg").read_bytes()
-    with s3_of_many_keys({"in": 0}, monkeypatch) as objects:
-        objects |= {f"/in/{key}": content for key in ("a[1].jpg", "a1.jpg")}
+    with s3_in_environment(monkeypatch) as store:
+        store.put("in", dict.fromkeys(("a[1].jpg", "a1.jpg"), content))
         assert _images("s3://in/a[1].jpg", "one.jpg") == 0
     assert [row["source"] for row in rows_of(here)] == ["s3://in/a[1].jpg"]
 

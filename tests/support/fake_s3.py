@@ -1,4 +1,7 @@
-"""A small S3 server on loopback, kept in memory, that takes keys as they are and refuses what a test says."""
+"""A small S3 server on loopback, kept in memory.
+
+It takes keys as they are, makes up a million of them, and refuses what a test says.
+"""
 
 import hashlib
 import ssl
@@ -13,7 +16,14 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import pytest
+
 KEY, SECRET = "fake-key", "fake-secret"
+PAGE = 1000
+ENTRY = (
+    "<Contents><Key>{}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+    "<ETag>{}</ETag><Size>{}</Size></Contents>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,15 @@ class Stored:
         return f'"{hashlib.md5(self.data).hexdigest()}"'
 
 
+def key_of(number: int) -> str:
+    """A key that is made up."""
+    return f"camera-{number % 7}/2026-11-{number % 28 + 1:02}/IMG_{number:08}.jpg"
+
+
+def etag_of(number: int) -> str:
+    return f"{number:032x}"
+
+
 @dataclass
 class FakeS3:
     """Buckets and their objects, and the requests for them."""
@@ -57,10 +76,15 @@ class FakeS3:
     url: str = ""
     buckets: dict[str, dict[str, Stored]] = field(default_factory=lambda: defaultdict(dict))
     """Objects by key; a bucket is made by naming it here."""
+    made_up: dict[str, int] = field(default_factory=dict)
+    """Numbers of keys that a whole bucket lists beside its own; nothing can be read from them."""
     requests: list[Request] = field(default_factory=list)
     refuses: Callable[[Request], Refusal | None] = lambda request: None
     uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
     """Parts of unfinished uploads, by the upload's name."""
+
+    def put(self, bucket: str, objects: Mapping[str, bytes]) -> None:
+        self.buckets[bucket] |= {key: Stored(data, {}) for key, data in objects.items()}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,6 +98,15 @@ def refuses_checksums(request: Request) -> Refusal | None:
         if part in told:
             return Refusal(501, "NotImplemented", f"A header you provided implies functionality of {part}")
     return None
+
+
+@contextmanager
+def s3_in_environment(monkeypatch: pytest.MonkeyPatch, certificate: Path | None = None) -> Iterator[FakeS3]:
+    """A store that the environment names."""
+    with fake_s3(certificate) as fake:
+        for name, value in fake.environment.items():
+            monkeypatch.setenv(name, value)
+        yield fake
 
 
 @contextmanager
@@ -110,7 +143,7 @@ def fake_s3(certificate: Path | None = None) -> Iterator[FakeS3]:
                 return Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
             objects = fake.buckets[bucket]
             if not key:
-                return self.answer(200) if request.method == "HEAD" else self.list(objects, request.query)
+                return self.answer(200) if request.method == "HEAD" else self.list(bucket, request.query)
             if "uploads" in request.query or "uploadId" in request.query:
                 return self.upload(objects, key, request, body)
             if request.method == "PUT":
@@ -153,19 +186,23 @@ def fake_s3(certificate: Path | None = None) -> Iterator[FakeS3]:
             whole = b"".join(part for _, part in sorted(fake.uploads[name].items()))
             return self.put(objects, key, request, whole)
 
-        def list(self, objects: dict[str, Stored], query: Mapping[str, str]) -> None:
-            prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        def list(self, bucket: str, query: Mapping[str, str]) -> None:
+            """Answer with all of its own keys, and page by page with those made up."""
+            objects, prefix, delimiter = fake.buckets[bucket], query.get("prefix", ""), query.get("delimiter", "")
+            begin, total = int(query.get("continuation-token", 0)), 0 if prefix else fake.made_up.get(bucket, 0)
+            end = min(total, begin + min(PAGE, int(query.get("max-keys", PAGE))))
             rows, folders = [], set()
-            for key in sorted(each for each in objects if each.startswith(prefix)):
+            for key in sorted(each for each in objects if each.startswith(prefix)) if not begin else ():
                 inner, separator, _ = key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
                 if separator:
                     folders.add(f"{prefix}{inner}{delimiter}")
                     continue
-                told = f"<Size>{len(objects[key].data)}</Size><ETag>{escape(objects[key].etag)}</ETag>"
-                rows.append(f"<Contents><Key>{quote(key)}</Key>{told}</Contents>")
+                rows.append(ENTRY.format(quote(key, safe=""), escape(objects[key].etag), len(objects[key].data)))
+            rows += [ENTRY.format(quote(key_of(number)), f'"{etag_of(number)}"', 1000) for number in range(begin, end)]
             rows += [f"<CommonPrefixes><Prefix>{quote(each)}</Prefix></CommonPrefixes>" for each in sorted(folders)]
-            told = f"<R><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>{''.join(rows)}</R>"
-            return self.answer(200, told.encode())
+            more = f"<NextContinuationToken>{end}</NextContinuationToken>" if end < total else ""
+            told = f"<IsTruncated>{str(end < total).lower()}</IsTruncated>{more}{''.join(rows)}"
+            return self.answer(200, f"<R><EncodingType>url</EncodingType>{told}</R>".encode())
 
         def body(self) -> bytes:
             """Return what was sent; what a checksum follows is left in its chunks."""

@@ -14,10 +14,11 @@ from PIL import Image
 from pipeline.errors import Damaged, Unsupported
 from pipeline.images.codecs import av1
 from pipeline.images.color import cicp, ycc
+from pipeline.images.isobmff import heif_items
 from pipeline.images.isobmff.boxes import Box, Colours, clean_aperture, coding_of, colours_of, content_of
 from pipeline.images.isobmff.reading import Grid, Items, items_of, sequence_properties
 from pipeline.images.isobmff.writing import Item, exif_item, still, xmp_item
-from pipeline.images.metadata import exif, heif_items
+from pipeline.images.metadata import exif
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size, frame_of, image_of
 from pipeline.video.signal.color import MATRICES, UNKNOWN_MATRICES

@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.images.photo import Frame, Metadata, Photo, Samples, full_range, to_8_bits
+from pipeline.images.photo import INCH_M, Frame, Metadata, Photo, Samples, full_range, to_8_bits
 from pipeline.images.pixels import check_size, frame_of, image_of
 
-INCH_M = 0.0254
 FILE_HEADER_BYTES = 14
 HEADER_BYTES = {4: 108, 5: 124}  # of BITMAPV4HEADER and BITMAPV5HEADER
 BITFIELDS = (3, 6)  # without alpha, and with it

@@ -22,8 +22,9 @@ COMMENT, PLAIN_TEXT = b"\xfe", b"\x01"  # labels of extensions, sections 24 and 
 # Application extensions, section 26
 APPLICATION = b"\x21\xff\x0b"
 ICC = b"ICCRGBG1012"  # ICC.1:2022 section B.5
-XMP = b"XMP DataXMP"  # XMP specification part 3, section 1.1.2: not in sub-blocks, but behind it, from any byte of the
-MAGIC = bytes((1, *range(255, -1, -1), 0))  # packet that is taken for a length, readers get to the end
+XMP = b"XMP DataXMP"  # XMP specification part 3, section 1.1.2: its packet is not cut into sub-blocks
+# These bytes follow it: readers that take any byte of the packet for the length of a sub-block get to their end
+MAGIC = bytes((1, *range(255, -1, -1), 0))
 LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 CREDENTIALS = b"C2PA_GIF"
 
@@ -47,13 +48,13 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     width, height = photo.frames[0].size
     parts = [struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0)]
     if photo.animated and photo.loop is not None:
-        parts.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", min(photo.loop, 65535)) + b"\x00")
+        parts.append(APPLICATION + LOOPS[0] + b"\x03\x01" + struct.pack("<H", min(photo.loop, 65535)) + b"\x00")
     if photo.metadata.icc:
         parts.append(APPLICATION + ICC + _sub_blocks(photo.metadata.icc))
     if photo.metadata.xmp:
         parts.append(APPLICATION + XMP + photo.metadata.xmp + MAGIC)
     if photo.metadata.comment:
-        parts.append(b"\x21\xfe" + _sub_blocks(photo.metadata.comment[:MAX_COMMENT_BYTES]))
+        parts.append(EXTENSION + COMMENT + _sub_blocks(photo.metadata.comment[:MAX_COMMENT_BYTES]))
     exact = True
     for frame in photo.frames:
         paletted, kept_all = _paletted(frame)

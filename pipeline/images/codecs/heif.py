@@ -11,14 +11,15 @@ import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import cicp
-from pipeline.images.metadata import exif, heif_items, regions
+from pipeline.images.isobmff import heif_items
+from pipeline.images.isobmff.writing import XMP_TYPE
+from pipeline.images.metadata import exif, regions
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size
 
 DEFAULT_QUALITY = 70
 PRESET = "ultrafast"  # of x265: as good and as small as its default, `slow`, for stills, in a tenth of the time
 MOST_BITS = 12
-XMP_TYPE = "application/rdf+xml"
 SAMPLINGS = {444: "4:4:4", 422: "4:2:2", 420: "4:2:0"}
 
 

@@ -13,18 +13,16 @@ from contextlib import suppress
 import numpy as np
 
 from pipeline.images.gain_map.gains import StoredMap
-from pipeline.images.metadata import ifd
+from pipeline.images.metadata import ifd, tags
 from pipeline.images.photo import Gains, Samples
 
 CONVERTED = "Apple's gain map became one by Ultra HDR and ISO 21496-1"
 VERSION = re.compile(rb"\bHDRGainMapVersion\b")
 HEADROOM = re.compile(rb"""\bHDRGainMapHeadroom(?:\s*=\s*["']|>)\s*([\d.]+)""")
 
-MAKER_NOTE = 0x927C
 NOTE_BEGINNING = b"Apple iOS\x00"
 AS_TIFF = b"MM\x00*\x00\x00\x00\x0e"  # a TIFF header that leads to the note's directory, in place of its first 8 bytes
 HDR_HEADROOM, HDR_GAIN = 0x21, 0x30  # tags of the note
-SIGNED_RATIONAL = 10  # type of a TIFF field
 LEAST_HEADROOM, MOST_HEADROOM = 1.001, 64.0
 
 _LEVELS = np.arange(256) / 255
@@ -69,10 +67,10 @@ def _maker_note(exif: bytes | None) -> dict[int, float]:
     """Return the rational numbers in the note that iPhones write into EXIF, by tag."""
     numbers: dict[int, float] = {}
     with suppress(ValueError, LookupError, struct.error):
-        note = ifd.read(exif or b"").nested[ifd.EXIF_IFD].fields[MAKER_NOTE].value
+        note = ifd.read(exif or b"").nested[tags.EXIF_IFD].fields[tags.MAKER_NOTE].value
         if note.startswith(NOTE_BEGINNING):
             for tag, field in ifd.read(AS_TIFF + note[len(AS_TIFF) :]).fields.items():
-                if field.kind == SIGNED_RATIONAL and field.length == 1:
+                if field.kind == ifd.SIGNED_RATIONAL and field.length == 1:
                     numerator, denominator = struct.unpack(">ii", field.value)
                     numbers[tag] = numerator / denominator if denominator else 0.0
     return numbers

@@ -14,7 +14,7 @@ from pipeline.images.gain_map.gains import StoredMap, enhanced
 from pipeline.images.jpeg import jpeg
 from pipeline.images.jpeg.app_segments import GAIN_MAP, XMP
 from pipeline.images.jpeg.trailers import MPF
-from pipeline.images.metadata import jpeg_markers
+from pipeline.images.metadata import ifd, jpeg_markers, tags
 from pipeline.images.metadata.jpeg_markers import APP0, APP1, APP2, SOI, Segment, packed
 from pipeline.images.photo import Frame, GainMap, Metadata, Photo
 
@@ -123,9 +123,9 @@ def _index(primary_bytes: int, map_bytes: int, map_offset: int) -> bytes:
     entries = struct.pack(">IIIHH", PRIMARY, primary_bytes, 0, 0, 0) + struct.pack(
         ">IIIHH", 0, map_bytes, map_offset, 0, 0
     )
-    fields = (
-        struct.pack(">HHI4s", 0xB000, 7, 4, b"0100"),
-        struct.pack(">HHII", 0xB001, 4, 1, 2),
-        struct.pack(">HHII", 0xB002, 7, len(entries), 8 + 2 + 3 * 12 + 4),
-    )
-    return b"MM\x00*" + struct.pack(">IH", 8, len(fields)) + b"".join(fields) + bytes(4) + entries
+    fields = {
+        tags.MP_VERSION: ifd.Field(ifd.UNDEFINED, 4, b"0100"),
+        tags.MP_IMAGES: ifd.field_of(">", ifd.LONG, 2),
+        tags.MP_ENTRIES: ifd.Field(ifd.UNDEFINED, len(entries), entries),
+    }
+    return ifd.block(ifd.Directory(fields=fields), ">")

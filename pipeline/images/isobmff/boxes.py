@@ -4,9 +4,11 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from io import BytesIO
 from typing import NamedTuple
 
 from pipeline.errors import Damaged
+from pipeline.video.structure import iso_boxes
 
 
 class Box(NamedTuple):
@@ -35,25 +37,18 @@ class Coding(NamedTuple):
     sampling: str
 
 
-def boxes(data: bytes, at: int = 0) -> Iterator[Box]:
-    """Yield the boxes from `at` to the end of `data`. Raises Damaged if one is longer than what is there."""
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        start = at + 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, start)
-            start += 8
-        elif size == 0:  # the last one, up to the end
-            size = len(data) - at
-        if at + size > len(data) or at + size < start:
-            raise Damaged(f"its box {kind.decode('latin-1')!a} is cut short; copy the file again")
-        yield Box(kind, data[start : at + size])
-        at += size
+def boxes(data: bytes, at: int = 0, *, whole: bool = True) -> Iterator[Box]:
+    """Yield the boxes from `at` to the end of `data`.
+
+    One that is longer than what is there raises Damaged, or ends there if they need not be `whole`.
+    """
+    for kind, start, end in iso_boxes.boxes(BytesIO(data), at, len(data), whole=whole):
+        yield Box(kind, data[start:end])
 
 
 def sound_boxes(data: bytes) -> Iterator[Box]:
     """Yield the boxes up to the first broken one."""
-    with suppress(Damaged, struct.error):
+    with suppress(Damaged):
         yield from boxes(data)
 
 

@@ -3,13 +3,15 @@
 import struct
 from collections import defaultdict
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import NamedTuple
 
 from pipeline.errors import Damaged
 from pipeline.images.isobmff.boxes import Box, boxes, content_of
+from pipeline.video.structure import iso_boxes
 
-ALPHA_TYPES = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\x00", b"urn:mpeg:hevc:2015:auxid:1\x00")
-SAMPLE_ENTRY_BYTES = 78  # fields of a visual sample entry before its boxes (section 12.1.3)
+ALPHA_TYPES = ("urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", "urn:mpeg:hevc:2015:auxid:1")
+HIDDEN = 1  # a flag of an item
 
 
 class Grid(NamedTuple):
@@ -27,17 +29,22 @@ class Items:
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
+    hidden: set[int] = field(default_factory=set)
     properties: dict[int, list[Box]] = field(default_factory=lambda: defaultdict(list))
     references: dict[tuple[bytes, int], list[int]] = field(default_factory=dict)
     """Type and number of the item that refers -> numbers of those that it refers to."""
     contents: dict[int, bytes] = field(default_factory=dict)
 
+    def auxiliary_type(self, number: int) -> str:
+        """Return what an auxiliary image is for (ISO/IEC 23008-12 section 6.5.8); "" for other items."""
+        stated = content_of(self.properties.get(number, ()), b"auxC") or b""
+        return stated[4:].split(b"\x00")[0].decode("latin-1")
+
     @property
     def alpha(self) -> int | None:
         """Return the number of the item that holds the primary item's alpha; None if it has none."""
         for (kind, number), targets in self.references.items():
-            about = content_of(self.properties[number], b"auxC") or b""
-            if kind == b"auxl" and self.primary in targets and about[4:].startswith(ALPHA_TYPES):
+            if kind == b"auxl" and self.primary in targets and self.auxiliary_type(number) in ALPHA_TYPES:
                 return number
         return None
 
@@ -59,43 +66,46 @@ class Items:
 
 
 def items_of(data: bytes) -> Items:
-    """Read all items of a file. Raises Damaged, or struct.error if a box is cut short."""
-    items = Items()
+    """Read all items of a file. Raises Damaged, struct.error or IndexError if a box is broken."""
     meta = content_of(list(boxes(data)), b"meta")
     if meta is None:
-        return items
+        return Items()
+    items = described(meta)
     found = dict(boxes(meta, 4))
+    _read_contents(found.get(b"iloc", b""), data, found.get(b"idat", b""), items)
+    return items
+
+
+def described(meta: bytes) -> Items:
+    """Read what a `meta` box says of its items, not their data. Raises struct.error or IndexError if it is broken."""
+    items, found = Items(), dict(boxes(meta, 4, whole=False))
     if primary := found.get(b"pitm"):
         (items.primary,) = struct.unpack_from(">H" if primary[0] == 0 else ">I", primary, 4)
-    for _, entry in boxes(found.get(b"iinf", b""), 6 if found.get(b"iinf", b"\x00")[0] == 0 else 8):
+    for _, entry in boxes(found.get(b"iinf", b""), 6 if found.get(b"iinf", b"\x00")[0] == 0 else 8, whole=False):
         wide = entry[0] > 2
         (number,) = struct.unpack_from(">I" if wide else ">H", entry, 4)
         items.kinds[number] = entry[10:14] if wide else entry[8:12]
+        if entry[3] & HIDDEN:
+            items.hidden.add(number)
     _read_properties(found.get(b"iprp", b""), items)
     _read_references(found.get(b"iref", b""), items)
-    _read_contents(found.get(b"iloc", b""), data, found.get(b"idat", b""), items)
     return items
 
 
 def sequence_properties(data: bytes) -> list[Box]:
     """Return the boxes in the sample entry of the first AV1 track that is not an auxiliary one: an animation's."""
-    for moov in (content for kind, content in boxes(data) if kind == b"moov"):
-        for trak in (content for kind, content in boxes(moov) if kind == b"trak"):
-            inner = trak
-            for step in (b"mdia", b"minf", b"stbl", b"stsd"):
-                inner = content_of(list(boxes(inner)), step) or b""
-            entry = content_of(list(boxes(inner, 8)), b"av01")
-            if entry is not None:
-                found = list(boxes(entry, SAMPLE_ENTRY_BYTES))
-                if content_of(found, b"auxi") is None:
-                    return found
+    for above, (kind, start, end) in iso_boxes.tree(BytesIO(data), 0, len(data)):
+        if kind == b"av01" and above[-1:] == (b"stsd",):
+            found = list(boxes(data[:end], start + iso_boxes.CHILDREN_AT))
+            if content_of(found, b"auxi") is None:
+                return found
     return []
 
 
 def _read_properties(iprp: bytes, items: Items) -> None:
     """Read `ipco`, the properties, and `ipma`, which says what items they belong to (section 8.11.14)."""
-    parts = list(boxes(iprp))
-    stored = list(boxes(content_of(parts, b"ipco") or b""))
+    parts = list(boxes(iprp, whole=False))
+    stored = list(boxes(content_of(parts, b"ipco") or b"", whole=False))
     for ipma in (content for kind, content in parts if kind == b"ipma"):
         wide_number, wide_index = ipma[0] >= 1, ipma[3] & 1
         (count,) = struct.unpack_from(">I", ipma, 4)
@@ -117,7 +127,7 @@ def _read_references(iref: bytes, items: Items) -> None:
         return
     kind = ">I" if iref[0] else ">H"
     size = struct.calcsize(kind)
-    for reference, content in boxes(iref, 4):
+    for reference, content in boxes(iref, 4, whole=False):
         (source,) = struct.unpack_from(kind, content)
         (count,) = struct.unpack_from(">H", content, size)
         targets = [struct.unpack_from(kind, content, size + 2 + size * at)[0] for at in range(count)]

@@ -8,7 +8,7 @@ from pipeline.images.isobmff.boxes import Box, packed
 
 ESSENTIAL = frozenset((b"av1C", b"clap", b"irot", b"imir"))
 FULL = bytes(4)  # version and flags
-XMP_TYPE = b"application/rdf+xml\x00"
+XMP_TYPE = "application/rdf+xml"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ def _meta(items: Sequence[Item], start: int) -> bytes:
 
 
 def _entry(number: int, item: Item) -> bytes:
-    name = b"\x00" + (XMP_TYPE if item.kind == b"mime" else b"")
+    name = b"\x00" + (XMP_TYPE.encode() + b"\x00" if item.kind == b"mime" else b"")
     return packed(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, item.kind), name)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.images.jpeg.trailers import MPF, Trailer
 from pipeline.images.metadata import exif, packet, photoshop, xmp
-from pipeline.images.metadata.jpeg_markers import (  # X
+from pipeline.images.metadata.jpeg_markers import (
     APP0,
     APP1,
     APP2,
@@ -16,10 +16,12 @@ from pipeline.images.metadata.jpeg_markers import (  # X
     COM,
     MAX_PAYLOAD_BYTES,
     Segment,
+    cut,
     packed,
 )
 from pipeline.images.photo import Metadata
 from pipeline.images.pixels import add_note
+from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 
 XMP = b"http://ns.adobe.com/xap/1.0/\x00"
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\x00"
@@ -67,7 +69,7 @@ def metadata_of(segments: Sequence[Segment], trailer: Trailer, notes: list[str])
         elif marker == APP2 and payload.startswith(GAIN_MAP):
             add_note(notes, xmp.GAIN_MAP_DROPPED)
         elif marker == APP11 and payload.startswith(b"JP"):
-            add_note(notes, "content credentials dropped: they certify the image before enhancement")
+            add_note(notes, CREDENTIALS_DROPPED)
         elif marker == APP13 and payload.startswith(photoshop.PREFIX):
             resources += payload[len(photoshop.PREFIX) :]
         elif marker == COM and comment is None:
@@ -81,7 +83,7 @@ def metadata_of(segments: Sequence[Segment], trailer: Trailer, notes: list[str])
         else:
             resources += photoshop.with_iptc(stream)
     block, further = _joined_exif(blocks)
-    others = [*((APP1, exif.PREFIX + each) for each in further), *_cut(APP13, photoshop.PREFIX, resources), *others]
+    others = [*((APP1, exif.PREFIX + each) for each in further), *cut(APP13, photoshop.PREFIX, resources), *others]
     return Metadata(
         exif=block,
         icc=b"".join(profile[index] for index in sorted(profile)) or None,
@@ -124,7 +126,7 @@ def written(metadata: Metadata, notes: list[str]) -> list[bytes]:
         block = metadata.exif
         if len(block) > MAX_PAYLOAD_BYTES - len(exif.PREFIX):
             block = exif.without_unused_end(block)
-        parts += _cut(APP1, exif.PREFIX, block)
+        parts += cut(APP1, exif.PREFIX, block)
     if metadata.xmp is not None:
         parts += _split_xmp(metadata.xmp, notes)
     if metadata.icc is not None:
@@ -136,14 +138,8 @@ def written(metadata: Metadata, notes: list[str]) -> list[bytes]:
             parts += [(APP2, ICC + bytes((index, len(pieces))) + each) for index, each in enumerate(pieces, 1)]
     parts += [each for each in metadata.jpeg_segments if each[0] != APP0]
     if metadata.comment is not None:
-        parts += _cut(COM, b"", metadata.comment)
+        parts += cut(COM, b"", metadata.comment)
     return [packed(marker, payload) for marker, payload in parts]
-
-
-def _cut(marker: int, prefix: bytes, content: bytes) -> list[tuple[int, bytes]]:
-    """Cut content into as many segments as it needs, each with the prefix."""
-    size = MAX_PAYLOAD_BYTES - len(prefix)
-    return [(marker, prefix + content[at : at + size]) for at in range(0, len(content), size)]
 
 
 def _split_xmp(whole: bytes, notes: list[str]) -> list[tuple[int, bytes]]:

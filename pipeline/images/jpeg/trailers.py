@@ -11,11 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pipeline.errors import plural
-from pipeline.images.metadata import ifd, jpeg_markers, photoshop, samsung, xmp
+from pipeline.images.metadata import ifd, jpeg_markers, photoshop, samsung, tags, xmp
 from pipeline.images.pixels import add_note
 
 MPF = b"MPF\x00"
-MP_ENTRIES = 0xB002  # CIPA DC-007 section 5.2.3.3
 MP_THUMBNAILS = 1  # type codes 0x01xxxx: large thumbnails
 GAIN_MAPS = re.compile(rb"hdrgm:|HDRGainMap|urn:iso:std:iso:ts:21496:")
 ASPECT_TOLERANCE = 0.03
@@ -101,7 +100,7 @@ def _take(kind: bytes | int, content: bytes, found: Trailer, notes: list[str]) -
 
 
 def _afcp(data: bytes, start: int, end: int, found: Trailer, notes: list[str]) -> int:
-    """Read a block of AFCP (AXS File Concatenation Protocol): directory at its begin, all offsets from the file's."""
+    """Read a block of AFCP (AXS File Concatenation Protocol). Its directory comes first; offsets count in the file."""
     order = AFCP[data[end - 12 : end - 8]]
     at: int = struct.unpack_from(order + "I", data, end - 8)[0]
     if not start <= at < end - 12 or data[at : at + 4] != data[end - 12 : end - 8]:
@@ -151,7 +150,7 @@ def _previews(segments: Sequence[jpeg_markers.Segment]) -> set[int]:
             block = segment.payload[len(MPF) :]
             with suppress(ValueError, struct.error):
                 order = ifd.byte_order(block)
-                entries = ifd.read(block).fields.get(MP_ENTRIES)
+                entries = ifd.read(block).fields.get(tags.MP_ENTRIES)
                 for attributes, _, offset, _ in struct.iter_unpack(order + "IIII", entries.value if entries else b""):
                     if attributes >> 16 & 0xFF == MP_THUMBNAILS:
                         found.add(segment.start + 4 + len(MPF) + offset)

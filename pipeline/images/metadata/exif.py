@@ -4,23 +4,18 @@ An EXIF block is a TIFF file (TIFF 6.0 section 2) without pixels (EXIF 2.32 sect
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
-from pipeline.images.metadata import ifd, jpeg_markers, photoshop, regions
+from pipeline.images.metadata import ifd, jpeg_markers, photoshop, regions, tags
+from pipeline.images.metadata.ifd import LONG, SHORT, Entry, entries
 
-ORIENTATION = 0x0112
-EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
-SUBJECT_AREA, SUBJECT_LOCATION = 0x9214, 0xA214
-IPTC, PHOTOSHOP = 0x83BB, 0x8649
 PREFIX = b"Exif\x00\x00"
-HEADERS = (b"II*\x00", b"MM\x00*")
+HEADERS = tuple(ifd.HEADERS.values())
 ENTRY_BYTES = 12
 
-SHORT, LONG = 3, 4
-
-WIDTHS, HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
-RESOLUTIONS = (0x011A, 0x011B)  # swapped when the image is turned by a quarter
+WIDTHS, HEIGHTS = (tags.WIDTH, tags.PIXEL_WIDTH), (tags.LENGTH, tags.PIXEL_HEIGHT)
+RESOLUTIONS = (tags.X_RESOLUTION, tags.Y_RESOLUTION)  # swapped when the image is turned by a quarter
 
 
 def without_prefix(data: bytes) -> bytes:
@@ -33,11 +28,10 @@ def orientation(block: bytes) -> int | None:
 
     Raises ValueError if the block has no readable first directory.
     """
-    order = byte_order(block)
-    at = dict(entries(block, struct.unpack_from(order + "I", block, 4)[0], order)).get(ORIENTATION)
-    if at is None:
+    order, _, fields = first_directory(block)
+    if tags.ORIENTATION not in fields:
         return None
-    stated = _number(block, at, order)
+    stated = _number(block, fields[tags.ORIENTATION], order)
     return stated if 1 <= stated <= 8 else 1
 
 
@@ -55,22 +49,20 @@ def upright(block: bytes, size: tuple[int, int]) -> bytes:
     The orientation is set to 1, width and height are corrected, and the resolutions are swapped after a quarter turn.
     The thumbnail, which shows the image before enhancement, is unlinked. Raises ValueError as `orientation` does.
     """
-    order = byte_order(block)
-    first = struct.unpack_from(order + "I", block, 4)[0]
-    fields = dict(entries(block, first, order))
-    if EXIF_IFD in fields:
-        fields |= dict(entries(block, _number(block, fields[EXIF_IFD], order), order))
+    order, first, fields = first_directory(block)
+    if tags.EXIF_IFD in fields:
+        fields |= _fields(block, _number(block, fields[tags.EXIF_IFD], order), order)
     before = orientation(block) or 1
     patched = bytearray(block)
-    for tag in (SUBJECT_AREA, SUBJECT_LOCATION):
+    for tag in (tags.SUBJECT_AREA, tags.SUBJECT_LOCATION):
         if tag in fields and before > 1:
             _turn_area(patched, fields[tag], order, before, size)
-    if ORIENTATION in fields:
-        _set(patched, fields[ORIENTATION], 1, order)
-    for tags, side in zip((WIDTHS, HEIGHTS), size, strict=True):
-        for tag in tags:
+    if tags.ORIENTATION in fields:
+        _set(patched, fields[tags.ORIENTATION], 1, order)
+    for sides, length in zip((WIDTHS, HEIGHTS), size, strict=True):
+        for tag in sides:
             if tag in fields:
-                _set(patched, fields[tag], side, order)
+                _set(patched, fields[tag], length, order)
     if before >= 5 and all(tag in fields for tag in RESOLUTIONS):
         _swap(patched, fields[RESOLUTIONS[0]], fields[RESOLUTIONS[1]])
     _unlink_next(patched, first, order)
@@ -94,7 +86,7 @@ def without_orientation(block: bytes) -> bytes:
 
     Empty if it was alone there. Raises ValueError as `upright` does.
     """
-    return _without(block, ORIENTATION)
+    return _without(block, tags.ORIENTATION)
 
 
 def without_previews(block: bytes) -> bytes:
@@ -104,8 +96,8 @@ def without_previews(block: bytes) -> bytes:
     streams, in the thumbnail directory and in maker notes, whose bytes become 0. Raises ValueError as `orientation`
     does.
     """
-    patched = bytearray(_without(block, SUB_IFDS))
-    for tag, clean in ((PHOTOSHOP, photoshop.without_previews), (IPTC, photoshop.without_iptc_preview)):
+    patched = bytearray(_without(block, tags.SUB_IFDS))
+    for tag, clean in ((tags.PHOTOSHOP, photoshop.without_previews), (tags.IPTC, photoshop.without_iptc_preview)):
         if patched:
             patched = _with_cleaned(patched, tag, clean)
     for start, end in jpeg_markers.streams(bytes(patched)):
@@ -115,10 +107,9 @@ def without_previews(block: bytes) -> bytes:
 
 def _with_cleaned(block: bytearray, tag: int, clean: Callable[[bytes], bytes]) -> bytearray:
     """Return the block with a shorter value of a field of the first directory; without the field if that is empty."""
-    order = byte_order(block)
-    at = dict(entries(block, struct.unpack_from(order + "I", block, 4)[0], order)).get(tag)
-    place = _value(block, at, order) if at is not None else None
-    if at is None or place is None:
+    order, _, fields = first_directory(block)
+    place = _value(block, fields[tag]) if tag in fields else None
+    if place is None:
         return block
     before = bytes(block[place])
     after = clean(before)
@@ -126,9 +117,8 @@ def _with_cleaned(block: bytearray, tag: int, clean: Callable[[bytes], bytes]) -
         block[place] = bytes(len(before))  # a TIFF gets the block as it is
         return bytearray(_without(block, tag))
     if len(after) < len(before):
-        each = ifd.TYPE_BYTES[struct.unpack_from(order + "H", block, at + 2)[0]]
         block[place] = after.ljust(len(before), b"\x00")
-        struct.pack_into(order + "I", block, at + 4, -(-len(after) // each))
+        struct.pack_into(order + "I", block, fields[tag].at + 4, -(-len(after) // ifd.TYPE_BYTES[fields[tag].kind]))
     return block
 
 
@@ -137,86 +127,77 @@ def without_unused_end(block: bytes) -> bytes:
 
     Raises ValueError as `orientation` does.
     """
-    order = byte_order(block)
-    directories, seen, used = [struct.unpack_from(order + "I", block, 4)[0]], set[int](), 8
+    order, first, _ = first_directory(block)
+    directories, seen, used = [first], set[int](), 8
     while directories:
         directory = directories.pop()
         if directory in seen or not 8 <= directory <= len(block) - 2:
             continue
         seen.add(directory)
-        for tag, at in entries(block, directory, order):
-            place = _value(block, at, order)
-            used = max(used, at + ENTRY_BYTES + 4, place.stop if place else 0)
-            if tag in (EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD, SUB_IFDS):
-                directories.append(_number(block, at, order))
+        for entry in entries(block, directory, order):
+            place = _value(block, entry)
+            used = max(used, entry.at + ENTRY_BYTES + 4, place.stop if place else 0)
+            if entry.tag in ifd.NESTED | {tags.SUB_IFDS}:
+                directories.append(_number(block, entry, order))
     return block[: max(used, len(block.rstrip(b"\x00")))]
 
 
 def _without(block: bytes | bytearray, tag: int) -> bytes:
     """Remove a field of the first directory; nothing behind the directory moves. Empty if it was alone there."""
-    order = byte_order(block)
-    first = struct.unpack_from(order + "I", block, 4)[0]
-    at = dict(entries(block, first, order)).get(tag)
-    if at is None:
+    order, first, fields = first_directory(block)
+    if tag not in fields:
         return bytes(block)
     count = struct.unpack_from(order + "H", block, first)[0]
     if count == 1:
         return b""
-    end = first + 2 + count * ENTRY_BYTES + 4
+    at, behind = fields[tag].at, ifd.end_of_entries(block, first, order) + 4
     patched = bytearray(block)
     struct.pack_into(order + "H", patched, first, count - 1)
-    patched[at : end - ENTRY_BYTES] = block[at + ENTRY_BYTES : end]
+    patched[at : behind - ENTRY_BYTES] = block[at + ENTRY_BYTES : behind]
     return bytes(patched)
 
 
-def byte_order(block: bytes | bytearray) -> str:
-    """Return the byte order as `<` or `>`, as in struct. Raises ValueError if there is no readable first directory."""
-    order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
-    if order is None or len(block) < 14 or struct.unpack_from(order + "H", block, 2)[0] != 42:
+def first_directory(block: bytes | bytearray) -> tuple[str, int, dict[int, Entry]]:
+    """Return byte order, offset and entries of the first directory. Raises ValueError if it is not readable."""
+    if len(block) < 14 or not block.startswith(HEADERS):
         raise ValueError("no TIFF header")
-    first = struct.unpack_from(order + "I", block, 4)[0]
+    order = ifd.byte_order(block)
+    first = ifd.first_offset(block, order)
     if not 8 <= first <= len(block) - 2:
         raise ValueError("the first directory lies outside the block")
-    if first + 2 + ENTRY_BYTES * struct.unpack_from(order + "H", block, first)[0] > len(block):
+    if ifd.end_of_entries(block, first, order) > len(block):
         raise ValueError("the first directory is cut short")
-    return order
+    return order, first, _fields(block, first, order)
 
 
-def entries(block: bytes | bytearray, directory: int, order: str) -> Iterator[tuple[int, int]]:
-    """Yield tag and offset of each directory entry that lies inside the block."""
-    if directory + 2 > len(block):
-        return
-    count = struct.unpack_from(order + "H", block, directory)[0]
-    for at in range(directory + 2, min(directory + 2 + count * ENTRY_BYTES, len(block) - ENTRY_BYTES + 1), ENTRY_BYTES):
-        yield struct.unpack_from(order + "H", block, at)[0], at
+def _fields(block: bytes | bytearray, directory: int, order: str) -> dict[int, Entry]:
+    return {entry.tag: entry for entry in entries(block, directory, order)} if directory + 2 <= len(block) else {}
 
 
-def _value(block: bytes | bytearray, at: int, order: str) -> slice | None:
+def _value(block: bytes | bytearray, entry: Entry) -> slice | None:
     """Return where the value of an entry lies, if it is not in the entry itself and inside the block."""
-    kind, count, place = struct.unpack_from(order + "HII", block, at + 2)
-    size = ifd.TYPE_BYTES.get(kind, 0) * count
-    return slice(place, place + size) if size > 4 and place + size <= len(block) else None
+    behind = entry.place + entry.size
+    return slice(entry.place, behind) if entry.size > 4 and behind <= len(block) else None
 
 
-def _number(block: bytes, at: int, order: str) -> int:
+def _number(block: bytes | bytearray, entry: Entry, order: str) -> int:
     """Return the first value of an entry. The standard demands SHORT or LONG, but some writers use BYTE."""
-    layout = {1: "B", LONG: "I"}.get(struct.unpack_from(order + "H", block, at + 2)[0], "H")
-    return int(struct.unpack_from(order + layout, block, at + 8)[0])
+    layout = {ifd.BYTE: "B", LONG: "I"}.get(entry.kind, "H")
+    return int(struct.unpack_from(order + layout, block, entry.at + 8)[0])
 
 
-def _set(patched: bytearray, at: int, value: int, order: str) -> None:
+def _set(patched: bytearray, entry: Entry, value: int, order: str) -> None:
     """Set an entry to one number, as LONG if the entry is LONG or the number needs it, else as SHORT."""
-    if struct.unpack_from(order + "H", patched, at + 2)[0] == LONG or value > 65535:
-        struct.pack_into(order + "HII", patched, at + 2, LONG, 1, value)
+    if entry.kind == LONG or value > 65535:
+        struct.pack_into(order + "HII", patched, entry.at + 2, LONG, 1, value)
     else:  # left-justified in its four bytes
-        struct.pack_into(order + "HIHH", patched, at + 2, SHORT, 1, value, 0)
+        struct.pack_into(order + "HIHH", patched, entry.at + 2, SHORT, 1, value, 0)
 
 
-def _turn_area(patched: bytearray, at: int, order: str, orientation: int, size: tuple[int, int]) -> None:
+def _turn_area(patched: bytearray, entry: Entry, order: str, orientation: int, size: tuple[int, int]) -> None:
     """Turn a point, a circle or a rectangle around a point (EXIF 2.32, SubjectArea), given in stored pixels."""
-    kind, count = struct.unpack_from(order + "HI", patched, at + 2)
-    place = at + 8 if count == 2 else struct.unpack_from(order + "I", patched, at + 8)[0]
-    if kind != SHORT or not 2 <= count <= 4 or place + 2 * count > len(patched):
+    count, place = entry.length, entry.place
+    if entry.kind != SHORT or not 2 <= count <= 4 or place + 2 * count > len(patched):
         return
     x, y, *extent = struct.unpack_from(f"{order}{count}H", patched, place)
     width, height = size if orientation < 5 else size[::-1]
@@ -225,14 +206,13 @@ def _turn_area(patched: bytearray, at: int, order: str, orientation: int, size: 
     struct.pack_into(f"{order}{count}H", patched, place, *turned, *(extent if orientation < 5 else extent[::-1]))
 
 
-def _swap(patched: bytearray, one: int, other: int) -> None:
+def _swap(patched: bytearray, one: Entry, other: Entry) -> None:
     """Swap type, count and value of two entries; their tags stay."""
-    first, second = slice(one + 2, one + ENTRY_BYTES), slice(other + 2, other + ENTRY_BYTES)
+    first, second = (slice(entry.at + 2, entry.at + ENTRY_BYTES) for entry in (one, other))
     patched[first], patched[second] = patched[second], patched[first]
 
 
 def _unlink_next(patched: bytearray, directory: int, order: str) -> None:
-    count = struct.unpack_from(order + "H", patched, directory)[0]
-    at = directory + 2 + count * ENTRY_BYTES
+    at = ifd.end_of_entries(patched, directory, order)
     if at + 4 <= len(patched):
         struct.pack_into(order + "I", patched, at, 0)

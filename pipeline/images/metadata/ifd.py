@@ -1,7 +1,7 @@
-"""Directories of TIFF fields (TIFF 6.0 section 2; EXIF 2.32 section 4.6), read whole and written anew.
+"""Directories of TIFF fields (TIFF 6.0 section 2; EXIF 2.32 section 4.6): their entries, read whole, written anew.
 
-Used only for TIFF files, where pixels and metadata share a directory. In other formats EXIF is changed in place
-(exif.py).
+They are written anew only in TIFF files, where pixels and metadata share a directory. In other formats EXIF is changed
+in place (exif.py).
 """
 
 import struct
@@ -9,18 +9,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from pipeline.images.metadata.tags import EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD, MAKER_NOTE
+
 # Bytes per value, by field type: 1 to 12 as in TIFF 6.0, 13 is IFD, 16 to 18 are those of BigTIFF
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, IFD, LONG8, IFD8 = 1, 2, 3, 4, 5, 7, 13, 16, 18
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SIGNED_RATIONAL, IFD, LONG8, IFD8 = 1, 2, 3, 4, 5, 7, 10, 13, 16, 18
 NUMBERS = {BYTE: "B", SHORT: "H", LONG: "I", IFD: "I", LONG8: "Q", IFD8: "Q"}
 
-EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD = 0x8769, 0x8825, 0xA005
+HEADERS = {"<": b"II*\x00", ">": b"MM\x00*"}  # beginnings of files, by byte order
 NESTED = frozenset((EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD))
 MAX_DEPTH = 3
-MAKER_NOTE = 0x927C
 # Beginnings of the maker notes whose offsets count from somewhere in the note
 MOVABLE_NOTES = (b"Nikon\x00\x02", b"OLYMPUS\x00", b"OM SYSTEM\x00", b"FUJIFILM", b"Apple iOS\x00", b"PENTAX \x00")
-MOST_BYTES = 60_000  # of a block and its maker note, so that it fits a JPEG
+MOST_BYTES = 60_000  # of a block that is to fit one segment of a JPEG, with some room for what is added
+
+
+class Entry(NamedTuple):
+    """A field as it lies in a file."""
+
+    tag: int
+    kind: int
+    """A key of TYPE_BYTES, in sound files."""
+    length: int
+    """Number of values."""
+    at: int
+    """Offset of the entry."""
+    place: int
+    """Offset of the values, which are in the entry itself if they fit there."""
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes the values have; 0 for unknown types."""
+        return TYPE_BYTES.get(self.kind, 0) * self.length
 
 
 class Field(NamedTuple):
@@ -69,15 +89,15 @@ class _Form(NamedTuple):
 CLASSIC, BIG = _Form("H", "I"), _Form("Q", "Q")
 
 
-def byte_order(data: bytes) -> str:
+def byte_order(data: bytes | bytearray) -> str:
     """Return the byte order as `<` or `>`, as in struct. Raises ValueError if `data` is neither TIFF nor BigTIFF."""
-    order = {b"II*\x00": "<", b"MM\x00*": ">", b"II+\x00": "<", b"MM\x00+": ">"}.get(data[:4])
+    order = {b"II*\x00": "<", b"MM\x00*": ">", b"II+\x00": "<", b"MM\x00+": ">"}.get(bytes(data[:4]))
     if order is None or len(data) < (16 if is_big(data) else 8):
         raise ValueError("no TIFF header")
     return order
 
 
-def is_big(data: bytes) -> bool:
+def is_big(data: bytes | bytearray) -> bool:
     """Return whether the header is that of a BigTIFF, whose offsets have 8 bytes."""
     return data[2:4] in (b"+\x00", b"\x00+")
 
@@ -87,42 +107,55 @@ def read(data: bytes, at: int | None = None, *, depth: int = 1) -> Directory:
 
     Raises ValueError if there is no directory.
     """
-    order, form = byte_order(data), BIG if is_big(data) else CLASSIC
+    order, form = byte_order(data), _form(data)
     if at is None:
-        at = _offset(data, form.offset_bytes, order, form)
+        at = first_offset(data, order)
     if not 8 <= at <= len(data) - form.number_bytes:
         raise ValueError("the directory lies outside the data")
     found = Directory(at=at)
     left = len(data)  # values of a sound file do not overlap, so that together they are no longer than the file
-    begin, end = _entries(data, at, order, form)
-    for entry in range(begin, min(end, len(data) - form.entry_bytes + 1), form.entry_bytes):
-        tag, kind, values = struct.unpack_from(order + form.entry, data, entry)
-        size = TYPE_BYTES.get(kind, 0) * values
-        behind = entry + 4 + form.offset_bytes
-        place = behind if size <= form.offset_bytes else _offset(data, behind, order, form)
-        if not size or place + size > len(data) or size > left:
+    for entry in entries(data, at, order):
+        if not entry.size or entry.place + entry.size > len(data) or entry.size > left:
             found.lost += 1
             continue
-        value = data[place : place + size]
-        if tag in NESTED:
-            inner = (numbers_in(Field(kind, values, value), order) or (0,))[0]
+        value = Field(entry.kind, entry.length, data[entry.place : entry.place + entry.size], entry.place)
+        if entry.tag in NESTED:
+            inner = (numbers_in(value, order) or (0,))[0]
             if depth < MAX_DEPTH and 8 <= inner <= len(data) - form.number_bytes:
-                found.nested[tag] = read(data, inner, depth=depth + 1)
+                found.nested[entry.tag] = read(data, inner, depth=depth + 1)
         else:
-            found.fields[tag] = Field(kind, values, value, place)
-            left -= size
+            found.fields[entry.tag] = value
+            left -= entry.size
     return found
 
 
-def _offset(data: bytes, at: int, order: str, form: _Form) -> int:
-    return int(struct.unpack_from(order + form.offset, data, at)[0])
+def entries(data: bytes | bytearray, at: int, order: str) -> Iterator[Entry]:
+    """Yield the entries of the directory at `at` that lie inside the data. Their values may not."""
+    form = _form(data)
+    last = min(end_of_entries(data, at, order), len(data)) - form.entry_bytes
+    for place in range(at + form.number_bytes, last + 1, form.entry_bytes):
+        tag, kind, length = struct.unpack_from(order + form.entry, data, place)
+        found = Entry(tag, kind, length, place, place + 4 + form.offset_bytes)
+        yield found if found.size <= form.offset_bytes else found._replace(place=_offset(data, found.place, order))
 
 
-def _entries(data: bytes, at: int, order: str, form: _Form) -> tuple[int, int]:
-    """Return the offset of the first entry of a directory, and that behind the last, where the link to the next is."""
-    count = struct.unpack_from(order + form.number, data, at)[0]
-    begin = at + form.number_bytes
-    return begin, begin + count * form.entry_bytes
+def end_of_entries(data: bytes | bytearray, at: int, order: str) -> int:
+    """Return the offset behind the last entry of the directory at `at`, where the link to the next one is."""
+    form = _form(data)
+    return at + form.number_bytes + form.entry_bytes * int(struct.unpack_from(order + form.number, data, at)[0])
+
+
+def first_offset(data: bytes | bytearray, order: str) -> int:
+    """Return the offset of the first directory, as the header states it."""
+    return _offset(data, _form(data).offset_bytes, order)
+
+
+def _offset(data: bytes | bytearray, at: int, order: str) -> int:
+    return int(struct.unpack_from(order + _form(data).offset, data, at)[0])
+
+
+def _form(data: bytes | bytearray) -> _Form:
+    return BIG if is_big(data) else CLASSIC
 
 
 def pages(data: bytes) -> Iterator[Directory]:
@@ -130,13 +163,13 @@ def pages(data: bytes) -> Iterator[Directory]:
 
     Raises ValueError if there is no directory.
     """
-    order, form, seen = byte_order(data), BIG if is_big(data) else CLASSIC, set[int]()
-    at = _offset(data, form.offset_bytes, order, form)
+    order, form, seen = byte_order(data), _form(data), set[int]()
+    at = first_offset(data, order)
     while at not in seen and (8 <= at <= len(data) - form.number_bytes or not seen):
         seen.add(at)
         yield read(data, at)
-        link = _entries(data, at, order, form)[1]
-        at = _offset(data, link, order, form) if link <= len(data) - form.offset_bytes else 0
+        link = end_of_entries(data, at, order)
+        at = _offset(data, link, order) if link <= len(data) - form.offset_bytes else 0
 
 
 def numbers(found: Directory, tag: int, order: str) -> tuple[int, ...]:
@@ -158,6 +191,11 @@ def rationals(found: Directory, tag: int, order: str) -> tuple[float, ...]:
         return ()
     numbers = struct.unpack(f"{order}{entry.length * 2}I", entry.value)
     return tuple(above / below if below else 0.0 for above, below in zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def field_of(order: str, kind: int, *values: int) -> Field:
+    """Build a field of whole numbers; `kind` is a key of NUMBERS."""
+    return Field(kind, len(values), struct.pack(f"{order}{len(values)}{NUMBERS[kind]}", *values))
 
 
 def written(directory: Directory, order: str, at: int) -> bytes:
@@ -193,7 +231,7 @@ def block(directory: Directory, order: str) -> bytes:
     A maker note stays at its old offset, as offsets inside it count from the beginning of the file; only those known to
     count otherwise may move. Raises ValueError if a note's old offset is too far away.
     """
-    mark = b"II*\x00" if order == "<" else b"MM\x00*"
+    mark = HEADERS[order]
     camera = directory.nested.get(EXIF_IFD, Directory())
     note = camera.fields.get(MAKER_NOTE)
     if note is None or len(note.value) <= 4 or note.value.startswith(MOVABLE_NOTES):

@@ -33,6 +33,12 @@ def packed(marker: int, payload: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
 
 
+def cut(marker: int, prefix: bytes, content: bytes) -> list[tuple[int, bytes]]:
+    """Cut content into as many segments as it needs, each with the prefix; return their markers and payloads."""
+    size = MAX_PAYLOAD_BYTES - len(prefix)
+    return [(marker, prefix + content[at : at + size]) for at in range(0, len(content), size)]
+
+
 def segments(data: bytes, start: int = 0) -> list[Segment]:
     """Return all segments of the stream at `start`, up to and including the header of the first scan.
 

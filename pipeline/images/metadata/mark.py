@@ -10,10 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from xml.sax.saxutils import quoteattr
 
 from pipeline.images.metadata import exif, packet
+from pipeline.images.metadata.ifd import ASCII, MOST_BYTES
+from pipeline.images.metadata.tags import SOFTWARE
 from pipeline.images.photo import Metadata
-
-SOFTWARE, ASCII = 0x0131, 2
-MOST_EXIF_BYTES = 60_000  # the first directory moves behind larger blocks, out of the first segment of a JPEG
 
 STEVT, XMPMM = b"http://ns.adobe.com/xap/1.0/sType/ResourceEvent#", b"http://ns.adobe.com/xap/1.0/mm/"
 EMPTY = (
@@ -70,14 +69,16 @@ def _with_event(whole: bytes, mark: Mark) -> bytes:
 
 
 def _with_software(block: bytes, name: str) -> bytes:
-    """Add the field Software, if there is none: the first directory moves to the end, and all else stays in place."""
+    """Add the field Software, if there is none: the first directory moves to the end, and all else stays in place.
+
+    Larger blocks stay as they are: there the end would not be in the first segment of a JPEG.
+    """
     try:
-        order = exif.byte_order(block)
+        order, _, found = exif.first_directory(block)
     except ValueError:
         return block
-    first = struct.unpack_from(order + "I", block, 4)[0]
-    fields = {tag: block[at : at + exif.ENTRY_BYTES] for tag, at in exif.entries(block, first, order)}
-    if SOFTWARE in fields or len(block) > MOST_EXIF_BYTES or not fields:
+    fields = {tag: block[entry.at : entry.at + exif.ENTRY_BYTES] for tag, entry in found.items()}
+    if SOFTWARE in fields or len(block) > MOST_BYTES or not fields:
         return block
     text = name.encode("ascii", "replace") + b"\x00"
     block += bytes(len(block) & 1)

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.errors import Unsupported, plural
 from pipeline.images.color import cicp
 from pipeline.images.metadata import exif
-from pipeline.images.photo import Frame, Metadata, Photo, to_8_bits
+from pipeline.images.photo import INCH_M, Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import add_note, check_size, frame_of
 from pipeline.images.png.apng import animation
 from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
@@ -30,7 +30,6 @@ from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 RAW_PROFILE_KEYWORDS = (b"Raw profile type exif", b"Raw profile type APP1")
 READ_TEXTS = (XMP_KEYWORD, *RAW_PROFILE_KEYWORDS)  # other texts are not decompressed
-INCH_M = 0.0254
 RGB_MATRIX, FULL_RANGE = 0, 1  # last two fields of cICP (section 11.3.2.6)
 MAX_PROFILE_BYTES = 1 << 26  # decompressed; more than any real profile has, to stop decompression bombs
 

@@ -3,19 +3,18 @@
 import struct
 
 from pipeline.images.isobmff.boxes import sound_boxes
-from pipeline.images.metadata import exif, ifd, regions
+from pipeline.images.metadata import exif, ifd, regions, tags
 from pipeline.images.photo import Metadata
 from pipeline.images.pixels import add_note
-from pipeline.images.raw.recognition import PANASONIC, as_tiff
+from pipeline.images.raw.recognition import CANON_CR3, PANASONIC, as_tiff
 
-XMP, MAKER_NOTE, COLOR_SPACE, SRGB = 700, 37500, 0xA001, 1
-# Description, make, model, resolution, software, date, artist, rating, copyright, IPTC. All else in the first
-# directory describes the sensor or the layout of the raw file.
-KEPT = frozenset((270, 271, 272, 282, 283, 296, 305, 306, 315, 18246, 18249, 33432, 33723))
-PIXEL_SIZES = frozenset((0xA002, 0xA003))
+SRGB = 1  # of the field ColorSpace
+# All else in the first directory describes the sensor or the layout of the raw file.
+KEPT = {tags.DESCRIPTION, tags.MAKE, tags.MODEL, tags.X_RESOLUTION, tags.Y_RESOLUTION, tags.RESOLUTION_UNIT}
+KEPT |= {tags.SOFTWARE, tags.DATE, tags.ARTIST, tags.RATING, tags.RATING_PERCENT, tags.COPYRIGHT, tags.IPTC}
 # Canon CR3: boxes of ISO/IEC 14496-12 that each hold a TIFF block
-CR3, CANON_UUID = b"ftypcrx ", bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
-CR3_IFDS = {b"CMT2": ifd.EXIF_IFD, b"CMT4": ifd.GPS_IFD}
+CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+CR3_IFDS = {b"CMT2": tags.EXIF_IFD, b"CMT4": tags.GPS_IFD}
 EXIF_SEGMENT = b"\xff\xd8\xff\xe1"
 
 
@@ -25,24 +24,25 @@ def metadata_of(data: bytes, preview: bytes | None, notes: list[str]) -> Metadat
     They come from the raw file's own directories or, failing that, from its JPEG preview.
     """
     try:
-        found = _directory_of_cr3(data) if data[4:12] == CR3 else _directory(data)
+        found = _directory_of_cr3(data) if data[4:12] == CANON_CR3 else _directory(data)
     except (ValueError, struct.error):
         found = None
     if found is None:
         return Metadata(exif=_exif_of_jpeg(preview, notes))
     directory, order = found
-    packet = directory.fields.get(XMP)
+    packet = directory.fields.get(tags.XMP)
     kept = {tag: value for tag, value in directory.fields.items() if tag in KEPT}
     nested = {}
-    if ifd.EXIF_IFD in directory.nested:
-        fields = directory.nested[ifd.EXIF_IFD].fields
-        if MAKER_NOTE in fields:
+    if tags.EXIF_IFD in directory.nested:
+        fields = directory.nested[tags.EXIF_IFD].fields
+        if tags.MAKER_NOTE in fields:
             add_note(notes, "maker note dropped: it is valid only inside the raw file")
-        left = {tag: value for tag, value in fields.items() if tag not in PIXEL_SIZES | {MAKER_NOTE}}
-        left[COLOR_SPACE] = ifd.Field(ifd.SHORT, 1, struct.pack(order + "H", SRGB))
-        nested[ifd.EXIF_IFD] = ifd.Directory(fields=left)
-    if ifd.GPS_IFD in directory.nested:
-        nested[ifd.GPS_IFD] = directory.nested[ifd.GPS_IFD]
+        outdated = (tags.MAKER_NOTE, tags.PIXEL_WIDTH, tags.PIXEL_HEIGHT)
+        left = {tag: value for tag, value in fields.items() if tag not in outdated}
+        left[tags.COLOR_SPACE] = ifd.field_of(order, ifd.SHORT, SRGB)
+        nested[tags.EXIF_IFD] = ifd.Directory(fields=left)
+    if tags.GPS_IFD in directory.nested:
+        nested[tags.GPS_IFD] = directory.nested[tags.GPS_IFD]
     block = ifd.block(ifd.Directory(fields=kept, nested=nested), order) if kept or nested else None
     return Metadata(exif=block, xmp=_kept_xmp(packet.value, notes) if packet else None)
 

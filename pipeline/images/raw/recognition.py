@@ -7,7 +7,7 @@ import itertools
 import struct
 from collections.abc import Iterator
 
-from pipeline.images.metadata import ifd
+from pipeline.images.metadata import ifd, tags
 
 SIGNATURES = (
     b"II*\x00\x10\x00\x00\x00CR",  # Canon CR2
@@ -32,16 +32,14 @@ TIFF_MARKS = {
 PHASE_ONE = (b"IIII", b"MMMM")  # in a TIFF, after its header
 CANON_CR3 = b"ftypcrx "
 
-COMPRESSION, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 259, 262, 330, 50706
-PARTS = ((273, 279), (324, 325))  # offsets and sizes of strips and of tiles
-PANASONIC, PARTS_OF_PANASONIC = b"IIU\x00", ((280, 279),)  # where it has an offset of its own, with 273 all ones
+PARTS = ((tags.STRIP_OFFSETS, tags.STRIP_BYTES), (tags.TILE_OFFSETS, tags.TILE_BYTES))
+PANASONIC, PARTS_OF_PANASONIC = b"IIU\x00", ((280, tags.STRIP_BYTES),)  # its own offset; STRIP_OFFSETS is all ones
 MOST_SUB_IMAGES = 32
 SLACK_BYTES = 1 << 12  # that a size may be rounded up by
 # Pixels behind a colour filter, and linear ones (TIFF/EP, ISO 12234-2; DNG 1.7 chapter 4)
 OF_A_SENSOR = frozenset((32803, 34892))
 # Compression by Sony, Samsung, Nikon, Kodak and Pentax
 OF_CAMERAS = frozenset((32767, 32770, 34713, 65000, 65535))
-LONG, IFD = ifd.LONG, 13
 
 
 def is_raw(data: bytes) -> bool:
@@ -53,9 +51,9 @@ def is_raw(data: bytes) -> bool:
         if data[8:12] in PHASE_ONE:
             return True
         first = ifd.read(data)
-        return DNG_VERSION in first.fields or any(
-            OF_A_SENSOR.intersection(ifd.numbers(each, PHOTOMETRIC, order))
-            or OF_CAMERAS.intersection(ifd.numbers(each, COMPRESSION, order))
+        return tags.DNG_VERSION in first.fields or any(
+            OF_A_SENSOR.intersection(ifd.numbers(each, tags.PHOTOMETRIC, order))
+            or OF_CAMERAS.intersection(ifd.numbers(each, tags.COMPRESSION, order))
             for each in itertools.chain([first], _sub_images(data, first, order))
         )
     except (ValueError, struct.error):
@@ -89,8 +87,8 @@ def missing_bytes(data: bytes) -> int:
 
 def _sub_images(data: bytes, first: ifd.Directory, order: str) -> Iterator[ifd.Directory]:
     """Yield the directories of further images that the first one names, one at a time: each may be large."""
-    places = first.fields.get(SUB_IFDS)
-    if places is None or places.kind not in (LONG, IFD):
+    places = first.fields.get(tags.SUB_IFDS)
+    if places is None or places.kind not in (ifd.LONG, ifd.IFD):
         return
     count = min(places.length, MOST_SUB_IMAGES)
     for at in dict.fromkeys(struct.unpack_from(f"{order}{count}I", places.value)):

@@ -7,7 +7,7 @@ from pipeline.errors import Damaged, Unsupported
 from pipeline.images.color import conversion
 from pipeline.images.photo import Frame, Samples, full_range, to_8_bits
 from pipeline.images.pixels import add_note
-from pipeline.images.tiff import layout as tags
+from pipeline.images.tiff import layout as values
 from pipeline.images.tiff.layout import Layout
 
 ROWS_AT_ONCE = 64  # numbers of 32 bits between are not held for a whole image
@@ -16,27 +16,27 @@ ROWS_AT_ONCE = 64  # numbers of 32 bits between are not held for a whole image
 def frame_of_samples(samples: Samples, layout: Layout, notes: list[str], icc: bytes | None) -> Frame:
     """Convert HxWxS samples of the file's bits to a frame; what is lost is added to `notes`. Raises MediaError."""
     colors = layout.colors
-    meaning = next((kind for kind in layout.extra if kind in (tags.ASSOCIATED, tags.UNASSOCIATED)), 0)
+    meaning = next((kind for kind in layout.extra if kind in (values.ASSOCIATED, values.UNASSOCIATED)), 0)
     dropped = len(layout.extra) - bool(meaning)
     if dropped:
         add_note(notes, f"{dropped} extra channel{'s' if dropped > 1 else ''} dropped: neither colour nor alpha")
     alpha = _filled(samples[..., colors + layout.extra.index(meaning)], layout) if meaning else None
-    if layout.photometric == tags.PALETTE:
+    if layout.photometric == values.PALETTE:
         pixels = _from_palette(samples[..., 0], layout)
         add_note(notes, "palette became RGB")
     else:
         pixels = _filled(samples[..., :colors], layout)
-    if layout.photometric == tags.WHITE_IS_ZERO:
+    if layout.photometric == values.WHITE_IS_ZERO:
         pixels = np.invert(pixels)
-    if alpha is not None and meaning == tags.ASSOCIATED:
+    if alpha is not None and meaning == values.ASSOCIATED:
         pixels = _straight(pixels, alpha, layout)
-    if layout.photometric in (tags.CMYK, tags.CIELAB, tags.ICCLAB):
+    if layout.photometric in (values.CMYK, values.CIELAB, values.ICCLAB):
         pixels = _in_srgb(pixels, layout, notes, icc)
-    if layout.photometric == tags.YCBCR:
+    if layout.photometric == values.YCBCR:
         pixels = np.asarray(Image.frombytes("YCbCr", layout.size, np.ascontiguousarray(pixels)).convert("RGB"))
-    if pixels.dtype == np.uint8 and layout.bits > 8 and layout.photometric != tags.PALETTE:
+    if pixels.dtype == np.uint8 and layout.bits > 8 and layout.photometric != values.PALETTE:
         add_note(notes, "16 bits became 8")
-    if layout.bits == 1 and layout.photometric != tags.PALETTE:
+    if layout.bits == 1 and layout.photometric != values.PALETTE:
         add_note(notes, "1 bit became 8")
     if layout.bits == 32:
         add_note(notes, "32-bit integers became 16 bits")
@@ -67,8 +67,8 @@ def _from_palette(indices: Samples, layout: Layout) -> Samples:
 
 def _straight(pixels: Samples, alpha: Samples, layout: Layout) -> Samples:
     """Convert pixels multiplied by alpha to plain ones."""
-    if layout.photometric not in (tags.BLACK_IS_ZERO, tags.RGB, tags.CMYK):
-        raise Unsupported(f"its alpha is multiplied into pixels that are neither grey, RGB nor CMYK; {tags.CONVERT}")
+    if layout.photometric not in (values.BLACK_IS_ZERO, values.RGB, values.CMYK):
+        raise Unsupported(f"its alpha is multiplied into pixels that are neither grey, RGB nor CMYK; {values.CONVERT}")
     white = np.iinfo(pixels.dtype).max
     straight = np.empty_like(pixels)
     for top in range(0, len(pixels), ROWS_AT_ONCE):
@@ -80,7 +80,7 @@ def _straight(pixels: Samples, alpha: Samples, layout: Layout) -> Samples:
 
 def _in_srgb(pixels: Samples, layout: Layout, notes: list[str], icc: bytes | None) -> Samples:
     """Convert CMYK or L*a*b* to sRGB of 8 bits."""
-    if layout.photometric == tags.CMYK:
+    if layout.photometric == values.CMYK:
         mode, eight = "CMYK", to_8_bits(pixels)
     else:
         mode, eight = "LAB", _lab(pixels, layout)
@@ -96,10 +96,10 @@ def _lab(pixels: Samples, layout: Layout) -> Samples:
     Of 16 bits, CIELAB's L* ends at 65535, ICCLab's at 65280 (ICC.1:2001 section 6.3.4); a* and b* count in 256ths.
     """
     lab: Samples = pixels.copy()
-    if layout.photometric == tags.CIELAB:
+    if layout.photometric == values.CIELAB:
         lab[..., 1:] ^= 1 << (8 * lab.itemsize - 1)
     if lab.dtype == np.uint16:
-        light = to_8_bits(lab[..., :1]) if layout.photometric == tags.CIELAB else _in_256ths(lab[..., :1])
+        light = to_8_bits(lab[..., :1]) if layout.photometric == values.CIELAB else _in_256ths(lab[..., :1])
         lab = np.concatenate((light, _in_256ths(lab[..., 1:])), axis=2)
     lab[..., 1:] ^= 128
     return lab

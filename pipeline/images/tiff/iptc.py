@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from pipeline.images.metadata import ifd, photoshop
-from pipeline.images.metadata.jpeg_markers import APP13, MAX_PAYLOAD_BYTES
+from pipeline.images.metadata import ifd, photoshop, tags
+from pipeline.images.metadata.jpeg_markers import APP13, cut
 from pipeline.images.metadata.photoshop import PREFIX
 from pipeline.images.photo import Metadata
 
-IPTC, RESOURCES = 33723, 34377
-MOST_BYTES = MAX_PAYLOAD_BYTES - len(PREFIX)
 TAG = b"\x1c"  # begins each data set of IPTC
 
 
@@ -21,15 +19,14 @@ def as_segments(metadata: Metadata) -> Metadata:
         order, first = ifd.byte_order(metadata.exif or b""), ifd.read(metadata.exif or b"")
     except ValueError:
         return metadata
-    resources, iptc = (first.fields.pop(tag, None) for tag in (RESOURCES, IPTC))
+    resources, iptc = (first.fields.pop(tag, None) for tag in (tags.PHOTOSHOP, tags.IPTC))
     if resources is None and iptc is None:
         return metadata
     block = resources.value if resources else b""
     if iptc and not any(number == photoshop.IPTC for number, _ in _resources(block)):
         block += photoshop.with_iptc(_in_order(iptc))
-    parts = ((APP13, PREFIX + block[at : at + MOST_BYTES]) for at in range(0, len(block), MOST_BYTES))
     exif = ifd.block(first, order) if first.fields or first.nested else None
-    return replace(metadata, exif=exif, jpeg_segments=(*metadata.jpeg_segments, *parts))
+    return replace(metadata, exif=exif, jpeg_segments=(*metadata.jpeg_segments, *cut(APP13, PREFIX, block)))
 
 
 def as_fields(segments: tuple[tuple[int, bytes], ...]) -> tuple[dict[int, ifd.Field], int]:
@@ -40,9 +37,9 @@ def as_fields(segments: tuple[tuple[int, bytes], ...]) -> tuple[dict[int, ifd.Fi
     fields = {}
     if photoshop.IPTC in found:
         content = found.pop(photoshop.IPTC)
-        fields[IPTC] = ifd.Field(ifd.UNDEFINED, len(content), content)
+        fields[tags.IPTC] = ifd.Field(ifd.UNDEFINED, len(content), content)
     if found:
-        fields[RESOURCES] = ifd.Field(ifd.BYTE, len(block), block)
+        fields[tags.PHOTOSHOP] = ifd.Field(ifd.BYTE, len(block), block)
     fields = {tag: field for tag, field in fields.items() if field.value}
     return fields, len(segments) - len(ours)
 

@@ -3,20 +3,15 @@
 from dataclasses import dataclass
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.images.metadata import ifd
+from pipeline.images.metadata import ifd, tags
 
-SUBFILE, WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
-STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 274, 277, 278, 279
-PLANAR, PREDICTOR, COLOR_MAP, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 284, 317, 320, 322, 323, 324, 325
-INK_SET, EXTRA_SAMPLES, SAMPLE_FORMAT, MAKE = 332, 338, 339, 271
-COEFFICIENTS, SUBSAMPLING, REFERENCE = 529, 530, 532  # of YCbCr
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP, ICC, LAYERS = 282, 283, 296, 700, 34675, 37724
 # Fields that are never copied: they describe how pixels are stored, or are handled separately (XMP, ICC, layers).
 STRUCTURE = frozenset(
     tag
     for first, last in (
         (254, 259), (262, 266), (273, 274), (277, 281), (284, 284), (288, 293), (297, 297), (301, 301), (317, 317),
-        (320, 333), (336, 347), (512, 521), (529, 532), (559, 559), (XMP, XMP), (ICC, ICC), (LAYERS, LAYERS),
+        (320, 333), (336, 347), (512, 521), (529, 532), (559, 559),
+        (tags.XMP, tags.XMP), (tags.ICC, tags.ICC), (tags.LAYERS, tags.LAYERS),
     )
     for tag in range(first, last + 1)
 )  # fmt: skip
@@ -92,46 +87,48 @@ def layout_of(page: ifd.Directory, order: str) -> Layout:
     def one(tag: int, default: int) -> int:
         return (ifd.numbers(page, tag, order) or (default,))[0]
 
-    size = one(WIDTH, 0), one(LENGTH, 0)
+    size = one(tags.WIDTH, 0), one(tags.LENGTH, 0)
     if not all(size):
         raise Damaged("its TIFF header states no width or height; copy the file again")
-    bits = ifd.numbers(page, BITS, order) or (1,)
-    compression = one(COMPRESSION, UNCOMPRESSED)
-    samples = one(SAMPLES, 3 if compression == OLD_JPEG else len(bits))
-    photometric = one(PHOTOMETRIC, RGB if samples == 3 else WHITE_IS_ZERO if compression in CCITT else BLACK_IS_ZERO)
+    bits = ifd.numbers(page, tags.BITS, order) or (1,)
+    compression = one(tags.COMPRESSION, UNCOMPRESSED)
+    samples = one(tags.SAMPLES, 3 if compression == OLD_JPEG else len(bits))
+    photometric = one(
+        tags.PHOTOMETRIC, RGB if samples == 3 else WHITE_IS_ZERO if compression in CCITT else BLACK_IS_ZERO
+    )
     if compression == OLD_JPEG:
         photometric = YCBCR  # whatever the file says: old writers were careless
-    formats = set(ifd.numbers(page, SAMPLE_FORMAT, order)) or {UNSIGNED}
+    formats = set(ifd.numbers(page, tags.SAMPLE_FORMAT, order)) or {UNSIGNED}
     _check_samples(set(bits[:samples]), samples, formats)
-    _check_colors(photometric, samples, one(INK_SET, 1))
+    _check_colors(photometric, samples, one(tags.INK_SET, 1))
     # YCbCr in its simplest form is read here; with halved colours or a scale of its own libtiff knows how
-    scale = ifd.rationals(page, COEFFICIENTS, order), ifd.rationals(page, REFERENCE, order)
-    simple = ifd.numbers(page, SUBSAMPLING, order) == (1, 1) and scale[0] in USUAL[0] and scale[1] in USUAL[1]
+    scale = ifd.rationals(page, tags.COEFFICIENTS, order), ifd.rationals(page, tags.REFERENCE, order)
+    simple = ifd.numbers(page, tags.SUBSAMPLING, order) == (1, 1) and scale[0] in USUAL[0] and scale[1] in USUAL[1]
     by_pillow = compression in CODECS or (photometric == YCBCR and not simple)
     if by_pillow or photometric == YCBCR or compression not in BYTEWISE:
-        _check_codec(compression, photometric, bits[0], samples, planar=one(PLANAR, 1) == 2, simple=simple)
-    predictor = one(PREDICTOR, 1) if compression in PREDICTED else 1
+        _check_codec(compression, photometric, bits[0], samples, planar=one(tags.PLANAR, 1) == 2, simple=simple)
+    predictor = one(tags.PREDICTOR, 1) if compression in PREDICTED else 1
     if predictor not in (1, 2) or (predictor == 2 and bits[0] not in (8, 16, 32)):
         raise Unsupported(f"it has predictor {predictor} for samples of {bits[0]} bits; {CONVERT}")
-    tiled = TILE_OFFSETS in page.fields
+    tiled = tags.TILE_OFFSETS in page.fields
     return Layout(
         order=order,
         size=size,
         photometric=photometric,
         bits=bits[0],
         samples=samples,
-        extra=_extra(ifd.numbers(page, EXTRA_SAMPLES, order), samples - COLORS[photometric]),
+        extra=_extra(ifd.numbers(page, tags.EXTRA_SAMPLES, order), samples - COLORS[photometric]),
         signed=formats == {SIGNED} and photometric not in (CIELAB, ICCLAB),  # of a* and b* this is known
-        planar=one(PLANAR, 1) == 2 and samples > 1,
+        planar=one(tags.PLANAR, 1) == 2 and samples > 1,
         compression=compression,
         by_pillow=by_pillow,
         predictor=predictor == 2,
-        fill_order=one(FILL_ORDER, 1),
-        orientation=one(ORIENTATION, 1) if one(ORIENTATION, 1) in range(1, 9) else 1,
+        fill_order=one(tags.FILL_ORDER, 1),
+        orientation=one(tags.ORIENTATION, 1) if one(tags.ORIENTATION, 1) in range(1, 9) else 1,
         segment=_segment(page, order, size),
-        offsets=ifd.numbers(page, TILE_OFFSETS if tiled else STRIP_OFFSETS, order),
-        sizes=ifd.numbers(page, TILE_BYTES if tiled else STRIP_BYTES, order),
-        color_map=ifd.numbers(page, COLOR_MAP, order) if photometric == PALETTE else (),
+        offsets=ifd.numbers(page, tags.TILE_OFFSETS if tiled else tags.STRIP_OFFSETS, order),
+        sizes=ifd.numbers(page, tags.TILE_BYTES if tiled else tags.STRIP_BYTES, order),
+        color_map=ifd.numbers(page, tags.COLOR_MAP, order) if photometric == PALETTE else (),
     )
 
 
@@ -193,10 +190,10 @@ def _extra(stated: tuple[int, ...], count: int) -> tuple[int, ...]:
 
 def _segment(page: ifd.Directory, order: str, size: tuple[int, int]) -> tuple[int, int]:
     """Return width and height of a tile, or of a strip. Raises Damaged if a tile has none."""
-    if TILE_OFFSETS not in page.fields:
-        rows = (ifd.numbers(page, ROWS_PER_STRIP, order) or (0,))[0]
+    if tags.TILE_OFFSETS not in page.fields:
+        rows = (ifd.numbers(page, tags.ROWS_PER_STRIP, order) or (0,))[0]
         return size[0], min(rows or size[1], size[1])
-    width, height = ((ifd.numbers(page, tag, order) or (0,))[0] for tag in (TILE_WIDTH, TILE_LENGTH))
+    width, height = ((ifd.numbers(page, tag, order) or (0,))[0] for tag in (tags.TILE_WIDTH, tags.TILE_LENGTH))
     if not width or not height:
         raise Damaged("its TIFF header states tiles without a size; copy the file again")
     return width, height

@@ -1,13 +1,12 @@
 """Reading of TIFF and BigTIFF: all pages, and the fields that are not about how pixels are stored."""
 
 from pipeline.errors import MediaError
-from pipeline.images.metadata import ifd, regions
+from pipeline.images.metadata import ifd, regions, tags
 from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_of, turned
 from pipeline.images.silence import silent_stderr
-from pipeline.images.tiff import layout as tags
 from pipeline.images.tiff.frames import frame_of_samples
-from pipeline.images.tiff.layout import Layout, layout_of
+from pipeline.images.tiff.layout import STRUCTURE, UNCOMPRESSED, Layout, layout_of
 from pipeline.images.tiff.samples import File, samples_of
 
 REDUCED, MASK = 1, 4  # bits of the field NewSubfileType
@@ -26,7 +25,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if tags.LAYERS in first.fields:
         notes.append("Photoshop layers dropped: they show the image before enhancement")
     metadata = _metadata(first, order, frames[0].size, notes)
-    coding = Coding(uncompressed=ifd.numbers(first, tags.COMPRESSION, order) in ((), (tags.UNCOMPRESSED,)))
+    coding = Coding(uncompressed=ifd.numbers(first, tags.COMPRESSION, order) in ((), (UNCOMPRESSED,)))
     return Photo(format="tiff", frames=frames, metadata=metadata, coding=coding, notes=notes)
 
 
@@ -71,7 +70,7 @@ def _frame(file: File, page: ifd.Directory, layout: Layout, max_pixels: int, not
 def _metadata(first: ifd.Directory, order: str, size: tuple[int, int], notes: list[str]) -> Metadata:
     packet, icc = first.fields.get(tags.XMP), first.fields.get(tags.ICC)
     kept = ifd.Directory(
-        fields={tag: value for tag, value in first.fields.items() if tag not in tags.STRUCTURE}, nested=first.nested
+        fields={tag: value for tag, value in first.fields.items() if tag not in STRUCTURE}, nested=first.nested
     )
     orientation = (ifd.numbers(first, tags.ORIENTATION, order) or (1,))[0]
     if orientation in range(5, 9):  # the pages have been turned
@@ -96,7 +95,7 @@ def _exif(kept: ifd.Directory, order: str, notes: list[str]) -> bytes:
             kept.fields[tags.MAKE].value.rstrip(b"\x00 ").decode("latin-1") if tags.MAKE in kept.fields else "unknown"
         )
         notes.append(f"maker note (of {maker}) dropped: {error}")
-    del kept.nested[ifd.EXIF_IFD].fields[ifd.MAKER_NOTE]
+    del kept.nested[tags.EXIF_IFD].fields[tags.MAKER_NOTE]
     return ifd.block(kept, order)
 
 

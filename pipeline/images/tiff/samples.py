@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.images.metadata import ifd
+from pipeline.images.metadata import ifd, tags
 from pipeline.images.photo import Samples
-from pipeline.images.tiff import layout as tags
-from pipeline.images.tiff.layout import Layout
+from pipeline.images.tiff.layout import BLACK_IS_ZERO, CONVERT, UNCOMPRESSED, WEBP, Layout
 
 ROWS_AT_ONCE = 64  # a bit takes a byte while it is unpacked
 
@@ -40,11 +39,7 @@ class File:
         offsets, sizes = layout.offsets[segments], layout.sizes[segments]
         if len(sizes) != len(offsets):  # decompression ends by itself
             sizes = tuple(max(len(self._data) - offset, 0) for offset in offsets)
-        if (
-            layout.compression == tags.UNCOMPRESSED
-            and len(sizes) > 1
-            and 0 < max(sizes) < row_bytes * layout.segment[1]
-        ):
+        if layout.compression == UNCOMPRESSED and len(sizes) > 1 and 0 < max(sizes) < row_bytes * layout.segment[1]:
             raise Damaged(f"its strips or tiles have {max(sizes)} bytes, too few for their pixels; copy it again")
         if len(self._data) + (len(offsets) + 20) * 8 >= 1 << 32:
             raise Unsupported("the file is larger than 4 GiB; save it in parts")
@@ -53,19 +48,14 @@ class File:
             tags.LENGTH: (rows,),
             tags.BITS: (8,),
             tags.COMPRESSION: (layout.compression,),
-            tags.PHOTOMETRIC: (tags.BLACK_IS_ZERO,),
+            tags.PHOTOMETRIC: (BLACK_IS_ZERO,),
             tags.FILL_ORDER: (layout.fill_order,),
             tags.SAMPLES: (1,),
             tags.ROWS_PER_STRIP: (layout.segment[1],),
             tags.STRIP_OFFSETS: offsets,
             tags.STRIP_BYTES: sizes,
         }
-        directory = ifd.Directory(
-            fields={
-                tag: ifd.Field(ifd.LONG, len(values), struct.pack(f"<{len(values)}I", *values))
-                for tag, values in fields.items()
-            }
-        )
+        directory = ifd.Directory(fields={tag: ifd.field_of("<", ifd.LONG, *values) for tag, values in fields.items()})
         end = len(self._data)
         self._stream.seek(end)
         self._stream.write(ifd.written(directory, "<", end))
@@ -109,7 +99,7 @@ def _plane(file: File, layout: Layout, index: int, depth: int) -> Samples:
     # the last strip ends with the image, and so may the last tile if none is beside it
     rows = layout.size[1] if beside == 1 else beside * below * height
     segments = range(index * beside * below, (index + 1) * beside * below)
-    if layout.compression == tags.WEBP:
+    if layout.compression == WEBP:
         coded = _webp(file, layout, segments, rows)
     else:
         coded = file.rows(layout, slice(segments.start, segments.stop), row_bytes, rows)
@@ -156,7 +146,7 @@ def _numbers(coded: Samples, layout: Layout, count: int) -> Samples:
 def _unsigned(samples: Samples, layout: Layout) -> Samples:
     """Return samples of at most 16 bits. Raises Unsupported if signed or 32-bit numbers have no place there."""
     if layout.signed and (samples >> (layout.bits - 1)).any():
-        raise Unsupported(f"its samples are signed and some are below 0, so no black is defined; {tags.CONVERT}")
+        raise Unsupported(f"its samples are signed and some are below 0, so no black is defined; {CONVERT}")
     if layout.bits == 32 and samples.max() > 65535:
-        raise Unsupported(f"its samples are 32-bit integers beyond 65535; {tags.CONVERT}")
+        raise Unsupported(f"its samples are 32-bit integers beyond 65535; {CONVERT}")
     return samples.astype(np.uint16) if layout.bits == 32 else samples

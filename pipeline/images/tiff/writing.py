@@ -6,10 +6,10 @@ import zlib
 import numpy as np
 
 from pipeline.errors import Unsupported
-from pipeline.images.metadata import ifd
+from pipeline.images.metadata import ifd, tags
 from pipeline.images.photo import Frame, Metadata, Photo
 from pipeline.images.tiff import iptc
-from pipeline.images.tiff import layout as tags
+from pipeline.images.tiff.layout import BLACK_IS_ZERO, DEFLATE, RGB, STRUCTURE, UNASSOCIATED, UNCOMPRESSED
 
 STRIP_BYTES_TARGET = 1 << 18
 
@@ -27,7 +27,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     if others:
         notes.append(f"{others} other segments of JPEG metadata dropped: TIFF has no place for them")
     compressed = not photo.coding.uncompressed
-    parts = [(b"II*\x00" if order == "<" else b"MM\x00*"), bytes(4), block[8:], bytes(len(block) % 2)]
+    parts = [ifd.HEADERS[order], bytes(4), block[8:], bytes(len(block) % 2)]
     end = sum(map(len, parts))
     link = 1  # index in `parts` of the piece that ends with the link to the next directory
     for index, frame in enumerate(photo.frames):
@@ -69,9 +69,9 @@ def _exif(metadata: Metadata, notes: list[str]) -> tuple[bytes, str, ifd.Directo
     fields = {
         tag: field if len(field.value) <= 4 else field._replace(value=b"")
         for tag, field in found.fields.items()
-        if tag not in tags.STRUCTURE
+        if tag not in STRUCTURE
     }
-    pointers = {tag: _longs(order, nested.at) for tag, nested in found.nested.items()}
+    pointers = {tag: ifd.field_of(order, ifd.LONG, nested.at) for tag, nested in found.nested.items()}
     return metadata.exif, order, ifd.Directory(fields=fields | pointers)
 
 
@@ -83,7 +83,7 @@ def _add_metadata(first: ifd.Directory, metadata: Metadata, order: str) -> None:
     if metadata.dpi is not None and tags.X_RESOLUTION not in first.fields:
         for tag, side in zip((tags.X_RESOLUTION, tags.Y_RESOLUTION), metadata.dpi, strict=True):
             first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * 10000), 10000))
-        first.fields[tags.RESOLUTION_UNIT] = _short(order, 2)
+        first.fields[tags.RESOLUTION_UNIT] = ifd.field_of(order, ifd.SHORT, 2)
 
 
 def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
@@ -117,24 +117,24 @@ def _describe(
     offsets = [at + sum_before for sum_before in np.cumsum([0, *sizes[:-1]]).tolist()]
     if offsets[-1] + sizes[-1] >= 1 << 32:
         raise Unsupported("the result would be larger than a TIFF can be (4 GiB); write it as PNG")
-    fields = directory.fields
-    fields[tags.WIDTH], fields[tags.LENGTH] = _longs(order, width), _longs(order, height)
-    fields[tags.BITS] = _short(order, *[8 * frame.pixels.dtype.itemsize] * samples)
-    fields[tags.COMPRESSION] = _short(order, tags.DEFLATE if compressed else tags.UNCOMPRESSED)
-    fields[tags.PHOTOMETRIC] = _short(order, 2 if channels == 3 else 1)
-    fields[tags.STRIP_OFFSETS], fields[tags.STRIP_BYTES] = _longs(order, *offsets), _longs(order, *sizes)
-    fields[tags.ORIENTATION], fields[tags.SAMPLES] = _short(order, 1), _short(order, samples)
-    fields[tags.ROWS_PER_STRIP] = _longs(order, _rows_per_strip(frame))
-    fields[tags.PLANAR] = _short(order, 1)
+    longs = {
+        tags.WIDTH: [width],
+        tags.LENGTH: [height],
+        tags.STRIP_OFFSETS: offsets,
+        tags.STRIP_BYTES: sizes,
+        tags.ROWS_PER_STRIP: [_rows_per_strip(frame)],
+    }
+    shorts = {
+        tags.BITS: [8 * frame.pixels.dtype.itemsize] * samples,
+        tags.COMPRESSION: [DEFLATE if compressed else UNCOMPRESSED],
+        tags.PHOTOMETRIC: [RGB if channels == 3 else BLACK_IS_ZERO],
+        tags.ORIENTATION: [1],
+        tags.SAMPLES: [samples],
+        tags.PLANAR: [1],
+    }
     if compressed:
-        fields[tags.PREDICTOR] = _short(order, 2)
+        shorts[tags.PREDICTOR] = [2]
     if frame.alpha is not None:
-        fields[tags.EXTRA_SAMPLES] = _short(order, tags.UNASSOCIATED)
-
-
-def _short(order: str, *values: int) -> ifd.Field:
-    return ifd.Field(ifd.SHORT, len(values), struct.pack(f"{order}{len(values)}H", *values))
-
-
-def _longs(order: str, *values: int) -> ifd.Field:
-    return ifd.Field(ifd.LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
+        shorts[tags.EXTRA_SAMPLES] = [UNASSOCIATED]
+    for kind, found in ((ifd.LONG, longs), (ifd.SHORT, shorts)):
+        directory.fields |= {tag: ifd.field_of(order, kind, *numbers) for tag, numbers in found.items()}

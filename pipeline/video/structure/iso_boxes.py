@@ -1,8 +1,10 @@
-"""Boxes of MP4, MOV and 3GP files (ISO/IEC 14496-12), found without reading what is in them."""
+"""Boxes of ISO base media files (ISO/IEC 14496-12), such as MP4 and AVIF, found without reading what is in them."""
 
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
+
+from pipeline.errors import Damaged
 
 Box = tuple[bytes, int, int]
 """Type of a box, and where its content begins and ends."""
@@ -23,14 +25,20 @@ def is_iso(file: BinaryIO) -> bool:
     return found
 
 
-def boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
-    """Yield each box between two offsets: its type, and where its content begins and ends."""
+def boxes(file: BinaryIO, start: int, end: int, *, whole: bool = False) -> Iterator[Box]:
+    """Yield each box between two offsets: its type, and where its content begins and ends.
+
+    One that is longer than what is there ends at `end`, or raises Damaged if all must be `whole`.
+    """
     while start + 8 <= end:
         size, kind = fields(file, start, ">I4s")
         at = start + 8
         if size == 1:
             (size,), at = fields(file, at, ">Q"), at + 8
-        behind = end if size == 0 else min(start + size, end)
+        behind = end if size == 0 else start + size  # 0: the last one
+        if whole and not at <= behind <= end:
+            raise Damaged(f"its box {kind.decode('latin-1')!a} is cut short; copy the file again")
+        behind = min(behind, end)
         if behind < at:
             return
         yield kind, at, behind

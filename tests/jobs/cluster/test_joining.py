@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.bulk.placement import Placement, place
-from jobs.cluster.joining import _tell_of_no_room, tell_of_expiry
+from jobs.cluster.joining import _log_no_room, log_expiry
 from jobs.cluster.nodes import chosen_device, room_on_cpus, room_on_gpus
 from jobs.images import ImagesConfig
 from pipeline.errors import UsageError
@@ -84,7 +84,7 @@ def test_a_cluster_that_others_have_is_told(
         monkeypatch.setattr("ray.available_resources", lambda kind=kind: {} if free is None else {kind: free})
         monkeypatch.setattr("ray.cluster_resources", lambda kind=kind: {} if free is None else {kind: 4.0})
         caplog.clear()
-        _tell_of_no_room()
+        _log_no_room()
         assert (f"all 4 {kind}s are in use by other jobs; waiting for free ones" in caplog.text) == told
 
 
@@ -175,8 +175,8 @@ def test_keys_that_expire_are_told_where_a_cluster_is_joined(
     monkeypatch.setenv("RAY_ADDRESS", address)
     keys = Renewed(profile="night", expires="14:05 on 30 November", section={}, keys={})
     with caplog.at_level("INFO", "nightlift"):
-        tell_of_expiry(Storage({"s3": {"renewed": keys}}))
-        tell_of_expiry(Storage())
+        log_expiry(Storage({"s3": {"renewed": keys}}))
+        log_expiry(Storage())
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == bool(address)
     assert all("the AWS keys of profile night expire at 14:05 on 30 November" in each for each in told)

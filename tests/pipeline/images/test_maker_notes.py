@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.images import decode, encode
-from pipeline.images.metadata import exif, ifd
+from pipeline.images.metadata import exif, ifd, tags
 from tests.support import media
 
 MAX_PX = 1_000_000
@@ -20,7 +20,7 @@ def read(coded: bytes) -> Any:
 
 def note_of(block: bytes) -> tuple[int, bytes]:
     """Return offset and bytes of the maker note in a TIFF or an EXIF block."""
-    field = ifd.read(block).nested[ifd.EXIF_IFD].fields[ifd.MAKER_NOTE]
+    field = ifd.read(block).nested[tags.EXIF_IFD].fields[tags.MAKER_NOTE]
     return field.place, field.value
 
 
@@ -49,16 +49,16 @@ def test_exif_moves_into_a_tiff_as_a_whole(order: str) -> None:
     written, _ = encode(photo, "tiff", quality=None)
     assert note_of(written) == (block.index(media.MAKER_NOTE), media.MAKER_NOTE)
     assert written[8 : len(block)] == photo.metadata.exif[8:]
-    camera = ifd.read(written).nested[ifd.EXIF_IFD]
-    assert camera.fields == ifd.read(photo.metadata.exif).nested[ifd.EXIF_IFD].fields
+    camera = ifd.read(written).nested[tags.EXIF_IFD]
+    assert camera.fields == ifd.read(photo.metadata.exif).nested[tags.EXIF_IFD].fields
     assert note_of(exif_of_jpeg(encode(read(written), "jpeg", quality=None)[0])) == note_of(written)
 
 
 def test_a_note_too_far_behind_is_left_out_and_named() -> None:
     camera = {0x9003: ifd.Field(ifd.ASCII, 20, b"2024:11:23 21:04:17\0")}
     for note, movable in ((b"Sanyo\0..offsets..", False), (b"FUJIFILM\x0c\0\0\0....", True)):
-        inner = ifd.Directory(fields=camera | {ifd.MAKER_NOTE: ifd.Field(ifd.UNDEFINED, len(note), note)})
-        first = ifd.Directory(fields={271: ifd.Field(ifd.ASCII, 6, b"Lamps\0")}, nested={ifd.EXIF_IFD: inner})
+        inner = ifd.Directory(fields=camera | {tags.MAKER_NOTE: ifd.Field(ifd.UNDEFINED, len(note), note)})
+        first = ifd.Directory(fields={271: ifd.Field(ifd.ASCII, 6, b"Lamps\0")}, nested={tags.EXIF_IFD: inner})
         coded, _ = encode(replace(read(media.jpeg(media.night())), format="tiff"), "tiff", quality=None)
         page = ifd.read(coded)
         first.fields |= page.fields
@@ -66,6 +66,6 @@ def test_a_note_too_far_behind_is_left_out_and_named() -> None:
         far = far[:4] + struct.pack("<I", len(far)) + far[8:] + ifd.written(first, "<", len(far))
         photo = read(far)
         assert any("maker note (of Lamps) dropped" in text for text in photo.notes) != movable
-        found = ifd.read(encode(photo, "tiff", quality=None)[0]).nested[ifd.EXIF_IFD].fields
+        found = ifd.read(encode(photo, "tiff", quality=None)[0]).nested[tags.EXIF_IFD].fields
         assert found[0x9003].value == camera[0x9003].value
-        assert (found[ifd.MAKER_NOTE].value if movable else None) == (note if movable else found.get(ifd.MAKER_NOTE))
+        assert (found[tags.MAKER_NOTE].value if movable else None) == (note if movable else found.get(tags.MAKER_NOTE))

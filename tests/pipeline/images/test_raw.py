@@ -9,13 +9,13 @@ import pytest
 
 from pipeline.errors import Damaged, MissingExtra, TooLarge, Unsupported
 from pipeline.images import decode, encode
-from pipeline.images.metadata import ifd
+from pipeline.images.metadata import ifd, tags
 from pipeline.images.recognition import format_of_content
 from tests.support import media, raw_files
 from tests.support.media import Samples
 
 MAX_PX = 1_000_000
-EXIF, GPS = ifd.EXIF_IFD, ifd.GPS_IFD
+EXIF, GPS = tags.EXIF_IFD, tags.GPS_IFD
 
 
 def patches() -> Samples:

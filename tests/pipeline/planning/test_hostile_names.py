@@ -16,7 +16,7 @@ from pipeline.planning.media_kinds import PHOTOS
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
-from tests.support.many_keys import s3_of_many_keys
+from tests.support.fake_s3 import s3_in_environment
 from tests.support.media import landscape
 from tests.support.outputs import files_below, rows_of
 
@@ -54,8 +54,8 @@ REFUSED = {
 def hostile_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     Image.fromarray(landscape(40, 30)).save(tmp_path / "photo.jpg")
     content = (tmp_path / "photo.jpg").read_bytes()
-    with s3_of_many_keys({"in": 0}, monkeypatch) as objects:
-        objects |= {f"/in/{key}": content for key in [*FINE, *REFUSED]}
+    with s3_in_environment(monkeypatch) as store:
+        store.put("in", dict.fromkeys([*FINE, *REFUSED], content))
         yield "s3://in"
 
 

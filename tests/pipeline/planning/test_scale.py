@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.records import OUTCOME_SCHEMA, Outcome, Record
 from tests.support.counts import count
+from tests.support.fake_s3 import etag_of, key_of, s3_in_environment
 from tests.support.killed import HANGS_S, ROOT
-from tests.support.many_keys import etag_of, key_of, s3_of_many_keys
 
 KEYS = count(50_000, 1_000_000)
 DONE, PART = KEYS * 9 // 10, KEYS * 3 // 10
@@ -61,10 +61,13 @@ def many(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     config = ImagesConfig(src="s3://in", dst="s3://out")
     checkpoint = config.checkpoint()
     fingerprint = config.photo_settings(checkpoint).fingerprint(checkpoint)
-    with s3_of_many_keys({"in": KEYS, "out": DONE, "small": 1}, monkeypatch) as objects:
+    with s3_in_environment(monkeypatch) as store:
+        store.made_up = {"in": KEYS, "out": DONE, "small": 1}
+        for bucket in store.made_up:
+            store.put(bucket, {})
         for first in range(0, DONE, PART):
             rows = _rows(first, min(DONE, first + PART), fingerprint)
-            objects[f"/out/_nightlift/manifest/20260101-ab-{first:05}.parquet"] = rows
+            store.put("out", {f"_nightlift/manifest/20260101-ab-{first:05}.parquet": rows})
         yield
 
 

@@ -14,7 +14,7 @@ from pipeline.planning.same_place import proven
 from pipeline.storage import credentials
 from pipeline.storage.storage import Storage
 from tests.support.certificates import certificate
-from tests.support.fake_s3 import FakeS3, Refusal, Request, Stored, fake_s3, refuses_checksums
+from tests.support.fake_s3 import FakeS3, Refusal, Request, Stored, refuses_checksums, s3_in_environment
 from tests.support.fresh_keys import profile, refuses_old_keys
 
 FILM = os.urandom(12 << 20)
@@ -24,13 +24,12 @@ URL = "s3://night/deep/a.jpg"
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeS3]:
     """A store with one bucket, `night`, which the environment names."""
-    with fake_s3() as fake:
-        yield _in_environment(fake, monkeypatch)
+    with s3_in_environment(monkeypatch) as fake:
+        yield _prepared(fake, monkeypatch)
 
 
-def _in_environment(fake: FakeS3, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
-    for name, value in fake.environment.items():
-        monkeypatch.setenv(name, value)
+def _prepared(fake: FakeS3, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
+    """Make the bucket, and let the client send parts that are small."""
     assert not fake.buckets["night"]
     monkeypatch.setattr("s3fs.core.calculate_chunksize", lambda *_, **__: 5 << 20)
     return fake
@@ -59,8 +58,8 @@ def test_a_store_that_refuses_checksums(tls: bool, tmp_path: Path, monkeypatch: 
     pem = certificate(tmp_path) if tls else None
     if pem is not None:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(pem))
-    with fake_s3(pem) as fake:
-        _in_environment(fake, monkeypatch).refuses = refuses_checksums
+    with s3_in_environment(monkeypatch, pem) as fake:
+        _prepared(fake, monkeypatch).refuses = refuses_checksums
         _written_in_every_way(proven(_storage(), "s3://night/out", []))
         monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
         with pytest.raises(StorageError, match="functionality"):

@@ -11,7 +11,7 @@ from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import absolute
 from tests.support.certificates import certificate
-from tests.support.fake_s3 import KEY, SECRET, FakeS3, Refusal, Request, fake_s3
+from tests.support.fake_s3 import KEY, SECRET, FakeS3, Refusal, Request, fake_s3, s3_in_environment
 from tests.support.web_server import web_server
 
 KEYS = {"key": KEY, "secret": SECRET}
@@ -21,9 +21,7 @@ KEYS = {"key": KEY, "secret": SECRET}
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
     monkeypatch.setattr("pipeline.storage.retries.LEAST_ATTEMPTS", 1)
-    with fake_s3() as fake:
-        for name, value in fake.environment.items():
-            monkeypatch.setenv(name, value)
+    with s3_in_environment(monkeypatch) as fake:
         yield fake
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.images import decode, encode
-from pipeline.images.metadata import heif_items
+from pipeline.images.isobmff import heif_items
 from tests.support import media
 
 MAX_PX = 10_000_000
