@@ -15,12 +15,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
+from pipeline.video.reading.bars import Bars
 from pipeline.video.reading.concatenations import Shift, position
 from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
 from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
+from pipeline.video.signal.picture import Picture
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
 from pipeline.video.structure.facts import check_encryption, chroma_location
 
@@ -29,6 +31,7 @@ SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the lengt
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
 FRAMES_SEEN = 8  # frames decoded at the beginning
+MOST_SEEN = 300  # the same while there may be bars, if no keyframe comes before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +89,8 @@ class VideoInfo:
     mastering: Mastering = field(default_factory=Mastering)
     max_pixels: int = LARGEST_PX
     """Limit per frame; larger frames are not decoded."""
+    picture: Picture | None = None
+    """Part of each frame that is inside black bars; None: all of it."""
     carried: frozenset[str] = frozenset()
     """Kinds of side data of the first frames, and user data of later ones, by FFmpeg's names: see `side_data.py`."""
 
@@ -118,9 +123,11 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                 if packet.stream_index != stream.index:
                     continue
                 packets.add(packet)
-                if len(shown) < FRAMES_SEEN:
-                    shown += _decoded(packet, packets, context)
+                if len(shown) < FRAMES_SEEN or packets.is_first_group:
+                    decoded = _decoded(packet, packets, context)
+                    shown += decoded[: FRAMES_SEEN - len(shown)]
                     packets.aspect = packets.aspect or context.sample_aspect_ratio
+                    packets.bars.look(decoded, packets.count)
                 elif packet.is_keyframe:
                     packets.look(packet, context)
         except MemoryError:
@@ -154,6 +161,16 @@ class _Packets:
         self.later_kinds: frozenset[str] = frozenset()  # of side data of these
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
+        self.bars = Bars()
+
+    @property
+    def count(self) -> int:
+        return len(self.listed.pts)
+
+    @property
+    def is_first_group(self) -> bool:
+        """Return whether frames since the first keyframe are still decoded one by one, to look for bars."""
+        return self.bars.is_open and self.count <= MOST_SEEN and not any(self.listed.keyframes[FRAMES_SEEN:])
 
     def note_end(self, packet: "Packet[Any]") -> None:
         if packet.pts is not None and packet.time_base is not None:
@@ -169,19 +186,24 @@ class _Packets:
         self.listed.durations.append(packet.duration or 0)
 
     def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Check what a keyframe looks like by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
+        """Check what a keyframe looks like by decoding it alone.
+
+        Does so for the 1st, 2nd, 4th, 8th, ... only, and for more while there may be bars.
+        """
         self.later += 1
-        if self.later & (self.later - 1):
+        if self.later & (self.later - 1) and not self.bars.is_due(self.count):
             return
         context.flush_buffers()
         found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
+        self.bars.look(found, self.count)
         self.interlaced |= any(frame.interlaced_frame for frame in found)
-        self.levels += _levels(found)
+        self.levels += _levels(found, self.bars.picture())
         self.later_kinds |= kinds(found)
 
 
-def _levels(frames: Iterable[VideoFrame]) -> list[Shares]:
-    return [found for found in map(shares_beyond, frames) if found is not None]
+def _levels(frames: Iterable[VideoFrame], picture: Picture | None) -> list[Shares]:
+    parts = (picture.of(frame) if picture and picture.fits(frame) else frame for frame in frames)
+    return [found for found in map(shares_beyond, parts) if found is not None]
 
 
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
@@ -210,7 +232,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     told = zip(listed.pts, listed.keyframes, strict=True)
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
-    seen, colours = _levels(shown) + packets.levels, _colours(first, context)
+    picture = packets.bars.picture()
+    seen, colours = _levels(shown, picture) + packets.levels, _colours(first, context)
     is_full_range = is_unflagged_full(seen)
     return VideoInfo(
         container=container,
@@ -242,6 +265,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         mended=mended,
         shift=listed.shift,
         mastering=mastering(first),
+        picture=picture,
         carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )
 

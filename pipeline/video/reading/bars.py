@@ -1,0 +1,173 @@
+"""Search for the black bars of a letterboxed or pillarboxed film.
+
+Bars are black in every frame, and end in a sharp, straight edge. A black sky does not: it ends along a skyline, or
+fades. Where there is any doubt, there are no bars. Frames are looked at until they have shown something at every side,
+which for most films is the first one.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from pipeline.video.signal.picture import Picture, step
+
+Levels = npt.NDArray[np.uint8]
+Means = npt.NDArray[np.float64]
+
+# in levels of 255 above black, or away from grey
+BLACK = 8  # most that noise and coding make of bars
+CLEAN = 2  # the same of bars whose edge is seen only in part
+STEP = 1.5  # least by which a picture exceeds its bars next to them, in the mean of SEGMENT pixels
+UNEVEN = 1.0  # most by which bars differ from their outermost lines, in such a mean
+SEGMENT = 16
+
+REACH = 16  # lines of a bar in which coding leaves something of a picture
+RINGING = 0.15  # how much of it, as a share
+STEEP = 2.0  # factor by which a picture may become brighter BEHIND lines from an edge: a fading sky goes on
+BEHIND = 4
+ALONG = 0.8  # share of an edge along which a picture must be seen
+ALONG_BOTH = 0.3  # the same, where there may be a bar of the same width at the opposite side
+STRAIGHT = 0.8  # share of what is seen near such an edge which must begin there
+WITHIN = 2  # lines by which the width of such bars may differ
+LEAST, LEAST_INSIDE = 4, 16  # lines of a bar, and of a picture
+LEAST_SHARE_INSIDE = 1 / 8
+
+APART, APART_SHARE = 100, 1 / 4  # frames between two looks, at most, and as a share of all frames before
+
+
+class Bars:
+    """Collector of what frames show, and judge of where they show nothing."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+        """Whether there may be bars, as far as is known. If not, there is no need to look at more frames."""
+        self._light_HW: Levels | None = None  # of all frames, the most
+        self._shape: tuple[str, int, int] | None = None
+        self._step, self._next = (1, 1), 0
+        self._reformatter = VideoReformatter()
+
+    def is_due(self, count: int) -> bool:
+        """Return whether to look at a frame. `count`: number of frames up to here."""
+        return self.is_open and count >= self._next
+
+    def look(self, frames: Sequence[VideoFrame], count: int) -> None:
+        """Look at one of these frames, which follow each other, if it is due."""
+        whole = [frame for frame in frames if not frame.is_corrupt]
+        if whole and self.is_due(count):
+            self._next = count + min(APART, max(1, int(count * APART_SHARE)))
+            self._look(whole[-1])
+
+    def _look(self, frame: VideoFrame) -> None:
+        covered = step(frame.format)
+        if covered is None or self._shape not in (None, (frame.format.name, frame.width, frame.height)):
+            self.is_open, self._light_HW = False, None  # where size or format change, so may bars
+            return
+        self._step, self._shape = covered, (frame.format.name, frame.width, frame.height)
+        seen_HW = self._seen(frame)
+        light_HW = seen_HW if self._light_HW is None else np.maximum(seen_HW, self._light_HW)
+        self.is_open = any(side_HW[:LEAST].max() <= BLACK for side_HW in _sides(light_HW))
+        self._light_HW = light_HW if self.is_open else None
+
+    def _seen(self, frame: VideoFrame) -> Levels:
+        """Return how far each pixel is above black or away from grey."""
+        planes = self._reformatter.reformat(
+            frame,
+            format="yuv444p",
+            src_color_range=frame.color_range or ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=Interpolation.POINT,
+            threads=1,
+        )
+        luma_HW, *chroma = planes.to_ndarray()
+        grey = np.uint8(128)
+        colour = (np.maximum(each_HW, grey) - np.minimum(each_HW, grey) for each_HW in chroma)
+        seen_HW: Levels = np.maximum.reduce([luma_HW, *colour])
+        return seen_HW
+
+    def picture(self) -> Picture | None:
+        """Return the part inside the bars of all frames looked at; None if there are none."""
+        if self._light_HW is None:
+            return None
+        height, width = self._light_HW.shape
+        top, bottom, left, right = (_dark_lines(side_HW) for side_HW in _sides(self._light_HW))
+        if top == height:
+            return None
+        columns_HW, rows_HW = self._light_HW[:, left : width - right], self._light_HW[top : height - bottom].T
+        (top, bottom), (left, right) = _both(columns_HW, top, bottom), _both(rows_HW, left, right)
+        across, down = self._step
+        picture = Picture(
+            top=top - top % down,
+            bottom=min(height, height - bottom + (bottom - height) % down),
+            left=left - left % across,
+            right=min(width, width - right + (right - width) % across),
+        )
+        return None if picture.size == (width, height) else picture
+
+
+def _sides(light_HW: Levels) -> tuple[Levels, ...]:
+    """Return an image as seen from the top, the bottom, the left and the right: the line next to it comes first."""
+    return light_HW, light_HW[::-1], light_HW.T, light_HW.T[::-1]
+
+
+def _dark_lines(side_HW: Levels) -> int:
+    """Return how many lines are black before the first that is not."""
+    is_seen = (side_HW > BLACK).any(axis=1)
+    return int(is_seen.argmax()) if is_seen.any() else len(side_HW)
+
+
+class _Edge(NamedTuple):
+    """Where a bar may end."""
+
+    lines: int
+    """Lines of the bar."""
+    share: float
+    """Share of its length along which a picture is seen next to it; 0 if it may just as well be part of the picture."""
+
+
+def _both(light_HW: Levels, before: int, after: int) -> tuple[int, int]:
+    """Return the lines of the bars at both ends; 0: none there. `before`, `after`: lines that are black."""
+    ends = _edge(light_HW, before), _edge(light_HW[::-1], after)
+    best, other = sorted(ends, key=lambda edge: -edge.share)
+    dark = after if best is ends[0] else before
+    opposite = min(best.lines, dark) if dark >= best.lines - WITHIN else 0  # if its edge is not seen, next to black
+    opposite = other.lines if other.share >= ALONG_BOTH else opposite
+    inside = len(light_HW) - best.lines - opposite
+    is_bar = best.share >= ALONG or (best.share >= ALONG_BOTH and opposite)
+    if not is_bar or inside < max(LEAST_INSIDE, LEAST_SHARE_INSIDE * len(light_HW)):
+        return 0, 0
+    return (best.lines, opposite) if best is ends[0] else (opposite, best.lines)
+
+
+def _edge(side_HW: Levels, dark: int) -> _Edge:
+    """Find the edge of a bar. `dark`: lines that are black. Those of a picture may be, too."""
+    most = min(dark + REACH, len(side_HW) - BEHIND - 2)
+    if dark < LEAST or most <= LEAST:
+        return _Edge(0, 0.0)
+    above_HS = _in_segments(side_HW[: most + BEHIND + 2])
+    above_HS -= above_HS[:LEAST].mean()
+    pairs_HS = (above_HS[:-1] + above_HS[1:]) / 2
+    inside_HS, behind_HS = pairs_HS[LEAST : most + 1], pairs_HS[LEAST + BEHIND : most + BEHIND + 1]
+    bar_HS = np.maximum.accumulate(above_HS)[LEAST - 2 : most - 1]  # the line at the edge may be of both
+    is_flat = (bar_HS <= np.maximum(RINGING * inside_HS, UNEVEN)) & (behind_HS <= STEEP * inside_HS)
+    is_edge = (inside_HS >= STEP) & is_flat
+    shares = is_edge.mean(axis=1)
+    if shares.max() >= ALONG:
+        at = int((shares >= ALONG).argmax())
+        return _Edge(LEAST + at, float(shares[at]))
+    at = int(shares.argmax())
+    lines, is_near = LEAST + at, inside_HS[at : at + REACH // 2].max(axis=0) > BLACK
+    is_straight = (is_edge[at] & is_near).sum() >= STRAIGHT * is_near.sum()
+    is_clean = (side_HW[:lines] <= CLEAN).mean() >= ALONG
+    return _Edge(lines, float(shares[at]) if is_straight and is_clean else 0.0)
+
+
+def _in_segments(lines_HW: Levels) -> Means:
+    """Average SEGMENT pixels of each line."""
+    count = max(1, lines_HW.shape[1] // SEGMENT)
+    used = lines_HW.shape[1] // count * count
+    means: Means = lines_HW[:, :used].reshape(len(lines_HW), count, -1).mean(axis=2)
+    return means
