@@ -25,14 +25,13 @@ STEP = 1.5  # least by which a picture exceeds its bars next to them, in the mea
 UNEVEN = 1.0  # most by which bars differ from their outermost lines, in such a mean
 SEGMENT = 16
 
-REACH = 16  # lines of a bar in which coding leaves something of a picture
+REACH = 16  # lines of a bar in which coding leaves something of a picture, and by which two alike may differ
 RINGING = 0.15  # how much of it, as a share
 STEEP = 2.0  # factor by which a picture may become brighter BEHIND lines from an edge: a fading sky goes on
 BEHIND = 4
 ALONG = 0.8  # share of an edge along which a picture must be seen
 ALONG_BOTH = 0.3  # the same, where there may be a bar of the same width at the opposite side
 STRAIGHT = 0.8  # share of what is seen near such an edge which must begin there
-WITHIN = 2  # lines by which the width of such bars may differ
 LEAST, LEAST_INSIDE = 4, 16  # lines of a bar, and of a picture
 LEAST_SHARE_INSIDE = 1 / 8
 
@@ -133,8 +132,9 @@ def _both(light_HW: Levels, before: int, after: int) -> tuple[int, int]:
     ends = _edge(light_HW, before), _edge(light_HW[::-1], after)
     best, other = sorted(ends, key=lambda edge: -edge.share)
     dark = after if best is ends[0] else before
-    opposite = min(best.lines, dark) if dark >= best.lines - WITHIN else 0  # if its edge is not seen, next to black
-    opposite = other.lines if other.share >= ALONG_BOTH else opposite
+    opposite = other.lines if other.share >= ALONG_BOTH else min(best.lines, dark)
+    if other.share < ALONG and abs(best.lines - opposite) > REACH:
+        opposite = 0
     inside = len(light_HW) - best.lines - opposite
     is_bar = best.share >= ALONG or (best.share >= ALONG_BOTH and opposite)
     if not is_bar or inside < max(LEAST_INSIDE, LEAST_SHARE_INSIDE * len(light_HW)):
@@ -155,14 +155,13 @@ def _edge(side_HW: Levels, dark: int) -> _Edge:
     is_flat = (bar_HS <= np.maximum(RINGING * inside_HS, UNEVEN)) & (behind_HS <= STEEP * inside_HS)
     is_edge = (inside_HS >= STEP) & is_flat
     shares = is_edge.mean(axis=1)
-    if shares.max() >= ALONG:
-        at = int((shares >= ALONG).argmax())
-        return _Edge(LEAST + at, float(shares[at]))
-    at = int(shares.argmax())
-    lines, is_near = LEAST + at, inside_HS[at : at + REACH // 2].max(axis=0) > BLACK
+    share = float(shares.max())
+    first, *_, last = np.flatnonzero(shares >= min(share, ALONG)).repeat(2)
+    at = max(first, last - 1)  # coding may have made an edge of its own before it
+    is_near = inside_HS[at : at + REACH // 2].max(axis=0) > BLACK
     is_straight = (is_edge[at] & is_near).sum() >= STRAIGHT * is_near.sum()
-    is_clean = (side_HW[:lines] <= CLEAN).mean() >= ALONG
-    return _Edge(lines, float(shares[at]) if is_straight and is_clean else 0.0)
+    is_clean = (side_HW[: LEAST + at] <= CLEAN).mean() >= ALONG
+    return _Edge(LEAST + int(at), share if share >= ALONG or (is_straight and is_clean) else 0.0)
 
 
 def _in_segments(lines_HW: Levels) -> Means:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from pipeline.video.signal.picture import Picture, all_of, lines
+from pipeline.video.signal.picture import Cutter, Picture, all_of, lines
 from pipeline.video.signal.transfer import HDR, for_curves, from_curves, to_sdr
 
 Pixels = npt.NDArray[Any]  # HxWx3 RGB, uint8 or uint16
@@ -117,7 +117,7 @@ class Conversion:
         picture: Picture | None = None,
     ) -> None:
         self.source, self.written, self.pixel_format, self.hdr, self.deep = source, written, pixel_format, hdr, deep
-        self._size, self._picture = size, picture
+        self._size, self._picture, self._cut = size, picture, Cutter(picture) if picture else None
         self.width, self.height = picture.size if picture else size
         self._decoder, self._copier, self._encoder, self._alpha, self._sizer = (VideoReformatter() for _ in range(5))
         self._with_bars = (
@@ -131,10 +131,10 @@ class Conversion:
 
     def part(self, frame: VideoFrame) -> VideoFrame:
         """Return the picture of a frame: a copy without bars, or the frame itself if there are none."""
-        if self._picture is None:
+        if self._cut is None:
             return frame
         width, height = self._size
-        return self._picture.of(self._sizer.reformat(frame, width=width, height=height, threads=1))
+        return self._cut(self._sizer.reformat(frame, width=width, height=height, threads=1))
 
     def whole(self, part: VideoFrame, decoded: VideoFrame) -> VideoFrame:
         """Return the picture, coded like the output, with the bars of the frame that it was made from."""

@@ -1,12 +1,16 @@
 """The picture of a film: the part of its frames that is inside black bars. It is cut out, and put back."""
 
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from av.filter import Graph
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
+
+from pipeline.video.signal.filters import Shape, chain_of, shape_of
 
 
 class Picture(NamedTuple):
@@ -50,6 +54,24 @@ class Picture(NamedTuple):
             rows, columns = slice(top, top + own.height), slice(left * width, (left + own.width) * width)
             pairs.append((own_HS[:, : own.width * width], whole_HS[rows, columns]))
         return pairs
+
+
+class Cutter:
+    """Cutter of the picture out of frames, which keep all their properties, such as the location of chroma."""
+
+    def __init__(self, picture: Picture) -> None:
+        (width, height), left, top = picture.size, picture.left, picture.top
+        self._filters = ("crop", f"{width}:{height}:{left}:{top}:exact=1"), ("copy", "")
+        self._shape: Shape | None = None
+        self._chain = Graph()
+
+    def __call__(self, frame: VideoFrame) -> VideoFrame:
+        """Return a copy of the picture."""
+        if shape_of(frame) != self._shape:
+            self._shape = shape_of(frame)
+            self._chain = chain_of(self._shape, frame.time_base or Fraction(1), *self._filters)
+        self._chain.push(frame)
+        return self._chain.vpull()
 
 
 def all_of(frame: VideoFrame) -> Picture:
