@@ -6,6 +6,7 @@ which for most films is the first one.
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +14,15 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from pipeline.video.signal.picture import Picture, step
+from pipeline.video.signal.color import is_full
+from pipeline.video.signal.picture import Picture, lines, step
 
 Levels = npt.NDArray[np.uint8]
 Means = npt.NDArray[np.float64]
 
-# in levels of 255 above black, or away from grey
+ZERO, GREY = np.uint8(16), np.uint8(128)  # codes of luma and chroma in black
+
+# in 8-bit codes of limited range, above black or away from grey
 BLACK = 8  # most that noise and coding make of bars
 CLEAN = 2  # the same of bars whose edge is seen only in part
 STEP = 1.5  # least by which a picture exceeds its bars next to them, in the mean of SEGMENT pixels
@@ -50,11 +54,11 @@ class Bars:
         self._reformatter = VideoReformatter()
 
     def is_due(self, count: int) -> bool:
-        """Return whether to look at a frame. `count`: number of frames up to here."""
+        """Return whether it is time to look at a frame. `count`: number of frames up to here."""
         return self.is_open and count >= self._next
 
     def look(self, frames: Sequence[VideoFrame], count: int) -> None:
-        """Look at one of these frames, which follow each other, if it is due."""
+        """Note what one of these frames shows, which follow each other, if it is time to."""
         whole = [frame for frame in frames if not frame.is_corrupt]
         if whole and self.is_due(count):
             self._next = count + min(APART, max(1, int(count * APART_SHARE)))
@@ -73,18 +77,21 @@ class Bars:
 
     def _seen(self, frame: VideoFrame) -> Levels:
         """Return how far each pixel is above black or away from grey."""
-        planes = self._reformatter.reformat(
+        coded = self._reformatter.reformat(
             frame,
-            format="yuv444p",
-            src_color_range=frame.color_range or ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
+            format="yuv420p",
+            src_color_range=ColorRange.JPEG if is_full(frame) else frame.color_range or ColorRange.MPEG,
+            dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.POINT,
             threads=1,
         )
-        luma_HW, *chroma = planes.to_ndarray()
-        grey = np.uint8(128)
-        colour = (np.maximum(each_HW, grey) - np.minimum(each_HW, grey) for each_HW in chroma)
-        seen_HW: Levels = np.maximum.reduce([luma_HW, *colour])
+        luma_HW, *chroma = (lines(plane, np.uint8)[:, : plane.width] for plane in coded.planes)
+        colour_hw = np.maximum.reduce([np.maximum(each_hw, GREY) - np.minimum(each_hw, GREY) for each_hw in chroma])
+        seen_HW: Levels = np.maximum(luma_HW, ZERO) - ZERO
+        for down, across in product(range(2), range(2)):
+            pixels_hw = seen_HW[down::2, across::2]
+            height, width = pixels_hw.shape
+            np.maximum(pixels_hw, colour_hw[:height, :width], out=pixels_hw)
         return seen_HW
 
     def picture(self) -> Picture | None:

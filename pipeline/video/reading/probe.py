@@ -31,7 +31,6 @@ SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the lengt
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
 FRAMES_SEEN = 8  # frames decoded at the beginning
-MOST_SEEN = 300  # the same while there may be bars, if no keyframe comes before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +106,11 @@ class VideoInfo:
     def size(self) -> tuple[int, int]:
         return self.width_px, self.height_px
 
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Return width and height of what is enhanced."""
+        return self.picture.size if self.picture else self.size
+
 
 def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     """Find out what a video file holds. `file`: seekable. `max_pixels`: limit per frame.
@@ -123,10 +127,11 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                 if packet.stream_index != stream.index:
                     continue
                 packets.add(packet)
-                if len(shown) < FRAMES_SEEN or packets.is_first_group:
+                if len(shown) < FRAMES_SEEN or (packets.is_first_group and packets.bars.is_open):
                     decoded = _decoded(packet, packets, context)
-                    shown += decoded[: FRAMES_SEEN - len(shown)]
-                    packets.aspect = packets.aspect or context.sample_aspect_ratio
+                    if len(shown) < FRAMES_SEEN:
+                        shown += decoded
+                        packets.aspect = packets.aspect or context.sample_aspect_ratio
                     packets.bars.look(decoded, packets.count)
                 elif packet.is_keyframe:
                     packets.look(packet, context)
@@ -162,15 +167,11 @@ class _Packets:
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
         self.bars = Bars()
+        self.is_first_group = True  # whether no keyframe came after the first frames
 
     @property
     def count(self) -> int:
         return len(self.listed.pts)
-
-    @property
-    def is_first_group(self) -> bool:
-        """Return whether frames since the first keyframe are still decoded one by one, to look for bars."""
-        return self.bars.is_open and self.count <= MOST_SEEN and not any(self.listed.keyframes[FRAMES_SEEN:])
 
     def note_end(self, packet: "Packet[Any]") -> None:
         if packet.pts is not None and packet.time_base is not None:
@@ -184,18 +185,19 @@ class _Packets:
         self.listed.keyframes.append(packet.is_keyframe)
         self.listed.positions.append(position(packet, self.listed.positions[-1] if self.listed.positions else 0))
         self.listed.durations.append(packet.duration or 0)
+        self.is_first_group = self.is_first_group and (self.count <= FRAMES_SEEN or not packet.is_keyframe)
 
     def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Check what a keyframe looks like by decoding it alone.
-
-        Does so for the 1st, 2nd, 4th, 8th, ... only, and for more while there may be bars.
-        """
+        """Check what a keyframe looks like by decoding it alone: the 1st, 2nd, 4th, 8th, ..., and some for bars."""
         self.later += 1
-        if self.later & (self.later - 1) and not self.bars.is_due(self.count):
+        is_checked = not self.later & (self.later - 1)
+        if not is_checked and not self.bars.is_due(self.count):
             return
         context.flush_buffers()
         found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
         self.bars.look(found, self.count)
+        if not is_checked:
+            return
         self.interlaced |= any(frame.interlaced_frame for frame in found)
         self.levels += _levels(found, self.bars.picture())
         self.later_kinds |= kinds(found)
