@@ -23,14 +23,14 @@ Means = npt.NDArray[np.float64]
 ZERO, GREY = np.uint8(16), np.uint8(128)  # codes of luma and chroma in black
 
 # in 8-bit codes of limited range, above black or away from grey
-BLACK = 8  # most that noise and coding make of bars
+BLACK = 10  # most that noise and coding make of bars
 CLEAN = 2  # the same of bars whose edge is seen only in part
 STEP = 1.5  # least by which a picture exceeds its bars next to them, in the mean of SEGMENT pixels
 UNEVEN = 1.0  # most by which bars differ from their outermost lines, in such a mean
 SEGMENT = 16
 
 REACH = 16  # lines of a bar in which coding leaves something of a picture, and by which two alike may differ
-RINGING = 0.15  # how much of it, as a share
+RINGING = 0.3  # how much of it, as a share
 STEEP = 2.0  # factor by which a picture may become brighter BEHIND lines from an edge: a fading sky goes on
 BEHIND = 4
 ALONG = 0.8  # share of an edge along which a picture must be seen
@@ -39,7 +39,7 @@ STRAIGHT = 0.8  # share of what is seen near such an edge which must begin there
 LEAST, LEAST_INSIDE = 4, 16  # lines of a bar, and of a picture
 LEAST_SHARE_INSIDE = 1 / 8
 
-APART, APART_SHARE = 100, 1 / 4  # frames between two looks, at most, and as a share of all frames before
+APART, APART_SHARE = 100, 1 / 16  # frames between two looks, at most, and as a share of all frames before
 
 
 class Bars:

@@ -31,6 +31,7 @@ SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the lengt
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
 FRAMES_SEEN = 8  # frames decoded at the beginning
+MOST_IN_ORDER = 300  # the same while there may be bars, and more if no keyframe comes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,14 +128,11 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                 if packet.stream_index != stream.index:
                     continue
                 packets.add(packet)
-                if len(shown) < FRAMES_SEEN or (packets.is_first_group and packets.bars.is_open):
-                    decoded = _decoded(packet, packets, context)
-                    if len(shown) < FRAMES_SEEN:
-                        shown += decoded
-                        packets.aspect = packets.aspect or context.sample_aspect_ratio
-                    packets.bars.look(decoded, packets.count)
-                elif packet.is_keyframe:
-                    packets.look(packet, context)
+                if len(shown) < FRAMES_SEEN:
+                    shown += packets.look(packet, context)
+                    packets.aspect = packets.aspect or context.sample_aspect_ratio
+                else:
+                    packets.look_on(packet, context)
         except MemoryError:
             raise
         except av.FFmpegError as error:
@@ -167,7 +165,7 @@ class _Packets:
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
         self.bars = Bars()
-        self.is_first_group = True  # whether no keyframe came after the first frames
+        self.is_in_order = True  # whether all frames up to here were decoded
 
     @property
     def count(self) -> int:
@@ -185,22 +183,33 @@ class _Packets:
         self.listed.keyframes.append(packet.is_keyframe)
         self.listed.positions.append(position(packet, self.listed.positions[-1] if self.listed.positions else 0))
         self.listed.durations.append(packet.duration or 0)
-        self.is_first_group = self.is_first_group and (self.count <= FRAMES_SEEN or not packet.is_keyframe)
 
-    def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Check what a keyframe looks like by decoding it alone: the 1st, 2nd, 4th, 8th, ..., and some for bars."""
-        self.later += 1
-        is_checked = not self.later & (self.later - 1)
-        if not is_checked and not self.bars.is_due(self.count):
-            return
-        context.flush_buffers()
-        found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
+    def look(self, packet: "Packet[Any]", context: VideoCodecContext) -> list[VideoFrame]:
+        """Decode the next packet, and look for bars in its frames, which are returned."""
+        found = _decoded(packet, self, context)
         self.bars.look(found, self.count)
-        if not is_checked:
-            return
-        self.interlaced |= any(frame.interlaced_frame for frame in found)
-        self.levels += _levels(found, self.bars.picture())
-        self.later_kinds |= kinds(found)
+        return found
+
+    def look_on(self, packet: "Packet[Any]", context: VideoCodecContext) -> None:
+        """Check what a keyframe after the first frames looks like: the 1st, 2nd, 4th, 8th, ..., and some for bars.
+
+        Keyframes are decoded alone. But while there may be bars, frames are decoded in order, up to the first keyframe
+        after MOST_IN_ORDER.
+        """
+        self.later += packet.is_keyframe
+        is_checked = packet.is_keyframe and not self.later & (self.later - 1)
+        goes_on = self.bars.is_open and (self.count <= MOST_IN_ORDER or not packet.is_keyframe)
+        self.is_in_order = self.is_in_order and goes_on
+        if self.is_in_order:
+            found = self.look(packet, context)
+        elif is_checked or (packet.is_keyframe and self.bars.is_due(self.count)):
+            context.flush_buffers()
+            found = [frame for each in (packet, None) for frame in _decoded(each, self, context)]
+            self.bars.look(found, self.count)
+        if is_checked:
+            self.interlaced |= any(frame.interlaced_frame for frame in found)
+            self.levels += _levels(found, self.bars.picture())
+            self.later_kinds |= kinds(found)
 
 
 def _levels(frames: Iterable[VideoFrame], picture: Picture | None) -> list[Shares]:
