@@ -27,11 +27,11 @@ BLACK = 10  # most that noise and coding make of bars
 CLEAN = 2  # the same of bars whose edge is seen only in part
 STEP = 1.5  # least by which a picture exceeds its bars next to them, in the mean of SEGMENT pixels
 UNEVEN = 1.0  # most by which bars differ from their outermost lines, in such a mean
-SEGMENT = 16
+SEGMENT, SEGMENTS = 16, 8  # pixels, and least number of segments
 
 REACH = 16  # lines of a bar in which coding leaves something of a picture, and by which two alike may differ
 RINGING = 0.3  # how much of it, as a share
-STEEP = 2.0  # factor by which a picture may become brighter BEHIND lines from an edge: a fading sky goes on
+STEEP = 1.6  # factor by which a picture may become brighter BEHIND lines from an edge: a fading sky goes on
 BEHIND = 4
 ALONG = 0.8  # share of an edge along which a picture must be seen
 ALONG_BOTH = 0.3  # the same, where there may be a bar of the same width at the opposite side
@@ -103,7 +103,10 @@ class Bars:
         if top == height:
             return None
         columns_HW, rows_HW = self._light_HW[:, left : width - right], self._light_HW[top : height - bottom].T
-        (top, bottom), (left, right) = _both(columns_HW, top, bottom), _both(rows_HW, left, right)
+        sure_down, sure_across = sum(_both(columns_HW, top, bottom)), sum(_both(rows_HW, left, right))
+        # an edge goes on where the picture itself is dark
+        top, bottom = _both(columns_HW, top, bottom, ALONG_BOTH, columns_HW.shape[1] / (width - sure_across))
+        left, right = _both(rows_HW, left, right, ALONG_BOTH, rows_HW.shape[1] / (height - sure_down))
         across, down = self._step
         picture = Picture(
             top=top - top % down,
@@ -134,23 +137,26 @@ class _Edge(NamedTuple):
     """Share of its length along which a picture is seen next to it; 0 if it may just as well be part of the picture."""
 
 
-def _both(light_HW: Levels, before: int, after: int) -> tuple[int, int]:
-    """Return the lines of the bars at both ends; 0: none there. `before`, `after`: lines that are black."""
-    ends = _edge(light_HW, before), _edge(light_HW[::-1], after)
+def _both(light_HW: Levels, before: int, after: int, least: float = ALONG, length: float = 1.0) -> tuple[int, int]:
+    """Return the lines of the bars at both ends; 0: none there. `before`, `after`: lines that are black.
+
+    `least`: share of an edge that must be seen. `length`: of the lines, as a share of that of the edge.
+    """
+    ends = _edge(light_HW, before, length), _edge(light_HW[::-1], after, length)
     best, other = sorted(ends, key=lambda edge: -edge.share)
     dark = after if best is ends[0] else before
     opposite = other.lines if other.share >= ALONG_BOTH else min(best.lines, dark)
     if other.share < ALONG and abs(best.lines - opposite) > REACH:
         opposite = 0
     inside = len(light_HW) - best.lines - opposite
-    is_bar = best.share >= ALONG or (best.share >= ALONG_BOTH and opposite)
+    is_bar = best.share >= ALONG or (best.share >= least and opposite)
     if not is_bar or inside < max(LEAST_INSIDE, LEAST_SHARE_INSIDE * len(light_HW)):
         return 0, 0
     return (best.lines, opposite) if best is ends[0] else (opposite, best.lines)
 
 
-def _edge(side_HW: Levels, dark: int) -> _Edge:
-    """Find the edge of a bar. `dark`: lines that are black. Those of a picture may be, too."""
+def _edge(side_HW: Levels, dark: int, length: float) -> _Edge:
+    """Find the edge of a bar. `dark`: lines that are black. Those of a picture may be, too. `length`: see `_both`."""
     most = min(dark + REACH, len(side_HW) - BEHIND - 2)
     if dark < LEAST or most <= LEAST:
         return _Edge(0, 0.0)
@@ -161,7 +167,7 @@ def _edge(side_HW: Levels, dark: int) -> _Edge:
     bar_HS = np.maximum.accumulate(above_HS)[LEAST - 2 : most - 1]  # the line at the edge may be of both
     is_flat = (bar_HS <= np.maximum(RINGING * inside_HS, UNEVEN)) & (behind_HS <= STEEP * inside_HS)
     is_edge = (inside_HS >= STEP) & is_flat
-    shares = is_edge.mean(axis=1)
+    shares = length * is_edge.mean(axis=1)
     share = float(shares.max())
     first, *_, last = np.flatnonzero(shares >= min(share, ALONG)).repeat(2)
     at = max(first, last - 1)  # coding may have made an edge of its own before it
@@ -172,8 +178,8 @@ def _edge(side_HW: Levels, dark: int) -> _Edge:
 
 
 def _in_segments(lines_HW: Levels) -> Means:
-    """Average SEGMENT pixels of each line."""
-    count = max(1, lines_HW.shape[1] // SEGMENT)
+    """Average SEGMENT pixels of each line, or fewer in short lines."""
+    count = max(lines_HW.shape[1] // SEGMENT, min(SEGMENTS, lines_HW.shape[1]))
     used = lines_HW.shape[1] // count * count
     means: Means = lines_HW[:, :used].reshape(len(lines_HW), count, -1).mean(axis=2)
     return means

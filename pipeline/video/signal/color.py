@@ -140,7 +140,7 @@ class Conversion:
         """Return the picture, coded like the output, with the bars of the frame that it was made from."""
         if self._picture is None:
             return part
-        if self.keeps(decoded):
+        if self._is_coded_alike(decoded):
             frame = all_of(decoded).of(decoded, self.pixel_format)
         else:
             frame = self._with_bars.frame(self._with_bars.rgb(decoded), decoded)
@@ -218,12 +218,15 @@ class Conversion:
 
     def keeps(self, frame: VideoFrame) -> bool:
         """Return whether the frame is SDR and coded like the output, so that its planes need no conversion."""
+        return self._is_coded_alike(frame) and not self.source.hdr
+
+    def _is_coded_alike(self, frame: VideoFrame) -> bool:
         same_format = frame.format.name.replace("yuvj", "yuv") == self.pixel_format
         same_size = (frame.width, frame.height) == self._size
         as_told = _numbers(self.source, self._size[1])
         same_colours = self.source == self.written and as_told == _numbers(self._coded(frame), self._size[1])
         downwards = all(plane.line_size > 0 for plane in frame.planes)
-        return same_format and same_size and same_colours and downwards and not self.source.hdr
+        return same_format and same_size and same_colours and downwards
 
     def tagged(self, frame: VideoFrame) -> VideoFrame:
         """Tag the frame with the output's colour coding, and return it."""
