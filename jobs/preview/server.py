@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             video = self.server.video(file.url)
         info = video.info
         facts = {
-            "size": info.size,
+            "size": info.picture_size,
             "frames": info.frames,
             "seconds": video.seconds,
             "aspect": video.aspect,

@@ -119,7 +119,8 @@ class Estimator:
         """Compute a frame's cells, from planes or RGB as a job does. `coding`: of the planes that a job would write."""
         if coding is None or not conversion.keeps(frame):
             return self.cells(conversion.rgb(frame), maps)
-        cells = self.enhancer.cells_of_planes(samples(frame, coding)[:3], frame.width, coding, maps)
+        part = conversion.part(frame)
+        cells = self.enhancer.cells_of_planes(samples(part, coding)[:3], part.width, coding, maps)
         assert cells is not None  # the default look cleans
         return cells
 
@@ -224,12 +225,12 @@ class VideoPreview:
 
     @property
     def factor(self) -> int:
-        """Return the factor by which frames are reduced on the page."""
-        width, height = self.info.size
+        """Return the factor by which pictures are reduced on the page."""
+        width, height = self.info.picture_size
         return reduction_factor(height, width, FRAME_PX)
 
     def frames(self, estimator: Estimator, first: int) -> Iterator[FramePreview]:
-        """Yield the frames from number `first` on that can be decoded. HDR is enhanced and shown as SDR.
+        """Yield the frames from number `first` on that can be decoded, without bars. HDR is shown as SDR.
 
         Raises StorageError, MediaError.
         """
@@ -237,7 +238,13 @@ class VideoPreview:
         written = SDR if info.colours.hdr else info.colours
         format_ = info.pixel_format.replace("yuvj", "yuv")  # kept by a job, if it can
         conversion = Conversion(
-            info.colours, written, pixel_format=format_, size=info.size, hdr="sdr", deep=info.is_deep
+            info.colours,
+            written,
+            pixel_format=format_,
+            size=info.size,
+            hdr="sdr",
+            deep=info.is_deep,
+            picture=info.picture,
         )
         planes = coding(written, format_, info.size[1])
         window = Window(every=ESTIMATE_EVERY)
@@ -251,12 +258,12 @@ class VideoPreview:
                     at_s=float((shot.pts - info.pts[0]) * info.time_base),
                     pixels=self._shown(shot.frame, conversion),
                     quarters=round(shot.frame.rotation / 90) % 4,
-                    maps=Maps.of(maps, *info.size, estimator),
-                    cells=CellMaps.of(cells, *info.size, self.factor),
+                    maps=Maps.of(maps, *info.picture_size, estimator),
+                    cells=CellMaps.of(cells, *info.picture_size, self.factor),
                 )
 
     def _shown(self, frame: Any, conversion: Conversion) -> Pixels:
-        width, height = self.info.size
+        width, height = self.info.picture_size
         if self.factor == 1:
             return to_8_bits(conversion.rgb(frame))
         return to_8_bits(conversion.copy(frame, -(-width // self.factor), -(-height // self.factor)))

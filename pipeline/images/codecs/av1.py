@@ -24,7 +24,8 @@ from pipeline.images.isobmff.boxes import Colours
 from pipeline.images.photo import Frame, Samples, to_8_bits
 from pipeline.images.pixels import image_of
 from pipeline.process import scheduling_kept
-from pipeline.video.signal.color import MATRICES, UNSPECIFIED, lines
+from pipeline.video.signal.color import MATRICES, UNSPECIFIED
+from pipeline.video.signal.picture import lines
 
 SVT_FORMAT, SVT_BITS, SVT_LEAST_PX = "yuv420p10le", 10, 4
 SVT_PRESET = "8"

@@ -16,6 +16,7 @@ from model.noise.floor import floor_of_planes
 from pipeline.video.enhancing.planes import coding, samples
 from pipeline.video.reading.decode import Shot
 from pipeline.video.reading.probe import VideoInfo
+from pipeline.video.signal.picture import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iter
     def ready(up_to: float) -> Iterator[Shot]:
         while waiting and waiting[0][1].rank + RADIUS <= up_to:
             shot, own = waiting.popleft()
-            _average(shot, own, held)
+            _average(shot, own, held, info)
             yield shot
 
     for shot in shots:
@@ -62,17 +63,19 @@ def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iter
 
 
 def _still(shot: Shot, info: VideoInfo, look: Look) -> Still | None:
-    """Copy the planes of a frame, which later steps write to; None if it cannot be averaged."""
+    """Copy the planes of a frame's picture, which later steps write to; None if it cannot be averaged."""
     coded = coding(info.colours, shot.frame.format.name, info.height_px)
     if coded is None:
         return None
-    seen = zip(samples(shot.frame, coded)[:3], shot.frame.planes, strict=False)
+    picture = _picture(shot, info)
+    part = picture.of(shot.frame) if picture else shot.frame
+    seen = zip(samples(part, coded)[:3], part.planes, strict=False)
     planes = tuple(np.array(samples_HS[:, : plane.width], order="C") for samples_HS, plane in seen)
-    floor = floor_of_planes(planes, shot.frame.width, coded.across, coded.numbers)  # noise of pixels, at any frame size
+    floor = floor_of_planes(planes, part.width, coded.across, coded.numbers)  # noise of pixels, at any frame size
     return Still(planes, coded, look.cleaned(floor))
 
 
-def _average(shot: Shot, own: _Held, held: Iterable[_Held]) -> None:
+def _average(shot: Shot, own: _Held, held: Iterable[_Held], info: VideoInfo) -> None:
     """Write the average with the frames around it to the shot's planes."""
     if own.still is None:
         return
@@ -80,4 +83,13 @@ def _average(shot: Shot, own: _Held, held: Iterable[_Held]) -> None:
     near = [(other.still, each) for other, each in alike if other.still and each]
     if near:
         shot.frame.make_writable()  # the decoder may still refer to it
-        average(own.still, near, samples(shot.frame, own.still.coding)[:3])
+        picture = _picture(shot, info)
+        part = picture.of(shot.frame) if picture else shot.frame
+        average(own.still, near, samples(part, own.still.coding)[:3])
+        if picture:
+            picture.put(part, shot.frame)
+
+
+def _picture(shot: Shot, info: VideoInfo) -> Picture | None:
+    """Return the part of a frame to average; None: all of it, also if its size is another than that of the video."""
+    return info.picture if (shot.frame.width, shot.frame.height) == info.size else None

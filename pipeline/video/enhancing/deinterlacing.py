@@ -14,6 +14,7 @@ from av.filter import Graph
 
 from pipeline.video.reading.decode import Shot
 from pipeline.video.reading.probe import VideoInfo
+from pipeline.video.signal.filters import chain_of, shape_of
 
 DEINTERLACE = "bwdif", "mode=send_frame:parity=auto:deint=interlaced"  # one output frame per input frame
 MARGIN = 1  # frames on either side that a deinterlaced frame depends on
@@ -25,7 +26,7 @@ def deinterlaced(shots: Iterable[Shot], info: VideoInfo) -> Iterator[Shot]:
     These and their neighbours go through the filter, which leaves progressive frames unchanged. Interlacing, size,
     format and colours may change midway, so each run of frames that share them gets a filter of its own.
     """
-    for (near, _), alike in groupby(_near(shots), lambda told: (told[0], _shape(told[1]))):
+    for (near, _), alike in groupby(_near(shots), lambda told: (told[0], shape_of(told[1].frame))):
         run = (shot for _, shot in alike)
         yield from _through(run, info) if near else run
 
@@ -40,40 +41,18 @@ def _near(shots: Iterable[Shot]) -> Iterator[tuple[bool, Shot]]:
         before = own
 
 
-def _shape(shot: Shot) -> tuple[int, int, str, int, int]:
-    """Return what a graph is built for. It must not see other frames: its buffers have no room for them."""
-    frame = shot.frame
-    return frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range)
-
-
 def _through(alike: Iterator[Shot], info: VideoInfo) -> Iterator[Shot]:
     """Yield filtered shots of one shape: the filter gives one frame for each, in order."""
     waiting: deque[Shot] = deque()
     graph: Graph | None = None
     for shot in alike:
-        graph = graph or _graph(shot, info)
+        graph = graph or chain_of(shape_of(shot.frame), info.time_base, DEINTERLACE)
         waiting.append(shot)
         graph.push(shot.frame)
         yield from _ready(graph, waiting)
     if graph is not None:
         graph.push(None)
         yield from _ready(graph, waiting)
-
-
-def _graph(shot: Shot, info: VideoInfo) -> Graph:
-    width, height, pixel_format, matrix, limits = _shape(shot)
-    graph = Graph()
-    graph.threads = 1
-    source = graph.add(
-        "buffer",
-        video_size=f"{width}x{height}",
-        pix_fmt=pixel_format,
-        time_base=str(info.time_base),
-        colorspace=str(matrix),
-        range=str(limits),
-    )
-    graph.link_nodes(source, graph.add(*DEINTERLACE), graph.add("buffersink")).configure()
-    return graph
 
 
 def _ready(graph: Graph, waiting: deque[Shot]) -> Iterator[Shot]:

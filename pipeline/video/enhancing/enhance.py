@@ -86,6 +86,7 @@ class Enhancement:
             size=info.size,
             hdr=self.hdr,
             deep=info.is_deep,
+            picture=info.picture,
         )
         planes = coding(encoding.colours, encoding.pixel_format, info.height_px) if self.enhancer.is_fused else None
         for shot, maps in self.maps(source, info, segment, conversion, clock, planes):
@@ -95,7 +96,8 @@ class Enhancement:
                 else:
                     enhanced = self._by_rgb(shot, maps, conversion)
                 if info.beyond and conversion.keeps(shot.frame):
-                    hand_on_beyond(shot.frame, enhanced.frame)
+                    hand_on_beyond(conversion.part(shot.frame), enhanced.frame)
+                enhanced = replace(enhanced, frame=conversion.whole(enhanced.frame, shot.frame))
             yield enhanced
 
     def maps(
@@ -118,8 +120,9 @@ class Enhancement:
         yield from smoothed(shots, estimator, self.window, range(segment.first, segment.end))
 
     def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
-        frame = conversion.tagged(lifted(shot.frame, conversion.pixel_format, planes, self.enhancer, maps))
-        return Enhanced(shot, frame, mean_luma_of_planes(shot.frame, planes), mean_luma_of_planes(frame, planes))
+        part = conversion.part(shot.frame)
+        frame = conversion.tagged(lifted(part, conversion.pixel_format, planes, self.enhancer, maps))
+        return Enhanced(shot, frame, mean_luma_of_planes(part, planes), mean_luma_of_planes(frame, planes))
 
     def _by_rgb(self, shot: Shot, maps: CurveMaps, conversion: Conversion) -> Enhanced:
         rgb = conversion.rgb(shot.frame)
@@ -156,7 +159,8 @@ class _Estimator:
 
     def _floor(self, shot: Shot) -> Floor | None:
         if self.planes is not None and self.conversion.keeps(shot.frame):
-            return self.enhancer.floor_of_planes(samples(shot.frame, self.planes)[:3], shot.frame.width, self.planes)
+            part = self.conversion.part(shot.frame)
+            return self.enhancer.floor_of_planes(samples(part, self.planes)[:3], part.width, self.planes)
         rgb = self.conversion.for_curves(self.conversion.rgb(shot.frame))
         return self.enhancer.floor_of(rgb, self.conversion.shares, is_frame=True)
 

@@ -9,7 +9,8 @@ from av.video.frame import VideoFrame
 
 from model import Coding, CurveMaps, Enhancer
 from pipeline.luma import RGB, SAMPLES
-from pipeline.video.signal.color import Colours, lines, shares
+from pipeline.video.signal.color import Colours, shares
+from pipeline.video.signal.picture import lines
 
 
 def coding(colours: Colours, pixel_format: str, height_px: int) -> Coding | None:

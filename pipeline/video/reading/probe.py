@@ -15,12 +15,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
+from pipeline.video.reading.bars import Bars
 from pipeline.video.reading.concatenations import Shift, position
 from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
 from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
+from pipeline.video.signal.picture import Picture
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
 from pipeline.video.structure.facts import check_encryption, chroma_location
 
@@ -29,6 +31,7 @@ SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the lengt
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
 FRAMES_SEEN = 8  # frames decoded at the beginning
+MOST_IN_ORDER = 300  # the same while there may be bars, and more if no keyframe comes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +89,8 @@ class VideoInfo:
     mastering: Mastering = field(default_factory=Mastering)
     max_pixels: int = LARGEST_PX
     """Limit per frame; larger frames are not decoded."""
+    picture: Picture | None = None
+    """Part of each frame that is inside black bars; None: all of it."""
     carried: frozenset[str] = frozenset()
     """Kinds of side data of the first frames, and user data of later ones, by FFmpeg's names: see `side_data.py`."""
 
@@ -101,6 +106,11 @@ class VideoInfo:
     @property
     def size(self) -> tuple[int, int]:
         return self.width_px, self.height_px
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Return width and height of what is enhanced."""
+        return self.picture.size if self.picture else self.size
 
 
 def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
@@ -119,10 +129,10 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                     continue
                 packets.add(packet)
                 if len(shown) < FRAMES_SEEN:
-                    shown += _decoded(packet, packets, context)
+                    shown += packets.look(packet, context)
                     packets.aspect = packets.aspect or context.sample_aspect_ratio
-                elif packet.is_keyframe:
-                    packets.look(packet, context)
+                else:
+                    packets.look_on(packet, context)
         except MemoryError:
             raise
         except av.FFmpegError as error:
@@ -154,6 +164,12 @@ class _Packets:
         self.later_kinds: frozenset[str] = frozenset()  # of side data of these
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
+        self.bars = Bars()
+        self.is_in_order = True  # whether all frames up to here were decoded
+
+    @property
+    def count(self) -> int:
+        return len(self.listed.pts)
 
     def note_end(self, packet: "Packet[Any]") -> None:
         if packet.pts is not None and packet.time_base is not None:
@@ -168,20 +184,37 @@ class _Packets:
         self.listed.positions.append(position(packet, self.listed.positions[-1] if self.listed.positions else 0))
         self.listed.durations.append(packet.duration or 0)
 
-    def look(self, keyframe: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Check what a keyframe looks like by decoding it alone; does so for the 1st, 2nd, 4th, 8th, ... only."""
-        self.later += 1
-        if self.later & (self.later - 1):
-            return
-        context.flush_buffers()
-        found = [frame for packet in (keyframe, None) for frame in _decoded(packet, self, context)]
-        self.interlaced |= any(frame.interlaced_frame for frame in found)
-        self.levels += _levels(found)
-        self.later_kinds |= kinds(found)
+    def look(self, packet: "Packet[Any]", context: VideoCodecContext) -> list[VideoFrame]:
+        """Decode the next packet, and look for bars in its frames, which are returned."""
+        found = _decoded(packet, self, context)
+        self.bars.look(found, self.count)
+        return found
+
+    def look_on(self, packet: "Packet[Any]", context: VideoCodecContext) -> None:
+        """Check what a keyframe after the first frames looks like: the 1st, 2nd, 4th, 8th, ..., and some for bars.
+
+        Keyframes are decoded alone. But while there may be bars, frames are decoded in order, up to the first keyframe
+        after MOST_IN_ORDER.
+        """
+        self.later += packet.is_keyframe
+        is_checked = packet.is_keyframe and not self.later & (self.later - 1)
+        goes_on = self.bars.is_open and (self.count <= MOST_IN_ORDER or not packet.is_keyframe)
+        self.is_in_order = self.is_in_order and goes_on
+        if self.is_in_order:
+            found = self.look(packet, context)
+        elif is_checked or (packet.is_keyframe and self.bars.is_due(self.count)):
+            context.flush_buffers()
+            found = [frame for each in (packet, None) for frame in _decoded(each, self, context)]
+            self.bars.look(found, self.count)
+        if is_checked:
+            self.interlaced |= any(frame.interlaced_frame for frame in found)
+            self.levels += _levels(found, self.bars.picture())
+            self.later_kinds |= kinds(found)
 
 
-def _levels(frames: Iterable[VideoFrame]) -> list[Shares]:
-    return [found for found in map(shares_beyond, frames) if found is not None]
+def _levels(frames: Iterable[VideoFrame], picture: Picture | None) -> list[Shares]:
+    parts = (picture.of(frame) if picture and picture.fits(frame) else frame for frame in frames)
+    return [found for found in map(shares_beyond, parts) if found is not None]
 
 
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
@@ -210,7 +243,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     told = zip(listed.pts, listed.keyframes, strict=True)
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
-    seen, colours = _levels(shown) + packets.levels, _colours(first, context)
+    picture = packets.bars.picture()
+    seen, colours = _levels(shown, picture) + packets.levels, _colours(first, context)
     is_full_range = is_unflagged_full(seen)
     return VideoInfo(
         container=container,
@@ -242,6 +276,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         mended=mended,
         shift=listed.shift,
         mastering=mastering(first),
+        picture=picture,
         carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from pipeline.video.signal.picture import Cutter, Picture, all_of, lines
 from pipeline.video.signal.transfer import HDR, for_curves, from_curves, to_sdr
 
 Pixels = npt.NDArray[Any]  # HxWx3 RGB, uint8 or uint16
@@ -96,43 +96,67 @@ def is_full(frame: VideoFrame) -> bool:
     return frame.format.name.startswith("yuvj") or frame.format.is_rgb
 
 
-def lines(plane: VideoPlane, kind: Any) -> npt.NDArray[Any]:
-    """Return the lines of samples, top line first, with padding; memory is shared with the frame. `kind`: dtype."""
-    stored = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
-    return stored if plane.line_size > 0 else stored[::-1]
-
-
 class Conversion:
     """Converter of decoded frames to RGB for the curves, and back to frames to encode. Reuses its reformatters.
 
     `source`: the stream's colour coding; a matrix or range that a frame states itself overrides it, as they may change
     midway. `written`: colour coding of the whole output. `pixel_format`: of the output. `size`: width and height of
     every output frame, whatever the size of the decoded one. `hdr`: whether HDR is kept or becomes SDR. `deep`: whether
-    RGB has 16 bits.
+    RGB has 16 bits. `picture`: the part of each frame that RGB and copies show, if there are bars around it.
     """
 
     def __init__(
-        self, source: Colours, written: Colours, *, pixel_format: str, size: tuple[int, int], hdr: Hdr, deep: bool
+        self,
+        source: Colours,
+        written: Colours,
+        *,
+        pixel_format: str,
+        size: tuple[int, int],
+        hdr: Hdr,
+        deep: bool,
+        picture: Picture | None = None,
     ) -> None:
         self.source, self.written, self.pixel_format, self.hdr, self.deep = source, written, pixel_format, hdr, deep
-        self.width, self.height = size
-        self._decoder, self._copier, self._encoder, self._alpha = (VideoReformatter() for _ in range(4))
+        self._size, self._picture, self._cut = size, picture, Cutter(picture) if picture else None
+        self.width, self.height = picture.size if picture else size
+        self._decoder, self._copier, self._encoder, self._alpha, self._sizer = (VideoReformatter() for _ in range(5))
+        self._with_bars = (
+            Conversion(source, written, pixel_format=pixel_format, size=size, hdr=hdr, deep=deep) if picture else self
+        )
 
     @property
     def shares(self) -> tuple[float, float, float]:
         """Return the shares of red, green and blue in the luma of the output."""
-        return shares(self.written, self.height)
+        return shares(self.written, self._size[1])
+
+    def part(self, frame: VideoFrame) -> VideoFrame:
+        """Return the picture of a frame: a copy without bars, or the frame itself if there are none."""
+        if self._cut is None:
+            return frame
+        width, height = self._size
+        return self._cut(self._sizer.reformat(frame, width=width, height=height, threads=1))
+
+    def whole(self, part: VideoFrame, decoded: VideoFrame) -> VideoFrame:
+        """Return the picture, coded like the output, with the bars of the frame that it was made from."""
+        if self._picture is None:
+            return part
+        if self._is_coded_alike(decoded):
+            frame = all_of(decoded).of(decoded, self.pixel_format)
+        else:
+            frame = self._with_bars.frame(self._with_bars.rgb(decoded), decoded)
+        self._picture.put(part, frame)
+        return self.tagged(frame)
 
     def rgb(self, frame: VideoFrame) -> Pixels:
-        """Convert the frame to coded RGB, which is SDR already if HDR is to become SDR."""
+        """Convert the picture to coded RGB, which is SDR already if HDR is to become SDR."""
         return self._converted(self._decoder, frame, self.width, self.height, INTERPOLATION)
 
     def _converted(
         self, reformatter: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
     ) -> Pixels:
-        src_matrix, src_range = _numbers(self._coded(frame), self.height)
+        src_matrix, src_range = _numbers(self._coded(frame), self._size[1])
         converted = reformatter.reformat(
-            frame,
+            self.part(frame),
             width=width,
             height=height,
             format="rgb48le" if self.deep else "rgb24",
@@ -152,11 +176,11 @@ class Conversion:
         return replace(self.source, matrix=known, range=limits or self.source.range)
 
     def copy(self, frame: VideoFrame, width: int, height: int) -> Pixels:
-        """Return a reduced copy of the frame, averaged over boxes of pixels, as the signal that curves act on."""
+        """Return a reduced copy of the picture, averaged over boxes of pixels, as the signal that curves act on."""
         return self.for_curves(self._converted(self._copier, frame, width, height, AREA))
 
     def small(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
-        """Return an 8-bit copy of the size SMALL_PX."""
+        """Return an 8-bit copy of the picture of the size SMALL_PX."""
         copy = self.copy(frame, *SMALL_PX)
         return copy if copy.dtype == np.uint8 else (copy >> 8).astype(np.uint8)
 
@@ -169,9 +193,12 @@ class Conversion:
         return from_curves(enhanced, rgb, self.written.transfer) if self.written.hdr else enhanced
 
     def frame(self, rgb: Pixels, decoded: VideoFrame) -> VideoFrame:
-        """Build a frame to encode. `decoded`: the one it was made from, whose alpha is kept if the output has alpha."""
+        """Build the picture of a frame to encode. `decoded`: the frame it was made from.
+
+        Its alpha is kept if the output has alpha.
+        """
         frame = VideoFrame.from_ndarray(rgb, "rgb24" if rgb.dtype == np.uint8 else "rgb48le")
-        dst_matrix, dst_range = _numbers(self.written, self.height)
+        dst_matrix, dst_range = _numbers(self.written, self._size[1])
         frame = self._encoder.reformat(
             frame,
             format=self.pixel_format,
@@ -183,7 +210,7 @@ class Conversion:
         )
         if self.pixel_format.startswith("yuva") and any(part.is_alpha for part in decoded.format.components):
             size = {"width": self.width, "height": self.height}
-            decoded = self._alpha.reformat(decoded, **size, format=self.pixel_format, threads=1)
+            decoded = self._alpha.reformat(self.part(decoded), **size, format=self.pixel_format, threads=1)
             into, out_of = (lines(each.planes[3], np.uint8) for each in (frame, decoded))
             row_bytes = self.width * (1 if frame.format.components[3].bits == 8 else 2)
             into[:, :row_bytes] = out_of[:, :row_bytes]
@@ -191,12 +218,15 @@ class Conversion:
 
     def keeps(self, frame: VideoFrame) -> bool:
         """Return whether the frame is SDR and coded like the output, so that its planes need no conversion."""
+        return self._is_coded_alike(frame) and not self.source.hdr
+
+    def _is_coded_alike(self, frame: VideoFrame) -> bool:
         same_format = frame.format.name.replace("yuvj", "yuv") == self.pixel_format
-        same_size = (frame.width, frame.height) == (self.width, self.height)
-        as_told = _numbers(self.source, self.height)
-        same_colours = self.source == self.written and as_told == _numbers(self._coded(frame), self.height)
+        same_size = (frame.width, frame.height) == self._size
+        as_told = _numbers(self.source, self._size[1])
+        same_colours = self.source == self.written and as_told == _numbers(self._coded(frame), self._size[1])
         downwards = all(plane.line_size > 0 for plane in frame.planes)
-        return same_format and same_size and same_colours and downwards and not self.source.hdr
+        return same_format and same_size and same_colours and downwards
 
     def tagged(self, frame: VideoFrame) -> VideoFrame:
         """Tag the frame with the output's colour coding, and return it."""

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
 
-from pipeline.video.signal.color import is_full, lines
+from pipeline.video.signal.color import is_full
+from pipeline.video.signal.picture import lines
 
 BLACK, WHITE = 16, 235  # codes in 8 bits
 FAR_BELOW = 6  # darker than what noise and compression make of black

@@ -16,7 +16,8 @@ from pipeline.video.enhancing.smoothing import Window
 from pipeline.video.reading.decode import decoded
 from pipeline.video.reading.probe import probe
 from pipeline.video.reading.segments import cut
-from pipeline.video.signal.color import Colours, Conversion, lines
+from pipeline.video.signal.color import Colours, Conversion
+from pipeline.video.signal.picture import lines
 from pipeline.video.writing.encode import EncodeSettings, choose
 from tests.pipeline.video.test_segments import enhancement, planes, samples
 from tests.support.clips import Samples, clip, pictures, street, streets

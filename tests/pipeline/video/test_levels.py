@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 
 from model import Look
 from pipeline.video.reading.probe import probe
-from pipeline.video.signal.color import lines
+from pipeline.video.signal.picture import lines
 from tests.support.clips import clip, pictures, streets
 from tests.support.enhanced import QUICK, done
 

@@ -1,0 +1,100 @@
+"""The picture of a film: the part of its frames that is inside black bars. It is cut out, and put back."""
+
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from av.filter import Graph
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+
+from pipeline.video.signal.filters import Shape, chain_of, shape_of
+
+
+class Picture(NamedTuple):
+    """A part of every frame, in pixels. Its sides lie between samples of chroma."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height."""
+        return self.right - self.left, self.bottom - self.top
+
+    def fits(self, frame: VideoFrame) -> bool:
+        """Return whether this is inside of a frame."""
+        return self.right <= frame.width and self.bottom <= frame.height
+
+    def of(self, frame: VideoFrame, pixel_format: str = "") -> VideoFrame:
+        """Return a copy of this part of a frame, with its colour coding. `pixel_format`: another name of the same."""
+        part = VideoFrame(*self.size, pixel_format or frame.format.name)
+        for into, out_of in self._shared(part, frame):
+            into[:] = out_of
+        part.color_range, part.colorspace = frame.color_range, frame.colorspace
+        part.color_trc, part.color_primaries = frame.color_trc, frame.color_primaries
+        return part
+
+    def put(self, part: VideoFrame, frame: VideoFrame) -> None:
+        """Write this part to a frame of the same format, which must be writable."""
+        for out_of, into in self._shared(part, frame):
+            into[:] = out_of
+
+    def _shared(self, part: VideoFrame, frame: VideoFrame) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Return for each plane the bytes of the part, and those of the frame that are in the same place."""
+        pairs = []
+        for number, (own, whole) in enumerate(zip(part.planes, frame.planes, strict=True)):
+            across, down = -(-frame.width // whole.width), -(-frame.height // whole.height)
+            top, left, width = self.top // down, self.left // across, _bytes(frame.format, number)
+            own_HS, whole_HS = lines(own, np.uint8), lines(whole, np.uint8)
+            rows, columns = slice(top, top + own.height), slice(left * width, (left + own.width) * width)
+            pairs.append((own_HS[:, : own.width * width], whole_HS[rows, columns]))
+        return pairs
+
+
+class Cutter:
+    """Cutter of the picture out of frames, which keep all their properties, such as the location of chroma."""
+
+    def __init__(self, picture: Picture) -> None:
+        (width, height), left, top = picture.size, picture.left, picture.top
+        self._filters = ("crop", f"{width}:{height}:{left}:{top}:exact=1"), ("copy", "")
+        self._shape: Shape | None = None
+        self._chain = Graph()
+
+    def __call__(self, frame: VideoFrame) -> VideoFrame:
+        """Return a copy of the picture."""
+        if shape_of(frame) != self._shape:
+            self._shape = shape_of(frame)
+            self._chain = chain_of(self._shape, frame.time_base or Fraction(1), *self._filters)
+        self._chain.push(frame)
+        return self._chain.vpull()
+
+
+def all_of(frame: VideoFrame) -> Picture:
+    return Picture(0, frame.height, 0, frame.width)
+
+
+def step(described: VideoFormat) -> tuple[int, int] | None:
+    """Return the pixels across and down that a sample of chroma covers; None if pixels are not of whole bytes."""
+    if described.has_palette or described.is_bit_stream:
+        return None
+    sized = VideoFormat(described.name, 16, 16).components
+    return 16 // min(part.width for part in sized), 16 // min(part.height for part in sized)
+
+
+def lines(plane: VideoPlane, kind: Any) -> npt.NDArray[Any]:
+    """Return the lines of samples, top line first, with padding; memory is shared with the frame. `kind`: dtype."""
+    stored = np.frombuffer(memoryview(plane), kind).reshape(plane.height, -1)
+    return stored if plane.line_size > 0 else stored[::-1]
+
+
+def _bytes(described: VideoFormat, plane: int) -> int:
+    """Return the bytes of a plane's sample, or of all samples of a pixel that it interleaves."""
+    parts = [part for part in described.components if part.plane == plane]
+    if len(parts) == len(described.components):
+        return described.padded_bits_per_pixel // 8
+    return sum(-(-part.bits // 8) for part in parts)
