@@ -13,6 +13,7 @@
      |    +-- ManifestError      manifest         the manifest could not be read or written
      +-- ClusterError            cluster          Ray could not continue
      +-- Stopped                 stopped          a job stopped early, as every further file would have failed
+     +-- Busy                    busy             another run writes to this destination
      +-- Diverged                diverged         the training loss is no longer a number
      +-- MediaError              media            a file that cannot be enhanced
           +-- EmptyFile          empty            0 bytes
@@ -99,6 +100,10 @@ class ClusterError(NightliftError):
 
 class Stopped(NightliftError):
     code = "stopped"
+
+
+class Busy(NightliftError):
+    code = "busy"
 
 
 class Diverged(NightliftError):

@@ -10,11 +10,12 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 import torch
 
-from pipeline.errors import NightliftError, is_want_of_memory, printable
+from pipeline.errors import Changed, NightliftError, is_want_of_memory, printable
 from pipeline.storage.attributes import Attributes
-from pipeline.storage.errors import without_secrets
+from pipeline.storage.errors import SAID, without_secrets
 from pipeline.storage.ownership import Claim
-from pipeline.storage.urls import redacted
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import LOCAL, WEB, protocol_of, redacted
 
 Ending = Literal["done", "skipped", "failed"]
 
@@ -43,6 +44,15 @@ class Record:
     def attributes(self) -> Attributes:
         """Return what the output keeps of the source beside its content. Raises StorageError."""
         return Attributes.of(self.source, self.modified_s)
+
+    def content(self, storage: Storage) -> bytes:
+        """Read the whole source. Raises Changed if it is not what was listed, as while it is written; StorageError."""
+        data = storage.read(self.source)
+        protocol = protocol_of(self.source)
+        same = protocol in WEB or not self.version or len(data) == self.size_bytes
+        if not same or (protocol == LOCAL and self.version and storage.version(self.source) != self.version):
+            raise Changed(f"{redacted(self.source)}: {SAID[Changed]}")
+        return data
 
 
 @dataclass(kw_only=True, slots=True)

@@ -34,7 +34,7 @@ def _record(folder: Path, name: str, content: bytes, destination: str = "") -> R
     path = folder / name
     path.write_bytes(content)
     target = str(folder / "out" / (destination or name))
-    return Record(source=str(path), version="1", size_bytes=len(content), destination=target)
+    return Record(source=str(path), version=Storage().version(str(path)), size_bytes=len(content), destination=target)
 
 
 def _run(record: Record, settings: PhotoSettings = PhotoSettings()) -> Outcome:
