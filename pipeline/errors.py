@@ -45,6 +45,7 @@ Codes of rows that do not come from one of these errors:
     internal          failed    an unexpected error: please report it
 """
 
+import math
 import os
 import re
 from typing import ClassVar
@@ -188,6 +189,12 @@ def spelled_out(name: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: `1 photo`, `1,204 photos`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def decimal(number: float) -> str:
+    """Return a positive number with two digits that count, and at least two decimals: `1,234.50`, `0.12`, `0.0034`."""
+    digits = 2 if number >= 0.1 or not number else 1 - math.floor(math.log10(number))
+    return f"{number:,.{digits}f}"
 
 
 def printable(text: str) -> str:

@@ -15,7 +15,7 @@ from pipeline.storage.attributes import Attributes
 from pipeline.storage.errors import SAID, without_secrets
 from pipeline.storage.ownership import Claim
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import LOCAL, WEB, protocol_of, redacted
+from pipeline.storage.urls import BUCKETS, WEB, protocol_of, redacted
 
 Ending = Literal["done", "skipped", "failed"]
 
@@ -46,11 +46,10 @@ class Record:
         return Attributes.of(self.source, self.modified_s)
 
     def content(self, storage: Storage) -> bytes:
-        """Read the whole source. Raises Changed if it is not what was listed, as while it is written; StorageError."""
+        """Read the whole source. Raises StorageError; Changed where somebody still writes to it, as on disks."""
         data = storage.read(self.source)
-        protocol = protocol_of(self.source)
-        same = protocol in WEB or not self.version or len(data) == self.size_bytes
-        if not same or (protocol == LOCAL and self.version and storage.version(self.source) != self.version):
+        whole = protocol_of(self.source) in BUCKETS | WEB  # objects appear whole
+        if self.version and not whole and storage.version(self.source) != self.version:
             raise Changed(f"{redacted(self.source)}: {SAID[Changed]}")
         return data
 

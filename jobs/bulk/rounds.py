@@ -23,7 +23,7 @@ from pipeline.errors import (
     printable,
 )
 from pipeline.planning.path_list import STDIN, Source, source_of
-from pipeline.planning.plan import Plan
+from pipeline.planning.plan import Plan, Refusal
 from pipeline.records import Outcome, Record
 from pipeline.storage.urls import BUCKETS, LOCAL, WEB, protocol_of, redacted
 
@@ -73,7 +73,6 @@ class Watch:
     def begin(self) -> None:
         """Begin the next round."""
         self.round += 1
-        self.waiting = 0
 
     def end(self) -> None:
         """End a round that has done what it planned."""
@@ -83,15 +82,18 @@ class Watch:
         """Take out of the plans what is still being written, what failed and is not due, and what is known already."""
         names = {redacted(record.source) for plan in plans for record in plan.records}
         self._failures = {name: failure for name, failure in self._failures.items() if name in names}
+        self.waiting = 0
         self._this = _Seen(found=max(sum(plan.found.values()) for plan in plans))
         for plan in plans:
-            plan.records = [each for each in plan.records if self._is_due(each) and self._is_whole(each)]
-            for each in plan.refused:
-                self._this.refused[each.file.url] = each.file.version, each.code
-            plan.refused = [
-                each for each in plan.refused if self._last.refused.get(each.file.url) != (each.file.version, each.code)
-            ]
-        self.waiting = len(self._this.growing)
+            plan.records, due = [], [each for each in plan.records if self._is_due(each)]
+            for each in due:
+                if self._is_whole(each.source, each.version):
+                    plan.records.append(each)
+                else:
+                    self.waiting += 1
+            plan.refused = [each for each in plan.refused if self._is_news(each)]
+        if self.round == 1 and not self._this.found:
+            log.info("no files are at the source yet")
         if self._last.found and not self._this.found:
             log.warning("no files are left at the source, which had %s", plural(self._last.found, "file"))
 
@@ -111,23 +113,31 @@ class Watch:
         failure = self._failures.get(redacted(record.source))
         return failure is None or failure.version != record.version or self.round >= failure.due
 
-    def _is_whole(self, record: Record) -> bool:
+    def _is_news(self, refusal: Refusal) -> bool:
+        """Return whether a file that is refused was not refused before, and is none that is there only for a while."""
+        url, known_as = refusal.file.url, (refusal.file.version, refusal.code)
+        if refusal.ending == "skipped" and not self._is_whole(url, refusal.file.version):
+            return False
+        self._this.refused[url] = known_as
+        return self._last.refused.get(url) != known_as
+
+    def _is_whole(self, url: str, version: str) -> bool:
         """Return whether nobody writes to a file any more: by its age, or as it was the same some seconds ago.
 
         Objects in a bucket, and what the web serves, appear whole.
         """
-        protocol, now = protocol_of(record.source), time.monotonic()
+        protocol, now = protocol_of(url), time.monotonic()
         if protocol in BUCKETS | WEB:
             return True
         if protocol == LOCAL:
             with suppress(OSError):  # the job says what is wrong with it
-                status = os.stat(record.source)  # noqa: PTH116
+                status = os.stat(url)  # noqa: PTH116
                 if time.time() - max(status.st_mtime, status.st_ctime) >= SETTLED_S:
                     return True
-        version, since = self._last.growing.get(record.source, ("", now))
-        if version == record.version and now - since >= SETTLED_S:
+        last, since = self._last.growing.get(url, ("", now))
+        if last == version and now - since >= SETTLED_S:
             return True
-        self._this.growing[record.source] = record.version, since if version == record.version else now
+        self._this.growing[url] = version, since if last == version else now
         return False
 
 

@@ -1,12 +1,11 @@
 """The summary of a job: outcomes counted on their way into the manifest, and printed at the end."""
 
-import math
 import posixpath
 from collections import Counter
 from collections.abc import Iterable
 from typing import get_args
 
-from pipeline.errors import Expired, NoRoom, Stopped, Unreachable, printable
+from pipeline.errors import Expired, NoRoom, Stopped, Unreachable, decimal, printable
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.plan import Plan, Refusal
 from pipeline.records import Ending, Outcome
@@ -88,7 +87,7 @@ class Tally:
         count, what = self.count["done"] / 1000, "thousand photos"
         if noun == "video":
             count, what = self.frames / FRAMES_AN_HOUR, "hour of film at 25 frames a second"
-        each = f"; {_decimal(cost_of(self.core_s, price) / count)} per {what}" if count else ""
+        each = f"; {decimal(cost_of(self.core_s, price) / count)} per {what}" if count else ""
         return f"cost:     {priced(self.core_s, price)}{each}"
 
 
@@ -99,13 +98,7 @@ def cost_of(core_s: float, price: float) -> float:
 
 def priced(core_s: float, price: float) -> str:
     """Return text like `1.25 for 25.00 core-hours at 0.05`."""
-    return f"{_decimal(cost_of(core_s, price))} for {_decimal(core_s / 3600)} core-hours at {price:g}"
-
-
-def _decimal(number: float) -> str:
-    """Return `1,234.50`, `0.12`, `0.0034`: two digits or more."""
-    digits = 2 if number >= 0.1 or not number else 1 - math.floor(math.log10(number))
-    return f"{number:,.{digits}f}"
+    return f"{decimal(cost_of(core_s, price))} for {decimal(core_s / 3600)} core-hours at {price:g}"
 
 
 def to_do(noun: str, plan: Plan) -> str:
