@@ -71,6 +71,16 @@ def test_a_bad_file_fails_with_its_code_and_name_and_writes_nothing(tmp_path: Pa
     assert not Path(record.destination).exists()
 
 
+def test_a_photo_that_grows_after_it_was_listed_is_not_done(tmp_path: Path) -> None:
+    """Read to its end, it may be half of what it becomes."""
+    record = _record(tmp_path, "a.png", _png(20))
+    with Path(record.source).open("ab") as file:
+        file.write(b"\0")
+    outcome = _run(record)
+    assert (outcome.outcome, outcome.code) == ("failed", "changed")
+    assert not Path(record.destination).exists()
+
+
 def test_a_file_that_vanished_fails(tmp_path: Path) -> None:
     record = _record(tmp_path, "gone.png", b"-")
     Path(record.source).unlink()
