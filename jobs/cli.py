@@ -1,7 +1,6 @@
 """`nightlift`: the console command, with a sub-command for each job. A job is imported when it is asked for."""
 
 import gc
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Any
 
 from jobs import clock
 from jobs.command_line.help_page import help_page
+from jobs.command_line.logs import asks_for_json, logging_to_stderr, tell
 from jobs.command_line.parsing import asks_for_help, parsed
 from jobs.command_line.streams import flush_output, leave_unread, prepare_streams, use_utf8
 from jobs.signals import check_not_stopped, exit_status, forget_signals, heed_signals, leave
-from pipeline.errors import ClusterError, Diverged, ManifestError, NightliftError, Stopped, printable
+from pipeline.errors import NightliftError, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +70,29 @@ def start(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all done, 1 some inputs failed, 2 usage or nothing to read."""
-    status = _status(sys.argv[1:] if arguments is None else arguments)
-    forget_signals()  # they have had their answer
-    return leave(flush_output(status))
+    given = sys.argv[1:] if arguments is None else arguments
+    with logging_to_stderr(in_json=asks_for_json(given)):
+        status = _status(given)
+        forget_signals()  # they have had their answer
+        return leave(flush_output(status))
 
 
 def _status(given: Sequence[str]) -> int:
     clock.begin()
-    logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("nightlift").setLevel(logging.INFO)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home directory
     forget_signals()
     heed_signals()
     try:
         return _run(given)
     except NightliftError as error:
-        print(f"nightlift: {printable(str(error))}", file=sys.stderr)
-        return 1 if isinstance(error, ClusterError | Diverged | ManifestError | Stopped) else 2
+        tell(printable(str(error)), code=error.code)
+        return exit_status(error)
     except BrokenPipeError:  # the reader went away, as `head` does
         leave_unread()
         return 1
     except KeyboardInterrupt as stop:
         without = ", without --fresh," if "--fresh" in given else ""
         outcome = "continue" if given and given[0] in COMMANDS and COMMANDS[given[0]].goes_on else "start over"
-        print(f"nightlift: stopped; run the same command again{without} to {outcome}", file=sys.stderr)
+        tell(f"stopped; run the same command again{without} to {outcome}")
         return exit_status(stop)
 
 
@@ -108,7 +107,7 @@ def _run(arguments: Sequence[str]) -> int:
         print(_help())
         return 0
     if name not in COMMANDS:
-        print(f"nightlift: {_correction(name)}; nightlift --help lists all commands", file=sys.stderr)
+        tell(f"{_correction(name)}; nightlift --help lists all commands")
         return 2
     config_type, run = COMMANDS[name].load()
     if asks_for_help(arguments[1:]):

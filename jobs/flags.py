@@ -1,5 +1,6 @@
 """Flags that several jobs share, their checks and conversions. These raise UsageError."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,8 @@ from pipeline.errors import UsageError
 from pipeline.planning.inputs import Selection
 
 LEAST_ESTIMATE_PX = 16
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")
 
 
 def positional(metavar: str) -> Shown:
@@ -34,6 +37,9 @@ OPTIONS = (
     """fsspec options for buckets, in JSON: '{"anon": true}', or by protocol: '{"s3": {"anon": true}, "gs": {}}'."""
 )
 StorageOptions = Annotated[str, Shown(metavar="JSON", help=OPTIONS)]
+
+LINES = "What is written to standard error. text: lines for people, and a progress bar; json: an object on each line."
+LogFormat = Annotated[Literal["text", "json"], Shown(help=LINES)]
 
 STEPS = "Steps of the light-enhancement curve, 0 to 16. Fewer give a darker result; many more than 8 bring up noise."
 Iterations = Annotated[int, Shown(help=STEPS)]
@@ -82,6 +88,13 @@ def loaded(path: Path, name: str = "weights") -> Checkpoint:
         return load(path)
     except WeightsError as error:
         raise UsageError(f"{flag(name)} {error}") from error
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds in a text like `10m`. Raises ValueError."""
+    if not (match := DURATION.fullmatch(text.strip())):
+        raise ValueError(f'"{text}" is no number with a unit: s, m, h or d, as in 10m')
+    return float(match[1]) * UNITS_S[match[2]]
 
 
 def flag(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable
 
 from tqdm import tqdm
 
+from jobs.command_line.logs import is_json
 from pipeline.errors import plural
 from pipeline.records import Outcome
 
@@ -31,7 +32,7 @@ class Progress:
         self._logged_at = time.monotonic()
         self._bar = (
             tqdm(total=total, initial=done, unit=unit, desc=opening or STARTING, dynamic_ncols=True, smoothing=0.05)
-            if sys.stderr.isatty()
+            if sys.stderr.isatty() and not is_json()
             else None
         )
 
@@ -99,7 +100,8 @@ class Progress:
             self._bar.last_print_n += more
 
     def _log(self, text: str) -> None:
-        log.info("%s", text)
+        fields = {"done": self.done, "total": self.total, "failed": self.failed, "unit": self._unit}
+        log.info("%s", text, extra={"fields": fields})
         self._logged_at = time.monotonic()
         self._mark()
 

@@ -11,6 +11,9 @@ from contextlib import suppress
 from functools import cache
 from types import FrameType
 
+from jobs.command_line.logs import tell
+from pipeline.errors import Busy, ClusterError, Diverged, ManifestError, NightliftError, Stopped
+
 INTERRUPTED, HUNG_UP, TERMINATED = 130, 129, 143  # exit statuses by which shells report a program ended by a signal
 ENDING_S = 10.0  # time from a first signal until a second SIGTERM or SIGHUP counts
 UNHEARD_S, LATEST_S = 10.0, 60.0  # time until a process is killed that has not noticed its signal, or has not ended
@@ -61,9 +64,12 @@ def forget_signals() -> None:
     _notice, _heard_at = None, time.monotonic()
 
 
-def exit_status(stop: KeyboardInterrupt) -> int:
-    """Return the exit status of a job that was stopped by a signal."""
-    return TERMINATED if isinstance(stop, Terminated) else HUNG_UP if isinstance(stop, HungUp) else INTERRUPTED
+def exit_status(error: BaseException) -> int:
+    """Return the exit status of a job that a signal or an error has ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return TERMINATED if isinstance(error, Terminated) else HUNG_UP if isinstance(error, HungUp) else INTERRUPTED
+    could_not_go_on = isinstance(error, Busy | ClusterError | Diverged | ManifestError | Stopped)
+    return 2 if isinstance(error, NightliftError) and not could_not_go_on else 1
 
 
 def leave_without_ray() -> None:
@@ -126,7 +132,7 @@ def _leave_late(number: int, told_at: float) -> None:
         time.sleep(LATEST_S - UNHEARD_S)
         if notice is None or _notice != notice:
             return
-    print(
-        "nightlift: stopped without cleaning up, because part of the job did not respond", file=sys.stderr, flush=True
-    )
+    tell("stopped without cleaning up, because part of the job did not respond")
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
     os._exit(exit_status(RAISED[number]()))

@@ -13,6 +13,7 @@
      |    +-- ManifestError      manifest         the manifest could not be read or written
      +-- ClusterError            cluster          Ray could not continue
      +-- Stopped                 stopped          a job stopped early, as every further file would have failed
+     +-- Busy                    busy             another run writes to this destination
      +-- Diverged                diverged         the training loss is no longer a number
      +-- MediaError              media            a file that cannot be enhanced
           +-- EmptyFile          empty            0 bytes
@@ -44,6 +45,7 @@ Codes of rows that do not come from one of these errors:
     internal          failed    an unexpected error: please report it
 """
 
+import math
 import os
 import re
 from typing import ClassVar
@@ -99,6 +101,10 @@ class ClusterError(NightliftError):
 
 class Stopped(NightliftError):
     code = "stopped"
+
+
+class Busy(NightliftError):
+    code = "busy"
 
 
 class Diverged(NightliftError):
@@ -183,6 +189,12 @@ def spelled_out(name: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: `1 photo`, `1,204 photos`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def decimal(number: float) -> str:
+    """Return a positive number with two digits that count, and at least two decimals: `1,234.50`, `0.12`, `0.0034`."""
+    digits = 2 if number >= 0.1 or not number else 1 - math.floor(math.log10(number))
+    return f"{number:,.{digits}f}"
 
 
 def printable(text: str) -> str:

@@ -99,7 +99,7 @@ class ReadAndDecode:
         work.outcome.started_at = datetime.now(UTC)
         with _settling(work):
             with _timed(work, "seconds_read"):
-                data = self.storage.read(work.record.source)
+                data = work.record.content(self.storage)
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
                 work.photo = decode(

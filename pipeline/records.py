@@ -10,11 +10,12 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 import torch
 
-from pipeline.errors import NightliftError, is_want_of_memory, printable
+from pipeline.errors import Changed, NightliftError, is_want_of_memory, printable
 from pipeline.storage.attributes import Attributes
-from pipeline.storage.errors import without_secrets
+from pipeline.storage.errors import SAID, without_secrets
 from pipeline.storage.ownership import Claim
-from pipeline.storage.urls import redacted
+from pipeline.storage.storage import Storage
+from pipeline.storage.urls import BUCKETS, WEB, protocol_of, redacted
 
 Ending = Literal["done", "skipped", "failed"]
 
@@ -43,6 +44,14 @@ class Record:
     def attributes(self) -> Attributes:
         """Return what the output keeps of the source beside its content. Raises StorageError."""
         return Attributes.of(self.source, self.modified_s)
+
+    def content(self, storage: Storage) -> bytes:
+        """Read the whole source. Raises StorageError; Changed where somebody still writes to it, as on disks."""
+        data = storage.read(self.source)
+        whole = protocol_of(self.source) in BUCKETS | WEB  # objects appear whole
+        if self.version and not whole and storage.version(self.source) != self.version:
+            raise Changed(f"{redacted(self.source)}: {SAID[Changed]}")
+        return data
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """The flags that jobs over many files share."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from jobs.flags import (
     FollowLinks,
     Include,
     Iterations,
+    LogFormat,
     Passes,
     StorageOptions,
     Strength,
@@ -22,10 +24,13 @@ from jobs.flags import (
     look_of,
     optional,
     positional,
+    seconds_of,
 )
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Precision, Variant
 from pipeline.errors import UsageError
 from pipeline.flow.time_limit import MOST_TIME_LIMIT_S, TIME_LIMIT_S
+
+LEAST_EVERY_S, MOST_EVERY_S = 1.0, 365 * 86400.0
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which would not let `enhance` have the flags of two jobs
@@ -84,18 +89,44 @@ class BulkConfig:
     """Seconds without a finished frame after which a file fails; a photo is one frame.
     Steps that read a whole file get one second more for each megabyte."""
     storage_options: StorageOptions = "{}"
+    every: Annotated[str | None, optional("TIME")] = None
+    """Stay, and do what is new each time so much has passed: 30s, 10m, 6h, 1d. Files that are still being written are
+    left for a later round. Ends only by a signal."""
+    on_finish: Annotated[str | None, optional("COMMAND")] = None
+    """Shell command to run at the end of the run, or of each round of --every, also where it failed or was stopped.
+    Gets a summary in JSON on its standard input. Killed after 10 minutes, or 20 s where the run was stopped."""
+    price: Annotated[float | None, optional("NUMBER")] = None
+    """What an hour of one core costs, in any currency: the estimate and the summary then show costs."""
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
         check_estimate_size(self.estimate_size)
         check_ranges(self, gpus_per_worker=(LEAST_GPU_SHARE, None))
+        check_ranges(self, price=(0, None))
+        if self.every is not None:
+            self._check_every(self.every)
         look_of(self)
         if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
             raise UsageError(f"--gpus-per-worker is {self.gpus_per_worker}; above 1 it must be a whole number")
 
+    @staticmethod
+    def _check_every(every: str) -> None:
+        try:
+            fits = LEAST_EVERY_S <= seconds_of(every) <= MOST_EVERY_S
+        except ValueError as error:
+            raise UsageError(f"--every {error}") from None
+        if not fits:
+            raise UsageError(f"--every is {every}; it must be between 1s and 365d")
+
     def checkpoint(self) -> Checkpoint:
         """Load the network. Raises UsageError."""
         return loaded(self.weights or DEFAULT_WEIGHTS[self.variant])
+
+    @property
+    def narration(self) -> int:
+        """Return the level of log lines on each step: a run that stays logs a line for a round instead."""
+        return logging.DEBUG if self.every else logging.INFO
 
     @property
     def asks_for_ray(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobs.bulk.summary import by_other_runs, refused
+from jobs.bulk.summary import by_other_runs, priced, refused
 from pipeline.errors import NightliftError, plural
 from pipeline.images import format_of
 from pipeline.photos import PhotoSteps, PhotoWork
@@ -38,8 +38,11 @@ class Estimate:
     """0 where there is nothing to do, or where nothing could be tried."""
 
 
-def report(estimates: Sequence[Estimate], workers: int, *, on_ray: bool) -> str:
-    """Return what jobs would do, and how long they would take, one after the other. `on_ray`: whether Ray is needed."""
+def report(estimates: Sequence[Estimate], workers: int, *, on_ray: bool, price: float | None = None) -> str:
+    """Return what jobs would do, and how long they would take, one after the other. `on_ray`: whether Ray is needed.
+
+    `price`: of an hour of one core; None: not known.
+    """
     lines = [line for estimate in estimates for line in estimate.lines]
     core_s = sum(estimate.core_s for estimate in estimates)
     if core_s:
@@ -47,6 +50,8 @@ def report(estimates: Sequence[Estimate], workers: int, *, on_ray: bool) -> str:
         start = f"{start_s:.0f} s to start{' Ray' if on_ray else ''}"
         means = f"with {plural(workers, 'worker')} as fast as this machine's cores" if on_ray else "without Ray"
         lines.append(f"time: about {_duration(start_s + work_s)}: {start}, and {_duration(work_s)} of work {means}")
+    if core_s and price is not None:
+        lines.append(f"cost: about {priced(core_s, price)}")
     return "\n".join(lines)
 
 

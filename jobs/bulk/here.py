@@ -84,7 +84,7 @@ def outcomes_here(child: "Child", job: Job, plan: Plan) -> Generator[Outcome]:
     A file at which the child died `ATTEMPTS` times has the code `worker_died`; one that took too long is not tried
     again, and has the code `timed_out`. Raises ClusterError where no worker can be made.
     """
-    log.info("enhancing %s on this machine, without Ray", plural(len(plan.records), job.noun))
+    log.log(job.config.narration, "enhancing %s on this machine, without Ray", plural(len(plan.records), job.noun))
     child.take_up(job)
     yield from in_sight(map(child.outcome, plan.records), len(plan.records), job.noun)
 
@@ -104,11 +104,12 @@ class Child:
     the connections that are open here: it is forked from a fresh process, which loads the packages once, in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, early: bool = True) -> None:
+        """`early`: whether to start before there is work."""
         self._make, self._time_limit_s = b"", 0.0
         self._process: Any = None
         self._pipe: Connection | None = None
-        if _may_fork():
+        if early and _may_fork():
             self._start()
 
     def take_up(self, job: Job) -> None:

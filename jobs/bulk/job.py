@@ -84,8 +84,9 @@ class Job:
         storage = Storage.from_environment(places, parse_options(config.storage_options))
         destination = Destination.of(storage, source, config.dst, media.kind, media.wanted(config))
         weights = {"weights": str(config.weights or config.variant), "weights_fingerprint": fingerprint(checkpoint)}
+        price = {} if config.price is None else {"price": config.price}
         manifest = Manifest(
-            storage, destination.root, settings.fingerprint(checkpoint), {**weights, **asdict(settings)}
+            storage, destination.root, settings.fingerprint(checkpoint), {**weights, **asdict(settings), **price}
         )
         return cls(
             media=media,

@@ -93,7 +93,7 @@ def copied(storage: Storage, record: Record, on_part: Callable[[], None] = lambd
         on_part()
         keeps, digest = record.attributes(), hashlib.sha256()
         if record.size_bytes <= PIECE_BYTES:
-            data = storage.read(record.source)
+            data = record.content(storage)
             digest.update(data)
             storage.write(record.destination, data, record.claim, keeps)
             bytes_out = len(data)

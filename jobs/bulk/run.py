@@ -2,15 +2,19 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from glob import escape
 
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import report
+from jobs.bulk.finish import Run, finish
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
 from jobs.bulk.job import Job, Media
+from jobs.bulk.lock import Lock
 from jobs.bulk.others import job_of_others
+from jobs.bulk.rounds import Watch, stay
 from jobs.bulk.summary import Tally, to_do
 from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
@@ -20,7 +24,8 @@ from jobs.report.job import report_at_end
 from model import has_machine_code
 from pipeline.errors import ManifestError, StorageError, plural, printable
 from pipeline.planning.manifest import Manifest
-from pipeline.planning.path_list import name_of, source_of
+from pipeline.planning.media_kinds import PHOTOS, VIDEOS
+from pipeline.planning.path_list import Source, name_of, source_of
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
 from pipeline.records import Outcome
@@ -37,43 +42,98 @@ def run_jobs(config: BulkConfig, media: Sequence[Media]) -> int:
 
     `media`: the kinds of files that are enhanced, each by a job of its own.
     """
-    child = Child() if may_be_done_here(config) and not config.dry_run else None
+    once = partial(_once, media)
+    if config.every is not None and not config.dry_run:
+        return stay(config, once)
+    run = Run(config=config)
     try:
-        checkpoint, source = config.checkpoint(), source_of(config.src)
-        jobs = [Job.of(each, config, checkpoint, source) for each in media]
-        if config.others == "copy" and not jobs[0].destination.file:
-            jobs.append(job_of_others(jobs))
-        return _run(jobs, child)
+        status = once(run)
+    except BaseException as error:
+        finish(run, error)
+        raise
+    finish(run)
+    return status
+
+
+def _once(media: Sequence[Media], run: Run, source: Source | None = None, watch: Watch | None = None) -> int:
+    """Do one run, or one round of a run that stays. Returns the exit status.
+
+    `run`: is filled in. `source`: that of the config, if it was read already. `watch`: what a run that stays remembers.
+    """
+    config = run.config
+    first = watch is None or watch.round == 1
+    child = Child(early=first) if may_be_done_here(config) and not config.dry_run else None
+    try:
+        checkpoint = config.checkpoint()
+        source = source_of(config.src) if source is None else source
+        run.jobs = [Job.of(each, config, checkpoint, source) for each in media]
+        if config.others == "copy" and not run.jobs[0].destination.file:
+            run.jobs.append(job_of_others(run.jobs))
+        return _run(run, child, watch)
     finally:
         if child is not None:
             child.end()
 
 
-def _run(jobs: Sequence[Job], child: Child | None) -> int:
-    config, storage, root = jobs[0].config, jobs[0].storage, jobs[0].destination.root
+def _run(run: Run, child: Child | None, watch: Watch | None) -> int:
+    jobs, config, storage, root = run.jobs, run.config, run.jobs[0].storage, run.jobs[0].destination.root
     ignoring_case = storage.ignores_case(join(root, FOLDER), probe=not config.dry_run)
-    plans = make_plans(jobs, ignoring_case=ignoring_case)
+    lock = lock_of(jobs)
+    if not config.dry_run:
+        lock.check_free()
+    run.plans = make_plans(jobs, ignoring_case=ignoring_case, watch=watch)
     if config.dry_run:
-        print(estimated(jobs, plans), "nothing was written", sep="\n")
+        print(estimated(jobs, run.plans), "nothing was written", sep="\n")
         return 0
-    _begin(jobs, plans)
-    tallies = [Tally() for _ in jobs]
+    run.tallies = [Tally() for _ in jobs]
+    has_work = any(plan.records or plan.refused for plan in run.plans)
+    if not has_work and watch is not None:
+        return 0
+    if has_work:
+        _prove(jobs, run.plans)
+    with lock.held() if has_work else nullcontext():
+        if has_work and any(job.manifest.has_grown() for job in jobs):
+            log.log(config.narration, "another run has just ended there")
+            run.plans = make_plans(jobs, ignoring_case=ignoring_case, watch=watch)
+        _do(run, child, lock.check, watch)
+    return 1 if run.total("failed") else 0
+
+
+def _do(run: Run, child: Child | None, check: Callable[[], None], watch: Watch | None) -> None:
+    """Do what is planned, and say what became of it. `check`: called after each file; what it raises ends the run."""
+    jobs, plans, tallies, root = run.jobs, run.plans, run.tallies, run.jobs[0].destination.root
+
+    def settled(outcome: Outcome) -> None:
+        check()
+        if watch is not None:
+            watch.note(outcome)
+
+    for job, plan in zip(jobs, plans, strict=True):
+        if plan.records or plan.refused:
+            job.manifest.begin()
     try:
-        _carry_out(jobs, plans, tallies, child)
+        _carry_out(jobs, plans, tallies, child, settled)
     finally:  # also where it is stopped, or gives up: what is done is done
         if any(plan.records for plan in plans):
             with suppress(StorageError):  # which the next run removes
                 unfinished = jobs[0].storage.unfinished(root, below=not jobs[0].destination.file)
                 jobs[0].storage.remove(name for name in unfinished if is_abandoned(name))
-        for job, plan, tally in zip(jobs, plans, tallies, strict=True):
-            if plan.ours:
-                print(tally.summary(job.noun, plan))
         anything_new = any(tally.count for tally in tallies)
-        if anything_new or not any(plan.records for plan in plans):  # stopped before a first file, nothing is there
-            print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
-    if not config.no_report:
-        report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=elapsed_s())
-    return 1 if any(tally.count["failed"] for tally in tallies) else 0
+        if watch is None:
+            _print_summary(run, anything_new=anything_new)
+    if not run.config.no_report and (watch is None or anything_new):
+        report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=elapsed_s(), name_it=watch is None)
+
+
+def _print_summary(run: Run, *, anything_new: bool) -> None:
+    for job, plan, tally in zip(run.jobs, run.plans, run.tallies, strict=True):
+        if plan.ours:
+            print(tally.summary(job.noun, plan))
+            if run.config.price is not None and job.media.needs_ray and tally.core_s:
+                print(tally.cost(job.noun, run.config.price))
+    if anything_new or not any(plan.records for plan in run.plans):  # stopped before a first file, nothing is there
+        job = run.jobs[0]
+        print(f"outputs:  {job.destination.file or job.destination.root}\nmanifest: {job.manifest.url}", flush=True)
 
 
 def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:
@@ -82,25 +142,33 @@ def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:
     on_ray = not (may_be_done_here(config) and is_too_little_for_ray(*_for_workers(jobs, plans)))
     estimates = [job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
     workers = config.workers or room_here(max(job.media.worker_bytes for job in jobs))
-    return report(estimates, workers, on_ray=on_ray)
+    return report(estimates, workers, on_ray=on_ray, price=config.price)
 
 
-def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan]:
-    """Plan what each job has to do, and together no more than --limit says. Raises what planning raises."""
+def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False, watch: Watch | None = None) -> list[Plan]:
+    """Plan what each job has to do, and together no more than --limit says. Raises what planning raises.
+
+    `watch`: chooses from it, and warns of places in the first round only.
+    """
     config, name = jobs[0].config, name_of(jobs[0].source)
-    log.info("listing %s", name)
+    log.log(config.narration, "listing %s", name)
     inputs, kinds = jobs[0].inputs(), [job.media.kind for job in jobs]
     plans = [job.plan(inputs, kinds, ignoring_case=ignoring_case) for job in jobs]
     if plans[0].left_out is not None:
         inside = "%s lies inside the source and is left out of it; files there: %d"
-        log.info(inside, jobs[0].destination.root, plans[0].left_out)
-    check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
-    _warn_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
-    for folder in inputs.written_above(jobs[0].destination.root)[:SHOWN_RESULTS]:
-        log.warning(
-            "%s/ contains outputs of another job, which are now enhanced again; to leave them out, do not name them",
-            printable(redacted(folder)),
-        )
+        log.log(config.narration, inside, jobs[0].destination.root, plans[0].left_out)
+    if watch is None:
+        check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
+    else:
+        watch.choose(plans)
+    if watch is None or watch.round == 1:
+        _warn_of_results(list(dict.fromkeys(folder for plan in plans for folder in plan.results)))
+        for folder in inputs.written_above(jobs[0].destination.root)[:SHOWN_RESULTS]:
+            log.warning(
+                "%s/ contains outputs of another job, which are now enhanced again; to leave them out, do not name "
+                "them",
+                printable(redacted(folder)),
+            )
     left = config.limit
     for job, plan in zip(jobs, plans, strict=True):
         if left is not None:
@@ -108,26 +176,38 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False) -> list[Plan
             plan.records = plan.records[:left]
             left -= len(plan.records)
         if plan.ours and not config.dry_run:  # which says so itself
-            log.info("%s", to_do(job.noun, plan))
+            log.log(config.narration, "%s", to_do(job.noun, plan))
     return plans
 
 
-def _begin(jobs: Sequence[Job], plans: Sequence[Plan]) -> None:
-    """Prove that the destination is none of the sources, and begin the manifests. Raises StorageError, UsageError."""
-    if any(plan.records or plan.refused for plan in plans):
-        folders = set[str]().union(*(plan.folders for plan in plans))
-        storage = proven(jobs[0].storage, jobs[0].destination.root, folders)
-        for job in jobs:
-            job.storage = storage
-    for job, plan in zip(jobs, plans, strict=True):
-        if plan.records or plan.refused:
-            job.manifest.begin()
+def _prove(jobs: Sequence[Job], plans: Sequence[Plan]) -> None:
+    """Prove that the destination is none of the sources. Raises StorageError, UsageError."""
+    folders = set[str]().union(*(plan.folders for plan in plans))
+    storage = proven(jobs[0].storage, jobs[0].destination.root, folders)
+    for job in jobs:
+        job.storage = storage
 
 
-def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tally], child: Child | None) -> None:
+def lock_of(jobs: Sequence[Job]) -> Lock:
+    """Return the lock for what the jobs write. Copies of other files may be what a job for videos or photos writes."""
+    destination = jobs[0].destination
+    kinds = [kind.noun for kind in (PHOTOS, VIDEOS)]
+    if all(job.media.needs_ray for job in jobs):
+        kinds = [job.noun for job in jobs]
+    return Lock(jobs[0].storage, destination.root, kinds, destination.file)
+
+
+def _carry_out(
+    jobs: Sequence[Job],
+    plans: Sequence[Plan],
+    tallies: Sequence[Tally],
+    child: Child | None,
+    settled: Callable[[Outcome], None],
+) -> None:
     """Do all that is planned, here or on Ray; each file gets its row in the manifest, and is counted.
 
-    Raises Stopped where all further files would fail: those keep no row, and are work for the next run.
+    `settled`: called with each outcome after that. Raises Stopped where all further files would fail: those keep no
+    row, and are work for the next run.
     """
     enhancing, enhanced = _for_workers(jobs, plans)
     if child is not None and not is_too_little_for_ray(enhancing, enhanced, child.px_of):
@@ -148,6 +228,7 @@ def _carry_out(jobs: Sequence[Job], plans: Sequence[Plan], tallies: Sequence[Tal
                             for outcome in job.media.tidy(job, plan.records, outcomes):
                                 tally.check_storage(outcome)
                                 tally.add(job.manifest, [outcome])
+                                settled(outcome)
             finally:
                 tally.seconds = elapsed_s() - sum(each.seconds for each in tallies)
 

@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import get_args
 
-from pipeline.errors import Expired, NoRoom, Stopped, Unreachable, printable
+from pipeline.errors import Expired, NoRoom, Stopped, Unreachable, decimal, printable
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.plan import Plan, Refusal
 from pipeline.records import Ending, Outcome
 
 ENDINGS: tuple[str, ...] = get_args(Ending)
 SHOWN = 10  # of the failed, and of the skipped
+LISTED = 100  # of the failed, in the summary for --on-finish
+FRAMES_AN_HOUR = 90_000  # of film at 25 frames a second
 HOPELESS = 20  # give up after this many consecutive storage failures (unreachable or full)
 
 
@@ -22,8 +24,15 @@ class Tally:
         self.count: Counter[str] = Counter()
         self.seconds = 0.0
         """Seconds that the command took for this job; loading, listing and starting count for the first one."""
+        self.core_s = 0.0
+        """Seconds that workers spent decoding, enhancing and encoding."""
+        self.frames = 0
+        """Frames of files that are done."""
+        self.failed: list[Outcome] = []
+        """The first files that failed."""
         self._hopeless = 0  # files in a row
-        self._lines: dict[str, list[str]] = {"failed": [], "skipped": [], "with notes": []}
+        self.shown: dict[str, list[str]] = {"failed": [], "skipped": [], "with notes": []}
+        """Lines on the first files of each ending."""
 
     def check_storage(self, outcome: Outcome) -> None:
         """Raise Stopped where the outcome shows that storage is closed to the whole job."""
@@ -41,6 +50,10 @@ class Tally:
 
     def _counted(self, outcome: Outcome) -> Outcome:
         self.count[outcome.outcome] += 1
+        self.core_s += outcome.seconds_decode + outcome.seconds_enhance + outcome.seconds_encode
+        self.frames += outcome.frames if outcome.outcome == "done" else 0
+        if outcome.outcome == "failed" and len(self.failed) < LISTED:
+            self.failed.append(outcome)
         if outcome.outcome == "done" and outcome.notes:
             self._remember("with notes", f"  note on {outcome.source}: {'; '.join(outcome.notes)}")
         elif outcome.outcome != "done":
@@ -53,8 +66,8 @@ class Tally:
     def _remember(self, ending: str, line: str) -> None:
         """Remember the first few of each ending; count the others."""
         self.count["with notes"] += ending == "with notes"
-        if len(self._lines[ending]) < SHOWN:
-            self._lines[ending].append(printable(line))
+        if len(self.shown[ending]) < SHOWN:
+            self.shown[ending].append(printable(line))
 
     def summary(self, noun: str, plan: Plan) -> str:
         """Return the lines that say what became of the files of a plan."""
@@ -63,11 +76,29 @@ class Tally:
         parts = [f"{now or '0 done'} in {self.seconds:.0f} s" if now or left else "nothing to do"]
         parts += [f"{left:,} left"] * bool(left) + by_other_runs(plan)
         lines = [f"{noun}s: {'; '.join(parts)}"]
-        for outcome, shown in self._lines.items():
+        for outcome, shown in self.shown.items():
             lines += shown
             if self.count[outcome] > len(shown):
                 lines.append(f"  ... and {self.count[outcome] - len(shown)} more {outcome}; see the manifest")
         return "\n".join(lines)
+
+    def cost(self, noun: str, price: float) -> str:
+        """Return a line on what the files cost. `price`: of an hour of one core."""
+        count, what = self.count["done"] / 1000, "thousand photos"
+        if noun == "video":
+            count, what = self.frames / FRAMES_AN_HOUR, "hour of film at 25 frames a second"
+        each = f"; {decimal(cost_of(self.core_s, price) / count)} per {what}" if count else ""
+        return f"cost:     {priced(self.core_s, price)}{each}"
+
+
+def cost_of(core_s: float, price: float) -> float:
+    """Return what so many seconds of a core cost. `price`: of an hour of one core."""
+    return core_s / 3600 * price
+
+
+def priced(core_s: float, price: float) -> str:
+    """Return text like `1.25 for 25.00 core-hours at 0.05`."""
+    return f"{decimal(cost_of(core_s, price))} for {decimal(core_s / 3600)} core-hours at {price:g}"
 
 
 def to_do(noun: str, plan: Plan) -> str:

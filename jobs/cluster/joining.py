@@ -15,6 +15,7 @@ from jobs.cluster.local_ray import local_ray
 from jobs.cluster.machine import usable_cores
 from jobs.cluster.nodes import LEAST_GPU_SHARE
 from jobs.cluster.shipment import shipped_environment
+from jobs.command_line.logs import take_in_ray
 from jobs.signals import Terminated, check_not_stopped, heed_signals, leave_without_ray
 from pipeline.errors import ClusterError, UsageError
 from pipeline.storage.storage import Storage
@@ -51,6 +52,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     there = _joined(address) if address else local_ray(max(workers or 0, usable_cores()), **QUIET)
     with _silenced_stdout(), _started(there, address):
         heed_signals()  # after Ray has started, as it installs its own handlers
+        take_in_ray()
         check_not_stopped()
         if address:
             _log_no_room()

@@ -5,6 +5,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from jobs.command_line.logs import tell
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -40,7 +42,7 @@ def flush_output(status: int) -> int:
         return status or 1
     file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(file, _File) and file.failure is not None and not status:
-        print(f"nightlift: the output could not be written ({file.failure.strerror})", file=sys.stderr)
+        tell(f"the output could not be written ({file.failure.strerror})")
         return 1
     return status
 

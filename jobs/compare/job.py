@@ -11,7 +11,17 @@ import numpy as np
 
 from jobs.compare.films import write_film
 from jobs.compare.photos import webp
-from jobs.flags import Exclude, FollowLinks, Include, StorageOptions, check_ranges, optional, positional, selection_of
+from jobs.flags import (
+    Exclude,
+    FollowLinks,
+    Include,
+    LogFormat,
+    StorageOptions,
+    check_ranges,
+    optional,
+    positional,
+    selection_of,
+)
 from jobs.progress import Progress
 from jobs.report.results import Results
 from pipeline.errors import NightliftError, UsageError, plural, printable
@@ -57,6 +67,7 @@ class CompareConfig:
     limit: Annotated[int | None, optional("INT")] = None
     """Show at most this many files. By default all."""
     storage_options: StorageOptions = "{}"
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         check_ranges(self, limit=(1, None), long_side_px=(LEAST_PX, MOST_PX))

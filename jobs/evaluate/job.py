@@ -23,6 +23,7 @@ from jobs.flags import (
     FollowLinks,
     Include,
     Iterations,
+    LogFormat,
     Passes,
     StorageOptions,
     Strength,
@@ -109,6 +110,7 @@ class EvaluateConfig:
     workers: Annotated[int | None, optional("INT")] = None
     """Number of photos to score at the same time. By default the number of CPU cores in the cluster."""
     storage_options: StorageOptions = "{}"
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         check_ranges(self, limit=(1, None), workers=(1, None), sheet_rows=(0, MOST_SHEET_ROWS), max_pixels=(1, None))

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Annotated
 
-from jobs.flags import StorageOptions, optional, positional
+from jobs.flags import LogFormat, StorageOptions, optional, positional
 from jobs.report.page import is_report, report_url
 from jobs.report.results import Results
 from jobs.report.results_page import results_page
@@ -42,6 +42,7 @@ class ReportConfig:
     out: Annotated[str | None, optional("FILE")] = None
     """Path or URL of the .html file, which replaces an earlier report. By default `_nightlift/report.html` in DST."""
     storage_options: StorageOptions = "{}"
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         for name, place in (("DST", self.dst), ("--out", self.out)):
@@ -74,10 +75,11 @@ def run(config: ReportConfig) -> int:
     return 0
 
 
-def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: float) -> None:
-    """Write the report of the manifest at `root`, and print its place. Errors are logged; only Ctrl-C is raised.
+def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: float, name_it: bool = True) -> None:
+    """Write the report of the manifest at `root`. Errors are logged; only Ctrl-C is raised.
 
     `anything_new`: whether the job added rows; if not, a report that exists is kept. `run_s`: how long the job took.
+    `name_it`: whether to print its place.
     """
     url = report_url(root)
     try:
@@ -90,4 +92,5 @@ def report_at_end(storage: Storage, root: str, *, anything_new: bool, run_s: flo
     except Exception as error:  # the job's work is done and recorded all the same
         log.warning("the report was not written: %s", printable(str(error) or type(error).__name__))
     else:
-        print(f"report:   {url}", flush=True)
+        if name_it:
+            print(f"report:   {url}", flush=True)

@@ -25,7 +25,7 @@ def results_page(results: Results, storage: Storage, *, seconds: float) -> bytes
         headline=summary,
         place=f"From {files.folder} to {redacted(results.root)}" if files.folder else f"To {redacted(results.root)}",
         written=datetime.now(UTC),
-        totals=tables.totals(files),
+        totals=tables.totals(files) + tables.cost(storage, results.root, files),
         groups=tables.groups(files),
         pairs=pairs,
         brightness=plots.brightness(files),

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.report.results import STAGES, Rows, numbered
-from pipeline.errors import NotFound, plural, printable
+from pipeline.errors import NotFound, decimal, plural, printable
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, join
 
@@ -21,6 +21,8 @@ SHOWN_FILES = 20  # files of each code
 SHOWN_NOTES, SHOWN_NAMES = 15, 3
 SHOWN_RUNS = 12
 SHOWN_SETTINGS = 80
+NO_SETTINGS = {"run", "root", "price"}  # of what a run has recorded: the page says it elsewhere
+ON_CORES = ("decode", "enhance", "encode")  # stages in which a worker does not wait for storage
 LOOKED_AT = 8  # newest run records that are searched for the settings of each kind of job
 RUN_STARTED = "%Y%m%dT%H%M%S%f"  # start time in the name of a run
 MOST_CHARACTERS = 400  # of a message, a note or a setting
@@ -197,19 +199,35 @@ def _begun(run: str) -> datetime | None:
 
 def settings(storage: Storage, root: str) -> list[Settings]:
     """Read the settings of the newest run of each kind of job, newest first. Raises StorageError."""
+    found: dict[tuple[str, ...], Settings] = {}
+    for record in _records(storage, root):
+        with suppress(ValueError, KeyError, AttributeError, TypeError):  # not a record of a run
+            started = _begun(record["run"])
+            values = {name: value for name, value in record.items() if name not in NO_SETTINGS}
+            if started is not None:
+                found.setdefault(tuple(values), Settings(started=started, values=readable(values)))
+    return list(found.values())
+
+
+def cost(storage: Storage, root: str, files: Rows) -> list[tuple[str, str]]:
+    """Return what the files cost, by the price that a run was last given; empty if none was. Raises StorageError."""
+    prices = (record.get("price") for record in _records(storage, root) if isinstance(record, Mapping))
+    price = next((each for each in prices if isinstance(each, int | float)), None)
+    if price is None:
+        return []
+    core_s = sum(float(np.nansum(files.numbers(f"seconds_{stage}"))) for stage in ON_CORES)
+    return [(f"cost, at {price:g} a core-hour", decimal(core_s / 3600 * price))]
+
+
+def _records(storage: Storage, root: str) -> Iterator[Any]:
+    """Yield what the newest runs have recorded of themselves, newest first. Raises StorageError."""
     try:
         listed = storage.list_files(join(root, FOLDER, "runs"))
     except NotFound:
-        return []
-    found: dict[tuple[str, ...], Settings] = {}
+        return
     for file in listed[: -LOOKED_AT - 1 : -1]:
-        with suppress(ValueError, KeyError, AttributeError, TypeError):  # not a record of a run
-            record = json.loads(storage.read(file.url))
-            started = _begun(record.pop("run"))
-            record.pop("root", None)  # the page says so
-            if started is not None:
-                found.setdefault(tuple(record), Settings(started=started, values=readable(record)))
-    return list(found.values())
+        with suppress(ValueError):  # not a record of a run
+            yield json.loads(storage.read(file.url))
 
 
 def readable(record: Mapping[str, Any]) -> list[tuple[str, str]]:

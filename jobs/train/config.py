@@ -11,6 +11,7 @@ from jobs.flags import (
     Exclude,
     FollowLinks,
     Include,
+    LogFormat,
     StorageOptions,
     check_estimate_size,
     check_ranges,
@@ -120,6 +121,7 @@ class TrainConfig:
     fresh: bool = False
     """Start over, and remove the results of an earlier training in OUT."""
     storage_options: StorageOptions = "{}"
+    log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
         if len(self.places) < 2:

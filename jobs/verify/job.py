@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from jobs.flags import StorageOptions, positional
+from jobs.flags import LogFormat, StorageOptions, positional
 from jobs.progress import Progress
 from jobs.verify.outputs import Output, Outputs, State, state_of
 from pipeline.errors import Stopped, UsageError, plural, printable
@@ -48,6 +48,7 @@ class VerifyConfig:
     """Folder or bucket URL that a job wrote to: the DST of images, videos or enhance."""
 
     storage_options: StorageOptions = "{}"
+    log_format: LogFormat = "text"
 
 
 def run(config: VerifyConfig) -> int:

@@ -59,6 +59,7 @@ class Manifest:
         self._storage = storage
         self._settings = {"fingerprint": fingerprint, **settings}
         self._root = root
+        self._known = set[str]()  # URLs of the parts that were last read
         self._pending: list[dict[str, Any]] = []
         self._levels: list[list[str]] = [[]]
         self._written = 0
@@ -87,6 +88,10 @@ class Manifest:
     def history(self) -> History:
         """Return what is done under this fingerprint, and what any run has written. Raises ManifestError."""
         return History.of(self._batches(COLUMNS), self.fingerprint)
+
+    def has_grown(self) -> bool:
+        """Return whether rows were added since it was last read. Raises StorageError."""
+        return not self._known.issuperset(part.url for part in self._parts())
 
     def outputs(self) -> set[str]:
         """Return every destination that any run has written. Raises ManifestError."""
@@ -243,7 +248,7 @@ class Manifest:
 
     def _contents(self) -> Iterator[tuple[str, bytes]]:
         """Yield URL and bytes of each part. Raises ManifestError where one stays away that is listed."""
-        known: set[str] = set()
+        known = self._known = set[str]()
         for attempt in range(READ_ATTEMPTS):
             time.sleep(READ_PAUSE_S * attempt)
             missing = ""

@@ -22,7 +22,7 @@ from pipeline.storage.urls import FOLDER, LOCAL, S3, protocol_of, redacted
 from pipeline.storage.writing import PART_SUFFIX
 
 CHUNK_BYTES = 1 << 20
-OWN = {"manifest", "runs", "segments", "report.html", "training.json", "training.pt"}  # below `_nightlift/`
+OWN = {"manifest", "runs", "locks", "segments", "report.html", "training.json", "training.pt"}  # below `_nightlift/`
 NO_MARK = "none is kept there"
 METADATA, ATTRIBUTE = "nightlift", "user.nightlift"  # names of the mark in S3 and on disks
 

@@ -36,7 +36,7 @@ def _record(folder: Path, name: str, content: bytes, destination: str = "") -> R
     path = folder / name
     path.write_bytes(content)
     target = str(folder / "out" / (destination or name))
-    return Record(source=str(path), version="1", size_bytes=len(content), destination=target)
+    return Record(source=str(path), version=Storage().version(str(path)), size_bytes=len(content), destination=target)
 
 
 def _run(record: Record, settings: PhotoSettings = PhotoSettings()) -> Outcome:
@@ -70,6 +70,16 @@ def test_a_bad_file_fails_with_its_code_and_name_and_writes_nothing(tmp_path: Pa
     outcome = _run(record)
     assert (outcome.outcome, outcome.code) == ("failed", code)
     assert outcome.message.startswith("bad.png: ")
+    assert not Path(record.destination).exists()
+
+
+def test_a_photo_that_grows_after_it_was_listed_is_not_done(tmp_path: Path) -> None:
+    """Read to its end, it may be half of what it becomes."""
+    record = _record(tmp_path, "a.png", _png(20))
+    with Path(record.source).open("ab") as file:
+        file.write(b"\0")
+    outcome = _run(record)
+    assert (outcome.outcome, outcome.code) == ("failed", "changed")
     assert not Path(record.destination).exists()
 
 

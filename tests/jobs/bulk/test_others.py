@@ -97,8 +97,11 @@ def test_a_bucket_is_mirrored(tmp_path: Path, bucket: str, monkeypatch: pytest.M
     assert _ends(rows) == {**COPIED, "a.jpg": ("done", "")}
 
 
-def test_a_file_that_changes_while_it_is_copied_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(others, "PIECE_BYTES", 5)
+@pytest.mark.parametrize("piece_bytes", [5, 100])
+def test_a_file_that_changes_while_it_is_copied_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    monkeypatch.setattr(others, "PIECE_BYTES", piece_bytes)
     (tmp_path / "a.txt").write_bytes(b"0123456789")
     source, out = str(tmp_path / "a.txt"), str(tmp_path / "out" / "a.txt")
     record = Record(source=source, version="another", size_bytes=10, destination=out)

@@ -9,11 +9,16 @@ import pytest
 from PIL import Image
 
 from jobs import clock
+from jobs.bulk.estimate import Estimate, report
 from jobs.bulk.summary import Tally, to_do
 from jobs.cli import main
+from jobs.report.results import Results
+from jobs.report.tables import cost
+from pipeline.planning.manifest import Manifest
 from pipeline.planning.plan import Plan, Refusal
-from pipeline.records import Record
+from pipeline.records import Outcome, Record
 from pipeline.storage.listing import Listed
+from pipeline.storage.storage import Storage
 
 NIGHT = np.random.default_rng(5).integers(0, 50, (60, 80, 3), dtype=np.uint8)
 
@@ -107,3 +112,18 @@ def test_outputs_of_another_job_that_are_named_one_by_one_are_told(
         caplog.clear()
         assert main(["images", source, to, "--dry-run"]) == 0
         assert "another job" not in caplog.text
+
+
+def test_costs_are_of_the_work_on_cores(tmp_path: Path) -> None:
+    manifest = Manifest(Storage(), str(tmp_path), "f", {"price": 0.36})
+    manifest.begin()
+    done = Outcome(source="/in/a.jpg", version="", destination="", outcome="done", frames=9_000, bytes_out=1)
+    done.seconds_read, done.seconds_decode, done.seconds_enhance, done.seconds_encode = 1000, 10, 20, 70
+    tally = Tally()
+    tally.add(manifest, [done])
+    manifest.close()
+    assert tally.cost("photo", 0.36) == "cost:     0.010 for 0.028 core-hours at 0.36; 10.00 per thousand photos"
+    assert tally.cost("video", 0.36).endswith("; 0.10 per hour of film at 25 frames a second")
+    assert "cost: about 0.010 for 0.028" in report([Estimate([], core_s=100)], 1, on_ray=True, price=0.36)
+    files = Results.read(Storage(), str(tmp_path)).files
+    assert cost(Storage(), str(tmp_path), files) == [("cost, at 0.36 a core-hour", "0.010")]

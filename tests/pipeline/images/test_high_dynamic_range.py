@@ -39,7 +39,7 @@ def kept(coded: bytes, name: str = "avif") -> Photo:
 def done(source: Path, folder: Path, extension: str, settings: PhotoSettings) -> tuple[Outcome, bytes]:
     """What a job makes of one file."""
     destination = folder / f"out{extension}"
-    record = Record(source=str(source), version="1", size_bytes=1, destination=str(destination))
+    record = Record(source=str(source), version="", size_bytes=1, destination=str(destination))
     outcome = PhotoSteps.of(Storage(), settings, CHECKPOINT)(PhotoWork.of(record)).outcome
     return outcome, destination.read_bytes() if destination.exists() else b""
 

@@ -1,0 +1,91 @@
+"""What a command tells while it works, on standard error: lines for people, or JSON objects for machines."""
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+FLAG, JSON = "--log-format", "json"
+
+log = logging.getLogger("nightlift")
+_in_json = False
+
+
+def asks_for_json(arguments: Sequence[str]) -> bool:
+    """Return whether a command line asks for JSON. Known before it is parsed, so that slips in it are JSON, too."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=False)
+    return any(each == f"{FLAG}={JSON}" or (each, value) == (FLAG, JSON) for each, value in pairs)
+
+
+@contextmanager
+def logging_to_stderr(*, in_json: bool) -> Iterator[None]:
+    """Let all loggers write to standard error while the body runs; as JSON also Python's warnings and tracebacks."""
+    global _in_json
+    log.setLevel(logging.INFO)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home directory
+    if not in_json:
+        logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
+        yield
+        return
+    handler, root, shown = logging.StreamHandler(sys.stderr), logging.getLogger(), warnings.showwarning
+    handler.setFormatter(_Json())
+    root.addHandler(handler)
+    sys.excepthook, warnings.showwarning = _log_error, _log_warning
+    _in_json = True
+    try:
+        yield
+    finally:
+        _in_json, warnings.showwarning = False, shown
+        root.removeHandler(handler)
+
+
+def is_json() -> bool:
+    """Return whether the log is JSON: then nothing else may be written to standard error, such as a bar."""
+    return _in_json
+
+
+def tell(text: str, **fields: Any) -> None:
+    """Write what a person has to know as a command ends. `fields`: what JSON has beside it."""
+    if _in_json:
+        log.error("%s", text, extra={"fields": fields})
+    else:
+        print(f"nightlift: {text}", file=sys.stderr)
+
+
+def take_in_ray() -> None:
+    """Let Ray's logger, which has set itself up by now, write JSON where ours do."""
+    for handler in logging.getLogger("ray").handlers if _in_json else ():
+        handler.setFormatter(_Json())
+
+
+class _Json(logging.Formatter):
+    """A formatter that makes one JSON object of each record, on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object: `time` in UTC, `level`, `logger`, `message`, and the fields that the caller added."""
+        fields: Mapping[str, Any] = getattr(record, "fields", {})
+        error = {"traceback": self.formatException(record.exc_info)} if record.exc_info else {}
+        told = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **fields,
+            **error,
+        }
+        return json.dumps(told, default=str)
+
+
+def _log_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write an error that nobody expected, as Python does at the very end."""
+    record = log.makeRecord(log.name, logging.CRITICAL, "", 0, "%s: %s", (kind.__name__, error), (kind, error, trace))
+    print(_Json().format(record), file=sys.stderr)
+
+
+def _log_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    logging.getLogger("py.warnings").warning("%s: %s (%s:%d)", category.__name__, message, filename, lineno)
