@@ -32,6 +32,7 @@ from pipeline.images.photo import to_8_bits
 from pipeline.storage.storage import Storage
 from pipeline.video.writing.encode import EncodeSettings
 from pipeline.videos import VideoSettings
+from tests.pipeline.video.test_bars import FRAMED, street_film
 from tests.support.browser import launched, page_of, pixels_of
 from tests.support.clips import clip, rgb, street, streets
 from tests.support.counts import count
@@ -402,6 +403,16 @@ def test_frames_of_a_clip_are_those_of_the_job(tmp_path: Path, page: Page) -> No
         page.keyboard.press(",")
         expect(page.locator("#scrubber")).to_have_value("23")
         assert np.array_equal(_at(page, 8), shown)
+
+
+def test_bars_of_a_clip_are_left_out(tmp_path: Path) -> None:
+    estimator = Estimator(load(DEFAULT_WEIGHTS["dce"]), 128)
+    (tmp_path / "plain.mkv").write_bytes(street_film())
+    (tmp_path / "bars.mkv").write_bytes(street_film(FRAMED))
+    plain, barred = (next(VideoPreview.of(Storage(), str(path)).frames(estimator, 0)) for path in tmp_path.iterdir())
+    for one, other in ((plain, barred), (plain.maps, barred.maps), (plain.cells, barred.cells)):
+        names = {"pixels", "values", "span"} & set(one.__dataclass_fields__)
+        assert names and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ ZERO, GREY = np.uint8(16), np.uint8(128)  # codes of luma and chroma in black
 
 # in 8-bit codes of limited range, above black or away from grey
 BLACK = 10  # most that noise and coding make of bars
-CLEAN = 2  # the same of bars whose edge is seen only in part
+CLEAN, MOSTLY = 2, 0.8  # the same of most of a bar, where it has to be surely one
 STEP = 1.5  # least by which a picture exceeds its bars next to them, in the mean of SEGMENT pixels
 UNEVEN = 1.0  # most by which bars differ from their outermost lines, in such a mean
 SEGMENT, SEGMENTS = 16, 8  # pixels, and least number of segments
@@ -135,22 +135,28 @@ class _Edge(NamedTuple):
     """Lines of the bar."""
     share: float
     """Share of its length along which a picture is seen next to it; 0 if it may just as well be part of the picture."""
+    is_clean: bool
+    """Whether the bar is as black as coding leaves it, not only as dark as a night."""
 
 
 def _both(light_HW: Levels, before: int, after: int, least: float = ALONG, length: float = 1.0) -> tuple[int, int]:
     """Return the lines of the bars at both ends; 0: none there. `before`, `after`: lines that are black.
 
+    A bar without an equal at the other end must be clean, and so must one whose edge is not seen, or only in part.
     `least`: share of an edge that must be seen. `length`: of the lines, as a share of that of the edge.
     """
     ends = _edge(light_HW, before, length), _edge(light_HW[::-1], after, length)
     best, other = sorted(ends, key=lambda edge: -edge.share)
-    dark = after if best is ends[0] else before
-    opposite = other.lines if other.share >= ALONG_BOTH else min(best.lines, dark)
-    if other.share < ALONG and abs(best.lines - opposite) > REACH:
-        opposite = 0
-    inside = len(light_HW) - best.lines - opposite
-    is_bar = best.share >= ALONG or (best.share >= least and opposite)
-    if not is_bar or inside < max(LEAST_INSIDE, LEAST_SHARE_INSIDE * len(light_HW)):
+    far_HW, dark = (light_HW[::-1], after) if best is ends[0] else (light_HW, before)
+    unseen = min(best.lines, dark)
+    is_pair = other.share >= ALONG_BOTH and abs(best.lines - other.lines) <= REACH
+    if is_pair or (other.share >= ALONG and other.is_clean):
+        opposite = other.lines
+    else:
+        opposite = unseen if best.lines - unseen <= REACH and _is_clean(far_HW[:unseen]) else 0
+    has_room = len(light_HW) - best.lines - opposite >= max(LEAST_INSIDE, LEAST_SHARE_INSIDE * len(light_HW))
+    enough = least if best.is_clean and opposite else ALONG
+    if best.share < enough or not (best.is_clean or is_pair) or not has_room:
         return 0, 0
     return (best.lines, opposite) if best is ends[0] else (opposite, best.lines)
 
@@ -159,7 +165,7 @@ def _edge(side_HW: Levels, dark: int, length: float) -> _Edge:
     """Find the edge of a bar. `dark`: lines that are black. Those of a picture may be, too. `length`: see `_both`."""
     most = min(dark + REACH, len(side_HW) - BEHIND - 2)
     if dark < LEAST or most <= LEAST:
-        return _Edge(0, 0.0)
+        return _Edge(0, 0.0, False)
     above_HS = _in_segments(side_HW[: most + BEHIND + 2])
     above_HS -= above_HS[:LEAST].mean()
     pairs_HS = (above_HS[:-1] + above_HS[1:]) / 2
@@ -173,8 +179,13 @@ def _edge(side_HW: Levels, dark: int, length: float) -> _Edge:
     at = max(first, last - 1)  # coding may have made an edge of its own before it
     is_near = inside_HS[at : at + REACH // 2].max(axis=0) > BLACK
     is_straight = (is_edge[at] & is_near).sum() >= STRAIGHT * is_near.sum()
-    is_clean = (side_HW[: LEAST + at] <= CLEAN).mean() >= ALONG
-    return _Edge(LEAST + int(at), share if share >= ALONG or (is_straight and is_clean) else 0.0)
+    lines = LEAST + int(at)
+    is_clean = _is_clean(side_HW[:lines])
+    return _Edge(lines, share if share >= ALONG or (is_straight and is_clean) else 0.0, is_clean)
+
+
+def _is_clean(bar_HW: Levels) -> bool:
+    return bool(bar_HW.size and (bar_HW <= CLEAN).mean() >= MOSTLY)
 
 
 def _in_segments(lines_HW: Levels) -> Means:

@@ -216,11 +216,20 @@ def black(number: int) -> Samples:
     return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
 
+def horizon(number: int) -> Samples:
+    """A sky that is nearly black above a straight edge."""
+    frame = street(number)
+    frame[:30] = NOISE.integers(0, 9, (30, WIDTH, 3), np.uint8)
+    return frame
+
+
 def noisy_black(number: int) -> Samples:
     return NOISE.integers(0, 9, (HEIGHT, WIDTH, 3), np.uint8)
 
 
-@pytest.mark.parametrize("scene", [street, skyline, glow, lamps, black, noisy_black], ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize(
+    "scene", [street, skyline, glow, lamps, horizon, black, noisy_black], ids=lambda scene: scene.__name__
+)
 @pytest.mark.parametrize("codec", ["ffv1", "libx264"])
 def test_a_dark_scene_has_no_bars(scene: Callable[[int], Samples], codec: str) -> None:
     frames: Sequence[Samples] = [scene(number) for number in range(12)]
