@@ -71,11 +71,11 @@ class Watch:
         self._last, self._this = _Seen(), _Seen()
 
     def begin(self) -> None:
-        """Begin the next round."""
+        """Start the next round."""
         self.round += 1
 
     def end(self) -> None:
-        """End a round that has done what it planned."""
+        """Keep what a round has seen that has done what it planned."""
         self._last = self._this
 
     def choose(self, plans: Sequence[Plan]) -> None:
