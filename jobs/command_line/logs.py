@@ -23,7 +23,7 @@ def asks_for_json(arguments: Sequence[str]) -> bool:
 
 @contextmanager
 def logging_to_stderr(*, in_json: bool) -> Iterator[None]:
-    """Send what all loggers say to standard error while the body runs; as JSON also Python's warnings and tracebacks."""
+    """Send what all loggers say to standard error while the body runs; as JSON also warnings and tracebacks."""
     global _in_json
     log.setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home directory
