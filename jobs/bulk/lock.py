@@ -30,7 +30,7 @@ from pipeline.storage.urls import FOLDER, LOCAL, join, protocol_of, redacted
 RENEW_S = 30.0
 STALE_S = 120.0  # a claim of another machine that was not renewed for this long is void
 LOOK_S = 2.0  # between looks at a claim of which it is not known yet whether its run still works
-FIRST_LOOKS_S = 0.2  # while two runs begin at the same moment
+FIRST_LOOKS, FIRST_LOOKS_S = 20, 0.2  # while two runs begin at the same moment
 END_S = 5.0  # time for a renewal that is under way as the run ends
 SAME_START_S = 2.0  # by which two readings of the time when a process began may differ
 SECONDS = "seconds"  # precision of times in claims
@@ -183,7 +183,7 @@ class Lock:
                     holders[0].claim,
                     max(0, STALE_S - holders[0].age_s),
                 )
-            time.sleep(LOOK_S if holders else FIRST_LOOKS_S)
+            time.sleep(LOOK_S if holders or look > FIRST_LOOKS else FIRST_LOOKS_S)
 
     def _busy(self, claim: Claim) -> Busy:
         return Busy(
