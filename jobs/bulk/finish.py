@@ -82,12 +82,15 @@ class Run:
         }
 
 
-def finish(run: Run, error: BaseException | None = None) -> None:
-    """Log the summary where the log is JSON, and run the command of --on-finish. `error`: what ended the run."""
+def finish(run: Run, error: BaseException | None = None, *, is_news: bool = True) -> None:
+    """Log the summary where the log is JSON, and run the command of --on-finish.
+
+    `error`: what ended the run. `is_news`: whether the summary is worth a line of the log.
+    """
     if run.config.dry_run:
         return
     summary = run.summary(error)
-    if is_json():
+    if is_json() and is_news:
         log.info("summary", extra={"fields": {"summary": summary}})
     if run.config.on_finish:
         _call(run.config.on_finish, summary, LIMIT_OF_STOPPED_S if isinstance(error, KeyboardInterrupt) else LIMIT_S)

@@ -102,10 +102,11 @@ class Child:
 
     Made before this process touches storage, it is forked, so that it has all packages at once. Later it must not have
     the connections that are open here: it is forked from a fresh process, which loads the packages once, in seconds.
+
+    `early`: whether it may start before there is work.
     """
 
     def __init__(self, *, early: bool = True) -> None:
-        """`early`: whether to start before there is work."""
         self._make, self._time_limit_s = b"", 0.0
         self._process: Any = None
         self._pipe: Connection | None = None

@@ -10,6 +10,7 @@ times that the same store gave are compared.
 import itertools
 import json
 import logging
+import os
 import secrets
 import socket
 import threading
@@ -30,12 +31,13 @@ from pipeline.storage.urls import FOLDER, LOCAL, join, protocol_of, redacted
 RENEW_S = 30.0
 STALE_S = 120.0  # a claim of another machine that was not renewed for this long is void
 LOOK_S = 2.0  # between looks at a claim of which it is not known yet whether its run still works
-FIRST_LOOKS_S = 0.2  # while two runs begin at the same moment
+FIRST_LOOKS, FIRST_LOOKS_S = 20, 0.2  # while two runs begin at the same moment
 END_S = 5.0  # time for a renewal that is under way as the run ends
 SAME_START_S = 2.0  # by which two readings of the time when a process began may differ
 SECONDS = "seconds"  # precision of times in claims
 
 log = logging.getLogger("nightlift")
+_of_this_process = set[str]()  # names of the claims of runs that go on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,8 @@ class Claim:
     """When the run began, in UTC by the machine's clock."""
     since: str = ""
     """When it took the destination."""
+    name: str = ""
+    """Random, that of its file."""
     kinds: Sequence[str] = ()
     """Nouns of the kinds of files that it writes."""
     file: str = ""
@@ -67,12 +71,17 @@ class Claim:
 
     @property
     def has_ended(self) -> bool | None:
-        """Return whether its process is no more; None where that cannot be told, as it is on another machine."""
+        """Return whether its run is no more; None where that cannot be told, as it is on another machine.
+
+        A run that could not remove its claim, as its keys had expired, may be followed by another of the same process.
+        """
         if not self.machine or self.machine != _machine():
             return None
         try:
             process = psutil.Process(self.process)
             same = abs(process.create_time() - self.process_began_s) < SAME_START_S
+            if same and self.process == os.getpid():
+                return self.name not in _of_this_process
             return not same or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
@@ -115,7 +124,8 @@ class Lock:
     def __init__(self, storage: Storage, root: str, kinds: Sequence[str], file: str = "") -> None:
         self._storage, self._root = storage, root
         self._folder = join(root, FOLDER, "locks")
-        self._url = join(self._folder, f"{secrets.token_hex(8)}.json")
+        name = secrets.token_hex(8)
+        self._url = join(self._folder, f"{name}.json")
         process, now = psutil.Process(), datetime.now(UTC)
         began_s = process.create_time()
         self._claim = Claim(
@@ -125,6 +135,7 @@ class Lock:
             process_began_s=began_s,
             begun=datetime.fromtimestamp(began_s, UTC).isoformat(timespec=SECONDS),
             since=now.isoformat(timespec=SECONDS),
+            name=name,
             kinds=sorted(kinds),
             file=file,
         )
@@ -143,6 +154,7 @@ class Lock:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock while the body runs. Raises Busy if another run has it, StorageError."""
+        _of_this_process.add(self._claim.name)
         try:
             self._acquire()
             self._renewing.start()
@@ -151,6 +163,7 @@ class Lock:
             self._over.set()
             if self._renewing.is_alive():
                 self._renewing.join(END_S)
+            _of_this_process.discard(self._claim.name)
             self._drop()
 
     def check(self) -> None:
@@ -183,7 +196,7 @@ class Lock:
                     holders[0].claim,
                     max(0, STALE_S - holders[0].age_s),
                 )
-            time.sleep(LOOK_S if holders else FIRST_LOOKS_S)
+            time.sleep(LOOK_S if holders or look > FIRST_LOOKS else FIRST_LOOKS_S)
 
     def _busy(self, claim: Claim) -> Busy:
         return Busy(

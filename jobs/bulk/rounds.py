@@ -71,11 +71,11 @@ class Watch:
         self._last, self._this = _Seen(), _Seen()
 
     def begin(self) -> None:
-        """Begin the next round."""
+        """Start the next round."""
         self.round += 1
 
     def end(self) -> None:
-        """End a round that has done what it planned."""
+        """Keep what a round has seen that has done what it planned."""
         self._last = self._this
 
     def choose(self, plans: Sequence[Plan]) -> None:
@@ -166,7 +166,7 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
                     raise
                 problem = printable(str(error))
                 _tell(run, watch, problem if problem != told else "")
-                finish(run, error)
+                finish(run, error, is_news=problem != told)
             except BaseException as error:
                 _tell(run, watch)
                 finish(run, error)
@@ -175,7 +175,7 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
                 if told:
                     log.info("round %d: the problem is over", watch.round)
                 _tell(run, watch)
-                finish(run)
+                finish(run, is_news=any(tally.count for tally in run.tallies))
             finally:
                 totals = {ending: count + run.total(ending) for ending, count in totals.items()}
             told = problem

@@ -93,7 +93,7 @@ def _run(run: Run, child: Child | None, watch: Watch | None) -> int:
         _prove(jobs, run.plans)
     with lock.held() if has_work else nullcontext():
         if has_work and any(job.manifest.has_grown() for job in jobs):
-            log.log(config.narration, "another run has just ended there")
+            log.log(config.narration, "another run has added to the manifest meanwhile; listing again")
             run.plans = make_plans(jobs, ignoring_case=ignoring_case, watch=watch)
         _do(run, child, lock.check, watch)
     return 1 if run.total("failed") else 0

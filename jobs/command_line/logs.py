@@ -3,7 +3,6 @@
 import json
 import logging
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ def asks_for_json(arguments: Sequence[str]) -> bool:
 
 @contextmanager
 def logging_to_stderr(*, in_json: bool) -> Iterator[None]:
-    """Let all loggers write to standard error while the body runs; as JSON also Python's warnings and tracebacks."""
+    """Send what all loggers say to standard error while the body runs; as JSON also warnings and tracebacks."""
     global _in_json
     log.setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where there is no home directory
@@ -32,15 +31,17 @@ def logging_to_stderr(*, in_json: bool) -> Iterator[None]:
         logging.basicConfig(format="nightlift: %(message)s", level=logging.WARNING, stream=sys.stderr)
         yield
         return
-    handler, root, shown = logging.StreamHandler(sys.stderr), logging.getLogger(), warnings.showwarning
+    handler, root = logging.StreamHandler(sys.stderr), logging.getLogger()
     handler.setFormatter(_Json())
     root.addHandler(handler)
-    sys.excepthook, warnings.showwarning = _log_error, _log_warning
+    sys.excepthook = _log_error
+    logging.captureWarnings(True)
     _in_json = True
     try:
         yield
     finally:
-        _in_json, warnings.showwarning = False, shown
+        _in_json = False
+        logging.captureWarnings(False)
         root.removeHandler(handler)
 
 
@@ -58,7 +59,7 @@ def tell(text: str, **fields: Any) -> None:
 
 
 def take_in_ray() -> None:
-    """Let Ray's logger, which has set itself up by now, write JSON where ours do."""
+    """Give JSON to Ray's logger, which has set itself up by now, where ours write it."""
     for handler in logging.getLogger("ray").handlers if _in_json else ():
         handler.setFormatter(_Json())
 
@@ -85,14 +86,3 @@ def _log_error(kind: type[BaseException], error: BaseException, trace: Traceback
     """Write an error that nobody expected, as Python does at the very end."""
     record = log.makeRecord(log.name, logging.CRITICAL, "", 0, "%s: %s", (kind.__name__, error), (kind, error, trace))
     print(_Json().format(record), file=sys.stderr)
-
-
-def _log_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    logging.getLogger("py.warnings").warning("%s: %s (%s:%d)", category.__name__, message, filename, lineno)

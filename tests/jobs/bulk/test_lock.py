@@ -205,3 +205,13 @@ def test_a_run_that_another_one_took_over_from_stops(
             own.check()
     left = list((tmp_path / "_nightlift" / "locks").iterdir())
     assert [path.name for path in left] == ["0.json"] * lost
+
+
+def test_a_run_that_could_not_remove_its_claim_is_in_no_later_ones_way(tmp_path: Path) -> None:
+    """Such as one whose keys have expired, in a process that goes on."""
+    with Lock(Storage(), str(tmp_path), ["photo"]).held():
+        (path,) = (tmp_path / "_nightlift" / "locks").iterdir()
+        content = path.read_bytes()
+    path.write_bytes(content)
+    with Lock(Storage(), str(tmp_path), ["photo"]).held():
+        assert not path.exists()
