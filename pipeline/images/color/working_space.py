@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.curve.srgb import decoded, encoded
 from model.full_size.color_loops import TILE, from_srgb, to_srgb
 from pipeline.images.color import cicp, conversion
 from pipeline.images.color.high_dynamic_range import transfer_of
@@ -68,7 +69,7 @@ class WorkingSpace:
             return
         tables = _tables(self.conversion, pixels.dtype)
         rows = pixels.reshape(height, -1)
-        from_srgb(srgb.reshape(height, -1), SRGB_LIGHT[srgb.dtype], rows, outside, *tables.there, *tables.back)
+        from_srgb(srgb.reshape(height, -1), rows, outside, *tables.there, *tables.back)
 
 
 @lru_cache(maxsize=8)
@@ -148,7 +149,8 @@ class _Tables:
 @lru_cache(maxsize=8)
 def _tables(found: Conversion, depth: np.dtype[Any]) -> _Tables:
     codes = np.linspace(0, 1, int(np.iinfo(depth).max) + 1)
-    table = _stacked(found.curves, codes)
+    is_srgb = all(_is_srgb(curve) for curve in found.curves)
+    table = None if is_srgb else _stacked(found.curves, codes)
     middle = middle_back = None
     matrix = _chained(np.column_stack((FROM_XYZ, np.zeros(3))), found.matrix)
     if found.mixed is not None:
@@ -156,7 +158,7 @@ def _tables(found: Conversion, depth: np.dtype[Any]) -> _Tables:
         middle = _rows(found.mixed), _stacked(found.curves_between, light)
         middle_back = _inverse_curves(found.curves_between, light), _rows(_inverse(found.mixed))
     light = np.linspace(0, 1, STEPS[depth] + 1) ** 2
-    curves = None if all(_is_srgb(curve) for curve in found.curves) else _inverse_curves(found.curves, light)
+    curves = None if is_srgb else _inverse_curves(found.curves, light)
     back = _rows(_inverse(matrix)), middle_back, curves
     return _Tables((table, middle, _rows(matrix)), back)
 
@@ -186,21 +188,6 @@ def _grey_light(found: Conversion, values: Floats) -> Floats:
         light = found.matrix[1, :3] @ channels + found.matrix[1, 3]
     rising: Floats = np.maximum.accumulate(light.clip(0, 1))
     return rising
-
-
-def encoded(light: Floats) -> Floats:
-    """Take light through the sRGB curve (IEC 61966-2-1)."""
-    curved = 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
-    return np.where(light <= 0.0031308, light * 12.92, curved)
-
-
-def decoded(values: Floats) -> Floats:
-    """Return the light of sRGB values."""
-    return np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-DEPTHS = np.dtype(np.uint8), np.dtype(np.uint16)
-SRGB_LIGHT = {depth: decoded(np.linspace(0, 1, np.iinfo(depth).max + 1)).astype(np.float32) for depth in DEPTHS}
 
 
 def _is_srgb(curve: Curve) -> bool:

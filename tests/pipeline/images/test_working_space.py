@@ -8,9 +8,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from model import Look
+from model.curve.srgb import decoded, encoded
 from pipeline.images import Frame, Photo, decode, encode
 from pipeline.images.color.cicp import D65, profile, profile_by_gamma
-from pipeline.images.color.working_space import decoded, encoded, working_space
+from pipeline.images.color.working_space import working_space
 from pipeline.images.photo import Metadata, Samples
 from tests.support import media
 from tests.support.photo_steps import enhanced
