@@ -126,6 +126,11 @@ def _parametric(curve: Curve) -> bytes:
     return b"para" + bytes(4) + struct.pack(">HH", 3 if len(curve) > 1 else 0, 0) + _fixed(*curve)
 
 
+def colorants(chromaticities: Chromaticities) -> npt.NDArray[np.float64]:
+    """Return the XYZ at D50 of primaries with a D65 white, as columns."""
+    return _colorants(chromaticities)[0]
+
+
 def _colorants(
     chromaticities: Chromaticities, white_xy: tuple[float, float] = D65
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -165,6 +170,3 @@ def _assembled(space: bytes, tags: dict[bytes, bytes]) -> bytes:
         struct.pack(">6H", 2024, 1, 1, 0, 0, 0), b"acsp", b"", 0, 0, 0, 0, 0, _fixed(*D50_XYZ), b"",
     )  # fmt: skip
     return header + struct.pack(">I", len(tags)) + table + body
-
-
-SRGB_COLORANTS, _ = _colorants(SRGB)
