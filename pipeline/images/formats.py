@@ -119,6 +119,7 @@ FORMATS: dict[str, Format] = {
             written_as="jxl",
             max_side_px=2**30 - 1,
             sixteen_bits=True,
+            hdr=True,
             alpha=True,
             animation=True,
         ),

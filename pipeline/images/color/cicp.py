@@ -126,13 +126,13 @@ def _parametric(curve: Curve) -> bytes:
     return b"para" + bytes(4) + struct.pack(">HH", 3 if len(curve) > 1 else 0, 0) + _fixed(*curve)
 
 
-def colorants(chromaticities: Chromaticities) -> npt.NDArray[np.float64]:
-    """Return the XYZ at D50 of primaries with a D65 white, as columns."""
-    return _colorants(chromaticities)[0]
+def colorants(chromaticities: Chromaticities, white: tuple[float, float] = D65) -> npt.NDArray[np.float64]:
+    """Return the XYZ at D50 of primaries, as columns. Raises LinAlgError if they lie on a line."""
+    return _colorants(chromaticities, white)[0]
 
 
 def _colorants(
-    chromaticities: Chromaticities, white_xy: tuple[float, float] = D65
+    chromaticities: Chromaticities, white_xy: tuple[float, float]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute the primaries' XYZ at D50, as columns, and the white-to-D50 matrix used (ICC.1:2022 annex E)."""
     xyz = np.array([_xyz(*point) for point in chromaticities]).T
