@@ -28,7 +28,6 @@ SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 DEEP_BITS = 10  # of HDR with 8 bits, and of photos with 16: what screens show, and every encoder has
 MATRIX_BT601, MATRIX_BT2020 = 6, 9  # of H.273
 OF_ALPHA = Colours(cicp.UNSPECIFIED, cicp.UNSPECIFIED, MATRIX_BT601, full=True)
-UNREADABLE = frozenset((11, 13, 14))  # matrices that Pillow's libavif does not convert either
 # properties that stay valid: shape of pixels, display that HDR was mastered on, light around it
 KEPT = frozenset((b"pasp", b"mdcv", b"amve"))
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\x00"
@@ -46,12 +45,10 @@ def read(data: bytes, max_pixels: int) -> Photo:
         properties = sequence_properties(data) if count > 1 else items.properties[items.primary]
         coded = coding_of([*properties, *items.properties[items.tiles(items.primary)[1][0]]])
         colours = colours_of(properties)
-        if colours and colours.matrix in UNREADABLE:
-            raise Unsupported(
-                f"its colours are coded by matrix {colours.matrix} of ITU-T H.273 "
-                f"({UNKNOWN_MATRICES[colours.matrix]}), which nightlift does not read; convert it to PNG first"
-            )
-        if coded.bits > 8 and count == 1 and (colours is None or colours.matrix in av1.READ):
+        deep = coded.bits > 8 and count == 1
+        if colours:
+            _check_matrix(colours.matrix, deep=deep)
+        if deep:
             frame, colours = _deep(items, colours, max_pixels)
             frames = [frame]
         else:
@@ -75,12 +72,23 @@ def read(data: bytes, max_pixels: int) -> Photo:
     matrix = colours.matrix if colours else None
     coding = Coding(
         sampling=coded.sampling,
-        bits=coded.bits,
+        bits=8 if frames[0].pixels.dtype == np.uint8 else coded.bits,
         matrix=matrix,
         full=colours is None or colours.full,
-        lossless=matrix == ycc.IDENTITY,
+        lossless=matrix in (ycc.IDENTITY, *ycc.REVERSIBLE),
     )
     return Photo(format="avif", frames=frames, metadata=metadata, coding=coding, notes=notes)
+
+
+def _check_matrix(matrix: int, *, deep: bool) -> None:
+    """Raise Unsupported for colours that are not converted. Pillow would take some for BT.601."""
+    if matrix in av1.READ and (deep or matrix not in ycc.REVERSIBLE):
+        return
+    name = {av1.BT2020_CONSTANT: "BT.2020 of constant luminance", **UNKNOWN_MATRICES}.get(matrix, "unknown")
+    raise Unsupported(
+        f"its colours are coded by matrix {matrix} of ITU-T H.273 ({name}), which nightlift does not read; "
+        "convert it to PNG first"
+    )
 
 
 def _frames(image: Image.Image, count: int, notes: list[str]) -> list[Frame]:
@@ -103,7 +111,9 @@ def _deep(items: Items, colours: Colours | None, max_pixels: int) -> tuple[Frame
     """Read the primary image, and its alpha, with all bits, and how it codes colour: by the file, or else by AV1."""
     grid, tiles = items.tiles(items.primary)
     decoded = _decoded(items, tiles, max_pixels)
-    colours = colours or av1.colours_of(decoded[0])
+    if colours is None:
+        colours = av1.colours_of(decoded[0])
+        _check_matrix(colours.matrix, deep=True)
     pixels = _joined(grid, [av1.samples_of(frame, colours) for frame in decoded])
     if items.alpha is None:
         return Frame(pixels=pixels), colours
