@@ -109,12 +109,7 @@ def _frames(image: Image.Image, count: int, notes: list[str]) -> list[Frame]:
 
 def _deep(items: Items, colours: Colours | None, max_pixels: int) -> tuple[Frame, Colours]:
     """Read the primary image, and its alpha, with all bits, and how it codes colour: by the file, or else by AV1."""
-    grid, tiles = items.tiles(items.primary)
-    decoded = _decoded(items, tiles, max_pixels)
-    if colours is None:
-        colours = av1.colours_of(decoded[0])
-        _check_matrix(colours.matrix, deep=True)
-    pixels = _joined(grid, [av1.samples_of(frame, colours) for frame in decoded])
+    pixels, colours = samples_of(items, items.primary, colours, max_pixels)
     if items.alpha is None:
         return Frame(pixels=pixels), colours
     grid, tiles = items.tiles(items.alpha)
@@ -122,6 +117,16 @@ def _deep(items: Items, colours: Colours | None, max_pixels: int) -> tuple[Frame
     if alpha.shape != pixels.shape[:2]:
         raise Damaged("its alpha has another size than its image; copy the file again")
     return Frame(pixels=_divided(pixels, alpha) if items.premultiplied else pixels, alpha=alpha), colours
+
+
+def samples_of(items: Items, number: int, colours: Colours | None, max_pixels: int) -> tuple[Samples, Colours]:
+    """Decode an image as it is stored: see `ycc.rgb`. `colours`: None if the file does not state them."""
+    grid, tiles = items.tiles(number)
+    decoded = _decoded(items, tiles, max_pixels)
+    if colours is None:
+        colours = av1.colours_of(decoded[0])
+        _check_matrix(colours.matrix, deep=True)
+    return _joined(grid, [av1.samples_of(frame, colours) for frame in decoded]), colours
 
 
 def _decoded(items: Items, tiles: Sequence[int], max_pixels: int) -> list[VideoFrame]:
@@ -162,27 +167,36 @@ def _shown(frame: Frame, properties: list[Box], *, grey: bool) -> Frame:
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     """Write frames as AVIF, a still with the source's own depth and sampling if an encoder at hand has them."""
-    sampling = photo.coding.sampling if photo.coding.sampling in SAMPLINGS else "4:4:4"
-    if photo.frames[0].pixels.shape[2] == 1:
-        sampling = "4:0:0"
     if photo.animated:
-        return _animation(photo, sampling, DEFAULT_QUALITY if quality is None else quality, notes)
+        return _animation(photo, _sampling(photo), DEFAULT_QUALITY if quality is None else quality, notes)
+    return still(items_to_write(photo, quality, notes))
+
+
+def items_to_write(photo: Photo, quality: int | None, notes: list[str]) -> list[Item]:
+    """Encode a still as the items of a file, of which the first is the image. What is lost is noted."""
+    sampling = _sampling(photo)
     metadata, colours = photo.metadata, _colours(photo)
     coded, alpha = _coded(photo, sampling, quality, colours, notes)
     bare = items_of(coded)
     made = colours_of(bare.properties[bare.primary]) or colours
     colours = colours._replace(matrix=made.matrix, full=made.full)
-    items = [_image(bare, bare.primary, [*_colour_boxes(metadata, colours), *_boxes(metadata)])]
+    items = [image_item(bare, bare.primary, [*_colour_boxes(metadata, colours), *_boxes(metadata)])]
     if alpha is not None:
         with_alpha = items_of(alpha)
         number = with_alpha.primary if with_alpha.alpha is None else with_alpha.alpha
-        item = _image(with_alpha, number, [Box(b"auxC", bytes(4) + ALPHA)])
-        items.append(replace(item, references=[(b"auxl", 1)]))
+        item = image_item(with_alpha, number, [Box(b"auxC", bytes(4) + ALPHA)])
+        items.append(replace(item, references=[(b"auxl", (1,))]))
     if metadata.exif is not None:
         items.append(exif_item(metadata.exif))
     if metadata.xmp is not None:
         items.append(xmp_item(metadata.xmp))
-    return still(items)
+    return items
+
+
+def _sampling(photo: Photo) -> str:
+    if photo.frames[0].pixels.shape[2] == 1:
+        return "4:0:0"
+    return photo.coding.sampling if photo.coding.sampling in SAMPLINGS else "4:4:4"
 
 
 def _colours(photo: Photo) -> Colours:
@@ -226,7 +240,8 @@ def _coded(
     return coded, None if frame.alpha is None else coded
 
 
-def _image(file: Items, number: int, properties: list[Box]) -> Item:
+def image_item(file: Items, number: int, properties: list[Box]) -> Item:
+    """Return an image of another file as an item, with its size, coding and these properties."""
     own = [each for each in file.properties[number] if each.type in (b"ispe", b"pixi", b"av1C")]
     return Item(kind=b"av01", content=file.contents[number], properties=[*own, *properties])
 
