@@ -27,7 +27,7 @@ class EnhanceConfig(ImagesConfig, VideosConfig):
 
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
-    Of photos, only AVIF and PNG hold HDR; those written in other formats, as HEIC is, are converted, with a note."""
+    Of photos, only AVIF, JPEG XL and PNG hold HDR; others, as HEIC is, become SDR, with a note."""
 
 
 def run(config: EnhanceConfig) -> int:

@@ -62,7 +62,7 @@ class ImagesConfig(BulkConfig):
     HEIC."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR photos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
-    Only AVIF and PNG hold HDR; photos written in other formats, as HEIC is, are converted, with a note."""
+    Only AVIF, JPEG XL and PNG hold HDR; photos written in other formats, as HEIC is, are converted, with a note."""
     skip_bright: Literal["no", "copy", "leave"] = "no"
     """What to do with photos that are bright already: enhance them too, copy them unchanged, or leave them out."""
     skip_hdr: bool = False

@@ -1,7 +1,8 @@
 """Loops between a photo's own colour space and sRGB, compiled by numba. The pipeline's `working_space.py` calls them.
 
-A photo's own codes become linear light of sRGB's primaries: a table gives the light of each code, and a matrix mixes
-the channels. A few spaces mix twice, with further curves between; these are called `middle`.
+A photo's own codes become linear light of sRGB's primaries: a table, or None for the curve of sRGB, gives the light of
+each code, and a matrix mixes the channels. A few spaces mix twice, with further curves between; these are called
+`middle`.
 
 Tables other than those of codes hold a curve at the squares of 0 to 1 in equal steps, so that dark values are spread.
 
@@ -12,11 +13,13 @@ import numpy as np
 
 from model.compiled import compiled
 from model.curve.light import BT709
+from model.curve.srgb import CODED_FROM, LIGHT_FROM, SLOPE
 
 TILE = 1024
-# The sRGB curve as a polynomial of the root of light, above its linear part: within 0.04 levels of 255
-SRGB_FROM, SRGB_SLOPE = 0.0031308, 12.92
-SRGB = tuple(map(np.float32, (-0.04386, 1.62391, -2.4257, 6.52793, -11.81187, 12.84282, -7.5571, 1.84387)))
+# The sRGB curve above its linear part as a polynomial of the root of light, within 0.02 levels of 255, and its inverse
+# as a polynomial of values, within 0.004
+SRGB = tuple(map(np.float32, (-0.04378, 1.62391, -2.42563, 6.52762, -11.8111, 12.8417, -7.55627, 1.84362)))
+TO_LIGHT = tuple(map(np.float32, (0.0008716, 0.0345014, 0.498123, 0.771901, -0.541194, 0.323451, -0.0876856)))
 NEAR = 1e-4  # light by which a colour may lie outside of sRGB and still count as inside
 DARK = 1e-3  # light that is added to both sides of the ratio of two lights, so that black's noise is not amplified
 
@@ -36,19 +39,18 @@ def to_srgb(image_HV, srgb_HV, outside, table_CN, middle, matrix):  # type: igno
 
 @compiled
 def from_srgb(  # type: ignore[no-untyped-def]
-    srgb_HV, srgb_N, image_HV, outside, table_CN, middle, matrix, inverse, middle_inverse, curves_CN
+    srgb_HV, image_HV, outside, table_CN, middle, matrix, inverse, middle_inverse, curves_CN
 ):
     """Replace an image by an enhanced sRGB version of it. What lay outside of sRGB rises with the pixel's light.
 
-    `srgb_N`: light of each code of sRGB. `inverse`: of the matrix. `middle_inverse`: curves from light to values, then
+    `inverse`: of the matrix. `middle_inverse`: curves from light to values, then
     a matrix. `curves_CN`: curves from light to values, or None for that of sRGB.
     """
     light_CT, own_CT = np.zeros((3, TILE), np.float32), np.zeros((3, TILE), np.float32)
-    srgb_CN = np.stack((srgb_N, srgb_N, srgb_N))
     for y in range(len(image_HV)):
         for tile in range(outside.shape[1]):
             values = slice(3 * TILE * tile, min(3 * TILE * (tile + 1), image_HV.shape[1]))
-            _load(light_CT, srgb_HV[y, values], srgb_CN)
+            _load(light_CT, srgb_HV[y, values], None)
             if outside[y, tile]:
                 _light_of(own_CT, image_HV[y, values], table_CN, middle, matrix)
                 _add_outside(light_CT, own_CT)
@@ -74,21 +76,36 @@ def _light_of(light_CT, values, table_CN, middle, matrix):  # type: ignore[no-un
 
 @compiled
 def _any_outside(light_CT):  # type: ignore[no-untyped-def]
-    least, most, found = np.float32(-NEAR), np.float32(1 + NEAR), np.int32(0)
+    half, most, found = np.float32(0.5), np.float32(0.5 + NEAR), np.int32(0)
     for c in range(3):
         light_T = light_CT[c]
         for i in range(TILE):
-            found |= np.int32(light_T[i] < least) | np.int32(light_T[i] > most)
+            found |= np.int32(abs(light_T[i] - half) > most)
     return found != 0
 
 
 @compiled
 def _load(light_CT, values, table_CN):  # type: ignore[no-untyped-def]
+    """Write the light of each value, by a table or, if it is None, by the sRGB curve."""
     red_T, green_T, blue_T = light_CT[0], light_CT[1], light_CT[2]
-    red_N, green_N, blue_N = table_CN[0], table_CN[1], table_CN[2]
     pixels = len(values) // 3
-    for i in range(pixels):
-        red_T[i], green_T[i], blue_T[i] = red_N[values[3 * i]], green_N[values[3 * i + 1]], blue_N[values[3 * i + 2]]
+    if table_CN is None:
+        scale = np.float32(1 / np.iinfo(values.dtype).max)
+        for i in range(pixels):
+            red_T[i], green_T[i], blue_T[i] = (
+                values[3 * i] * scale,
+                values[3 * i + 1] * scale,
+                values[3 * i + 2] * scale,
+            )
+        _decode(light_CT)
+    else:
+        red_N, green_N, blue_N = table_CN[0], table_CN[1], table_CN[2]
+        for i in range(pixels):
+            red_T[i], green_T[i], blue_T[i] = (
+                red_N[values[3 * i]],
+                green_N[values[3 * i + 1]],
+                blue_N[values[3 * i + 2]],
+            )
     for i in range(pixels, TILE):  # the end of a row must not count as outside
         red_T[i], green_T[i], blue_T[i] = red_T[0], green_T[0], blue_T[0]
 
@@ -125,9 +142,22 @@ def _look_up(light_CT, curves_CN):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _decode(light_CT):  # type: ignore[no-untyped-def]
+    """Take sRGB values of [0, 1] to light."""
+    start, slope = np.float32(CODED_FROM), np.float32(1 / SLOPE)
+    a, b, c, d, e, f, g = TO_LIGHT
+    for channel in range(3):
+        light_T = light_CT[channel]
+        for i in range(TILE):
+            value = light_T[i]
+            curved = a + value * (b + value * (c + value * (d + value * (e + value * (f + value * g)))))
+            light_T[i] = value * slope if value <= start else curved
+
+
+@compiled
 def _encode(light_CT):  # type: ignore[no-untyped-def]
     """Take light through the sRGB curve, clipped to [0, 1]."""
-    zero, one, start, slope = np.float32(0), np.float32(1), np.float32(SRGB_FROM), np.float32(SRGB_SLOPE)
+    zero, one, start, slope = np.float32(0), np.float32(1), np.float32(LIGHT_FROM), np.float32(SLOPE)
     a, b, c, d, e, f, g, h = SRGB
     for channel in range(3):
         light_T = light_CT[channel]

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from model.curve import srgb
+
 STOPS = 6.0  # the most that the whole photo loses; a stop halves its light
 DEEP = 0.6  # exponent of the draw of that loss: below 1, large losses are more frequent than small ones
 SHADE_STOPS = 3.0, 5.5  # range of what a shaded part loses
@@ -62,13 +64,17 @@ def tint(photo_BCHW: Tensor, generator: Generator) -> Tensor:
 
 def to_linear(encoded: Tensor) -> Tensor:
     """Convert sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1)."""
-    return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return torch.where(
+        encoded <= srgb.CODED_FROM, encoded / srgb.SLOPE, ((encoded + srgb.OFFSET) / (1 + srgb.OFFSET)) ** srgb.POWER
+    )
 
 
 def to_srgb(light: Tensor) -> Tensor:
     """Convert linear light to sRGB in [0, 1]; light outside [0, 1] is clipped, as by a sensor and its file."""
     light = light.clamp(0, 1)
-    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return torch.where(
+        light <= srgb.LIGHT_FROM, light * srgb.SLOPE, (1 + srgb.OFFSET) * light ** (1 / srgb.POWER) - srgb.OFFSET
+    )
 
 
 def _shade_mask(photo_BCHW: Tensor, generator: Generator) -> Tensor:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
-from pipeline.images.codecs import avif, bmp, gif, heif, pnm, webp
+from pipeline.images.codecs import bmp, gif, heif, pnm, webp
 from pipeline.images.color import conversion, high_dynamic_range
 from pipeline.images.formats import FORMATS, Format
-from pipeline.images.gain_map import ultra_hdr
+from pipeline.images.gain_map import tone_map, ultra_hdr
 from pipeline.images.jxl import jxl
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
@@ -24,7 +24,7 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "tiff": tiff.write,
     "bmp": bmp.write,
     "gif": gif.write,
-    "avif": avif.write,
+    "avif": tone_map.write,
     "heif": heif.write,
     "pnm": pnm.write,
     "jxl": jxl.write,

@@ -110,7 +110,7 @@ FORMATS: dict[str, Format] = {
             hdr=True,
             alpha=True,
             animation=True,
-            holds=("exif", "icc", "xmp", "avif_boxes"),
+            holds=("exif", "icc", "xmp", "avif_boxes", "gain_map"),
         ),
         Format(
             name="heif",
@@ -135,6 +135,7 @@ FORMATS: dict[str, Format] = {
             written_as="jxl",
             max_side_px=2**30 - 1,
             sixteen_bits=True,
+            hdr=True,
             alpha=True,
             animation=True,
             holds=("exif", "icc", "xmp"),

@@ -121,6 +121,8 @@ class Coding:
     """JPEG: several scans, each more detailed than the last."""
     lossless: bool = False
     """WebP: VP8L. AVIF: RGB that is coded as it is. JPEG XL: colours stored as they are."""
+    peak_cd: float | None = None
+    """JPEG XL: the brightest light of an HDR image, in cd/m2."""
     uncompressed: bool = False
     """TIFF: no compression."""
 

@@ -32,7 +32,9 @@ SVT_PRESET = "8"
 LIMITED_RANGE, FULL_RANGE = 1, 2  # FFmpeg's numbers
 IMAGECODECS_SPEED = 8  # of 0 to 10: 12 megapixels in about 1.5 s on one core
 LOSSLESS_QUALITY = 100
-READ = frozenset((*MATRICES, UNSPECIFIED, ycc.IDENTITY))  # matrices of deep images that are converted
+BT2020_CONSTANT = 10  # matrix of constant luminance
+BESIDE_BT = UNSPECIFIED, ycc.IDENTITY, ycc.YCGCO, ycc.BY_PRIMARIES, *ycc.REVERSIBLE
+READ = frozenset((*MATRICES, *BESIDE_BT)) - {BT2020_CONSTANT}  # matrices that are converted
 os.environ.setdefault("SVT_LOG", "1")  # errors only: by itself SVT-AV1 prints several lines for each image
 
 
@@ -54,8 +56,9 @@ def colours_of(frame: VideoFrame) -> Colours:
 
 
 def samples_of(frame: VideoFrame, colours: Colours) -> Samples:
-    """Convert a decoded image to HxWx3 RGB, or to HxWx1 if it is grey, as uint16. `colours`: with a matrix of READ."""
-    return ycc.rgb(_planes(frame), Levels(frame.format.components[0].bits, colours.full), colours.matrix)
+    """Convert a decoded image to RGB, or to HxWx1 if it is grey: see `ycc.rgb`. `colours`: with a matrix of READ."""
+    levels = Levels(frame.format.components[0].bits, colours.full)
+    return ycc.rgb(_planes(frame), levels, colours.matrix, colours.primaries)
 
 
 def alpha_of(frame: VideoFrame) -> Samples:

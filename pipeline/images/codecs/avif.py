@@ -29,7 +29,6 @@ SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 DEEP_BITS = 10  # of HDR with 8 bits, and of photos with 16: what screens show, and every encoder has
 MATRIX_BT601, MATRIX_BT2020 = 6, 9  # of H.273
 OF_ALPHA = Colours(cicp.UNSPECIFIED, cicp.UNSPECIFIED, MATRIX_BT601, full=True)
-UNREADABLE = frozenset((11, 13, 14))  # matrices that Pillow's libavif does not convert either
 # properties that stay valid: shape of pixels, display that HDR was mastered on, light around it
 KEPT = frozenset((b"pasp", b"mdcv", b"amve"))
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\x00"
@@ -47,12 +46,10 @@ def read(data: bytes, max_pixels: int) -> Photo:
         properties = sequence_properties(data) if count > 1 else items.properties[items.primary]
         coded = coding_of([*properties, *items.properties[items.tiles(items.primary)[1][0]]])
         colours = colours_of(properties)
-        if colours and colours.matrix in UNREADABLE:
-            raise Unsupported(
-                f"its colours are coded by matrix {colours.matrix} of ITU-T H.273 "
-                f"({UNKNOWN_MATRICES[colours.matrix]}), which nightlift does not read; convert it to PNG first"
-            )
-        if coded.bits > 8 and count == 1 and (colours is None or colours.matrix in av1.READ):
+        deep = coded.bits > 8 and count == 1
+        if colours:
+            _check_matrix(colours.matrix, deep=deep)
+        if deep:
             frame, colours = _deep(items, colours, max_pixels)
             frames = [frame]
         else:
@@ -76,12 +73,23 @@ def read(data: bytes, max_pixels: int) -> Photo:
     matrix = colours.matrix if colours else None
     coding = Coding(
         sampling=coded.sampling,
-        bits=coded.bits,
+        bits=8 if frames[0].pixels.dtype == np.uint8 else coded.bits,
         matrix=matrix,
         full=colours is None or colours.full,
-        lossless=matrix == ycc.IDENTITY,
+        lossless=matrix in (ycc.IDENTITY, *ycc.REVERSIBLE),
     )
     return Photo(format="avif", frames=frames, metadata=metadata, coding=coding, notes=notes)
+
+
+def _check_matrix(matrix: int, *, deep: bool) -> None:
+    """Raise Unsupported for colours that are not converted. Pillow would take some for BT.601."""
+    if matrix in av1.READ and (deep or matrix not in ycc.REVERSIBLE):
+        return
+    name = {av1.BT2020_CONSTANT: "BT.2020 of constant luminance", **UNKNOWN_MATRICES}.get(matrix, "unknown")
+    raise Unsupported(
+        f"its colours are coded by matrix {matrix} of ITU-T H.273 ({name}), which nightlift does not read; "
+        "convert it to PNG first"
+    )
 
 
 def _frames(image: Image.Image, count: int, notes: list[str]) -> list[Frame]:
@@ -102,10 +110,7 @@ def _frames(image: Image.Image, count: int, notes: list[str]) -> list[Frame]:
 
 def _deep(items: Items, colours: Colours | None, max_pixels: int) -> tuple[Frame, Colours]:
     """Read the primary image, and its alpha, with all bits, and how it codes colour: by the file, or else by AV1."""
-    grid, tiles = items.tiles(items.primary)
-    decoded = _decoded(items, tiles, max_pixels)
-    colours = colours or av1.colours_of(decoded[0])
-    pixels = _joined(grid, [av1.samples_of(frame, colours) for frame in decoded])
+    pixels, colours = samples_of(items, items.primary, colours, max_pixels)
     if items.alpha is None:
         return Frame(pixels=pixels), colours
     grid, tiles = items.tiles(items.alpha)
@@ -113,6 +118,16 @@ def _deep(items: Items, colours: Colours | None, max_pixels: int) -> tuple[Frame
     if alpha.shape != pixels.shape[:2]:
         raise Damaged("its alpha has another size than its image; copy the file again")
     return Frame(pixels=_divided(pixels, alpha) if items.premultiplied else pixels, alpha=alpha), colours
+
+
+def samples_of(items: Items, number: int, colours: Colours | None, max_pixels: int) -> tuple[Samples, Colours]:
+    """Decode an image as it is stored: see `ycc.rgb`. `colours`: None if the file does not state them."""
+    grid, tiles = items.tiles(number)
+    decoded = _decoded(items, tiles, max_pixels)
+    if colours is None:
+        colours = av1.colours_of(decoded[0])
+        _check_matrix(colours.matrix, deep=True)
+    return _joined(grid, [av1.samples_of(frame, colours) for frame in decoded]), colours
 
 
 def _decoded(items: Items, tiles: Sequence[int], max_pixels: int) -> list[VideoFrame]:
@@ -153,27 +168,36 @@ def _shown(frame: Frame, properties: list[Box], *, grey: bool) -> Frame:
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     """Write frames as AVIF, a still with the source's own depth and sampling if an encoder at hand has them."""
-    sampling = photo.coding.sampling if photo.coding.sampling in SAMPLINGS else "4:4:4"
-    if photo.frames[0].pixels.shape[2] == 1:
-        sampling = "4:0:0"
     if photo.animated:
-        return _animation(photo, sampling, DEFAULT_QUALITY if quality is None else quality, notes)
+        return _animation(photo, _sampling(photo), DEFAULT_QUALITY if quality is None else quality, notes)
+    return still(items_to_write(photo, quality, notes))
+
+
+def items_to_write(photo: Photo, quality: int | None, notes: list[str]) -> list[Item]:
+    """Encode a still as the items of a file, of which the first is the image. What is lost is noted."""
+    sampling = _sampling(photo)
     metadata, colours = photo.metadata, _colours(photo)
     coded, alpha = _coded(photo, sampling, quality, colours, notes)
     bare = items_of(coded)
     made = colours_of(bare.properties[bare.primary]) or colours
     colours = colours._replace(matrix=made.matrix, full=made.full)
-    items = [_image(bare, bare.primary, [*_colour_boxes(metadata, colours), *_boxes(metadata)])]
+    items = [image_item(bare, bare.primary, [*_colour_boxes(metadata, colours), *_boxes(metadata)])]
     if alpha is not None:
         with_alpha = items_of(alpha)
         number = with_alpha.primary if with_alpha.alpha is None else with_alpha.alpha
-        item = _image(with_alpha, number, [Box(b"auxC", bytes(4) + ALPHA)])
-        items.append(replace(item, references=[(b"auxl", 1)]))
+        item = image_item(with_alpha, number, [Box(b"auxC", bytes(4) + ALPHA)])
+        items.append(replace(item, references=[(b"auxl", (1,))]))
     if metadata.exif is not None:
         items.append(exif_item(metadata.exif))
     if metadata.xmp is not None:
         items.append(xmp_item(metadata.xmp))
-    return still(items)
+    return items
+
+
+def _sampling(photo: Photo) -> str:
+    if photo.frames[0].pixels.shape[2] == 1:
+        return "4:0:0"
+    return photo.coding.sampling if photo.coding.sampling in SAMPLINGS else "4:4:4"
 
 
 def _colours(photo: Photo) -> Colours:
@@ -217,7 +241,8 @@ def _coded(
     return coded, None if frame.alpha is None else coded
 
 
-def _image(file: Items, number: int, properties: list[Box]) -> Item:
+def image_item(file: Items, number: int, properties: list[Box]) -> Item:
+    """Return an image of another file as an item, with its size, coding and these properties."""
     own = [each for each in file.properties[number] if each.type in (b"ispe", b"pixi", b"av1C")]
     return Item(kind=b"av01", content=file.contents[number], properties=[*own, *properties])
 

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
+from model.curve import srgb
 from pipeline.images.photo import Metadata
 from pipeline.video.signal.transfer import HDR
 
@@ -27,7 +28,13 @@ D50_XYZ = (0.9642, 1.0, 0.8249)  # ICC.1:2022 section 7.2.16
 BRADFORD = np.array(((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296)))
 
 # H.273 table 3
-SRGB_CURVE: Curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+SRGB_CURVE: Curve = (
+    srgb.POWER,
+    1 / (1 + srgb.OFFSET),
+    srgb.OFFSET / (1 + srgb.OFFSET),
+    1 / srgb.SLOPE,
+    srgb.CODED_FROM,
+)
 BT709_CURVE: Curve = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 BT709_TRANSFERS = frozenset((1, 6, 14, 15))
 POWERS = {4: 2.2, 5: 2.8, 8: 1.0}
@@ -119,8 +126,13 @@ def _parametric(curve: Curve) -> bytes:
     return b"para" + bytes(4) + struct.pack(">HH", 3 if len(curve) > 1 else 0, 0) + _fixed(*curve)
 
 
+def colorants(chromaticities: Chromaticities, white: tuple[float, float] = D65) -> npt.NDArray[np.float64]:
+    """Return the XYZ at D50 of primaries, as columns. Raises LinAlgError if they lie on a line."""
+    return _colorants(chromaticities, white)[0]
+
+
 def _colorants(
-    chromaticities: Chromaticities, white_xy: tuple[float, float] = D65
+    chromaticities: Chromaticities, white_xy: tuple[float, float]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Compute the primaries' XYZ at D50, as columns, and the white-to-D50 matrix used (ICC.1:2022 annex E)."""
     xyz = np.array([_xyz(*point) for point in chromaticities]).T
@@ -158,6 +170,3 @@ def _assembled(space: bytes, tags: dict[bytes, bytes]) -> bytes:
         struct.pack(">6H", 2024, 1, 1, 0, 0, 0), b"acsp", b"", 0, 0, 0, 0, 0, _fixed(*D50_XYZ), b"",
     )  # fmt: skip
     return header + struct.pack(">I", len(tags)) + table + body
-
-
-SRGB_COLORANTS, _ = _colorants(SRGB)

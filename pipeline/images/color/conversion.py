@@ -33,9 +33,13 @@ def tagged_to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     return rgb if converted is None else converted
 
 
-def exactly_to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
-    """Convert an RGB or grey image to sRGB by its profile, black as it is; None if that cannot be used."""
-    return _converted(image if space_of(icc) == b"GRAY" else image.convert("RGB"), _profile(icc), black_point=False)
+def exactly_to_srgb(image: Image.Image, icc: bytes, *, black_point: bool) -> Image.Image | None:
+    """Convert an RGB or grey image to sRGB by its profile, without short cuts; None if that cannot be used.
+
+    `black_point`: whether the darkest colour becomes black.
+    """
+    flags = ImageCms.Flags.NOOPTIMIZE | (ImageCms.Flags.BLACKPOINTCOMPENSATION if black_point else 0)
+    return _converted(image if space_of(icc) == b"GRAY" else image.convert("RGB"), _profile(icc), flags)
 
 
 def grey_to_srgb(icc: bytes) -> list[int] | None:
@@ -53,7 +57,9 @@ def _profile(icc: bytes) -> ImageCms.ImageCmsProfile | None:
 
 
 def _converted(
-    image: Image.Image, source: ImageCms.ImageCmsProfile | None, *, black_point: bool = True
+    image: Image.Image,
+    source: ImageCms.ImageCmsProfile | None,
+    flags: int = ImageCms.Flags.BLACKPOINTCOMPENSATION,
 ) -> Image.Image | None:
     """Convert an image to sRGB; return None if there is no profile or it does not fit the image."""
     if source is None:
@@ -65,7 +71,7 @@ def _converted(
             ImageCms.createProfile("sRGB"),
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION if black_point else ImageCms.Flags.NOOPTIMIZE,
+            flags=ImageCms.Flags(flags),
         )
     except ImageCms.PyCMSError:
         return None

@@ -6,14 +6,12 @@ Curves are made for SDR, so they act on what is darker than diffuse white, as SD
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
+from model.curve.srgb import encoded
 from pipeline.images.color import cicp
 from pipeline.images.formats import Format
 from pipeline.images.photo import Frame, Photo, full_range
 from pipeline.video.signal.transfer import BT2020, HDR, to_sdr
-
-Floats = npt.NDArray[np.float32]
 
 BAND_ROWS = 256  # converted at once, to save memory
 OF_HDR = frozenset((b"gAMA", b"cHRM", b"sRGB", b"mDCV", b"mdcv", b"amve"))  # chunks and boxes that SDR does not need
@@ -61,15 +59,9 @@ def _frame_as_srgb(frame: Frame, transfer: int, primaries: int) -> Frame:
     for top in range(0, height, BAND_ROWS):
         rows = slice(top, top + BAND_ROWS)
         coded = np.broadcast_to(frame.pixels[rows], (*frame.pixels[rows].shape[:2], 3))
-        pixels[rows] = to_sdr(coded, transfer, primaries, _srgb)
+        pixels[rows] = to_sdr(coded, transfer, primaries, encoded)
     alpha = None if frame.alpha is None else (frame.alpha >> 8).astype(np.uint8)
     return replace(frame, pixels=np.ascontiguousarray(pixels[..., :channels]), alpha=alpha)
-
-
-def _srgb(light: Floats) -> Floats:
-    """Encode light of 0 to 1 by the curve of sRGB (IEC 61966-2-1)."""
-    found: Floats = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return found
 
 
 def _sixteen_bits(frame: Frame) -> Frame:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from model.curve.srgb import Floats
+
 Curve = Callable[[Floats], Floats]
 Matrix = npt.NDArray[np.float64]  # 3x4: three rows of factors, and what is added
 
@@ -34,26 +35,36 @@ class Conversion:
     matrix: Matrix
 
 
+def light_of(lightness: Floats) -> Floats:
+    """Return the light of L*, divided by 100 (CIE 15, section 8.2.1)."""
+    root = (100 * lightness + 16) / 116
+    return np.where(root > 6 / 29, root**3, (root - 4 / 29) * (108 / 841))
+
+
+OF_GREY: dict[bytes, Curve] = {b"XYZ ": lambda light: light, b"Lab ": light_of}
+
+
 def conversion_of(icc: bytes) -> Conversion | None:
     """Return the conversion of an RGB or grey profile; None if it is damaged, or none that can be inverted."""
     try:
-        tags = _tags(icc)
+        found = tags(icc)
+        if b"kTRC" in found and icc[20:24] in OF_GREY:
+            return Conversion(curves=(_grey(_curve(found[b"kTRC"])[0], OF_GREY[icc[20:24]]),), matrix=UNCHANGED)
         if icc[20:24] != b"XYZ ":
             return None
-        if b"kTRC" in tags:
-            return Conversion(curves=(_curve(tags[b"kTRC"])[0],), matrix=UNCHANGED)
-        if b"rTRC" in tags:
-            columns = [struct.unpack_from(">3i", tags[kind + b"XYZ"], 8) for kind in (b"r", b"g", b"b")]
+        if b"rTRC" in found:
+            columns = [struct.unpack_from(">3i", found[kind + b"XYZ"], 8) for kind in (b"r", b"g", b"b")]
             matrix = np.column_stack((np.array(columns).T / 65536, np.zeros(3)))
-            curves = tuple(_curve(tags[kind + b"TRC"])[0] for kind in (b"r", b"g", b"b"))
-            return Conversion(curves=curves, matrix=_regular(matrix))
-        table = tags.get(b"A2B1", tags.get(b"A2B0"))
+            trc = tuple(_curve(found[kind + b"TRC"])[0] for kind in (b"r", b"g", b"b"))
+            return Conversion(curves=trc, matrix=_regular(matrix))
+        table = found.get(b"A2B1", found.get(b"A2B0"))
         return None if table is None or table[:4] != b"mAB " else _conversion_of_table(table)
     except BROKEN:
         return None
 
 
-def _tags(icc: bytes) -> dict[bytes, bytes]:
+def tags(icc: bytes) -> dict[bytes, bytes]:
+    """Return the data of each tag (section 7.3). Raises struct.error if the table of tags is cut short."""
     (count,) = struct.unpack_from(">I", icc, 128)
     entries = [struct.unpack_from(">4sII", icc, 132 + 12 * index) for index in range(min(count, 100))]
     return {signature: icc[start : start + length] for signature, start, length in entries}
@@ -74,6 +85,10 @@ def _curve(data: bytes) -> tuple[Curve, int]:
         return lambda x: x**gamma, 14
     places, levels = np.linspace(0, 1, count), np.maximum.accumulate(levels / 65535)
     return lambda x: np.interp(x, places, levels), 12 + 2 * count
+
+
+def _grey(curve: Curve, light: Curve) -> Curve:
+    return lambda x: light(curve(x))
 
 
 def _parametric(data: bytes) -> tuple[Curve, int]:
@@ -100,31 +115,35 @@ def _parametric(data: bytes) -> tuple[Curve, int]:
 def _conversion_of_table(table: bytes) -> Conversion:
     """Read a `mAB ` whose table of colours, if it has one, is a matrix, and whose last curves change nothing."""
     last, matrix_at, middle, colours, first = struct.unpack_from(">5I", table, 12)
-    if table[8:10] != b"\3\3" or not _change_nothing(_curves(table, last)):
+    if table[8:10] != b"\3\3" or not change_nothing(curves(table, last)):
         raise ValueError("not three channels, or curves behind the matrix")
-    matrix = UNCHANGED
-    if matrix_at:
-        numbers = np.array(struct.unpack_from(">12i", table, matrix_at)) / 65536
-        matrix = np.column_stack((numbers[:9].reshape(3, 3), numbers[9:]))
-    matrix = _regular(matrix * OF_ENCODED_XYZ)
+    to_xyz = _regular((matrix(table, matrix_at) if matrix_at else UNCHANGED) * OF_ENCODED_XYZ)
     if not colours:
-        return Conversion(curves=_curves(table, middle or last), matrix=matrix)
+        return Conversion(curves=curves(table, middle or last), matrix=to_xyz)
     mixed = _regular(_matrix_of_colours(table, colours))
     return Conversion(
-        curves=_curves(table, first), mixed=mixed, curves_between=_curves(table, middle), matrix=matrix
+        curves=curves(table, first), mixed=mixed, curves_between=curves(table, middle), matrix=to_xyz
     )  # fmt: skip
 
 
-def _curves(table: bytes, at: int) -> tuple[Curve, ...]:
+def curves(table: bytes, at: int, count: int = 3) -> tuple[Curve, ...]:
+    """Read curves that follow each other, each at a multiple of four bytes. Raises an error of BROKEN."""
     found = []
-    for _ in range(3):
+    for _ in range(count):
         curve, length = _curve(table[at:])
         found.append(curve)
         at += -(-length // 4) * 4
     return tuple(found)
 
 
-def _change_nothing(curves: tuple[Curve, ...]) -> bool:
+def matrix(table: bytes, at: int) -> Matrix:
+    """Read three rows of factors, then what is added (section 10.12.5). Raises an error of BROKEN."""
+    numbers = np.array(struct.unpack_from(">12i", table, at)) / 65536
+    return np.column_stack((numbers[:9].reshape(3, 3), numbers[9:]))
+
+
+def change_nothing(curves: tuple[Curve, ...]) -> bool:
+    """Return whether values pass through curves as they are."""
     return all(bool(np.abs(curve(AS_IT_IS) - AS_IT_IS).max() < EXACT) for curve in curves)
 
 

@@ -18,13 +18,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.curve.srgb import Floats, decoded, encoded
 from model.full_size.color_loops import TILE, from_srgb, to_srgb
 from pipeline.images.color import cicp, conversion
 from pipeline.images.color.high_dynamic_range import transfer_of
-from pipeline.images.color.icc import Conversion, Curve, Floats, Matrix, conversion_of
-from pipeline.images.photo import Photo, Samples, to_8_bits
+from pipeline.images.color.icc import Conversion, Curve, Matrix, conversion_of
+from pipeline.images.color.tables import Table, table_of
+from pipeline.images.photo import Frame, Photo, Samples, full_range, to_8_bits
+from pipeline.video.signal.transfer import BT2020
 
-FROM_XYZ = np.linalg.inv(cicp.SRGB_COLORANTS)  # XYZ at D50 to light of sRGB's primaries
+FROM_XYZ = np.linalg.inv(cicp.colorants(cicp.SRGB))  # XYZ at D50 to light of sRGB's primaries
+BT2020_FROM_XYZ = np.linalg.inv(cicp.colorants(cicp.WIDE[BT2020][1]))
 CLOSE = 2.5  # levels of 255 by which a profile may differ from sRGB, or from what colour management makes of it
 SAME_CURVE = 5e-4  # the same for one curve, of 1
 LEVELS = np.array([0, 2, 5, 10, 20, 40, 80, 128, 192, 255], np.uint8)  # that spaces are compared at
@@ -39,10 +43,14 @@ class WorkingSpace:
     icc: bytes
     conversion: Conversion | None
     """None if there is no way back."""
+    table: Table | None = None
+    """The way there for 16 bits, if there is none back."""
 
     def srgb(self, pixels: Samples) -> Samples:
-        """Convert pixels to sRGB, clipped: see `working`, or to RGB of 8 bits if there is no way back."""
+        """Convert pixels to sRGB, clipped: see `working`, or to RGB if there is no way back."""
         if self.conversion is None:
+            if self.table is not None and pixels.dtype == np.uint16:
+                return self.table.converted(pixels, FROM_XYZ)
             grey = pixels.shape[2] == 1
             image = Image.fromarray(to_8_bits(pixels[..., 0] if grey else pixels))
             return np.asarray(conversion.tagged_to_srgb(image, self.icc))
@@ -68,7 +76,7 @@ class WorkingSpace:
             return
         tables = _tables(self.conversion, pixels.dtype)
         rows = pixels.reshape(height, -1)
-        from_srgb(srgb.reshape(height, -1), SRGB_LIGHT[srgb.dtype], rows, outside, *tables.there, *tables.back)
+        from_srgb(srgb.reshape(height, -1), rows, outside, *tables.there, *tables.back)
 
 
 @lru_cache(maxsize=8)
@@ -80,16 +88,24 @@ def working_space(icc: bytes | None, channels: int) -> WorkingSpace | None:
     managed = _managed(codes, icc)
     if managed is None:
         return None
-    space = WorkingSpace(icc, conversion_of(icc))
-    if space.conversion is not None:
-        own = space.srgb(codes)
-        own = own / (np.iinfo(own.dtype).max / 255)
-        inside = ((own > 0) & (own < 255)).all(axis=2)  # colour management may clip others sooner
-        if np.abs(own - managed)[inside].max(initial=0) > CLOSE:
-            space, own = WorkingSpace(icc, None), managed
-    else:
-        own = managed
-    return None if np.abs(own - codes).max() <= CLOSE else space
+    if np.abs(managed - codes).max() <= CLOSE:
+        return None
+    table = table_of(icc)
+    invertible = WorkingSpace(icc, conversion_of(icc) or (table.grey() if table is not None else None))
+    if invertible.conversion is not None and _are_close(invertible.srgb(codes), managed):
+        return invertible
+    deep = WorkingSpace(icc, None, table)
+    compensated = _managed(codes, icc, black_point=True)
+    if table is not None and compensated is not None and _are_close(deep.srgb(full_range(codes, 255)), compensated):
+        return deep
+    return WorkingSpace(icc, None)
+
+
+def _are_close(own: Samples, managed: Floats) -> bool:
+    """Return whether a conversion is what colour management makes of the same, which may clip other colours sooner."""
+    levels = own[..., : managed.shape[2]] / (np.iinfo(own.dtype).max / 255)
+    inside = ((levels > 0) & (levels < 255)).all(axis=2)
+    return bool(np.abs(levels - managed)[inside].max(initial=0) <= CLOSE)
 
 
 def space_of(photo: Photo) -> WorkingSpace | None:
@@ -100,19 +116,35 @@ def space_of(photo: Photo) -> WorkingSpace | None:
 
 
 def with_way_back(photo: Photo) -> tuple[Photo, list[str]]:
-    """Return the photo, converted to sRGB if there is no way back from there to its own space; and notes on that."""
+    """Return the photo, converted if there is no way back from sRGB to its own space, and notes on that.
+
+    8 bits become sRGB, and 16 bits BT.2020, which holds all colours.
+    """
     icc = photo.metadata.icc if transfer_of(photo) is None else None
     spaces = [working_space(icc, frame.pixels.shape[2]) for frame in photo.frames]  # pages may be grey or colour
     if all(space is None or space.conversion is not None for space in spaces):
         return photo, []
+    metadata = replace(photo.metadata, icc=None, cicp=None, png_chunks=_without_colour(photo.metadata.png_chunks))
+    deep = next((space.table for space in spaces if space is not None and space.table is not None), None)
+    if deep is not None and any(frame.pixels.dtype == np.uint16 for frame in photo.frames):
+        frames = [_in_bt2020(frame, deep) for frame in photo.frames]
+        notes = ["converted to BT.2020: its ICC profile cannot be inverted exactly"]
+        return replace(
+            photo, frames=frames, metadata=replace(metadata, icc=cicp.profile(BT2020, cicp.SRGB_NUMBERS[1]))
+        ), notes
     frames = []
     for frame, space in zip(photo.frames, spaces, strict=True):
         alpha = None if frame.alpha is None else to_8_bits(frame.alpha)
         pixels = to_8_bits(frame.pixels) if space is None else to_8_bits(space.srgb(frame.pixels))
         frames.append(replace(frame, pixels=pixels, alpha=alpha))
-    metadata = replace(photo.metadata, icc=None, cicp=None, png_chunks=_without_colour(photo.metadata.png_chunks))
     notes = ["converted to sRGB with 8 bits: its ICC profile cannot be inverted exactly"]
     return replace(photo, frames=frames, metadata=metadata), notes
+
+
+def _in_bt2020(frame: Frame, table: Table) -> Frame:
+    whites = int(np.iinfo(frame.pixels.dtype).max)
+    alpha = None if frame.alpha is None else full_range(frame.alpha, whites)
+    return replace(frame, pixels=table.converted(full_range(frame.pixels, whites), BT2020_FROM_XYZ), alpha=alpha)
 
 
 def _without_colour(chunks: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
@@ -126,10 +158,10 @@ def _codes(channels: int) -> Samples:
     return np.stack(np.meshgrid(*[LEVELS] * 3, indexing="ij"), axis=-1).reshape(1, -1, 3)
 
 
-def _managed(codes: Samples, icc: bytes) -> Floats | None:
+def _managed(codes: Samples, icc: bytes, *, black_point: bool = False) -> Floats | None:
     """Convert codes to sRGB as colour management does; None if it cannot use the profile."""
     image = Image.fromarray(codes[..., 0] if codes.shape[2] == 1 else codes)
-    converted = conversion.exactly_to_srgb(image, icc)
+    converted = conversion.exactly_to_srgb(image, icc, black_point=black_point)
     return None if converted is None else np.asarray(converted)[..., : codes.shape[2]].astype(float)
 
 
@@ -148,7 +180,8 @@ class _Tables:
 @lru_cache(maxsize=8)
 def _tables(found: Conversion, depth: np.dtype[Any]) -> _Tables:
     codes = np.linspace(0, 1, int(np.iinfo(depth).max) + 1)
-    table = _stacked(found.curves, codes)
+    is_srgb = all(_is_srgb(curve) for curve in found.curves)
+    table = None if is_srgb else _stacked(found.curves, codes)
     middle = middle_back = None
     matrix = _chained(np.column_stack((FROM_XYZ, np.zeros(3))), found.matrix)
     if found.mixed is not None:
@@ -156,7 +189,7 @@ def _tables(found: Conversion, depth: np.dtype[Any]) -> _Tables:
         middle = _rows(found.mixed), _stacked(found.curves_between, light)
         middle_back = _inverse_curves(found.curves_between, light), _rows(_inverse(found.mixed))
     light = np.linspace(0, 1, STEPS[depth] + 1) ** 2
-    curves = None if all(_is_srgb(curve) for curve in found.curves) else _inverse_curves(found.curves, light)
+    curves = None if is_srgb else _inverse_curves(found.curves, light)
     back = _rows(_inverse(matrix)), middle_back, curves
     return _Tables((table, middle, _rows(matrix)), back)
 
@@ -186,21 +219,6 @@ def _grey_light(found: Conversion, values: Floats) -> Floats:
         light = found.matrix[1, :3] @ channels + found.matrix[1, 3]
     rising: Floats = np.maximum.accumulate(light.clip(0, 1))
     return rising
-
-
-def encoded(light: Floats) -> Floats:
-    """Take light through the sRGB curve (IEC 61966-2-1)."""
-    curved = 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
-    return np.where(light <= 0.0031308, light * 12.92, curved)
-
-
-def decoded(values: Floats) -> Floats:
-    """Return the light of sRGB values."""
-    return np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-DEPTHS = np.dtype(np.uint8), np.dtype(np.uint16)
-SRGB_LIGHT = {depth: decoded(np.linspace(0, 1, np.iinfo(depth).max + 1)).astype(np.float32) for depth in DEPTHS}
 
 
 def _is_srgb(curve: Curve) -> bool:

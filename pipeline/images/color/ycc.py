@@ -9,12 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Colorspace
 
-from pipeline.images.photo import Samples
+from pipeline.images.photo import Samples, full_range
 from pipeline.video.signal.color import MATRICES, SHARES
+from pipeline.video.signal.transfer import BT709, BT2020, DISPLAY_P3
 
 Floats = npt.NDArray[np.float32]
 
-IDENTITY = 0  # matrix of H.273: the planes are green, blue and red
+# matrices of H.273, table 4
+IDENTITY = 0  # the planes are green, blue and red
+BY_PRIMARIES = 12
+YCGCO = 8
+REVERSIBLE = {16: 2, 17: 1}  # YCgCo-Re and -Ro: whole numbers, in so many bits more than those of RGB
+SHARES_BY_PRIMARIES = {BT2020: SHARES[Colorspace.BT2020], DISPLAY_P3: (0.22897, 0.07929)}  # others: BT.709
 BAND_ROWS = 256  # converted at once, to save memory
 
 
@@ -47,10 +53,11 @@ class Levels(NamedTuple):
         return found
 
 
-def rgb(planes: list[Samples], levels: Levels, matrix: int) -> Samples:
+def rgb(planes: list[Samples], levels: Levels, matrix: int, primaries: int = BT709) -> Samples:
     """Convert planes, of which chroma may be subsampled, to HxWx3; or one plane to HxWx1. uint16 over the full range.
 
-    A matrix that is not stated is taken for BT.601, as by other readers of AVIF.
+    A matrix that is not stated is taken for BT.601, as by other readers of AVIF. RGB of 8 bits that was coded
+    reversibly becomes uint8.
     """
     height, width = planes[0].shape
     if len(planes) == 1:
@@ -58,16 +65,36 @@ def rgb(planes: list[Samples], levels: Levels, matrix: int) -> Samples:
     if matrix == IDENTITY:
         green, blue, red = (_sixteen_bits(levels.luma(plane)) for plane in planes)
         return np.dstack((red, green, blue))
+    if matrix in REVERSIBLE:
+        return _reversed(planes, levels, levels.bits - REVERSIBLE[matrix])
     share_r, share_b = SHARES[MATRICES.get(matrix, Colorspace.ITU601)]
+    if matrix == BY_PRIMARIES:
+        share_r, share_b = SHARES_BY_PRIMARIES.get(primaries, SHARES[Colorspace.ITU709])
     wide = [_widened(levels.chroma(plane), height, width) for plane in planes[1:]]
     found = np.empty((height, width, 3), np.uint16)
     for top in range(0, height, BAND_ROWS):
         rows = slice(top, top + BAND_ROWS)
         y, (cb, cr) = levels.luma(planes[0][rows]), (plane[rows] for plane in wide)
-        red, blue = y + 2 * (1 - share_r) * cr, y + 2 * (1 - share_b) * cb
-        green = (y - share_r * red - share_b * blue) / (1 - share_r - share_b)
+        if matrix == YCGCO:
+            red, green, blue = y - cb + cr, y + cb, y - cb - cr
+        else:
+            red, blue = y + 2 * (1 - share_r) * cr, y + 2 * (1 - share_b) * cb
+            green = (y - share_r * red - share_b * blue) / (1 - share_r - share_b)
         found[rows] = _sixteen_bits(np.dstack((red, green, blue)))
     return found
+
+
+def _reversed(planes: list[Samples], levels: Levels, bits: int) -> Samples:
+    """Convert planes of YCgCo-R to RGB of `bits` bits (H.273, equations 59 to 62), spread over uint8 or uint16."""
+    middle = 1 << levels.bits - 1
+    y = planes[0].astype(np.int32)
+    cg, co = (np.rint(_widened(plane.astype(np.float32), *y.shape)).astype(np.int32) - middle for plane in planes[1:])
+    rest = y - (cg >> 1)
+    green, blue = rest + cg, rest - (co >> 1)
+    red = blue + co
+    white = (1 << bits) - 1
+    found = np.dstack((red, green, blue)).clip(0, white)
+    return found.astype(np.uint8) if bits == 8 else full_range(found, white)
 
 
 def planes(pixels: Samples, levels: Levels, matrix: int) -> list[Samples]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.curve.srgb import decoded
 from pipeline.images.photo import Coding, Frame, GainMap, Gains, Samples, to_8_bits
 from pipeline.images.pixels import turned
 
@@ -24,9 +25,7 @@ Floats = npt.NDArray[np.float32]
 BAND_ROWS = 256  # computed at once, to save memory
 LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)  # ITU-R BT.709; gains hardly differ by those of Display P3
 DARKEST = 1e-6  # light, instead of none
-# Light by level of sRGB, which Display P3 shares (IEC 61966-2-1)
-_LEVELS = np.arange(256) / 255
-LIGHT = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(np.float32)
+LIGHT = decoded(np.arange(256) / 255).astype(np.float32)  # by level of sRGB, whose curve Display P3 shares
 
 
 class StoredMap(NamedTuple):

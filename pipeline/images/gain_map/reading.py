@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.images.gain_map import apple, metadata, ultra_hdr
+from pipeline.images.gain_map import apple, metadata, tone_map, ultra_hdr
 from pipeline.images.gain_map.gains import StoredMap, fitted
 from pipeline.images.metadata import exif
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
@@ -16,7 +16,6 @@ from pipeline.images.pixels import add_note, check_size
 AUXILIARY_TYPE = "hdrgainmap"  # ends the types of auxiliary images of Apple and Samsung
 PACKET = re.compile(rb"<x:xmpmeta.*?</x:xmpmeta>", re.DOTALL)
 SHAPE_TOLERANCE = 0.1
-TMAP = b"tmap"  # brand of files with a map by ISO/IEC 23008-12 section 6.6.2.4, which Pillow and libheif pass over
 
 
 def read(stored: Photo, shown: Photo, data: bytes, max_pixels: int) -> GainMap | None:
@@ -27,12 +26,14 @@ def read(stored: Photo, shown: Photo, data: bytes, max_pixels: int) -> GainMap |
     block = stored.metadata.exif
     if stored.format == "jpeg":
         found = ultra_hdr.read(data, block, max_pixels)
+    elif stored.format == "avif" and not stored.animated:
+        found = tone_map.read(data, max_pixels)
     elif stored.format == "heif":
         found = _of_heic(data, block, max_pixels)
     else:
         found = None
     if found is None:
-        if stored.format in ("avif", "heif") and TMAP in _brands(data):
+        if stored.format in ("avif", "heif") and tone_map.TMAP in _brands(data):
             add_note(shown.notes, GAIN_MAP_DROPPED)
         return None
     orientation = exif.orientation(block) if block is not None and shown.metadata.exif is not None else None

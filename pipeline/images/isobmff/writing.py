@@ -18,29 +18,37 @@ class Item:
     kind: bytes
     content: bytes
     properties: Sequence[Box] = ()
-    references: Sequence[tuple[bytes, int]] = field(default=())
-    """Type of reference and number of the item that it leads to."""
+    references: Sequence[tuple[bytes, tuple[int, ...]]] = field(default=())
+    """Type of reference and numbers of the items that it leads to."""
+    hidden: bool = False
+    """Whether it is not shown by itself."""
 
 
 def exif_item(block: bytes) -> Item:
     """Build the item of an EXIF block, which begins with the offset of its header (ISO/IEC 23008-12 annex A.2.1)."""
-    return Item(kind=b"Exif", content=bytes(4) + block, references=[(b"cdsc", 1)])
+    return Item(kind=b"Exif", content=bytes(4) + block, references=[(b"cdsc", (1,))])
 
 
 def xmp_item(packet: bytes) -> Item:
-    return Item(kind=b"mime", content=packet, references=[(b"cdsc", 1)])
+    return Item(kind=b"mime", content=packet, references=[(b"cdsc", (1,))])
 
 
-def still(items: Sequence[Item]) -> bytes:
-    """Build a file whose primary item is the first."""
+def still(items: Sequence[Item], brand: bytes = b"", alternatives: Sequence[int] = ()) -> bytes:
+    """Build a file whose primary item is the first.
+
+    `brand`: of a feature that readers may know. `alternatives`: numbers of items of which one is shown, the best first.
+    """
     profile = next(content[1] >> 5 for kind, content in items[0].properties if kind == b"av1C")
     brands = {0: b"MA1B", 1: b"MA1A"}.get(profile, b"")
-    ftyp = packed(b"ftyp", b"avif", bytes(4), b"avifmif1miaf", brands)
-    start = len(ftyp) + len(_meta(items, 0)) + 8  # offsets have a fixed size, so that of `meta` does not depend on them
-    return ftyp + _meta(items, start) + packed(b"mdat", *(item.content for item in items))
+    ftyp = packed(b"ftyp", b"avif", bytes(4), b"avifmif1miaf", brands, brand)
+    groups = _alternatives(alternatives, len(items) + 1) if alternatives else b""
+    start = (
+        len(ftyp) + len(_meta(items, 0, groups)) + 8
+    )  # offsets have a fixed size, so that of `meta` does not depend on them
+    return ftyp + _meta(items, start, groups) + packed(b"mdat", *(item.content for item in items))
 
 
-def _meta(items: Sequence[Item], start: int) -> bytes:
+def _meta(items: Sequence[Item], start: int, groups: bytes) -> bytes:
     return packed(
         b"meta",
         FULL,
@@ -50,12 +58,18 @@ def _meta(items: Sequence[Item], start: int) -> bytes:
         packed(b"iinf", FULL, struct.pack(">H", len(items)), *map(_entry, range(1, len(items) + 1), items)),
         *_references(items),
         _properties(items),
+        groups,
     )
+
+
+def _alternatives(items: Sequence[int], number: int) -> bytes:
+    """Build a list of entity groups with one group (ISO/IEC 14496-12 section 8.18); `number`: one that no item has."""
+    return packed(b"grpl", packed(b"altr", FULL, struct.pack(f">II{len(items)}I", number, len(items), *items)))
 
 
 def _entry(number: int, item: Item) -> bytes:
     name = b"\x00" + (XMP_TYPE.encode() + b"\x00" if item.kind == b"mime" else b"")
-    return packed(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, item.kind), name)
+    return packed(b"infe", struct.pack(">IHH4s", 2 << 24 | item.hidden, number, 0, item.kind), name)
 
 
 def _locations(items: Sequence[Item], start: int) -> bytes:
@@ -68,9 +82,9 @@ def _locations(items: Sequence[Item], start: int) -> bytes:
 
 def _references(items: Sequence[Item]) -> list[bytes]:
     found = [
-        packed(kind, struct.pack(">HHH", number, 1, target))
+        packed(kind, struct.pack(f">HH{len(targets)}H", number, len(targets), *targets))
         for number, item in enumerate(items, 1)
-        for kind, target in item.references
+        for kind, targets in item.references
     ]
     return [packed(b"iref", FULL, *found)] if found else []
 

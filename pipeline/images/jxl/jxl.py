@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 
 from pipeline.errors import Unsupported
+from pipeline.images.color import cicp
 from pipeline.images.isobmff.boxes import sound_boxes
-from pipeline.images.jxl import libjxl
+from pipeline.images.jxl import libjxl, light
 from pipeline.images.metadata import exif, regions, xmp
 from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size
@@ -28,10 +29,10 @@ def read(data: bytes, max_pixels: int) -> Photo:
         check_size((image.info.width, image.info.height), count, max_pixels)
         if BLACK in image.channels:
             raise Unsupported("its colours are CMYK, which nightlift does not read in JPEG XL; convert it to RGB first")
-        if image.encoding is not None and image.encoding.transfer in HDR:
+        if image.encoding is not None and image.encoding.transfer in HDR and image.hdr is None:
             raise Unsupported(
-                f"its brightness is coded as {HDR[image.encoding.transfer]} (high dynamic range), which nightlift does "
-                "not read in JPEG XL; convert it to PNG or AVIF first"
+                f"it is {HDR[image.encoding.transfer]} (high dynamic range) with primaries of its own, which nightlift "
+                "does not read; convert it to BT.2100 first"
             )
 
     image = libjxl.decode(data, check)
@@ -43,6 +44,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
         notes.append(f"ICC profile became {'Display P3' if info.color_channels == 3 else 'sRGB'}, as the file is lossy")
     if info.exponent_bits:
         notes.append("floating-point samples became 16 bits")
+    if image.may_exceed_white:
+        image = light.coded(image, notes)
     tick_ms = 1000 * info.ticks_denominator / info.ticks_numerator if info.have_animation else 0
     frames = [
         _frame(samples, duration * tick_ms if len(image.frames) > 1 else None) for samples, duration in image.frames
@@ -51,9 +54,13 @@ def read(data: bytes, max_pixels: int) -> Photo:
     metadata = Metadata(
         exif=exif.as_shown(kept[EXIF], frames[0].size, notes) if EXIF in kept else None,
         icc=image.icc,
+        cicp=image.hdr,
         xmp=kept.get(XMP) and regions.upright(kept[XMP], exif.stated_orientation(kept.get(EXIF)), frames[0].size),
     )
-    coding = Coding(lossless=bool(info.uses_original_profile) and JPEG not in kept)
+    coding = Coding(
+        lossless=bool(info.uses_original_profile) and JPEG not in kept,
+        peak_cd=info.intensity_target if image.hdr and info.intensity_target > libjxl.SDR_PEAK_CD else None,
+    )
     loop = info.loops if len(frames) > 1 else None
     return Photo(format="jxl", frames=frames, metadata=metadata, coding=coding, loop=loop, notes=notes)
 
@@ -68,10 +75,13 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         added.append((EXIF, bytes(4) + metadata.exif))  # begins with the offset of the TIFF block
     if metadata.xmp is not None:
         added.append((XMP, metadata.xmp))
+    numbers = cicp.numbers_of(metadata)
     encode = partial(
         libjxl.encode,
         [(_samples(frame), round(frame.duration_ms or 0)) for frame in photo.frames],
         quality=None if quality == LOSSLESS_QUALITY else quality,
+        hdr=numbers if numbers is not None and numbers[1] in HDR else None,
+        peak_cd=photo.coding.peak_cd,
         boxes=added,
         loops=(photo.loop or 0) if photo.animated else None,
     )

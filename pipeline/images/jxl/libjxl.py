@@ -15,16 +15,19 @@ import numpy as np
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.jxl.structures import BasicInfo, ColorEncoding, ExtraChannel, FrameHeader, PixelFormat
 from pipeline.images.photo import Samples
+from pipeline.video.signal.transfer import BT709, BT2020, DISPLAY_P3, HDR
 
 # JxlDecoderStatus and JxlEncoderStatus
 SUCCESS, NEED_MORE_OUTPUT, NEED_BUFFER = 0, 2, 5
 OUT_OF_MEMORY = 2  # JxlEncoderError
 BASIC_INFO, COLORS, FRAME, FULL_IMAGE = 0x40, 0x100, 0x400, 0x1000
 OF_FILE, OF_PIXELS = 0, 1  # JxlColorProfileTarget
-DATA_TYPES = {np.dtype(np.uint8): 2, np.dtype(np.uint16): 3}  # JxlDataType
+DATA_TYPES = {np.dtype(np.float32): 0, np.dtype(np.uint8): 2, np.dtype(np.uint16): 3}  # JxlDataType
 EFFORT_OPTION, EFFORT = 0, 3  # of 1 to 9; the default of 7 takes ten times as long for files a tenth smaller
-GREY, D65, SRGB_PRIMARIES, SRGB_TRANSFER = 1, 1, 1, 13  # in JxlColorEncoding
-DISPLAY_P3 = ColorEncoding(space=0, white_point=D65, primaries=11, transfer=SRGB_TRANSFER)
+RGB, GREY, D65, SRGB_PRIMARIES, SRGB_TRANSFER, LINEAR = 0, 1, 1, 1, 13, 8  # in JxlColorEncoding
+RELATIVE = 1  # JxlRenderingIntent
+TO_H273 = {SRGB_PRIMARIES: BT709, 9: BT2020, 11: DISPLAY_P3}  # its numbers of primaries -> those of ITU-T H.273
+SDR_PEAK_CD = 255.0  # the brightest light of images that are not HDR, unless they say otherwise
 OUTPUT_BYTES = 1 << 20
 
 
@@ -37,13 +40,22 @@ class Image:
     encoding: Any = None
     """The file's own ColorEncoding; None if it has an ICC profile instead."""
     icc: bytes | None = None
-    """The profile of the decoded pixels; None for sRGB."""
+    """The profile of the decoded pixels; None for sRGB and HDR."""
+    hdr: tuple[int, int] | None = None
+    """Primaries and transfer (ITU-T H.273) of pixels coded as PQ or HLG."""
     converted: bool = False
     """Whether `icc` stands for the file's own profile, which libjxl could not decode to."""
     channels: list[int] = field(default_factory=list)
     """Kinds of all channels beside colour (JxlExtraChannelType)."""
     frames: list[tuple[Samples, int]] = field(default_factory=list)
-    """HxWxC samples, alpha last and not premultiplied, and the duration in ticks."""
+    """HxWxC samples, alpha last and not premultiplied, and the duration in ticks. float32 if `may_exceed_white`."""
+
+    @property
+    def may_exceed_white(self) -> bool:
+        """Return whether samples, linear light or with the curve of sRGB, may be brighter than SDR."""
+        transfer = None if self.encoding is None else self.encoding.transfer
+        brighter = transfer == LINEAR and self.info.intensity_target > SDR_PEAK_CD
+        return brighter or (bool(self.info.exponent_bits) and transfer in (LINEAR, SRGB_TRANSFER))
 
 
 class ProfileRefused(RuntimeError):
@@ -92,7 +104,7 @@ def decode(data: bytes, check: Callable[[Image, int], None]) -> Image:
                 lib.JxlDecoderGetFrameHeader(decoder, byref(header))
             elif status == NEED_BUFFER:
                 check(image, len(image.frames) + 1)
-                samples = _room(image.info)
+                samples = _room(image)
                 lib.JxlDecoderSetImageOutBuffer(
                     decoder, byref(_format(samples)), samples.ctypes.data_as(c_void_p), c_size_t(samples.nbytes)
                 )
@@ -124,15 +136,33 @@ def _read_colors(lib: Any, decoder: c_void_p, image: Image) -> None:
     if encoding is None and not image.info.uses_original_profile:
         image.converted = True
         if image.info.color_channels == 3:  # by default they would lose all colours outside sRGB
-            lib.JxlDecoderSetPreferredColorProfile(decoder, byref(DISPLAY_P3))
+            lib.JxlDecoderSetPreferredColorProfile(decoder, byref(_by_numbers(DISPLAY_P3, SRGB_TRANSFER)))
+    if encoding is not None and encoding.transfer in HDR and _hdr(encoding) is None:
+        lib.JxlDecoderSetPreferredColorProfile(decoder, byref(_by_numbers(BT2020, encoding.transfer)))
     of_pixels = _encoding(lib, decoder, OF_PIXELS)
-    if of_pixels is None or not _is_srgb(of_pixels):
+    image.hdr = _hdr(of_pixels)
+    if image.hdr is None and (of_pixels is None or not _is_srgb(of_pixels)):
         image.icc = _profile(lib, decoder, OF_PIXELS)
 
 
 def _is_srgb(encoding: Any) -> bool:
     has_primaries = encoding.space == GREY or encoding.primaries == SRGB_PRIMARIES
     return bool(has_primaries and encoding.white_point == D65 and encoding.transfer == SRGB_TRANSFER)
+
+
+def _hdr(encoding: Any) -> tuple[int, int] | None:
+    """Return primaries and transfer of H.273 of PQ or HLG; None if it is neither, or there are no such numbers."""
+    if encoding is None or encoding.transfer not in HDR or encoding.white_point != D65:
+        return None
+    primaries = BT2020 if encoding.space == GREY else TO_H273.get(encoding.primaries)
+    return None if primaries is None else (primaries, encoding.transfer)
+
+
+def _by_numbers(primaries: int, transfer: int, *, grey: bool = False) -> ColorEncoding:
+    own = next((own for own, number in TO_H273.items() if number == primaries), TO_H273[BT2020])
+    return ColorEncoding(
+        space=GREY if grey else RGB, white_point=D65, primaries=own, transfer=transfer, intent=RELATIVE
+    )
 
 
 def _encoding(lib: Any, decoder: c_void_p, target: int) -> Any:
@@ -150,9 +180,12 @@ def _profile(lib: Any, decoder: c_void_p, target: int) -> bytes | None:
     return profile.raw if found else None
 
 
-def _room(info: Any) -> Samples:
+def _room(image: Image) -> Samples:
     """Return memory for a frame."""
-    kind = np.uint8 if info.bits <= 8 and not info.exponent_bits else np.uint16
+    info = image.info
+    kind = (
+        np.float32 if image.may_exceed_white else np.uint8 if info.bits <= 8 and not info.exponent_bits else np.uint16
+    )
     return np.empty((info.height, info.width, info.color_channels + bool(info.alpha_bits)), kind)
 
 
@@ -165,18 +198,24 @@ def encode(
     *,
     quality: int | None,
     icc: bytes | None,
+    hdr: tuple[int, int] | None = None,
+    peak_cd: float | None = None,
     boxes: Sequence[tuple[bytes, bytes]],
     loops: int | None,
 ) -> bytes:
     """Encode HxWxC samples (alpha after 1 or 3 channels of colour), each with its duration in milliseconds.
 
-    `quality`: None for lossless. `icc`: None for sRGB. `boxes`: type and content. `loops`: None for a still.
+    `quality`: None for lossless. `icc`: None for sRGB. `hdr`: primaries and transfer (ITU-T H.273) of PQ or HLG,
+    instead of `icc`. `peak_cd`: their brightest light, if known. `boxes`: type and content. `loops`: None for a still.
     Raises ProfileRefused, another RuntimeError, MemoryError or MissingExtra.
     """
     lib = library()
     encoder = c_void_p(lib.JxlEncoderCreate(None))
     try:
-        _begin(lib, encoder, frames[0][0], icc, lossless=quality is None, loops=loops)
+        info = _basic_info(lib, frames[0][0], lossless=quality is None, loops=loops)
+        info.intensity_target = 0 if peak_cd is None else peak_cd
+        _do(lib.JxlEncoderSetBasicInfo(encoder, byref(info)))
+        _set_colors(lib, encoder, icc, hdr, grey=frames[0][0].shape[2] < 3)
         if boxes:
             _do(lib.JxlEncoderUseBoxes(encoder))
         for kind, content in boxes:
@@ -211,10 +250,8 @@ def encode(
         lib.JxlEncoderDestroy(encoder)
 
 
-def _begin(
-    lib: Any, encoder: c_void_p, samples: Samples, icc: bytes | None, *, lossless: bool, loops: int | None
-) -> None:
-    """Set what the image is like, and its colours."""
+def _basic_info(lib: Any, samples: Samples, *, lossless: bool, loops: int | None) -> Any:
+    """Return what the image is like."""
     info: Any = BasicInfo()
     lib.JxlEncoderInitBasicInfo(byref(info))
     info.height, info.width, channels = samples.shape
@@ -225,13 +262,15 @@ def _begin(
     info.uses_original_profile = int(lossless)
     if loops is not None:
         info.have_animation, info.ticks_numerator, info.ticks_denominator, info.loops = 1, 1000, 1, loops
-    _do(lib.JxlEncoderSetBasicInfo(encoder, byref(info)))
-    if icc is not None:
+    return info
+
+
+def _set_colors(lib: Any, encoder: c_void_p, icc: bytes | None, hdr: tuple[int, int] | None, *, grey: bool) -> None:
+    if icc is not None and hdr is None:
         if lib.JxlEncoderSetICCProfile(encoder, icc, c_size_t(len(icc))) != SUCCESS:
             raise ProfileRefused
         return
-    encoding = ColorEncoding()
-    lib.JxlColorEncodingSetToSRGB(byref(encoding), int(channels < 3))
+    encoding = _by_numbers(*(hdr or (BT709, SRGB_TRANSFER)), grey=grey)
     _do(lib.JxlEncoderSetColorEncoding(encoder, byref(encoding)))
 
 

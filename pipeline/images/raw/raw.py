@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from model.curve import srgb
 from pipeline.errors import Damaged, MissingExtra, Unsupported, plural
 from pipeline.images.jpeg import jpeg
 from pipeline.images.metadata import exif
@@ -17,7 +18,6 @@ from pipeline.images.raw.raw_metadata import metadata_of
 from pipeline.images.raw.recognition import missing_bytes
 from pipeline.images.silence import silent_stderr
 
-SRGB_GAMMA = (2.4, 12.92)  # power and slope near black (IEC 61966-2-1)
 ORIENTATIONS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}  # LibRaw's flip -> EXIF orientation
 SMALL_PREVIEW = 0.5  # of the raw image's longer side
 
@@ -40,7 +40,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
             no_auto_bright=True,
             output_bps=16,
             output_color=rawpy.ColorSpace.sRGB,
-            gamma=SRGB_GAMMA,
+            gamma=(srgb.POWER, srgb.SLOPE),
             highlight_mode=rawpy.HighlightMode.Clip,
         )
         metadata = metadata_of(data, preview, notes)

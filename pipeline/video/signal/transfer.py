@@ -98,7 +98,8 @@ def _pq_cd(signal: Light) -> Light:
     return 10_000 * (np.maximum(power - PQ_C1, 0) / (PQ_C2 - PQ_C3 * power)) ** (1 / PQ_M1)
 
 
-def _pq_signal(light_cd: Light) -> Light:
+def pq_signal(light_cd: Light) -> Light:
+    """Return PQ values, 0 to 1, of light in cd/m2."""
     power = (np.maximum(light_cd, 0) / 10_000) ** PQ_M1
     return ((PQ_C1 + PQ_C2 * power) / (1 + PQ_C3 * power)) ** PQ_M2
 
@@ -110,9 +111,9 @@ def _display_cd(transfer: int, signal: Light) -> Light:
 
 def _rolled_off(light_cd: Light) -> Light:
     """Apply BT.2390's EETF from PEAK_CD down to diffuse white, which becomes 1."""
-    peak = _pq_signal(np.array(PEAK_CD))
-    signal = np.minimum(_pq_signal(light_cd) / peak, 1)
-    top = float(_pq_signal(np.array(WHITE_CD)) / peak)
+    peak = pq_signal(np.array(PEAK_CD))
+    signal = np.minimum(pq_signal(light_cd) / peak, 1)
+    top = float(pq_signal(np.array(WHITE_CD)) / peak)
     knee = 1.5 * top - 0.5
     t = np.maximum((signal - knee) / (1 - knee), 0)
     spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * top

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, Unsupported
 from pipeline.images import Coding, Frame, Photo, decode, encode
 from pipeline.images.codecs import av1
 from pipeline.images.color import ycc
@@ -187,6 +187,44 @@ def test_planes_and_rgb_are_each_others_inverse(full: bool, size: tuple[int, int
     assert np.abs(again.astype(int) - smooth)[2:-2, 2:-2].max() < 30
     grey = np.full((*size[::-1], 3), 65535, np.uint16)
     assert ycc.rgb(ycc.planes(grey, levels, 6), levels, 6).min() == 65535
+
+
+@pytest.mark.parametrize(("matrix", "primaries"), [(8, 1), (12, 1), (12, 9), (12, 12)])
+def test_rare_matrices_keep_their_bits(matrix: int, primaries: int) -> None:
+    photo = read(deep(10, "4:4:4", matrix=matrix, primaries=primaries))
+    assert (photo.notes, photo.coding.bits, photo.frames[0].pixels.dtype) == ([], 10, np.uint16)
+    assert psnr(photo.frames[0].pixels, media.night_16(96, 64)) > 45
+
+
+def reversible(rgb: Any, bits: int, matrix: int) -> bytes:
+    """YCgCo-Re (H.273, equations 63 to 66) in planes of `bits` bits, stored as if they were green, blue and red."""
+    red, green, blue = (rgb[..., channel].astype(int) for channel in range(3))
+    orange = red - blue
+    rest = blue + (orange >> 1)
+    surplus = green - rest
+    planes = orange + (1 << bits - 1), rest + (surplus >> 1), surplus + (1 << bits - 1)
+    options = {"bitspersample": bits, "pixelformat": "444", "primaries": 1, "transfer": 13, "matrix": 0}
+    coded = bytes(imagecodecs.avif_encode(np.dstack(planes).astype(np.uint16), 100, speed=8, **options))
+    at = coded.index(b"nclx")
+    return coded[: at + 9] + bytes((matrix,)) + coded[at + 10 :]
+
+
+def test_reversible_colours_are_exact() -> None:
+    shallow, night = media.night(96, 64), media.night_16(96, 64)
+    photo = read(reversible(shallow, 10, 16))
+    assert np.array_equal(photo.frames[0].pixels, shallow)
+    assert (photo.coding.bits, photo.coding.lossless, photo.notes) == (8, True, [])
+    again, _ = encode(photo, "avif", quality=None)
+    assert np.array_equal(imagecodecs.avif_decode(again), shallow)
+    for matrix, bits in ((16, 10), (17, 11)):
+        deeper = read(reversible(night >> 16 - bits, 12, matrix)).frames[0].pixels
+        assert np.abs((deeper >> 16 - bits) - (night >> 16 - bits).astype(int)).max() == 0
+
+
+@pytest.mark.parametrize(("matrix", "name"), [(10, "BT.2020 of constant luminance"), (14, "ICtCp"), (15, "IPT-C2")])
+def test_colours_that_are_not_converted_are_named(matrix: int, name: str) -> None:
+    with pytest.raises(Unsupported, match=name):
+        read(reversible(media.night(96, 64), 10, matrix))
 
 
 def test_a_cut_avif_is_damaged() -> None:

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pipeline.errors import Damaged, MissingExtra, TooLarge, Unsupported
-from pipeline.images import Coding, Frame, Metadata, Photo, decode, encode
+from model.curve.srgb import decoded
+from pipeline.errors import Damaged, MissingExtra, TooLarge
+from pipeline.images import FORMATS, Coding, Frame, Metadata, Photo, decode, encode
 from pipeline.images.color import cicp
 from pipeline.images.jxl import libjxl
 from pipeline.images.metadata import exif
+from pipeline.video.signal.transfer import HDR, TO_BT709
 from tests.support import media
 from tests.support.media import Samples
 
@@ -159,17 +161,40 @@ def test_bare_codestreams_and_containers_are_both_read() -> None:
     assert np.array_equal(read(bare).frames[0].pixels, read(boxed).frames[0].pixels)
 
 
-def test_high_dynamic_range_is_refused() -> None:
-    with pytest.MonkeyPatch.context() as patch:
+@pytest.mark.parametrize(("primaries", "transfer", "channels"), [(9, 16, 3), (12, 18, 3), (1, 16, 3), (9, 18, 1)])
+def test_high_dynamic_range_is_kept(primaries: int, transfer: int, channels: int) -> None:
+    pixels = np.ascontiguousarray(media.night_16()[..., :channels])
+    metadata = Metadata(cicp=(primaries, transfer))
+    coded = written(photo_of(pixels, metadata=metadata, coding=Coding(lossless=True, peak_cd=4000)))
+    assert np.array_equal(imagecodecs.jpegxl_decode(coded).reshape(pixels.shape), pixels)
+    photo = decode(coded, max_pixels=MAX_PX, hdr_for=FORMATS["jxl"])
+    assert (photo.metadata, photo.coding.peak_cd, photo.notes) == (metadata, 4000, [])
+    assert np.array_equal(photo.frames[0].pixels, pixels)
+    lossy = decode(written(replace(photo, coding=Coding())), max_pixels=MAX_PX, hdr_for=FORMATS["png"])
+    assert lossy.metadata == metadata
+    assert np.abs(lossy.frames[0].pixels.astype(int) - pixels).mean() < 1500
+    shown = read(coded)
+    assert shown.notes == [f"{HDR[transfer]} became SDR"]
+    assert (shown.metadata, shown.frames[0].pixels.dtype) == (Metadata(), np.uint8)
 
-        def pq(target: object, grey: int) -> None:
-            target._obj.space, target._obj.white_point, target._obj.primaries = 0, 1, 9  # type: ignore[attr-defined]
-            target._obj.transfer = 16  # type: ignore[attr-defined]
 
-        patch.setattr(libjxl.library(), "JxlColorEncodingSetToSRGB", pq)
-        coded = written(photo_of(media.night_16()))
-    with pytest.raises(Unsupported, match="PQ"):
-        read(coded)
+@pytest.mark.parametrize("lossless", [True, False])
+def test_linear_light_brighter_than_white_is_hdr(lossless: bool) -> None:
+    light = (decoded(media.night_16() / 65535) * 0.5).astype(np.float32)
+    plain = read(imagecodecs.jpegxl_encode(light, lossless=lossless))
+    assert plain.metadata.cicp is None and plain.metadata.icc is not None
+    assert np.abs(plain.frames[0].pixels / 65535 - light).mean() < (1e-5 if lossless else 0.01)
+    light[10:26, 10:26] = 12, 12, 8
+    coded = imagecodecs.jpegxl_encode(light, lossless=lossless)
+    photo = decode(coded, max_pixels=MAX_PX, hdr_for=FORMATS["jxl"])
+    assert (photo.metadata.cicp, photo.metadata.icc) == ((9, 16), None)
+    assert "light beyond that of SDR became PQ" in photo.notes
+    power = (photo.frames[0].pixels / 65535) ** (32 / 2523)  # BT.2100, table 4
+    light_cd = 10_000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (16384 / 2610)
+    back = light_cd / 255 @ np.array(TO_BT709[9]).T
+    assert np.abs(back - light).mean() < (2e-3 if lossless else 0.05)
+    assert back[14:22, 14:22].mean(axis=(0, 1)) == pytest.approx((12, 12, 8), rel=0.01 if lossless else 0.1)
+    assert read(coded).frames[0].pixels.dtype == np.uint8
 
 
 def test_limits_damage_and_a_missing_extra_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from model import Look
+from model.curve.srgb import decoded, encoded
 from pipeline.images import Frame, Photo, decode, encode
 from pipeline.images.color.cicp import D65, profile, profile_by_gamma
-from pipeline.images.color.working_space import decoded, encoded, working_space
+from pipeline.images.color.working_space import working_space
 from pipeline.images.photo import Metadata, Samples
 from tests.support import media
 from tests.support.photo_steps import enhanced
@@ -141,15 +142,91 @@ def test_each_page_is_converted_by_what_the_profile_is_to_it() -> None:
         assert [frame.pixels.shape for frame in work.photo.frames] == [frame.pixels.shape for frame in frames]
 
 
+RAMP, IDENTITY = bytes(range(256)), fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+CORNERS = [
+    (200 * green + 35 * red + 20 * blue, 128 + 60 * (red - green), 128 + 60 * (green - blue))
+    for red in (0, 1) for green in (0, 1) for blue in (0, 1)
+]  # fmt: skip
+
+
+def of_scanner(kind: bytes) -> bytes:
+    """A profile with a table from RGB to L*a*b*, of each kind; by the second its darkest colour is grey."""
+    levels = [level for corner in CORNERS for level in corner]
+    ramp_16 = np.linspace(0, 65535, 256).astype(">u2").tobytes()
+    if kind == b"mft1":
+        table = kind + bytes(4) + bytes((3, 3, 2, 0)) + IDENTITY + RAMP * 3 + bytes(levels) + RAMP * 3
+        return media.profile(b"scnr", b"RGB ", b"Lab ", {b"A2B0": table})
+    if kind == b"mft2":
+        levels[0] = 40
+        table = kind + bytes(4) + bytes((3, 3, 2, 0)) + IDENTITY + struct.pack(">2H", 256, 2) + ramp_16 * 3
+        table += struct.pack(">24H", *(256 * level for level in levels)) + struct.pack(">6H", *[0, 65535] * 3)
+        return media.profile(b"scnr", b"RGB ", b"Lab ", {b"A2B1": table})
+    line, power = b"para" + bytes(8) + fixed(1), b"para" + bytes(8) + fixed(1.3)
+    parts = [
+        line * 3,
+        IDENTITY + fixed(0, 0, 0),
+        line * 3,
+        b"\2\2\2" + bytes(13) + b"\1" + bytes(3) + bytes(levels),
+        power * 3,
+    ]
+    places = [32 + sum(map(len, parts[:index])) for index in range(5)]
+    table = b"mAB " + bytes(4) + b"\3\3" + bytes(2) + struct.pack(">5I", *places) + b"".join(parts)
+    return media.profile(b"scnr", b"RGB ", b"Lab ", {b"A2B0": table})
+
+
+@pytest.mark.parametrize("kind", [b"mft1", b"mft2", b"mAB "])
+def test_a_table_without_a_way_back_keeps_16_bits(kind: bytes) -> None:
+    import imagecodecs
+
+    def converted(pixels: Samples, source: bytes) -> Samples:
+        options = {"colorspace": "rgb", "outcolorspace": "rgb", "outdtype": "uint16", "intent": 1, "flags": 0x2100}
+        found: Samples = imagecodecs.cms_transform(pixels, source, imagecodecs.cms_profile("srgb"), **options)
+        return found
+
+    icc = of_scanner(kind)
+    deep = media.night(120, 90).astype(np.uint16) * 257 + np.arange(90, dtype=np.uint16)[:, None, None]
+    space = working_space(icc, 3)
+    assert space is not None and space.conversion is None
+    twin = converted(deep, icc)
+    assert np.abs(space.srgb(deep).astype(int) - twin)[(twin > 0) & (twin < 65535)].max() < 257 // 2
+    work = enhanced(photo_of(deep.copy(), icc))
+    assert work.photo is not None and work.photo.metadata.icc is not None
+    assert work.outcome.notes[-1:] == ["converted to BT.2020: its ICC profile cannot be inverted exactly"]
+    found = work.photo.frames[0].pixels
+    assert found.dtype == np.uint16 and len(np.unique(found)) > 1000
+    assert_close(converted(found, work.photo.metadata.icc) / 257, result(twin, None)[0] / 257)
+
+
+@pytest.mark.parametrize("kind", [b"kTRC", b"A2B0"])
+def test_a_grey_profile_in_lightness_is_inverted(kind: bytes) -> None:
+    if kind == b"kTRC":
+        tag = b"curv" + bytes(4) + struct.pack(">I", 0)
+    else:
+        corners = struct.pack(">6H", 0, 32768, 32768, 65280, 32768, 32768)
+        tag = (
+            b"mft2"
+            + bytes(4)
+            + bytes((1, 3, 2, 0))
+            + IDENTITY
+            + struct.pack(">2H", 2, 2)
+            + struct.pack(">2H", 0, 65535)
+        )
+        tag += corners + struct.pack(">6H", *[0, 65535] * 3)
+    icc = media.profile(b"scnr", b"GRAY", b"Lab ", {kind: tag})
+    space = working_space(icc, 1)
+    assert space is not None and space.conversion is not None
+    pixels = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
+    srgb, outside = space.working(pixels)
+    lightness = pixels / 65535
+    light = np.where(lightness > 0.08, ((lightness + 0.16) / 1.16) ** 3, lightness * 100 / 903.3)
+    assert np.abs(srgb / 65535 - encoded(light)).max() < 1e-4
+    back = pixels.copy()
+    space.write_back(srgb, outside, back)
+    assert np.abs(back.astype(int) - pixels).max() <= 8
+
+
 def test_a_table_without_a_way_back_makes_the_photo_srgb() -> None:
-    ramp, identity = bytes(range(256)), fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
-    corners = bytes(
-        int(level)
-        for red in (0, 1) for green in (0, 1) for blue in (0, 1)
-        for level in (200 * green + 35 * red + 20 * blue, 128 + 60 * (red - green), 128 + 60 * (green - blue))
-    )  # fmt: skip
-    table = b"mft1" + bytes(4) + bytes((3, 3, 2, 0)) + identity + ramp * 3 + corners + ramp * 3
-    icc = media.profile(b"scnr", b"RGB ", b"Lab ", {b"A2B0": table})
+    icc = of_scanner(b"mft1")
     pixels = media.night(120, 90)
     work = enhanced(photo_of(pixels.copy(), icc))
     assert work.photo is not None and work.photo.metadata.icc is None
