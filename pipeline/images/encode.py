@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.errors import MediaError, Unsupported, is_want_of_memory
 from pipeline.images.codecs import bmp, gif, heif, pnm, webp
 from pipeline.images.color import conversion, high_dynamic_range
+from pipeline.images.color.working_space import in_srgb
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.gain_map import tone_map, ultra_hdr
 from pipeline.images.jxl import jxl
@@ -58,6 +59,10 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
         raise ValueError(f"quality is {quality}; it must be between 1 and 100")
     notes: list[str] = []
     photo = high_dynamic_range.fitted(photo, target, notes)
+    if "icc" not in HOLDS[name]:
+        tagged, photo = photo, in_srgb(photo)
+        if photo is not tagged:
+            notes.append(f"converted to sRGB: {name.upper()} has no place for its ICC profile")
     frames = _frames(photo, target, notes)
     if photo.format == "tiff" and name == "jpeg":
         photo = replace(photo, metadata=iptc.as_segments(photo.metadata))

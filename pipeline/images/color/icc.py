@@ -96,8 +96,8 @@ def _parametric(data: bytes) -> tuple[Curve, int]:
     count = (1, 3, 4, 5, 7)[kind]
     g, *rest = (value / 65536 for value in struct.unpack_from(f">{count}i", data, 12))
     a, b, *rest = rest if rest else (1.0, 0.0)
-    if kind in (1, 2) and not a:
-        raise ValueError("a curve without slope")
+    if g <= 0 or (kind in (1, 2) and not a):
+        raise ValueError("a curve without slope, or that ends nowhere")
     if kind == 1:
         c, d, e, f = 0.0, -b / a, 0.0, 0.0
     elif kind == 2:

@@ -141,6 +141,21 @@ def with_way_back(photo: Photo) -> tuple[Photo, list[str]]:
     return replace(photo, frames=frames, metadata=metadata), notes
 
 
+def in_srgb(photo: Photo) -> Photo:
+    """Return the photo in sRGB, with as many bits, for formats that hold no profile; the same photo if it is that."""
+    spaces = [working_space(photo.metadata.icc, frame.pixels.shape[2]) for frame in photo.frames]
+    if transfer_of(photo) is not None or not any(spaces):
+        return photo
+    frames = []
+    for frame, space in zip(photo.frames, spaces, strict=True):
+        pixels = frame.pixels if space is None else space.srgb(frame.pixels)
+        if frame.pixels.dtype == np.uint8:
+            pixels = to_8_bits(pixels)
+        frames.append(replace(frame, pixels=full_range(pixels, 255) if pixels.dtype != frame.pixels.dtype else pixels))
+    metadata = replace(photo.metadata, icc=None, cicp=None, png_chunks=_without_colour(photo.metadata.png_chunks))
+    return replace(photo, frames=frames, metadata=metadata)
+
+
 def _in_bt2020(frame: Frame, table: Table) -> Frame:
     whites = int(np.iinfo(frame.pixels.dtype).max)
     alpha = None if frame.alpha is None else full_range(frame.alpha, whites)

@@ -20,6 +20,8 @@ FROM_XYZ = np.linalg.inv(cicp.colorants(cicp.WIDE[BT2020][1]))
 def coded(image: Image, notes: list[str]) -> Image:
     """Return float32 samples as uint16: as PQ with the primaries of BT.2020 if any is brighter than SDR, else as is."""
     colors, peak_cd = image.info.color_channels, image.info.intensity_target
+    for samples, _ in image.frames:
+        np.nan_to_num(samples, copy=False)  # what is no number is black
     brightest = max(float(samples[..., :colors].max()) for samples, _ in image.frames)
     if not _light(np.array(brightest), image.encoding.transfer) * peak_cd > SDR_PEAK_CD:
         return replace(image, frames=[(_sixteen_bits(samples), ticks) for samples, ticks in image.frames])

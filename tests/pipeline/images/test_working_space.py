@@ -142,6 +142,21 @@ def test_each_page_is_converted_by_what_the_profile_is_to_it() -> None:
         assert [frame.pixels.shape for frame in work.photo.frames] == [frame.pixels.shape for frame in frames]
 
 
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("icc", [*SPACES.values(), profile_by_gamma(1, None, grey=True)], ids=[*SPACES, "linear grey"])
+def test_a_format_without_profiles_gets_srgb(icc: bytes, deep: bool) -> None:
+    pixels = media.night(96, 64) // 2 + np.uint8(60)
+    grey = icc[16:20] == b"GRAY"
+    own = np.ascontiguousarray(pixels[..., :1]) if grey else pixels
+    photo = photo_of(own.astype(np.uint16) * 257 if deep else own, icc)
+    coded, notes = encode(photo, "pnm", quality=None)
+    found = decode(coded, max_pixels=10**6).frames[0].pixels
+    assert notes == ["converted to sRGB: PNM has no place for its ICC profile"]
+    assert found.dtype == (np.uint16 if deep else np.uint8)
+    expected = 255 * encoded(own / 255) if grey else managed(own, icc, None)
+    assert np.abs(found / (257 if deep else 1) - expected).max() < 3
+
+
 RAMP, IDENTITY = bytes(range(256)), fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
 CORNERS = [
     (200 * green + 35 * red + 20 * blue, 128 + 60 * (red - green), 128 + 60 * (green - blue))
