@@ -23,12 +23,12 @@ from pipeline.images.encode import HOLDS
 from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.recognition import format_of_content
-from pipeline.images.view import views_of
+from pipeline.images.seen.view import Part, parts_of, views_of
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video.signal.color import Hdr
 
-REVISION = 5  # increase it when a code change alters the output pixels: then everything is work again
+REVISION = 6  # increase it when a code change alters the output pixels: then everything is work again
 MAX_PIXELS = 500_000_000  # default limit for a photo
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 
@@ -78,6 +78,8 @@ class PhotoWork(Work):
 
     photo: Photo | None = None
     """None once nothing is left to do and `outcome` is final."""
+    parts: list[Part] = field(default_factory=list)
+    """What of each frame counts."""
     original: bytes | None = None
     """Content of the source, if the photo is bright enough to be passed on unchanged."""
     maps: CurveMaps | None = None
@@ -108,7 +110,8 @@ class ReadAndDecode:
                     hdr_for=self._hdr_for(work, data),
                     raw_preview=self.settings.raw == "preview",
                 )
-            luma = views_of(work.photo)[0].luma()
+            work.parts = parts_of(work.photo)
+            luma = views_of(work.photo, work.parts)[0].luma()
             self._describe(work, work.photo, luma)
             if self.settings.skip_hdr and _is_hdr(work.photo):
                 self._leave_out_hdr(work)
@@ -175,7 +178,7 @@ class Enhance:
         sharing: list[tuple[PhotoWork, Photo]] = []
         start = time.perf_counter()
         with suppress(Exception):
-            sharing = [(work, photo) for work, photo in there if self._shares_batch(photo)]
+            sharing = [(work, photo) for work, photo in there if self._shares_batch(photo, work.parts)]
             estimated = self.enhancer.estimate([photo.frames[0].pixels for _, photo in sharing])
             for (work, _), maps in zip(sharing, estimated, strict=True):
                 work.maps = maps
@@ -191,17 +194,17 @@ class Enhance:
                 self._enhance(work, work.photo, maps)
         return work
 
-    def _shares_batch(self, photo: Photo) -> bool:
+    def _shares_batch(self, photo: Photo, parts: Sequence[Part]) -> bool:
         if len(photo.frames) > 1 or not self.enhancer.shares_batch(photo.frames[0].pixels):
             return False
-        return views_of(photo)[0].is_plain
+        return views_of(photo, parts)[0].is_plain
 
     def _enhance(self, work: PhotoWork, photo: Photo, maps: CurveMaps | None) -> None:
         if self.enhancer.look.leaves_images_alone:
             return
         photo, notes = with_way_back(photo)
         work.outcome.notes += notes
-        views = views_of(photo)
+        views = views_of(photo, work.parts)
         if maps is None:
             floors = [self.enhancer.floor_of(view.pixels, visible=view.visible) for view in views]
             pixels = self.enhancer.enhance([view.pixels for view in views], floors, in_place=True)
@@ -230,7 +233,7 @@ class EncodeAndWrite:
                 work.outcome.bytes_out, work.outcome.sha256 = len(data), hashlib.sha256(data).hexdigest()
                 if work.original is None:
                     work.outcome.outcome = "done"
-            work.photo = work.original = None  # frees memory: the outcome may have to wait for others
+            work.photo, work.original, work.parts = None, None, []  # frees memory: the outcome may wait for others
         return work
 
     def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:
