@@ -6,7 +6,7 @@ photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
 codecs/      one format each              jpeg/ png/ tiff/ jxl/ raw/   formats of several modules
 metadata/    EXIF, XMP and other blocks   color/      colour spaces, HDR
 isobmff/     the container of AVIF        gain_map/   brightness for HDR screens
-seen/        what of a photo counts
+seen/        what of a photo counts       extras.py   optional packages
 """
 
 from pipeline.images.decode import decode
