@@ -136,7 +136,7 @@ class PhotoPreview:
     def of(cls, storage: Storage, url: str) -> "PhotoPreview":
         """Read and decode a photo. Raises StorageError, MediaError."""
         try:
-            photo, notes = with_way_back(decode(storage.read(url), max_pixels=MAX_PIXELS))
+            photo, notes = with_way_back(decode(storage.read(url), max_pixels=MAX_PIXELS, gain_map=False))
         except TooLarge as error:
             raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many for the preview") from error
         return cls(views_of(photo, parts_of(photo))[0].pixels, photo.notes + notes)
