@@ -183,6 +183,7 @@ def _estimate(job: Job, plan: Plan) -> Estimate:
 PHOTO_MEDIA = Media(
     kind=PHOTOS,
     settings=ImagesConfig.photo_settings,
+    variant=lambda settings: str(settings.raw),
     wanted=lambda config: config.format_name,
     worker=lambda job: partial(_worker, job.storage, job.settings, job.checkpoint),
     flow=_flow,

@@ -56,7 +56,8 @@ class PhotoSettings:
 
         Equal hashes give equal files on machines of one kind; `precision` "auto" rounds differently on a GPU.
         """
-        unimportant = {"max_pixels"} if self.skip_bright != "no" else {"max_pixels", "bright_luma"}
+        # `raw` follows the fingerprint of camera raw files, and concerns no others
+        unimportant = {"max_pixels", "raw"} | ({"bright_luma"} if self.skip_bright == "no" else set())
         # of the mark, a new version or a renamed file of the same weights is no reason to do all photos again
         settings = asdict(self) | {"mark": self.mark is not None}
         decisive = {name: value for name, value in settings.items() if name not in unimportant}
@@ -134,6 +135,8 @@ class ReadAndDecode:
         height, width = photo.frames[0].pixels.shape[:2]
         work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
         work.outcome.notes += photo.notes
+        if photo.format == "raw":
+            work.outcome.fingerprint = self.settings.raw
         named = format_of(work.outcome.source)
         if named is not None and named.name != photo.format:
             work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
