@@ -84,6 +84,21 @@ def test_jpeg_xl_that_cannot_be_written_here_is_refused_at_once(
     libjxl.library.cache_clear()
 
 
+def test_what_is_left_out_for_its_twin_is_not_copied_as_another_file(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in"), tmp_path / "out"
+    (source / "IMG_1.xmp").write_bytes(b"<x:xmpmeta/>")
+    (source / "IMG_2.jxl").rename(source / "IMG_2")
+    (source / "IMG_3").write_bytes((source / "IMG_1.JPG").read_bytes())
+    (source / "IMG_3.DNG").write_bytes((source / "IMG_1.DNG").read_bytes())
+    for pairs, expected in (("jpeg", {"IMG_1.JPG", "IMG_3"}), ("raw", {"IMG_1.tif", "IMG_3.tif"})):
+        job = _job(source, out / pairs, "--raw-pairs", pairs, "--others", "copy")
+        assert main(job) == 0
+        assert tree(out / pairs).keys() == {*expected, "IMG_1.xmp", "IMG_2"}
+        rows = len(rows_of(out / pairs))
+        assert main(job) == 0
+        assert len(rows_of(out / pairs)) == rows == 6
+
+
 def test_another_way_to_read_raw_files_redoes_raw_files_only(tmp_path: Path) -> None:
     source, out = _fill(tmp_path / "in"), tmp_path / "out"
     (source / "IMG_2.jxl").unlink()
