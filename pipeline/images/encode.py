@@ -42,6 +42,8 @@ HOLDS: dict[str, frozenset[str]] = {
     "pnm": frozenset(),
     "jxl": frozenset(("exif", "icc", "xmp")),
 }
+# What their fields hold (JFIF 1.02; PNG section 11.3.4.3; BITMAPV5HEADER; TIFF 6.0 section 2)
+MOST_DPI = {"jpeg": 65_535, "png": 100_000_000, "bmp": 50_000_000, "tiff": 4_000_000_000}
 NAMES = {
     "exif": "EXIF",
     "icc": "ICC profile",
@@ -158,6 +160,11 @@ def _alike(frames: list[Frame]) -> list[Frame]:
 def _metadata(metadata: Metadata, target: str, notes: list[str]) -> Metadata:
     missing = [part for part in NAMES if part not in HOLDS[target] and getattr(metadata, part)]
     notes += [f"{NAMES[part]} dropped: {target.upper()} has no place for it" for part in missing]
+    most = MOST_DPI.get(target)
+    if metadata.dpi is not None and most is not None and not all(0 < side <= most for side in metadata.dpi):
+        x, y = metadata.dpi
+        missing.append("dpi")
+        notes += [f"resolution dropped: {target.upper()} cannot hold {x:g} x {y:g} dpi"] * any((x, y))  # 0: not known
     empty = Metadata()
     return replace(metadata, **{part: getattr(empty, part) for part in missing})
 

@@ -49,20 +49,18 @@ class Manifest:
     """The manifest of one destination folder, and the rows that this run adds to it.
 
     `root`: URL of the destination folder. `fingerprint`: hash of this run's weights and settings.
-    `settings`: the same in readable form, kept as JSON in `_nightlift/runs/`. `variant`: what the fingerprint of an
-    outcome says where this run's settings decide it in a way in which they decide no others'.
+    `settings`: the same in readable form, kept as JSON in `_nightlift/runs/`. `variant`: what follows the fingerprint
+    in rows of files that more settings decide, such as camera raw files.
     """
 
     def __init__(
         self, storage: Storage, root: str, fingerprint: str, settings: Mapping[str, Any], *, variant: str = ""
     ) -> None:
         self.url = join(root, FOLDER, "manifest")
-        self.fingerprint = fingerprint
-        self.variant = variant
+        self.fingerprint, self.variant = fingerprint, variant
         self.run = _name_of_run(datetime.now(UTC))
-        self._storage = storage
+        self._storage, self._root = storage, root
         self._settings = {"fingerprint": fingerprint, **settings}
-        self._root = root
         self._pending: list[dict[str, Any]] = []
         self._levels: list[list[str]] = [[]]
         self._written = 0
@@ -90,7 +88,7 @@ class Manifest:
 
     def history(self) -> History:
         """Return what is done under this fingerprint, and what any run has written. Raises ManifestError."""
-        return History.of(self._batches(COLUMNS), {self.fingerprint, self._fingerprint_of(self.variant)})
+        return History.of(self._batches(COLUMNS), {self.fingerprint, self._with(self.variant)})
 
     def outputs(self) -> set[str]:
         """Return every destination that any run has written. Raises ManifestError."""
@@ -129,7 +127,7 @@ class Manifest:
         """Add rows, which a thread writes within `FLUSH_S`; if too many are waiting, write them here."""
         left = iter(outcomes)
         while some := list(itertools.islice(left, MOST_PENDING)):
-            rows = [replace(row, fingerprint=self._fingerprint_of(row.fingerprint), run=self.run).row() for row in some]
+            rows = [replace(row, fingerprint=self._with(row.fingerprint), run=self.run).row() for row in some]
             with self._lock:
                 self._pending += rows
             if self._flusher is None:
@@ -139,7 +137,7 @@ class Manifest:
                 with suppress(StorageError):  # the thread logs it, and it may pass
                     self._flush()
 
-    def _fingerprint_of(self, variant: str) -> str:
+    def _with(self, variant: str) -> str:
         return f"{self.fingerprint}-{variant}" if variant else self.fingerprint
 
     def close(self) -> None:
