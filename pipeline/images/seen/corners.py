@@ -45,7 +45,8 @@ def empty_corners(pixels: Samples) -> Mask | None:
 
 def _differences(pixels: Samples, *, black: bool) -> Samples:
     """Return how much each pixel differs from black, or from white, in its most different channel."""
-    found: Samples = pixels.max(axis=-1) if black else np.iinfo(pixels.dtype).max - pixels.min(axis=-1)
+    channels = list(np.moveaxis(pixels, -1, 0))  # one after the other is ten times as fast as along the last axis
+    found: Samples = np.maximum.reduce(channels) if black else np.iinfo(pixels.dtype).max - np.minimum.reduce(channels)
     return found
 
 
