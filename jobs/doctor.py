@@ -11,10 +11,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 from typing import Annotated, Any
@@ -28,7 +28,8 @@ from packaging.requirements import Requirement
 from jobs.cluster.machine import usable_cores, usable_memory_bytes
 from jobs.flags import StorageOptions, positional
 from model import DEFAULT_WEIGHTS, Enhancer, cuda_problem, kernel_folder, load
-from pipeline.errors import NightliftError, plural, printable
+from pipeline.errors import MissingExtra, NightliftError, plural, printable
+from pipeline.images.extras import extra
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
@@ -135,9 +136,9 @@ def _packages(report: Report) -> None:
         fault = _fault(requirement)
         if fault and requirement.marker is None:
             report.wrong(f"{fault}; install nightlift again")
-        for extra in extras:
-            if fault and requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
-                extras[extra] = fault
+        for name in extras:
+            if fault and requirement.marker is not None and requirement.marker.evaluate({"extra": name}):
+                extras[name] = fault
     report.add("extras", " ".join(extra for extra, fault in extras.items() if not fault) or "none installed")
 
 
@@ -178,22 +179,26 @@ def _photos(report: Report) -> None:
         "littlecms2": "colour profiles",
     }
     has = {name: features.check(codec) for codec, name in codecs.items()}
-    with suppress(ImportError):
-        import pillow_heif
-
-        has["heif" if pillow_heif.libheif_info()["HEIF"] else "heif (read)"] = True
-    with suppress(ImportError):
-        import rawpy
-
+    if heif := _extra(report, "pillow_heif", "heif"):
+        has["heif" if heif.libheif_info()["HEIF"] else "heif (read)"] = True
+    if rawpy := _extra(report, "rawpy", "raw"):
         has[f"raw (read, LibRaw {'.'.join(map(str, rawpy.libraw_version))})"] = True
-    with suppress(ImportError):
-        import imagecodecs
-
+    if imagecodecs := _extra(report, "imagecodecs", "jxl"):
         has[f"jxl ({imagecodecs.jpegxl_version()})"] = True
     report.add("photos", " ".join(name for name, there in has.items() if there))
     for name, there in has.items():
         if not there:
             report.wrong(f"pillow is built without {name}: install pillow from its wheel")
+
+
+def _extra(report: Report, package: str, name: str) -> Any:
+    """Import an optional package. None if it is not there, or does not load, which is reported."""
+    try:
+        return extra(package, name, f"to use {package}")
+    except MissingExtra as error:
+        if find_spec(package) is not None:
+            report.wrong(str(error))
+        return None
 
 
 def _videos(report: Report) -> None:

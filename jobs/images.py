@@ -6,7 +6,6 @@ import sys
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from jobs.bulk.config import BulkConfig
@@ -19,6 +18,7 @@ from jobs.progress import in_sight
 from model import DEFAULT_WEIGHTS, Checkpoint
 from pipeline.errors import MissingExtra, UsageError, plural
 from pipeline.images import FORMATS, format_of
+from pipeline.images.extras import extra
 from pipeline.images.jxl import libjxl
 from pipeline.images.metadata.mark import Mark, agent
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
@@ -110,13 +110,13 @@ class ImagesConfig(BulkConfig):
         if found is None or not found.writable:
             known = ", ".join(name for name, known in FORMATS.items() if known.writable)
             raise UsageError(f"--format {self.format}: nightlift cannot write this format; choose from {known}")
-        if found.name == "heif" and find_spec("pillow_heif") is None:
-            raise UsageError(f'--format {self.format}: to write it, install the extra: pip install "nightlift[heif]"')
-        if found.name == "jxl":
-            try:
+        try:
+            if found.name == "heif":
+                extra("pillow_heif", "heif", "to write it")
+            elif found.name == "jxl":
                 libjxl.library()
-            except MissingExtra as error:
-                raise UsageError(f"--format jxl: {error}") from None
+        except MissingExtra as error:
+            raise UsageError(f"--format {self.format}: {error}") from None
         return found.name
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
@@ -183,6 +183,7 @@ def _estimate(job: Job, plan: Plan) -> Estimate:
 PHOTO_MEDIA = Media(
     kind=PHOTOS,
     settings=ImagesConfig.photo_settings,
+    variant=lambda settings: str(settings.raw),
     wanted=lambda config: config.format_name,
     worker=lambda job: partial(_worker, job.storage, job.settings, job.checkpoint),
     flow=_flow,

@@ -22,7 +22,7 @@
           +-- TooLarge           too_large        more pixels than --max-pixels
           +-- Unsupported        unsupported      a known format with a feature that we cannot handle
           |    +-- NoVideo       no_video         no video in it: only audio, a cover image or data
-          +-- MissingExtra       missing_extra    an optional package is not installed
+          +-- MissingExtra       missing_extra    an optional package is not installed, or does not load
 
 A message says which file, what was found, and what to do.
 

@@ -23,7 +23,7 @@ from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import Samples
 from pipeline.images.recognition import format_of_content
-from pipeline.images.view import Mask, views_of
+from pipeline.images.seen.view import Mask, Part, parts_of, views_of
 from pipeline.records import Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video.signal.color import Hdr
@@ -56,7 +56,8 @@ class PhotoSettings:
 
         Equal hashes give equal files on machines of one kind; `precision` "auto" rounds differently on a GPU.
         """
-        unimportant = {"max_pixels"} if self.skip_bright != "no" else {"max_pixels", "bright_luma"}
+        # `raw` follows the fingerprint of camera raw files, and concerns no others
+        unimportant = {"max_pixels", "raw"} | ({"bright_luma"} if self.skip_bright == "no" else set())
         # of the mark, a new version or a renamed file of the same weights is no reason to do all photos again
         settings = asdict(self) | {"mark": self.mark is not None}
         decisive = {name: value for name, value in settings.items() if name not in unimportant}
@@ -78,6 +79,8 @@ class PhotoWork(Work):
 
     photo: Photo | None = None
     """None once nothing is left to do and `outcome` is final."""
+    parts: list[Part] = field(default_factory=list)
+    """What of each frame counts."""
     original: bytes | None = None
     """Content of the source, if the photo is bright enough to be passed on unchanged."""
     maps: CurveMaps | None = None
@@ -108,7 +111,8 @@ class ReadAndDecode:
                     hdr_for=self._hdr_for(work, data),
                     raw_preview=self.settings.raw == "preview",
                 )
-            luma = views_of(work.photo)[0].luma()
+            work.parts = parts_of(work.photo)
+            luma = views_of(work.photo, work.parts)[0].luma()
             self._describe(work, work.photo, luma)
             if self.settings.skip_hdr and _is_hdr(work.photo):
                 self._leave_out_hdr(work)
@@ -131,6 +135,8 @@ class ReadAndDecode:
         height, width = photo.frames[0].pixels.shape[:2]
         work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
         work.outcome.notes += photo.notes
+        if photo.format == "raw":
+            work.outcome.fingerprint = self.settings.raw
         named = format_of(work.outcome.source)
         if named is not None and named.name != photo.format:
             work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
@@ -175,7 +181,7 @@ class Enhance:
         sharing: list[tuple[PhotoWork, Photo]] = []
         start = time.perf_counter()
         with suppress(Exception):
-            sharing = [(work, photo) for work, photo in there if self._shares_batch(photo)]
+            sharing = [(work, photo) for work, photo in there if self._shares_batch(photo, work.parts)]
             pixels = [photo.frames[0].pixels for _, photo in sharing]
             floors = [self._floor(each, photo) for each, (_, photo) in zip(pixels, sharing, strict=True)]
             estimated = self.enhancer.estimate(pixels, floors)
@@ -193,10 +199,10 @@ class Enhance:
                 self._enhance(work, work.photo, maps)
         return work
 
-    def _shares_batch(self, photo: Photo) -> bool:
+    def _shares_batch(self, photo: Photo, parts: Sequence[Part]) -> bool:
         if len(photo.frames) > 1 or not self.enhancer.shares_batch(photo.frames[0].pixels):
             return False
-        return views_of(photo)[0].is_plain
+        return views_of(photo, parts)[0].is_plain
 
     def _floor(self, pixels: Samples, photo: Photo, visible: Mask | None = None) -> Floor | None:
         return self.enhancer.floor_of(pixels, visible=visible, hidden_noise=photo.hidden_noise)
@@ -206,7 +212,7 @@ class Enhance:
             return
         photo, notes = with_way_back(photo)
         work.outcome.notes += notes
-        views = views_of(photo)
+        views = views_of(photo, work.parts)
         if maps is None:
             floors = [self._floor(view.pixels, photo, view.visible) for view in views]
             pixels = self.enhancer.enhance([view.pixels for view in views], floors, in_place=True)
@@ -235,7 +241,7 @@ class EncodeAndWrite:
                 work.outcome.bytes_out, work.outcome.sha256 = len(data), hashlib.sha256(data).hexdigest()
                 if work.original is None:
                     work.outcome.outcome = "done"
-            work.photo = work.original = None  # frees memory: the outcome may have to wait for others
+            work.photo, work.original, work.parts = None, None, []  # frees memory: the outcome may wait for others
         return work
 
     def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:

@@ -87,7 +87,8 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     """Sentences about what was lost or changed on the way."""
     fingerprint: str = ""
-    """Hash of the weights and of every setting that decides the output."""
+    """Hash of the weights and of every setting that decides the output. Until it is in the manifest: what tells this
+    outcome's from others' of the run, such as how a camera raw file was read."""
     run: str = ""
     """Name of the run that wrote this row: its start in UTC and a random word. Names of later runs sort after it."""
 

@@ -41,6 +41,8 @@ class Media:
     kind: Kind
     settings: Callable[[Any, Checkpoint], Any]
     """Of a config and a network: a dataclass with all that decides an output but the weights. Raises UsageError."""
+    variant: Callable[[Any], str] = lambda settings: ""
+    """Of those settings: the `variant` of the manifest."""
     wanted: Callable[[Any], str | None]
     """The format or extension that a config asks for. Raises UsageError."""
     worker: Callable[["Job"], Callable[[], Worker]]
@@ -86,7 +88,11 @@ class Job:
         weights = {"weights": str(config.weights or config.variant), "weights_fingerprint": fingerprint(checkpoint)}
         price = {} if config.price is None else {"price": config.price}
         manifest = Manifest(
-            storage, destination.root, settings.fingerprint(checkpoint), {**weights, **asdict(settings), **price}
+            storage,
+            destination.root,
+            settings.fingerprint(checkpoint),
+            {**weights, **asdict(settings), **price},
+            variant=media.variant(settings),
         )
         return cls(
             media=media,

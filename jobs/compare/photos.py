@@ -27,6 +27,6 @@ def webp(before: bytes, after: bytes, layout: Layout, long_side_px: int) -> byte
 
 
 def _pixels(data: bytes, long_side_px: int) -> "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]":
-    photo = decode(data, max_pixels=MAX_PIXELS)
+    photo = decode(data, max_pixels=MAX_PIXELS, gain_map=False)
     sized = small(to_8_bits(photo.frames[0].pixels), long_side_px, photo.metadata.icc)
     return np.ascontiguousarray(sized.transpose(1, 2, 0))

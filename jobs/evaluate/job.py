@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,8 +36,9 @@ from jobs.flags import (
 )
 from jobs.progress import Progress
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize
-from pipeline.errors import ClusterError, UsageError, failed_import, plural
+from pipeline.errors import ClusterError, MissingExtra, UsageError, failed_import, plural
 from pipeline.images.contact_sheet import SheetRow, coded, contact_sheet
+from pipeline.images.extras import extra
 from pipeline.photos import MAX_PIXELS
 from pipeline.planning.same_place import proven
 from pipeline.storage.credentials import parse_options
@@ -134,8 +134,11 @@ def run(config: EvaluateConfig) -> int:
 
     If it is stopped after the first photo, the scores so far are written before the error is raised.
     """
-    if config.ref and find_spec("skimage") is None:
-        raise UsageError('--ref needs scikit-image for SSIM; install it: pip install "nightlift[evaluate]"')
+    if config.ref:
+        try:
+            extra("skimage.metrics", "evaluate", "--ref needs scikit-image for SSIM; to compute it")
+        except MissingExtra as error:
+            raise UsageError(str(error)) from None
     networks = named_networks(config.weights)
     places = [config.src, config.out, *([config.ref] if config.ref else [])]
     storage = Storage.from_environment(places, parse_options(config.storage_options))

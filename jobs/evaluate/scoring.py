@@ -192,7 +192,7 @@ class Evaluation:
     def _read(self, url: str) -> Pixels:
         """Read the first frame of a file, upright, as 8-bit sRGB."""
         try:
-            photo = decode(self.storage.read(url), max_pixels=self.max_pixels)
+            photo = decode(self.storage.read(url), max_pixels=self.max_pixels, gain_map=False)
         except NightliftError as error:
             if redacted(url) in str(error):
                 raise

@@ -28,7 +28,7 @@ from pipeline.errors import TooLarge
 from pipeline.images import decode
 from pipeline.images.color.working_space import with_way_back
 from pipeline.images.photo import to_8_bits
-from pipeline.images.view import views_of
+from pipeline.images.seen.view import parts_of, views_of
 from pipeline.photos import MAX_PIXELS
 from pipeline.storage.storage import Storage
 from pipeline.video import Segment, VideoInfo, probe
@@ -139,10 +139,10 @@ class PhotoPreview:
     def of(cls, storage: Storage, url: str) -> "PhotoPreview":
         """Read and decode a photo. Raises StorageError, MediaError."""
         try:
-            photo, notes = with_way_back(decode(storage.read(url), max_pixels=MAX_PIXELS))
+            photo, notes = with_way_back(decode(storage.read(url), max_pixels=MAX_PIXELS, gain_map=False))
         except TooLarge as error:
             raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many for the preview") from error
-        return cls(views_of(photo)[0].pixels, photo.hidden_noise, photo.notes + notes)
+        return cls(views_of(photo, parts_of(photo))[0].pixels, photo.hidden_noise, photo.notes + notes)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -163,7 +163,7 @@ class Camera:
         return self._thumbnail(before), self._thumbnail(after)
 
     def _still(self, url: str) -> Pixels:
-        photo = decode(self._storage.read(url), max_pixels=MOST_PX)
+        photo = decode(self._storage.read(url), max_pixels=MOST_PX, gain_map=False)
         return _sized(to_8_bits(photo.frames[0].pixels), photo.metadata.icc)
 
     def _thumbnail(self, make: Callable[[], Pixels]) -> Thumbnail:

@@ -5,7 +5,8 @@ decode.py    bytes -> Photo               encode.py    Photo -> bytes
 photo.py     Photo and its parts          pixels.py    Pillow images <-> frames
 codecs/      one format each              jpeg/ png/ tiff/ jxl/ raw/   formats of several modules
 metadata/    EXIF, XMP and other blocks   color/      colour spaces, HDR
-isobmff/     containers HEIF, AVIF     gain_map/   brightness for HDR screens
+isobmff/     containers HEIF, AVIF        gain_map/   brightness for HDR screens
+seen/        what of a photo counts       extras.py   optional packages
 """
 
 from pipeline.images.decode import decode

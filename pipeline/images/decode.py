@@ -57,12 +57,19 @@ BROKEN = (
 )
 
 
-def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None, raw_preview: bool = False) -> Photo:
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    hdr_for: Format | None = None,
+    raw_preview: bool = False,
+    gain_map: bool = True,
+) -> Photo:
     """Decode an image file of any format in FORMATS, recognised by its content.
 
     Pixels are turned upright. At most `max_pixels` are decoded, all frames together. PQ and HLG become sRGB, unless
     `hdr_for`, the format to write, holds them. `raw_preview`: read the embedded JPEG of a camera raw file instead of
-    developing it.
+    developing it. `gain_map`: False where only the pixels matter: then the gain map is neither read nor noted.
     Raises EmptyFile, NotMedia, Damaged, TooLarge, Unsupported, MissingExtra or MemoryError.
     """
     if not data:
@@ -73,7 +80,11 @@ def decode(data: bytes, *, max_pixels: int, hdr_for: Format | None = None, raw_p
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
             stored = _alone(reader(data, max_pixels))
-            photo = _with_gain_map(_with_fitting_profile(_upright(stored)), stored, data, max_pixels)
+            photo = _with_fitting_profile(_upright(stored))
+            if gain_map:
+                photo = _with_gain_map(photo, stored, data, max_pixels)
+            else:
+                photo.notes[:] = [note for note in photo.notes if note != xmp.GAIN_MAP_DROPPED]
             return high_dynamic_range.fitted(photo, hdr_for, photo.notes)
     except MediaError:
         raise

@@ -30,6 +30,8 @@ WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
     "pnm": pnm.write,
     "jxl": jxl.write,
 }
+# What fields of the resolution hold (JFIF 1.02; PNG section 11.3.4.3; BITMAPV5HEADER; TIFF 6.0 section 2)
+MOST_DPI = {"jpeg": 65_535, "png": 100_000_000, "bmp": 50_000_000, "tiff": 4_000_000_000}
 # Parts of metadata, for notes
 NAMES = {
     "exif": "EXIF",
@@ -59,7 +61,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
         raise ValueError(f"quality is {quality}; it must be between 1 and 100")
     notes: list[str] = []
     photo = high_dynamic_range.fitted(photo, target, notes)
-    if "icc" not in HOLDS[name]:
+    if "icc" not in target.holds:
         tagged, photo = photo, in_srgb(photo)
         if photo is not tagged:
             notes.append(f"converted to sRGB: {name.upper()} has no place for its ICC profile")
@@ -151,6 +153,12 @@ def _alike(frames: list[Frame]) -> list[Frame]:
 def _metadata(metadata: Metadata, target: Format, notes: list[str]) -> Metadata:
     missing = [part for part in NAMES if part not in target.holds and getattr(metadata, part)]
     notes += [f"{NAMES[part]} dropped: {target.name.upper()} has no place for it" for part in missing]
+    most = MOST_DPI.get(target.name)
+    if metadata.dpi is not None and most is not None and not all(0 < side <= most for side in metadata.dpi):
+        x, y = metadata.dpi
+        missing.append("dpi")
+        dropped = f"resolution dropped: {target.name.upper()} cannot hold {x:g} x {y:g} dpi"
+        notes += [dropped] * any((x, y))  # 0: not known
     empty = Metadata()
     return replace(metadata, **{part: getattr(empty, part) for part in missing})
 

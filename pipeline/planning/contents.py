@@ -1,12 +1,16 @@
-"""What files are whose names tell nothing, such as `IMG_1` or `IMG.jp`: their first bytes are read to find out."""
+"""What files are whose names tell nothing, such as `IMG_1` or `IMG.jp`: their first bytes are read to find out.
 
+A TIFF may be a camera raw file by that name. That is found out where it decides how the output is named.
+"""
+
+import posixpath
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 
 from pipeline.errors import Expired, StorageError, Unreachable
-from pipeline.images import FORMATS
+from pipeline.images import FORMATS, format_of
+from pipeline.images.raw.recognition import is_raw
 from pipeline.images.recognition import HEAD_BYTES
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
@@ -15,6 +19,7 @@ from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import BUCKETS, LOCAL, WEB, join, protocol_of, redacted
 
+TIFF_HEAD_BYTES = 1 << 20  # in which raw files have their first directories
 AT_ONCE = 16  # files of a bucket
 BATCH = 1_000  # files
 
@@ -28,11 +33,31 @@ def known_as(
     short or numbered, and only about files that no earlier run has settled. `alone`: whether the user named a single
     file, which is a photo unless it is a video: reading it says why not. Raises Expired, and Unreachable for a bucket.
     """
-    unnamed = (file for file in files if not file.code and tells_nothing(file.relative))
-    if alone:
-        return {file.relative: file.relative + (_extension_at(storage, file, "") or ".jpg") for file in unnamed}
-    unknown = (file for file in unnamed if not _is_remote(file) or is_cut(file.relative))
-    return _looked_at(unknown, partial(_extension, storage, history, destination))
+    kind, names_itself = destination.kind, not (destination.file or destination.format)
+    asks_for_raw = isinstance(kind, Photos) and kind.raw_as is not None and names_itself
+
+    def name(file: Listed) -> str:
+        if not tells_nothing(file.relative):
+            return _name_of_raw(storage, history, destination, file)
+        if alone:
+            return file.relative + (_extension_at(storage, file, "") or ".jpg")
+        extension = _extension(storage, history, destination, file)
+        return extension and file.relative + extension
+
+    def is_asked(file: Listed) -> bool:
+        if tells_nothing(file.relative):
+            return alone or not _is_remote(file) or is_cut(file.relative)
+        return asks_for_raw and format_of(file.relative) is FORMATS["tiff"]
+
+    return _looked_at((file for file in files if not file.code and is_asked(file)), name)
+
+
+def _name_of_raw(storage: Storage, history: History, destination: Destination, file: Listed) -> str:
+    """Return the name that a TIFF should have if it is a camera raw file; else ""."""
+    if history.is_done(redacted(file.url), file.version, join(destination.root, file.relative)):  # it stayed a TIFF
+        return ""
+    head = _head(storage, file, TIFF_HEAD_BYTES)
+    return posixpath.splitext(file.relative)[0] + FORMATS["raw"].extensions[0] if is_raw(head) else ""
 
 
 def _extension_at(storage: Storage, file: Listed, name: str) -> str:
@@ -40,23 +65,28 @@ def _extension_at(storage: Storage, file: Listed, name: str) -> str:
 
     `name`: see `extension_of`.
     """
+    return extension_of(name, _head(storage, file, HEAD_BYTES))
+
+
+def _head(storage: Storage, file: Listed, count: int) -> bytes:
+    """Return the first `count` bytes of a file; nothing if it cannot be read."""
     if not file.size_bytes and protocol_of(file.url) not in WEB:  # which do not always tell
-        return ""
+        return b""
     try:
-        return extension_of(name, storage.read_part(file.url, 0, HEAD_BYTES))
+        return storage.read_part(file.url, 0, count)
     except StorageError as error:
         if isinstance(error, Expired) or (isinstance(error, Unreachable) and protocol_of(file.url) in BUCKETS):
             raise  # it would be the same for all that follow
-        return ""
+        return b""
 
 
-def _looked_at(unknown: Iterable[Listed], extension: Callable[[Listed], str]) -> dict[str, str]:
-    """Return the names with their extensions, of those files that have one. `extension`: finds it out."""
-    found, left = dict[str, str](), iter(unknown)
+def _looked_at(asked: Iterable[Listed], name: Callable[[Listed], str]) -> dict[str, str]:
+    """Return the names that files should have, by their paths. `name`: finds one out; "" for none."""
+    found, left = dict[str, str](), iter(asked)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while batch := list(islice(left, BATCH)):
-            extensions = (pool.map if any(map(_is_remote, batch)) else map)(extension, batch)
-            found |= {file.relative: file.relative + each for file, each in zip(batch, extensions, strict=True) if each}
+            names = (pool.map if any(map(_is_remote, batch)) else map)(name, batch)
+            found |= {file.relative: each for file, each in zip(batch, names, strict=True) if each}
     return found
 
 

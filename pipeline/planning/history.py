@@ -4,7 +4,7 @@ Only 64-bit hashes are kept, valid in this process only. A chance collision woul
 done: the odds are one in twenty million, with a million files against a million rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +30,8 @@ class History:
 
     done: NDArray[np.int64] = field(default_factory=_none)
     """(source, version, destination) of all files done under one fingerprint; destination "": nothing was written."""
+    skipped: NDArray[np.int64] = field(default_factory=_none)
+    """The same of those among them that were skipped."""
     written: NDArray[np.int64] = field(default_factory=_none)
     """(destination,) of every output of every run."""
     written_bytes: NDArray[np.int64] = field(default_factory=_none)
@@ -44,9 +46,12 @@ class History:
     """(source, version) of all files whose newest row says that an output was written, under another fingerprint."""
 
     @classmethod
-    def of(cls, batches: Iterable[pa.RecordBatch], fingerprint: str) -> "History":
-        """Build a history from batches with the `COLUMNS` of a manifest, with rows in any order."""
-        rows = _in_order(_Rows.of(batch, fingerprint) for batch in batches)
+    def of(cls, batches: Iterable[pa.RecordBatch], fingerprints: Collection[str]) -> "History":
+        """Build a history from batches with the `COLUMNS` of a manifest, with rows in any order.
+
+        `fingerprints`: those that count as one.
+        """
+        rows = _in_order(_Rows.of(batch, fingerprints) for batch in batches)
         if rows is None:
             return cls()
         writers = np.flatnonzero(rows.bytes_out)
@@ -60,6 +65,7 @@ class History:
             replaced &= rows.source[writers][place] != rows.source[well]
         return cls(
             done=np.sort(rows.as_done[well[~replaced]]),
+            skipped=np.sort(rows.as_done[well[~replaced & rows.skipped[well]]]),
             written=rows.destination[writers],
             written_bytes=rows.bytes_out[writers],
             writers=rows.source[writers],
@@ -71,6 +77,10 @@ class History:
     def is_done(self, source: str, version: str, destination: str) -> bool:
         """Return whether this version of the source was done, into this destination. "": skipped, nothing written."""
         return holds(self.done, hash((source, version, destination)))
+
+    def was_skipped(self, source: str, version: str, destination: str) -> bool:
+        """Return whether a file that is done was skipped, although something may have been written."""
+        return holds(self.skipped, hash((source, version, destination)))
 
     def is_known(self, source: str, version: str) -> bool:
         """Return whether the newest row of a source is of this version. It is for sources that this job leaves out."""
@@ -117,16 +127,17 @@ class _Rows:
     """Whether the row is of this fingerprint."""
     well: NDArray[np.bool_]
     """Whether the file did not fail, nor was left out for its twin, under this fingerprint."""
+    skipped: NDArray[np.bool_]
     counting: NDArray[np.bool_]
     """False where another fingerprint's job only found the file not to be of its kind of media."""
     run: NDArray[np.object_]
     started_at: NDArray[np.int64]
 
     @classmethod
-    def of(cls, batch: pa.RecordBatch, fingerprint: str) -> "_Rows":
+    def of(cls, batch: pa.RecordBatch, fingerprints: Collection[str]) -> "_Rows":
         source, version, destination, outcome, code = (batch[name].to_pylist() for name in COLUMNS[:5])
         source, destination = [canonical_url(each) for each in source], [canonical_url(each) for each in destination]
-        ours = np.asarray([each == fingerprint for each in batch["fingerprint"].to_pylist()], bool)
+        ours = np.asarray([each in fingerprints for each in batch["fingerprint"].to_pylist()], bool)
         bytes_out = batch["bytes_out"].to_numpy()
         written = zip(destination, bytes_out, code, strict=True)
         targets = [name if size or code == COPIED else "" for name, size, code in written]
@@ -140,6 +151,7 @@ class _Rows:
             ours=ours,
             well=ours
             & np.asarray([each != "failed" and why != PAIRED for each, why in zip(outcome, code, strict=True)]),
+            skipped=np.asarray([each == "skipped" for each in outcome], bool),
             counting=ours | np.asarray([not each.startswith(OTHER_KIND) for each in code], bool),
             run=np.asarray([names.setdefault(each, each) for each in batch["run"].to_pylist()], object),
             started_at=batch["started_at"].cast(pa.int64()).to_numpy(),

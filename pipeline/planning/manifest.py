@@ -49,16 +49,18 @@ class Manifest:
     """The manifest of one destination folder, and the rows that this run adds to it.
 
     `root`: URL of the destination folder. `fingerprint`: hash of this run's weights and settings.
-    `settings`: the same in readable form, kept as JSON in `_nightlift/runs/`.
+    `settings`: the same in readable form, kept as JSON in `_nightlift/runs/`. `variant`: what follows the fingerprint
+    in rows of files that more settings decide, such as camera raw files.
     """
 
-    def __init__(self, storage: Storage, root: str, fingerprint: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, storage: Storage, root: str, fingerprint: str, settings: Mapping[str, Any], *, variant: str = ""
+    ) -> None:
         self.url = join(root, FOLDER, "manifest")
-        self.fingerprint = fingerprint
+        self.fingerprint, self.variant = fingerprint, variant
         self.run = _name_of_run(datetime.now(UTC))
-        self._storage = storage
+        self._storage, self._root = storage, root
         self._settings = {"fingerprint": fingerprint, **settings}
-        self._root = root
         self._known = set[str]()  # URLs of the parts that were last read
         self._pending: list[dict[str, Any]] = []
         self._levels: list[list[str]] = [[]]
@@ -87,7 +89,7 @@ class Manifest:
 
     def history(self) -> History:
         """Return what is done under this fingerprint, and what any run has written. Raises ManifestError."""
-        return History.of(self._batches(COLUMNS), self.fingerprint)
+        return History.of(self._batches(COLUMNS), {self.fingerprint, self._with(self.variant)})
 
     def has_grown(self) -> bool:
         """Return whether rows were added since it was last read. Raises StorageError."""
@@ -130,7 +132,7 @@ class Manifest:
         """Add rows, which a thread writes within `FLUSH_S`; if too many are waiting, write them here."""
         left = iter(outcomes)
         while some := list(itertools.islice(left, MOST_PENDING)):
-            rows = [replace(row, fingerprint=self.fingerprint, run=self.run).row() for row in some]
+            rows = [replace(row, fingerprint=self._with(row.fingerprint), run=self.run).row() for row in some]
             with self._lock:
                 self._pending += rows
             if self._flusher is None:
@@ -139,6 +141,9 @@ class Manifest:
             if len(self._pending) >= MOST_PENDING and not self._failing:
                 with suppress(StorageError):  # the thread logs it, and it may pass
                     self._flush()
+
+    def _with(self, variant: str) -> str:
+        return f"{self.fingerprint}-{variant}" if variant else self.fingerprint
 
     def close(self) -> None:
         """Write the rows that are waiting and merge this run's parts into one. Raises ManifestError."""

@@ -99,7 +99,11 @@ class Photos(Kind):
         return relative if written == own else posixpath.splitext(known_as)[0] + written.extensions[0]
 
     def twin_in(self, names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
-        return twin_in(names, self.raw_pairs)
+        def right(name: str) -> str:
+            return self.known_as.get(name, name)
+
+        reason = twin_in(lambda: map(right, names()), self.raw_pairs)
+        return lambda name: reason(right(name))
 
     def check_writable(self, name: str, wanted: str | None) -> None:
         written = format_of(name)

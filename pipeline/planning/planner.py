@@ -131,7 +131,9 @@ class _Rules:
             if self._is_reported(file) and not (problem[0] == self.kind.refusal and is_known):
                 plan.refused.append(Refusal(file, *problem))
         elif holds(self.present, hash(target)) and self._is_done(name, file.version, target):
-            plan.done += 1
+            was_skipped = self.history.was_skipped(name, file.version, target)
+            plan.skipped += was_skipped
+            plan.done += not was_skipped
         else:
             plan.records.append(
                 Record(

@@ -6,7 +6,6 @@ A photo gives one image, a video several. Whatever happens to a file, it has exa
 import hashlib
 import io
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -15,9 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.errors import Unsupported
 from pipeline.images import decode
 from pipeline.images.color.conversion import tagged_to_srgb
 from pipeline.images.photo import to_8_bits
+from pipeline.images.seen.view import parts_of, views_of
 from pipeline.photos import MAX_PIXELS
 from pipeline.records import OUTCOME_SCHEMA, Work, settling
 from pipeline.storage.storage import Storage
@@ -57,7 +58,10 @@ class Reading(Work):
 
 @dataclass(frozen=True, slots=True)
 class ReadImages:
-    """Step from a reference to images of at most `photo_px` a side; a video gives `frames_per_video`, evenly spread."""
+    """Step from a reference to images of at most `photo_px` a side; a video gives `frames_per_video`, evenly spread.
+
+    Of a photo, only what is seen counts: see `seen/view.py`. What is hidden inside of that is filled.
+    """
 
     storage: Storage
     photo_px: int
@@ -82,11 +86,15 @@ class ReadImages:
         content = self.storage.read(reading.record.source)
         reading.outcome.seconds_read = time.perf_counter() - started
         reading.outcome.bytes_in = len(content)
-        photo = decode(content, max_pixels=self.max_pixels)
+        photo = decode(content, max_pixels=self.max_pixels, gain_map=False)
         reading.outcome.seconds_decode = time.perf_counter() - started - reading.outcome.seconds_read
         reading.digest = hashlib.sha256(content).hexdigest()
         reading.outcome.notes += photo.notes
-        self._keep(reading, [to_8_bits(photo.frames[0].pixels)], photo.metadata.icc)
+        view = views_of(photo, parts_of(photo))[0]
+        if view.visible is not None and not view.visible.any():
+            raise Unsupported("it is fully transparent, so there is nothing to learn from; leave it out")
+        reading.outcome.height_px, reading.outcome.width_px = photo.frames[0].pixels.shape[:2]
+        reading.images = [small(to_8_bits(view.own), self.photo_px, photo.metadata.icc)]
 
     def _read_video(self, reading: Reading) -> None:
         started = time.perf_counter()
@@ -96,11 +104,8 @@ class ReadImages:
         reading.outcome.seconds_decode = time.perf_counter() - started
         if len(frames) < self.frames_per_video:
             reading.outcome.notes.append(f"only {len(frames)} of {self.frames_per_video} frames could be read")
-        self._keep(reading, frames)
-
-    def _keep(self, reading: Reading, frames: Sequence[npt.NDArray[np.uint8]], icc: bytes | None = None) -> None:
         reading.outcome.height_px, reading.outcome.width_px = frames[0].shape[:2]
-        reading.images = [small(frame, self.photo_px, icc) for frame in frames]
+        reading.images = [small(frame, self.photo_px) for frame in frames]
 
 
 def is_held_out(digest: str, share: float) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -271,7 +272,7 @@ def test_wrong_usage_is_told_at_once(flags: dict[str, object], message: str) -> 
 
 
 def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluate, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(UsageError, match=r"nightlift\[evaluate\]"):
         run(EvaluateConfig(src=str(tmp_path), out=str(tmp_path / "out"), ref=str(tmp_path)))
     with pytest.raises(UsageError, match="no photos"):  # not needed without references

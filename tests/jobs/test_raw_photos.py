@@ -82,3 +82,60 @@ def test_jpeg_xl_that_cannot_be_written_here_is_refused_at_once(
     assert main(_job(_fill(tmp_path / "in"), tmp_path / "out", "--format", "jxl")) == 2
     assert 'pip install "nightlift[jxl]"' in capsys.readouterr().err
     libjxl.library.cache_clear()
+
+
+def test_what_is_left_out_for_its_twin_is_not_copied_as_another_file(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in"), tmp_path / "out"
+    (source / "IMG_1.xmp").write_bytes(b"<x:xmpmeta/>")
+    (source / "IMG_2.jxl").rename(source / "IMG_2")
+    (source / "IMG_3").write_bytes((source / "IMG_1.JPG").read_bytes())
+    (source / "IMG_3.DNG").write_bytes((source / "IMG_1.DNG").read_bytes())
+    for pairs, expected in (("jpeg", {"IMG_1.JPG", "IMG_3"}), ("raw", {"IMG_1.tif", "IMG_3.tif"})):
+        job = _job(source, out / pairs, "--raw-pairs", pairs, "--others", "copy")
+        assert main(job) == 0
+        assert tree(out / pairs).keys() == {*expected, "IMG_1.xmp", "IMG_2"}
+        rows = len(rows_of(out / pairs))
+        assert main(job) == 0
+        assert len(rows_of(out / pairs)) == rows == 6
+
+
+def test_another_way_to_read_raw_files_redoes_raw_files_only(tmp_path: Path) -> None:
+    source, out = _fill(tmp_path / "in"), tmp_path / "out"
+    (source / "IMG_2.jxl").unlink()
+    for flags in ((), ("--format", "png")):
+        assert main(_job(source, out, *flags)) == 0
+        rows = len(rows_of(out))
+        assert main(_job(source, out, "--raw", "preview", *flags)) == 0
+        assert [Path(str(row["source"])).name for row in rows_of(out)[rows:]] == ["IMG_1.DNG"]
+        assert main(_job(source, out, "--raw", "preview", *flags)) == 0
+        assert len(rows_of(out)) == rows + 1
+
+
+def test_the_preview_of_a_raw_file_named_like_a_tiff_becomes_a_jpeg(tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    scene = media.night()
+    (source / "a.tif").write_bytes(raw_files.dng(raw_files.linear(scene), jpeg=media.jpeg(scene)))
+    (source / "scan.tif").write_bytes(media.saved(scene, "TIFF"))
+    for expected in (2, 2):
+        assert main(_job(source, out, "--raw", "preview")) == 0
+        assert len(rows_of(out)) == expected
+    assert {name: Image.open(out / name).format for name in tree(out)} == {"a.jpg": "JPEG", "scan.tif": "TIFF"}
+    assert main(_job(source / "a.tif", tmp_path / "alone", "--raw", "preview")) == 0
+    assert tree(tmp_path / "alone").keys() == {"a.jpg"}
+    assert main(_job(source, tmp_path / "developed")) == 0
+    assert tree(tmp_path / "developed").keys() == {"a.tif", "scan.tif"}
+
+
+def test_a_bright_photo_that_was_copied_is_skipped_in_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.jpg").write_bytes(media.jpeg(media.night()))
+    (source / "b.jpg").write_bytes(media.jpeg(np.full((48, 64, 3), 200, np.uint8)))
+    bright = _job(source, out, "--skip-bright", "copy")
+    assert main(bright) == 0
+    assert "photos: 1 done, 1 skipped in" in capsys.readouterr().out
+    assert main(bright) == 0
+    assert "by earlier runs: 1 done, 1 skipped" in capsys.readouterr().out

@@ -250,6 +250,7 @@ def test_photos_of_one_shape_are_estimated_together_and_enhanced_as_alone(tmp_pa
     animated = deepcopy(works[1])
     assert animated.photo is not None
     animated.photo.frames.append(animated.photo.frames[0])
+    animated.parts *= 2
     enhance, batches = Enhance(CHECKPOINT, SMALL, "cpu"), list[int]()
     enhance.enhancer.on_batch = lambda images, seconds: batches.append(images)
     enhance.estimate_together([failed, *works, animated])

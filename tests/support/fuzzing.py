@@ -22,6 +22,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import fsspec
+import imagecodecs
 import numpy as np
 from PIL import Image
 
@@ -29,7 +30,7 @@ from model import DEFAULT_WEIGHTS, load
 from pipeline.errors import is_of_the_file
 from pipeline.flow.time_limit import time_limit
 from pipeline.images import FORMATS, decode
-from pipeline.photos import PhotoSettings, PhotoSteps, PhotoWork
+from pipeline.photos import PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
@@ -37,7 +38,7 @@ from pipeline.storage.storage import Storage
 from pipeline.video.reading.probe import probe
 from pipeline.videos import VideoSteps
 from tests.pipeline.images.test_damage import every_format
-from tests.support import media
+from tests.support import gain_maps, media, raw_files
 from tests.support.clips import Sound, clip, streets
 from tests.support.enhanced import SETTINGS
 from tests.support.killed import ROOT
@@ -105,7 +106,14 @@ def photos() -> dict[str, bytes]:
         found[f"tiff-{coding}"] = media.saved(image, "TIFF", compression=coding)
     for coding in ("group3", "group4", "tiff_ccitt"):
         found[f"tiff-{coding}"] = media.saved(image.convert("1"), "TIFF", compression=coding)
-    found |= _heif(image)
+    found |= _heif(image) | _gain_maps(scene)
+    light = raw_files.linear(scene)
+    found |= {
+        "raw-big-endian": raw_files.dng(light, order=">", jpeg=media.jpeg(scene), shots=2),
+        "raw-preview": raw_files.dng(light, jpeg=media.jpeg(scene), xmp=media.xmp_packet(6)),
+        "jxl-grey-16": imagecodecs.jpegxl_encode(media.night_16()[..., :1], lossless=True),
+        "jxl-of-a-jpeg": imagecodecs.jpegxl_encode_jpeg(media.jpeg(scene, exif=media.exif_block(6))),
+    }
     return {f"{name}{FORMATS[name.split('-')[0]].extensions[0]}": content for name, content in found.items()}
 
 
@@ -120,6 +128,18 @@ def _heif(image: Image.Image) -> dict[str, bytes]:
         pillow_heif.from_pillow(image).save(file, exif=media.exif_block(6), **options)
         found[name] = file.getvalue()
     return found
+
+
+def _gain_maps(scene: media.Samples) -> dict[str, bytes]:
+    values = np.ascontiguousarray(scene[::2, ::2, 0]) + np.uint8(100)
+    parts = media.jpeg(scene), media.jpeg(values)
+    xmp = gain_maps.packet('HDRGainMap:HDRGainMapVersion="65536"')
+    exif = gain_maps.apple_exif(0.9, 0.1)
+    return {
+        "jpeg-ultra-hdr": gain_maps.ultra_hdr(*parts, xmp=gain_maps.hdrgm(0, 3)),
+        "jpeg-iso-gain-map": gain_maps.ultra_hdr(*parts, iso=gain_maps.iso(-1, 2)),
+        "heif-gain-map": gain_maps.apple_heic(scene, values.repeat(2, axis=0).repeat(2, axis=1), xmp, exif),
+    }
 
 
 def clips() -> dict[str, bytes]:
@@ -213,10 +233,12 @@ def photo_steps() -> Callable[[str, bytes], Outcome]:
     """All that a worker does to a photo; what is written must be one again."""
     settings = PhotoSettings(estimate_size=32, max_pixels=MAX_PX)
     steps = PhotoSteps.of(Storage(), settings, load(DEFAULT_WEIGHTS["plus"]))
+    decoding = ReadAndDecode(Storage(), replace(settings, raw="preview"))
 
     def do(name: str, content: bytes) -> Outcome:
         record = _record(name, PHOTOS.renamed(name, None), content)
-        outcome = steps(PhotoWork.of(record)).outcome
+        decode_step = decoding if name.startswith("raw-preview") else steps.decode
+        outcome = steps.encode(steps.enhance(decode_step(PhotoWork.of(record)))).outcome
         if outcome.outcome == "done":
             decode(Storage().read(record.destination), max_pixels=MAX_PX)
         return outcome

@@ -5,8 +5,8 @@ but 4:2:0 of 8 or 10 bits. The optional package imagecodecs encodes 10 and 12 bi
 """
 
 import os
+from contextlib import suppress
 from fractions import Fraction
-from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
@@ -17,9 +17,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from PIL import AvifImagePlugin
 
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import ycc
 from pipeline.images.color.ycc import Levels
+from pipeline.images.extras import extra
 from pipeline.images.isobmff.boxes import Colours
 from pipeline.images.photo import Frame, Samples, to_8_bits
 from pipeline.images.pixels import image_of
@@ -73,7 +74,10 @@ def _planes(frame: VideoFrame) -> list[Samples]:
 
 def keeps_all() -> bool:
     """Return whether there is an encoder for every depth and sampling, and for images without loss."""
-    return find_spec("imagecodecs") is not None
+    with suppress(MissingExtra):
+        extra("imagecodecs", "avif", "to keep all of an AVIF")
+        return True
+    return False
 
 
 def svt_takes(size: tuple[int, int]) -> bool:

@@ -17,6 +17,7 @@ from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 MAX_COMMENT_BYTES = 1 << 16
 KEEP, RESTORE_TO_BACKGROUND = 1, 2  # disposal methods, section 23
 TRANSPARENT = 255  # palette index of transparent pixels in files written here
+OPAQUE = 128  # alpha from which a pixel is shown
 EXTENSION, DESCRIPTOR, TRAILER = b"\x21", b"\x2c", b"\x3b"
 COMMENT, PLAIN_TEXT = b"\xfe", b"\x01"  # labels of extensions, sections 24 and 25
 # Application extensions, section 26
@@ -147,9 +148,12 @@ def _behind_blocks(data: bytes, at: int) -> int:
 
 
 def _paletted(frame: Frame) -> tuple[Image.Image, bool]:
-    """Convert a frame, without its alpha, to a palette; return it and whether every colour was kept."""
-    opaque = image_of(Frame(pixels=frame.pixels))
-    most = 256 if frame.alpha is None else TRANSPARENT
+    """Convert a frame, without its alpha, to a palette; return it and whether every colour that is seen was kept."""
+    pixels, most = frame.pixels, 256
+    if frame.alpha is not None:  # colours of hidden pixels take no place in the palette
+        shown = frame.alpha >= OPAQUE
+        pixels, most = np.where(shown[..., None], pixels, pixels[shown][0] if shown.any() else 0), TRANSPARENT
+    opaque = image_of(Frame(pixels=pixels))
     if opaque.getcolors(most) is not None:
         return opaque.quantize(most, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE), True
     palette = opaque.quantize(most, Image.Quantize.MEDIANCUT)
@@ -161,7 +165,7 @@ def _block(image: Image.Image, frame: Frame) -> bytes:
     transparent = frame.alpha is not None
     if frame.alpha is not None:
         indices = np.asarray(image).copy()
-        indices[frame.alpha < 128] = TRANSPARENT
+        indices[frame.alpha < OPAQUE] = TRANSPARENT
         palette = image.getpalette()
         image = Image.frombytes("P", frame.size, indices.tobytes())
         image.putpalette(palette or [])

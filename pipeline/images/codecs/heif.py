@@ -4,13 +4,13 @@ The encoder in the wheels of pillow-heif is x265, under the GPL.
 """
 
 from io import BytesIO
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
 from pipeline.images.color import cicp
+from pipeline.images.extras import extra
 from pipeline.images.isobmff import heif_items
 from pipeline.images.isobmff.writing import XMP_TYPE
 from pipeline.images.metadata import exif, regions
@@ -25,7 +25,7 @@ SAMPLINGS = {444: "4:4:4", 422: "4:2:2", 420: "4:2:0"}
 
 def read(data: bytes, max_pixels: int) -> Photo:
     """Read the primary image, with 16 bits if the file has more than 8. Raises MediaError, or what libheif raises."""
-    pillow_heif = _library("it is a HEIC or HEIF image; to read it")
+    pillow_heif: Any = extra("pillow_heif", "heif", "it is a HEIC or HEIF image; to read it")
     file = pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=True)
     primary = file[file.primary_index]
     check_size(primary.size, 1, max_pixels)
@@ -59,7 +59,7 @@ def _spread(samples: Samples, bits: int) -> Samples:
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     """Write one frame as HEIC, with 10 or 12 bits if it has 16. Raises MissingExtra, or what libheif raises."""
-    pillow_heif = _library("to write HEIC")
+    pillow_heif: Any = extra("pillow_heif", "heif", "to write HEIC")
     if not pillow_heif.libheif_info()["HEIF"]:
         raise MissingExtra(
             "this pillow-heif was built without an encoder of HEIC; install its wheel: pip install pillow-heif"
@@ -91,15 +91,6 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
         **options,
     )
     return buffer.getvalue()
-
-
-def _library(wanted: str) -> ModuleType:
-    """Import pillow-heif. Raises MissingExtra, which says what it is `wanted` for."""
-    try:
-        import pillow_heif
-    except ImportError:
-        raise MissingExtra(f'{wanted}, install the extra: pip install "nightlift[heif]"') from None
-    return pillow_heif
 
 
 def _frame(samples: Samples, size: tuple[int, int], mode: str) -> Frame:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import Damaged, MissingExtra
+from pipeline.images.extras import extra
 from pipeline.images.jxl.structures import BasicInfo, ColorEncoding, ExtraChannel, FrameHeader, PixelFormat
 from pipeline.images.photo import Samples
 from pipeline.video.signal.transfer import BT709, BT2020, DISPLAY_P3, HDR
@@ -65,11 +66,8 @@ class ProfileRefused(RuntimeError):
 @cache
 def library() -> Any:
     """Load libjxl. Raises MissingExtra."""
-    try:
-        from imagecodecs import _jpegxl
-    except ImportError:
-        raise MissingExtra('JPEG XL needs an extra; install it: pip install "nightlift[jxl]"') from None
-    loaded = ctypes.CDLL(_jpegxl.__file__)  # finds the functions of libjxl too, as it is linked to that
+    module = extra("imagecodecs._jpegxl", "jxl", "to read and write JPEG XL")
+    loaded = ctypes.CDLL(module.__file__)  # finds the functions of libjxl too, as it is linked to that
     try:
         for name in ("JxlDecoderCreate", "JxlEncoderCreate", "JxlEncoderFrameSettingsCreate"):
             getattr(loaded, name).restype = c_void_p

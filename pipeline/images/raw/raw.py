@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from model.curve import srgb
-from pipeline.errors import Damaged, MissingExtra, Unsupported, plural
+from pipeline.errors import Damaged, Unsupported, plural
+from pipeline.images.extras import extra
 from pipeline.images.jpeg import jpeg
 from pipeline.images.metadata import exif
 from pipeline.images.photo import Frame, Photo
@@ -79,12 +80,7 @@ def _orientation(block: bytes | None, flip: int) -> int:
 @contextmanager
 def _opened(data: bytes) -> Iterator[tuple[Any, Any]]:
     """Open a raw file; yield the module rawpy and the file. LibRaw's errors become ours."""
-    try:
-        import rawpy
-    except ImportError:
-        raise MissingExtra(
-            'it is a camera raw file; to read it, install the extra: pip install "nightlift[raw]"'
-        ) from None
+    rawpy: Any = extra("rawpy", "raw", "it is a camera raw file; to read it")
     try:
         with silent_stderr(), rawpy.imread(BytesIO(data)) as raw:
             yield rawpy, raw

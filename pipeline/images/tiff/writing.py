@@ -82,7 +82,8 @@ def _add_metadata(first: ifd.Directory, metadata: Metadata, order: str) -> None:
             first.fields[tag] = ifd.Field(kind, len(content), content)
     if metadata.dpi is not None and tags.X_RESOLUTION not in first.fields:
         for tag, side in zip((tags.X_RESOLUTION, tags.Y_RESOLUTION), metadata.dpi, strict=True):
-            first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * 10000), 10000))
+            parts = 10_000 if side < 400_000 else 1
+            first.fields[tag] = ifd.Field(ifd.RATIONAL, 1, struct.pack(order + "II", round(side * parts), parts))
         first.fields[tags.RESOLUTION_UNIT] = ifd.field_of(order, ifd.SHORT, 2)
 
 

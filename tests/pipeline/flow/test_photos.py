@@ -20,6 +20,7 @@ from pipeline.flow.photos import BYTES_PER_WORKER, PLENTY_BYTES, limits_of_block
 from pipeline.flow.ray_data import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of, dataset_of, ray_errors
 from pipeline.flow.supervised_step import Watched, new_attempts
 from pipeline.images.photo import Frame, Photo
+from pipeline.images.seen.view import parts_of
 from pipeline.photos import Enhance, PhotoSettings, PhotoWork
 from pipeline.records import Record
 
@@ -172,6 +173,7 @@ def test_a_failed_gpu_ends_the_worker_and_not_the_photo(attempts: object, monkey
     monkeypatch.setattr("os._exit", end)
     work = PhotoWork.of(_records(1)[0])
     work.photo = Photo(format="JPEG", frames=[Frame(pixels=np.zeros((8, 8, 3), np.uint8))])
+    work.parts = parts_of(work.photo)
     enhance = Enhance(load(DEFAULT_WEIGHTS["plus"]), PhotoSettings(), "cpu")
     with pytest.raises(SystemExit):
         list(Watched(enhance, attempts, together=enhance.estimate_together)([work]))

@@ -114,6 +114,15 @@ def test_gif_says_when_colours_are_lost() -> None:
     assert np.abs(found.astype(int) - many.frames[0].pixels).mean() < 3
 
 
+def test_colours_that_nothing_shows_take_no_place_in_a_gif() -> None:
+    rng = np.random.default_rng(3)
+    pixels, alpha = rng.integers(0, 256, (16, 255, 3), np.uint8), np.zeros((16, 255), np.uint8)
+    pixels[:4], alpha[:4] = pixels[0], 255
+    coded, notes = encode(Photo(format="png", frames=[Frame(pixels=pixels, alpha=alpha)]), "gif", quality=None)
+    assert notes == []
+    assert (decode(coded, max_pixels=MAX_PX).frames[0].pixels[:4] == pixels[:4]).all()
+
+
 def test_gif_says_when_alpha_is_hardened() -> None:
     soft = Photo(format="png", frames=[Frame(pixels=media.night(48, 32) // 64 * 64, alpha=media.soft_alpha(48, 32))])
     coded, notes = encode(soft, "gif", quality=None)

@@ -254,3 +254,10 @@ def test_a_broken_map_fails_no_photo() -> None:
             broken[at] = rng.integers(256)
         photo = decode(bytes(broken), max_pixels=MAX_PX)
         assert encode(lifted(photo), "jpeg", quality=None)[1] == []
+
+
+def test_a_gain_map_is_not_read_where_only_pixels_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    coded = photo_with_map()
+    monkeypatch.setattr(reading, "read", None)
+    photo = decode(coded, max_pixels=MAX_PX, gain_map=False)
+    assert photo.metadata.gain_map is None and photo.notes == []

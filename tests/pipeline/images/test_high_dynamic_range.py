@@ -18,7 +18,7 @@ from pipeline.images import FORMATS, Frame, Photo, decode, encode
 from pipeline.images.isobmff.reading import items_of
 from pipeline.images.isobmff.writing import Item, still
 from pipeline.images.photo import Metadata
-from pipeline.images.view import views_of
+from pipeline.images.seen.view import parts_of, views_of
 from pipeline.photos import PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.records import Outcome, Record
 from pipeline.storage.storage import Storage
@@ -71,7 +71,8 @@ def test_hdr_is_lifted_and_stays_hdr(shared: Path, tmp_path: Path, name: str, tr
     assert (frame.color_primaries, frame.color_trc) == (9, transfer)
     assert frame.format.components[0].bits == (10 if extension == ".avif" else 16)
     before, after = (kept(coded, "png").frames[0].pixels for coded in (source.read_bytes(), written))
-    lamps = views_of(kept(source.read_bytes()))[0].pixels == 65535  # diffuse white and above
+    photo = kept(source.read_bytes())
+    lamps = views_of(photo, parts_of(photo))[0].pixels == 65535  # diffuse white and above
     assert lamps.any()
     error = np.abs(after.astype(int) - before)[lamps]
     assert error.max() == 0 if extension == ".png" else error.mean() < 600

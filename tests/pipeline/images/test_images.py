@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import Damaged, TooLarge, Unsupported
-from pipeline.images import FORMATS, Coding, Frame, Photo, decode, encode, format_of
+from pipeline.images import FORMATS, Coding, Frame, Metadata, Photo, decode, encode, format_of
 from tests.support import media
 
 MAX_PX = 10_000_000
@@ -337,3 +337,19 @@ def test_a_picture_too_long_for_a_format_is_refused_with_a_way_out() -> None:
     long = replace(photo_of(np.zeros((1, 20_000, 3), np.uint8)))
     with pytest.raises(Unsupported, match="20000 pixels, but WEBP allows at most 16383; write it as PNG or TIFF"):
         encode(long, "webp", quality=None)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "tiff", "bmp"])
+@pytest.mark.parametrize("dpi", [(5e9, 96.0), (1e12, 1.0), (-72.0, 72.0)])
+def test_a_resolution_that_a_format_cannot_hold_is_dropped_and_said(name: str, dpi: tuple[float, float]) -> None:
+    photo = Photo(format="png", frames=[Frame(pixels=media.night(48, 32))], metadata=Metadata(dpi=dpi))
+    coded, notes = encode(photo, name, quality=None)
+    assert notes == [f"resolution dropped: {name.upper()} cannot hold {dpi[0]:g} x {dpi[1]:g} dpi"]
+    assert decode(coded, max_pixels=10_000).metadata.dpi is None
+
+
+def test_the_resolution_of_a_microscope_stays() -> None:
+    photo = Photo(format="tiff", frames=[Frame(pixels=media.night(48, 32))], metadata=Metadata(dpi=(5e6, 2.5e7)))
+    for name in ("tiff", "png"):
+        coded, notes = encode(photo, name, quality=None)
+        assert notes == [] and decode(coded, max_pixels=10_000).metadata.dpi == pytest.approx((5e6, 2.5e7))

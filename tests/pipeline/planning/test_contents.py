@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.cli import main
@@ -13,6 +14,8 @@ from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind, is_cut
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
+from tests.pipeline.images.test_high_dynamic_range import hdr_png
+from tests.support import raw_files
 from tests.support.clips import clip, streets
 from tests.support.media import jpeg, night
 from tests.support.outputs import rows_of, tree
@@ -47,6 +50,44 @@ def test_photos_by_odd_names_are_enhanced_and_keep_their_names(tmp_path: Path) -
     assert {format_of_content(content) for content in outputs.values()} == {"jpeg"}
     before = rows_of(out)
     assert main(["images", str(source), str(out)]) == 0
+    assert rows_of(out) == before
+
+
+KINDS = {
+    "bright": jpeg(np.full((32, 48, 3), 200, np.uint8)),
+    "hdr": hdr_png(night(48, 32).astype(np.uint16) * 257, 9, 16),
+    "night": PHOTO,
+    "raw": raw_files.dng(raw_files.linear(night(48, 32)), jpeg=PHOTO),
+    "text": b"hello",
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "formats"),
+    [
+        ("", "bright jpeg, hdr png, night jpeg, raw tiff"),
+        ("--raw preview --skip-bright copy --others copy", "bright jpeg, hdr png, night jpeg, raw jpeg, text"),
+        ("--format png --skip-bright leave", "hdr png, night.png png, raw.png png"),
+        ("--format jpeg --others copy", "bright jpeg, hdr.jpg jpeg, night jpeg, raw.jpg jpeg, text"),
+    ],
+)
+def test_files_without_an_extension_follow_every_flag_and_a_rerun_does_nothing(
+    tmp_path: Path, flags: str, formats: str
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name, content in KINDS.items():
+        (source / name).write_bytes(content)
+    command = ["images", str(source), str(out), "--denoise", "0", "--no-report", *flags.split()]
+    assert main(command) == 0
+    outputs = {name: "" if name == "text" else format_of_content(content) for name, content in tree(out).items()}
+    assert ", ".join(f"{name} {kind}".strip() for name, kind in sorted(outputs.items())) == formats
+    if "bright" in outputs and "copy" in flags.partition("--others")[0]:
+        assert tree(out)["bright"] == KINDS["bright"]
+    if outputs.get("hdr"):
+        assert b"cICP" in tree(out)["hdr"]  # it stays HDR
+    before = rows_of(out)
+    assert main(command) == 0
     assert rows_of(out) == before
 
 

@@ -1,7 +1,8 @@
 """Plain borders of an image: the bars of a letterboxed frame, the mount of a scan, the rest of a screenshot.
 
-A border is made of whole rows or columns of one colour, and ends in a sharp, straight edge. A dark sky does not: it has
-noise, or fades, or ends along a skyline. Where there is any doubt, there is no border.
+A border is made of whole rows or columns of one colour, and ends in a sharp, straight edge. The opposite side has one
+of the same colour: a sky over a straight roof is none, nor is a strip with a camera's text below a photo. Where there
+is any doubt, there is no border.
 """
 
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ def _borders(pixels: Samples) -> tuple[int, int, int, int]:
     rows, columns = slice(top, height - bottom), slice(left, width - right)
     above, below = _at_both_ends(pixels[:, columns], top, bottom)
     before, after = _at_both_ends(turned[:, rows], left, right)
+    if not (above and before):
+        above, below, before, after = (*_alike(above, below), *_alike(before, after))
     # rows and columns may be plain without being a border, like those around a word: then edges are too short
     if rows.stop - rows.start < ALONG * (height - above - below):
         before = after = 0
@@ -75,14 +78,22 @@ def _borders(pixels: Samples) -> tuple[int, int, int, int]:
 
 
 def _at_both_ends(pixels: Samples, top: int, bottom: int) -> tuple[int, int]:
-    """Return the rows of both borders; none if too little would be left. `top`, `bottom`: rows that are plain."""
-    height = len(pixels)
+    """Return the rows of both borders; none unless both are there and enough is left. `top`, `bottom`: plain rows."""
+    height, level = len(pixels), np.iinfo(pixels.dtype).max / 255
+    colours = np.median(pixels[[0, -1]], axis=1)
+    if not (top and bottom) or np.abs(colours[0] - colours[1]).max() > PLAIN * level:
+        return 0, 0
     borders = _thickness(pixels, top), _thickness(pixels[::-1], bottom)
     # bars are of one width: beside a dark part of the image, the edge of one of them cannot be seen
     if 0 in borders and min(top, bottom) >= max(max(borders) - REACH, max(borders) / 2, 1):
         borders = max(borders), max(borders)
     inside = height - sum(borders)
-    return borders if inside >= max(LEAST_INSIDE, height * LEAST_SHARE_INSIDE) else (0, 0)
+    return borders if all(borders) and inside >= max(LEAST_INSIDE, height * LEAST_SHARE_INSIDE) else (0, 0)
+
+
+def _alike(one: int, other: int) -> tuple[int, int]:
+    """Return the widths of two bars without others across them; none if one is much wider: it may be a dark sky."""
+    return (one, other) if max(one, other) <= 2 * min(one, other) else (0, 0)
 
 
 def _plain_rows(pixels: Samples) -> int:

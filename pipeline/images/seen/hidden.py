@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.images.borders import Box
 from pipeline.images.photo import Samples
+from pipeline.images.seen.borders import Box
 
 Floats = npt.NDArray[np.float64]
 CELL = 8  # pixels along each side of the squares that are filled with one colour
