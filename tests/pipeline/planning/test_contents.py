@@ -69,10 +69,10 @@ def test_what_is_converted_gets_an_extension(tmp_path: Path) -> None:
 
 def test_a_video_whose_name_was_cut_counts_as_a_video(tmp_path: Path) -> None:
     film = clip(streets(3), rate=25)
-    for name in ("PXL.MP", "song.m4a", "proxy.lrv"):
+    for name in ("PXL.MP", "song.m4a", "proxy.foo"):
         (tmp_path / name).write_bytes(film)
-    assert _outputs(_plan(str(tmp_path), kind=VIDEOS)) == ["PXL.MP.mp4"]
-    assert _outputs(_plan(str(tmp_path / "proxy.lrv"), kind=VIDEOS)) == ["proxy.lrv.mp4"]
+    assert _outputs(_plan(str(tmp_path), kind=VIDEOS)) == ["PXL.MP.mp4", "proxy.foo.mp4"]
+    assert _outputs(_plan(str(tmp_path / "song.m4a"), kind=VIDEOS)) == ["song.m4a.mp4"]
     assert _outputs(_plan(str(tmp_path))) == []
 
 
