@@ -1,5 +1,6 @@
 """Opening of media files for reading: the video stream is chosen, and no other file is touched."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, dropwhile
@@ -21,6 +22,8 @@ from pipeline.video.structure.iso_samples import check_samples
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop alpha
 DEFAULT_PX = 5_000_000  # that a default stream may be smaller than another and still be the main one
+JPEG, NEXT_JPEG = b"\xff\xd8\xff", re.compile(rb"\xff\xd9\0*\xff\xd8\xff")
+LARGEST_JPEG_BYTES = 1 << 24  # that is searched for where the next one begins
 SEQUENCE_HEADER = b"\0\0\1\xb3"
 LARGEST_PX = 1 << 28  # per frame; FFmpeg decodes no larger ones
 NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files without `io_open`
@@ -89,6 +92,7 @@ def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -
         container = av.open(
             file,
             "r",
+            format="mjpeg" if _is_motion_jpeg(file) else None,  # which FFmpeg may take for a photo
             options=dict(options or {}),
             container_options=NO_PROTOCOL,
             metadata_errors="backslashreplace",
@@ -186,6 +190,15 @@ def is_cover(stream: VideoStream) -> bool:
 def reason(error: Exception | None) -> str:
     """Return FFmpeg's description of an error."""
     return getattr(error, "strerror", None) or str(error or "it ends before its first frame")
+
+
+def _is_motion_jpeg(file: BinaryIO) -> bool:
+    """Return whether a file begins with two JPEGs, one right behind the other. Goes back to its beginning."""
+    file.seek(0)
+    is_jpeg = file.read(len(JPEG)) == JPEG
+    found = is_jpeg and NEXT_JPEG.search(file.read(LARGEST_JPEG_BYTES)) is not None
+    file.seek(0)
+    return found
 
 
 def _refused(url: str, flags: int, options: dict[str, Any]) -> NoReturn:

@@ -18,7 +18,7 @@ from pipeline.errors import Damaged
 from pipeline.video.reading.concatenations import Shift, position
 from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
-from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
+from pipeline.video.reading.times import DEEPEST, Listed, Mended, has_no_times, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
@@ -28,6 +28,9 @@ INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknow
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
+WITHOUT_AVERAGE = frozenset({"dv", "gxf"})  # formats for which FFmpeg states units per second as the average rate
+PLAUSIBLE = Fraction(1, 10), Fraction(1000)  # frames per second that a stream without times may state
+ASSUMED = Fraction(25)  # frames per second of one that states none, as FFmpeg assumes
 FRAMES_SEEN = 8  # frames decoded at the beginning
 
 
@@ -75,6 +78,8 @@ class VideoInfo:
     """Whether its data use the full range, although nothing says so. `colours` is then of full range."""
     beyond: bool = False
     """Whether luma of limited range goes below black or above white, on purpose."""
+    states_rate: bool = True
+    """Whether a stream without times states how many frames come per second."""
     missing_s: float = 0.0
     """Seconds that the header announces beyond the last packet if the file was cut short, that is, if they are many."""
     cut_off: int = 0
@@ -196,9 +201,7 @@ def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCode
 
 def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
     first, context = shown[0], stream.codec_context
-    is_raw = not any(at is not None for at in (*packets.listed.pts, *packets.listed.dts))  # FFmpeg then takes 25
-    rates = (stream.guessed_rate if is_raw else None), stream.average_rate, stream.guessed_rate, stream.base_rate
-    rate = next(filter(None, rates), Fraction(25))
+    rate, states_rate = _rate(stream, packets.listed)
     time_base = stream.time_base or 1 / rate
     step = max(1, round(1 / rate / time_base))
     listed = packets.listed
@@ -237,6 +240,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         or any(frame.interlaced_frame for frame in shown),
         alpha=any(component.is_alpha for component in first.format.components),
         unflagged_full=is_full_range,
+        states_rate=states_rate,
         beyond=not is_full_range and goes_beyond(seen),
         cut_off=len(times) - len(pts),
         mended=mended,
@@ -244,6 +248,17 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         mastering=mastering(first),
         carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )
+
+
+def _rate(stream: VideoStream, listed: Listed) -> tuple[Fraction, bool]:
+    """Return the frames per second, and whether the file states them."""
+    guessed = stream.guessed_rate
+    if has_no_times(stream) or not any(at is not None for at in (*listed.pts, *listed.dts)):
+        stated = guessed if stream.codec_context.framerate else None  # else FFmpeg guesses
+        is_stated = stated is not None and PLAUSIBLE[0] <= stated <= PLAUSIBLE[1]
+        return (stated if is_stated and stated else ASSUMED), is_stated
+    average = None if stream.container.format.name in WITHOUT_AVERAGE else stream.average_rate
+    return next(filter(None, (average, guessed, stream.base_rate)), ASSUMED), True
 
 
 def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+from av.format import Flags
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -23,6 +24,7 @@ from pipeline.video.reading.opening import decoder, entered, frames
 
 DEEPEST = 16  # most frames that an H.264 decoder may hold back
 LATEST = 1 << 62
+TIMELESS = cast(int, Flags.no_timestamps.value)  # flag of streams without a container
 
 Place = tuple[int | None, int]
 """Key of a packet that its pts does not identify: the last identifying pts before it, and the packets since then."""
@@ -87,8 +89,10 @@ class Listed:
         order = _Order(self, own).found(file, stream.index)
         given = [0] * len(order)
         known = self._delayed(order, stream) if untold else self._own(order, own) or self._delayed(order, stream)
-        for number, at in zip(order, _spread(known, len(order), step), strict=True):
-            given[number] = at
+        spread = _spread(known, len(order), step)
+        start = spread[0] if has_no_times(stream) else 0
+        for number, at in zip(order, spread, strict=True):
+            given[number] = at - start
         doubted = frozenset(
             at
             for at, new, alone in zip(self.pts, given, own, strict=True)
@@ -100,6 +104,8 @@ class Listed:
         """Return whether the only times are those of decoding, as in AVI, where FFmpeg may report them as pts."""
         pts = [at for at in self.pts if at is not None]
         reorders = stream.codec_context.reorder_depth > 0
+        if has_no_times(stream) or stream.container.format.name == "gxf":
+            return reorders
         return reorders and stream.container.format.name == "avi" and pts == sorted(pts)
 
     def _own(self, order: list[int], own: list[bool]) -> dict[int, int]:
@@ -201,6 +207,11 @@ class _Order:
                 number = self.numbers.get(packet.pts, number + 1)
                 packet.pts = number
             yield packet
+
+
+def has_no_times(stream: VideoStream) -> bool:
+    """Return whether a stream comes without a container (H.264, MPEG-2), so that FFmpeg makes up its times."""
+    return bool(stream.container.format.flags & TIMELESS)
 
 
 def reordering(order: Sequence[int]) -> int:

@@ -29,7 +29,7 @@ from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
-from pipeline.video.writing import camera_boxes, display_size
+from pipeline.video.writing import camera_boxes, display_size, uncompressed_sound
 from pipeline.video.writing.copied_streams import (
     ISO,
     attach_cover,
@@ -44,6 +44,7 @@ from pipeline.video.writing.encode import Encoding
 from pipeline.video.writing.lost_metadata import STRUCTURE, lost, lost_beside_pixels, lost_streams
 from pipeline.video.writing.monotonic_dts import Rising, taken, with_dts
 from pipeline.video.writing.segment_files import IDENTITY, tag
+from pipeline.video.writing.uncompressed_sound import PcmSound
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
 ISO_KEYS = frozenset(  # metadata keys that ISO files have a box for; all others need the open list of QuickTime
@@ -86,7 +87,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
             taken(muxer, "the streams of this video"),
             av.open(target, "w", format=muxer, container_options=options) as output,
         ):
-            video, copies, notes = _streams(original, output, enhanced, covers)
+            video, copies, sounds, notes = _streams(original, output, enhanced, covers)
             notes += unkept + _of_times(enhanced, muxer)
             if (count := programmes(original)) > 1:
                 notes.append(f"its {count} programmes become one")
@@ -94,13 +95,14 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
                 notes.append("its times begin before 0; all are shifted so that none is negative")
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
-            names = {copy.index: named(original.streams[index]) for index, copy in copies.items()}
+            beside = copies | {index: sound.stream for index, sound in sounds.items()}
+            names = {copy.index: named(original.streams[index]) for index, copy in beside.items()}
             rising = Rising(output, video.index, names | {video.index: named(original.streams[enhanced.info.stream])})
             for packet in _in_time(
-                _enhanced_packets(enhanced, video), _others(original, copies, enhanced.info.shift, notes)
+                _enhanced_packets(enhanced, video), _others(original, copies, sounds, enhanced.info.shift, notes)
             ):
                 rising.write(packet)
-            notes += rising.notes()
+            notes += rising.notes() + [note for sound in sounds.values() for note in sound.notes()]
             types = [stream.type for stream in output.streams]
         gone = camera_boxes.append(Path(target), private) if muxer in ISO and private else private
         if gone:
@@ -157,13 +159,14 @@ def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
 
 def _streams(
     original: InputContainer, output: OutputContainer, enhanced: EnhancedStream, covers: dict[int, bytes]
-) -> tuple[Stream, dict[int, Stream], list[str]]:
+) -> tuple[Stream, dict[int, Stream], dict[int, PcmSound], list[str]]:
     """Add all streams to the output, in the order of the source.
 
-    Returns the video, the copies by index of their originals, and notes on what cannot be copied.
+    Returns the video, copies and sound written as PCM by index of their originals, and notes on what cannot be copied.
     """
     video: Stream | None = None
     copies: dict[int, Stream] = {}
+    sounds: dict[int, PcmSound] = {}
     notes: list[str] = []
     chapters = bool(original.chapters())
     for stream in original.streams:
@@ -180,6 +183,9 @@ def _streams(
             copy = copies[stream.index] = copied(output, stream)
             if stream.type == "video" and stream.index not in covers:
                 notes.append(f"video stream {stream.index} is copied as it is; only one video stream is enhanced")
+        elif uncompressed_sound.is_possible(output.format.name, stream):
+            sounds[stream.index] = PcmSound(output, stream)
+            copy = sounds[stream.index].stream
         else:
             notes.append(f"{named(stream)} is left out: {output.format.name} cannot hold it")
             continue
@@ -188,7 +194,7 @@ def _streams(
         if copy is video and display_size.is_needed(output.format.name, enhanced.info.sample_aspect):
             copy.metadata["title"] = display_size.with_room(stream.metadata.get("title", ""))
     assert video is not None
-    return video, copies, notes
+    return video, copies, sounds, notes
 
 
 def _video(output: OutputContainer, original: Stream, template: Stream, enhanced: EnhancedStream) -> Stream:
@@ -271,19 +277,22 @@ def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
 
 
 def _others(
-    original: InputContainer, copies: dict[int, Stream], shift: Shift, notes: list[str]
+    original: InputContainer, copies: dict[int, Stream], sounds: dict[int, PcmSound], shift: Shift, notes: list[str]
 ) -> "Iterator[Packet[Any]]":
-    """Yield the packets of the streams that are copied; the others are not even read if the container allows that.
+    """Yield the packets of the streams beside the video; those left out are not even read if the container allows that.
 
     If reading fails, what came before is kept and `notes` gets an entry.
     """
     for stream in original.streams:
-        if stream.index not in copies:
+        if stream.index not in copies | sounds:
             stream.discard = Discard.all
-    wanted = [stream for stream in original.streams if stream.index in copies and stream.type != "attachment"]
+    wanted = [stream for stream in original.streams if stream.index in copies | sounds and stream.type != "attachment"]
     packets = original.demux(wanted) if wanted else iter(())
     packets = (packet for packet in without_cuts(_read(packets, notes)) if packet.size)
     for packet in with_dts(shift.through(packets)):
+        if packet.stream_index in sounds:
+            yield from sounds[packet.stream_index].packets(packet)
+            continue
         packet.stream = copies[packet.stream_index]
         if packet.stream.disposition & Disposition.attached_pic:
             packet.pts = packet.dts = packet.pts or 0
