@@ -20,7 +20,8 @@
           +-- Damaged            damaged          truncated or corrupt
           +-- TooLarge           too_large        more pixels than --max-pixels
           +-- Unsupported        unsupported      a known format with a feature that we cannot handle
-          |    +-- NoVideo       no_video         no video in it: only audio, a cover image or data
+          |    +-- NoVideo       no_video         no video in it that can be decoded
+          |         +-- SoundOnly                 sound, perhaps with a cover image: skipped
           +-- MissingExtra       missing_extra    an optional package is not installed
 
 A message says which file, what was found, and what to do.
@@ -131,6 +132,10 @@ class Unsupported(MediaError):
 
 class NoVideo(Unsupported):
     code = "no_video"
+
+
+class SoundOnly(NoVideo):
+    pass
 
 
 class MissingExtra(MediaError):

@@ -18,7 +18,7 @@ from jobs.cluster.joining import ray_cluster, tell_of_expiry
 from jobs.cluster.machine import room_here
 from jobs.report.job import report_at_end
 from model import has_machine_code
-from pipeline.errors import ManifestError, StorageError, plural, printable
+from pipeline.errors import ManifestError, NoVideo, StorageError, plural, printable
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.path_list import name_of, source_of
 from pipeline.planning.plan import Plan, check_found
@@ -73,7 +73,9 @@ def _run(jobs: Sequence[Job], child: Child | None) -> int:
             print(f"outputs:  {jobs[0].destination.file or root}\nmanifest: {jobs[0].manifest.url}", flush=True)
     if not config.no_report:
         report_at_end(jobs[0].storage, root, anything_new=anything_new, run_s=elapsed_s())
-    return 1 if any(tally.count["failed"] for tally in tallies) else 0
+    found_nothing = not any(tally.count["done"] or plan.done for tally, plan in zip(tallies, plans, strict=True))
+    only_sound = found_nothing and any(tally.count[NoVideo.code] for tally in tallies)
+    return 1 if only_sound or any(tally.count["failed"] for tally in tallies) else 0
 
 
 def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:

@@ -41,6 +41,7 @@ class Tally:
 
     def _counted(self, outcome: Outcome) -> Outcome:
         self.count[outcome.outcome] += 1
+        self.count[outcome.code] += bool(outcome.code)
         if outcome.outcome == "done" and outcome.notes:
             self._tell("with notes", f"  note on {outcome.source}: {'; '.join(outcome.notes)}")
         elif outcome.outcome != "done":

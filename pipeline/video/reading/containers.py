@@ -67,6 +67,12 @@ def written_name(name: str, container: str | None = None) -> str:
     return posixpath.splitext(name)[0] + (container or REPLACED.get(extension, ".mkv"))
 
 
+def change_of(name: str, written: str) -> list[str]:
+    """Return a note if a video of this name comes out in another container, since its own is only read."""
+    before, after = _extension(name), _extension(written)
+    return [f"{before} is written as {after}"] if before in REPLACED and before != after else []
+
+
 def muxer_of(name: str) -> str:
     """Return FFmpeg's muxer for a file of this name. Raises UsageError if such files are not written."""
     extension = _extension(name)

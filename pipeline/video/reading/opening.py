@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import EmptyFile, NotMedia, NoVideo, TooLarge
+from pipeline.errors import EmptyFile, NotMedia, NoVideo, SoundOnly, TooLarge
 from pipeline.video.structure.iso_samples import check_samples
 
 # Demuxers of lists: they would open the files that are listed.
@@ -52,12 +52,19 @@ def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, Vi
     with opened_container(file, limit) as container:
         streams = [stream for stream in container.streams.video if stream.codec_context and not is_cover(stream)]
         if not streams:
-            raise NoVideo("it contains no video that can be decoded")
+            raise _no_video(container)
         stream = max(streams, key=_worth)
         _check_size(stream, max_pixels)
         stream.codec_context.options = limit
         stream.codec_context.thread_count = 1  # files are read in parallel instead
         yield container, stream
+
+
+def _no_video(container: InputContainer) -> NoVideo:
+    others = [stream for stream in container.streams if not (isinstance(stream, VideoStream) and is_cover(stream))]
+    if others and all(stream.type in ("audio", "subtitle") for stream in others):
+        return SoundOnly("it holds sound without video; leave it out")
+    return NoVideo("it contains no video that can be decoded")
 
 
 def _worth(stream: VideoStream) -> int:

@@ -22,7 +22,8 @@ from pipeline.video.reading.times import DEEPEST, Listed, Mended, has_no_times, 
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
-from pipeline.video.structure.facts import check_encryption, chroma_location
+from pipeline.video.structure.encryption import check_encryption
+from pipeline.video.structure.facts import chroma_location
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
