@@ -17,13 +17,13 @@ from av.video.stream import VideoStream
 from pipeline.errors import Damaged
 from pipeline.video.reading.concatenations import Shift, position
 from pipeline.video.reading.fields import Shows
-from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
+from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened, reason
 from pipeline.video.reading.times import DEEPEST, Listed, Mended, has_no_times, reordering
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
 from pipeline.video.structure.encryption import check_encryption
-from pipeline.video.structure.facts import chroma_location
+from pipeline.video.structure.facts import chroma_location, streams_in
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
@@ -85,6 +85,8 @@ class VideoInfo:
     """Seconds that the header announces beyond the last packet if the file was cut short, that is, if they are many."""
     cut_off: int = 0
     """Number of packets at the beginning that depend on an earlier keyframe, which is not in the file."""
+    streams: int = 0
+    """Number of all streams of the file; some may begin late, and are not known when it is opened."""
     mended: Mended = field(default_factory=Mended)
     """Times of frames that have none of their own."""
     shift: Shift = field(default_factory=Shift)
@@ -119,7 +121,7 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
         packets, context = _Packets(stream), decoder(stream)
         shown: list[VideoFrame] = []
         try:
-            for packet in container.demux():
+            for packet in demuxed(container):
                 packets.note_end(packet)
                 if packet.stream_index != stream.index:
                     continue
@@ -242,6 +244,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         alpha=any(component.is_alpha for component in first.format.components),
         unflagged_full=is_full_range,
         states_rate=states_rate,
+        streams=streams_in(cast(InputContainer, stream.container)),
         beyond=not is_full_range and goes_beyond(seen),
         cut_off=len(times) - len(pts),
         mended=mended,

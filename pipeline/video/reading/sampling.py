@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.video.reading.opening import frames, opened, reason
+from pipeline.video.reading.opening import demuxed, frames, opened, reason
 from pipeline.video.signal.color import INTERPOLATION, matrix
 from pipeline.video.signal.transfer import HDR
 
@@ -58,7 +58,7 @@ def every(file: BinaryIO) -> Iterator[Still]:
     """Yield all frames, from the first to the last, as `sample` shows them. Raises as `sample`."""
     with opened(file, MAX_PX) as (container, stream):
         video, start = _Video(container, stream), None
-        for frame in frames(container.demux(stream), stream.codec_context):
+        for frame in frames(demuxed(container, stream), stream.codec_context):
             if frame.pts is not None:
                 start = frame.pts if start is None else start
                 yield Still(float((frame.pts - start) * video.time_base), video.shown(frame))
@@ -138,7 +138,8 @@ class _Video:
         while True:
             at_start = entry < self.start
             self._container.seek(self.start - step if at_start else entry, backward=not at_start, stream=self._stream)
-            self._decoding = self._container.decode(self._stream)
+            packets = demuxed(self._container, self._stream)
+            self._decoding = (frame for packet in packets for frame in self._stream.decode(packet))
             late = True
             for number, frame in enumerate(self._decoding):
                 if frame.pts is None:
@@ -188,5 +189,5 @@ def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
         return start, stream.duration
     if container.duration and stream.time_base:
         return start, int(container.duration / av.time_base / stream.time_base)
-    last = max((packet.pts for packet in container.demux(stream) if packet.pts is not None), default=start)
+    last = max((packet.pts for packet in demuxed(container, stream) if packet.pts is not None), default=start)
     return start, last - start + 1

@@ -89,10 +89,19 @@ def unwritten(file: BinaryIO) -> list[str]:
 
 def programmes(container: InputContainer) -> int:
     """Return how many programmes a transport stream holds. PyAV tells it only in FFmpeg's log."""
+    return len(re.findall(r"^  Program \d+", _described(container), re.MULTILINE))
+
+
+def streams_in(container: InputContainer) -> int:
+    """Return how many streams were found in what was read so far. PyAV itself knows only those found on opening."""
+    return len(set(re.findall(r"^  Stream #\d+:(\d+)", _described(container), re.MULTILINE)))
+
+
+def _described(container: InputContainer) -> str:
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
-        return len(re.findall(r"^  Program \d+", cast(Any, container).dumps_format(), re.MULTILINE))
+        return str(cast(Any, container).dumps_format())
     finally:
         av.logging.set_level(level)
 

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import Damaged, plural
 from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
-from pipeline.video.reading.opening import is_cover, opened_container, reason
+from pipeline.video.reading.opening import demuxed, is_cover, opened_container, opened_with_all, reason
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
@@ -81,7 +81,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
     unkept, private = unwritten(source), private_boxes(source)
     fast_start = is_iso(source) and is_fast_start(source)
     source.seek(0)
-    with opened_container(source) as original:
+    with opened_with_all(source, enhanced.info.streams) as original:
         options = _options(original, enhanced, name, fast_start=fast_start)
         with (
             taken(muxer, "the streams of this video"),
@@ -89,6 +89,8 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
         ):
             video, copies, sounds, notes = _streams(original, output, enhanced, covers)
             notes += unkept + _of_times(enhanced, muxer)
+            if (late := enhanced.info.streams - len(original.streams)) > 0:
+                notes.append(f"{plural(late, 'stream')} that begin late in the file are left out")
             if (count := programmes(original)) > 1:
                 notes.append(f"its {count} programmes become one")
             if "avoid_negative_ts" in options:
@@ -287,7 +289,7 @@ def _others(
         if stream.index not in copies | sounds:
             stream.discard = Discard.all
     wanted = [stream for stream in original.streams if stream.index in copies | sounds and stream.type != "attachment"]
-    packets = original.demux(wanted) if wanted else iter(())
+    packets = demuxed(original, *wanted) if wanted else iter(())
     packets = (packet for packet in without_cuts(_read(packets, notes)) if packet.size)
     for packet in with_dts(shift.through(packets)):
         if packet.stream_index in sounds:
