@@ -6,7 +6,6 @@ is never later than the packet's own time.
 """
 
 import heapq
-import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -24,12 +23,13 @@ from av.video.stream import VideoStream
 from pipeline.errors import Damaged, plural
 from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
-from pipeline.video.reading.opening import demuxed, is_cover, opened_container, opened_with_all, reason
+from pipeline.video.reading.opening import demuxed, opened_container, opened_with_all, reason
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
 from pipeline.video.writing import camera_boxes, display_size, uncompressed_sound
+from pipeline.video.writing.container_options import SHIFTED, options_for
 from pipeline.video.writing.copied_streams import (
     ISO,
     attach_cover,
@@ -47,11 +47,6 @@ from pipeline.video.writing.segment_files import IDENTITY, tag
 from pipeline.video.writing.uncompressed_sound import PcmSound
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
-ISO_KEYS = frozenset(  # metadata keys that ISO files have a box for; all others need the open list of QuickTime
-    "title artist album_artist composer album date comment genre copyright grouping lyrics description "  # noqa: SIM905
-    "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
-)
-LARGEST_SCALE = 1 << 31
 ROUNDED, ROUNDED_SHARE = ("matroska", "webm"), 0.05  # muxers that round times; share of a frame from which it shows
 
 
@@ -82,7 +77,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
     fast_start = is_iso(source) and is_fast_start(source)
     source.seek(0)
     with opened_with_all(source, enhanced.info.streams) as original:
-        options = _options(original, enhanced, name, fast_start=fast_start)
+        options = options_for(original, enhanced.info, enhanced.pts[0], name, fast_start=fast_start)
         with (
             taken(muxer, "the streams of this video"),
             av.open(target, "w", format=muxer, container_options=options) as output,
@@ -94,7 +89,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
             if (count := programmes(original)) > 1:
                 notes.append(f"its {count} programmes become one")
             if "avoid_negative_ts" in options:
-                notes.append("its times begin before 0; all are shifted so that none is negative")
+                notes.append(SHIFTED[options["avoid_negative_ts"]])
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
             beside = copies | {index: sound.stream for index, sound in sounds.items()}
@@ -129,34 +124,6 @@ def _of_times(enhanced: EnhancedStream, muxer: str) -> list[str]:
     if most * info.frame_rate < ROUNDED_SHARE:
         return []
     return [f"its times are rounded to milliseconds, the unit of {muxer}: by up to {float(1000 * most):.2f} ms"]
-
-
-def _options(original: InputContainer, enhanced: EnhancedStream, name: str, *, fast_start: bool) -> dict[str, str]:
-    info, muxer = enhanced.info, muxer_of(name)
-    if muxer == "mpegts":  # without copyts, times restart; files of these names have packets of 192 bytes
-        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
-    if muxer not in ISO:
-        return {}
-    options, flags = {}, ["faststart"] * fast_start
-    has_cover = any(is_cover(stream) for stream in original.streams.video)  # which the open list cannot hold
-    if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
-        flags.append("use_metadata_tags")
-    if flags:
-        options["movflags"] = "+".join(flags)
-    if enhanced.pts[0] < 0:  # otherwise the file says not to show what comes before 0
-        options["avoid_negative_ts"] = "make_non_negative"
-    if info.carried & {"SPHERICAL", "STEREO3D"}:
-        options["strict"] = "unofficial"  # the boxes that players read these from are not standardised
-    # time units of video tracks, and of the start of any track: they must divide the source's units
-    options["video_track_timescale"] = str(_scale(info, original.streams.video))
-    options["movie_timescale"] = str(_scale(info, original.streams))
-    return options
-
-
-def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
-    """Return the units per second that hold all times of these streams exactly, or of the video if that is too many."""
-    scale = math.lcm(*(stream.time_base.denominator for stream in streams if stream.time_base))
-    return scale if scale < LARGEST_SCALE else info.time_base.denominator
 
 
 def _streams(
