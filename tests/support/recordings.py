@@ -27,18 +27,19 @@ def recording(
     channels: str = "mono",
     grain: float = 0.0,
 ) -> bytes:
-    """A dim street with a tone. `sound`: FFmpeg's name of its codec; "": none. `size`: width and height.
+    """A dim street with a tone. `codec`, `sound`: FFmpeg's names; "": none. `size`: width and height.
 
     `grain`: standard deviation of noise, in levels of 8 bits, which makes frames large.
     """
     file = BytesIO()
     with av.open(file, "w", format=muxer) as output:
         coding = X264 | (options or {}) if codec == "libx264" else options or {}
-        stream: Any = output.add_stream(codec, rate=rate, options=coding)
-        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
-        stream.codec_context.gop_size, stream.codec_context.thread_count = 6, 1
+        stream: Any = output.add_stream(codec, rate=rate, options=coding) if codec else None
+        if codec:
+            stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+            stream.codec_context.gop_size, stream.codec_context.thread_count = 6, 1
         tones: Any = output.add_stream(sound, rate=SOUND_HZ, layout=channels) if sound else None
-        for number in range(frames):
+        for number in range(frames if codec else 0):
             pixels = street(number, *size)
             if grain:
                 noise = np.random.default_rng(number).normal(0, grain, pixels.shape)
@@ -46,7 +47,8 @@ def recording(
             frame = VideoFrame.from_ndarray(pixels, "rgb24").reformat(format=pixel_format)
             frame.pts, frame.time_base = number, 1 / rate
             output.mux(stream.encode(frame))
-        output.mux(stream.encode())
+        if codec:
+            output.mux(stream.encode())
         if tones is not None:
             count = round(frames / rate * SOUND_HZ)
             tone = (8000 * np.sin(0.05 * np.arange(count))).astype(np.int16)

@@ -18,7 +18,7 @@ from pipeline.errors import Damaged
 from pipeline.video.reading.concatenations import Shift, position
 from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened, reason
-from pipeline.video.reading.times import DEEPEST, Listed, Mended, has_no_times, reordering
+from pipeline.video.reading.times import ASSUMED, DEEPEST, Listed, Mended, has_no_times, reordering, stated_rate
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
@@ -30,8 +30,6 @@ SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the lengt
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
 WITHOUT_AVERAGE = frozenset({"dv", "gxf"})  # formats for which FFmpeg states units per second as the average rate
-PLAUSIBLE = Fraction(1, 10), Fraction(1000)  # frames per second that a stream without times may state
-ASSUMED = Fraction(25)  # frames per second of one that states none, as FFmpeg assumes
 FRAMES_SEEN = 8  # frames decoded at the beginning
 
 
@@ -258,9 +256,8 @@ def _rate(stream: VideoStream, listed: Listed) -> tuple[Fraction, bool]:
     """Return the frames per second, and whether the file states them."""
     guessed = stream.guessed_rate
     if has_no_times(stream) or not any(at is not None for at in (*listed.pts, *listed.dts)):
-        stated = guessed if stream.codec_context.framerate else None  # else FFmpeg guesses
-        is_stated = stated is not None and PLAUSIBLE[0] <= stated <= PLAUSIBLE[1]
-        return (stated if is_stated and stated else ASSUMED), is_stated
+        stated = stated_rate(stream)
+        return stated or ASSUMED, stated is not None
     average = None if stream.container.format.name in WITHOUT_AVERAGE else stream.average_rate
     return next(filter(None, (average, guessed, stream.base_rate)), ASSUMED), True
 

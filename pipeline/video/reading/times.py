@@ -24,6 +24,8 @@ from pipeline.video.reading.opening import decoder, entered, frames
 
 DEEPEST = 16  # most frames that an H.264 decoder may hold back
 LATEST = 1 << 62
+PLAUSIBLE = Fraction(1, 10), Fraction(1000)  # frames per second that a stream without times may state
+ASSUMED = Fraction(25)  # frames per second of one that states none, as FFmpeg assumes
 TIMELESS = cast(int, Flags.no_timestamps.value)  # flag of streams without a container
 
 Place = tuple[int | None, int]
@@ -212,6 +214,12 @@ class _Order:
 def has_no_times(stream: VideoStream) -> bool:
     """Return whether a stream comes without a container (H.264, MPEG-2), so that FFmpeg makes up its times."""
     return bool(stream.container.format.flags & TIMELESS)
+
+
+def stated_rate(stream: VideoStream) -> Fraction | None:
+    """Return the frames per second that a stream without times states; None: nothing that may be true."""
+    rate = stream.guessed_rate if stream.codec_context.framerate else None  # else FFmpeg makes it up
+    return rate if rate is not None and PLAUSIBLE[0] <= rate <= PLAUSIBLE[1] else None
 
 
 def reordering(order: Sequence[int]) -> int:
