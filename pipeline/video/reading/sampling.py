@@ -218,7 +218,7 @@ class _Counted(_Video):
             yield frame
 
     def frame(self, target: int, last: int) -> VideoFrame | None:
-        return next((frame for frame in self._decoding if (frame.pts or 0) >= max(target, last + 1)), None)
+        return next((frame for frame in self._decoding if (frame.pts or 0) > max(target - self._step, last)), None)
 
 
 def _video(file: BinaryIO, container: InputContainer, stream: VideoStream) -> _Video:
