@@ -32,7 +32,7 @@ Codes of rows that do not come from one of these errors:
     already_bright    skipped   --skip-bright
     is_hdr            skipped   --skip-hdr
     not_a_photo       skipped   not named like a photo; in training, nor like a video
-    not_a_video       skipped   not named like a video
+    not_a_video       skipped   not named like a video, or a text, sound or music by its first bytes
     paired            skipped   --raw-pairs: the raw file or the JPEG of the same shot is enhanced
     not_followed      skipped   a link out of the source or to a folder, a pipe, a device
     unreadable        failed    a folder or link that could not be read when the source was listed

@@ -218,8 +218,11 @@ def has_no_times(stream: VideoStream) -> bool:
 
 def stated_rate(stream: VideoStream) -> Fraction | None:
     """Return the frames per second that a stream without times states; None: nothing that may be true."""
-    rate = stream.guessed_rate if stream.codec_context.framerate else None  # else FFmpeg makes it up
-    return rate if rate is not None and PLAUSIBLE[0] <= rate <= PLAUSIBLE[1] else None
+    rate, coded = stream.guessed_rate, stream.codec_context.framerate  # without the latter, FFmpeg makes up the former
+    if stream.codec_context.codec.canonical_name == "mpeg4" and coded:  # whose unit of time this is
+        coded = rate
+    are_plausible = all(each is not None and PLAUSIBLE[0] <= each <= PLAUSIBLE[1] for each in (rate, coded))
+    return rate if are_plausible else None
 
 
 def reordering(order: Sequence[int]) -> int:

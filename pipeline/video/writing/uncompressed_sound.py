@@ -34,10 +34,11 @@ class PcmSound:
             yield from self.stream.encode(frame)
 
     def notes(self) -> list[str]:
-        name = self.original.codec_context.name if self.original.codec_context else ""
-        made = f"audio stream {self.original.index} ({name}) is written as {self.stream.codec_context.name}"
+        """Return what differs from the original, in sentences."""
+        before, after = (each.codec_context.name if each.codec_context else "" for each in (self.original, self.stream))
+        made = f"audio stream {self.original.index} ({before}) is written as {after}, with the same samples"
         lost = f"damaged: audio stream {self.original.index}: {self.broken} packets cannot be decoded"
-        return [f"{made}, with the same samples", *([lost] if self.broken else [])]
+        return [made] * (before != after) + [lost] * bool(self.broken)
 
 
 def is_possible(muxer: str, stream: Stream) -> bool:
