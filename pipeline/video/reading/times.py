@@ -218,11 +218,10 @@ def has_no_times(stream: VideoStream) -> bool:
 
 def stated_rate(stream: VideoStream) -> Fraction | None:
     """Return the frames per second that a stream without times states; None: nothing that may be true."""
-    rate, coded = stream.guessed_rate, stream.codec_context.framerate  # without the latter, FFmpeg makes up the former
-    if stream.codec_context.codec.canonical_name == "mpeg4" and coded:  # whose unit of time this is
-        coded = rate
-    are_plausible = all(each is not None and PLAUSIBLE[0] <= each <= PLAUSIBLE[1] for each in (rate, coded))
-    return rate if are_plausible else None
+    context, rate = stream.codec_context, stream.guessed_rate
+    coded = context.framerate  # without it, FFmpeg makes up the rate
+    stated = (rate, rate if coded and context.codec.canonical_name == "mpeg4" else coded)  # MPEG-4's unit of time
+    return rate if all(each and PLAUSIBLE[0] <= each <= PLAUSIBLE[1] for each in stated) else None
 
 
 def reordering(order: Sequence[int]) -> int:
