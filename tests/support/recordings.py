@@ -9,11 +9,13 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
+from pipeline.process import scheduling_kept
 from tests.support.clips import X264, street
 
 SOUND_HZ = 48000
 
 
+@scheduling_kept()
 def recording(
     muxer: str,
     codec: str,

@@ -116,15 +116,15 @@ def test_streams_without_a_container_come_at_their_own_rate(
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "muxer", "codec", "more"),
     [
-        ("a.265", recording("hevc", "libx265", rate=NTSC, options={"x265-params": "log-level=none:vui-timing-info=0"})),
-        ("a.mjpeg", recording("mjpeg", "mjpeg", rate=NTSC, pixel_format="yuvj420p", frames=40)),
-        ("a.obu", recording("obu", "libsvtav1", rate=NTSC, size=(64, 64))),
+        ("a.265", "hevc", "libx265", {"options": {"x265-params": "log-level=none:vui-timing-info=0"}}),
+        ("a.mjpeg", "mjpeg", "mjpeg", {"pixel_format": "yuvj420p", "frames": 40}),
+        ("a.obu", "obu", "libsvtav1", {"size": (64, 64)}),
     ],
 )
-def test_a_stream_that_states_no_rate_comes_at_25(name: str, content: bytes) -> None:
-    outcome, written = done(name, content, "a.mp4")
+def test_a_stream_that_states_no_rate_comes_at_25(name: str, muxer: str, codec: str, more: dict[str, Any]) -> None:
+    outcome, written = done(name, recording(muxer, codec, rate=NTSC, **more), "a.mp4")
     assert _probed(written)[1] == [Fraction(number, 25) for number in range(outcome.frames)]
     assert "it states no frame rate: 25 frames per second are assumed" in outcome.notes
 
