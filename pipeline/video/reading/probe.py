@@ -205,7 +205,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     rate, states_rate = _rate(stream, packets.listed)
     time_base = stream.time_base or 1 / rate
     step = max(1, round(1 / rate / time_base))
-    listed = packets.listed
+    listed, shown_at = packets.listed, [frame.pts for frame in shown if frame.pts is not None]
+    listed.misplaced = shown_at != sorted(shown_at)
     if stream.container.format.flags & DISCONTINUOUS:
         listed.join(time_base, step)
     durations = dict(zip(listed.pts, listed.durations, strict=True))

@@ -69,6 +69,8 @@ class Listed:
     """Byte offset of each in the file."""
     durations: list[int] = field(default_factory=list)
     shift: Shift = field(default_factory=Shift)
+    misplaced: bool = False
+    """Whether frames come out of the decoder in another order than that of the pts of their packets."""
 
     def join(self, time_base: Fraction, step: int) -> None:
         """Make times continue where they restart within the file. Keyframes can then no longer be found by time."""
@@ -103,12 +105,12 @@ class Listed:
         return given, self._mended(given, doubted)
 
     def _is_untold(self, stream: VideoStream) -> bool:
-        """Return whether the only times are those of decoding, as in AVI, where FFmpeg may report them as pts."""
+        """Return whether the only times are those of decoding, as in AVI and ASF, which FFmpeg may report as pts."""
         pts = [at for at in self.pts if at is not None]
         reorders = stream.codec_context.reorder_depth > 0
         if has_no_times(stream) or stream.container.format.name == "gxf":
             return reorders
-        return reorders and stream.container.format.name == "avi" and pts == sorted(pts)
+        return reorders and pts == sorted(pts) and (stream.container.format.name == "avi" or self.misplaced)
 
     def _own(self, order: list[int], own: list[bool]) -> dict[int, int]:
         """Return times by place in display order: each packet's own time, if it fits between the others."""
@@ -125,8 +127,12 @@ class Listed:
         return known
 
     def _delayed(self, order: list[int], stream: VideoStream) -> dict[int, int]:
-        """Return times by place in display order, taken from decoding times and delayed by the decoder's reordering."""
-        late = max(reordering(order), stream.codec_context.reorder_depth)
+        """Return times by place in display order, taken from decoding times and delayed by the decoder's reordering.
+
+        MXF counts edit units, the first of which is shown at once (SMPTE ST 377-1).
+        """
+        is_counted = stream.container.format.name == "mxf"
+        late = 0 if is_counted else max(reordering(order), stream.codec_context.reorder_depth)
         dts = self.dts[late:]
         return {place: each for place, each in enumerate(dts) if each is not None}
 

@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import zlib
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -127,6 +128,17 @@ def test_a_stream_that_states_no_rate_comes_at_25(name: str, muxer: str, codec: 
     outcome, written = done(name, recording(muxer, codec, rate=NTSC, **more), "a.mp4")
     assert _probed(written)[1] == [Fraction(number, 25) for number in range(outcome.frames)]
     assert "it states no frame rate: 25 frames per second are assumed" in outcome.notes
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.asf", Fraction(2, 25)), ("a.mxf", Fraction(0))])
+def test_frames_that_are_reordered_get_their_own_times_where_only_decoding_has_some(name: str, start: Fraction) -> None:
+    content = recording(name[2:], "libx264", frames=24, options={"bf": "2"})
+    outcome, written = done(name, content, written_name(name))
+    assert not [note for note in outcome.notes if "damaged" in note]
+    at = _probed(written)[1]
+    assert at == [at[0] + Fraction(number, 25) for number in range(24)]
+    assert at[0] == start
+    assert len({zlib.crc32(frame.to_ndarray()) for frame in av.open(str(written)).decode(video=0)}) == 24
 
 
 def test_times_that_are_dates_begin_at_zero() -> None:
