@@ -69,7 +69,8 @@ class VideosConfig(BulkConfig):
     By default that of the source, or the nearest one that the encoder supports."""
     container: Annotated[str | None, optional("NAME")] = None
     """Container of all outputs: mp4, mkv, mov, webm, ts, m4v, 3gp, m2ts or mts. By default each video keeps its own.
-    Containers that are only read change: MPG becomes MP4, and AVI, FLV, OGV and WMV become MKV."""
+    Containers that are only read change: MPG and streams without a container become MP4, MXF, GXF and DV become MOV,
+    and AVI, FLV, OGV, WMV, VOB, DAV and others become MKV."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR videos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR."""
     on_damage: Literal["keep", "fail"] = "keep"

@@ -21,7 +21,8 @@
           +-- Damaged            damaged          truncated or corrupt
           +-- TooLarge           too_large        more pixels than --max-pixels
           +-- Unsupported        unsupported      a known format with a feature that we cannot handle
-          |    +-- NoVideo       no_video         no video in it: only audio, a cover image or data
+          |    +-- NoVideo       no_video         no video in it that can be decoded
+          |         +-- SoundOnly                  sound, perhaps with a cover image: skipped
           +-- MissingExtra       missing_extra    an optional package is not installed, or does not load
 
 A message says which file, what was found, and what to do.
@@ -32,7 +33,7 @@ Codes of rows that do not come from one of these errors:
     already_bright    skipped   --skip-bright
     is_hdr            skipped   --skip-hdr
     not_a_photo       skipped   not named like a photo; in training, nor like a video
-    not_a_video       skipped   not named like a video
+    not_a_video       skipped   not named like a video, or a text, sound or music by its first bytes
     paired            skipped   --raw-pairs: the raw file or the JPEG of the same shot is enhanced
     not_followed      skipped   a link out of the source or to a folder, a pipe, a device
     unreadable        failed    a folder or link that could not be read when the source was listed
@@ -137,6 +138,10 @@ class Unsupported(MediaError):
 
 class NoVideo(Unsupported):
     code = "no_video"
+
+
+class SoundOnly(NoVideo):
+    pass
 
 
 class MissingExtra(MediaError):

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 import torch
 
-from pipeline.errors import Changed, NightliftError, is_want_of_memory, printable
+from pipeline.errors import Changed, NightliftError, SoundOnly, is_want_of_memory, printable
 from pipeline.storage.attributes import Attributes
 from pipeline.storage.errors import SAID, without_secrets
 from pipeline.storage.ownership import Claim
@@ -147,13 +147,15 @@ OUTCOME_SCHEMA = pa.schema([(column.name, _ARROW[column.type]) for column in fie
 def settling(record: Record, outcome: Outcome, *, out_of_memory: str) -> Iterator[None]:
     """Turn whatever goes wrong with a file into a failed outcome, so that one bad file never ends a job.
 
-    `out_of_memory`: the message if memory runs out. Raises torch.AcceleratorError where a GPU failed, which is not the
-    file's fault.
+    Sound that is named like a video is skipped. `out_of_memory`: the message if memory runs out. Raises
+    torch.AcceleratorError where a GPU failed, which is not the file's fault.
     """
     try:
         yield
     except NightliftError as error:
         _fail(record, outcome, error.code, str(error))
+        if isinstance(error, SoundOnly):
+            outcome.outcome = "skipped"
     except Exception as error:
         if is_want_of_memory(error):
             _fail(record, outcome, "out_of_memory", out_of_memory)

@@ -97,6 +97,8 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append(
             f"{untimed} of {info.frames} frames have no time of their own; they get one derived from their neighbours"
         )
+    if not info.states_rate:
+        notes.append(f"it states no frame rate: {float(info.frame_rate):g} frames per second are assumed")
     if info.shift.joins:
         notes.append(
             f"{len(info.shift.joins) + 1} recordings are joined end to end, each with its own times; "

@@ -23,7 +23,7 @@ from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
 from pipeline.video.enhancing.enhance import Clock, Enhancement
 from pipeline.video.enhancing.smoothing import Window
-from pipeline.video.reading.containers import muxer_of
+from pipeline.video.reading.containers import change_of, muxer_of
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.signal.color import Hdr
@@ -198,7 +198,8 @@ class JoinSegments:
         encoding = encoding_of(record, info, self.settings)
         held = [(url, result) for url, result in zip(urls, results, strict=True) if result.pts]
         describe(outcome, [result for _, result in held])
-        outcome.notes += notes_of(info, results) + encoding.notes
+        container = change_of(outcome.source, record.destination)
+        outcome.notes += notes_of(info, results) + container + encoding.notes
         if not held:
             raise Damaged("no frame can be decoded; check whether it plays, or convert it")
         clock = Clock()

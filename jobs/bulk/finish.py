@@ -17,7 +17,7 @@ from jobs.bulk.summary import ENDINGS, Tally, cost_of
 from jobs.clock import elapsed_s
 from jobs.command_line.logs import is_json
 from jobs.signals import exit_status
-from pipeline.errors import NightliftError, plural, printable
+from pipeline.errors import NightliftError, NoVideo, plural, printable
 from pipeline.planning.plan import Plan
 from pipeline.storage.urls import redacted
 
@@ -42,6 +42,12 @@ class Run:
         return sum(tally.count[ending] for tally in self.tallies)
 
     @property
+    def status(self) -> int:
+        """Return the exit status of a run that was not broken off: 1 if files failed, or if there was only sound."""
+        found = any(tally.count["done"] or plan.done for tally, plan in zip(self.tallies, self.plans, strict=False))
+        return int(self.total("failed") > 0 or (self.total(NoVideo.code) > 0 and not found))
+
+    @property
     def core_s(self) -> float:
         return sum(tally.core_s for tally in self.tallies)
 
@@ -53,7 +59,7 @@ class Run:
         files = [outcome for tally in self.tallies for outcome in tally.failed]
         return {
             "state": _state(error, failed),
-            "exit_status": exit_status(error) if error else int(failed > 0),
+            "exit_status": exit_status(error) if error else self.status,
             "error": printable(told) if _state(error, failed) == "error" else None,
             "code": error.code if isinstance(error, NightliftError) else None,
             "round": self.round or None,

@@ -96,7 +96,7 @@ def _run(run: Run, child: Child | None, watch: Watch | None) -> int:
             log.log(config.narration, "another run has added to the manifest meanwhile; listing again")
             run.plans = make_plans(jobs, ignoring_case=ignoring_case, watch=watch)
         _do(run, child, lock.check, watch)
-    return 1 if run.total("failed") else 0
+    return run.status
 
 
 def _do(run: Run, child: Child | None, check: Callable[[], None], watch: Watch | None) -> None:

@@ -54,6 +54,7 @@ class Tally:
         self.frames += outcome.frames if outcome.outcome == "done" else 0
         if outcome.outcome == "failed" and len(self.failed) < LISTED:
             self.failed.append(outcome)
+        self.count[outcome.code] += bool(outcome.code)
         if outcome.outcome == "done" and outcome.notes:
             self._remember("with notes", f"  note on {outcome.source}: {'; '.join(outcome.notes)}")
         elif outcome.outcome != "done":

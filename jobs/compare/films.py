@@ -16,7 +16,7 @@ from PIL import Image
 
 from jobs.compare.drawing import Layout, drawn, scaled
 from pipeline.errors import Damaged
-from pipeline.video.reading.opening import opened
+from pipeline.video.reading.opening import demuxed, opened
 from pipeline.video.reading.sampling import ROUNDED_S, Still, every
 from pipeline.video.writing.copied_streams import copied, holds
 
@@ -109,7 +109,7 @@ def _sound(heard: InputContainer, seen: VideoStream, output: OutputContainer) ->
     """Add the sound that MP4 holds to the output; return its packets, with times that count from the first frame."""
     copies = {stream.index: copied(output, stream) for stream in heard.streams.audio if holds(MUXER, stream)}
     start_s = (seen.start_time or 0) * (seen.time_base or 0)
-    for packet in heard.demux([heard.streams[index] for index in copies]) if copies else ():
+    for packet in demuxed(heard, *(heard.streams[index] for index in copies)) if copies else ():
         if packet.size and packet.pts is not None and packet.dts is not None:
             shift = round(start_s / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift

@@ -33,12 +33,11 @@ class Rows:
     table: pa.Table = field(repr=False)
     """Table with the columns `COLUMNS`."""
     is_video: Flags = field(repr=False)
-    """Whether each row is of a video that was not merely copied, by the name of its source."""
+    """Whether each row is of a video that was not merely copied, by the names of its source and its output."""
 
     @classmethod
     def of(cls, table: pa.Table) -> "Rows":
-        kinds = [np.fromiter(map(is_video, some), bool) for some in _texts(table["source"])]
-        named = np.concatenate(kinds) if kinds else np.empty(0, bool)
+        named = _videos(table, "source") | _videos(table, "destination")  # a name that tells nothing gets an extension
         return cls(table, named & ~cls(table, named).copied)
 
     def __len__(self) -> int:
@@ -152,6 +151,12 @@ def numbered(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], pa.Array]:
     """Return the number of each row's value, by its first occurrence, and the values."""
     found = column.combine_chunks().dictionary_encode()
     return found.indices.to_numpy().astype(np.int64), found.dictionary
+
+
+def _videos(table: pa.Table, column: str) -> Flags:
+    """Return which names of a column are those of videos."""
+    named = [np.fromiter(map(is_video, some), bool) for some in _texts(table[column])]
+    return np.concatenate(named) if named else np.empty(0, bool)
 
 
 def _texts(column: pa.ChunkedArray) -> Iterator[Sequence[str]]:

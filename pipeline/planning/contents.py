@@ -1,23 +1,23 @@
-"""What files are whose names tell nothing, such as `IMG_1` or `IMG.jp`: their first bytes are read to find out.
+"""What files are whose names tell nothing, such as `IMG_1`, or not for sure, such as `a.ts`: their first bytes tell.
 
 A TIFF may be a camera raw file by that name. That is found out where it decides how the output is named.
 """
 
 import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from pipeline.errors import Expired, StorageError, Unreachable
 from pipeline.images import FORMATS, format_of
 from pipeline.images.raw.recognition import is_raw
-from pipeline.images.recognition import HEAD_BYTES
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
-from pipeline.planning.media_kinds import Photos, extension_of, is_cut, tells_nothing
+from pipeline.planning.media_kinds import Kind, Photos, extension_of, is_cut, tells_nothing
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import BUCKETS, LOCAL, WEB, join, protocol_of, redacted
+from pipeline.video.reading.recognition import HEAD_BYTES
 
 TIFF_HEAD_BYTES = 1 << 20  # in which raw files have their first directories
 AT_ONCE = 16  # files of a bucket
@@ -25,29 +25,38 @@ BATCH = 1_000  # files
 
 
 def known_as(
-    storage: Storage, files: Iterable[Listed], history: History, destination: Destination, *, alone: bool
+    storage: Storage,
+    files: Iterable[Listed],
+    history: History,
+    destination: Destination,
+    kinds: Sequence[Kind],
+    *,
+    alone: bool,
 ) -> dict[str, str]:
-    """Return names with the right extension of photos and videos whose own names tell nothing, by relative path.
+    """Return names with the right extension, of files whose own names tell nothing or deceive, by relative path.
 
-    Buckets, where each file takes a request, are asked only about names without an extension, or with one that was cut
-    short or numbered, and only about files that no earlier run has settled. `alone`: whether the user named a single
-    file, which is a photo unless it is a video: reading it says why not. Raises Expired, and Unreachable for a bucket.
+    Buckets, where each file takes a request, are asked only about names without an extension, with one that was cut
+    short or numbered, or with one that any of `kinds` doubts, and only about files that no earlier run has settled.
+    `alone`: whether the user named a single file, which is of the destination's kind unless its content tells another:
+    reading it says why not. Raises Expired, and Unreachable for a bucket.
     """
     kind, names_itself = destination.kind, not (destination.file or destination.format)
     asks_for_raw = isinstance(kind, Photos) and kind.raw_as is not None and names_itself
 
     def name(file: Listed) -> str:
-        if not tells_nothing(file.relative):
+        if format_of(file.relative) is FORMATS["tiff"]:
             return _name_of_raw(storage, history, destination, file)
         if alone:
-            return file.relative + (_extension_at(storage, file, "") or ".jpg")
+            return file.relative + (_extension_at(storage, file, "") or kind.unknown)
         extension = _extension(storage, history, destination, file)
         return extension and file.relative + extension
 
     def is_asked(file: Listed) -> bool:
         if tells_nothing(file.relative):
             return alone or not _is_remote(file) or is_cut(file.relative)
-        return asks_for_raw and format_of(file.relative) is FORMATS["tiff"]
+        if format_of(file.relative) is FORMATS["tiff"]:
+            return asks_for_raw
+        return not alone and any(each.doubts(file.relative) for each in kinds)
 
     return _looked_at((file for file in files if not file.code and is_asked(file)), name)
 
@@ -99,6 +108,10 @@ def _extension(storage: Storage, history: History, destination: Destination, fil
         name, file.version, join(destination.root, file.relative)
     ):  # its format was kept
         return FORMATS[destination.format or "jpeg"].extensions[0]
+    if destination.kind.doubts(file.relative):
+        output = join(destination.root, destination.kind.renamed(file.relative, destination.format))
+        if history.is_done(name, file.version, output):
+            return ""
     return _extension_at(storage, file, file.relative)
 
 

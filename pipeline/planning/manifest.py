@@ -106,8 +106,7 @@ class Manifest:
     def may_list(self, urls: Iterable[str]) -> bool:
         """Return whether a run may have written any of these files, which lie below the destination.
 
-        A large manifest is not read, and that of a destination that was moved names other places: both count.
-        Raises ManifestError.
+        A large manifest is not read, and one that was moved names other places: both count. Raises ManifestError.
         """
         if sum(part.size_bytes for part in self._parts()) > WHOLE_PART_BYTES:
             return True
@@ -120,10 +119,8 @@ class Manifest:
 
         Its name is the current time or, if an earlier run's clock was ahead, the moment after that run's name.
         """
-        names = [
-            posixpath.basename(file.url) for file in (*self._files(join(self._root, FOLDER, "runs")), *self._parts())
-        ]
-        latest = max(map(_time_of_run, names), default=datetime.min)
+        files = (*self._files(join(self._root, FOLDER, "runs")), *self._parts())
+        latest = max((_time_of_run(posixpath.basename(file.url)) for file in files), default=datetime.min)
         self.run = _name_of_run(max(datetime.now(UTC).replace(tzinfo=None), latest + timedelta(microseconds=1)))
         record = json.dumps({"run": self.run, "root": self._root, **self._settings}, default=str, indent=1)
         self._storage.write(join(self._root, FOLDER, "runs", f"{self.run}.json"), record.encode())
@@ -166,9 +163,8 @@ class Manifest:
                 self._failing = False
             except Exception as error:  # whatever it is, the rows are kept for the next attempt
                 if not self._failing:
-                    log.warning(
-                        "the manifest cannot be written now; its rows are kept in memory and tried again: %s", error
-                    )
+                    kept = "the manifest cannot be written now; its rows are kept in memory and tried again: %s"
+                    log.warning(kept, error)
                 self._failing = True
             self._flush_cost_s = time.monotonic() - start
 
@@ -296,9 +292,8 @@ def _readable(url: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise ManifestError(
-            f"{url}: cannot be read as a part of the manifest ({error}); move it away to continue"
-        ) from error
+        problem = f"{url}: cannot be read as a part of the manifest ({error}); move it away to continue"
+        raise ManifestError(problem) from error
 
 
 def _table(content: bytes, columns: list[str] | None = None) -> pa.Table:

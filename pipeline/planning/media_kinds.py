@@ -9,11 +9,13 @@ from typing import ClassVar, Self
 
 from pipeline.errors import UsageError
 from pipeline.images import FORMATS, format_by_content, format_of
+from pipeline.images import recognition as photos
 from pipeline.images.formats import OTHER_RAW
 from pipeline.planning.history import OTHER_KIND
 from pipeline.planning.raw_pairs import RawPairs, twin_in
 from pipeline.video import is_video
-from pipeline.video.reading.containers import CONTAINERS, extension_by_content, muxer_of, written_name
+from pipeline.video.reading import recognition as videos
+from pipeline.video.reading.containers import CONTAINERS, SHARED, SOUND, muxer_of, written_name
 
 EXTENSIONS = {*CONTAINERS, *(extension for known in FORMATS.values() for extension in known.extensions)}
 BEHIND = re.compile(r"\s*(\(\d+\))?\s*$")  # what Google Takeout and others put behind an extension
@@ -32,12 +34,12 @@ def is_cut(name: str) -> bool:
 
 
 def extension_of(name: str, head: bytes) -> str:
-    """Return the extension that a file's first bytes stand for; "" if it is neither photo nor video.
-
-    A video counts only if its name has no extension of its own, which may stand for sound or for a camera's proxy.
-    """
-    found = format_by_content(head)
-    return found.extensions[0] if found else extension_by_content(head) if is_cut(name) else ""
+    """Return the extension that a file's first `HEAD_BYTES` stand for; "" if it is what its name tells, or unknown."""
+    if VIDEOS.doubts(name):
+        return videos.other_by_content(head)
+    found = format_by_content(head[: photos.HEAD_BYTES])
+    is_sound = posixpath.splitext(name)[1].lower() in SOUND
+    return found.extensions[0] if found else "" if is_sound else videos.extension_by_content(head)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +47,8 @@ class Kind(ABC):
     """A kind of files, such as photos: which files are inputs, and how their outputs are named."""
 
     noun: ClassVar[str]
+    unknown: ClassVar[str] = ""
+    """Extension for a file that the user named alone, and whose name and content tell nothing."""
     gives_way: ClassVar[bool] = False
     """Whether an output that another kind's job has made of a file stays."""
     known_as: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +62,14 @@ class Kind(ABC):
     def knowing(self, known_as: Mapping[str, str]) -> Self:
         """Return the same kind, which knows what these files are."""
         return replace(self, known_as=known_as)
+
+    def doubts(self, name: str) -> bool:
+        """Return whether a name is that of an input, but other files have such names, too: `a.ts` or `a.ogg`."""
+        return False
+
+    def described(self, name: str) -> str:
+        """Return words on what the content of a file of this name or path is, if its name belies that; else ""."""
+        return videos.OTHERS.get(posixpath.splitext(self.known_as.get(name, name).removeprefix(name))[0], "")
 
     def accepts(self, name: str) -> bool:
         """Return whether a file of this name or path is an input. As a destination, such a name means a single file."""
@@ -83,6 +95,7 @@ class Kind(ABC):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photos(Kind):
     noun: ClassVar[str] = "photo"
+    unknown: ClassVar[str] = ".jpg"
     raw_as: str | None = None
     """Format of the outputs of camera raw files, unless one is requested; None: as in FORMATS."""
     raw_pairs: RawPairs = "both"
@@ -114,9 +127,13 @@ class Photos(Kind):
 
 class Videos(Kind):
     noun = "video"
+    unknown = ".mp4"
 
     def takes(self, name: str) -> bool:
         return is_video(name)
+
+    def doubts(self, name: str) -> bool:
+        return posixpath.splitext(name)[1].lower() in SHARED
 
     def renamed(self, relative: str, wanted: str | None) -> str:
         known_as = self.known_as.get(relative, relative)

@@ -87,12 +87,15 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
         kinds = ", ".join(f"{count} {extension}" for extension, count in found.most_common(5))
         raise UsageError(
             f"{redacted(source)}: no {nouns} that nightlift reads, judging by names and first bytes (found: {kinds})"
-            f"{_other_command(found)}"
+            f"; {_other_way(found, nouns)}"
         )
 
 
-def _other_command(found: Collection[str]) -> str:
-    """Return words on the command for files with these extensions, if there is one."""
-    kinds = [kind for kind in (PHOTOS, VIDEOS) if any(kind.accepts(f"file{extension}") for extension in found)]
+def _other_way(found: Collection[str], nouns: str) -> str:
+    """Return words on the command for files with these extensions, if there is another, or else on what to do."""
+    others = [kind for kind in (PHOTOS, VIDEOS) if kind.noun not in nouns]
+    kinds = [kind for kind in others if any(kind.accepts(f"file{extension}") for extension in found)]
     commands = [COMMAND_FOR[kind.noun] for kind in kinds]
-    return f"; for these: nightlift {' or '.join(commands)}" if commands else ""
+    if commands:
+        return f"for these: nightlift {' or '.join(commands)}"
+    return "a file that is given alone as SRC is opened whatever its name is"

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InTheWay, NotFound, UsageError, spelled_out
-from pipeline.images.recognition import HEAD_BYTES
 from pipeline.planning.contents import known_as
 from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import History, holds
@@ -27,6 +26,7 @@ from pipeline.storage.listing import Listed
 from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
+from pipeline.video.reading.recognition import HEAD_BYTES
 
 OF_ANOTHER = "is what another {} became; move it away or choose another DST"
 
@@ -55,7 +55,8 @@ def make_plan(
     if inputs.known_as is None:
         selected = (file for file in listed if selection(file.relative))
         trusted = history if not any(each.gives_way for each in kinds) else History()  # a copy needs the kind for sure
-        inputs.known_as = known_as(storage, selected, trusted, destination, alone=_is_alone(source, listed))
+        alone = _is_alone(source, listed)
+        inputs.known_as = known_as(storage, selected, trusted, destination, kinds or [destination.kind], alone=alone)
     kinds = [each.knowing(inputs.known_as) for each in kinds or [destination.kind]]
     kind = next(each for each in kinds if each.noun == destination.kind.noun)
     destination = replace(destination, kind=kind)
@@ -107,7 +108,7 @@ class _Rules:
     def problem(self, file: Listed, target: str) -> tuple[str, str] | None:
         """Return code and reason if a file cannot be enhanced; else None. A file without a problem takes its name."""
         refusal = "" if self.kind.accepts(file.relative) else self.kind.refusal
-        problem = _problem(file, refusal, self.kind.noun)
+        problem = _problem(file, refusal, self.kind)
         if problem is None and not self.taken.take(target):
             return "collision", f"its output {target} is taken by another {self.kind.noun}; rename it"
         is_there = problem is None and self.apart and holds(self.present, hash(target))
@@ -237,16 +238,18 @@ def _protect_others(storage: Storage, destination: Destination, plan: Plan) -> N
         raise UsageError(f"{foreign[0].destination}{others} {SAID[InTheWay]}")
 
 
-def _problem(file: Listed, refusal: str, noun: str) -> tuple[str, str] | None:
+def _problem(file: Listed, refusal: str, kind: Kind) -> tuple[str, str] | None:
     """Return code and reason if a file cannot be enhanced, as far as its name and listing show; else None.
 
     `refusal`: the code for a file of another kind; "" if it is of this kind.
     """
     extension = posixpath.splitext(file.relative)[1] or "no extension"
+    if content := kind.described(file.relative):
+        extension += f": {content}"
     problems = (
         ("bad_name", "its name is not UTF-8; rename it", not _is_text(file.url)),
         (file.code, file.problem, bool(file.code)),
-        (refusal, f"not a {noun} that nightlift reads ({extension})", bool(refusal)),
+        (refusal, f"not a {kind.noun} that nightlift reads ({extension})", bool(refusal)),
         ("unsafe_name", "its path contains '.' or '..'; rename it", bool({".", ".."} & {*file.relative.split("/")})),
     )
     return next(((code, reason) for code, reason, applies in problems if applies), None)

@@ -1,5 +1,6 @@
 """Opening of media files for reading: the video stream is chosen, and no other file is touched."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, dropwhile
@@ -9,18 +10,22 @@ import av
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import EmptyFile, NotMedia, NoVideo, TooLarge
+from pipeline.errors import EmptyFile, NotMedia, NoVideo, SoundOnly, TooLarge
 from pipeline.video.structure.iso_samples import check_samples
 
 # Demuxers of lists: they would open the files that are listed.
 PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp"})
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop alpha
 DEFAULT_PX = 5_000_000  # that a default stream may be smaller than another and still be the main one
+JPEG, NEXT_JPEG = b"\xff\xd8\xff", re.compile(rb"\xff\xd9\0*\xff\xd8\xff")
+LARGEST_JPEG_BYTES = 1 << 24  # that is searched for where the next one begins
+PROBED_BYTES = (0, 1 << 25, 1 << 28)  # to find streams that begin late
+LONGEST_US = 1 << 48  # longer than any video
 SEQUENCE_HEADER = b"\0\0\1\xb3"
 LARGEST_PX = 1 << 28  # per frame; FFmpeg decodes no larger ones
 NO_PROTOCOL = {"protocol_whitelist": "none"}  # for demuxers that open other files without `io_open`
@@ -49,12 +54,19 @@ def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, Vi
     with opened_container(file, limit) as container:
         streams = [stream for stream in container.streams.video if stream.codec_context and not is_cover(stream)]
         if not streams:
-            raise NoVideo("it contains no video that can be decoded")
+            raise _no_video(container)
         stream = max(streams, key=_worth)
         _check_size(stream, max_pixels)
         stream.codec_context.options = limit
         stream.codec_context.thread_count = 1  # files are read in parallel instead
         yield container, stream
+
+
+def _no_video(container: InputContainer) -> NoVideo:
+    others = [stream for stream in container.streams if not (isinstance(stream, VideoStream) and is_cover(stream))]
+    if others and all(stream.type in ("audio", "subtitle") for stream in others):
+        return SoundOnly("it holds sound without video; leave it out")
+    return NoVideo("it contains no video that can be decoded")
 
 
 def _worth(stream: VideoStream) -> int:
@@ -77,10 +89,14 @@ def announced_px(file: BinaryIO) -> float:
 
 
 @contextmanager
-def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -> Iterator[InputContainer]:
+def opened_container(
+    file: BinaryIO, options: Mapping[str, str] | None = None, *, probed_bytes: int = 0
+) -> Iterator[InputContainer]:
     """Open any container, whatever its streams. Metadata that is not UTF-8 is read with its bytes escaped.
 
-    `options`: for the decoders that probe it. Raises EmptyFile, NotMedia, Damaged (more samples than bytes).
+    `options`: for the decoders that probe it. `probed_bytes`: searched for streams where the container does not list
+    them, and held in memory; 0: as many as FFmpeg takes by itself. Raises EmptyFile, NotMedia, Damaged (more samples
+    than bytes).
     """
     if not file.read(1):
         raise EmptyFile("it has 0 bytes; copy the file again or remove it")
@@ -89,8 +105,9 @@ def opened_container(file: BinaryIO, options: Mapping[str, str] | None = None) -
         container = av.open(
             file,
             "r",
+            format="mjpeg" if _is_motion_jpeg(file) else None,  # which FFmpeg may take for a photo
             options=dict(options or {}),
-            container_options=NO_PROTOCOL,
+            container_options=NO_PROTOCOL | (_probing(probed_bytes) if probed_bytes else {}),
             metadata_errors="backslashreplace",
             io_open=_refused,
         )
@@ -122,7 +139,7 @@ def entered(
         file.seek(0)
         with opened(file, max_pixels) as (container, _):
             stream = next(stream for stream in container.streams.video if stream.index == index)
-            packets: Iterator[Packet[Any]] = container.demux(stream)
+            packets: Iterator[Packet[Any]] = demuxed(container, stream)
             if at < 0:
                 yield stream, packets
                 return
@@ -186,6 +203,41 @@ def is_cover(stream: VideoStream) -> bool:
 def reason(error: Exception | None) -> str:
     """Return FFmpeg's description of an error."""
     return getattr(error, "strerror", None) or str(error or "it ends before its first frame")
+
+
+@contextmanager
+def opened_with_all(file: BinaryIO, streams: int) -> Iterator[InputContainer]:
+    """Open any container so that all of its `streams` are known, also those that begin late: subtitles of a DVD.
+
+    Fewer are known if some begin too late to hold in memory what comes before them. Raises as `opened_container`.
+    """
+    for probed_bytes in PROBED_BYTES:
+        file.seek(0)
+        with opened_container(file, probed_bytes=probed_bytes) as container:
+            if len(container.streams) >= streams or probed_bytes == PROBED_BYTES[-1]:
+                yield container
+                return
+
+
+def _probing(probed_bytes: int) -> dict[str, str]:
+    return {"probesize": str(probed_bytes), "analyzeduration": str(LONGEST_US)}
+
+
+def demuxed(container: InputContainer, *streams: Stream) -> "Iterator[Packet[Any]]":
+    """Yield the packets of these streams, or of all, that were known when the container was opened."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:  # PyAV, at the end, where further streams have begun later
+        return
+
+
+def _is_motion_jpeg(file: BinaryIO) -> bool:
+    """Return whether a file begins with two JPEGs, one right behind the other. Goes back to its beginning."""
+    file.seek(0)
+    is_jpeg = file.read(len(JPEG)) == JPEG
+    found = is_jpeg and NEXT_JPEG.search(file.read(LARGEST_JPEG_BYTES)) is not None
+    file.seek(0)
+    return found
 
 
 def _refused(url: str, flags: int, options: dict[str, Any]) -> NoReturn:

@@ -18,18 +18,20 @@ from pipeline.errors import Damaged
 from pipeline.video.reading.bars import Bars
 from pipeline.video.reading.concatenations import Shift, position
 from pipeline.video.reading.fields import Shows
-from pipeline.video.reading.opening import LARGEST_PX, decoder, opened, reason
-from pipeline.video.reading.times import DEEPEST, Listed, Mended, reordering
+from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened, reason
+from pipeline.video.reading.times import ASSUMED, DEEPEST, Listed, Mended, has_no_times, reordering, stated_rate
 from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.picture import Picture
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
-from pipeline.video.structure.facts import check_encryption, chroma_location
+from pipeline.video.structure.encryption import check_encryption
+from pipeline.video.structure.facts import chroma_location, streams_in
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
+WITHOUT_AVERAGE = frozenset({"dv", "gxf"})  # formats for which FFmpeg states units per second as the average rate
 FRAMES_SEEN = 8  # frames decoded at the beginning
 MOST_IN_ORDER = 300  # the same while there may be bars, and more if no keyframe comes
 
@@ -78,10 +80,14 @@ class VideoInfo:
     """Whether its data use the full range, although nothing says so. `colours` is then of full range."""
     beyond: bool = False
     """Whether luma of limited range goes below black or above white, on purpose."""
+    states_rate: bool = True
+    """Whether a stream without times states how many frames come per second."""
     missing_s: float = 0.0
     """Seconds that the header announces beyond the last packet if the file was cut short, that is, if they are many."""
     cut_off: int = 0
     """Number of packets at the beginning that depend on an earlier keyframe, which is not in the file."""
+    streams: int = 0
+    """Number of all streams of the file; some may begin late, and are not known when it is opened."""
     mended: Mended = field(default_factory=Mended)
     """Times of frames that have none of their own."""
     shift: Shift = field(default_factory=Shift)
@@ -123,7 +129,7 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
         packets, context = _Packets(stream), decoder(stream)
         shown: list[VideoFrame] = []
         try:
-            for packet in container.demux():
+            for packet in demuxed(container):
                 packets.note_end(packet)
                 if packet.stream_index != stream.index:
                     continue
@@ -229,12 +235,11 @@ def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCode
 
 def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
     first, context = shown[0], stream.codec_context
-    is_raw = not any(at is not None for at in (*packets.listed.pts, *packets.listed.dts))  # FFmpeg then takes 25
-    rates = (stream.guessed_rate if is_raw else None), stream.average_rate, stream.guessed_rate, stream.base_rate
-    rate = next(filter(None, rates), Fraction(25))
+    rate, states_rate = _rate(stream, packets.listed)
     time_base = stream.time_base or 1 / rate
     step = max(1, round(1 / rate / time_base))
-    listed = packets.listed
+    listed, shown_at = packets.listed, [frame.pts for frame in shown if frame.pts is not None]
+    listed.misplaced = shown_at != sorted(shown_at)
     if stream.container.format.flags & DISCONTINUOUS:
         listed.join(time_base, step)
     durations = dict(zip(listed.pts, listed.durations, strict=True))
@@ -271,6 +276,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         or any(frame.interlaced_frame for frame in shown),
         alpha=any(component.is_alpha for component in first.format.components),
         unflagged_full=is_full_range,
+        states_rate=states_rate,
+        streams=streams_in(cast(InputContainer, stream.container)),
         beyond=not is_full_range and goes_beyond(seen),
         cut_off=len(times) - len(pts),
         mended=mended,
@@ -279,6 +286,16 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         picture=picture,
         carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )
+
+
+def _rate(stream: VideoStream, listed: Listed) -> tuple[Fraction, bool]:
+    """Return the frames per second, and whether the file states them."""
+    guessed = stream.guessed_rate
+    if has_no_times(stream) or not any(at is not None for at in (*listed.pts, *listed.dts)):
+        stated = stated_rate(stream)
+        return stated or ASSUMED, stated is not None
+    average = None if stream.container.format.name in WITHOUT_AVERAGE else stream.average_rate
+    return next(filter(None, (average, guessed, stream.base_rate)), ASSUMED), True
 
 
 def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:

@@ -14,7 +14,9 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.video.reading.opening import frames, opened, reason
+from pipeline.video.reading.fields import Shows
+from pipeline.video.reading.opening import demuxed, frames, opened, reason
+from pipeline.video.reading.times import ASSUMED, has_no_times, stated_rate
 from pipeline.video.signal.color import INTERPOLATION, matrix
 from pipeline.video.signal.transfer import HDR
 
@@ -40,7 +42,7 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
     Raises EmptyFile, NotMedia, TooLarge, Unsupported (no video in it, PQ or HLG), Damaged (no frame at all).
     """
     with opened(file, MAX_PX) as (container, stream):
-        video = _Video(container, stream)
+        video = _video(file, container, stream)
         start, length = video.extent
         middles = [start + length * (2 * part + 1) // (2 * count) for part in range(count)]
         return [still.pixels for still in video.stills(middles)]
@@ -49,7 +51,7 @@ def sample(file: BinaryIO, count: int) -> list[Pixels]:
 def spread(file: BinaryIO, count: int) -> Iterator[Still]:
     """Yield stills as `sample` does, but lazily, and from the beginning of each part: the first frame is among them."""
     with opened(file, MAX_PX) as (container, stream):
-        video = _Video(container, stream)
+        video = _video(file, container, stream)
         start, length = video.extent
         yield from video.stills([start + length * part // count for part in range(count)])
 
@@ -57,8 +59,8 @@ def spread(file: BinaryIO, count: int) -> Iterator[Still]:
 def every(file: BinaryIO) -> Iterator[Still]:
     """Yield all frames, from the first to the last, as `sample` shows them. Raises as `sample`."""
     with opened(file, MAX_PX) as (container, stream):
-        video, start = _Video(container, stream), None
-        for frame in frames(container.demux(stream), stream.codec_context):
+        video, start = _video(file, container, stream), None
+        for frame in video.frames():
             if frame.pts is not None:
                 start = frame.pts if start is None else start
                 yield Still(float((frame.pts - start) * video.time_base), video.shown(frame))
@@ -67,7 +69,7 @@ def every(file: BinaryIO) -> Iterator[Still]:
 def frame_after(file: BinaryIO, at_s: float) -> Pixels:
     """Return the first frame that appears `at_s` seconds from the beginning or later. Raises as `sample`."""
     with opened(file, MAX_PX) as (container, stream):
-        video = _Video(container, stream)
+        video = _video(file, container, stream)
         target = video.start + int(max(0.0, at_s - ROUNDED_S) / video.time_base)
         frame = video.frame(target, last=target - 1)
         if frame is None:
@@ -96,6 +98,10 @@ class _Video:
     @property
     def start(self) -> int:
         return self.extent[0]
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Yield the frames that can be decoded from here on."""
+        return frames(demuxed(self._container, self._stream), self._stream.codec_context)
 
     def stills(self, targets: Sequence[int]) -> Iterator[Still]:
         """Yield different frames near ascending `targets`. Raises Unsupported; Damaged if no frame can be decoded."""
@@ -138,7 +144,8 @@ class _Video:
         while True:
             at_start = entry < self.start
             self._container.seek(self.start - step if at_start else entry, backward=not at_start, stream=self._stream)
-            self._decoding = self._container.decode(self._stream)
+            packets = demuxed(self._container, self._stream)
+            self._decoding = (frame for packet in packets for frame in self._stream.decode(packet))
             late = True
             for number, frame in enumerate(self._decoding):
                 if frame.pts is None:
@@ -182,11 +189,47 @@ class _Video:
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
+class _Counted(_Video):
+    """A stream without times: frames are counted from its beginning on, and none can be sought."""
+
+    def __init__(self, file: BinaryIO, container: InputContainer, stream: VideoStream) -> None:
+        super().__init__(container, stream)
+        self._file = file
+        self._step = round(1 / (stated_rate(stream) or ASSUMED) / self.time_base)
+        self._decoding = self.frames()
+
+    @cached_property
+    def extent(self) -> tuple[int, int]:
+        at = self._file.tell()
+        self._file.seek(0)
+        with opened(self._file, MAX_PX) as (container, stream):
+            shows = Shows(stream.codec_context)
+            count = sum(map(shows, demuxed(container, stream)))
+        self._file.seek(at)
+        return 0, count * self._step
+
+    @property
+    def start(self) -> int:
+        return 0
+
+    def frames(self) -> Iterator[VideoFrame]:
+        for number, frame in enumerate(super().frames()):
+            frame.pts = number * self._step
+            yield frame
+
+    def frame(self, target: int, last: int) -> VideoFrame | None:
+        return next((frame for frame in self._decoding if (frame.pts or 0) > max(target - self._step, last)), None)
+
+
+def _video(file: BinaryIO, container: InputContainer, stream: VideoStream) -> _Video:
+    return _Counted(file, container, stream) if has_no_times(stream) else _Video(container, stream)
+
+
 def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
     start = stream.start_time or 0
     if stream.duration:
         return start, stream.duration
     if container.duration and stream.time_base:
         return start, int(container.duration / av.time_base / stream.time_base)
-    last = max((packet.pts for packet in container.demux(stream) if packet.pts is not None), default=start)
+    last = max((packet.pts for packet in demuxed(container, stream) if packet.pts is not None), default=start)
     return start, last - start + 1

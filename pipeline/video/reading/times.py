@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
+from av.format import Flags
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -23,6 +24,9 @@ from pipeline.video.reading.opening import decoder, entered, frames
 
 DEEPEST = 16  # most frames that an H.264 decoder may hold back
 LATEST = 1 << 62
+PLAUSIBLE = Fraction(1, 10), Fraction(1000)  # frames per second that a stream without times may state
+ASSUMED = Fraction(25)  # frames per second of one that states none, as FFmpeg assumes
+TIMELESS = cast(int, Flags.no_timestamps.value)  # flag of streams without a container
 
 Place = tuple[int | None, int]
 """Key of a packet that its pts does not identify: the last identifying pts before it, and the packets since then."""
@@ -65,6 +69,8 @@ class Listed:
     """Byte offset of each in the file."""
     durations: list[int] = field(default_factory=list)
     shift: Shift = field(default_factory=Shift)
+    misplaced: bool = False
+    """Whether frames come out of the decoder in another order than that of the pts of their packets."""
 
     def join(self, time_base: Fraction, step: int) -> None:
         """Make times continue where they restart within the file. Keyframes can then no longer be found by time."""
@@ -87,8 +93,10 @@ class Listed:
         order = _Order(self, own).found(file, stream.index)
         given = [0] * len(order)
         known = self._delayed(order, stream) if untold else self._own(order, own) or self._delayed(order, stream)
-        for number, at in zip(order, _spread(known, len(order), step), strict=True):
-            given[number] = at
+        spread = _spread(known, len(order), step)
+        start = spread[0] if has_no_times(stream) else 0
+        for number, at in zip(order, spread, strict=True):
+            given[number] = at - start
         doubted = frozenset(
             at
             for at, new, alone in zip(self.pts, given, own, strict=True)
@@ -97,10 +105,12 @@ class Listed:
         return given, self._mended(given, doubted)
 
     def _is_untold(self, stream: VideoStream) -> bool:
-        """Return whether the only times are those of decoding, as in AVI, where FFmpeg may report them as pts."""
+        """Return whether the only times are those of decoding, as in AVI and ASF, which FFmpeg may report as pts."""
         pts = [at for at in self.pts if at is not None]
         reorders = stream.codec_context.reorder_depth > 0
-        return reorders and stream.container.format.name == "avi" and pts == sorted(pts)
+        if has_no_times(stream) or stream.container.format.name == "gxf":
+            return reorders
+        return reorders and pts == sorted(pts) and (stream.container.format.name == "avi" or self.misplaced)
 
     def _own(self, order: list[int], own: list[bool]) -> dict[int, int]:
         """Return times by place in display order: each packet's own time, if it fits between the others."""
@@ -117,8 +127,12 @@ class Listed:
         return known
 
     def _delayed(self, order: list[int], stream: VideoStream) -> dict[int, int]:
-        """Return times by place in display order, taken from decoding times and delayed by the decoder's reordering."""
-        late = max(reordering(order), stream.codec_context.reorder_depth)
+        """Return times by place in display order, taken from decoding times and delayed by the decoder's reordering.
+
+        MXF counts edit units, the first of which is shown at once (SMPTE ST 377-1).
+        """
+        is_counted = stream.container.format.name == "mxf"
+        late = 0 if is_counted else max(reordering(order), stream.codec_context.reorder_depth)
         dts = self.dts[late:]
         return {place: each for place, each in enumerate(dts) if each is not None}
 
@@ -201,6 +215,19 @@ class _Order:
                 number = self.numbers.get(packet.pts, number + 1)
                 packet.pts = number
             yield packet
+
+
+def has_no_times(stream: VideoStream) -> bool:
+    """Return whether a stream comes without a container (H.264, MPEG-2), so that FFmpeg makes up its times."""
+    return bool(stream.container.format.flags & TIMELESS)
+
+
+def stated_rate(stream: VideoStream) -> Fraction | None:
+    """Return the frames per second that a stream without times states; None: nothing that may be true."""
+    context, rate = stream.codec_context, stream.guessed_rate
+    coded = context.framerate  # without it, FFmpeg makes up the rate
+    stated = (rate, rate if coded and context.codec.canonical_name == "mpeg4" else coded)  # MPEG-4's unit of time
+    return rate if all(each and PLAUSIBLE[0] <= each <= PLAUSIBLE[1] for each in stated) else None
 
 
 def reordering(order: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""Facts that a file's own bytes tell, and PyAV does not: encryption, where chroma lies, what no muxer writes."""
+"""Facts that a file's own bytes tell, and PyAV does not: where chroma lies, what no muxer writes."""
 
 import io
 import re
@@ -12,11 +12,9 @@ import av.logging
 from av.container import InputContainer
 from av.stream import Stream
 
-from pipeline.errors import Unsupported
 from pipeline.video.structure import ebml, iso_boxes
 from pipeline.video.structure.iso_boxes import CREDENTIALS, CREDENTIALS_DROPPED
 
-ENCRYPTED = frozenset({b"encv", b"enca", b"drmi", b"drms"})  # types of sample entries
 OF_MOOV = frozenset(b"mvhd trak udta mvex iods meta free skip cmov ctab prfl mdra pssh".split())
 OF_UDTA = frozenset(  # boxes of moov/udta that FFmpeg reads or writes, or that hold only padding
     b"meta loci name titl dscp cprt perf auth gnre albm yrrc rtng clsf kywd coll thmb chpl hnti hinf free skip "
@@ -39,18 +37,6 @@ class PrivateBox:
 
     def __str__(self) -> str:
         return "/".join(part.decode("latin-1").strip() for part in (*self.above, self.kind))
-
-
-def check_encryption(file: BinaryIO) -> None:
-    """Raise Unsupported if the file is encrypted, and go back to its beginning."""
-    if iso_boxes.is_iso(file):
-        entries = {box[0] for above, box in iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END)) if b"stsd" in above}
-        encrypted = bool(entries & ENCRYPTED)
-    else:
-        encrypted = ebml.is_matroska(file) and any(element[0] == ebml.ENCRYPTION for _, element in ebml.tree(file))
-    file.seek(0)
-    if encrypted:
-        raise Unsupported("it is encrypted (DRM), which nightlift cannot read; give it a copy without encryption")
 
 
 def chroma_location(stream: Stream) -> str | None:
@@ -103,10 +89,19 @@ def unwritten(file: BinaryIO) -> list[str]:
 
 def programmes(container: InputContainer) -> int:
     """Return how many programmes a transport stream holds. PyAV tells it only in FFmpeg's log."""
+    return len(re.findall(r"^  Program \d+", _described(container), re.MULTILINE))
+
+
+def streams_in(container: InputContainer) -> int:
+    """Return how many streams were found in what was read so far. PyAV itself knows only those found on opening."""
+    return len(set(re.findall(r"^  Stream #\d+:(\d+)", _described(container), re.MULTILINE)))
+
+
+def _described(container: InputContainer) -> str:
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
-        return len(re.findall(r"^  Program \d+", cast(Any, container).dumps_format(), re.MULTILINE))
+        return str(cast(Any, container).dumps_format())
     finally:
         av.logging.set_level(level)
 

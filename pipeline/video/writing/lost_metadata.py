@@ -21,7 +21,8 @@ ROUNDED = 0.01  # by how much a pixel aspect ratio may change, as Matroska count
 
 def lost(original: InputContainer, written: InputContainer, video: int, new_video: int) -> list[str]:
     """Return what was lost, except whole streams, in sentences. `video`, `new_video`: index of the video in each."""
-    notes = [f"metadata {key!r} is lost" for key in _lost_keys(original.metadata, written.metadata)]
+    of_streams = {value for stream in written.streams for value in stream.metadata.values()}
+    notes = [f"metadata {key!r} is lost" for key in _lost_keys(original.metadata, written.metadata, of_streams)]
     if len(written.chapters()) < len(original.chapters()):
         notes.append("chapters are lost")
     notes += [f"metadata {what} is lost" for what in _lost_of_streams(original, written)]
@@ -55,9 +56,12 @@ def _differ(before: VideoStream, after: VideoStream) -> bool:
     return abs(one / other - 1) > ROUNDED
 
 
-def _lost_keys(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Return keys of which neither the value nor the name is left. Containers spell keys in their own ways."""
-    kept = set(after.values())
+def _lost_keys(before: dict[str, str], after: dict[str, str], elsewhere: set[str]) -> list[str]:
+    """Return keys of which neither the value nor the name is left. Containers spell keys in their own ways.
+
+    `elsewhere`: further values that are kept, such as a timecode, which MOV keeps as a stream.
+    """
+    kept = elsewhere | set(after.values())
     return sorted(
         key
         for key, value in before.items()

@@ -6,7 +6,6 @@ is never later than the packet's own time.
 """
 
 import heapq
-import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -24,12 +23,13 @@ from av.video.stream import VideoStream
 from pipeline.errors import Damaged, plural
 from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
-from pipeline.video.reading.opening import is_cover, opened_container, reason
+from pipeline.video.reading.opening import demuxed, opened_container, opened_with_all, reason
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
-from pipeline.video.writing import camera_boxes, display_size
+from pipeline.video.writing import camera_boxes, display_size, uncompressed_sound
+from pipeline.video.writing.container_options import SHIFTED, options_for
 from pipeline.video.writing.copied_streams import (
     ISO,
     attach_cover,
@@ -44,13 +44,9 @@ from pipeline.video.writing.encode import Encoding
 from pipeline.video.writing.lost_metadata import STRUCTURE, lost, lost_beside_pixels, lost_streams
 from pipeline.video.writing.monotonic_dts import Rising, taken, with_dts
 from pipeline.video.writing.segment_files import IDENTITY, tag
+from pipeline.video.writing.uncompressed_sound import PcmSound
 
 Opening = Callable[[], AbstractContextManager[BinaryIO]]
-ISO_KEYS = frozenset(  # metadata keys that ISO files have a box for; all others need the open list of QuickTime
-    "title artist album_artist composer album date comment genre copyright grouping lyrics description "  # noqa: SIM905
-    "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
-)
-LARGEST_SCALE = 1 << 31
 ROUNDED, ROUNDED_SHARE = ("matroska", "webm"), 0.05  # muxers that round times; share of a frame from which it shows
 
 
@@ -80,27 +76,30 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
     unkept, private = unwritten(source), private_boxes(source)
     fast_start = is_iso(source) and is_fast_start(source)
     source.seek(0)
-    with opened_container(source) as original:
-        options = _options(original, enhanced, name, fast_start=fast_start)
+    with opened_with_all(source, enhanced.info.streams) as original:
+        options = options_for(original, enhanced.info, enhanced.pts[0], name, fast_start=fast_start)
         with (
             taken(muxer, "the streams of this video"),
             av.open(target, "w", format=muxer, container_options=options) as output,
         ):
-            video, copies, notes = _streams(original, output, enhanced, covers)
+            video, copies, sounds, notes = _streams(original, output, enhanced, covers)
             notes += unkept + _of_times(enhanced, muxer)
+            if (late := enhanced.info.streams - len(original.streams)) > 0:
+                notes.append(f"{plural(late, 'stream')} that begin late in the file are left out")
             if (count := programmes(original)) > 1:
                 notes.append(f"its {count} programmes become one")
             if "avoid_negative_ts" in options:
-                notes.append("its times begin before 0; all are shifted so that none is negative")
+                notes.append(SHIFTED[options["avoid_negative_ts"]])
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
-            names = {copy.index: named(original.streams[index]) for index, copy in copies.items()}
+            beside = copies | {index: sound.stream for index, sound in sounds.items()}
+            names = {copy.index: named(original.streams[index]) for index, copy in beside.items()}
             rising = Rising(output, video.index, names | {video.index: named(original.streams[enhanced.info.stream])})
             for packet in _in_time(
-                _enhanced_packets(enhanced, video), _others(original, copies, enhanced.info.shift, notes)
+                _enhanced_packets(enhanced, video), _others(original, copies, sounds, enhanced.info.shift, notes)
             ):
                 rising.write(packet)
-            notes += rising.notes()
+            notes += rising.notes() + [note for sound in sounds.values() for note in sound.notes()]
             types = [stream.type for stream in output.streams]
         gone = camera_boxes.append(Path(target), private) if muxer in ISO and private else private
         if gone:
@@ -127,43 +126,16 @@ def _of_times(enhanced: EnhancedStream, muxer: str) -> list[str]:
     return [f"its times are rounded to milliseconds, the unit of {muxer}: by up to {float(1000 * most):.2f} ms"]
 
 
-def _options(original: InputContainer, enhanced: EnhancedStream, name: str, *, fast_start: bool) -> dict[str, str]:
-    info, muxer = enhanced.info, muxer_of(name)
-    if muxer == "mpegts":  # without copyts, times restart; files of these names have packets of 192 bytes
-        return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
-    if muxer not in ISO:
-        return {}
-    options, flags = {}, ["faststart"] * fast_start
-    has_cover = any(is_cover(stream) for stream in original.streams.video)  # which the open list cannot hold
-    if not has_cover and not original.metadata.keys() <= ISO_KEYS | STRUCTURE:
-        flags.append("use_metadata_tags")
-    if flags:
-        options["movflags"] = "+".join(flags)
-    if enhanced.pts[0] < 0:  # otherwise the file says not to show what comes before 0
-        options["avoid_negative_ts"] = "make_non_negative"
-    if info.carried & {"SPHERICAL", "STEREO3D"}:
-        options["strict"] = "unofficial"  # the boxes that players read these from are not standardised
-    # time units of video tracks, and of the start of any track: they must divide the source's units
-    options["video_track_timescale"] = str(_scale(info, original.streams.video))
-    options["movie_timescale"] = str(_scale(info, original.streams))
-    return options
-
-
-def _scale(info: VideoInfo, streams: Iterable[Stream]) -> int:
-    """Return the units per second that hold all times of these streams exactly, or of the video if that is too many."""
-    scale = math.lcm(*(stream.time_base.denominator for stream in streams if stream.time_base))
-    return scale if scale < LARGEST_SCALE else info.time_base.denominator
-
-
 def _streams(
     original: InputContainer, output: OutputContainer, enhanced: EnhancedStream, covers: dict[int, bytes]
-) -> tuple[Stream, dict[int, Stream], list[str]]:
+) -> tuple[Stream, dict[int, Stream], dict[int, PcmSound], list[str]]:
     """Add all streams to the output, in the order of the source.
 
-    Returns the video, the copies by index of their originals, and notes on what cannot be copied.
+    Returns the video, copies and sound written as PCM by index of their originals, and notes on what cannot be copied.
     """
     video: Stream | None = None
     copies: dict[int, Stream] = {}
+    sounds: dict[int, PcmSound] = {}
     notes: list[str] = []
     chapters = bool(original.chapters())
     for stream in original.streams:
@@ -180,6 +152,9 @@ def _streams(
             copy = copies[stream.index] = copied(output, stream)
             if stream.type == "video" and stream.index not in covers:
                 notes.append(f"video stream {stream.index} is copied as it is; only one video stream is enhanced")
+        elif uncompressed_sound.is_possible(output.format.name, stream):
+            sounds[stream.index] = PcmSound(output, stream)
+            copy = sounds[stream.index].stream
         else:
             notes.append(f"{named(stream)} is left out: {output.format.name} cannot hold it")
             continue
@@ -188,7 +163,7 @@ def _streams(
         if copy is video and display_size.is_needed(output.format.name, enhanced.info.sample_aspect):
             copy.metadata["title"] = display_size.with_room(stream.metadata.get("title", ""))
     assert video is not None
-    return video, copies, notes
+    return video, copies, sounds, notes
 
 
 def _video(output: OutputContainer, original: Stream, template: Stream, enhanced: EnhancedStream) -> Stream:
@@ -271,19 +246,22 @@ def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
 
 
 def _others(
-    original: InputContainer, copies: dict[int, Stream], shift: Shift, notes: list[str]
+    original: InputContainer, copies: dict[int, Stream], sounds: dict[int, PcmSound], shift: Shift, notes: list[str]
 ) -> "Iterator[Packet[Any]]":
-    """Yield the packets of the streams that are copied; the others are not even read if the container allows that.
+    """Yield the packets of the streams beside the video; those left out are not even read if the container allows that.
 
     If reading fails, what came before is kept and `notes` gets an entry.
     """
     for stream in original.streams:
-        if stream.index not in copies:
+        if stream.index not in copies | sounds:
             stream.discard = Discard.all
-    wanted = [stream for stream in original.streams if stream.index in copies and stream.type != "attachment"]
-    packets = original.demux(wanted) if wanted else iter(())
+    wanted = [stream for stream in original.streams if stream.index in copies | sounds and stream.type != "attachment"]
+    packets = demuxed(original, *wanted) if wanted else iter(())
     packets = (packet for packet in without_cuts(_read(packets, notes)) if packet.size)
     for packet in with_dts(shift.through(packets)):
+        if packet.stream_index in sounds:
+            yield from sounds[packet.stream_index].packets(packet)
+            continue
         packet.stream = copies[packet.stream_index]
         if packet.stream.disposition & Disposition.attached_pic:
             packet.pts = packet.dts = packet.pts or 0

@@ -19,6 +19,7 @@ from tests.support import raw_files
 from tests.support.clips import clip, streets
 from tests.support.media import jpeg, night
 from tests.support.outputs import rows_of, tree
+from tests.support.recordings import recording
 
 PHOTO = jpeg(night(32, 48))
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(8)
@@ -110,11 +111,63 @@ def test_what_is_converted_gets_an_extension(tmp_path: Path) -> None:
 
 def test_a_video_whose_name_was_cut_counts_as_a_video(tmp_path: Path) -> None:
     film = clip(streets(3), rate=25)
-    for name in ("PXL.MP", "song.m4a", "proxy.lrv"):
+    for name in ("PXL.MP", "song.m4a", "proxy.foo"):
         (tmp_path / name).write_bytes(film)
-    assert _outputs(_plan(str(tmp_path), kind=VIDEOS)) == ["PXL.MP.mp4"]
-    assert _outputs(_plan(str(tmp_path / "proxy.lrv"), kind=VIDEOS)) == ["proxy.lrv.mp4"]
+    assert _outputs(_plan(str(tmp_path), kind=VIDEOS)) == ["PXL.MP.mp4", "proxy.foo.mp4"]
+    assert _outputs(_plan(str(tmp_path / "song.m4a"), kind=VIDEOS)) == ["song.m4a.mp4"]
     assert _outputs(_plan(str(tmp_path))) == []
+
+
+def test_names_that_others_have_too_are_videos_only_by_their_content(tmp_path: Path) -> None:
+    stream = recording("mpegts", "libx264", "aac", frames=3)
+    contents = {
+        "a.ts": stream,
+        "app.ts": b"export const a = 1;\n",
+        "broken.ts": bytes(99) + stream,
+        "clip.foo": recording("h264", "libx264", frames=3),
+        "go.mod": b"module example.com/a\n",
+        "MOV001.MOD": recording("vob", "mpeg2video", frames=3),
+        "song.mod": b"a song".ljust(1080, b"\0") + b"M.K." + bytes(99),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    plan = _plan(str(tmp_path), kind=VIDEOS)
+    assert _outputs(plan) == ["MOV001.mp4", "a.ts", "broken.ts", "clip.foo.mp4"]
+    assert {refusal.message for refusal in plan.refused if refusal.ending == "skipped"} == {
+        "app.ts: not a video that nightlift reads (.ts: a text)",
+        "go.mod: not a video that nightlift reads (.mod: a text)",
+        "song.mod: not a video that nightlift reads (.mod: music of a tracker)",
+    }
+    assert _outputs(_plan(str(tmp_path / "app.ts"), kind=VIDEOS)) == ["app.ts"]  # reading it says why not
+
+
+def test_videos_of_one_name_come_out_apart(tmp_path: Path) -> None:
+    for name in ("CLIP.264", "CLIP.mp4", "CLIP.MXF", "b.vob", "b.avi", "c.mxf"):
+        (tmp_path / name).write_bytes(b"\0")
+    expected = ["CLIP.264.mp4", "CLIP.mov", "CLIP.mp4", "b.avi.mkv", "b.vob.mkv", "c.mov"]
+    assert _outputs(_plan(str(tmp_path), kind=VIDEOS)) == expected
+
+
+@pytest.mark.parametrize(
+    ("contents", "status", "said"),
+    [
+        (
+            {"a.ts": b"let a;\n", "b.xyz": b"?"},
+            2,
+            "(found: 1 .ts, 1 .xyz); a file that is given alone as SRC",
+        ),
+        ({"a.jpg": PHOTO}, 2, "(found: 1 .jpg); for these: nightlift images"),
+        ({"a.mp4": recording("ipod", "", "aac")}, 1, "skipped, no_video: "),
+    ],
+)
+def test_where_no_video_is_read_the_status_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], contents: dict[str, bytes], status: int, said: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in contents.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    assert main(["videos", str(tmp_path / "in"), str(tmp_path / "out"), "--no-report"]) == status
+    assert said in "".join(capfd.readouterr())
 
 
 def test_a_bucket_is_asked_only_about_names_that_may_be_cut(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +182,11 @@ def test_a_bucket_is_asked_only_about_names_that_may_be_cut(bucket: str, monkeyp
     assert sorted(url.rpartition("/")[2] for url in asked) == ["IMG_1", "a.jpg(1)", "e"]
     assert _outputs(_plan(bucket, include=("d.jpg",))) == ["d.jpg"]
     assert len(asked) == 3
+    for key in ("a.ts", "b.mp4", "c.foo"):
+        storage.write(f"{bucket}/{key}", b"import a\n")
+    asked.clear()
+    assert _outputs(_plan(bucket, kind=VIDEOS)) == ["b.mp4"]
+    assert sorted(url.rpartition("/")[2] for url in asked) == ["IMG_1", "a.jpg(1)", "a.ts", "e"]
 
 
 def test_names_that_were_cut() -> None:

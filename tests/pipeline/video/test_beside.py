@@ -57,7 +57,7 @@ def _with_sound(container: str, codec: str, video: str = "mpeg4", **options: str
 def test_sound_of_old_containers_is_kept(source: str, container: str, codec: str, video: str, target: str) -> None:
     content = _with_sound(container, codec, video)
     outcome, written = done(source, content, target)
-    assert outcome.notes == [f"{video} is written as h264"]
+    assert outcome.notes == [f"{source[1:]} is written as {target[1:]}", f"{video} is written as h264"]
     before, after = (b"".join(data for _, data in packets(each, "audio")[0]) for each in (content, written))
     assert before == after
     samples = [sum(frame.samples for frame in av.open(each).decode(audio=0)) for each in (BytesIO(content), written)]

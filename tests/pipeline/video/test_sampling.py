@@ -17,7 +17,8 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import Damaged, EmptyFile, NotMedia, Unsupported
 from pipeline.video import is_video, sample
-from pipeline.video.reading.sampling import frame_after, spread
+from pipeline.video.reading.sampling import every, frame_after, spread
+from tests.support.recordings import recording
 
 Samples = npt.NDArray[Any]
 
@@ -281,3 +282,16 @@ def test_one_moment_is_found_again_in_another_coding(gop: int) -> None:
                 assert numbers([frame_after(BytesIO(other), still.at_s)]) == numbers([still.pixels])
     with pytest.raises(Damaged, match="after"):
         frame_after(BytesIO(source), FRAMES / RATE + 1)
+
+
+@pytest.mark.parametrize(("muxer", "codec"), [("h264", "libx264"), ("mpeg2video", "mpeg2video"), ("mjpeg", "mjpeg")])
+def test_frames_of_a_stream_without_times_are_counted(muxer: str, codec: str) -> None:
+    rate = Fraction(30000, 1001)
+    content = recording(muxer, codec, rate=rate, frames=40, pixel_format="yuvj420p" if codec == "mjpeg" else "yuv420p")
+    told = 25 if codec == "mjpeg" else rate  # which states none
+    stills = list(spread(BytesIO(content), 4))
+    assert [still.at_s for still in stills] == pytest.approx([float(number / told) for number in (0, 10, 20, 30)])
+    assert len({still.pixels.tobytes() for still in stills}) == 4
+    assert len(list(every(BytesIO(content)))) == 40
+    assert np.array_equal(frame_after(BytesIO(content), 0.0), stills[0].pixels)
+    assert len(sample(BytesIO(content), 40)) == 40

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.errors import Unsupported
 from pipeline.video.structure import ebml
-from pipeline.video.structure.facts import check_encryption, unwritten
+from pipeline.video.structure.encryption import check_encryption
+from pipeline.video.structure.facts import unwritten
 from tests.support.clips import Sound, clip, streets
 
 
