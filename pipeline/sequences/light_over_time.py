@@ -1,0 +1,121 @@
+"""Light of photo sequences over time: the curve maps of each photo, smoothed with those of the photos around it.
+
+It is what `video/enhancing/smoothing.py` does with the frames of a video. Only light is smoothed, never pixels: what
+moves from one photo to the next leaves nothing behind.
+
+A scene ends where the picture changes, as in videos; where the size changes; and where much more time goes by than
+usual between photos. A photo that has no light of its own (it is damaged, or holds several frames) is passed over.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count, pairwise
+from statistics import median_low
+
+from model import CurveMaps, Enhancer
+from pipeline.records import Record
+from pipeline.video.enhancing.scenes import Copy
+from pipeline.video.enhancing.smoothing import Window, smoothed
+
+WINDOW = Window()
+TIMED = 3  # photos on either side whose capture times tell what is usual
+REACH = WINDOW.context + TIMED  # photos on either side that a photo depends on
+PAUSE = 5.0  # gaps beyond so many usual intervals end a scene
+LEAST_INTERVAL_S = 1.0  # many cameras state whole seconds only
+REMEMBERED = 4 * REACH  # photos
+ENDLESS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """What the smoothing has to know of a photo."""
+
+    copy: Copy
+    maps: CurveMaps
+    shape: tuple[int, ...]
+    """Height, width and channels of the pixels that the maps are for."""
+    captured_s: float | None
+    """Capture time in seconds; None if it is not known."""
+
+
+class LightOverTime:
+    """Smoothed maps of photos. It is fastest with one photo after the other; in any order it gives the same maps.
+
+    `light_of`: the light of the photo at a URL; None if it has none. Called once for each photo, as far as these are
+    remembered.
+    """
+
+    def __init__(self, light_of: Callable[[str], Light | None], enhancer: Enhancer) -> None:
+        self._light_of = lru_cache(REMEMBERED)(light_of)
+        self._enhancer = enhancer
+        self._last = ""
+        self._rank = 0
+        self._urls: dict[int, str] = {}
+        self._complete = self._ended = 0
+        self._maps: Iterator[tuple[_Frame, CurveMaps]] = iter(())
+
+    def maps_of(self, record: Record) -> CurveMaps | None:
+        """Return the smoothed maps of a photo; None if it has no light."""
+        follows = bool(record.before) and record.before[-1] == self._last
+        self._rank = self._rank + 1 if follows else len(record.before)
+        self._urls = dict(enumerate([*record.before, record.source, *record.after], self._rank - len(record.before)))
+        end = self._rank + len(record.after) + 1
+        self._complete = end if len(record.after) < REACH else end - TIMED
+        if not follows or self._complete > self._ended > 0:
+            self._ended = 0
+            self._maps = smoothed(self._frames(), _Estimator(self._enhancer), WINDOW, range(self._rank, ENDLESS))
+        self._last = ""  # in case that something is raised
+        maps = None if self._light(self._rank) is None else next(self._maps)[1]
+        self._last = record.source
+        return maps
+
+    def _frames(self) -> "Iterator[_Frame]":
+        """Yield the photos that have light, up to where the photos around them are known, too."""
+        for rank in count(min(self._urls)):
+            if rank >= self._complete:
+                self._ended = rank
+                return
+            light = self._light(rank)
+            if light is not None:
+                yield _Frame(rank, light, self._is_pause(rank))
+
+    def _light(self, rank: int) -> Light | None:
+        url = self._urls.get(rank)
+        return self._light_of(url) if url else None
+
+    def _is_pause(self, rank: int) -> bool:
+        """Return whether much more time than usual went by before a photo."""
+        lights = ((place, self._light(place)) for place in range(rank - TIMED, rank + TIMED))
+        times = [(place, light.captured_s) for place, light in lights if light and light.captured_s is not None]
+        intervals = {place: abs(time - before) for (_, before), (place, time) in pairwise(times)}
+        gap = intervals.pop(rank, 0.0)
+        return bool(intervals) and gap > PAUSE * max(median_low(intervals.values()), LEAST_INTERVAL_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A photo at its place in a sequence."""
+
+    rank: int
+    light: Light
+    after_pause: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    """Estimator of photos, for use by `smoothed`."""
+
+    enhancer: Enhancer
+
+    def follows(self, shot: _Frame, before: _Frame) -> bool:
+        return not shot.after_pause and shot.light.shape == before.light.shape
+
+    def estimate(self, shot: _Frame) -> CurveMaps:
+        return shot.light.maps
+
+    def copy(self, shot: _Frame) -> Copy:
+        return shot.light.copy
+
+    def luma(self, copy: Copy, maps: CurveMaps) -> float:
+        return self.enhancer.luma(copy, maps)
