@@ -97,6 +97,8 @@ class ImagesConfig(BulkConfig):
         check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None), workers_per_core=(1, 8))
         if self.sequence != "no" and self.topology == "split":
             raise UsageError("--topology split enhances each photo by itself; leave it out, or leave out --sequence")
+        if self.sequence != "no" and self.estimate_size == "full":
+            raise UsageError("--estimate-size full needs too much memory with --sequence; leave it out, or give a size")
 
     @property
     def asks_for_ray(self) -> bool:
