@@ -97,8 +97,6 @@ class ImagesConfig(BulkConfig):
         check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None), workers_per_core=(1, 8))
         if self.sequence != "no" and self.topology == "split":
             raise UsageError("--topology split enhances each photo by itself; leave it out, or leave out --sequence")
-        if self.sequence != "no" and self.estimate_size == "full":
-            raise UsageError("--estimate-size full needs too much memory with --sequence; leave it out, or give a size")
 
     @property
     def asks_for_ray(self) -> bool:
@@ -130,9 +128,14 @@ class ImagesConfig(BulkConfig):
         return found.name
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
+        estimate_size = checkpoint.estimate_size_for(self.estimate_size)
+        if self.sequence != "no" and estimate_size is None:  # of dozens of photos
+            raise UsageError(
+                "--sequence needs too much memory at full size; give --estimate-size a number, such as 256"
+            )
         return PhotoSettings(
             look=look_of(self),
-            estimate_size=checkpoint.estimate_size_for(self.estimate_size),
+            estimate_size=estimate_size,
             precision=self.precision,
             format=self.format_name,
             quality=self.quality,

@@ -15,16 +15,19 @@ from functools import lru_cache
 from itertools import count, pairwise
 from statistics import median_low
 
+import numpy as np
+
 from model import CurveMaps, Enhancer
 from pipeline.records import Record
-from pipeline.video.enhancing.scenes import Copy
+from pipeline.video.enhancing.scenes import Copy, alike
 from pipeline.video.enhancing.smoothing import Window, smoothed
 
 WINDOW = Window(radius=0)
-TIMED = 3  # photos on either side whose capture times tell what is usual
-REACH = WINDOW.context + TIMED  # photos on either side that a photo depends on
+NEAR = 3  # photos on either side that tell what is usual: the interval, and what lasts longer than a photo
+REACH = WINDOW.context + NEAR  # photos on either side that a photo depends on
 PAUSE = 5.0  # gaps beyond so many usual intervals end a scene
 LEAST_INTERVAL_S = 1.0  # many cameras state whole seconds only
+LEAST_CHANGE, LEAST_RATIO = 3.0, 0.25  # in codes, and as a share of the code, from which a pixel shows something else
 REMEMBERED = 4 * REACH  # photos
 ENDLESS = 1 << 62
 
@@ -63,7 +66,7 @@ class LightOverTime:
         self._rank = self._rank + 1 if follows else len(record.before)
         self._urls = dict(enumerate([*record.before, record.source, *record.after], self._rank - len(record.before)))
         end = self._rank + len(record.after) + 1
-        self._complete = end if len(record.after) < REACH else end - TIMED
+        self._complete = end if len(record.after) < REACH else end - NEAR
         if not follows or self._complete > self._ended > 0:
             self._ended = 0
             self._maps = smoothed(self._frames(), _Estimator(self._enhancer), WINDOW, range(self._rank, ENDLESS))
@@ -80,15 +83,30 @@ class LightOverTime:
                 return
             light = self._light(rank)
             if light is not None:
-                yield _Frame(rank, light, self._is_pause(rank))
+                yield _Frame(rank, light, self._lasting(rank, light), self._is_pause(rank))
 
     def _light(self, rank: int) -> Light | None:
         url = self._urls.get(rank)
         return self._light_of(url) if url else None
 
+    def _lasting(self, rank: int, light: Light) -> Copy:
+        """Return the copy of a photo without what only few photos around it show, such as an animal.
+
+        A bright one would otherwise count as more light, and all around it would get darker.
+        """
+        places = range(rank - NEAR, rank + NEAR + 1)
+        others = [other for place in places if place != rank and (other := self._light(place))]
+        near = [other.copy for other in others if other.shape == light.shape and alike(other.copy, light.copy)]
+        own = light.copy.astype(np.float32) + 1
+        exposed = [own, *(each * np.median(own / each) for each in (copy.astype(np.float32) + 1 for copy in near))]
+        usual = np.median(exposed, axis=0)
+        changed = (np.abs(own - usual) > LEAST_CHANGE + LEAST_RATIO * usual).any(axis=2, keepdims=True)
+        copy: Copy = np.where(changed, usual - 1, light.copy).round().clip(0, 255).astype(np.uint8)
+        return copy
+
     def _is_pause(self, rank: int) -> bool:
         """Return whether much more time than usual went by before a photo."""
-        lights = ((place, self._light(place)) for place in range(rank - TIMED, rank + TIMED))
+        lights = ((place, self._light(place)) for place in range(rank - NEAR, rank + NEAR))
         times = [(place, light.captured_s) for place, light in lights if light and light.captured_s is not None]
         intervals = {place: abs(time - before) for (_, before), (place, time) in pairwise(times)}
         gap = intervals.pop(rank, 0.0)
@@ -101,6 +119,7 @@ class _Frame:
 
     rank: int
     light: Light
+    copy: Copy
     after_pause: bool
 
 
@@ -117,7 +136,7 @@ class _Estimator:
         return shot.light.maps
 
     def copy(self, shot: _Frame) -> Copy:
-        return shot.light.copy
+        return shot.copy
 
     def luma(self, copy: Copy, maps: CurveMaps) -> float:
         return self.enhancer.luma(copy, maps)

@@ -33,6 +33,11 @@ class Scenes:
         return begins
 
 
+def alike(one: Copy, other: Copy) -> bool:
+    """Return whether two frames may be of one scene."""
+    return _correlation(_tiny(one), _tiny(other)) >= ALIKE
+
+
 def _tiny(copy: Copy) -> Tiny:
     """Average boxes of the copy, and shift each channel to a mean of 0."""
     height, width, _ = (side // BOX_PX for side in copy.shape)
