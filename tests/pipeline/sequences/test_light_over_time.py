@@ -126,3 +126,14 @@ def test_lost_photos_and_times_end_no_scene() -> None:
         captured_s = None if rank % 7 == 0 else 20.0 * (rank + never_taken)
         lights[url] = None if damaged else replace(light, captured_s=captured_s)
     assert _starts(lights, range(8, 17)) == []
+
+
+def test_what_only_one_photo_shows_darkens_nothing_else() -> None:
+    lights = _lights(jitter=0)
+    url, light = list(lights.items())[COUNT // 2]
+    assert light is not None
+    visited = light.copy.copy()
+    visited[20:40, 30:50] = 90  # an animal, close to the camera
+    near = range(COUNT // 2 - 3, COUNT // 2 + 4)
+    before, after = _strengths(lights, near), _strengths(lights | {url: replace(light, copy=visited)}, near)
+    assert after == pytest.approx(before, rel=0.01)
