@@ -22,7 +22,7 @@ from pipeline.records import Record
 from pipeline.video.enhancing.scenes import Copy, alike
 from pipeline.video.enhancing.smoothing import Window, smoothed
 
-WINDOW = Window(radius=0)
+WINDOW = Window(radius=0, steadiness=1.0)  # videos leave a share to what moves, which `_lasting` takes out here
 NEAR = 3  # photos on either side that tell what is usual: the interval, and what lasts longer than a photo
 REACH = WINDOW.context + NEAR  # photos on either side that a photo depends on
 PAUSE = 5.0  # gaps beyond so many usual intervals end a scene

@@ -4,6 +4,7 @@ Each photo is read and decoded twice: first for its light, which only a small co
 as many photos may be smoothed together as it takes, whatever their size.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,9 +66,10 @@ class SequenceSteps:
         self._lights = LightOverTime(self._light_of, steps.enhance.enhancer)
 
     def __call__(self, work: PhotoWork) -> PhotoWork:
-        self._size_bytes = work.record.size_bytes
+        self._size_bytes, start = work.record.size_bytes, time.perf_counter()
         with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
             work.maps = self._lights.maps_of(work.record)
+        work.outcome.add_seconds({"seconds_enhance": time.perf_counter() - start})
         if work.outcome.code:
             return work
         smoothed, unseen = work.maps is not None, self._unseen.pop(work.record.source, "")
