@@ -1,4 +1,4 @@
-"""Steps of photos of sequences: those of all photos, with curve maps that were smoothed over time.
+"""Steps of photos of sequences: those of all photos, with curve maps that are steady over time.
 
 Each photo is read and decoded twice: first for its light, which only a small copy is kept of, then to be enhanced. So
 as many photos may be smoothed together as it takes, whatever their size.
