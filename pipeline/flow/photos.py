@@ -19,6 +19,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from model import Checkpoint
+from pipeline.flow.gpu_failure import ending_with_its_gpu
 from pipeline.flow.prometheus import watch_batches
 from pipeline.flow.ray_data import (
     BLOCK_BYTES,
@@ -133,7 +134,8 @@ class FusedWorker:
             self.develop = partial(map, SequenceSteps(steps, estimate.alone, watched.alone))
 
     def __call__(self, batch: Batch) -> Batch:
-        return _outcomes(self.develop(_works(batch)))
+        with ending_with_its_gpu():  # of sequences, it also smooths maps
+            return _outcomes(self.develop(_works(batch)))
 
 
 class DecodeTask:

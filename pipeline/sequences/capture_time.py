@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 from PIL import ExifTags, Image
 
 from pipeline.errors import MediaError, StorageError
-from pipeline.images import decode, format_by_content
+from pipeline.images import format_by_content
+from pipeline.images.isobmff.boxes import content_of, sound_boxes
+from pipeline.images.isobmff.reading import items_of
+from pipeline.images.metadata.exif import without_prefix
 from pipeline.images.photo import Metadata
+from pipeline.images.raw.raw_metadata import metadata_of
 from pipeline.images.recognition import HEAD_BYTES
 from pipeline.storage.storage import Storage
 
@@ -15,7 +19,7 @@ TIMES = (
     (ExifTags.Base.DateTimeOriginal, ExifTags.Base.SubsecTimeOriginal),
     (ExifTags.Base.DateTimeDigitized, ExifTags.Base.SubsecTimeDigitized),
 )
-BY_PILLOW = frozenset(("jpeg", "png", "webp", "tiff", "avif"))  # whose EXIF it reads without their pixels
+EXIF = b"Exif"  # kind of the box, or item, that holds it
 
 
 def capture_time(metadata: Metadata) -> float | None:
@@ -23,24 +27,43 @@ def capture_time(metadata: Metadata) -> float | None:
 
     It is that of the camera's clock, without a time zone: only differences have a meaning.
     """
-    exif = Image.Exif()
-    with suppress(Exception):  # Pillow raises many kinds on damaged blocks
-        exif.load(metadata.exif or b"")
-        return _time_in(exif)
-    return None
+    return _time_in_block(metadata.exif)
 
 
 def captured_at(storage: Storage, url: str) -> float | None:
-    """Return the same of a photo that is not decoded yet; None also if it cannot be read, which it tells later."""
-    with suppress(StorageError, MediaError, MemoryError):
-        with storage.open(url) as file:
-            found = format_by_content(file.read(HEAD_BYTES))
-            if found is not None and found.name in BY_PILLOW:
-                file.seek(0)
-                with suppress(Exception), Image.open(file) as image:
-                    return _time_in(image.getexif())
-                return None
-        return capture_time(decode(storage.read(url), max_pixels=1 << 40, raw_preview=True).metadata)
+    """Return the same of a photo that is not decoded. None also if it cannot be read, which it tells in its turn.
+
+    Nothing is decoded here, where a codec that crashes would end the whole job.
+    """
+    with suppress(StorageError, MediaError, MemoryError), storage.open(url) as file:
+        known = format_by_content(file.read(HEAD_BYTES))
+        file.seek(0)
+        with suppress(Exception):  # parsers raise many kinds on damaged files
+            match known and known.name:
+                case "jpeg" | "png" | "webp" | "tiff":
+                    with Image.open(file) as image:
+                        return _time_in(image.getexif())
+                case "heif" | "avif":
+                    items = items_of(file.read())
+                    found = (items.contents[number] for number, kind in items.kinds.items() if kind == EXIF)
+                    return _time_in_block(_behind_offset(next(found)))
+                case "jxl":
+                    return _time_in_block(_behind_offset(content_of(list(sound_boxes(file.read())), EXIF) or b""))
+                case "raw":
+                    return _time_in_block(metadata_of(file.read(), None, []).exif)
+    return None
+
+
+def _behind_offset(content: bytes) -> bytes:
+    """Return the TIFF block of EXIF in an item or box, which begins with how far away it is."""
+    return content[4 + int.from_bytes(content[:4], "big") :]
+
+
+def _time_in_block(block: bytes | None) -> float | None:
+    exif = Image.Exif()
+    with suppress(Exception):  # as above
+        exif.load(without_prefix(block or b""))
+        return _time_in(exif)
     return None
 
 

@@ -6,6 +6,7 @@ shots.
 
 import posixpath
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +57,8 @@ def natural(url: str) -> tuple[list[str | int], str]:
 
 
 def _by_time(urls: Sequence[str], time_of: Callable[[str], float | None]) -> list[str]:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(AT_ONCE) as pool:
+        warnings.simplefilter("ignore")  # about damage that each photo tells in its turn
         times = list(pool.map(time_of, urls))
     last = float("-inf")
     keys = []

@@ -9,7 +9,7 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image
 
-from pipeline.images import decode
+from pipeline.images import Frame, Metadata, Photo, decode, encode
 from pipeline.records import Record
 from pipeline.sequences.capture_time import capture_time, captured_at
 from pipeline.sequences.order import Order, in_sequence, natural
@@ -37,7 +37,11 @@ def _photo(path: Path, after_s: float | None) -> str:
         tags = exif.get_ifd(ExifTags.IFD.Exif)
         tags[ExifTags.Base.DateTimeOriginal] = taken.strftime("%Y:%m:%d %H:%M:%S")
         tags[ExifTags.Base.SubsecTimeOriginal] = f"{taken.microsecond:06d}".rstrip("0")
-    if path.suffix == ".heic":
+    if path.suffix == ".jxl":
+        metadata = Metadata(exif=exif.tobytes()[6:])
+        coded = Photo(format="jxl", frames=[Frame(pixels=np.asarray(NIGHT))], metadata=metadata)
+        path.write_bytes(encode(coded, "jxl", quality=None)[0])
+    elif path.suffix == ".heic":
         pillow_heif.from_pillow(NIGHT).save(path, exif=exif.tobytes())
     else:
         NIGHT.save(path, exif=exif)
@@ -63,7 +67,7 @@ def test_photos_that_are_done_are_neighbours_of_new_ones() -> None:
     assert new.before == tuple(urls[:11])
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".heic"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".heic", ".jxl"])
 def test_capture_times_have_fractions_of_a_second(tmp_path: Path, suffix: str) -> None:
     urls = [_photo(tmp_path / f"{name}{suffix}", after_s) for name, after_s in (("a", 1.0), ("b", 1.25))]
     times = [captured_at(Storage(), url) for url in urls]
