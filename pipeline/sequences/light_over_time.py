@@ -12,7 +12,7 @@ usual between photos. A photo that has no light of its own (it is damaged, or ho
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count, pairwise
+from itertools import chain, count, pairwise, takewhile
 from statistics import median_low
 
 import numpy as np
@@ -24,7 +24,8 @@ from pipeline.video.enhancing.smoothing import Window, smoothed
 
 WINDOW = Window(radius=0, steadiness=1.0)  # videos leave a share to what moves, which `_lasting` takes out here
 NEAR = 3  # photos on either side that tell what is usual: the interval, and what lasts longer than a photo
-REACH = WINDOW.context + NEAR  # photos on either side that a photo depends on
+KNOWN = 2 * NEAR  # photos on either side that must be known before one is looked at
+REACH = WINDOW.context + KNOWN  # photos on either side that a photo depends on
 PAUSE = 5.0  # gaps beyond so many usual intervals end a scene
 LEAST_INTERVAL_S = 1.0  # many cameras state whole seconds only
 LEAST_CHANGE, LEAST_RATIO = 3.0, 0.25  # in codes, and as a share of the code, from which a pixel shows something else
@@ -66,7 +67,7 @@ class LightOverTime:
         self._rank = self._rank + 1 if follows else len(record.before)
         self._urls = dict(enumerate([*record.before, record.source, *record.after], self._rank - len(record.before)))
         end = self._rank + len(record.after) + 1
-        self._complete = end if len(record.after) < REACH else end - NEAR
+        self._complete = end if len(record.after) < REACH else end - KNOWN
         if not follows or self._complete > self._ended > 0:
             self._ended = 0
             self._maps = smoothed(self._frames(), _Estimator(self._enhancer), WINDOW, range(self._rank, ENDLESS))
@@ -94,8 +95,9 @@ class LightOverTime:
 
         A bright one would otherwise count as more light, and all around it would get darker.
         """
-        places = range(rank - NEAR, rank + NEAR + 1)
-        others = [other for place in places if place != rank and (other := self._light(place))]
+        before = takewhile(lambda place: not self._is_pause(place + 1), range(rank - 1, rank - NEAR - 1, -1))
+        after = takewhile(lambda place: not self._is_pause(place), range(rank + 1, rank + NEAR + 1))
+        others = [other for place in chain(before, after) if (other := self._light(place))]
         near = [other.copy for other in others if other.shape == light.shape and alike(other.copy, light.copy)]
         own = light.copy.astype(np.float32) + 1
         exposed = [own, *(each * np.median(own / each) for each in (copy.astype(np.float32) + 1 for copy in near))]

@@ -12,7 +12,7 @@ from model import Architecture, Checkpoint, CurveMaps, Enhancer, build
 from pipeline.records import Record
 from pipeline.sequences.light_over_time import REACH, Light, LightOverTime
 
-COUNT = 3 * REACH
+COUNT = 60
 HEIGHT, WIDTH = 64, 96
 Lights = dict[str, Light | None]
 
