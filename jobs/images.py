@@ -3,16 +3,17 @@
 import itertools
 import logging
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import Estimate, photo_estimate
-from jobs.bulk.job import Job, Media, Worker
+from jobs.bulk.job import Job, Media, OnPart, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
+from jobs.command_line.options import Shown
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
 from model import DEFAULT_WEIGHTS, Checkpoint
@@ -27,6 +28,7 @@ from pipeline.planning.path_list import Source, places_of
 from pipeline.planning.plan import Plan
 from pipeline.planning.raw_pairs import RawPairs
 from pipeline.records import Outcome, Record
+from pipeline.sequences.steps import EstimateLight, LightWork, SequenceSteps
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import LOCAL, protocol_of
 
@@ -52,6 +54,10 @@ class ImagesConfig(BulkConfig):
     143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
+    sequence: Annotated[Literal["no", "name", "time"], Shown(bare="name")] = "no"
+    """Take the photos of each folder for frames of a film, such as a time-lapse, and smooth their light over time, so
+    that it does not flicker. name: in the order of their names (2 before 10); time: as they were taken, by EXIF.
+    At the end of a command, --sequence alone means name."""
     format: Annotated[str | None, optional("NAME")] = None
     """Format of all outputs: jpeg, png, webp, tiff, bmp, gif, avif, jxl, pnm or heic.
     By default each photo keeps its own, HEIC becomes JPEG, and camera raw becomes TIFF. heic needs the extra
@@ -89,6 +95,8 @@ class ImagesConfig(BulkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None), workers_per_core=(1, 8))
+        if self.sequence != "no" and self.topology == "split":
+            raise UsageError("--topology split enhances each photo by itself; leave it out, or leave out --sequence")
 
     @property
     def asks_for_ray(self) -> bool:
@@ -120,9 +128,14 @@ class ImagesConfig(BulkConfig):
         return found.name
 
     def photo_settings(self, checkpoint: Checkpoint) -> PhotoSettings:
+        estimate_size = checkpoint.estimate_size_for(self.estimate_size)
+        if self.sequence != "no" and estimate_size is None:  # of dozens of photos
+            raise UsageError(
+                "--sequence needs too much memory at full size; give --estimate-size a number, such as 256"
+            )
         return PhotoSettings(
             look=look_of(self),
-            estimate_size=checkpoint.estimate_size_for(self.estimate_size),
+            estimate_size=estimate_size,
             precision=self.precision,
             format=self.format_name,
             quality=self.quality,
@@ -133,6 +146,7 @@ class ImagesConfig(BulkConfig):
             max_pixels=self.max_pixels,
             mark=None if self.no_mark else self._mark(),
             raw=self.raw,
+            sequence=self.sequence,
         )
 
     def _mark(self) -> Mark:
@@ -143,7 +157,30 @@ class ImagesConfig(BulkConfig):
 
 def _worker(storage: Storage, settings: PhotoSettings, checkpoint: Checkpoint) -> Worker:
     steps = PhotoSteps.of(storage, settings, checkpoint)
+    if settings.sequence != "no":
+        return _SequenceWorker(steps)
     return lambda record, on_part: steps(PhotoWork.of(record)).outcome
+
+
+class _SequenceWorker:
+    """Worker that also looks at other photos than the one it is asked for, and says so."""
+
+    def __init__(self, steps: PhotoSteps) -> None:
+        self._estimate, self._develop = EstimateLight(steps), steps
+        self._on_part: Callable[[str], None] = lambda at: None
+        self._steps = SequenceSteps(steps, self._estimated, self._developed)
+
+    def __call__(self, record: Record, on_part: OnPart) -> Outcome:
+        self._on_part = on_part
+        return self._steps(PhotoWork.of(record)).outcome
+
+    def _estimated(self, work: LightWork) -> LightWork:
+        self._on_part(work.record.source)
+        return self._estimate(work)
+
+    def _developed(self, work: PhotoWork) -> PhotoWork:
+        self._on_part(work.record.source)
+        return self._develop(work)
 
 
 def _flow(job: Job) -> "PhotoFlow":
@@ -152,9 +189,11 @@ def _flow(job: Job) -> "PhotoFlow":
 
     config: ImagesConfig = job.config  # type: ignore[assignment]
     sharing = config.sharing_a_core(job.source)
+    is_sequence = config.sequence != "no"
     # where the steps are split, tasks beside the workers take the cores
-    placed = place(config, job.media.worker_bytes, sharing, 1 / sharing if config.topology == "fused" else 0)
-    by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" else "fused"
+    fused = config.topology == "fused" or is_sequence
+    placed = place(config, job.media.worker_bytes, sharing, 1 / sharing if fused else 0)
+    by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" and not is_sequence else "fused"
     flow = PhotoFlow(
         storage=job.storage,
         settings=settings_on(placed.device, job.settings, job.checkpoint),
@@ -177,7 +216,8 @@ def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Generator[Outcome
 
 
 def _estimate(job: Job, plan: Plan) -> Estimate:
-    return photo_estimate(plan, PhotoSteps.of(job.storage, job.settings, job.checkpoint))
+    worker = _worker(job.storage, job.settings, job.checkpoint)
+    return photo_estimate(plan, lambda record: worker(record, lambda *at: None))
 
 
 PHOTO_MEDIA = Media(
@@ -194,8 +234,12 @@ PHOTO_MEDIA = Media(
 
 
 def photo_media(config: ImagesConfig) -> Media:
-    """Return how photos are enhanced, with the names and pairs of camera raw files as the flags say."""
-    kind = Photos(raw_as="jpeg" if config.raw == "preview" else None, raw_pairs=config.raw_pairs)
+    """Return how photos are enhanced, with the names and pairs of camera raw files, and sequences, as the flags say."""
+    kind = Photos(
+        raw_as="jpeg" if config.raw == "preview" else None,
+        raw_pairs=config.raw_pairs,
+        sequence=None if config.sequence == "no" else config.sequence,
+    )
     return replace(PHOTO_MEDIA, kind=kind)
 
 

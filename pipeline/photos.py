@@ -24,7 +24,7 @@ from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import Samples
 from pipeline.images.recognition import format_of_content
 from pipeline.images.seen.view import Mask, Part, parts_of, views_of
-from pipeline.records import Work, settling
+from pipeline.records import Record, Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video.signal.color import Hdr
 
@@ -50,6 +50,8 @@ class PhotoSettings:
     mark: Mark | None = None
     """What to write into the metadata of enhanced photos; None: nothing."""
     raw: Literal["develop", "preview"] = "develop"
+    sequence: Literal["no", "name", "time"] = "no"
+    """Order in which the photos of a folder are frames of a film, so that their light is smoothed over time."""
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Return a hash of the weights and of the settings that decide a photo's output.
@@ -58,6 +60,8 @@ class PhotoSettings:
         """
         # `raw` follows the fingerprint of camera raw files, and concerns no others
         unimportant = {"max_pixels", "raw"} | ({"bright_luma"} if self.skip_bright == "no" else set())
+        if self.sequence == "no":
+            unimportant.add("sequence")  # as before there were sequences
         # of the mark, a new version or a renamed file of the same weights is no reason to do all photos again
         settings = asdict(self) | {"mark": self.mark is not None}
         decisive = {name: value for name, value in settings.items() if name not in unimportant}
@@ -84,7 +88,8 @@ class PhotoWork(Work):
     original: bytes | None = None
     """Content of the source, if the photo is bright enough to be passed on unchanged."""
     maps: CurveMaps | None = None
-    """Curve maps that were estimated together with other photos'; kept only until they are applied."""
+    """Curve maps that were estimated together with other photos', or smoothed over time; kept until they are applied.
+    """
 
     def unfinished(self) -> Self:
         """Return the photo without anything that steps have made of it."""
@@ -105,12 +110,7 @@ class ReadAndDecode:
                 data = work.record.content(self.storage)
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
-                work.photo = decode(
-                    data,
-                    max_pixels=self.settings.max_pixels,
-                    hdr_for=self._hdr_for(work, data),
-                    raw_preview=self.settings.raw == "preview",
-                )
+                work.photo = self.photo_of(data, work.record)
             work.parts = parts_of(work.photo)
             luma = views_of(work.photo, work.parts)[0].luma()
             self._describe(work, work.photo, luma)
@@ -120,13 +120,22 @@ class ReadAndDecode:
                 self._pass_on(work, data, luma)
         return work
 
-    def _hdr_for(self, work: PhotoWork, data: bytes) -> Format | None:
+    def photo_of(self, data: bytes, record: Record) -> Photo:
+        """Decode the content of a record's source. Raises what `decode` raises."""
+        return decode(
+            data,
+            max_pixels=self.settings.max_pixels,
+            hdr_for=self._hdr_for(record, data),
+            raw_preview=self.settings.raw == "preview",
+        )
+
+    def _hdr_for(self, record: Record, data: bytes) -> Format | None:
         """Return the format that HDR is decoded for; None: convert it to SDR."""
         if self.settings.skip_hdr:  # it is not written, but must be recognised
             return FORMATS["png"]
         if self.settings.hdr == "sdr":
             return None
-        named = format_of(work.record.destination)
+        named = format_of(record.destination)
         with suppress(MediaError):  # which `decode` raises again
             return named or self.settings.written_as("", format_of_content(data))
         return None
@@ -199,6 +208,13 @@ class Enhance:
                 self._enhance(work, work.photo, maps)
         return work
 
+    def light_of(self, photo: Photo) -> tuple[CurveMaps, Samples]:
+        """Return the curve maps of a photo of one frame, and the pixels that they are for."""
+        photo = with_way_back(photo)[0]
+        view = views_of(photo, parts_of(photo))[0]
+        floor = self._floor(view.pixels, photo, view.visible)
+        return self.enhancer.estimate([view.pixels], [floor])[0], view.pixels
+
     def _shares_batch(self, photo: Photo, parts: Sequence[Part]) -> bool:
         if len(photo.frames) > 1 or not self.enhancer.shares_batch(photo.frames[0].pixels):
             return False
@@ -217,7 +233,7 @@ class Enhance:
             floors = [self._floor(view.pixels, photo, view.visible) for view in views]
             pixels = self.enhancer.enhance([view.pixels for view in views], floors, in_place=True)
         else:
-            pixels = [self.enhancer.apply(photo.frames[0].pixels, maps, in_place=True)]
+            pixels = [self.enhancer.apply(views[0].pixels, maps, in_place=True)]
         work.outcome.luma_after = views[0].luma_of(pixels[0])
         frames = [view.enhanced(new) for view, new in zip(views, pixels, strict=True)]
         work.photo = replace(photo, frames=frames)

@@ -35,6 +35,9 @@ class Record:
     """Size of the output that the manifest records at the destination; 0 if none."""
     modified_s: float = 0.0
     """When a source in a bucket was last changed, in seconds since 1970; 0 if that is not known, or on a disk."""
+    before: tuple[str, ...] = ()
+    """URLs of the photos before it in its sequence, as far as it depends on them; `after`: of those after it."""
+    after: tuple[str, ...] = ()
 
     @property
     def claim(self) -> Claim:

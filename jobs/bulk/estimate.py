@@ -11,7 +11,6 @@ from pathlib import Path
 from jobs.bulk.summary import by_other_runs, priced, refused
 from pipeline.errors import NightliftError, plural
 from pipeline.images import format_of
-from pipeline.photos import PhotoSteps, PhotoWork
 from pipeline.planning.plan import Plan
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record, settling
@@ -55,10 +54,10 @@ def report(estimates: Sequence[Estimate], workers: int, *, on_ray: bool, price: 
     return "\n".join(lines)
 
 
-def photo_estimate(plan: Plan, steps: PhotoSteps) -> Estimate:
+def photo_estimate(plan: Plan, enhanced: Callable[[Record], Outcome]) -> Estimate:
     """Return counts, formats, refused files and bytes, and estimate the rest by enhancing a few photos."""
     formats = Counter(_format_name(redacted(record.source)) for record in plan.records)
-    return _estimate(plan, "photo", formats, lambda samples: _photos_tried(samples, steps), _bytes_of)
+    return _estimate(plan, "photo", formats, lambda samples: _photos_tried(samples, enhanced), _bytes_of)
 
 
 def video_estimate(plan: Plan, steps: VideoSteps) -> Estimate:
@@ -115,14 +114,14 @@ def _estimate(
     return Estimate(lines, sum(trial.seconds for trial in trials) / share)
 
 
-def _photos_tried(samples: Sequence[Record], steps: PhotoSteps) -> list[_Trial]:
+def _photos_tried(samples: Sequence[Record], enhanced: Callable[[Record], Outcome]) -> list[_Trial]:
     trials = []
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
         # the first photo of a process waits for what is loaded only then, once for all that follow: it does not count
         for index, record in enumerate([samples[0], *samples]):
             scratch = str(Path(folder) / f"{index}{Path(record.destination).suffix}")
             start = time.monotonic()
-            outcome = steps(PhotoWork.of(replace(record, destination=scratch))).outcome
+            outcome = enhanced(replace(record, destination=scratch, before=(), after=()))
             problem = f"{outcome.code}: {outcome.message}" if outcome.outcome == "failed" else ""
             trials.append(_Trial(time.monotonic() - start, outcome.bytes_out, problem))
     return trials[1:]

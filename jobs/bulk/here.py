@@ -11,9 +11,10 @@ import signal
 import sys
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -97,6 +98,13 @@ class _Header:
     storage: Storage
 
 
+@dataclass(frozen=True, slots=True)
+class _At:
+    """What the child says before it answers: at which file it is from now on."""
+
+    url: str
+
+
 class Child:
     """A process that enhances one file after the other, and is started again where it dies.
 
@@ -108,6 +116,9 @@ class Child:
 
     def __init__(self, *, early: bool = True) -> None:
         self._make, self._time_limit_s = b"", 0.0
+        self._at = ""  # URL of the file that the child is at
+        self._failures: Counter[str] = Counter()  # how often it died, or took too long, by the file that it was at
+        self._too_slow: dict[str, int] = {}  # attempts at those that took too long
         self._process: Any = None
         self._pipe: Connection | None = None
         if early and _may_fork():
@@ -123,17 +134,29 @@ class Child:
 
     def outcome(self, record: Record) -> Outcome:
         """Enhance a file, in several attempts where the process dies. Raises ClusterError where it cannot work."""
-        for attempt in range(1, ATTEMPTS + 1):
-            answer = self._ask(record)
+        while self._failures[record.source] < ATTEMPTS:
+            self._at = record.source
+            answer = self._ask(self._without_fatal(record))
             if isinstance(answer, Outcome):
-                answer.attempts = attempt
+                answer.attempts = self._failures[record.source] + 1
                 return answer
             self.end()
-            if answer == TIMED_OUT:
-                return timed_out(Outcome.of(record), attempt, self._time_limit_s)
             if isinstance(answer, ClusterError):
                 raise answer
+            self._failures[self._at] += 1
+            if answer == TIMED_OUT:
+                self._too_slow[self._at], self._failures[self._at] = self._failures[self._at], ATTEMPTS
+        if record.source in self._too_slow:
+            return timed_out(Outcome.of(record), self._too_slow[record.source], self._time_limit_s)
         return worker_died(Outcome.of(record))
+
+    def _without_fatal(self, record: Record) -> Record:
+        """Return the record without the photos of its sequence at which the child died too often."""
+
+        def left(urls: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple("" if self._failures[url] >= ATTEMPTS else url for url in urls) if self._failures else urls
+
+        return replace(record, before=left(record.before), after=left(record.after))
 
     def px_of(self, record: Record, storage: Storage) -> float:
         """Return the pixels of all frames that a video announces; 0 if it does not, or the process dies of it."""
@@ -159,7 +182,9 @@ class Child:
                 self._start().send((self._make, self._time_limit_s))
             assert self._pipe is not None
             self._pipe.send(question)
-            return self._pipe.recv()
+            while isinstance(answer := self._pipe.recv(), _At):
+                self._at = answer.url
+            return answer
         except (EOFError, OSError):
             return None
         except BaseException:  # stopped while it is at this file: it must write nothing more
@@ -215,7 +240,7 @@ def _work(pipe: Connection, other_end: Connection | None, environment: Mapping[s
             return
         if isinstance(message, Record):
             with time_limit(allowed_s(limit_s, message.size_bytes), lambda: pipe.send(TIMED_OUT)):
-                answer: object = worker(message, partial(renew, limit_s))
+                answer: object = worker(message, partial(_go_on, pipe, limit_s, message))
             pipe.send(answer)
         elif isinstance(message, _Header):
             with time_limit(HEADER_S, lambda: pipe.send(TIMED_OUT)):
@@ -224,6 +249,13 @@ def _work(pipe: Connection, other_end: Connection | None, environment: Mapping[s
         else:
             make, limit_s = message
             worker = _made(make)
+
+
+def _go_on(pipe: Connection, limit_s: float, record: Record, at: str = "") -> None:
+    """Give the work more time; tell the parent of another file, which is taken to be about as large."""
+    renew(allowed_s(limit_s, record.size_bytes) if at else limit_s)
+    if at:
+        pipe.send(_At(at))
 
 
 def _made(make: bytes) -> Worker:

@@ -20,8 +20,16 @@ from pipeline.records import Outcome, Record
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
 
-Worker = Callable[[Record, Callable[[], None]], Outcome]
-"""All steps of one file in one process. It calls its second argument whenever a part of the file is done."""
+
+class OnPart(Protocol):
+    """What a worker calls whenever a part of a file is done."""
+
+    def __call__(self, at: str = "") -> None:
+        """Take note. `at`: URL of the file that the worker is at from now on; "": still the same."""
+
+
+Worker = Callable[[Record, OnPart], Outcome]
+"""All steps of one file in one process."""
 
 
 class Flow(Protocol):

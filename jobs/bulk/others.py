@@ -63,7 +63,7 @@ class Copies:
         left, stop = iter(records), threading.Event()
         pool, running = ThreadPoolExecutor(AT_ONCE), set[Future[Outcome]]()
 
-        def check() -> None:
+        def check(at: str = "") -> None:
             if stop.is_set():
                 raise Stopped("the job was stopped")
 

@@ -14,7 +14,7 @@ from jobs.command_line.parsing import usage
 WIDEST, HELP_AT = 100, 26  # columns: of a page, and where help begins
 LEAST_HELP, LEAST_HELP_AT = 20, 4  # columns: of help on a narrow page, as argparse lays it out
 GROUPS = {
-    "light": ("iterations", "strength", "passes", "denoise", "floor", "estimate_every", "smoothing"),
+    "light": ("iterations", "strength", "passes", "denoise", "floor", "sequence", "estimate_every", "smoothing"),
     "network": ("variant", "weights", "init_from", "estimate_size", "precision"),
     "training": (
         *("recipe", "epochs", "batch", "learning_rate", "size_px", "validation_share", "frames_per_video", "seed"),

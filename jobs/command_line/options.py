@@ -26,6 +26,8 @@ class Shown:
     positional: bool = False
     repeatable: bool = False
     """Whether a flag with several values takes one each time it is given; else all up to the next flag."""
+    bare: str = ""
+    """Value of a flag that is given without one; "": it needs one."""
     rest: bool = False
     """Whether a positional takes all arguments that are left, even flags that this command does not have."""
 
@@ -67,6 +69,8 @@ class Option:
         if self.is_switch:
             return {"action": "store_true", "default": SUPPRESS}
         several = {"nargs": "+"} if self.takes_several else {"action": "append"} if self.many else {}
+        if self.shown.bare:
+            several = {"nargs": "?", "const": self.shown.bare}
         return {"type": self.value_of, "metavar": self.metavar, "default": SUPPRESS, **several}
 
     @property

@@ -5,10 +5,13 @@
 
 Fused passes references and no pixels: on CPUs nothing else pays off. Split keeps a GPU fed by many decoding CPUs, at
 the cost of carrying pixels between processes. Both call the same steps and give the same files.
+
+Sequences are always fused: a worker takes photos in a row, and also looks at those before and after them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,6 +19,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from model import Checkpoint
+from pipeline.flow.gpu_failure import ending_with_its_gpu
 from pipeline.flow.prometheus import watch_batches
 from pipeline.flow.ray_data import (
     BLOCK_BYTES,
@@ -33,6 +37,8 @@ from pipeline.flow.time_limit import TIME_LIMIT_S
 from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.process import keep_freed_memory, use_one_core
 from pipeline.records import Outcome, Record
+from pipeline.sequences.light_over_time import REACH
+from pipeline.sequences.steps import EstimateLight, LightWork, SequenceSteps
 from pipeline.storage.storage import Storage
 
 # Blocks are larger when each worker gets many of them, or when the driver could not keep up with so many workers
@@ -41,6 +47,7 @@ BYTES_PER_WORKER = 300_000  # a worker enhances these in about 7 ms
 DECODED_PER_BLOCK = 8  # photos whose pixels travel together
 BLOCKS_IN_FLIGHT = 4  # per worker: Ray Data checks only ten times a second whether a worker needs a block
 SPLIT_BATCH = 4  # decoded photos that a GPU actor takes at a time
+SEQUENCE_BLOCK = 128  # photos of a sequence; the worker only looks at up to `REACH` more on either side
 UNDIVIDED_BYTES = 1 << 50  # effectively unlimited: a task's output stays in one block, so a retry yields the same block
 
 
@@ -71,12 +78,14 @@ class PhotoFlow:
         then on each of its photos is counted: one at which `ATTEMPTS` workers died fails with the code `worker_died`.
         A photo that took too long is not tried again, and fails with the code `timed_out`.
         """
-        if self.topology == "fused":
+        if self.settings.sequence != "no":
+            graph, blocks = self._fused, _parts(records, self.workers)
+        elif self.topology == "fused":
             graph, blocks = self._fused, blocks_of(records, self.workers, *limits_of_blocks(records, self.workers))
         else:  # every processor of the cluster may decode
             tasks = int(ray.cluster_resources().get("CPU", 1)) * self.workers_per_core
             graph, blocks = self._split, blocks_of(records, max(self.workers, tasks), DECODED_PER_BLOCK)
-        waits_s = patience_s(blocks, self.time_limit_s, SPLIT_BATCH)
+        waits_s = patience_s(blocks, self.time_limit_s, SPLIT_BATCH if self.settings.sequence == "no" else 2 * REACH)
         grows = self.grows and (self.topology == "fused" or self.gpus_per_worker > 0)
         pool = pool_of(min(self.workers, len(blocks)), BLOCKS_IN_FLIGHT, grows=grows)
         dataset = dataset_of(blocks, block_bytes=UNDIVIDED_BYTES, patience_s=waits_s, on_gpus=self.gpus_per_worker > 0)
@@ -118,10 +127,15 @@ class FusedWorker:
         use_one_core()
         steps = PhotoSteps.of(flow.storage, flow.settings, flow.checkpoint, flow.device)
         watch_batches(steps.enhance.enhancer, flow.device)
-        self.develop: Watched[PhotoWork] = Watched(steps, flow.attempts, flow.time_limit_s)
+        watched: Watched[PhotoWork] = Watched(steps, flow.attempts, flow.time_limit_s)
+        self.develop: Callable[[Sequence[PhotoWork]], Iterator[PhotoWork]] = watched
+        if flow.settings.sequence != "no":
+            estimate: Watched[LightWork] = Watched(EstimateLight(steps), flow.attempts, flow.time_limit_s)
+            self.develop = partial(map, SequenceSteps(steps, estimate.alone, watched.alone))
 
     def __call__(self, batch: Batch) -> Batch:
-        return _outcomes(self.develop(_works(batch)))
+        with ending_with_its_gpu():  # of sequences, it also smooths maps
+            return _outcomes(self.develop(_works(batch)))
 
 
 class DecodeTask:
@@ -164,6 +178,12 @@ def limits_of_blocks(records: Sequence[Record], workers: int) -> tuple[int, int]
     share_bytes = sum(record.size_bytes for record in records) // (BLOCKS_OF_PLENTY * workers)
     most_bytes = max(BLOCK_BYTES, min(share_bytes, PLENTY_BYTES), workers * BYTES_PER_WORKER)
     return max(RECORDS_PER_BLOCK, workers), most_bytes
+
+
+def _parts(records: Sequence[Record], workers: int) -> list[list[Record]]:
+    """Return blocks of photos of sequences: few, as each takes looks at the photos around it."""
+    most = min(SEQUENCE_BLOCK, -(-len(records) // workers))
+    return [list(records[start : start + most]) for start in range(0, len(records), most)]
 
 
 def _works(batch: Batch) -> list[PhotoWork]:

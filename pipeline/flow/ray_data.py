@@ -72,8 +72,10 @@ def dataset_of(
 
 
 def records_of(batch: Batch) -> list[Record]:
-    columns = [batch[name].tolist() for name in Record.__slots__]
-    return [Record(**dict(zip(Record.__slots__, row, strict=True))) for row in zip(*columns, strict=True)]
+    columns = {name: batch[name].tolist() for name in Record.__slots__}
+    for name in ("before", "after"):
+        columns[name] = [tuple(map(str, urls)) for urls in columns[name]]
+    return [Record(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
 
 def patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float, least: int = 1) -> float:

@@ -49,7 +49,7 @@ class Watched(Generic[AnyWork]):
 
     def __call__(self, works: Sequence[AnyWork]) -> Iterator[AnyWork]:
         if len(works) == 1:
-            yield self._watched(works[0])
+            yield self.alone(works[0])
             return
         block = self._name(f"block of {works[0].name}")
         attempt, _ = ray.get(self.attempts.begin.remote(block))
@@ -58,10 +58,11 @@ class Watched(Generic[AnyWork]):
             with time_limit(allowed, lambda: None):  # the next attempt finds out which piece it was
                 self.together(works)
         for work in works:
-            yield self._timed(work) if attempt == 1 else self._watched(work)
+            yield self._timed(work) if attempt == 1 else self.alone(work)
         self.attempts.finish.remote(block)
 
-    def _watched(self, work: AnyWork) -> AnyWork:
+    def alone(self, work: AnyWork) -> AnyWork:
+        """Run the step on a block of one piece."""
         name = self._name(work.name)
         attempt, too_long = ray.get(self.attempts.begin.remote(name))
         if too_long or attempt > ATTEMPTS:

@@ -13,6 +13,10 @@ from pipeline.images import recognition as photos
 from pipeline.images.formats import OTHER_RAW
 from pipeline.planning.history import OTHER_KIND
 from pipeline.planning.raw_pairs import RawPairs, twin_in
+from pipeline.records import Record
+from pipeline.sequences.order import Order, in_sequence
+from pipeline.storage.listing import Listed
+from pipeline.storage.storage import Storage
 from pipeline.video import is_video
 from pipeline.video.reading import recognition as videos
 from pipeline.video.reading.containers import CONTAINERS, SHARED, SOUND, muxer_of, written_name
@@ -87,6 +91,10 @@ class Kind(ABC):
         """Return a function that says why a file is left out for another one of `names`; "" if it is not."""
         return lambda name: ""
 
+    def placed(self, records: list[Record], files: Iterable[Listed], storage: Storage) -> list[Record]:
+        """Return records in the order of work, each with what it has to know of other `files`, all of this kind."""
+        return records
+
     @abstractmethod
     def check_writable(self, name: str, wanted: str | None) -> None:
         """Raise UsageError where an output of this name cannot be written, or not as `wanted`."""
@@ -99,6 +107,8 @@ class Photos(Kind):
     raw_as: str | None = None
     """Format of the outputs of camera raw files, unless one is requested; None: as in FORMATS."""
     raw_pairs: RawPairs = "both"
+    sequence: Order | None = None
+    """Order in which photos follow each other over time; None: they do not."""
 
     def takes(self, name: str) -> bool:
         return format_of(name) is not None
@@ -117,6 +127,12 @@ class Photos(Kind):
 
         reason = twin_in(lambda: map(right, names()), self.raw_pairs)
         return lambda name: reason(right(name))
+
+    def placed(self, records: list[Record], files: Iterable[Listed], storage: Storage) -> list[Record]:
+        if self.sequence is None:
+            return records
+        named = ((file.url, self.known_as.get(file.relative, file.relative)) for file in files)
+        return in_sequence(records, named, self.sequence, storage)
 
     def check_writable(self, name: str, wanted: str | None) -> None:
         written = format_of(name)

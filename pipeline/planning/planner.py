@@ -76,6 +76,7 @@ def make_plan(
     )
     folders = inputs.roots | {inputs.written[folder] for folder in results}
     plan = Plan(folders=folders, results=results, left_out=_left_out(inputs, destination))
+    ours: list[Listed] = []
     for file in listed:
         target = rules.output_of(file.relative)
         problem = rules.problem(file, target)
@@ -83,6 +84,9 @@ def make_plan(
             plan.found[posixpath.splitext(file.relative)[1].lower() or "no extension"] += 1
             plan.ours += bool(file.code) or kind.accepts(file.relative)
             rules.settle(plan, file, target, problem)
+            if problem is None and not rules.twin(file.relative):
+                ours.append(file)
+    plan.records = kind.placed(plan.records, ours, storage)
     plan.records.sort(key=lambda record: history.has_failed(redacted(record.source), record.version))
     if destination.file and any(refusal.code == "collision" for refusal in plan.refused):
         raise UsageError(f"{destination.file} {OF_ANOTHER.format(kind.noun)}")

@@ -144,6 +144,9 @@ class _Estimator:
     planes: Coding | None
     """Coding of frames whose planes need no conversion; None if RGB is always used."""
 
+    def follows(self, shot: Shot, before: Shot) -> bool:
+        return shot.rank == before.rank + 1
+
     def estimate(self, shot: Shot) -> CurveMaps:
         """Estimate curve maps from a reduced copy of the size that the network sees.
 

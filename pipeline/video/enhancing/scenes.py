@@ -1,4 +1,4 @@
-"""Detection of scene starts from two neighbouring frames only, so that any part of a video gives the same result."""
+"""Detection of scene starts from two neighbouring frames only, so that any part of a film gives the same result."""
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,22 @@ class Scenes:
 
     def __init__(self) -> None:
         self.number = 0
-        self._rank: int | None = None
         self._tiny: Tiny | None = None
 
-    def begins(self, rank: int, copy: Copy) -> bool:
-        """Return whether a scene begins with this frame, as one does after missing frames. Counts the scenes."""
-        before, follows = self._tiny, self._rank == rank - 1
-        self._rank, self._tiny = rank, _tiny(copy)
+    def begins(self, copy: Copy, *, follows: bool) -> bool:
+        """Return whether a scene begins with this frame. Counts the scenes.
+
+        `follows`: whether it may be of the same scene as the frame before it; False after missing frames.
+        """
+        before, self._tiny = self._tiny, _tiny(copy)
         begins = before is None or not follows or _correlation(before, self._tiny) < ALIKE
         self.number += begins
         return begins
+
+
+def alike(one: Copy, other: Copy) -> bool:
+    """Return whether two frames may be of one scene."""
+    return _correlation(_tiny(one), _tiny(other)) >= ALIKE
 
 
 def _tiny(copy: Copy) -> Tiny:

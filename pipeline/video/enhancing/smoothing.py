@@ -17,13 +17,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import exp, log
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from model import CurveMaps, mean_floor
 from pipeline.video.enhancing.scenes import Copy, Scenes
-from pipeline.video.reading.decode import Shot
 
 ESTIMATE_EVERY = 2  # default, in frames: flickers no more than estimating every frame
 LARGEST_STEP = 0.1  # largest correction of luma, as a share of it: larger changes belong to the scene
@@ -66,14 +65,31 @@ class Window:
         return self.reach + self.light_reach + 1
 
 
-class Estimator(Protocol):
-    """Source of estimates for single frames."""
+class Ranked(Protocol):
+    """A frame of a film."""
 
-    def estimate(self, shot: Shot) -> CurveMaps:
-        """Return the network's maps for a frame."""
+    @property
+    def rank(self) -> int:
+        """Return its place, counted from 0, with those that are missing."""
         ...
 
-    def copy(self, shot: Shot) -> Copy:
+
+Shot = TypeVar("Shot", bound=Ranked)
+OfEstimator = TypeVar("OfEstimator", bound=Ranked, contravariant=True)
+
+
+class Estimator(Protocol[OfEstimator]):
+    """Source of estimates for single frames."""
+
+    def follows(self, shot: OfEstimator, before: OfEstimator) -> bool:
+        """Return whether a frame may be of the same scene as the one before it, whatever they show."""
+        ...
+
+    def estimate(self, shot: OfEstimator) -> CurveMaps:
+        """Return the network's maps for a frame. Those of a scene have one size."""
+        ...
+
+    def copy(self, shot: OfEstimator) -> Copy:
         """Return a small copy of a frame."""
         ...
 
@@ -118,7 +134,7 @@ T = TypeVar("T", bound=_Timed)
 
 
 def smoothed(
-    shots: Iterable[Shot], estimator: Estimator, window: Window, wanted: range
+    shots: Iterable[Shot], estimator: Estimator[Shot], window: Window, wanted: range
 ) -> Iterator[tuple[Shot, CurveMaps]]:
     """Yield the shots whose rank is in `wanted`, in order, each with its smoothed maps.
 
@@ -128,12 +144,13 @@ def smoothed(
     kept: dict[int, Shot] = {}
 
     def places() -> Iterator[_Place]:
-        scenes = Scenes()
+        scenes, before = Scenes(), None
         for shot in shots:
             if shot.rank in wanted:
                 kept[shot.rank] = shot
             copy = estimator.copy(shot)
-            sampled = scenes.begins(shot.rank, copy) or shot.rank % window.every == 0
+            begins = scenes.begins(copy, follows=before is not None and estimator.follows(shot, before))
+            before, sampled = shot, begins or shot.rank % window.every == 0
             yield _Place(shot.rank, scenes.number, copy, estimator.estimate(shot) if sampled else None)
 
     around = range(wanted.start - window.light_reach, wanted.stop + window.light_reach)
@@ -162,7 +179,7 @@ def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T
     yield from ready(float("inf"))
 
 
-def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator) -> _Mean:
+def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator[Any]) -> _Mean:
     """Return the place with the weighted mean of the maps around it."""
     samples = [(window.reach + 1 - abs(other.rank - place.rank), other.maps) for other in near if other.maps]
     total = sum(weight for weight, _ in samples)
@@ -179,7 +196,7 @@ def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimato
     return _Mean(place.rank, place.scene, place.copy, maps, fitted, luma)
 
 
-def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estimator) -> float:
+def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estimator[Any]) -> float:
     """Compute the factor for a frame's maps that brings its luma near that of the frames around it."""
     if not window.light_reach:
         return 1.0
@@ -189,7 +206,7 @@ def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estima
     return _gain(mean, mean.luma * exp(min(max(change, -LARGEST_STEP), LARGEST_STEP)), estimator)
 
 
-def _gain(mean: _Mean, wanted: float, estimator: Estimator) -> float:
+def _gain(mean: _Mean, wanted: float, estimator: Estimator[Any]) -> float:
     """Find the factor for the maps that makes the luma `wanted`, by three steps of the secant method."""
     before, luma_before, gain = 1.0, mean.luma, 1.05 if wanted > mean.luma else 0.95
     for _ in range(3):
