@@ -210,7 +210,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     told = zip(listed.pts, listed.keyframes, strict=True)
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
-    seen, colours = _levels(shown) + packets.levels, _colours(first, context)
+    seen, colours = _levels(shown) + packets.levels, colours_of(first, context)
     is_full_range = is_unflagged_full(seen)
     return VideoInfo(
         container=container,
@@ -246,7 +246,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     )
 
 
-def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
+def colours_of(frame: VideoFrame, container: VideoCodecContext) -> Colours:
     """Return the colour coding that the frame states, or else the container."""
 
     def said(name: str) -> int:

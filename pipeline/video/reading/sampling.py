@@ -91,7 +91,7 @@ class _Video:
 
         Reads all packets if the header has no length.
         """
-        return _extent(self._container, self._stream)
+        return extent(self._container, self._stream)
 
     @property
     def start(self) -> int:
@@ -182,7 +182,7 @@ class _Video:
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
+def extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
     start = stream.start_time or 0
     if stream.duration:
         return start, stream.duration
