@@ -30,7 +30,7 @@ from pipeline.video.enhancing.smoothing import ESTIMATE_EVERY, Window
 from pipeline.video.reading.containers import is_video, muxer_of
 from pipeline.video.writing.encode import EncodeSettings, takes
 from pipeline.video.writing.segment_files import check_starts
-from pipeline.videos import VideoSettings, VideoSteps
+from pipeline.videos import BRIGHT, VideoSettings, VideoSteps
 
 if TYPE_CHECKING:
     from pipeline.flow.videos import VideoFlow  # imports Ray: at run time only once there is work
@@ -117,6 +117,8 @@ class VideosConfig(BulkConfig):
             precision=self.precision,
             window=self.window,
             hdr=self.hdr,
+            skip_bright=self.skip_bright,
+            bright_luma=self.bright_luma,
             on_damage=self.on_damage,
             encode=encode,
             frames_per_segment=self.segment_frames,
@@ -179,7 +181,7 @@ def _tidy(job: Job, records: Sequence[Record], outcomes: Iterator[Outcome]) -> I
             segments.clear(record)
     hopeless = set()
     for outcome in outcomes:
-        if is_of_the_file(outcome.code) or outcome.code == Changed.code:
+        if is_of_the_file(outcome.code) or outcome.code in (Changed.code, BRIGHT):
             hopeless.add(outcome.source)
         yield outcome
     for record in records:  # segments of other failures stay: the next run goes on with them

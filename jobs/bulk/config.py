@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from jobs.cluster.nodes import LEAST_GPU_SHARE
 from jobs.flags import (
+    BrightLuma,
     Denoise,
     Exclude,
     Floor,
@@ -14,6 +15,7 @@ from jobs.flags import (
     Include,
     Iterations,
     Passes,
+    SkipBright,
     StorageOptions,
     Strength,
     check_estimate_size,
@@ -45,6 +47,9 @@ class BulkConfig:
     passes: Passes = 1
     denoise: Denoise = "auto"
     floor: Floor = "auto"
+
+    skip_bright: SkipBright = "no"
+    bright_luma: BrightLuma = 0.45
 
     variant: Variant = "dce"
     """Network to use: dce, or plus (smaller and faster)."""
@@ -86,7 +91,7 @@ class BulkConfig:
     storage_options: StorageOptions = "{}"
 
     def __post_init__(self) -> None:
-        check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
+        check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S), bright_luma=(0, 1))
         check_estimate_size(self.estimate_size)
         check_ranges(self, gpus_per_worker=(LEAST_GPU_SHARE, None))
         look_of(self)

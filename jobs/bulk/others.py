@@ -87,16 +87,7 @@ def copied(storage: Storage, record: Record, on_part: Callable[[], None] = lambd
     outcome = Outcome.of(record)
     with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
         on_part()
-        outcome.bytes_out, outcome.sha256 = copy(
-            storage,
-            record.source,
-            record.destination,
-            version=record.version,
-            size_bytes=record.size_bytes,
-            claim=record.claim,
-            keeps=record.attributes(),
-            on_part=on_part,
-        )
+        outcome.bytes_out, outcome.sha256 = copy(storage, record, on_part)
         outcome.outcome, outcome.code, outcome.bytes_in = "done", COPIED, outcome.bytes_out
     return outcome
 

@@ -27,6 +27,7 @@ from pipeline.storage.listing import Listed
 from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
+from pipeline.video.reading.containers import written_as_it_is
 
 OF_ANOTHER = "is what another {} became; move it away or choose another DST"
 
@@ -118,6 +119,7 @@ class _Rules:
     def settle(self, plan: Plan, file: Listed, target: str, problem: tuple[str, str] | None) -> None:
         """Add a file to the plan, as what it is: skipped, refused, done or work."""
         name = redacted(file.url)
+        own = written_as_it_is(file.relative, target)  # of a copy
         is_known = self.history.is_known(spelled_out(name), file.version)
         if problem is None and (reason := self.twin(file.relative)):
             problem = PAIRED, reason
@@ -130,7 +132,7 @@ class _Rules:
             # a file of another kind may have a row from its own kind's job, which must stay the newest
             if self._is_reported(file) and not (problem[0] == self.kind.refusal and is_known):
                 plan.refused.append(Refusal(file, *problem))
-        elif holds(self.present, hash(target)) and self._is_done(name, file.version, target):
+        elif any(holds(self.present, hash(each)) and self._is_done(name, file.version, each) for each in (target, own)):
             plan.done += 1
         else:
             plan.records.append(
@@ -139,7 +141,7 @@ class _Rules:
                     version=file.version,
                     size_bytes=file.size_bytes,
                     destination=target,
-                    known_bytes=self.history.known_bytes(target),
+                    known_bytes=self.history.known_bytes(target) or self.history.known_bytes(own),
                     modified_s=file.modified_s,
                 )
             )

@@ -16,7 +16,7 @@ from pipeline.video.enhancing.smoothing import windows
 from pipeline.video.reading.decode import Shot
 from pipeline.video.reading.glance import brightness
 
-FADE = 0.25  # share of the limit over which enhancement fades in, below it
+FADE = 1 / 3  # share of the limit over which enhancement fades in, below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class _Place:
 
 
 def night_share(luma: float, limit: float) -> float:
-    """Return the share of the enhancement for a mean luma: 0 from the limit on, rising to 1 at three quarters of it."""
+    """Return the share of the enhancement for a mean luma: 0 from the limit on, rising to 1 at two thirds of it."""
     return 0.0 if luma >= limit else min(1.0, (limit - luma) / (FADE * limit))
 
 

@@ -93,6 +93,10 @@ class VideoInfo:
     def frames(self) -> int:
         return len(self.pts)
 
+    def duration_of(self, rank: int) -> int:
+        """Return how long a frame is shown, in units of the time base."""
+        return self.pts[rank + 1] - self.pts[rank] if rank + 1 < self.frames else self.last_duration
+
     @property
     def is_deep(self) -> bool:
         """Return whether its colours need more than 8 bits."""
