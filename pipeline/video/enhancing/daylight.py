@@ -1,7 +1,7 @@
 """Daylight within a video: bright frames are left alone, and enhancement fades in and out around them.
 
-The share of the enhancement that a frame gets follows its brightness, and is then averaged over the frames around it
-within its scene. So the strength never jumps, neither at dusk, which takes minutes, nor where a lamp is switched on.
+The share of the enhancement that a frame gets follows its brightness, or that of the frames around it within its scene
+if they are darker. So the strength never jumps, neither at dusk, which takes minutes, nor where a lamp is switched on.
 Like the filters of `smoothing.py`, the average depends on a finite window of ranks only, so that any part of a video
 gives the same frames.
 """
@@ -41,7 +41,8 @@ def weighed(
 
     `shots`: these and `reach` + 1 more on either side, as far as there are any; the first serves only as a comparison.
     `small`: returns a small copy of a frame. `limit`: mean luma in [0, 1] from which a frame is bright. `reach`: frames
-    on either side that are averaged, with weights that fall linearly with the distance.
+    on either side that count, with weights that fall linearly with the distance. The share is the mean of theirs, but
+    never less than the frame's own: frames in the dark before a lamp is switched on stay as they would be.
     """
     kept: dict[int, Shot] = {}
 
@@ -57,4 +58,4 @@ def weighed(
     for place, near in windows(places(), reach, wanted):
         weights = [reach + 1 - abs(other.rank - place.rank) for other in near]
         share = sum(weight * other.share for weight, other in zip(weights, near, strict=True)) / sum(weights)
-        yield replace(kept.pop(place.rank), night=share)
+        yield replace(kept.pop(place.rank), night=max(share, place.share))

@@ -4,9 +4,7 @@ Where a container has no index, the keyframe after the wanted time counts. A vid
 beginning to its end, and as many of its frames are looked at: that is dear for long ones, but rare.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from math import ceil
 from typing import Any, BinaryIO
 
@@ -117,12 +115,11 @@ def _of_keyframes(container: InputContainer, stream: VideoStream, targets: list[
     lumas: dict[int, float] = {}
     places = []
     for target in targets:
-        packets = _from_keyframe(container, stream, target)
-        keyframe = next(packets)
-        place = _time(keyframe)
+        packets = _keyframe(container, stream, target)
+        place = _time(packets[0])
         places.append(place)
         if place not in lumas:
-            lumas[place] = eye(_decoded(keyframe, packets, stream))
+            lumas[place] = eye(_decoded(packets, stream))
     return [lumas[place] for place in places] if len(lumas) >= LEAST else []
 
 
@@ -141,16 +138,23 @@ def _of_all(container: InputContainer, stream: VideoStream, targets: list[int], 
     return lumas + [eye(shown)] * len(left)
 
 
-def _from_keyframe(container: InputContainer, stream: VideoStream, target: int) -> "Iterator[Packet[Any]]":
-    """Yield packets from the keyframe nearest to a time. Raises Damaged where there is none."""
+def _keyframe(container: InputContainer, stream: VideoStream, target: int) -> "list[Packet[Any]]":
+    """Return the keyframe nearest to a time, and the packet after it, if any. Raises Damaged where there is none.
+
+    Where an index leads to it, it is the one before `target`; else the one after it or, at the end, the last.
+    """
     for back_s in BACK_S:
         container.seek(target - int(back_s / (stream.time_base or 1)), stream=stream)
-        packets: Iterator[Packet[Any]] = container.demux(stream)
-        for packet in packets:
+        found: list[Packet[Any]] = []
+        for packet in container.demux(stream):
+            if len(found) == 1:
+                found.append(packet)
+            if len(found) == 2 and not back_s:
+                break
             if packet.is_keyframe and packet.size:
-                yield packet
-                yield from packets
-                return
+                found = [packet]
+        if found:
+            return found
     raise Damaged("no keyframe is where one should be; check whether it plays")
 
 
@@ -158,10 +162,10 @@ def _time(packet: "Packet[Any]") -> int:
     return packet.pts if packet.pts is not None else packet.dts or 0
 
 
-def _decoded(keyframe: "Packet[Any]", packets: "Iterator[Packet[Any]]", stream: VideoStream) -> VideoFrame | None:
-    """Decode a keyframe by itself; the packet after it may be its second field."""
+def _decoded(packets: "list[Packet[Any]]", stream: VideoStream) -> VideoFrame | None:
+    """Decode a keyframe; the packet after it may be its second field."""
     context = stream.codec_context
     context.flush_buffers()
-    found = list(frames(iter([keyframe, *islice(packets, 1), Packet()]), context))
+    found = list(frames(iter([*packets, Packet()]), context))
     context.flush_buffers()
-    return next((frame for frame in found if frame.pts == keyframe.pts), found[0] if found else None)
+    return next((frame for frame in found if frame.pts == packets[0].pts), found[0] if found else None)
