@@ -91,11 +91,13 @@ def _night_estimate(lines: list[str], plan: Plan, steps: VideoSteps) -> Estimate
     nights = [_Night.of(record, steps) for record in looked_at]
     looks_s, share = time.monotonic() - start, len(looked_at) / len(plan.records)
     about = "" if share == 1 else "about "
-    bright = sum(not each.share for each in nights) / share
-    night_h, all_h = sum(each.share * each.length_s for each in nights), sum(each.length_s for each in nights)
+    bright = [each.record for each in nights if not each.share]
+    night_s, all_s = sum(each.share * each.length_s for each in nights), sum(each.length_s for each in nights)
     fate = "copied" if settings.skip_bright == "copy" else "left out"
-    lines.append(f"bright throughout, to be {fate}: {about}{bright:,.0f}")
-    lines.append(f"night: {about}{night_h / share / 3600:,.1f} of {all_h / share / 3600:,.1f} h")
+    lines.append(
+        f"bright throughout, to be {fate}: {about}{len(bright) / share:,.0f} ({_bytes_of(bright) / share / 1e6:,.1f} MB)"
+    )
+    lines.append(f"night: {about}{_duration(night_s / share)} of {_duration(all_s / share)}")
     if about:
         lines[-1] += f", by a look at {plural(len(looked_at), 'video')}"
     dark = [each for each in nights if each.share >= max(night.share for night in nights) / 2 > 0]
