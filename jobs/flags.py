@@ -46,11 +46,9 @@ ACTS = "Acts where the curve amplifies noise."
 Denoise = Annotated[float | Literal["auto"], Shown(help=f"{SMOOTHED} {ACTS}")]
 TOO_DARK = "What to do with areas too dark for the camera. off: brighten them like the rest."
 KEPT_DARK = "auto: keep them dark and grey, and brighten a nearly black scene only as far as needed to see it."
-ALREADY = "What to do with what is bright already: enhance it too, copy it unchanged, or leave it out."
-IN_VIDEOS = "In videos that are dark at times, the bright times are left as they are."
-SkipBright = Annotated[Literal["no", "copy", "leave"], Shown(help=f"{ALREADY} {IN_VIDEOS}")]
+SkipBright = Literal["no", "copy", "leave"]
 BrightLuma = Annotated[
-    float, Shown(help="Mean luma, 0 (black) to 1 (white), from which --skip-bright counts a photo or frame as bright.")
+    float, Shown(help="Mean luma, 0 (black) to 1 (white), from which --skip-bright takes something as bright.")
 ]
 Floor = Annotated[Literal["auto", "off"], Shown(help=f"{TOO_DARK} {KEPT_DARK}")]
 

@@ -15,7 +15,7 @@ from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
 from jobs.cluster.nodes import cluster_nodes
-from jobs.flags import check_ranges, look_of, optional
+from jobs.flags import SkipBright, check_ranges, look_of, optional
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file, plural
@@ -72,6 +72,9 @@ class VideosConfig(BulkConfig):
     Containers that are only read change: MPG becomes MP4, and AVI, FLV, OGV and WMV become MKV."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR videos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR."""
+    skip_bright: SkipBright = "no"
+    """What to do with what is bright already: enhance it too, copy it unchanged, or leave it out.
+    A few keyframes show whether a video is bright throughout. In others, bright times are left as they are."""
     on_damage: Literal["keep", "fail"] = "keep"
     """What to do with damaged videos. keep: write what can be decoded and note what is missing; fail: write nothing."""
     estimate_every: Annotated[int | None, optional("INT")] = None

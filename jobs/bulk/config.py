@@ -49,6 +49,7 @@ class BulkConfig:
     floor: Floor = "auto"
 
     skip_bright: SkipBright = "no"
+    """What to do with what is bright already: enhance it too, copy it unchanged, or leave it out."""
     bright_luma: BrightLuma = 0.45
 
     variant: Variant = "dce"
