@@ -94,9 +94,8 @@ def _night_estimate(lines: list[str], plan: Plan, steps: VideoSteps) -> Estimate
     bright = [each.record for each in nights if not each.share]
     night_s, all_s = sum(each.share * each.length_s for each in nights), sum(each.length_s for each in nights)
     fate = "copied" if settings.skip_bright == "copy" else "left out"
-    lines.append(
-        f"bright throughout, to be {fate}: {about}{len(bright) / share:,.0f} ({_bytes_of(bright) / share / 1e6:,.1f} MB)"
-    )
+    size_mb = _bytes_of(bright) / share / 1e6
+    lines.append(f"bright throughout, to be {fate}: {about}{len(bright) / share:,.0f} ({size_mb:,.1f} MB)")
     lines.append(f"night: {about}{_duration(night_s / share)} of {_duration(all_s / share)}")
     if about:
         lines[-1] += f", by a look at {plural(len(looked_at), 'video')}"
