@@ -100,7 +100,7 @@ class PassOn:
         return True
 
     def look(self, record: Record, clock: Clock) -> Glance | None:
-        """Look at a video; None if that is not asked for, or if the other steps have to tell what is wrong with it."""
+        """Return what a glance tells; None if none is asked for, or if the next step will tell what is wrong."""
         if self.settings.skip_bright == "no":
             return None
         reading = partial(clock, "seconds_read")

@@ -85,7 +85,7 @@ def video_estimate(plan: Plan, steps: VideoSteps) -> Estimate:
 
 
 def _night_estimate(lines: list[str], plan: Plan, steps: VideoSteps) -> Estimate:
-    """Look at videos as the job would, say how much of them is night, and estimate what that takes."""
+    """Find out how much of the videos is night, as the job would, and estimate what that takes."""
     settings, start = steps.pass_on.settings, time.monotonic()
     looked_at = spread(plan.records, LOOKS)
     nights = [_Night.of(record, steps) for record in looked_at]
@@ -126,7 +126,7 @@ class _Night:
 
     @classmethod
     def of(cls, record: Record, steps: VideoSteps) -> "_Night":
-        """Look at a video."""
+        """Measure it by a glance."""
         try:
             seen = steps.pass_on.look(record, Clock())
         except NightliftError:  # the trial tells

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from jobs.cli import main
 from tests.pipeline.video.test_daylight import DUSK, lit_clip
-from tests.support.outputs import rows_of, tree
+from tests.support.outputs import rows_of, table_in, tree
 
 FAST = ("--preset", "ultrafast", "--segment-frames", "10", "--estimate-size", "32")
 
@@ -84,6 +85,17 @@ def test_a_dry_run_says_how_much_is_night(tmp_path: Path, capsys: pytest.Capture
     assert "night: 0 s of 2 s" in told
     assert not any("no estimate" in line for line in told)
     assert not out.exists()
+
+
+def test_a_bucket_is_looked_at_and_copied_once(tmp_path: Path, bucket: str) -> None:
+    store, source = fsspec.filesystem("s3"), _archive(tmp_path / "in")
+    for name in ("day.mp4", "night.mp4"):
+        store.put_file(str(source / name), f"{bucket}/in/{name}")
+    for _ in range(2):
+        assert main(["videos", f"{bucket}/in", f"{bucket}/out", *FAST, "--skip-bright", "copy"]) == 0
+    assert store.cat_file(f"{bucket}/out/day.mp4") == (source / "day.mp4").read_bytes()
+    rows = table_in(bucket, "out/_nightlift/manifest").to_pylist()
+    assert sorted((row["outcome"], row["code"]) for row in rows) == [DONE, BRIGHT]
 
 
 @pytest.mark.usefixtures("ray_session")
