@@ -56,7 +56,7 @@ class Glance:
 
 
 def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> Glance:
-    """Measure how bright a few frames of a video are. `file`: seekable, read where these are. `max_pixels`: limit per frame.
+    """Measure how bright a few frames of a video are. `file`: seekable. `max_pixels`: limit per frame.
 
     Raises what `probe` raises; Damaged if any of these frames cannot be decoded whole.
     """
