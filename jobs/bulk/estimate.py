@@ -136,7 +136,7 @@ class _Night:
         limit, lumas = steps.pass_on.settings.bright_luma, seen.lumas
         return cls(
             record=record,
-            share=0.0 if seen.is_bright(limit) else seen.night_s(limit) / seen.length_s,
+            share=seen.night(limit),
             at=lumas.index(min(lumas)) / (len(lumas) - 1),
             px=float(seen.frames * seen.width_px * seen.height_px),
             length_s=seen.length_s,

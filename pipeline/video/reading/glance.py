@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import Damaged
 from pipeline.luma import mean_luma
 from pipeline.video.reading.opening import LARGEST_PX, frames, opened, reason
-from pipeline.video.reading.probe import colours_of
+from pipeline.video.reading.probe import DISCONTINUOUS, colours_of
 from pipeline.video.reading.sampling import extent
 from pipeline.video.signal.color import SDR, Conversion, Hdr
 from pipeline.video.structure.facts import check_encryption
@@ -27,6 +27,7 @@ from pipeline.video.structure.facts import check_encryption
 EVERY_S = 60.0  # between two looks
 LEAST = 5  # parts of a video that are looked at, at their ends
 BACK_S = (0, 1, 8, 64)  # how much earlier a container without an index is entered, until a keyframe is found
+BYTES_A_SECOND = 1 << 20  # by which BACK_S counts in such a container
 PART_BYTES = 1 << 18  # to fetch at least: about the size of a keyframe
 
 
@@ -50,9 +51,9 @@ class Glance:
         """Return whether every frame that was looked at is of this luma or more."""
         return min(self.lumas) >= limit
 
-    def night_s(self, limit: float) -> float:
-        """Return about how many seconds are darker than this luma."""
-        return self.length_s * float(np.mean(np.less(self.lumas, limit)))
+    def night(self, limit: float) -> float:
+        """Return about what share of the video is darker than this luma."""
+        return float(np.mean(np.less(self.lumas, limit)))
 
 
 def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> Glance:
@@ -63,12 +64,10 @@ def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> G
     check_encryption(file)
     with opened(file, max_pixels) as (container, stream):
         eye = _Eye(stream, hdr)
-        start, length = extent(container, stream)
-        length_s = float(length * (stream.time_base or 0))
+        length_s = float(extent(container, stream)[1] * (stream.time_base or 0))
         parts = max(LEAST, ceil(length_s / EVERY_S))
-        targets = [start + length * part // parts for part in range(parts)] + [start + length - 1]
         try:
-            lumas = _of_keyframes(container, stream, targets, eye) or _of_all(container, stream, targets, eye)
+            lumas = _of_keyframes(container, stream, parts, eye) or _of_all(container, stream, parts, eye)
         except av.FFmpegError as error:
             raise Damaged(f"a frame cannot be decoded ({reason(error)}); check whether it plays") from error
         rate = stream.average_rate or stream.guessed_rate or 0
@@ -110,41 +109,63 @@ class _Eye:
         return brightness(self._conversion.small(frame))
 
 
-def _of_keyframes(container: InputContainer, stream: VideoStream, targets: list[int], eye: _Eye) -> list[float]:
-    """Return the luma of the keyframe nearest to each target; nothing if there are too few keyframes."""
-    lumas: dict[int, float] = {}
+def _counts_bytes(container: InputContainer) -> bool:
+    """Return whether places are counted in bytes rather than in time, as times may restart within the file."""
+    return bool(container.format.flags & DISCONTINUOUS)
+
+
+def _seek(container: InputContainer, stream: VideoStream, place: int) -> None:
+    by_bytes = _counts_bytes(container)
+    container.seek(max(0, place) if by_bytes else place, stream=stream, unsupported_byte_offset=by_bytes)
+
+
+def _targets(start: int, length: int, parts: int) -> list[int]:
+    return [start + length * part // parts for part in range(parts)] + [start + length - 1]
+
+
+def _of_keyframes(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[float]:
+    """Return the luma of the keyframes nearest to the ends of equal parts; nothing if there are too few keyframes.
+
+    Parts are equal in time, or in bytes.
+    """
+    start, length = (0, container.size) if _counts_bytes(container) else extent(container, stream)
+    lumas: dict[tuple[int | None, ...], float] = {}
     places = []
-    for target in targets:
+    for target in _targets(start, length, parts):
         packets = _keyframe(container, stream, target)
-        place = _time(packets[0])
+        place = packets[0].pts, packets[0].dts, packets[0].pos
         places.append(place)
         if place not in lumas:
             lumas[place] = eye(_decoded(packets, stream))
     return [lumas[place] for place in places] if len(lumas) >= LEAST else []
 
 
-def _of_all(container: InputContainer, stream: VideoStream, targets: list[int], eye: _Eye) -> list[float]:
-    """Return the luma of the frame that is shown at each target. Decodes all frames."""
-    container.seek(targets[0], stream=stream)
+def _of_all(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[float]:
+    """Return the luma of the frames that are shown at the ends of equal parts, or where times restart, and the last's.
+
+    Decodes all frames.
+    """
+    left, lumas, shown = _targets(*extent(container, stream), parts), list[float](), None
+    _seek(container, stream, 0 if _counts_bytes(container) else left[0])
     stream.codec_context.flush_buffers()
-    left, lumas, shown = list(targets), list[float](), None
     for frame in frames(container.demux(stream), stream.codec_context):
-        if shown is not None and frame.pts is not None and left and frame.pts > left[0]:
-            luma = eye(shown)
-            while left and frame.pts > left[0]:
-                del left[0]
-                lumas.append(luma)
+        if shown is not None and shown.pts is not None and frame.pts is not None:
+            passed = sum(target < frame.pts for target in left)
+            if passed or frame.pts < shown.pts:
+                del left[:passed]
+                lumas += [eye(shown)] * max(1, passed)
         shown = frame
-    return lumas + [eye(shown)] * len(left)
+    return lumas + [eye(shown)] * max(1, len(left))
 
 
 def _keyframe(container: InputContainer, stream: VideoStream, target: int) -> "list[Packet[Any]]":
-    """Return the keyframe nearest to a time, and the packet after it, if any. Raises Damaged where there is none.
+    """Return the keyframe nearest to a place, and the packet after it, if any. Raises Damaged where there is none.
 
     Where an index leads to it, it is the one before `target`; else the one after it or, at the end, the last.
     """
+    second = BYTES_A_SECOND if _counts_bytes(container) else 1 / (stream.time_base or 1)
     for back_s in BACK_S:
-        container.seek(target - int(back_s / (stream.time_base or 1)), stream=stream)
+        _seek(container, stream, target - int(back_s * second))
         found: list[Packet[Any]] = []
         for packet in container.demux(stream):
             if len(found) == 1:
@@ -156,10 +177,6 @@ def _keyframe(container: InputContainer, stream: VideoStream, target: int) -> "l
         if found:
             return found
     raise Damaged("no keyframe is where one should be; check whether it plays")
-
-
-def _time(packet: "Packet[Any]") -> int:
-    return packet.pts if packet.pts is not None else packet.dts or 0
 
 
 def _decoded(packets: "list[Packet[Any]]", stream: VideoStream) -> VideoFrame | None:

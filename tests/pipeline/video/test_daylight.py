@@ -79,8 +79,18 @@ def test_a_glance_sees_when_it_gets_bright(container: str, codec: str, more: dic
     assert abs(seen.frames - 80) <= 2
     assert seen.length_s == pytest.approx(3.2, abs=0.1)
     assert not seen.is_bright(LIMIT)
-    assert seen.night_s(LIMIT) == pytest.approx(3.2 * 0.58, abs=0.7)
+    assert seen.night(LIMIT) == pytest.approx(0.58, abs=0.2)
     assert glance(BytesIO(lit_clip([0.6] * 24, container, codec, **more))).is_bright(LIMIT)
+
+
+@pytest.mark.parametrize("gop", [5, 1000])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_a_night_behind_a_day_is_seen_even_if_times_restart(codec: str, gop: int) -> None:
+    day, night = (lit_clip([luma] * 60, "mpegts", codec, gop=gop) for luma in (0.6, 0.1))
+    assert glance(BytesIO(day + day)).is_bright(LIMIT)
+    assert not glance(BytesIO(day + night)).is_bright(LIMIT)
+    assert not glance(BytesIO(night + day)).is_bright(LIMIT)
+    assert not glance(BytesIO(day + night + day)).is_bright(LIMIT)
 
 
 def test_a_clip_that_is_dark_at_its_very_end_is_not_bright() -> None:
