@@ -52,6 +52,10 @@ ACTS = "Acts where the curve amplifies noise."
 Denoise = Annotated[float | Literal["auto"], Shown(help=f"{SMOOTHED} {ACTS}")]
 TOO_DARK = "What to do with areas too dark for the camera. off: brighten them like the rest."
 KEPT_DARK = "auto: keep them dark and grey, and brighten a nearly black scene only as far as needed to see it."
+SkipBright = Literal["no", "copy", "leave"]
+BrightLuma = Annotated[
+    float, Shown(help="Mean luma, 0 (black) to 1 (white), from which --skip-bright takes something as bright.")
+]
 Floor = Annotated[Literal["auto", "off"], Shown(help=f"{TOO_DARK} {KEPT_DARK}")]
 
 

@@ -69,12 +69,8 @@ class ImagesConfig(BulkConfig):
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR photos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
     Only AVIF, JPEG XL and PNG hold HDR; photos written in other formats, as HEIC is, are converted, with a note."""
-    skip_bright: Literal["no", "copy", "leave"] = "no"
-    """What to do with photos that are bright already: enhance them too, copy them unchanged, or leave them out."""
     skip_hdr: bool = False
     """Leave out photos for HDR screens, such as those with gain maps."""
-    bright_luma: float = 0.45
-    """Mean luma, 0 (black) to 1 (white), from which --skip-bright counts a photo as bright."""
     max_pixels: int = MAX_PIXELS
     """Largest photo that is enhanced, in pixels, all frames of an animation together. Larger photos fail."""
     no_mark: bool = False
@@ -94,7 +90,7 @@ class ImagesConfig(BulkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges(self, quality=(1, 100), bright_luma=(0, 1), max_pixels=(1, None), workers_per_core=(1, 8))
+        check_ranges(self, quality=(1, 100), max_pixels=(1, None), workers_per_core=(1, 8))
         if self.sequence != "no" and self.topology == "split":
             raise UsageError("--topology split enhances each photo by itself; leave it out, or leave out --sequence")
 

@@ -15,7 +15,7 @@ from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
 from jobs.cluster.nodes import cluster_nodes
-from jobs.flags import check_ranges, look_of, optional
+from jobs.flags import SkipBright, check_ranges, look_of, optional
 from jobs.progress import Progress
 from model import Checkpoint
 from pipeline.errors import Changed, ClusterError, StorageError, UsageError, is_of_the_file, plural
@@ -30,7 +30,7 @@ from pipeline.video.enhancing.smoothing import ESTIMATE_EVERY, Window
 from pipeline.video.reading.containers import is_video, muxer_of
 from pipeline.video.writing.encode import EncodeSettings, takes
 from pipeline.video.writing.segment_files import check_starts
-from pipeline.videos import VideoSettings, VideoSteps
+from pipeline.videos import BRIGHT, VideoSettings, VideoSteps
 
 if TYPE_CHECKING:
     from pipeline.flow.videos import VideoFlow  # imports Ray: at run time only once there is work
@@ -73,6 +73,9 @@ class VideosConfig(BulkConfig):
     and AVI, FLV, OGV, WMV, VOB, DAV and others become MKV."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR videos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR."""
+    skip_bright: SkipBright = "no"
+    """What to do with what is bright already: enhance it too, copy it unchanged, or leave it out.
+    A few keyframes show whether a video is bright throughout. In others, bright times are left as they are."""
     on_damage: Literal["keep", "fail"] = "keep"
     """What to do with damaged videos. keep: write what can be decoded and note what is missing; fail: write nothing."""
     estimate_every: Annotated[int | None, optional("INT")] = None
@@ -118,6 +121,8 @@ class VideosConfig(BulkConfig):
             precision=self.precision,
             window=self.window,
             hdr=self.hdr,
+            skip_bright=self.skip_bright,
+            bright_luma=self.bright_luma,
             on_damage=self.on_damage,
             encode=encode,
             frames_per_segment=self.segment_frames,
@@ -180,7 +185,7 @@ def _tidy(job: Job, records: Sequence[Record], outcomes: Iterator[Outcome]) -> I
             segments.clear(record)
     hopeless = set()
     for outcome in outcomes:
-        if is_of_the_file(outcome.code) or outcome.code == Changed.code:
+        if is_of_the_file(outcome.code) or outcome.code in (Changed.code, BRIGHT):
             hopeless.add(outcome.source)
         yield outcome
     for record in records:  # segments of other failures stay: the next run goes on with them

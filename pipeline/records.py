@@ -87,6 +87,8 @@ class Outcome:
     luma_before: float | None = None
     """Mean BT.601 luma in [0, 1] of the decoded pixels; None where nothing was decoded."""
     luma_after: float | None = None
+    night_s: float | None = None
+    """Seconds of a video that were dark enough to be enhanced; None without --skip-bright, and for photos."""
     notes: list[str] = field(default_factory=list)
     """Sentences about what was lost or changed on the way."""
     fingerprint: str = ""

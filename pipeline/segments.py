@@ -36,6 +36,8 @@ class SegmentResult:
     """Seconds spent, by column of the outcome."""
     reshaped: int = 0
     """Frames whose pixel aspect ratio differs from that of the video's first."""
+    night: int = 0
+    """Duration of the frames that got some enhancement, in units of the time base."""
     reused: bool = False
     """Whether an earlier run left it."""
 
@@ -65,7 +67,7 @@ class SegmentFolders:
             self.storage.remove_below(self.of(record))
 
 
-def describe(outcome: Outcome, results: Sequence[SegmentResult]) -> None:
+def describe(outcome: Outcome, info: VideoInfo, results: Sequence[SegmentResult], *, skips_bright: bool) -> None:
     """Fill in the columns of the outcome that the results of the segments determine."""
     outcome.frames = sum(result.frames for result in results)
     for result in results:
@@ -73,6 +75,13 @@ def describe(outcome: Outcome, results: Sequence[SegmentResult]) -> None:
     if outcome.frames:
         outcome.luma_before = sum(result.luma_before * result.frames for result in results) / outcome.frames
         outcome.luma_after = sum(result.luma_after * result.frames for result in results) / outcome.frames
+    if skips_bright:
+        outcome.night_s = float(sum(result.night for result in results) * info.time_base)
+        length_s = float((info.pts[-1] + info.last_duration - info.pts[0]) * info.time_base)
+        if outcome.night_s < length_s:
+            outcome.notes.append(
+                f"night: {outcome.night_s:.0f} of {length_s:.0f} s; the rest is bright and left as it is"
+            )
 
 
 def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:

@@ -6,6 +6,7 @@ chooses, with a small file beside it that describes it; if both are there alread
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -15,15 +16,17 @@ from typing import Literal
 import numpy as np
 
 from model import Checkpoint, Enhancer, Look, Precision, fingerprint
-from pipeline.errors import Damaged, NotFound, plural
+from pipeline.errors import Damaged, MediaError, NotFound, plural
 from pipeline.records import Outcome, Record, settling
 from pipeline.segments import SegmentFolders, SegmentResult, describe, notes_of
+from pipeline.storage.copying import copy
 from pipeline.storage.ownership import check_is_ours
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
 from pipeline.video.enhancing.enhance import Clock, Enhancement
 from pipeline.video.enhancing.smoothing import Window
-from pipeline.video.reading.containers import change_of, muxer_of
+from pipeline.video.reading.containers import change_of, muxer_of, written_as_it_is
+from pipeline.video.reading.glance import PART_BYTES, Glance, glance
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.signal.color import Hdr
@@ -34,6 +37,7 @@ from pipeline.video.writing.segment_files import encoder
 
 REVISION = 6  # raise it when a code change alters the enhanced frames: everything is then enhanced again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers, or lower --max-frame-pixels or --estimate-size"
+BRIGHT = "already_bright"  # code of what --skip-bright passes on
 RESULT_SUFFIX = ".json"  # of the file beside a segment that describes it
 
 
@@ -46,6 +50,8 @@ class VideoSettings:
     precision: Precision = "auto"
     window: Window = field(default_factory=Window)
     hdr: Hdr = "keep"
+    skip_bright: Literal["no", "copy", "leave"] = "no"
+    bright_luma: float = 0.45
     on_damage: Literal["keep", "fail"] = "keep"
     encode: EncodeSettings = field(default_factory=EncodeSettings)
     frames_per_segment: int = 240
@@ -57,11 +63,53 @@ class VideoSettings:
 
         The segment length is not one of them: it changes only where keyframes are, not the enhanced frames.
         """
-        decisive = {
-            name: value for name, value in asdict(self).items() if name not in ("max_pixels", "frames_per_segment")
-        }
+        unimportant = {"max_pixels", "frames_per_segment"}
+        if self.skip_bright == "no":
+            unimportant |= {"skip_bright", "bright_luma"}
+        decisive = {name: value for name, value in asdict(self).items() if name not in unimportant}
         parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+class PassOn:
+    """Step that leaves out, or copies, a video that is bright throughout, as a glance at it shows."""
+
+    def __init__(self, storage: Storage, settings: VideoSettings) -> None:
+        self.storage, self.settings = storage, settings
+
+    def __call__(self, record: Record, outcome: Outcome) -> bool:
+        """Return whether this settles the outcome. Raises what `Storage` raises."""
+        clock = Clock()
+        seen = self.look(record, clock)
+        outcome.add_seconds(clock.seconds)
+        if seen is None or not seen.is_bright(self.settings.bright_luma):
+            return False
+        outcome.outcome, outcome.code, outcome.night_s = "skipped", BRIGHT, 0.0
+        outcome.width_px, outcome.height_px, outcome.frames = seen.width_px, seen.height_px, seen.frames
+        outcome.luma_before = outcome.luma_after = seen.luma
+        name, found = posixpath.basename(outcome.source), f"{min(seen.lumas):.2f} to {max(seen.lumas):.2f}"
+        least = f"--bright-luma {self.settings.bright_luma:g}"
+        outcome.message = f"{name}: mean luma is {found} throughout, at or above {least}"
+        own = written_as_it_is(outcome.source, record.destination)
+        if self.settings.skip_bright == "copy" and own != record.source:
+            clock = Clock()
+            with clock("seconds_write"):
+                outcome.bytes_out, outcome.sha256 = copy(self.storage, replace(record, destination=own))
+            outcome.destination = own
+            outcome.add_seconds(clock.seconds)
+        return True
+
+    def look(self, record: Record, clock: Clock) -> Glance | None:
+        """Return what a glance tells; None if none is asked for, or if the next step will tell what is wrong."""
+        if self.settings.skip_bright == "no":
+            return None
+        reading = partial(clock, "seconds_read")
+        opened = self.storage.open(record.source, reading, version=record.version, part_bytes=PART_BYTES)
+        with opened as file, clock("seconds_decode"):
+            try:
+                return glance(file, self.settings.max_pixels, self.settings.hdr)
+            except MediaError:
+                return None
 
 
 class Inspect:
@@ -118,6 +166,7 @@ class EnhanceSegment:
             window=settings.window,
             hdr=settings.hdr,
             threads=threads,
+            bright_luma=None if settings.skip_bright == "no" else settings.bright_luma,
         )
 
     def __call__(
@@ -132,7 +181,7 @@ class EnhanceSegment:
         found = self._found(url, identity)
         if found is not None:
             return found
-        clock, lumas, corrupt, scaled, reshaped = Clock(), [], 0, 0, 0
+        clock, lumas, corrupt, scaled, reshaped, night = Clock(), [], 0, 0, 0, 0
         encoding = encoding_of(record, info, self.settings)
         keeps = record.attributes()  # of access: segments are removed again
         with self.storage.writing(url, partial(clock, "seconds_write"), keeps=keeps) as path:
@@ -148,6 +197,7 @@ class EnhanceSegment:
                     scaled += (each.shot.frame.width, each.shot.frame.height) != info.size
                     reshaped += (each.shot.aspect or 1) != (info.coded_aspect or 1)
                     lumas.append((each.luma_before, each.luma_after))
+                    night += info.duration_of(each.shot.rank) if each.shot.night else 0
                     with clock("seconds_encode"):
                         output.encode(each.frame, each.shot.pts, each.shot.frame if ON_FRAMES & info.carried else None)
                     on_frame()
@@ -165,6 +215,7 @@ class EnhanceSegment:
             corrupt=corrupt,
             scaled=scaled,
             reshaped=reshaped,
+            night=night,
             reorder=output.reorder,
             luma_before=before_luma,
             luma_after=after_luma,
@@ -197,7 +248,7 @@ class JoinSegments:
         """
         encoding = encoding_of(record, info, self.settings)
         held = [(url, result) for url, result in zip(urls, results, strict=True) if result.pts]
-        describe(outcome, [result for _, result in held])
+        describe(outcome, info, [result for _, result in held], skips_bright=self.settings.skip_bright != "no")
         container = change_of(outcome.source, record.destination)
         outcome.notes += notes_of(info, results) + container + encoding.notes
         if not held:
@@ -226,6 +277,7 @@ class JoinSegments:
 class VideoSteps:
     """All steps together, for one process."""
 
+    pass_on: PassOn
     inspect: Inspect
     enhance: EnhanceSegment
     join: JoinSegments
@@ -233,6 +285,7 @@ class VideoSteps:
     @classmethod
     def of(cls, storage: Storage, settings: VideoSettings, checkpoint: Checkpoint, device: str = "cpu") -> "VideoSteps":
         return cls(
+            PassOn(storage, settings),
             Inspect(storage, settings),
             EnhanceSegment(storage, settings, checkpoint, device),
             JoinSegments(storage, settings),
@@ -242,6 +295,8 @@ class VideoSteps:
         """Enhance a video from file to file. `folder`: for its segments. `on_frame`: called for each frame."""
         outcome, folders = Outcome.of(record), SegmentFolders(self.inspect.storage, folder)
         with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
+            if self.pass_on(record, outcome):
+                return outcome
             info, segments = self.inspect(record, outcome)
             urls = [folders.url_of(record, segment) for segment in segments]
             results = [

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from jobs.cluster.nodes import LEAST_GPU_SHARE
 from jobs.flags import (
+    BrightLuma,
     Denoise,
     Exclude,
     Floor,
@@ -16,6 +17,7 @@ from jobs.flags import (
     Iterations,
     LogFormat,
     Passes,
+    SkipBright,
     StorageOptions,
     Strength,
     check_estimate_size,
@@ -50,6 +52,10 @@ class BulkConfig:
     passes: Passes = 1
     denoise: Denoise = "auto"
     floor: Floor = "auto"
+
+    skip_bright: SkipBright = "no"
+    """What to do with what is bright already: enhance it too, copy it unchanged, or leave it out."""
+    bright_luma: BrightLuma = 0.45
 
     variant: Variant = "dce"
     """Network to use: dce, or plus (smaller and faster)."""
@@ -100,7 +106,7 @@ class BulkConfig:
     log_format: LogFormat = "text"
 
     def __post_init__(self) -> None:
-        check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S))
+        check_ranges(self, limit=(1, None), workers=(1, None), time_limit=(1, MOST_TIME_LIMIT_S), bright_luma=(0, 1))
         check_estimate_size(self.estimate_size)
         check_ranges(self, gpus_per_worker=(LEAST_GPU_SHARE, None))
         check_ranges(self, price=(0, None))

@@ -17,11 +17,13 @@ from pipeline.records import Outcome, Record, settling
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
 from pipeline.video import Segment
+from pipeline.video.enhancing.enhance import Clock
 from pipeline.video.reading.opening import announced_px
 from pipeline.videos import OUT_OF_MEMORY, VideoSteps
 
 SAMPLES = 5
 FRAMES_TRIED = 48  # of each sample video
+LOOKS = 240  # at most as many videos are looked at, to tell how much of them is night
 HEADERS = 64  # of videos that are looked at, to tell how long they are
 RAY_START_S = 10.0  # Ray and the workers, before the first file
 START_S = 3.0  # without Ray: our own packages
@@ -57,18 +59,92 @@ def report(estimates: Sequence[Estimate], workers: int, *, on_ray: bool, price: 
 def photo_estimate(plan: Plan, enhanced: Callable[[Record], Outcome]) -> Estimate:
     """Return counts, formats, refused files and bytes, and estimate the rest by enhancing a few photos."""
     formats = Counter(_format_name(redacted(record.source)) for record in plan.records)
-    return _estimate(plan, "photo", formats, lambda samples: _photos_tried(samples, enhanced), _bytes_of)
+    lines = _counts(plan, "photo", formats)
+    if not plan.records:
+        return Estimate(lines)
+    use_one_core()
+    samples = spread(plan.records, SAMPLES)
+    share = _bytes_of(samples) / max(1, _bytes_of(plan.records)) or len(samples) / len(plan.records)
+    return _scaled(lines, "photo", _photos_tried(samples, enhanced), share)
 
 
 def video_estimate(plan: Plan, steps: VideoSteps) -> Estimate:
-    """Return counts, containers, refused files and bytes, and estimate the rest by enhancing the beginning of a few."""
+    """Return counts, containers, refused files and bytes, and estimate the rest by enhancing a few frames of a few.
+
+    With --skip-bright, videos are looked at first, and only the night counts.
+    """
     containers = Counter(posixpath.splitext(redacted(record.source))[1].lower() for record in plan.records)
+    lines = _counts(plan, "video", containers)
+    if not plan.records:
+        return Estimate(lines)
+    use_one_core()
+    if steps.pass_on.settings.skip_bright != "no":
+        return _night_estimate(lines, plan, steps)
+    samples, storage = spread(plan.records, SAMPLES), steps.inspect.storage
+    looked_at = spread(plan.records, HEADERS)
+    whole = sum(px_of(record, storage) for record in looked_at) * len(plan.records) / len(looked_at)
+    sampled = sum(px_of(record, storage) for record in samples)
+    share = sampled / max(1, whole) or len(samples) / len(plan.records)  # by count where nothing is told
+    return _scaled(lines, "video", _videos_tried([(record, 0.0) for record in samples], steps), share)
 
-    def pixels_of(records: Sequence[Record]) -> float:
-        looked_at = spread(records, HEADERS)
-        return sum(px_of(record, steps.inspect.storage) for record in looked_at) * len(records) / len(looked_at)
 
-    return _estimate(plan, "video", containers, lambda samples: _videos_tried(samples, steps), pixels_of)
+def _night_estimate(lines: list[str], plan: Plan, steps: VideoSteps) -> Estimate:
+    """Find out how much of the videos is night, as the job would, and estimate what that takes."""
+    settings, start = steps.pass_on.settings, time.monotonic()
+    looked_at = spread(plan.records, LOOKS)
+    nights = [_Night.of(record, steps) for record in looked_at]
+    looks_s, share = time.monotonic() - start, len(looked_at) / len(plan.records)
+    about = "" if share == 1 else "about "
+    bright = [each.record for each in nights if not each.share]
+    night_s, all_s = sum(each.share * each.length_s for each in nights), sum(each.length_s for each in nights)
+    fate = "copied" if settings.skip_bright == "copy" else "left out"
+    size_mb = _bytes_of(bright) / share / 1e6
+    lines.append(f"bright throughout, to be {fate}: {about}{len(bright) / share:,.0f} ({size_mb:,.1f} MB)")
+    lines.append(f"night: {about}{_duration(night_s / share)} of {_duration(all_s / share)}")
+    if about:
+        lines[-1] += f", by a look at {plural(len(looked_at), 'video')}"
+    dark = [each for each in nights if each.share >= max(night.share for night in nights) / 2 > 0]
+    if not dark:
+        return Estimate(lines, looks_s / share)
+    samples = {record.source for record in spread([each.record for each in dark], SAMPLES)}
+    tried = [each for each in dark if each.record.source in samples]
+    whole = sum(each.share * each.px for each in nights) / share
+    sampled = sum(each.px for each in tried)
+    tried_share = sampled / max(1, whole) or len(tried) * share / sum(each.share for each in nights)
+    estimate = _scaled(lines, "video", _videos_tried([(each.record, each.at) for each in tried], steps), tried_share)
+    return replace(estimate, core_s=estimate.core_s + looks_s / share)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Night:
+    """How much of a video is night."""
+
+    record: Record
+    share: float
+    """Share of its length that is night, 0 to 1; 1 if it cannot be looked at."""
+    at: float
+    """Where it is darkest, as a share of its length."""
+    px: float
+    """Pixels of all frames."""
+    length_s: float
+
+    @classmethod
+    def of(cls, record: Record, steps: VideoSteps) -> "_Night":
+        """Measure it by a glance."""
+        try:
+            seen = steps.pass_on.look(record, Clock())
+        except NightliftError:  # the trial tells
+            seen = None
+        if seen is None:
+            return cls(record=record, share=1.0, at=0.0, px=px_of(record, steps.inspect.storage), length_s=0.0)
+        limit, lumas = steps.pass_on.settings.bright_luma, seen.lumas
+        return cls(
+            record=record,
+            share=seen.night(limit),
+            at=lumas.index(min(lumas)) / (len(lumas) - 1),
+            px=float(seen.frames * seen.width_px * seen.height_px),
+            length_s=seen.length_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +156,8 @@ class _Trial:
     problem: str = ""
 
 
-def _estimate(
-    plan: Plan,
-    noun: str,
-    formats: Counter[str],
-    tried: Callable[[Sequence[Record]], list[_Trial]],
-    weight: Callable[[Sequence[Record]], float],
-) -> Estimate:
-    """Make the estimate. `weight`: sums what the time of files is proportional to, to scale samples to all."""
+def _counts(plan: Plan, noun: str, formats: Counter[str]) -> list[str]:
+    """Return lines on what a plan has to do, and what it leaves out."""
     lines = [f"{noun}s to do: {len(plan.records):,} ({plan.bytes_in / 1e6:,.1f} MB)"]
     lines += [f"  {count:>8,} {name}" for name, count in formats.most_common()]
     lines += by_other_runs(plan)
@@ -96,20 +166,18 @@ def _estimate(
         lines += [f"  {refusal.code}: {refusal.message}" for refusal in refusals[:SHOWN]]
         if len(refusals) > SHOWN:
             lines.append(f"  ... and {len(refusals) - SHOWN:,} more")
-    if not plan.records:
-        return Estimate(lines)
-    use_one_core()
-    samples = spread(plan.records, SAMPLES)
-    trials = tried(samples)
+    return lines
+
+
+def _scaled(lines: list[str], noun: str, trials: Sequence[_Trial], share: float) -> Estimate:
+    """Make the estimate from trials. `share`: of the work of all, which the samples are."""
     problems = [f"  {trial.problem}" for trial in trials if trial.problem]
-    if len(problems) == len(samples):
+    if len(problems) == len(trials):
         return Estimate(
-            [*lines, f"no estimate: could enhance none of the {plural(len(samples), noun)} tried:", *problems]
+            [*lines, f"no estimate: could enhance none of the {plural(len(trials), noun)} tried:", *problems]
         )
     if problems:
-        lines += [f"tried {plural(len(samples), noun)}, of which {len(problems)} failed:", *problems]
-    sampled, whole = weight(samples), weight(plan.records)
-    share = sampled / whole if sampled else len(samples) / len(plan.records)  # by count where nothing is told
+        lines += [f"tried {plural(len(trials), noun)}, of which {len(problems)} failed:", *problems]
     lines.append(f"outputs: about {sum(trial.bytes_out for trial in trials) / share / 1e6:,.1f} MB")
     return Estimate(lines, sum(trial.seconds for trial in trials) / share)
 
@@ -127,32 +195,34 @@ def _photos_tried(samples: Sequence[Record], enhanced: Callable[[Record], Outcom
     return trials[1:]
 
 
-def _videos_tried(samples: Sequence[Record], steps: VideoSteps) -> list[_Trial]:
-    """Enhance the first frames of each sample."""
+def _videos_tried(samples: Sequence[tuple[Record, float]], steps: VideoSteps) -> list[_Trial]:
+    """Enhance some frames of each sample, around the given share of its length."""
     trials = []
     with tempfile.TemporaryDirectory(prefix="nightlift-") as folder:
-        for index, record in enumerate(samples):
+        for index, (record, at) in enumerate(samples):
             start = time.monotonic()
             outcome = Outcome.of(record)
             with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
-                trials.append(_video_tried(record, steps, Path(folder) / str(index)))
+                trials.append(_video_tried(record, at, steps, Path(folder) / str(index)))
                 continue
             trials.append(_Trial(time.monotonic() - start, problem=f"{outcome.code}: {outcome.message}"))
     return trials
 
 
-def _video_tried(record: Record, steps: VideoSteps, path: Path) -> _Trial:
-    """Enhance its first frames, and scale what that took to the whole video."""
+def _video_tried(record: Record, at: float, steps: VideoSteps, path: Path) -> _Trial:
+    """Enhance a few frames, and scale what that took to the whole video."""
     start = time.monotonic()
     info, segments = steps.inspect(record)
     inspected = time.monotonic()
-    beginning = Segment(index=0, first=0, end=min(info.frames, FRAMES_TRIED))
+    count = min(info.frames, FRAMES_TRIED)
+    first = min(info.frames - count, round(at * info.frames))
+    few = Segment(index=0, first=first, end=first + count)
     frames_at: list[float] = []
-    steps.enhance(record, info, beginning, str(path), on_frame=lambda: frames_at.append(time.monotonic()))
+    steps.enhance(record, info, few, str(path), on_frame=lambda: frames_at.append(time.monotonic()))
     tried_s, context = time.monotonic() - inspected, steps.enhance.settings.window.context
     first_s = frames_at[0] - inspected if frames_at else tried_s
-    seconds = inspected - start + whole_s(info.frames, segments, beginning, context, first_s, tried_s)
-    return _Trial(seconds, info.frames / beginning.frames * path.stat().st_size)
+    seconds = inspected - start + whole_s(info.frames, segments, few, context, first_s, tried_s)
+    return _Trial(seconds, info.frames / few.frames * path.stat().st_size)
 
 
 def whole_s(
@@ -169,7 +239,7 @@ def whole_s(
     def seen(segment: Segment) -> int:
         return min(frames, segment.end + context) - max(0, segment.first - context)
 
-    each_seen_s = first_s / min(frames, 1 + context)
+    each_seen_s = first_s / seen(replace(tried, end=tried.first + 1))
     each_written_s = (tried_s - each_seen_s * seen(tried)) / tried.frames
     return each_seen_s * sum(seen(segment) for segment in segments) + each_written_s * frames
 

@@ -1,31 +1,27 @@
 """`--others copy`: files that are not of the kinds that a job enhances, copied as they are, without Ray."""
 
-import hashlib
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 from jobs.bulk.estimate import Estimate
 from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.summary import by_other_runs
 from jobs.progress import in_sight
-from pipeline.errors import Changed, Stopped
+from pipeline.errors import Stopped
 from pipeline.planning.history import COPIED
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.media_kinds import Others
 from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record, settling
-from pipeline.storage.errors import SAID
+from pipeline.storage.copying import PIECE_BYTES, copy
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import redacted
 
 FINGERPRINT = "copied"  # in the manifest: a copy depends on no setting
 AT_ONCE = 16  # copies, which mostly wait for storage
-PIECE_BYTES = 8_000_000  # read at once by each of them; a sidecar takes a single request
 OUT_OF_MEMORY = "not enough memory to copy this file"
 
 
@@ -91,32 +87,9 @@ def copied(storage: Storage, record: Record, on_part: Callable[[], None] = lambd
     outcome = Outcome.of(record)
     with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
         on_part()
-        keeps, digest = record.attributes(), hashlib.sha256()
-        if record.size_bytes <= PIECE_BYTES:
-            data = record.content(storage)
-            digest.update(data)
-            storage.write(record.destination, data, record.claim, keeps)
-            bytes_out = len(data)
-        else:
-            writing = storage.writing(record.destination, claim=record.claim, keeps=keeps)
-            with writing as path, Path(path).open("wb") as file:
-                for piece in _pieces(storage, record):
-                    on_part()
-                    digest.update(piece)
-                    file.write(piece)
-                bytes_out = file.tell()
-        outcome.outcome, outcome.code = "done", COPIED
-        outcome.bytes_in = outcome.bytes_out = bytes_out
-        outcome.sha256 = digest.hexdigest()
+        outcome.bytes_out, outcome.sha256 = copy(storage, record, on_part)
+        outcome.outcome, outcome.code, outcome.bytes_in = "done", COPIED, outcome.bytes_out
     return outcome
-
-
-def _pieces(storage: Storage, record: Record) -> Iterator[bytes]:
-    """Yield the content of a file. Raises Changed if it is no longer the version that was listed."""
-    for start in range(0, record.size_bytes, PIECE_BYTES):
-        yield storage.read_part(record.source, start, min(start + PIECE_BYTES, record.size_bytes))
-    if storage.version(record.source) != record.version:
-        raise Changed(f"{redacted(record.source)}: {SAID[Changed]}")
 
 
 def _estimate(job: Job, plan: Plan) -> Estimate:

@@ -32,9 +32,9 @@ class Joins:
         """The node of each task."""
 
     def videos(self, works: Iterable[VideoWork | SegmentWork]) -> Iterator[VideoWork]:
-        """Yield each video once, with its final outcome: when it was joined, or at its first failure.
+        """Yield each video once, with its final outcome: when it was joined or passed on, or at its first failure.
 
-        `works`: enhanced segments, and videos that could not be inspected. Any may come twice, as Ray repeats work.
+        `works`: enhanced segments, and videos that were not cut. Any may come twice, as Ray repeats work.
         """
         try:
             for work in works:

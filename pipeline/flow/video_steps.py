@@ -16,7 +16,7 @@ from pipeline.flow.time_limit import renew
 from pipeline.records import Work, settling
 from pipeline.segments import SegmentFolders, SegmentResult
 from pipeline.video import Segment, VideoInfo
-from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments
+from pipeline.videos import OUT_OF_MEMORY, EnhanceSegment, Inspect, JoinSegments, PassOn
 
 TELL_EVERY_S = 1.0  # how often a worker reports its frames
 INFOS_KEPT = 4  # by each worker
@@ -24,7 +24,7 @@ INFOS_KEPT = 4  # by each worker
 
 @dataclass(slots=True)
 class VideoWork(Work):
-    """A video on its way to being inspected, or to being joined. Its outcome has a code if the step failed."""
+    """A video on its way to being inspected, or to being joined. Its outcome has a code if it ends here."""
 
     segments: list[Segment] = field(default_factory=list)
     """All segments, once the video is inspected."""
@@ -32,7 +32,7 @@ class VideoWork(Work):
     """Contents of the segments, in the same order, once they are enhanced."""
 
     def cut(self) -> "list[SegmentWork]":
-        """Return the segments of an inspected video; none if it failed."""
+        """Return the segments of an inspected video; none if it failed or was passed on."""
         count = len(self.segments)
         return [SegmentWork(self.record, self.outcome, segment, count) for segment in self.segments]
 
@@ -64,15 +64,16 @@ class SegmentWork(Work):
 
 
 class InspectVideo:
-    """Step that inspects a video and opens it in the ledger."""
+    """Step that inspects a video and opens it in the ledger, unless it is bright and passed on."""
 
-    def __init__(self, inspect: Inspect, ledger: Handle) -> None:
-        self.inspect, self.ledger = inspect, ledger
+    def __init__(self, pass_on: PassOn, inspect: Inspect, ledger: Handle) -> None:
+        self.pass_on, self.inspect, self.ledger = pass_on, inspect, ledger
 
     def __call__(self, work: VideoWork) -> VideoWork:
         info = None
         with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
-            info, work.segments = self.inspect(work.record, work.outcome)
+            if not self.pass_on(work.record, work.outcome):
+                info, work.segments = self.inspect(work.record, work.outcome)
         if info is not None:
             packed = zlib.compress(pickle.dumps(info))  # frame times at a steady rate compress very well
             ray.get(self.ledger.open.remote(work.record.source, packed, info.frames))

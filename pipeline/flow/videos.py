@@ -29,7 +29,7 @@ from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
 from pipeline.segments import SegmentFolders
 from pipeline.storage.storage import Storage
-from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, VideoSettings
+from pipeline.videos import EnhanceSegment, Inspect, JoinSegments, PassOn, VideoSettings
 
 INSPECTIONS = 4  # at once: they mostly wait for storage
 
@@ -119,9 +119,8 @@ class InspectTask:
     """Task that inspects videos and cuts them into segments."""
 
     def __init__(self, flow: VideoFlow) -> None:
-        self.step = Watched(
-            InspectVideo(Inspect(flow.storage, flow.settings), flow.ledger), flow.ledger, flow.time_limit_s
-        )
+        steps = PassOn(flow.storage, flow.settings), Inspect(flow.storage, flow.settings)
+        self.step = Watched(InspectVideo(*steps, flow.ledger), flow.ledger, flow.time_limit_s)
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for record in records_of(batch):
@@ -131,7 +130,7 @@ class InspectTask:
 
 
 class SegmentWorker:
-    """Worker that enhances segments. Videos that could not be inspected pass untouched."""
+    """Worker that enhances segments. Videos that were not cut pass untouched."""
 
     def __init__(self, flow: VideoFlow) -> None:
         use_one_core()

@@ -26,6 +26,7 @@ from pipeline.storage.listing import Listed
 from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
+from pipeline.video.reading.containers import written_as_it_is
 from pipeline.video.reading.recognition import HEAD_BYTES
 
 OF_ANOTHER = "is what another {} became; move it away or choose another DST"
@@ -123,6 +124,7 @@ class _Rules:
     def settle(self, plan: Plan, file: Listed, target: str, problem: tuple[str, str] | None) -> None:
         """Add a file to the plan, as what it is: skipped, refused, done or work."""
         name = redacted(file.url)
+        own = written_as_it_is(file.relative, target)  # of a copy
         is_known = self.history.is_known(spelled_out(name), file.version)
         if problem is None and (reason := self.twin(file.relative)):
             problem = PAIRED, reason
@@ -135,8 +137,8 @@ class _Rules:
             # a file of another kind may have a row from its own kind's job, which must stay the newest
             if self._is_reported(file) and not (problem[0] == self.kind.refusal and is_known):
                 plan.refused.append(Refusal(file, *problem))
-        elif holds(self.present, hash(target)) and self._is_done(name, file.version, target):
-            was_skipped = self.history.was_skipped(name, file.version, target)
+        elif there := next((each for each in (target, own) if self._is_there(name, file.version, each)), ""):
+            was_skipped = self.history.was_skipped(name, file.version, there)
             plan.skipped += was_skipped
             plan.done += not was_skipped
         else:
@@ -146,7 +148,7 @@ class _Rules:
                     version=file.version,
                     size_bytes=file.size_bytes,
                     destination=target,
-                    known_bytes=self.history.known_bytes(target),
+                    known_bytes=self.history.known_bytes(target) or self.history.known_bytes(own),
                     modified_s=file.modified_s,
                 )
             )
@@ -156,8 +158,10 @@ class _Rules:
         own = next((each for each in self.kinds if each.accepts(file.relative)), self.kinds[0])
         return self.kind.accepts(file.relative) or self.kind is own
 
-    def _is_done(self, name: str, version: str, target: str) -> bool:
+    def _is_there(self, name: str, version: str, target: str) -> bool:
         """Return whether a file has become what is at `target`, in an earlier run or in a job that it gives way to."""
+        if not holds(self.present, hash(target)):
+            return False
         of_another = self.history.is_of_another(target, name)
         if self.kind.gives_way and not of_another and self.history.is_done_elsewhere(name, version):
             return True

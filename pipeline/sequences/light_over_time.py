@@ -123,6 +123,7 @@ class _Frame:
     light: Light
     copy: Copy
     after_pause: bool
+    night: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,7 @@ class Storage:
         """Yield every file at `url` (a file, a folder with all below it, or a glob) as it is found.
 
         Raises NotFound where nothing is there, AccessDenied, Unreachable, StorageError. Local files and folders that
-        cannot be read, and links that are not followed, are yielded with the reason in `code` and `problem`. Uses no
-        memory for files already yielded. `start`: see `Listing.start`.
+        cannot be read, and links not followed, come with `code` and `problem`. `start`: see `Listing.start`.
         """
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
@@ -165,33 +164,34 @@ class Storage:
         return data[: end - start]
 
     @contextmanager
-    def open(self, url: str, timed: Timed = nullcontext, *, version: str = "") -> Iterator[BinaryIO]:
+    def open(
+        self, url: str, timed: Timed = nullcontext, *, version: str = "", part_bytes: int | None = None
+    ) -> Iterator[BinaryIO]:
         """Yield a seekable file that fetches only the parts that are read. Opening raises what `read` raises.
 
         A read that failed raises again at the end of the block, as a decoder may have taken it for damage or for the
-        end of the file. `timed`: entered whenever storage is waited for. `version`: the version that was listed;
-        raises Changed where the file has another before or after the block. "" accepts any.
+        end of the file. `timed`: entered whenever storage is waited for. `version`: the version that was listed; raises
+        Changed where the file has another before or after the block. "" accepts any. `part_bytes`: fetched at least.
         """
-        opened, check = partial(self._opened, url), partial(self._check_version, url, version)
+        opened, check = partial(self._opened, url, part_bytes), partial(self._check_version, url, version)
         with reading(opened, redacted(url), partial(storage_errors, url), timed, check) as file:
             yield file
 
     @retried
-    def _opened(self, url: str) -> Any:
+    def _opened(self, url: str, part_bytes: int | None) -> Any:
         fs, path = self.filesystem(url)
         fs.invalidate_cache()
         with with_reason(url, fs, path):
-            return fs.open(path, "rb")
+            return fs.open(path, "rb", block_size=part_bytes)
 
     def _check_version(self, url: str, version: str) -> None:
         if version and self.version(url) != version:
             raise Changed(f"{redacted(url)}: {SAID[Changed]}")
 
     def write(self, url: str, data: bytes, claim: Claim = NO_CLAIM, keeps: Attributes = NEW) -> None:
-        """Write `data` so that the file is seen whole or not at all, whatever happens in between.
+        """Write `data` so that the file is seen whole or not at all. Raises InTheWay where another's file is there.
 
-        Raises InTheWay where a file is there that is not ours to replace: see `ownership.py`. What nightlift keeps
-        below `_nightlift/` is always ours. `keeps`: what the file gets beside its content.
+        See `ownership.py`: what nightlift keeps below `_nightlift/` is ours. `keeps`: what it gets beside its content.
         """
         self._write(url, Content(data), claim, keeps)
 
@@ -201,8 +201,8 @@ class Storage:
     ) -> Iterator[str]:
         """Yield a local path to write to; the file appears at `url`, whole, when the block ends without an error.
 
-        The path is beside a local target; for other targets it is in the temporary folder. Raises StorageError, also
-        for a full disk, and InTheWay as `write` does. `timed`: entered while the file is sent.
+        The path is beside a local target, else in the temporary folder. Raises StorageError, also for a full disk, and
+        InTheWay. `timed`: entered while the file is sent.
         """
         if protocol_of(url) == LOCAL:
             with self._beside(url, claim, keeps) as local, no_room(url, "choose another destination"):

@@ -33,8 +33,8 @@ class _Held:
 def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iterator[Shot]:
     """Yield the same shots, in order, with averaged planes.
 
-    Frames stay as they are if the look does not smooth, if their planes are not Y, Cb and Cr, or if their chroma has
-    less than half the samples across or down.
+    Frames stay as they are if the look does not smooth, if their planes are not Y, Cb and Cr, if their chroma has less
+    than half the samples across or down, or if they get no enhancement; one that gets a share of it is averaged by it.
     """
     if not enhancer.look.smooths:
         yield from shots
@@ -52,7 +52,7 @@ def averaged(shots: Iterable[Shot], info: VideoInfo, enhancer: Enhancer) -> Iter
         yield from ready(shot.rank - 1)
         while held and held[0].rank + 2 * RADIUS < shot.rank:
             held.popleft()
-        new = _Held(shot.rank, _still(shot, info, enhancer.look))
+        new = _Held(shot.rank, _still(shot, info, enhancer.look) if shot.night else None)
         for each in held:
             if shot.rank - each.rank <= RADIUS and each.still and new.still and each.still.is_like(new.still):
                 each.alike[shot.rank] = likeness(each.still, new.still)
@@ -85,7 +85,12 @@ def _average(shot: Shot, own: _Held, held: Iterable[_Held], info: VideoInfo) -> 
         shot.frame.make_writable()  # the decoder may still refer to it
         picture = _picture(shot, info)
         part = picture.of(shot.frame) if picture else shot.frame
-        average(own.still, near, samples(part, own.still.coding)[:3])
+        planes = samples(part, own.still.coding)[:3]
+        average(own.still, near, planes)
+        if shot.night < 1:
+            for plane, before in zip(planes, own.still.planes, strict=True):
+                seen = plane[:, : before.shape[1]]
+                seen[:] = np.rint(before + shot.night * (seen.astype(np.float32) - before))
         if picture:
             picture.put(part, shot.frame)
 

@@ -13,8 +13,9 @@ from model import Coding, CurveMaps, Enhancer, Floor, reduction_factor
 from model.full_size.over_time import RADIUS
 from pipeline.luma import mean_luma
 from pipeline.video.enhancing.averaging import averaged
+from pipeline.video.enhancing.daylight import weighed
 from pipeline.video.enhancing.deinterlacing import MARGIN, deinterlaced
-from pipeline.video.enhancing.planes import coding, lifted, mean_luma_of_planes, samples
+from pipeline.video.enhancing.planes import coding, copied, lifted, mean_luma_of_planes, samples
 from pipeline.video.enhancing.scenes import Copy
 from pipeline.video.enhancing.smoothing import Window, smoothed
 from pipeline.video.reading.decode import Shot, decoded
@@ -74,6 +75,8 @@ class Enhancement:
     hdr: Hdr
     threads: int
     """Threads of the decoder."""
+    bright_luma: float | None = None
+    """Mean luma in [0, 1] from which frames are left as they are; None: none is."""
 
     def frames(
         self, source: BinaryIO, info: VideoInfo, segment: Segment, encoding: Encoding, clock: Clock
@@ -91,11 +94,13 @@ class Enhancement:
         planes = coding(encoding.colours, encoding.pixel_format, info.height_px) if self.enhancer.is_fused else None
         for shot, maps in self.maps(source, info, segment, conversion, clock, planes):
             with clock("seconds_enhance"):
-                if planes is not None and conversion.keeps(shot.frame):
+                if not maps.passes:
+                    enhanced = self._as_it_is(shot, conversion, planes)
+                elif planes is not None and conversion.keeps(shot.frame):
                     enhanced = self._by_planes(shot, maps, conversion, planes)
                 else:
                     enhanced = self._by_rgb(shot, maps, conversion)
-                if info.beyond and conversion.keeps(shot.frame):
+                if info.beyond and maps.passes and conversion.keeps(shot.frame):
                     hand_on_beyond(conversion.part(shot.frame), enhanced.frame)
                 enhanced = replace(enhanced, frame=conversion.whole(enhanced.frame, shot.frame))
             yield enhanced
@@ -109,15 +114,33 @@ class Enhancement:
         clock: Clock,
         planes: Coding | None,
     ) -> Iterator[tuple[Shot, CurveMaps]]:
-        """Yield the segment's frames, deinterlaced and averaged over time, each with its smoothed curve maps."""
+        """Yield the segment's frames, deinterlaced and averaged over time, each with its smoothed curve maps.
+
+        Maps of a frame that is left as it is have no passes.
+        """
         seen = _widened(range(segment.first, segment.end), self.window.context, info)
-        read = _widened(seen, MARGIN + self.enhancer.look.smooths * RADIUS, info)
+        averages = _widened(seen, self.enhancer.look.smooths * RADIUS, info)
+        around = 0 if self.bright_luma is None else self.window.reach + 1
+        read = _widened(averages, MARGIN + around, info)
         shots = decoded(source, info, read.start, read.stop, threads=self.threads)
         shots = clock.through("seconds_decode", deinterlaced(shots, info))
+        if self.bright_luma is not None:
+            shots = weighed(shots, conversion.small, self.bright_luma, self.window.reach, averages)
         shots = clock.through("seconds_enhance", averaged(shots, info, self.enhancer))
         shots = (shot for shot in shots if shot.rank in seen)
         estimator = _Estimator(self.enhancer, conversion, clock, planes)
         yield from smoothed(shots, estimator, self.window, range(segment.first, segment.end))
+
+    def _as_it_is(self, shot: Shot, conversion: Conversion, planes: Coding | None) -> Enhanced:
+        """Convert a frame to the format of the output, and leave its pixels alone."""
+        if planes is not None and conversion.keeps(shot.frame):
+            part = conversion.part(shot.frame)
+            frame = conversion.tagged(copied(part, conversion.pixel_format))
+            luma = mean_luma_of_planes(part, planes)
+        else:
+            rgb = conversion.rgb(shot.frame)
+            frame, luma = conversion.frame(rgb, shot.frame), mean_luma(rgb)
+        return Enhanced(shot, frame, luma, luma)
 
     def _by_planes(self, shot: Shot, maps: CurveMaps, conversion: Conversion, planes: Coding) -> Enhanced:
         part = conversion.part(shot.frame)

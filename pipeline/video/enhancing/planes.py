@@ -52,6 +52,16 @@ def samples(frame: VideoFrame, coding: Coding) -> list[npt.NDArray[Any]]:
     return [lines(plane, kind) for plane in frame.planes]
 
 
+def copied(frame: VideoFrame, pixel_format: str) -> VideoFrame:
+    """Copy the planes of a frame, and nothing that the decoder knows of it. `pixel_format`: as for `lifted`."""
+    new = VideoFrame(frame.width, frame.height, pixel_format)
+    for plane, into in zip(frame.planes, new.planes, strict=True):
+        before, after = lines(plane, np.uint8), lines(into, np.uint8)
+        row_bytes = min(before.shape[1], after.shape[1])  # the rest is padding
+        after[:, :row_bytes] = before[:, :row_bytes]
+    return new
+
+
 def lifted(frame: VideoFrame, pixel_format: str, coding: Coding, enhancer: Enhancer, maps: CurveMaps) -> VideoFrame:
     """Apply the curves to a frame and copy its alpha. `pixel_format`: the frame's, or its name without a range."""
     new = VideoFrame(frame.width, frame.height, pixel_format)

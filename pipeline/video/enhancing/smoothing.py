@@ -11,6 +11,7 @@ Both windows are finite: a segment that also sees `Window.context` frames before
 as the whole video. Results depend only on ranks and on the frames in the window; sums are taken in the order of ranks.
 
 Estimating only every n-th frame is the same filter with fewer samples; a scene's first frame is always one of them.
+Frames of daylight, which get no enhancement, are estimated only where a frame near them needs it.
 """
 
 from collections import deque
@@ -22,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from model import CurveMaps, mean_floor
+from pipeline.luma import mean_luma
 from pipeline.video.enhancing.scenes import Copy, Scenes
 
 ESTIMATE_EVERY = 2  # default, in frames: flickers no more than estimating every frame
@@ -29,6 +31,7 @@ LARGEST_STEP = 0.1  # largest correction of luma, as a share of it: larger chang
 GAINS = 0.6, 1.6  # limits of the factor that maps are scaled by
 LEAST_STEP = 1e-6  # smallest change of luma that counts
 DARK = 1e-3  # lower bound of luma in ratios
+UNTOUCHED = CurveMaps((), 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +76,11 @@ class Ranked(Protocol):
         """Return its place, counted from 0, with those that are missing."""
         ...
 
+    @property
+    def night(self) -> float:
+        """Return the share of the enhancement that it gets, 0 to 1."""
+        ...
+
 
 Shot = TypeVar("Shot", bound=Ranked)
 OfEstimator = TypeVar("OfEstimator", bound=Ranked, contravariant=True)
@@ -98,15 +106,23 @@ class Estimator(Protocol[OfEstimator]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Place:
-    """A frame without its full-size pixels, and its estimate."""
+    """A frame and, once it is needed, its estimate."""
 
     rank: int
     scene: int
     copy: Copy
-    maps: CurveMaps | None
-    """None if the frame is not one of those estimated."""
+    night: float
+    shot: Any
+    """Frame to estimate; None once that is done, or if it is not one of those estimated."""
+    estimated: CurveMaps | None = None
+
+    def maps(self, estimator: Estimator[Any]) -> CurveMaps | None:
+        """Return the estimate; None if the frame is not one of those estimated."""
+        if self.shot is not None:
+            self.estimated, self.shot = estimator.estimate(self.shot), None
+        return self.estimated
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +152,7 @@ T = TypeVar("T", bound=_Timed)
 def smoothed(
     shots: Iterable[Shot], estimator: Estimator[Shot], window: Window, wanted: range
 ) -> Iterator[tuple[Shot, CurveMaps]]:
-    """Yield the shots whose rank is in `wanted`, in order, each with its smoothed maps.
+    """Yield the shots whose rank is in `wanted`, in order, each with its smoothed maps: no passes if it gets none.
 
     `shots`: these and `window.context` more on either side, as far as there are any. Only the next `window.context`
     frames are held in memory.
@@ -151,15 +167,15 @@ def smoothed(
             copy = estimator.copy(shot)
             begins = scenes.begins(copy, follows=before is not None and estimator.follows(shot, before))
             before, sampled = shot, begins or shot.rank % window.every == 0
-            yield _Place(shot.rank, scenes.number, copy, estimator.estimate(shot) if sampled else None)
+            yield _Place(shot.rank, scenes.number, copy, shot.night, shot if sampled else None)
 
     around = range(wanted.start - window.light_reach, wanted.stop + window.light_reach)
-    means = (_mean(*each, window, estimator) for each in _windows(places(), window.reach, around))
-    for mean, near in _windows(means, window.light_reach, wanted):
+    means = (_mean(*each, window, estimator) for each in windows(places(), window.reach, around))
+    for mean, near in windows(means, window.light_reach, wanted):
         yield kept.pop(mean.rank), mean.maps.scaled(_steadying(mean, near, window, estimator))
 
 
-def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T, list[T]]]:
+def windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T, list[T]]]:
     """Yield each place in `wanted` with those of its scene that are at most `reach` away, including itself."""
     held: deque[T] = deque()
     waiting: deque[T] = deque()
@@ -181,14 +197,17 @@ def _windows(places: Iterable[T], reach: int, wanted: range) -> Iterator[tuple[T
 
 def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimator[Any]) -> _Mean:
     """Return the place with the weighted mean of the maps around it."""
-    samples = [(window.reach + 1 - abs(other.rank - place.rank), other.maps) for other in near if other.maps]
+    if not place.night:
+        return _Mean(place.rank, place.scene, place.copy, UNTOUCHED, UNTOUCHED, mean_luma(place.copy))
+    estimates = ((other.rank, other.maps(estimator)) for other in near)
+    samples = [(window.reach + 1 - abs(rank - place.rank), maps) for rank, maps in estimates if maps]
     total = sum(weight for weight, _ in samples)
     passes = []
     for each in zip(*(maps.passes for _, maps in samples), strict=True):
         mean = torch.zeros_like(each[0])
         for (weight, _), maps in zip(samples, each, strict=True):
             mean.add_(maps, alpha=weight / total)
-        passes.append(mean)
+        passes.append(mean * place.night)
     floors = [(weight / total, maps.floor) for weight, maps in samples if maps.floor]
     maps = replace(samples[0][1], passes=tuple(passes), floor=mean_floor(floors) if floors else None)
     fitted = maps.fitted(*place.copy.shape[:2])
@@ -198,7 +217,7 @@ def _mean(place: _Place, near: list[_Place], window: Window, estimator: Estimato
 
 def _steadying(mean: _Mean, near: list[_Mean], window: Window, estimator: Estimator[Any]) -> float:
     """Compute the factor for a frame's maps that brings its luma near that of the frames around it."""
-    if not window.light_reach:
+    if not window.light_reach or mean.maps is UNTOUCHED:
         return 1.0
     weights = [window.light_reach + 1 - abs(other.rank - mean.rank) for other in near]
     around = sum(weight * other.luma for weight, other in zip(weights, near, strict=True)) / sum(weights)

@@ -73,6 +73,13 @@ def change_of(name: str, written: str) -> list[str]:
     return [f"{before} is written as {after}"] if before in REPLACED and before != after else []
 
 
+def written_as_it_is(name: str, destination: str) -> str:
+    """Return where a copy of a file goes: the destination if that has the same extension, else beside it."""
+    if _extension(name) == _extension(destination):
+        return destination
+    return posixpath.join(posixpath.dirname(destination), posixpath.basename(name))
+
+
 def muxer_of(name: str) -> str:
     """Return FFmpeg's muxer for a file of this name. Raises UsageError if such files are not written."""
     extension = _extension(name)

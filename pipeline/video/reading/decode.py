@@ -25,6 +25,8 @@ class Shot:
     frame: VideoFrame
     aspect: Fraction | None = None
     """Pixel aspect ratio that the frame's coding states."""
+    night: float = 1.0
+    """Share of the enhancement that the frame gets, 0 (it is bright enough) to 1."""
 
 
 def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: int = 1) -> Iterator[Shot]:

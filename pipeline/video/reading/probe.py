@@ -104,6 +104,10 @@ class VideoInfo:
     def frames(self) -> int:
         return len(self.pts)
 
+    def duration_of(self, rank: int) -> int:
+        """Return how long a frame is shown, in units of the time base."""
+        return self.pts[rank + 1] - self.pts[rank] if rank + 1 < self.frames else self.last_duration
+
     @property
     def is_deep(self) -> bool:
         """Return whether its colours need more than 8 bits."""
@@ -249,7 +253,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
     picture = packets.bars.picture()
-    seen, colours = _levels(shown, picture) + packets.levels, _colours(first, context)
+    seen, colours = _levels(shown, picture) + packets.levels, colours_of(first, context)
     is_full_range = is_unflagged_full(seen)
     return VideoInfo(
         container=container,
@@ -298,7 +302,7 @@ def _rate(stream: VideoStream, listed: Listed) -> tuple[Fraction, bool]:
     return next(filter(None, (average, guessed, stream.base_rate)), ASSUMED), True
 
 
-def _colours(frame: VideoFrame, container: VideoCodecContext) -> Colours:
+def colours_of(frame: VideoFrame, container: VideoCodecContext) -> Colours:
     """Return the colour coding that the frame states, or else the container."""
 
     def said(name: str) -> int:

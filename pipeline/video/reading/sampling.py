@@ -93,7 +93,7 @@ class _Video:
 
         Reads all packets if the header has no length.
         """
-        return _extent(self._container, self._stream)
+        return extent(self._container, self._stream)
 
     @property
     def start(self) -> int:
@@ -225,7 +225,7 @@ def _video(file: BinaryIO, container: InputContainer, stream: VideoStream) -> _V
     return _Counted(file, container, stream) if has_no_times(stream) else _Video(container, stream)
 
 
-def _extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
+def extent(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
     start = stream.start_time or 0
     if stream.duration:
         return start, stream.duration

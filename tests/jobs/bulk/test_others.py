@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bulk import others
 from jobs.bulk.job import Job
 from jobs.bulk.others import Copies, copied, job_of_others
 from jobs.cli import main
 from jobs.images import PHOTO_MEDIA, ImagesConfig
 from pipeline.records import Outcome, Record
+from pipeline.storage import copying
 from pipeline.storage.storage import Storage
 from tests.support.clips import clip, streets
 from tests.support.media import jpeg, night
@@ -89,7 +89,7 @@ def test_a_copy_never_replaces_what_the_job_of_its_kind_has_made(tmp_path: Path)
 
 def test_a_bucket_is_mirrored(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = _source(tmp_path / "in")
-    monkeypatch.setattr(others, "PIECE_BYTES", 5)
+    monkeypatch.setattr(copying, "PIECE_BYTES", 5)
     for place, to in ((str(source), f"{bucket}/out"), (f"{bucket}/out", str(tmp_path / "back"))):
         assert main(["images", place, to, "--others", "copy"]) == 0
     assert {name: content for name, content in tree(tmp_path / "back").items() if name in SIDECARS} == SIDECARS
@@ -101,7 +101,7 @@ def test_a_bucket_is_mirrored(tmp_path: Path, bucket: str, monkeypatch: pytest.M
 def test_a_file_that_changes_while_it_is_copied_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
 ) -> None:
-    monkeypatch.setattr(others, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(copying, "PIECE_BYTES", piece_bytes)
     (tmp_path / "a.txt").write_bytes(b"0123456789")
     source, out = str(tmp_path / "a.txt"), str(tmp_path / "out" / "a.txt")
     record = Record(source=source, version="another", size_bytes=10, destination=out)
@@ -113,7 +113,7 @@ def test_a_file_that_changes_while_it_is_copied_fails(
 def test_copies_that_are_under_way_end_with_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ImagesConfig(src=str(_source(tmp_path / "in")), dst=str(tmp_path / "out"))
     job = job_of_others([Job.of(PHOTO_MEDIA, config, config.checkpoint())])
-    monkeypatch.setattr(others, "PIECE_BYTES", 1)
+    monkeypatch.setattr(copying, "PIECE_BYTES", 1)
     records = [
         Record(source=f"{tmp_path}/in/a.jpg", version="", size_bytes=size, destination=f"{tmp_path}/out/{size}")
         for size in (0, 10**9)

@@ -1,0 +1,188 @@
+"""A glance at a video: how bright it is, by its keyframes about a minute apart. The rest is not read.
+
+Where a container has no index, the keyframe after the wanted time counts. A video of few keyframes is decoded from its
+beginning to its end, and as many of its frames are looked at: that is dear for long ones, but rare.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import Damaged
+from pipeline.luma import mean_luma
+from pipeline.video.reading.opening import LARGEST_PX, frames, opened, reason
+from pipeline.video.reading.probe import DISCONTINUOUS, colours_of
+from pipeline.video.reading.sampling import extent
+from pipeline.video.signal.color import SDR, Conversion, Hdr
+from pipeline.video.structure.encryption import check_encryption
+
+EVERY_S = 60.0  # between two looks
+LEAST = 5  # parts of a video that are looked at, at their ends
+BACK_S = (0, 1, 8, 64)  # how much earlier a container without an index is entered, until a keyframe is found
+BYTES_A_SECOND = 1 << 20  # by which BACK_S counts in such a container
+PART_BYTES = 1 << 18  # to fetch at least: about the size of a keyframe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Glance:
+    """What a glance at a video tells."""
+
+    lumas: tuple[float, ...]
+    """Mean luma in [0, 1] of frames that are evenly spread over the video, the first and the last among them."""
+    length_s: float
+    frames: int
+    """Number of frames, as far as the header tells."""
+    width_px: int
+    height_px: int
+
+    @property
+    def luma(self) -> float:
+        return float(np.mean(self.lumas))
+
+    def is_bright(self, limit: float) -> bool:
+        """Return whether every frame that was looked at is of this luma or more."""
+        return min(self.lumas) >= limit
+
+    def night(self, limit: float) -> float:
+        """Return about what share of the video is darker than this luma."""
+        return float(np.mean(np.less(self.lumas, limit)))
+
+
+def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> Glance:
+    """Measure how bright a few frames of a video are. `file`: seekable. `max_pixels`: limit per frame.
+
+    Raises what `probe` raises; Damaged if any of these frames cannot be decoded whole.
+    """
+    check_encryption(file)
+    with opened(file, max_pixels) as (container, stream):
+        eye = _Eye(stream, hdr)
+        length_s = float(extent(container, stream)[1] * (stream.time_base or 0))
+        parts = max(LEAST, ceil(length_s / EVERY_S))
+        try:
+            lumas = _of_keyframes(container, stream, parts, eye) or _of_all(container, stream, parts, eye)
+        except av.FFmpegError as error:
+            raise Damaged(f"a frame cannot be decoded ({reason(error)}); check whether it plays") from error
+        rate = stream.average_rate or stream.guessed_rate or 0
+        return Glance(
+            lumas=tuple(lumas),
+            length_s=length_s,
+            frames=stream.frames or round(length_s * float(rate)),
+            width_px=stream.width,
+            height_px=stream.height,
+        )
+
+
+def brightness(copy: npt.NDArray[np.uint8]) -> float:
+    """Return the mean luma in [0, 1] of a small copy of a frame, as `Conversion.small` returns it."""
+    return mean_luma(copy)
+
+
+class _Eye:
+    """What measures the luma of frames of one stream."""
+
+    def __init__(self, stream: VideoStream, hdr: Hdr) -> None:
+        self._context, self._hdr = stream.codec_context, hdr
+        self._conversion: Conversion | None = None
+
+    def __call__(self, frame: VideoFrame | None) -> float:
+        """Return the mean luma in [0, 1] of the signal that the curves act on. Raises Damaged."""
+        if frame is None or frame.is_corrupt:
+            raise Damaged("a frame is broken; check whether it plays")
+        if self._conversion is None:
+            colours = colours_of(frame, self._context)
+            self._conversion = Conversion(
+                colours,
+                SDR if colours.hdr and self._hdr == "sdr" else colours,
+                pixel_format=frame.format.name,
+                size=(frame.width, frame.height),
+                hdr=self._hdr,
+                deep=colours.hdr is not None or max(part.bits for part in frame.format.components) > 8,
+            )
+        return brightness(self._conversion.small(frame))
+
+
+def _counts_bytes(container: InputContainer) -> bool:
+    """Return whether places are counted in bytes rather than in time, as times may restart within the file."""
+    return bool(container.format.flags & DISCONTINUOUS)
+
+
+def _seek(container: InputContainer, stream: VideoStream, place: int) -> None:
+    by_bytes = _counts_bytes(container)
+    container.seek(max(0, place) if by_bytes else place, stream=stream, unsupported_byte_offset=by_bytes)
+
+
+def _targets(start: int, length: int, parts: int) -> list[int]:
+    return [start + length * part // parts for part in range(parts)] + [start + length - 1]
+
+
+def _of_keyframes(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[float]:
+    """Return the luma of the keyframes nearest to the ends of equal parts; nothing if there are too few keyframes.
+
+    Parts are equal in time, or in bytes.
+    """
+    start, length = (0, container.size) if _counts_bytes(container) else extent(container, stream)
+    lumas: dict[tuple[int | None, ...], float] = {}
+    places = []
+    for target in _targets(start, length, parts):
+        packets = _keyframe(container, stream, target)
+        place = packets[0].pts, packets[0].dts, packets[0].pos
+        places.append(place)
+        if place not in lumas:
+            lumas[place] = eye(_decoded(packets, stream))
+    return [lumas[place] for place in places] if len(lumas) >= LEAST else []
+
+
+def _of_all(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[float]:
+    """Return the luma of the frames that are shown at the ends of equal parts, or where times restart, and the last's.
+
+    Decodes all frames.
+    """
+    left, lumas, shown = _targets(*extent(container, stream), parts), list[float](), None
+    _seek(container, stream, 0 if _counts_bytes(container) else left[0])
+    stream.codec_context.flush_buffers()
+    for frame in frames(container.demux(stream), stream.codec_context):
+        if shown is not None and shown.pts is not None and frame.pts is not None:
+            passed = sum(target < frame.pts for target in left)
+            if passed or frame.pts < shown.pts:
+                del left[:passed]
+                lumas += [eye(shown)] * max(1, passed)
+        shown = frame
+    return lumas + [eye(shown)] * max(1, len(left))
+
+
+def _keyframe(container: InputContainer, stream: VideoStream, target: int) -> "list[Packet[Any]]":
+    """Return the keyframe nearest to a place, and the packet after it, if any. Raises Damaged where there is none.
+
+    Where an index leads to it, it is the one before `target`; else the one after it or, at the end, the last.
+    """
+    second = BYTES_A_SECOND if _counts_bytes(container) else 1 / (stream.time_base or 1)
+    for back_s in BACK_S:
+        _seek(container, stream, target - int(back_s * second))
+        found: list[Packet[Any]] = []
+        for packet in container.demux(stream):
+            if len(found) == 1:
+                found.append(packet)
+            if len(found) == 2 and not back_s:
+                break
+            if packet.is_keyframe and packet.size:
+                found = [packet]
+        if found:
+            return found
+    raise Damaged("no keyframe is where one should be; check whether it plays")
+
+
+def _decoded(packets: "list[Packet[Any]]", stream: VideoStream) -> VideoFrame | None:
+    """Decode a keyframe; the packet after it may be its second field."""
+    context = stream.codec_context
+    context.flush_buffers()
+    found = list(frames(iter([*packets, Packet()]), context))
+    context.flush_buffers()
+    return next((frame for frame in found if frame.pts == packets[0].pts), found[0] if found else None)
