@@ -4,6 +4,7 @@ Where a container has no index, the keyframe after the wanted time counts. A vid
 beginning to its end, and as many of its frames are looked at: that is dear for long ones, but rare.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, BinaryIO
@@ -18,11 +19,14 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
 from pipeline.luma import mean_luma
+from pipeline.video.reading.bars import APART, Bars
 from pipeline.video.reading.opening import LARGEST_PX, frames, opened, reason
-from pipeline.video.reading.probe import DISCONTINUOUS, colours_of
+from pipeline.video.reading.probe import DISCONTINUOUS
 from pipeline.video.reading.sampling import extent
-from pipeline.video.signal.color import SDR, Conversion, Hdr
+from pipeline.video.signal.color import SDR, Conversion, Hdr, colours_of
 from pipeline.video.structure.encryption import check_encryption
+
+Copy = npt.NDArray[np.uint8]  # HxWx3, as `Conversion.small` returns it
 
 EVERY_S = 60.0  # between two looks
 LEAST = 5  # parts of a video that are looked at, at their ends
@@ -67,12 +71,12 @@ def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> G
         length_s = float(extent(container, stream)[1] * (stream.time_base or 0))
         parts = max(LEAST, ceil(length_s / EVERY_S))
         try:
-            lumas = _of_keyframes(container, stream, parts, eye) or _of_all(container, stream, parts, eye)
+            copies = _of_keyframes(container, stream, parts, eye) or _of_all(container, stream, parts, eye)
         except av.FFmpegError as error:
             raise Damaged(f"a frame cannot be decoded ({reason(error)}); check whether it plays") from error
         rate = stream.average_rate or stream.guessed_rate or 0
         return Glance(
-            lumas=tuple(lumas),
+            lumas=tuple(map(brightness, eye.inside_bars(copies))),
             length_s=length_s,
             frames=stream.frames or round(length_s * float(rate)),
             width_px=stream.width,
@@ -80,20 +84,21 @@ def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> G
         )
 
 
-def brightness(copy: npt.NDArray[np.uint8]) -> float:
+def brightness(copy: Copy) -> float:
     """Return the mean luma in [0, 1] of a small copy of a frame, as `Conversion.small` returns it."""
     return mean_luma(copy)
 
 
 class _Eye:
-    """What measures the luma of frames of one stream."""
+    """What makes small copies of frames of one stream, and looks for black bars, which count for nothing."""
 
     def __init__(self, stream: VideoStream, hdr: Hdr) -> None:
         self._context, self._hdr = stream.codec_context, hdr
         self._conversion: Conversion | None = None
+        self._bars, self._seen = Bars(), 0
 
-    def __call__(self, frame: VideoFrame | None) -> float:
-        """Return the mean luma in [0, 1] of the signal that the curves act on. Raises Damaged."""
+    def __call__(self, frame: VideoFrame | None) -> Copy:
+        """Return a copy of the signal that the curves act on. Raises Damaged."""
         if frame is None or frame.is_corrupt:
             raise Damaged("a frame is broken; check whether it plays")
         if self._conversion is None:
@@ -106,7 +111,20 @@ class _Eye:
                 hdr=self._hdr,
                 deep=colours.hdr is not None or max(part.bits for part in frame.format.components) > 8,
             )
-        return brightness(self._conversion.small(frame))
+        self._bars.look([frame], self._seen)
+        self._seen += APART
+        return self._conversion.small(frame)
+
+    def inside_bars(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+        """Return what the copies show inside the bars of the video."""
+        picture = self._bars.picture()
+        if picture is None or self._conversion is None:
+            return copies
+        height, width, _ = copies[0].shape
+        down, across = height / self._conversion.height, width / self._conversion.width
+        rows = slice(ceil(picture.top * down), max(ceil(picture.top * down) + 1, int(picture.bottom * down)))
+        columns = slice(ceil(picture.left * across), max(ceil(picture.left * across) + 1, int(picture.right * across)))
+        return [copy[rows, columns] for copy in copies]
 
 
 def _counts_bytes(container: InputContainer) -> bool:
@@ -123,29 +141,29 @@ def _targets(start: int, length: int, parts: int) -> list[int]:
     return [start + length * part // parts for part in range(parts)] + [start + length - 1]
 
 
-def _of_keyframes(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[float]:
-    """Return the luma of the keyframes nearest to the ends of equal parts; nothing if there are too few keyframes.
+def _of_keyframes(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[Copy]:
+    """Return copies of the keyframes nearest to the ends of equal parts; nothing if there are too few keyframes.
 
     Parts are equal in time, or in bytes.
     """
     start, length = (0, container.size) if _counts_bytes(container) else extent(container, stream)
-    lumas: dict[tuple[int | None, ...], float] = {}
+    copies: dict[tuple[int | None, ...], Copy] = {}
     places = []
     for target in _targets(start, length, parts):
         packets = _keyframe(container, stream, target)
         place = packets[0].pts, packets[0].dts, packets[0].pos
         places.append(place)
-        if place not in lumas:
-            lumas[place] = eye(_decoded(packets, stream))
-    return [lumas[place] for place in places] if len(lumas) >= LEAST else []
+        if place not in copies:
+            copies[place] = eye(_decoded(packets, stream))
+    return [copies[place] for place in places] if len(copies) >= LEAST else []
 
 
-def _of_all(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[float]:
-    """Return the luma of the frames that are shown at the ends of equal parts, or where times restart, and the last's.
+def _of_all(container: InputContainer, stream: VideoStream, parts: int, eye: _Eye) -> list[Copy]:
+    """Return copies of the frames that are shown at the ends of equal parts, or where times restart, and of the last.
 
     Decodes all frames.
     """
-    left, lumas, shown = _targets(*extent(container, stream), parts), list[float](), None
+    left, copies, shown = _targets(*extent(container, stream), parts), list[Copy](), None
     _seek(container, stream, 0 if _counts_bytes(container) else left[0])
     stream.codec_context.flush_buffers()
     for frame in frames(container.demux(stream), stream.codec_context):
@@ -153,9 +171,9 @@ def _of_all(container: InputContainer, stream: VideoStream, parts: int, eye: _Ey
             passed = sum(target < frame.pts for target in left)
             if passed or frame.pts < shown.pts:
                 del left[:passed]
-                lumas += [eye(shown)] * max(1, passed)
+                copies += [eye(shown)] * max(1, passed)
         shown = frame
-    return lumas + [eye(shown)] * max(1, len(left))
+    return copies + [eye(shown)] * max(1, len(left))
 
 
 def _keyframe(container: InputContainer, stream: VideoStream, target: int) -> "list[Packet[Any]]":

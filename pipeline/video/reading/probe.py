@@ -20,7 +20,7 @@ from pipeline.video.reading.concatenations import Shift, position
 from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened, reason
 from pipeline.video.reading.times import ASSUMED, DEEPEST, Listed, Mended, has_no_times, reordering, stated_rate
-from pipeline.video.signal.color import UNSPECIFIED, Colours, is_full
+from pipeline.video.signal.color import Colours, colours_of
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
 from pipeline.video.signal.picture import Picture
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
@@ -300,21 +300,6 @@ def _rate(stream: VideoStream, listed: Listed) -> tuple[Fraction, bool]:
         return stated or ASSUMED, stated is not None
     average = None if stream.container.format.name in WITHOUT_AVERAGE else stream.average_rate
     return next(filter(None, (average, guessed, stream.base_rate)), ASSUMED), True
-
-
-def colours_of(frame: VideoFrame, container: VideoCodecContext) -> Colours:
-    """Return the colour coding that the frame states, or else the container."""
-
-    def said(name: str) -> int:
-        number = int(getattr(frame, name))
-        return int(getattr(container, name)) if number == UNSPECIFIED else number
-
-    return Colours(
-        matrix=said("colorspace"),
-        primaries=said("color_primaries"),
-        transfer=said("color_trc"),
-        range=2 if is_full(frame) else int(frame.color_range or container.color_range),
-    )
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

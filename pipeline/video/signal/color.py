@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -94,6 +95,21 @@ def _numbers(colours: Colours, height_px: int) -> tuple[Colorspace, ColorRange]:
 def is_full(frame: VideoFrame) -> bool:
     """Return whether the pixel format itself implies full range."""
     return frame.format.name.startswith("yuvj") or frame.format.is_rgb
+
+
+def colours_of(frame: VideoFrame, container: VideoCodecContext) -> Colours:
+    """Return the colour coding that the frame states, or else the container."""
+
+    def said(name: str) -> int:
+        number = int(getattr(frame, name))
+        return int(getattr(container, name)) if number == UNSPECIFIED else number
+
+    return Colours(
+        matrix=said("colorspace"),
+        primaries=said("color_primaries"),
+        transfer=said("color_trc"),
+        range=2 if is_full(frame) else int(frame.color_range or container.color_range),
+    )
 
 
 class Conversion:

@@ -108,6 +108,15 @@ def test_a_glance_reads_little_of_a_long_video(container: str) -> None:
     assert file.count < 0.3 * len(content)
 
 
+def test_bars_of_a_film_count_for_nothing() -> None:
+    """With the bars, a third of the frame, it would be dark."""
+    frames = [np.pad(lit(0.55, number), ((16, 16), (0, 0), (0, 0))) for number in range(40)]
+    plain = [lit(0.55, number) for number in range(40)]
+    barred, seen = (glance(BytesIO(clip(each, "matroska", gop=8))) for each in (frames, plain))
+    assert barred.is_bright(LIMIT)
+    assert barred.luma == pytest.approx(seen.luma, abs=0.02)
+
+
 def test_what_cannot_be_seen_whole_is_left_to_the_other_steps() -> None:
     content = bytearray(lit_clip([0.6] * 60))
     with av.open(BytesIO(bytes(content))) as container:
