@@ -44,7 +44,8 @@ class EstimateLight:
             photo = self.steps.decode.photo_of(self.steps.decode.storage.read(work.record.source), work.record)
             if len(photo.frames) == 1:
                 maps, pixels = self.steps.enhance.light_of(photo)
-                work.light = Light(_copy(pixels), maps, pixels.shape, capture_time(photo.metadata))
+                shape = photo.frames[0].pixels.shape
+                work.light = Light(_copy(pixels), maps, shape, capture_time(photo.metadata))
         return work
 
 
