@@ -41,7 +41,8 @@ class EstimateLight:
 
     def __call__(self, work: LightWork) -> LightWork:
         with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
-            photo = self.steps.decode.photo_of(self.steps.decode.storage.read(work.record.source), work.record)
+            data = self.steps.decode.storage.read(work.record.source)
+            photo = self.steps.decode.photo_of(data, work.record, gain_map=False)
             if len(photo.frames) == 1:
                 maps, pixels = self.steps.enhance.light_of(photo)
                 shape = photo.frames[0].pixels.shape
