@@ -259,7 +259,7 @@ class EncodeAndWrite:
                 work.outcome.bytes_out, work.outcome.sha256 = len(data), hashlib.sha256(data).hexdigest()
                 if work.original is None:
                     work.outcome.outcome = "done"
-            work.photo, work.original, work.parts = None, None, []  # frees memory: the outcome may wait for others
+        work.photo, work.original, work.parts = None, None, []  # frees memory: the outcome may wait for others
         return work
 
     def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:
