@@ -120,13 +120,14 @@ class ReadAndDecode:
                 self._pass_on(work, data, luma)
         return work
 
-    def photo_of(self, data: bytes, record: Record) -> Photo:
-        """Decode the content of a record's source. Raises what `decode` raises."""
+    def photo_of(self, data: bytes, record: Record, *, gain_map: bool = True) -> Photo:
+        """Decode the content of a record's source. Raises what `decode` raises. `gain_map`: see there."""
         return decode(
             data,
             max_pixels=self.settings.max_pixels,
             hdr_for=self._hdr_for(record, data),
             raw_preview=self.settings.raw == "preview",
+            gain_map=gain_map,
         )
 
     def _hdr_for(self, record: Record, data: bytes) -> Format | None:
@@ -210,8 +211,9 @@ class Enhance:
 
     def light_of(self, photo: Photo) -> tuple[CurveMaps, Samples]:
         """Return the curve maps of a photo of one frame, and the pixels that they are for."""
+        parts = parts_of(photo)
         photo = with_way_back(photo)[0]
-        view = views_of(photo, parts_of(photo))[0]
+        view = views_of(photo, parts)[0]
         floor = self._floor(view.pixels, photo, view.visible)
         return self.enhancer.estimate([view.pixels], [floor])[0], view.pixels
 
@@ -257,7 +259,7 @@ class EncodeAndWrite:
                 work.outcome.bytes_out, work.outcome.sha256 = len(data), hashlib.sha256(data).hexdigest()
                 if work.original is None:
                     work.outcome.outcome = "done"
-            work.photo, work.original, work.parts = None, None, []  # frees memory: the outcome may wait for others
+        work.photo, work.original, work.parts = None, None, []  # frees memory: the outcome may wait for others
         return work
 
     def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:

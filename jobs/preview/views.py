@@ -28,7 +28,7 @@ from pipeline.errors import TooLarge
 from pipeline.images import decode
 from pipeline.images.color.working_space import with_way_back
 from pipeline.images.photo import to_8_bits
-from pipeline.images.seen.view import parts_of, views_of
+from pipeline.images.seen.view import Mask, parts_of, views_of
 from pipeline.photos import MAX_PIXELS
 from pipeline.storage.storage import Storage
 from pipeline.video import Segment, VideoInfo, probe
@@ -131,6 +131,8 @@ class PhotoPreview:
 
     pixels: npt.NDArray[Any]
     """HxWx3 or HxWx1, uint8 or uint16."""
+    visible: Mask | None
+    """See `View.visible`."""
     hidden_noise: float
     """See `Photo.hidden_noise`."""
     notes: list[str]
@@ -139,10 +141,12 @@ class PhotoPreview:
     def of(cls, storage: Storage, url: str) -> "PhotoPreview":
         """Read and decode a photo. Raises StorageError, MediaError."""
         try:
-            photo, notes = with_way_back(decode(storage.read(url), max_pixels=MAX_PIXELS, gain_map=False))
+            found = decode(storage.read(url), max_pixels=MAX_PIXELS, gain_map=False)
         except TooLarge as error:
             raise TooLarge(f"it has more than {MAX_PIXELS:,} pixels, too many for the preview") from error
-        return cls(views_of(photo, parts_of(photo))[0].pixels, photo.hidden_noise, photo.notes + notes)
+        photo, notes = with_way_back(found)
+        view = views_of(photo, parts_of(found))[0]
+        return cls(view.pixels, view.visible, photo.hidden_noise, photo.notes + notes)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -174,7 +178,7 @@ class PhotoPreview:
 
     def maps(self, estimator: Estimator) -> tuple[Maps, CellMaps]:
         """Estimate the curve maps, and compute the cells under them."""
-        floor = estimator.enhancer.floor_of(self.pixels, hidden_noise=self.hidden_noise)
+        floor = estimator.enhancer.floor_of(self.pixels, visible=self.visible, hidden_noise=self.hidden_noise)
         [maps] = estimator.enhancer.estimate([self.pixels], [floor])
         cells = CellMaps.of(estimator.cells(self.pixels, maps), *self.size, self.factor)
         return Maps.of(maps, *self.size, estimator), cells

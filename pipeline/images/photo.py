@@ -125,6 +125,8 @@ class Coding:
     """JPEG XL: the brightest light of an HDR image, in cd/m2."""
     uncompressed: bool = False
     """TIFF: no compression."""
+    lossy: bool = False
+    """TIFF: JPEG or WebP inside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +154,8 @@ class Photo:
         if self.coding.quantisation:
             luma_table = self.coding.quantisation[0]
             return min(sum(luma_table) / len(luma_table) * OF_STEP, MOST_HIDDEN) / 255
-        return MOST_HIDDEN / 255 if self.format in LOSSY and not self.coding.lossless else 0.0
+        may_be_lossy = self.coding.lossy or (self.format in LOSSY and not self.coding.lossless)
+        return MOST_HIDDEN / 255 if may_be_lossy else 0.0
 
     @property
     def animated(self) -> bool:

@@ -11,6 +11,8 @@ from pipeline.images.isobmff.boxes import content_of, sound_boxes
 from pipeline.images.isobmff.reading import items_of
 from pipeline.images.metadata.exif import without_prefix
 from pipeline.images.photo import Metadata
+from pipeline.images.png import png
+from pipeline.images.png.chunks import split
 from pipeline.images.raw.raw_metadata import metadata_of
 from pipeline.images.recognition import HEAD_BYTES
 from pipeline.storage.storage import Storage
@@ -40,9 +42,11 @@ def captured_at(storage: Storage, url: str) -> float | None:
         file.seek(0)
         with suppress(Exception):  # parsers raise many kinds on damaged files
             match known and known.name:
-                case "jpeg" | "png" | "webp" | "tiff":
+                case "jpeg" | "webp" | "tiff":
                     with Image.open(file) as image:
                         return _time_in(image.getexif())
+                case "png":  # of which Pillow would decode the pixels, too
+                    return _time_in_block(png.metadata_of(split(file.read()), [])[0].exif)
                 case "heif" | "avif":
                     items = items_of(file.read())
                     found = (items.contents[number] for number, kind in items.kinds.items() if kind == EXIF)

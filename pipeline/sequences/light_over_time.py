@@ -40,7 +40,7 @@ class Light:
     copy: Copy
     maps: CurveMaps
     shape: tuple[int, ...]
-    """Height, width and channels of the pixels that the maps are for."""
+    """Height, width and channels of the whole photo: borders, which do not count, may be found wider in some photos."""
     captured_s: float | None
     """Capture time in seconds; None if it is not known."""
 

@@ -41,10 +41,12 @@ class EstimateLight:
 
     def __call__(self, work: LightWork) -> LightWork:
         with settling(work.record, work.outcome, out_of_memory=OUT_OF_MEMORY):
-            photo = self.steps.decode.photo_of(self.steps.decode.storage.read(work.record.source), work.record)
+            data = self.steps.decode.storage.read(work.record.source)
+            photo = self.steps.decode.photo_of(data, work.record, gain_map=False)
             if len(photo.frames) == 1:
                 maps, pixels = self.steps.enhance.light_of(photo)
-                work.light = Light(_copy(pixels), maps, pixels.shape, capture_time(photo.metadata))
+                shape = photo.frames[0].pixels.shape
+                work.light = Light(_copy(pixels), maps, shape, capture_time(photo.metadata))
         return work
 
 

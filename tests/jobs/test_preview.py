@@ -28,7 +28,7 @@ from model.full_size.cpu import Cells
 from model.full_size.reduce import reduce_pixels
 from pipeline.errors import NotFound, UsageError
 from pipeline.images import decode
-from pipeline.images.photo import to_8_bits
+from pipeline.images.photo import Photo, to_8_bits
 from pipeline.storage.storage import Storage
 from pipeline.video.writing.encode import EncodeSettings
 from pipeline.videos import VideoSettings
@@ -163,22 +163,26 @@ def _differences(
 ) -> list[int]:
     """Largest difference between page and job at each number of iterations. See `_job`."""
     _opened(page, server, path.name)
-    pixels = decode(path.read_bytes(), max_pixels=10**9).frames[0].pixels
+    photo = decode(path.read_bytes(), max_pixels=10**9)
+    pixels = photo.frames[0].pixels
     usual = Estimator(checkpoint, checkpoint.estimate_size)
-    [maps] = usual.enhancer.estimate([pixels])
+    floor = usual.enhancer.floor_of(pixels, hidden_noise=photo.hidden_noise)
+    [maps] = usual.enhancer.estimate([pixels], [floor])
     cells = usual.cells(pixels, maps)
     found = []
     for iterations in wanted:
-        job = _job(checkpoint, pixels, iterations, maps, cells)
+        job = _job(checkpoint, photo, iterations, maps, cells)
         found.append(int(np.abs(_at(page, iterations).astype(int) - to_8_bits(job)).max()))
     return found
 
 
-def _job(checkpoint: Checkpoint, pixels: np.ndarray, iterations: int, maps: CurveMaps, cells: Cells) -> np.ndarray:
+def _job(checkpoint: Checkpoint, photo: Photo, iterations: int, maps: CurveMaps, cells: Cells) -> np.ndarray:
     """What a job makes of a photo: at 8 iterations all of it, at others with the maps and cells of 8 iterations."""
     enhancer = Enhancer(checkpoint, Look(iterations=iterations), estimate_size=checkpoint.estimate_size)
+    pixels = photo.frames[0].pixels
     if iterations in (0, 8):
-        [job] = enhancer.enhance([pixels])
+        floor = enhancer.floor_of(pixels, hidden_noise=photo.hidden_noise)
+        [job] = enhancer.enhance([pixels], [floor])
         return job
     return enhancer._applied(pixels, maps, cells)
 

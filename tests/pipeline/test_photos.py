@@ -221,6 +221,7 @@ def _roughness(pixels: Samples) -> float:
         ("webp", {"quality": 80}),
         ("webp", {"lossless": True}),
         ("avif", {"quality": 75}),
+        ("tiff", {"compression": "jpeg", "quality": 75}),
     ],
 )
 def test_dark_noise_that_a_codec_reduced_to_specks_is_not_lifted(

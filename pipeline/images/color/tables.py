@@ -197,6 +197,8 @@ def _count(sizes: tuple[int, ...]) -> int:
 
 
 def _sampled(levels: Floats) -> Curve:
+    if not len(levels):  # LittleCMS takes such a curve for one that changes nothing
+        return lambda x: x
     places = np.linspace(0, 1, len(levels))
     return lambda x: np.interp(x, places, levels)
 

@@ -54,7 +54,7 @@ def read(data: bytes, max_pixels: int) -> Photo:
     chunks = split(data)
     header = Header(*struct.unpack_from(">IIBB", chunks[0].payload))
     notes: list[str] = []
-    metadata, loop = _metadata(chunks, notes)
+    metadata, loop = metadata_of(chunks, notes)
     behind = data.partition(END)[2].strip(b"\x00")
     if behind:
         notes.append(f"{plural(len(behind), 'byte')} of unknown data behind the image dropped")
@@ -90,7 +90,8 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     return SIGNATURE + b"".join(packed(*chunk) for chunk in (*chunks, Chunk(b"IEND", b"")))
 
 
-def _metadata(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | None]:
+def metadata_of(chunks: list[Chunk], notes: list[str]) -> tuple[Metadata, int | None]:
+    """Return the metadata in a file's chunks, and how often it plays; note what is dropped. Raises Unsupported."""
     block = icc = packet = dpi = loop = numbers = None
     has_alpha = chunks[0].payload[9] in (GREY_ALPHA, RGB_ALPHA) or any(kind == b"tRNS" for kind, _ in chunks)
     others: list[tuple[bytes, bytes]] = []

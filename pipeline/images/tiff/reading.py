@@ -6,7 +6,7 @@ from pipeline.images.photo import Coding, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_of, turned
 from pipeline.images.silence import silent_stderr
 from pipeline.images.tiff.frames import frame_of_samples
-from pipeline.images.tiff.layout import STRUCTURE, UNCOMPRESSED, Layout, layout_of
+from pipeline.images.tiff.layout import JPEG, OLD_JPEG, STRUCTURE, UNCOMPRESSED, WEBP, Layout, layout_of
 from pipeline.images.tiff.samples import File, samples_of
 
 REDUCED, MASK = 1, 4  # bits of the field NewSubfileType
@@ -25,7 +25,9 @@ def read(data: bytes, max_pixels: int) -> Photo:
     if tags.LAYERS in first.fields:
         notes.append("Photoshop layers dropped: they show the image before enhancement")
     metadata = _metadata(first, order, frames[0].size, notes)
-    coding = Coding(uncompressed=ifd.numbers(first, tags.COMPRESSION, order) in ((), (UNCOMPRESSED,)))
+    compression = ifd.numbers(first, tags.COMPRESSION, order)
+    lossy = not {JPEG, OLD_JPEG, WEBP}.isdisjoint(compression)
+    coding = Coding(uncompressed=compression in ((), (UNCOMPRESSED,)), lossy=lossy)
     return Photo(format="tiff", frames=frames, metadata=metadata, coding=coding, notes=notes)
 
 

@@ -165,7 +165,7 @@ CORNERS = [
 
 
 def of_scanner(kind: bytes) -> bytes:
-    """A profile with a table from RGB to L*a*b*, of each kind; by the second its darkest colour is grey."""
+    """A profile with a table from RGB to L*a*b*, of each kind. By the second, without last curves, black is grey."""
     levels = [level for corner in CORNERS for level in corner]
     ramp_16 = np.linspace(0, 65535, 256).astype(">u2").tobytes()
     if kind == b"mft1":
@@ -173,8 +173,8 @@ def of_scanner(kind: bytes) -> bytes:
         return media.profile(b"scnr", b"RGB ", b"Lab ", {b"A2B0": table})
     if kind == b"mft2":
         levels[0] = 40
-        table = kind + bytes(4) + bytes((3, 3, 2, 0)) + IDENTITY + struct.pack(">2H", 256, 2) + ramp_16 * 3
-        table += struct.pack(">24H", *(256 * level for level in levels)) + struct.pack(">6H", *[0, 65535] * 3)
+        table = kind + bytes(4) + bytes((3, 3, 2, 0)) + IDENTITY + struct.pack(">2H", 256, 0) + ramp_16 * 3
+        table += struct.pack(">24H", *(256 * level for level in levels))
         return media.profile(b"scnr", b"RGB ", b"Lab ", {b"A2B1": table})
     line, power = b"para" + bytes(8) + fixed(1), b"para" + bytes(8) + fixed(1.3)
     parts = [

@@ -10,6 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from pipeline.images import Frame, Metadata, Photo, decode, encode
+from pipeline.images.png.chunks import SIGNATURE, Chunk, packed, split
 from pipeline.records import Record
 from pipeline.sequences.capture_time import capture_time, captured_at
 from pipeline.sequences.order import Order, in_sequence, natural
@@ -91,3 +92,12 @@ def test_a_time_that_is_none_is_none(tmp_path: Path, text: str) -> None:
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = text
     NIGHT.save(tmp_path / "a.jpg", exif=exif)
     assert captured_at(Storage(), str(tmp_path / "a.jpg")) is None
+
+
+def test_the_capture_time_of_a_png_takes_no_pixels(tmp_path: Path) -> None:
+    path = Path(_photo(tmp_path / "a.png", 2))
+    taken = captured_at(Storage(), str(path))
+    chunks = [chunk for chunk in split(path.read_bytes()) if chunk.type != b"IDAT"]
+    chunks.insert(1, Chunk(b"IDAT", b"no pixels"))  # and EXIF behind them, as some programs write it
+    path.write_bytes(SIGNATURE + b"".join(packed(*chunk) for chunk in (*chunks, Chunk(b"IEND", b""))))
+    assert taken is not None and captured_at(Storage(), str(path)) == taken
