@@ -64,6 +64,12 @@ class Claim:
     """Whether it has the destination; else it is asking."""
     renewals: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise TypeError for values that no run writes."""
+        numbers = isinstance(self.process, int) and isinstance(self.process_began_s, int | float)
+        if not numbers or not all(isinstance(kind, str) for kind in self.kinds):
+            raise TypeError("not a claim")
+
     def conflicts(self, other: "Claim") -> bool:
         """Return whether the two may write the same files. A claim that cannot be read may be for any."""
         apart = bool(self.file and other.file) and self.file != other.file

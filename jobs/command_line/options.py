@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from itertools import pairwise
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -90,8 +91,10 @@ class Option:
         for kind in self.kinds:
             with suppress(ValueError):
                 if get_origin(kind) is not Literal:
-                    return kind(text)
-                if text in get_args(kind):
+                    value = kind(text)
+                    if kind is not float or isfinite(value):
+                        return value
+                elif text in get_args(kind):
                     return text
         raise UsageError(f'{self.typed} is "{text}"; it must be {self.wanted}')
 

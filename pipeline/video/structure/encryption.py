@@ -23,6 +23,7 @@ SYNC, STUFFING = 0x47, 0x1FFF  # ISO/IEC 13818-1, 2.4.3
 TS_BYTES = (188, 192, 204)  # of a packet, also with a time before it, or parity behind it
 FIRST_PID = 0x20  # below are tables, which are never scrambled
 PACK, SECTOR_BYTES = b"\0\0\1\xba", 2048  # of DVDs
+UNIT_BYTES = 6144  # of Blu-ray, that AACS encrypts as one
 VIDEO = [bytes([number]) for number in range(0xE0, 0xF0)]  # stream_id, ISO/IEC 13818-1, 2.4.3.7
 
 
@@ -92,5 +93,7 @@ def _sectors(head: bytes) -> Iterator[tuple[int, bool]]:
 
 
 def _is_of_blu_ray(head: bytes) -> bool:
-    """Return whether this is an encrypted stream of a Blu-ray (AACS): of 6144 bytes, only the first 16 are clear."""
-    return len(head) > 192 + 4 and head[4] == SYNC and bool(head[0] & 0xC0) and head[192 + 4] != SYNC
+    """Return whether this is an encrypted stream of a Blu-ray (AACS): of a unit, only the first 16 bytes are clear."""
+    units = range(0, len(head) - UNIT_BYTES + 1, UNIT_BYTES)
+    is_aligned = all(head[unit] & 0xC0 and head[unit + 4] == SYNC for unit in units)
+    return len(units) > 1 and is_aligned and head[192 + 4] != SYNC

@@ -116,7 +116,7 @@ def _of_another_machine(place: str, content: bytes = b"") -> str:
     return url
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"new": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"new": 1}', b'{"kinds": 1}'])
 def test_a_claim_of_a_machine_that_is_gone_is_void_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:

@@ -33,8 +33,11 @@ def _cut(content: bytes) -> bytes:
 
 
 def _aacs(content: bytes) -> bytes:
-    """Encrypt all but the first 16 bytes."""
-    return bytes([0xC0]) + _behind_times(content)[1:16] + bytes(each ^ 0x5A for each in _behind_times(content)[16:])
+    """Encrypt all but the first 16 bytes of each 6144."""
+    changed = bytearray(_behind_times(content * 8))
+    for at in range(len(changed)):
+        changed[at] ^= 0xC0 if at % 6144 == 0 else 0 if at % 6144 < 16 else 0x5A
+    return bytes(changed)
 
 
 def _scrambled_sectors(content: bytes) -> bytes:
@@ -75,3 +78,9 @@ def test_sound_alone_may_be_scrambled() -> None:
             changed[at + 3] |= 0x80
     assert changed != content
     assert probe(BytesIO(bytes(changed))).frames == 8
+
+
+def test_other_files_with_the_byte_of_a_transport_stream_are_not_encrypted() -> None:
+    content = bytearray(clip(streets(8), "avi", "mpeg4"))
+    content[4] = 0x47  # of the size that is stated, as in files that end early
+    assert probe(BytesIO(bytes(content))).frames == 8
