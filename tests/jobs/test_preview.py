@@ -22,13 +22,14 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from jobs.preview.job import PreviewConfig, exhibit_of
 from jobs.preview.server import PreviewServer
-from jobs.preview.views import Estimator, FramePreview, VideoPreview
+from jobs.preview.views import CellMaps, Estimator, FramePreview, PhotoPreview, VideoPreview
 from model import DEFAULT_WEIGHTS, Architecture, Checkpoint, CurveMaps, Enhancer, Look, build, load, to_bytes
 from model.full_size.cpu import Cells
 from model.full_size.reduce import reduce_pixels
 from pipeline.errors import NotFound, UsageError
 from pipeline.images import decode
 from pipeline.images.photo import Photo, to_8_bits
+from pipeline.photos import Enhance, PhotoSettings
 from pipeline.storage.storage import Storage
 from pipeline.video.writing.encode import EncodeSettings
 from pipeline.videos import VideoSettings
@@ -196,6 +197,20 @@ def test_the_page_shows_what_the_job_makes(photos: Path, page: Page, network: st
             some = wanted if path.name == "large.jpg" else count(few, wanted)
             differences = _differences(page, server, path, some, load(DEFAULT_WEIGHTS[network]))
             assert max(differences) <= NEAR, (path.name, differences)
+
+
+def test_the_noise_of_a_turned_photo_is_the_jobs(tmp_path: Path) -> None:
+    """Its empty corners have none."""
+    noisy = night(160, 120) + np.random.default_rng(0).integers(1, 12, (120, 160, 3), np.uint8)
+    Image.fromarray(noisy).rotate(7, expand=True).save(tmp_path / "turned.png")
+    checkpoint = load(DEFAULT_WEIGHTS["dce"])
+    usual = Estimator(checkpoint, checkpoint.estimate_size)
+    preview = PhotoPreview.of(Storage(), str(tmp_path / "turned.png"))
+    job = Enhance(checkpoint, PhotoSettings(estimate_size=checkpoint.estimate_size), "cpu")
+    maps, pixels = job.light_of(decode((tmp_path / "turned.png").read_bytes(), max_pixels=10**9))
+    _, found = preview.maps(usual)
+    assert preview.visible is not None
+    assert (found.values == CellMaps.of(usual.cells(pixels, maps), *preview.size, 1).values).all()
 
 
 @pytest.mark.slow

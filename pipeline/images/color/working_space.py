@@ -126,7 +126,8 @@ def with_way_back(photo: Photo) -> tuple[Photo, list[str]]:
         return photo, []
     metadata = replace(photo.metadata, icc=None, cicp=None, png_chunks=_without_colour(photo.metadata.png_chunks))
     deep = next((space.table for space in spaces if space is not None and space.table is not None), None)
-    if deep is not None and any(frame.pixels.dtype == np.uint16 for frame in photo.frames):
+    fits = deep is not None and all(frame.pixels.shape[2] <= deep.channels for frame in photo.frames)
+    if deep is not None and fits and any(frame.pixels.dtype == np.uint16 for frame in photo.frames):
         frames = [_in_bt2020(frame, deep) for frame in photo.frames]
         notes = ["converted to BT.2020: its ICC profile cannot be inverted exactly"]
         return replace(

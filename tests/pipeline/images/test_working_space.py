@@ -212,21 +212,15 @@ def test_a_table_without_a_way_back_keeps_16_bits(kind: bytes) -> None:
     assert_close(converted(found, work.photo.metadata.icc) / 257, result(twin, None)[0] / 257)
 
 
-@pytest.mark.parametrize("kind", [b"kTRC", b"A2B0"])
-def test_a_grey_profile_in_lightness_is_inverted(kind: bytes) -> None:
-    if kind == b"kTRC":
-        tag = b"curv" + bytes(4) + struct.pack(">I", 0)
-    else:
-        corners = struct.pack(">6H", 0, 32768, 32768, 65280, 32768, 32768)
-        tag = (
-            b"mft2"
-            + bytes(4)
-            + bytes((1, 3, 2, 0))
-            + IDENTITY
-            + struct.pack(">2H", 2, 2)
-            + struct.pack(">2H", 0, 65535)
-        )
-        tag += corners + struct.pack(">6H", *[0, 65535] * 3)
+def _of_grey(reddish: int) -> bytes:
+    """A table from grey to L*a*b*, whose white has this much of a*, of 256."""
+    corners = struct.pack(">6H", 0, 32768, 32768, 65280, 32768 + 256 * reddish, 32768)
+    curves = struct.pack(">2H", 2, 2) + struct.pack(">2H", 0, 65535)
+    return b"mft2" + bytes(4) + bytes((1, 3, 2, 0)) + IDENTITY + curves + corners + struct.pack(">6H", *[0, 65535] * 3)
+
+
+@pytest.mark.parametrize(("kind", "tag"), [(b"kTRC", b"curv" + bytes(8)), (b"A2B0", _of_grey(reddish=0))])
+def test_a_grey_profile_in_lightness_is_inverted(kind: bytes, tag: bytes) -> None:
     icc = media.profile(b"scnr", b"GRAY", b"Lab ", {kind: tag})
     space = working_space(icc, 1)
     assert space is not None and space.conversion is not None
@@ -238,6 +232,15 @@ def test_a_grey_profile_in_lightness_is_inverted(kind: bytes) -> None:
     back = pixels.copy()
     space.write_back(srgb, outside, back)
     assert np.abs(back.astype(int) - pixels).max() <= 8
+
+
+def test_pages_that_a_table_is_not_for_become_srgb_with_the_others() -> None:
+    icc = media.profile(b"scnr", b"GRAY", b"Lab ", {b"A2B0": _of_grey(reddish=60)})
+    pages = [Frame(pixels=media.night()[..., :count].astype(np.uint16) * 257) for count in (1, 3)]
+    work = enhanced(Photo(format="tiff", frames=pages, metadata=Metadata(icc=icc)))
+    assert work.photo is not None and work.photo.metadata.icc is None
+    assert [frame.pixels.dtype for frame in work.photo.frames] == [np.uint8] * 2
+    assert work.outcome.notes[-1:] == ["converted to sRGB with 8 bits: its ICC profile cannot be inverted exactly"]
 
 
 def test_a_table_without_a_way_back_makes_the_photo_srgb() -> None:
