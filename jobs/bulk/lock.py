@@ -271,7 +271,7 @@ class Lock:
 
 def _began_s(process: psutil.Process) -> float:
     """Return when a process began, in seconds since the start of the machine."""
-    return process.create_time() - psutil.boot_time()
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _machine() -> str:
