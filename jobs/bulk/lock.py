@@ -49,7 +49,7 @@ class Claim:
     """Identifies the machine since its last start, and what separates its containers; "" where that is not known."""
     process: int = 0
     process_began_s: float = 0.0
-    """When the process began, in seconds since 1970 by the machine's clock."""
+    """When the process began, in seconds since the start of the machine, which stay the same if its clock is set."""
     begun: str = ""
     """When the run began, in UTC by the machine's clock."""
     since: str = ""
@@ -85,7 +85,7 @@ class Claim:
             return None
         try:
             process = psutil.Process(self.process)
-            same = abs(process.create_time() - self.process_began_s) < SAME_START_S
+            same = abs(_began_s(process) - self.process_began_s) < SAME_START_S
             if same and self.process == os.getpid():
                 return self.name not in _of_this_process
             return not same or process.status() == psutil.STATUS_ZOMBIE
@@ -133,13 +133,12 @@ class Lock:
         name = secrets.token_hex(8)
         self._url = join(self._folder, f"{name}.json")
         process, now = psutil.Process(), datetime.now(UTC)
-        began_s = process.create_time()
         self._claim = Claim(
             host=socket.gethostname(),
             machine=_machine(),
             process=process.pid,
-            process_began_s=began_s,
-            begun=datetime.fromtimestamp(began_s, UTC).isoformat(timespec=SECONDS),
+            process_began_s=_began_s(process),
+            begun=datetime.fromtimestamp(process.create_time(), UTC).isoformat(timespec=SECONDS),
             since=now.isoformat(timespec=SECONDS),
             name=name,
             kinds=sorted(kinds),
@@ -268,6 +267,11 @@ class Lock:
             self._storage.remove([url])
         except StorageError:
             self._storage.write(url, b"")
+
+
+def _began_s(process: psutil.Process) -> float:
+    """Return when a process began, in seconds since the start of the machine."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _machine() -> str:

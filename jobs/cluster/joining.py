@@ -50,13 +50,16 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS") if join else None
     log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     there = _joined(address) if address else local_ray(max(workers or 0, usable_cores()), **QUIET)
-    with _silenced_stdout(), _started(there, address):
-        heed_signals()  # after Ray has started, as it installs its own handlers
-        take_in_ray()
-        check_not_stopped()
-        if address:
-            _log_no_room()
-        yield
+    try:
+        with _silenced_stdout(), _started(there, address):
+            heed_signals()  # after Ray has started, as it installs its own handlers
+            take_in_ray()
+            check_not_stopped()
+            if address:
+                _log_no_room()
+            yield
+    finally:
+        heed_signals()  # after Ray has ended, as its core leaves SIGTERM to the system, unseen by Python
 
 
 @contextmanager

@@ -117,6 +117,19 @@ def test_a_job_may_be_stopped_while_ray_starts(tmp_path: Path) -> None:
     assert "1 left" in stopped.stdout
 
 
+@pytest.mark.slow
+def test_a_job_may_be_stopped_after_ray_has_ended(tmp_path: Path) -> None:
+    source, began = tmp_path / "in", tmp_path / "began"
+    source.mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(source / "a.png")
+    flags = ["--workers", "1", "--no-report", "--on-finish", f"echo > {began}; sleep 60"]
+    job = [sys.executable, "-m", "jobs.images", str(source), str(tmp_path / "out"), *flags]
+    stopped = _stopped(job, began.exists, _terminate)
+    assert stopped.returncode == 143
+    assert "run the same command again to continue" in stopped.stderr.splitlines()[-1]
+    assert "photos: 1 done" in stopped.stdout
+
+
 def _segments(out: Path) -> list[Path]:
     files = files_below(out / "_nightlift" / "segments")
     return [path for path in files if not path.name.endswith(PART_SUFFIX)]

@@ -58,5 +58,5 @@ def is_possible(muxer: str, stream: Stream) -> bool:
 
 def _added(output: OutputContainer, original: Stream) -> Any:
     context: Any = original.codec_context
-    encoder = ENCODERS[context.format.name.removesuffix("p")]
+    encoder = "pcm_s32le" if "32" in context.name else ENCODERS[context.format.name.removesuffix("p")]
     return output.add_stream(encoder, rate=context.sample_rate, layout=context.layout)

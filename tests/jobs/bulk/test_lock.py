@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from threading import Barrier, Event, Thread
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -81,6 +83,16 @@ def test_a_second_run_is_refused_and_one_after_a_kill_is_not(
     )
     assert [row["outcome"] for row in rows] == ["done"]
     assert not [file for file in Storage().walk(place) if "/locks/" in file.url]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a machine whose clock was set counts as another one")
+def test_a_run_stays_known_where_the_clock_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as by NTP, on a machine that starts without a clock."""
+    with _other_run(str(tmp_path)):
+        set_to = psutil.boot_time() + 3600
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda: set_to)
+        with pytest.raises(Busy), Lock(Storage(), str(tmp_path), ["photo"]).held():
+            pass
 
 
 @pytest.mark.parametrize(

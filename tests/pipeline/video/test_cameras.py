@@ -62,6 +62,7 @@ def _probed(path: Path) -> tuple[list[str], list[Fraction]]:
         ("a.rm", "rm", "rv20", "ac3", "a.mkv", ["h264", "ac3"]),
         ("a.wtv", "wtv", "mpeg2video", "mp2", "a.mkv", ["h264", "mp2"]),
         ("a.nut", "nut", "libx264", "mp2", "a.mkv", ["h264", "mp2"]),
+        ("a.nut", "nut", "libx264", "pcm_u32le", "a.mkv", ["h264", "pcm_s32le"]),
         ("a.divx", "avi", "mpeg4", "pcm_alaw", "a.mkv", ["h264", "pcm_alaw"]),
         ("a.3g2", "3g2", "libx264", "aac", "a.3g2", ["h264", "aac"]),
         ("a.f4v", "f4v", "libx264", "aac", "a.mp4", ["h264", "aac"]),
