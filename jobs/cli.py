@@ -1,6 +1,7 @@
 """`nightlift`: the console command, with a sub-command for each job. A job is imported when it is asked for."""
 
 import gc
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _status(given: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         without = ", without --fresh," if "--fresh" in given else ""
         outcome = "continue" if given and given[0] in COMMANDS and COMMANDS[given[0]].goes_on else "start over"
-        tell(f"stopped; run the same command again{without} to {outcome}")
+        tell(f"stopped; run the same command again{without} to {outcome}", level=logging.INFO)
         return exit_status(stop)
 
 
@@ -151,7 +152,7 @@ def _correction(name: str) -> str:
     if not name:
         return "no command given"
     close = get_close_matches(name, COMMANDS, n=1, cutoff=0.7)
-    hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
+    hint = f"did you mean {close[0]}" if close else f"choose from {', '.join(COMMANDS)}"
     return f'unknown command "{name}": {hint}'
 
 

@@ -50,10 +50,10 @@ def is_json() -> bool:
     return _in_json
 
 
-def tell(text: str, **fields: Any) -> None:
-    """Write what a person has to know as a command ends. `fields`: what JSON has beside it."""
+def tell(text: str, *, level: int = logging.ERROR, **fields: Any) -> None:
+    """Write what a person has to know as a command ends. `level`, `fields`: what JSON has beside it."""
     if _in_json:
-        log.error("%s", text, extra={"fields": fields})
+        log.log(level, "%s", text, extra={"fields": fields})
     else:
         print(f"nightlift: {text}", file=sys.stderr)
 

@@ -31,6 +31,11 @@ def tells_nothing(name: str) -> bool:
     return format_of(name) is None and not is_video(name) and not is_raw
 
 
+def is_of_macos(name: str) -> bool:
+    """Return whether this is the name of what macOS notes of the file beside it, on disks of other systems."""
+    return posixpath.basename(name).startswith("._")
+
+
 def is_cut(name: str) -> bool:
     """Return whether a name has no extension, or what is left of a known one: `.jp`, `.jpg(1)`, `.jpg `."""
     extension = BEHIND.sub("", posixpath.splitext(name)[1].lower())
@@ -72,7 +77,9 @@ class Kind(ABC):
         return False
 
     def described(self, name: str) -> str:
-        """Return words on what the content of a file of this name or path is, if its name belies that; else ""."""
+        """Return words on what a file of this name or path is, if its extension belies that; else ""."""
+        if is_of_macos(name):
+            return "what macOS notes of another file"
         return videos.OTHERS.get(posixpath.splitext(self.known_as.get(name, name).removeprefix(name))[0], "")
 
     def accepts(self, name: str) -> bool:
@@ -111,7 +118,7 @@ class Photos(Kind):
     """Order in which photos follow each other over time; None: they do not."""
 
     def takes(self, name: str) -> bool:
-        return format_of(name) is not None
+        return format_of(name) is not None and not is_of_macos(name)
 
     def renamed(self, relative: str, wanted: str | None) -> str:
         known_as = self.known_as.get(relative, relative)
@@ -146,7 +153,7 @@ class Videos(Kind):
     unknown = ".mp4"
 
     def takes(self, name: str) -> bool:
-        return is_video(name)
+        return is_video(name) and not is_of_macos(name)
 
     def doubts(self, name: str) -> bool:
         return posixpath.splitext(name)[1].lower() in SHARED

@@ -77,7 +77,7 @@ def test_a_slip_is_told_in_one_line(capsys: pytest.CaptureFixture[str], argument
     ("arguments", "told"),
     [
         (["photos", "in", "out"], 'unknown command "photos": choose from images, videos, enhance, preview, train'),
-        (["image", "in", "out"], 'unknown command "image": did you mean images?'),
+        (["image", "in", "out"], 'unknown command "image": did you mean images'),
         ([], "no command given"),
     ],
 )

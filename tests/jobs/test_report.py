@@ -539,7 +539,7 @@ def _many_rows(folder: Path) -> None:
             "run": [f"2026010{run}T000000000000-ab"] * count,
         }
         for field in OUTCOME_SCHEMA:
-            if field.name.startswith(("seconds", "luma")):
+            if field.name.startswith(("seconds", "luma", "night")):
                 columns[field.name] = rng.random(count)
             elif field.type == pa.int64():
                 columns[field.name] = np.full(count, 3000)

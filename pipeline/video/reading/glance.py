@@ -20,9 +20,10 @@ from av.video.stream import VideoStream
 from pipeline.errors import Damaged
 from pipeline.luma import mean_luma
 from pipeline.video.reading.bars import APART, Bars
-from pipeline.video.reading.opening import LARGEST_PX, frames, opened, reason
+from pipeline.video.reading.opening import LARGEST_PX, demuxed, frames, opened, reason
 from pipeline.video.reading.probe import DISCONTINUOUS
 from pipeline.video.reading.sampling import extent
+from pipeline.video.reading.times import has_no_times
 from pipeline.video.signal.color import SDR, Conversion, Hdr, colours_of
 from pipeline.video.structure.encryption import check_encryption
 
@@ -43,7 +44,7 @@ class Glance:
     """Mean luma in [0, 1] of frames that are evenly spread over the video, the first and the last among them."""
     length_s: float
     frames: int
-    """Number of frames, as far as the header tells."""
+    """Number of frames, as far as the header tells; 0 if it does not."""
     width_px: int
     height_px: int
 
@@ -78,7 +79,7 @@ def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> G
         return Glance(
             lumas=tuple(map(brightness, eye.inside_bars(copies))),
             length_s=length_s,
-            frames=stream.frames or round(length_s * float(rate)),
+            frames=stream.frames or (0 if has_no_times(stream) else round(length_s * float(rate))),
             width_px=stream.width,
             height_px=stream.height,
         )
@@ -166,7 +167,7 @@ def _of_all(container: InputContainer, stream: VideoStream, parts: int, eye: _Ey
     left, copies, shown = _targets(*extent(container, stream), parts), list[Copy](), None
     _seek(container, stream, 0 if _counts_bytes(container) else left[0])
     stream.codec_context.flush_buffers()
-    for frame in frames(container.demux(stream), stream.codec_context):
+    for frame in frames(demuxed(container, stream), stream.codec_context):
         if shown is not None and shown.pts is not None and frame.pts is not None:
             passed = sum(target < frame.pts for target in left)
             if passed or frame.pts < shown.pts:
@@ -185,7 +186,7 @@ def _keyframe(container: InputContainer, stream: VideoStream, target: int) -> "l
     for back_s in BACK_S:
         _seek(container, stream, target - int(back_s * second))
         found: list[Packet[Any]] = []
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             if len(found) == 1:
                 found.append(packet)
             if len(found) == 2 and not back_s:

@@ -17,10 +17,11 @@ ISO_KEYS = frozenset(  # metadata keys that ISO files have a box for; all others
     "synopsis show episode_id network keywords location location-eng creation_time timecode".split()
 )
 LARGEST_SCALE = 1 << 31
-LATEST_START_S = 400_000  # beyond it, times are dates, as in recordings by Dahua; those of MPEG-TS end before it
+# beyond it, times are dates, as in recordings by Dahua, or those of a part of a DVD; those of MPEG-TS end before it
+LATEST_START_S, LATEST_START_OF_PS_S = 400_000, 10
 SHIFTED = {  # values of the option avoid_negative_ts
     "make_non_negative": "its times begin before 0; all are shifted so that none is negative",
-    "make_zero": "its times are dates; all are shifted so that they begin at 0",
+    "make_zero": "its times begin late, as those of a part or by date; all are shifted so that they begin at 0",
 }
 
 
@@ -28,8 +29,8 @@ def options_for(
     original: InputContainer, info: VideoInfo, start: int, name: str, *, fast_start: bool
 ) -> dict[str, str]:
     """Return the muxer's options for a file of this name. `start`: pts of the first frame."""
-    muxer, begins_by_date = muxer_of(name), start * info.time_base > LATEST_START_S
-    from_zero = {"avoid_negative_ts": "make_zero"} if begins_by_date else {}
+    muxer, latest_s = muxer_of(name), LATEST_START_OF_PS_S if original.format.name == "mpeg" else LATEST_START_S
+    from_zero = {"avoid_negative_ts": "make_zero"} if start * info.time_base > latest_s else {}
     if muxer == "mpegts":  # without copyts, times restart; files of these names have packets of 192 bytes
         return {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(name.lower().endswith((".m2ts", ".mts"))))}
     if muxer not in ISO:

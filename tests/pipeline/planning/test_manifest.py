@@ -275,8 +275,9 @@ def test_parts_of_earlier_versions_are_read_and_merged(tmp_path: Path) -> None:
     manifest.append([_done("/a.jpg")])
     manifest.close()
     [part] = _parts(tmp_path)
-    pq.write_table(pq.read_table(part).drop_columns("sha256"), part)
-    manifest.append([replace(_done("/b.jpg"), sha256="ab")])
+    pq.write_table(pq.read_table(part).drop_columns(["sha256", "night_s"]), part)
+    manifest.append([replace(_done("/b.jpg"), sha256="ab", night_s=2.0)])
     manifest.close()
     assert len(_parts(tmp_path)) == 1
     assert manifest.read()["sha256"].to_pylist() == manifest.read(["sha256", *KEY])["sha256"].to_pylist() == ["", "ab"]
+    assert manifest.read()["night_s"].to_pylist() == [None, 2.0]

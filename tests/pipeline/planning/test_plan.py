@@ -77,11 +77,12 @@ def test_converted_names_meet_kept_ones_also_where_only_their_case_differs(tmp_p
 
 
 def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
-    source = _fill(tmp_path / "in", "a.jpg", "notes.txt", "README")
+    source = _fill(tmp_path / "in", "a.jpg", "notes.txt", "README", "._a.jpg")
     plan = _plan(source, tmp_path / "out")
     assert len(plan.records) == 1
-    assert [(refusal.outcome().outcome, refusal.code) for refusal in plan.refused] == [("skipped", "not_a_photo")] * 2
-    assert "notes.txt" in plan.refused[1].message
+    assert [(refusal.outcome().outcome, refusal.code) for refusal in plan.refused] == [("skipped", "not_a_photo")] * 3
+    assert "macOS" in plan.refused[0].message
+    assert "notes.txt" in plan.refused[2].message
 
 
 def test_include_and_exclude(tmp_path: Path) -> None:

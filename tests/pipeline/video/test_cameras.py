@@ -18,7 +18,8 @@ from pipeline.video.reading.containers import written_name
 from pipeline.video.reading.probe import probe
 from pipeline.video.reading.recognition import HEAD_BYTES, MUSIC, SOUND, TEXT, extension_by_content, other_by_content
 from pipeline.video.writing.container_options import SHIFTED
-from tests.support.clips import packets, times
+from tests.support import media
+from tests.support.clips import clip, packets, times
 from tests.support.enhanced import done
 from tests.support.recordings import dahua, recording, with_dvd_subtitle
 
@@ -146,6 +147,21 @@ def test_times_that_are_dates_begin_at_zero() -> None:
     outcome, written = done("a.dav", dahua(), "a.mkv")
     assert SHIFTED["make_zero"] in outcome.notes
     assert _probed(written)[1] == [Fraction(number, 25) for number in range(12)]
+
+
+def test_a_part_of_a_dvd_begins_at_zero() -> None:
+    part = clip(
+        [media.night(64, 48, seed=number) for number in range(10)],
+        "vob",
+        "mpeg2video",
+        time_base=Fraction(1, 25),
+        pts=[15_000 + number for number in range(10)],
+    )
+    outcome, written = done("VTS_01_2.VOB", part, "VTS_01_2.mkv")
+    at = _probed(written)[1]
+    assert SHIFTED["make_zero"] in outcome.notes
+    assert at[0] < Fraction(1, 5)
+    assert [each - at[0] for each in at] == [Fraction(number, 25) for number in range(10)]
 
 
 def test_subtitles_of_a_dvd_are_kept_also_where_they_begin_late() -> None:
