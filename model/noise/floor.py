@@ -27,14 +27,14 @@ LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # luma at which noise is 
 SIDE = 8  # pixels of a block
 MOST_BLOCKS = 2500
 MOST_COARSE_BLOCKS = 1000  # of means of two by two pixels: colour may have one sample for so many
-BINS = 10  # of luma, with equally many blocks in each
-LEAST_BLOCKS = 8  # that a bin needs
+BINS, LEAST_BLOCKS = 10, 8  # of luma, with equally many blocks in each; and blocks that a bin needs
 FLAT = 0.2  # share of a bin's blocks that counts as flat
 QUANTILE = 0.1, 0.763  # quantile taken of their deviations, and its value for noise of deviation 1
 COLOUR_QUANTILE = 0.5, 0.979  # the same for colour: coding removes it from most blocks
 MOST_TO_MEDIAN = 2.0  # limit of a bin's deviation in medians of all bins: its blocks may all be textured
-DARKEST = 0.01  # share of an image that is taken for black: its quantile of luma
-DARK = 0.1  # the same for dark
+DARKEST, DARK = 0.01, 0.1  # shares of an image that are taken for black and for dark: quantiles of luma
+# the same in frames: codes are whole, so one quantile would jump while the scene hardly changes, and the light with it
+DARKEST_OF_FRAMES, DARK_OF_FRAMES = DARKEST * np.geomspace(1 / 8, 8, 9), DARK * np.geomspace(1 / 2, 2, 5)
 MOST_BELOW = 1.5 * CODE  # how far black lies below the darkest at most: if dark is brighter, the darkest was seen, too
 OF_FRAMES = 0.8  # share of MOST_BELOW that is dropped where a codec left nothing of the dark
 # upper limits of black: in an image with noise, and in one whose dark was coded away
@@ -251,7 +251,8 @@ def _found(luma_NSS: Floats, colours: Sequence[tuple[Floats, Floats]], is_frame:
     if not len(luma_NSS):  # the image is smaller than a block
         return NO_FLOOR
     luma = _Blocks.of(luma_NSS)
-    darkest, dark = map(float, np.quantile(luma.quarters, (DARKEST, DARK)))
+    shares = (DARKEST_OF_FRAMES, DARK_OF_FRAMES) if is_frame else (DARKEST, DARK)
+    darkest, dark = (float(np.mean(np.quantile(luma.quarters, share))) for share in shares)
     coded_away = _coded_away(luma, darkest) if is_frame else 0.0
     most = HIGHEST_BLACK + coded_away * (HIGHEST_BLACK_CODED - HIGHEST_BLACK)
     most = min(most, float(luma.means.mean()) / 2)  # so that part of an evenly dark image counts as seen
@@ -273,8 +274,7 @@ def _coded_away(luma: _Blocks, darkest: float) -> float:
     spreads = luma.spreads[luma.quarters < darkest + NEAR_BLACK]
     if len(spreads) < LEAST_BLOCKS:
         return 0.0
-    uniform = float((spreads <= UNIFORM).mean())
-    return min(max((uniform - CODED_FROM) / (CODED_TO - CODED_FROM), 0.0), 1.0)
+    return float(np.clip(((spreads <= UNIFORM).mean() - CODED_FROM) / (CODED_TO - CODED_FROM), 0, 1))
 
 
 def _noise(plane: _Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Floats, Floats]:

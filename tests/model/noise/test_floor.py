@@ -141,6 +141,17 @@ def test_what_a_codec_left_of_the_dark_is_told_from_noise_in_the_dark() -> None:
     assert floor_of(noisy(scene, 0)).coded_away == 0  # a photo
 
 
+def test_black_does_not_jump_while_a_scene_hardly_changes() -> None:
+    """A few blocks more of the darkest code must not halve the light of the next ones, as it flickers in a film."""
+    codes = np.random.default_rng(0).permutation(np.linspace(0, 1, 64 * 96))
+    blacks = []
+    for share in (0.006, 0.008, 0.0099, 0.0101, 0.012, 0.015):
+        blocks = np.where(codes < share, 20, 21 + 39 * codes**2).astype(np.uint8).reshape(64, 96)
+        image = blocks.repeat(4, 0).repeat(4, 1)[..., None].repeat(3, 2)
+        blacks.append(255 * floor_of(image, is_frame=True).black)
+    assert np.abs(np.diff(blacks)).max() < 0.15
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (7, 7), (8, 7), (8, 8), (16, 16), (0, 9)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_of_hardly_any_pixels_little_is_known(size: tuple[int, int], channels: int) -> None:
