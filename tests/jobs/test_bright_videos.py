@@ -48,7 +48,7 @@ def test_bright_videos_are_copied_once_and_dark_ones_are_enhanced(
     assert [rows[name]["night_s"] for name in ("day.mp4", "night.mp4", "notes.txt")] == [0, 0.8, None]
     assert main(job) == 0  # nothing is looked at again
     assert len(rows_of(out)) == 5
-    assert "videos: nothing to do; by earlier runs: 4 done" in capsys.readouterr().out
+    assert "videos: nothing to do; by earlier runs: 2 done, 2 skipped" in capsys.readouterr().out
     assert main(["verify", str(out)]) == 0
     (out / "noon.avi").unlink()
     assert main(job) == 0
