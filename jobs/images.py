@@ -112,7 +112,7 @@ class ImagesConfig(BulkConfig):
             return None
         found = format_of(f"photo.{self.format}")
         if found is None or not found.writable:
-            known = ", ".join(name for name, known in FORMATS.items() if known.writable)
+            known = ", ".join(each.extensions[0].removeprefix(".") for each in FORMATS.values() if each.writable)
             raise UsageError(f"--format {self.format}: nightlift cannot write this format; choose from {known}")
         try:
             if found.name == "heif":
