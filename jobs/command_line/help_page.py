@@ -30,20 +30,8 @@ GROUPS = {
         *("out", "json", "sheet_rows", "no_report"),
     ),
     "running": (
-        *(
-            "fresh",
-            "dry_run",
-            "every",
-            "on_finish",
-            "price",
-            "log_format",
-            "quick",
-            "device",
-            "workers",
-            "workers_per_core",
-            "gpus_per_worker",
-            "topology",
-        ),
+        *("fresh", "dry_run", "every", "on_finish", "price", "log_format", "quick"),
+        *("device", "workers", "workers_per_core", "gpus_per_worker", "topology"),
         *("segment_frames", "time_limit", "address", "no_wait", "env", "port", "no_browser", "storage_options"),
     ),
 }

@@ -31,8 +31,8 @@ def tells_nothing(name: str) -> bool:
     return format_of(name) is None and not is_video(name) and not is_raw
 
 
-def is_of_macos(name: str) -> bool:
-    """Return whether this is the name of what macOS notes of the file beside it, on disks of other systems."""
+def _is_of_macos(name: str) -> bool:
+    """Return whether this is the name of a file in which macOS keeps notes on another, on disks of other systems."""
     return posixpath.basename(name).startswith("._")
 
 
@@ -78,8 +78,8 @@ class Kind(ABC):
 
     def described(self, name: str) -> str:
         """Return words on what a file of this name or path is, if its extension belies that; else ""."""
-        if is_of_macos(name):
-            return "what macOS notes of another file"
+        if _is_of_macos(name):
+            return "notes of macOS on another file"
         return videos.OTHERS.get(posixpath.splitext(self.known_as.get(name, name).removeprefix(name))[0], "")
 
     def accepts(self, name: str) -> bool:
@@ -118,7 +118,7 @@ class Photos(Kind):
     """Order in which photos follow each other over time; None: they do not."""
 
     def takes(self, name: str) -> bool:
-        return format_of(name) is not None and not is_of_macos(name)
+        return format_of(name) is not None and not _is_of_macos(name)
 
     def renamed(self, relative: str, wanted: str | None) -> str:
         known_as = self.known_as.get(relative, relative)
@@ -153,7 +153,7 @@ class Videos(Kind):
     unknown = ".mp4"
 
     def takes(self, name: str) -> bool:
-        return is_video(name) and not is_of_macos(name)
+        return is_video(name) and not _is_of_macos(name)
 
     def doubts(self, name: str) -> bool:
         return posixpath.splitext(name)[1].lower() in SHARED

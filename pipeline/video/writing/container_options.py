@@ -21,7 +21,7 @@ LARGEST_SCALE = 1 << 31
 LATEST_START_S, LATEST_START_OF_PS_S = 400_000, 10
 SHIFTED = {  # values of the option avoid_negative_ts
     "make_non_negative": "its times begin before 0; all are shifted so that none is negative",
-    "make_zero": "its times begin late, as those of a part or by date; all are shifted so that they begin at 0",
+    "make_zero": "its times begin late (part of a longer recording, or dates); all are shifted so that they begin at 0",
 }
 
 
