@@ -28,6 +28,7 @@ GRADIENT_NORM = 0.1  # limit of the gradient's norm, as published
 WEIGHT_DECAY = 1e-4  # as published
 WARM_UP_STEPS = 50  # but at most a tenth of a training
 FLAT_LEVELS = 32  # flat greys shown in one step, most of them dark
+FLAT_PX = 4  # side of their images, but 1 where the border is repeated, as all pixels are equal
 
 Examples = dict[str, Tensor]
 """`image`: `BCHW`, what the network sees. For an augmented recipe, the darker exposures of all photos come first, then
@@ -43,10 +44,7 @@ class Objective(nn.Module):
         self.weights = weights
         self.autocast = autocast
         """Dtype of the convolutions; None: float32."""
-        # Channels last is faster under bf16, but not for depthwise convolutions: with it, oneDNN (torch 2.13) computes
-        # a wrong gradient of dilated ones.
-        separable = network.architecture.variant == "plus"
-        self.layout = torch.contiguous_format if separable else torch.channels_last
+        self.layout = torch.channels_last
 
     def forward(self, examples: Examples) -> dict[str, Tensor]:
         """Return each loss, times its weight, as a scalar; losses of weight 0 are left out."""
@@ -62,7 +60,8 @@ class Objective(nn.Module):
             terms = weighted_losses(self.weights, batch)
         if self.weights.flat:
             levels_N = examples["flat"]
-            flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, 4, 4)
+            side_px = 1 if self.network.architecture.padding == "replicate" else FLAT_PX
+            flat_N3HW = levels_N[:, None, None, None].expand(-1, 3, side_px, side_px)
             enhanced_N = self._lifted(flat_N3HW, self.network(flat_N3HW))[:, 0, 0, 0]
             terms["flat"] = self.weights.flat * flat_tone(levels_N, enhanced_N, self.weights.overall_level)
         return terms
