@@ -159,15 +159,35 @@ class GlobalContext(nn.Module):
         self.expand = nn.Linear(FEATURES, FEATURES)
 
     def forward(self, features_BFHW: Tensor) -> Tensor:
-        # two means, as `var` takes as long as a convolution; in float32, as bf16 has too few digits
-        features_BFHW = features_BFHW.float()
-        mean_BF = features_BFHW.mean(dim=(2, 3), keepdim=True)
-        variance_BF = (features_BFHW - mean_BF).square().mean(dim=(2, 3))
+        mean_BF, variance_BF = cast(tuple[Tensor, Tensor], _Moments.apply(features_BFHW))
         # the small constant gives the root a gradient on flat images, whose variance is zero
-        statistics = torch.cat([mean_BF[:, :, 0, 0], (variance_BF + 1e-6).sqrt()], dim=1)
+        statistics = torch.cat([mean_BF, (variance_BF + 1e-6).sqrt()], dim=1)
         statistics = statistics.to(self.squeeze.weight.dtype)
         bias_BF = cast(Tensor, self.expand(torch.relu(self.squeeze(statistics))))
         return bias_BF[:, :, None, None]
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and variance of each feature over the whole image, with their gradient in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, features_BFHW: Tensor) -> tuple[Tensor, Tensor]:
+        # two means, as `var` takes as long as a convolution; in float32, as bf16 has too few digits
+        exact_BFHW = features_BFHW.float()
+        mean_BF11 = exact_BFHW.mean(dim=(2, 3), keepdim=True)
+        variance_BF = (exact_BFHW - mean_BF11).square().mean(dim=(2, 3))
+        ctx.save_for_backward(features_BFHW, mean_BF11)
+        return mean_BF11[:, :, 0, 0], variance_BF
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        features_BFHW, mean_BF11 = ctx.saved_tensors
+        pixels = features_BFHW.shape[2] * features_BFHW.shape[3]
+        of_mean, of_variance = (gradient[:, :, None, None] / pixels for gradient in gradients)
+        slope = 2 * of_variance
+        # in one pass: of_mean + slope (features - mean)
+        gradient_BFHW = torch.addcmul(of_mean - slope * mean_BF11, features_BFHW.float(), slope)
+        return gradient_BFHW.to(features_BFHW.dtype)
 
 
 class CurveNetwork(nn.Module):

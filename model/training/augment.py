@@ -12,6 +12,7 @@ Tensor suffixes: B batch, C colour channels, H height, W width.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -90,7 +91,7 @@ def _shade_of_one(photo_CHW: Tensor, generator: Generator) -> Tensor:
     if following < FOLLOWING:
         field_HW = field_HW - 2 * weight * _standardised(_surroundings(photo_CHW))
     low, high = SHADE_SHARE
-    threshold = field_HW.quantile(1 - (low + (high - low) * share))
+    threshold = float(np.quantile(field_HW.numpy(), 1 - (low + (high - low) * share)))  # torch's sorts all values
     narrow, wide = SHADE_EDGE
     return torch.sigmoid((field_HW - threshold) / (narrow * (wide / narrow) ** edge))[None]
 
@@ -121,8 +122,11 @@ def _grid(height: int, width: int) -> tuple[Tensor, ...]:
 
 def _surroundings(photo_CHW: Tensor) -> Tensor:
     """Return the mean brightness around each pixel."""
-    grey_1HW = photo_CHW.mean(0, keepdim=True)
-    return F.avg_pool2d(grey_1HW, NEIGHBOURHOOD_PX, 1, NEIGHBOURHOOD_PX // 2, count_include_pad=False)[0]
+    means_1HW = photo_CHW.mean(0, keepdim=True)
+    for window in ((NEIGHBOURHOOD_PX, 1), (1, NEIGHBOURHOOD_PX)):
+        padding = window[0] // 2, window[1] // 2
+        means_1HW = F.avg_pool2d(means_1HW, window, 1, padding, count_include_pad=False)
+    return means_1HW[0]
 
 
 def _standardised(field_HW: Tensor) -> Tensor:

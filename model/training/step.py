@@ -139,7 +139,7 @@ def _draw_lively_weights(network: CurveNetwork) -> None:
 
 
 def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), recipe.learning_rate, weight_decay=WEIGHT_DECAY)
+    return torch.optim.Adam(network.parameters(), recipe.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
 
 
 def learning_rate_factor(recipe: Recipe, step: int, steps: int) -> float:
