@@ -108,9 +108,9 @@ class Convolution(nn.Conv2d):
 
 
 class _Bordered(torch.autograd.Function):
-    """Images with a border of repeated pixels, in parts: of every `step`th pixel of every `step`th row, from each start.
+    """Features with a border of repeated pixels, in parts: every `step`th pixel of every `step`th row, from each start.
 
-    In channels last, and much faster than torch's padding, whose gradient is not.
+    Its gradient stays in channels last, which torch's padding does not, and so takes a tenth of the time.
     """
 
     @staticmethod
@@ -124,13 +124,13 @@ class _Bordered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        whole = _joined(gradients[0], ctx.step)
-        for dim, side in zip((2, 3), ctx.size, strict=True):
-            before, inside, after = whole.split([ctx.border, side, whole.shape[dim] - ctx.border - side], dim)
-            whole = inside.clone(memory_format=torch.channels_last)
-            whole.select(dim, 0).add_(before.sum(dim))
-            whole.select(dim, -1).add_(after.sum(dim))
-        return whole, None, None
+        whole_BHWF = _joined(gradients[0], ctx.step).permute(0, 2, 3, 1)
+        for dim, side in zip((1, 2), ctx.size, strict=True):
+            before, inside, after = whole_BHWF.split([ctx.border, side, whole_BHWF.shape[dim] - ctx.border - side], dim)
+            whole_BHWF = inside.clone(memory_format=torch.contiguous_format)
+            whole_BHWF.select(dim, 0).add_(before.sum(dim))
+            whole_BHWF.select(dim, -1).add_(after.sum(dim))
+        return whole_BHWF.permute(0, 3, 1, 2), None, None
 
 
 def _places(side: int, border: int, step: int, device: torch.device) -> Tensor:
