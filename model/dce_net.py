@@ -88,9 +88,7 @@ class Convolution(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int, dilation: int, padding: Padding, groups: int = 1) -> None:
-        super().__init__(
-            inputs, outputs, 3, padding=dilation, dilation=dilation, groups=groups, padding_mode=padding
-        )
+        super().__init__(inputs, outputs, 3, padding=dilation, dilation=dilation, groups=groups, padding_mode=padding)
 
     def forward(self, x_BFHW: Tensor) -> Tensor:
         if not self.training or self.padding_mode != "replicate":
@@ -98,13 +96,13 @@ class Convolution(nn.Conv2d):
         height, width = x_BFHW.shape[2:]
         if height == width == 1:  # all taps see the same pixel
             return F.conv2d(x_BFHW, self.weight.sum((2, 3), keepdim=True), self.bias, groups=self.groups)
+        # A dilated depthwise convolution is computed in parts without dilation: oneDNN (torch 2.13) computes the gradient
+        # of the whole slowly, and in channels last wrongly.
         reach = self.dilation[0]
-        if self.groups == 1:
-            padded_BFHW = cast(Tensor, _Bordered.apply(x_BFHW, reach, 1))
-            return F.conv2d(padded_BFHW, self.weight, self.bias, dilation=reach)
-        # not as one dilated convolution: oneDNN (torch 2.13) computes its gradient slowly, and in channels last wrongly
-        parts = F.conv2d(cast(Tensor, _Bordered.apply(x_BFHW, reach, reach)), self.weight, self.bias, groups=self.groups)
-        return _joined(parts, reach)[:, :, :height, :width]
+        step = reach if self.groups > 1 else 1
+        parts = cast(Tensor, _Bordered.apply(x_BFHW, reach, step))
+        parts = F.conv2d(parts, self.weight, self.bias, dilation=reach // step, groups=self.groups)
+        return _joined(parts, step)[:, :, :height, :width]
 
 
 class _Bordered(torch.autograd.Function):

@@ -19,7 +19,7 @@ from pipeline.errors import NotFound
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import join
 
-WRITE_SHARE = 0.1  # of the time, at most, goes into writing the record; the last write is exempt
+WRITE_SHARE = 0.03  # of the time, at most, goes into writing the record; the last write is exempt
 COLUMNS = 4  # of the drawing
 FEW_EPOCHS = 10  # with fewer, each is marked by a dot
 TRAINING_COLOUR, VALIDATION_COLOUR, OTHER_COLOUR = "#3b6fb6", "#d9822b", "#6b6b70"

@@ -50,7 +50,8 @@ class Objective(nn.Module):
         """Return each loss, times its weight, as a scalar; losses of weight 0 are left out."""
         image_BCHW = examples["image"]
         with torch.autocast(image_BCHW.device.type, self.autocast, enabled=self.autocast is not None):
-            maps_BKMhw = self.network(image_BCHW.contiguous(memory_format=self.layout)).float()
+            maps_BKMhw = self.network(image_BCHW.contiguous(memory_format=self.layout))
+        maps_BKMhw = maps_BKMhw.to(torch.float32, memory_format=torch.contiguous_format)
         enhanced_BCHW = self._lifted(image_BCHW, maps_BKMhw)
         batch = Enhancement(image_BCHW, enhanced_BCHW, maps_BKMhw)
         if self.weights.consistency or self.weights.dark:

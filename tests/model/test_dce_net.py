@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from model import Architecture, CurveNetwork, DCENet, DCENetPlus, apply_curve, build, load
-from model.dce_net import PUBLISHED_DCE, PUBLISHED_PLUS
+from model.dce_net import PUBLISHED_DCE, PUBLISHED_PLUS, GlobalContext
+from model.training.recipes import NIGHT
 
 PHOTOS = ("dicm", "lime", "grey", "noise")
 
@@ -52,6 +54,33 @@ def test_dilated_convolutions_see_further_and_keep_the_size(dilations: tuple[int
     assert image.grad is not None
     seen = image.grad.abs().sum((0, 1, 2)).nonzero()
     assert (seen.min(), seen.max()) == (20 - reach_px, 20 + reach_px)
+
+
+@pytest.mark.parametrize("variant", ["dce", "plus"])
+@pytest.mark.parametrize("size", [(16, 16), (7, 13), (1, 1)])
+def test_training_computes_the_same_maps_and_gradients_as_the_plain_convolutions(variant: str, size) -> None:
+    network = build(replace(NIGHT.architectures[variant], space="srgb"))
+    image = torch.rand(2, 3, *size)
+    found = []
+    for layout, training in ((torch.contiguous_format, False), (torch.channels_last, True)):
+        network.train(training).zero_grad()
+        maps = network(image.contiguous(memory_format=layout))
+        (maps - 0.3).square().sum().backward()
+        found.append([maps, *(parameter.grad for parameter in network.parameters())])
+    for plain, fast in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5 * float(plain.detach().abs().max()))
+
+
+def test_the_gradient_of_the_context_is_that_of_the_formula() -> None:
+    features, context = torch.rand(2, 32, 5, 6, dtype=torch.float64, requires_grad=True), GlobalContext()
+    bias = context(features)
+    flat = features.float().flatten(2)
+    spread = (flat.var(dim=2, correction=0) + 1e-6).sqrt()
+    expected = context.expand(torch.relu(context.squeeze(torch.cat([flat.mean(2), spread], dim=1))))
+    torch.testing.assert_close(bias[:, :, 0, 0], expected)
+    weights = torch.rand_like(expected)
+    gradients = [torch.autograd.grad((x * weights).sum(), features)[0] for x in (bias[:, :, 0, 0], expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
 def test_gradient_of_a_flat_image_is_finite() -> None:

@@ -9,9 +9,20 @@ import pytest
 import torch
 
 from model import Variant, load
-from model.training.losses import LossWeights
+from model.curve.light import lift
+from model.curve.reference import upsample
+from model.training.losses import LossWeights, flat_tone
 from model.training.recipes import NIGHT, PUBLISHED, RECIPES, Recipe
-from model.training.step import Objective, crop, descend, first_network, learning_rate_factor, optimizer_of, prepare
+from model.training.step import (
+    STEPS,
+    Objective,
+    crop,
+    descend,
+    first_network,
+    learning_rate_factor,
+    optimizer_of,
+    prepare,
+)
 from tests.support.media import landscape
 
 PHOTOS = [
@@ -91,6 +102,18 @@ def test_the_mean_over_parts_is_the_loss_of_the_whole() -> None:
     whole, (first, second) = objective(examples), (objective(half) for half in halves)
     for name, term in whole.items():
         assert term.item() == pytest.approx((first[name].item() + second[name].item()) / 2, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("variant", ["dce", "plus"])
+def test_flat_greys_are_judged_as_those_of_larger_images(variant: Variant) -> None:
+    network = first_network(NIGHT, variant, 0)
+    levels_N = torch.linspace(0, 1, 8)
+    examples = {**prepare(PHOTOS[:1], [1], 9, NIGHT), "flat": levels_N}
+    flat = Objective(network, NIGHT.losses[variant])(examples)["flat"]
+    image_N3HW = levels_N[:, None, None, None].expand(-1, 3, 12, 8).contiguous()
+    maps = network.eval()(image_N3HW)
+    enhanced_N = lift(image_N3HW, [upsample(maps, 4, slice(0, 12), 8)], STEPS, "light")[:, 0, 5, 5]
+    assert flat.item() == pytest.approx(10 * flat_tone(levels_N, enhanced_N, 0.42).item(), rel=1e-4)
 
 
 def test_losses_of_weight_zero_are_left_out() -> None:
