@@ -96,7 +96,7 @@ class Convolution(nn.Conv2d):
         height, width = x_BFHW.shape[2:]
         if height == width == 1:  # all taps see the same pixel
             return F.conv2d(x_BFHW, self.weight.sum((2, 3), keepdim=True), self.bias, groups=self.groups)
-        # A dilated depthwise convolution is computed in parts that are not dilated: the gradient of the whole is slow in
+        # A dilated depthwise convolution is computed in parts without dilation: the gradient of the whole is slow in
         # oneDNN (torch 2.13), and wrong in channels last.
         reach = self.dilation[0]
         step = reach if self.groups > 1 else 1
