@@ -91,18 +91,21 @@ class Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=dilation, dilation=dilation, groups=groups, padding_mode=padding)
 
     def forward(self, x_BFHW: Tensor) -> Tensor:
-        if not self.training or self.padding_mode != "replicate":
-            return super().forward(x_BFHW)
-        height, width = x_BFHW.shape[2:]
-        if height == width == 1:  # all taps see the same pixel
-            return F.conv2d(x_BFHW, self.weight.sum((2, 3), keepdim=True), self.bias, groups=self.groups)
+        reach, height, width = self.dilation[0], *x_BFHW.shape[2:]
+        repeats = self.padding_mode == "replicate"
         # A dilated depthwise convolution is computed in parts without dilation: the gradient of the whole is slow in
         # oneDNN (torch 2.13), and wrong in channels last.
-        reach = self.dilation[0]
         step = reach if self.groups > 1 else 1
-        parts = cast(Tensor, _Bordered.apply(x_BFHW, reach, step))
+        if not self.training or not (repeats or step > 1):
+            return super().forward(x_BFHW)
+        if repeats and height == width == 1:  # all taps see the same pixel
+            return F.conv2d(x_BFHW, self.weight.sum((2, 3), keepdim=True), self.bias, groups=self.groups)
+        if not repeats:
+            x_BFHW = F.pad(x_BFHW, (reach,) * 4)
+        parts: Tensor = _Bordered.apply(x_BFHW, reach if repeats else 0, step)  # type: ignore[no-untyped-call]
         parts = F.conv2d(parts, self.weight, self.bias, dilation=reach // step, groups=self.groups)
-        return _joined(parts, step)[:, :, :height, :width]
+        whole = _joined(parts, step)
+        return whole if whole.shape[2:] == (height, width) else whole[:, :, :height, :width]
 
 
 class _Bordered(torch.autograd.Function):
@@ -139,7 +142,7 @@ def _places(side: int, border: int, step: int, device: torch.device) -> Tensor:
 
 
 def _joined(parts: Tensor, step: int) -> Tensor:
-    """Put parts together again."""
+    """Return the features that these parts were split from, and what rounding up to whole parts has added."""
     if step == 1:
         return parts
     features, height, width = parts.shape[1:]
@@ -157,7 +160,7 @@ class GlobalContext(nn.Module):
         self.expand = nn.Linear(FEATURES, FEATURES)
 
     def forward(self, features_BFHW: Tensor) -> Tensor:
-        mean_BF, variance_BF = cast(tuple[Tensor, Tensor], _Moments.apply(features_BFHW))
+        mean_BF, variance_BF = _Moments.apply(features_BFHW)  # type: ignore[no-untyped-call]
         # the small constant gives the root a gradient on flat images, whose variance is zero
         statistics = torch.cat([mean_BF, (variance_BF + 1e-6).sqrt()], dim=1)
         statistics = statistics.to(self.squeeze.weight.dtype)

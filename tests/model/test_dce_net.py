@@ -57,9 +57,10 @@ def test_dilated_convolutions_see_further_and_keep_the_size(dilations: tuple[int
 
 
 @pytest.mark.parametrize("variant", ["dce", "plus"])
+@pytest.mark.parametrize("padding", ["replicate", "zeros"])
 @pytest.mark.parametrize("size", [(16, 16), (7, 13), (1, 1)])
-def test_training_computes_the_same_maps_and_gradients_as_the_plain_convolutions(variant: str, size) -> None:
-    network = build(replace(NIGHT.architectures[variant], space="srgb"))
+def test_training_computes_the_same_maps_and_gradients_as_the_plain_convolutions(variant: str, padding, size) -> None:
+    network = build(replace(NIGHT.architectures[variant], space="srgb", padding=padding))
     image = torch.rand(2, 3, *size)
     found = []
     for layout, training in ((torch.contiguous_format, False), (torch.channels_last, True)):
