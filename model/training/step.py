@@ -45,6 +45,7 @@ class Objective(nn.Module):
         self.autocast = autocast
         """Dtype of the convolutions; None: float32."""
         self.layout = torch.channels_last
+        """Memory format of what the network sees; CPUs are about twice as fast with this one."""
 
     def forward(self, examples: Examples) -> dict[str, Tensor]:
         """Return each loss, times its weight, as a scalar; losses of weight 0 are left out."""
