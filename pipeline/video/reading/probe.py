@@ -22,10 +22,10 @@ from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened,
 from pipeline.video.reading.times import ASSUMED, DEEPEST, Listed, Mended, has_no_times, reordering, stated_rate
 from pipeline.video.signal.color import Colours, colours_of
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
-from pipeline.video.signal.picture import Picture
+from pipeline.video.signal.picture import Crop, Cutter, Picture
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
 from pipeline.video.structure.encryption import check_encryption
-from pipeline.video.structure.facts import chroma_location, streams_in
+from pipeline.video.structure.facts import chroma_location, crop_of, streams_in
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
@@ -95,8 +95,10 @@ class VideoInfo:
     mastering: Mastering = field(default_factory=Mastering)
     max_pixels: int = LARGEST_PX
     """Limit per frame; larger frames are not decoded."""
+    crop: Crop | None = None
+    """What the container hides of each frame; None: nothing. `width_px` and `height_px` are what shows."""
     picture: Picture | None = None
-    """Part of each frame that is inside black bars; None: all of it."""
+    """Part of what shows of each frame that is inside black bars; None: all of it."""
     carried: frozenset[str] = frozenset()
     """Kinds of side data of the first frames, and user data of later ones, by FFmpeg's names: see `side_data.py`."""
 
@@ -174,6 +176,8 @@ class _Packets:
         self.later_kinds: frozenset[str] = frozenset()  # of side data of these
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
+        self.crop = crop_of(stream)
+        self.shown = Cutter(self.crop)
         self.bars = Bars()
         self.is_in_order = True  # whether all frames up to here were decoded
 
@@ -229,7 +233,7 @@ def _levels(frames: Iterable[VideoFrame], picture: Picture | None) -> list[Share
 
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
     try:
-        return list(context.decode(packet))
+        return list(map(packets.shown, context.decode(packet)))
     except MemoryError:  # not a damaged file
         raise
     except av.FFmpegError as error:
@@ -287,6 +291,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         mended=mended,
         shift=listed.shift,
         mastering=mastering(first),
+        crop=packets.crop,
         picture=picture,
         carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )

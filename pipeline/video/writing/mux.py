@@ -143,6 +143,7 @@ def _streams(
             with enhanced.segments[0][0]() as file, opened_container(file) as segment:
                 copy: Stream = _video(output, stream, segment.streams.video[0], enhanced)
             video = copy
+            notes += _of_crop(cast(VideoStream, stream), enhanced.info)
         elif is_written_anew(stream, output.format.name, chapters=chapters):
             continue
         elif stream.index in covers and output.format.name == "matroska":  # stores them as attachments
@@ -197,7 +198,16 @@ def _tells_of_the_whole(original: Stream, template: Stream, enhanced: EnhancedSt
     info, expected = enhanced.info, _expected(enhanced)
     before, after = cast(VideoStream, original).codec_context, template.codec_context
     same = before.codec.canonical_name == after.codec.canonical_name and (before.width, before.height) == info.size
-    return same and expected == info.carried and bool(expected & OF_CONTAINERS) and not expected & DOLBY_VISION
+    true = info.crop is None and expected == info.carried and not expected & DOLBY_VISION
+    return same and true and bool(expected & OF_CONTAINERS)
+
+
+def _of_crop(original: VideoStream, info: VideoInfo) -> list[str]:
+    """Return a note if the frames are smaller than in the source, without what its container hides."""
+    coded, shown = (original.width, original.height), info.size
+    if info.crop is None or coded == shown:
+        return []
+    return [f"what its crop hides is left out: {shown[0]}x{shown[1]} of {coded[0]}x{coded[1]} pixels are kept"]
 
 
 def _expected(enhanced: EnhancedStream) -> frozenset[str]:
