@@ -7,9 +7,9 @@ from io import BytesIO
 import av
 
 from pipeline.video.structure import ebml
+from tests.support.beside_pixels import with_boxes
 
 ROOM = 80  # bytes
-CHILDREN_AT = {b"stsd": 8, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
 
 
 def with_clap(content: bytes, width: float, height: float, right: float = 0, down: float = 0) -> bytes:
@@ -19,17 +19,7 @@ def with_clap(content: bytes, width: float, height: float, right: float = 0, dow
     """
     fields = (Fraction(each).limit_denominator(1000) for each in (width, height, right, down))
     box = struct.pack(">I4s8i", 40, b"clap", *(part for each in fields for part in each.as_integer_ratio()))
-    return _with(content, content.rindex(b"moov") - 4, box)
-
-
-def _with(content: bytes, at: int, box: bytes) -> bytes:
-    """Put a box at the end of the first sample entry below the one at this place, and let all around it grow."""
-    size, kind = struct.unpack_from(">I4s", content, at)
-    child = at + 8 + CHILDREN_AT.get(kind, 0)
-    while kind in CHILDREN_AT and kind != b"stsd" and content[child + 4 : child + 8] not in CHILDREN_AT:
-        child += struct.unpack_from(">I", content, child)[0]
-    grown = _with(content, child, box) if kind in CHILDREN_AT else content[: at + size] + box + content[at + size :]
-    return grown[:at] + struct.pack(">I", size + len(box)) + grown[at + 4 :]
+    return with_boxes(content, box)
 
 
 def in_matroska(

@@ -25,7 +25,7 @@ from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full,
 from pipeline.video.signal.picture import Crop, Cutter, Picture
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
 from pipeline.video.structure.encryption import check_encryption
-from pipeline.video.structure.facts import chroma_location, crop_of, streams_in
+from pipeline.video.structure.facts import chroma_location, crop_of, has_mv_hevc, streams_in
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
@@ -92,6 +92,8 @@ class VideoInfo:
     """Times of frames that have none of their own."""
     shift: Shift = field(default_factory=Shift)
     """Offsets added to the times of all streams where times restart within the file."""
+    second_view: str = ""
+    """How a second view is coded that is not read: `MVC` or `MV-HEVC`; "": there is none."""
     mastering: Mastering = field(default_factory=Mastering)
     max_pixels: int = LARGEST_PX
     """Limit per frame; larger frames are not decoded."""
@@ -176,6 +178,7 @@ class _Packets:
         self.later_kinds: frozenset[str] = frozenset()  # of side data of these
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
+        self.has_mvc = False
         self.crop = crop_of(stream)
         self.shown = Cutter(self.crop)
         self.bars = Bars()
@@ -192,6 +195,7 @@ class _Packets:
     def add(self, packet: "Packet[Any]") -> None:
         if not self.shows(packet):
             return
+        self.has_mvc = self.has_mvc or (not self.count and self.shows.has_second_view(packet))
         self.listed.pts.append(packet.pts)
         self.listed.dts.append(packet.dts)
         self.listed.keyframes.append(packet.is_keyframe)
@@ -290,6 +294,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         cut_off=len(times) - len(pts),
         mended=mended,
         shift=listed.shift,
+        second_view="MVC" if packets.has_mvc else "MV-HEVC" if has_mv_hevc(file) else "",
         mastering=mastering(first),
         crop=packets.crop,
         picture=picture,

@@ -83,6 +83,14 @@ def private_boxes(file: BinaryIO) -> list[PrivateBox]:
     return found
 
 
+def has_mv_hevc(file: BinaryIO) -> bool:
+    """Return whether a video has a second view in HEVC (ISO/IEC 14496-15, 9.5). Goes back to the file's beginning."""
+    boxes = iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END) if iso_boxes.is_iso(file) else 0)
+    found = any(kind == b"lhvC" for above, (kind, _, _) in boxes if b"stsd" in above)
+    file.seek(0)
+    return found
+
+
 def unwritten(file: BinaryIO) -> list[str]:
     """Return what the source holds that is not written, in sentences. Goes back to the beginning of the file."""
     notes = list(_of_iso(file) if iso_boxes.is_iso(file) else _of_matroska(file) if ebml.is_matroska(file) else ())
@@ -131,8 +139,6 @@ def _of_iso(file: BinaryIO) -> Iterator[str]:
             yield CREDENTIALS_DROPPED
     if any(_is_beyond(crop, size) for crop, size in _apertures(file, boxes)):
         yield "its crop (clap) is damaged and does not count: the whole frame shows"
-    if any(kind == b"lhvC" for above, (kind, _, _) in boxes if b"stsd" in above):
-        yield "its second view (MV-HEVC, stereoscopic) is lost: only the base view is enhanced"
 
 
 def _of_matroska(file: BinaryIO) -> Iterator[str]:

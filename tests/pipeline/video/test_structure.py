@@ -7,21 +7,7 @@ import pytest
 from pipeline.errors import Unsupported
 from pipeline.video.structure import ebml
 from pipeline.video.structure.encryption import check_encryption
-from pipeline.video.structure.facts import unwritten
 from tests.support.clips import Sound, clip, streets
-
-
-@pytest.mark.parametrize(
-    ("kind", "notes"),
-    [
-        (b"lhvC", ["its second view (MV-HEVC, stereoscopic) is lost: only the base view is enhanced"]),
-        (b"btrt", []),
-    ],
-)
-def test_boxes_of_video_that_are_lost_are_named(kind: bytes, notes: list[str]) -> None:
-    content = clip(streets(4))
-    assert content.count(b"btrt") == 1
-    assert unwritten(BytesIO(content.replace(b"btrt", kind))) == notes
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
