@@ -66,7 +66,7 @@ def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, Vi
 def _no_video(container: InputContainer) -> NoVideo:
     others = [stream for stream in container.streams if not (isinstance(stream, VideoStream) and is_cover(stream))]
     if others and all(stream.type in ("audio", "subtitle") for stream in others):
-        return SoundOnly("it holds sound without video; leave it out")
+        return SoundOnly("it holds sound without video; --others copy copies it")
     return NoVideo("it contains no video that can be decoded")
 
 
