@@ -13,11 +13,11 @@ from pipeline.images import FORMATS, format_of
 from pipeline.images.raw.recognition import is_raw
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
-from pipeline.planning.media_kinds import Kind, Photos, extension_of, is_cut, tells_nothing
+from pipeline.planning.media_kinds import Kind, Photos, extension_of, is_cut, tells_nothing, with_extension
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import BUCKETS, LOCAL, WEB, join, protocol_of, redacted
-from pipeline.video.reading.recognition import HEAD_BYTES
+from pipeline.video.reading.recognition import HEAD_BYTES, OTHERS
 
 TIFF_HEAD_BYTES = 1 << 20  # in which raw files have their first directories
 AT_ONCE = 16  # files of a bucket
@@ -47,9 +47,11 @@ def known_as(
         if format_of(file.relative) is FORMATS["tiff"]:
             return _name_of_raw(storage, history, destination, file)
         if alone:
-            return file.relative + (_extension_at(storage, file, "") or kind.unknown)
+            return with_extension(file.relative, _extension_at(storage, file, "") or kind.unknown)
         extension = _extension(storage, history, destination, file)
-        return extension and file.relative + extension
+        if not extension or extension in OTHERS:
+            return extension and file.relative + extension
+        return with_extension(file.relative, extension)
 
     def is_asked(file: Listed) -> bool:
         if tells_nothing(file.relative):

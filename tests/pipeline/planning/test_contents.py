@@ -22,6 +22,7 @@ from tests.support.outputs import rows_of, tree
 from tests.support.recordings import recording
 
 PHOTO = jpeg(night(32, 48))
+FILM = clip(streets(3), rate=25)
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(8)
 BY_NAME = ("a.mpo", "a.jps", "a.insp", "a.jif", "a.jfif", "a.pjpeg", "a.jpe")
 BY_CONTENT = ("IMG_1", "a.jp", "a.jpg(1)", "a.jpg ", "a.PN", "v1.2", "a.jpg_original")
@@ -110,12 +111,40 @@ def test_what_is_converted_gets_an_extension(tmp_path: Path) -> None:
 
 
 def test_a_video_whose_name_was_cut_counts_as_a_video(tmp_path: Path) -> None:
-    film = clip(streets(3), rate=25)
     for name in ("PXL.MP", "song.m4a", "proxy.foo"):
-        (tmp_path / name).write_bytes(film)
+        (tmp_path / name).write_bytes(FILM)
     assert _outputs(_plan(str(tmp_path), kind=VIDEOS)) == ["PXL.MP.mp4", "proxy.foo.mp4"]
     assert _outputs(_plan(str(tmp_path / "song.m4a"), kind=VIDEOS)) == ["song.m4a.mp4"]
     assert _outputs(_plan(str(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "outputs"),
+    [
+        ("clip.mp4(1)", "clip(1).mp4"),
+        ("clip.mp4 (1)", "clip (1).mp4"),
+        ("clip (1).mp4", "clip (1).mp4"),
+        ("clip.mp4.1", "clip.1.mp4"),
+        ("clip.MP4~", "clip~.MP4"),
+        ("clip.avi(2)", "clip(2).mkv"),
+        ("clip.mkv.part", "clip.part.mkv"),
+        ("clip.jpg(1)", "clip(1).mp4"),  # a photo by its name
+        ("clip", "clip.mp4"),
+        (".mp4~", ".mp4~.mp4"),
+        ("clip.mp4(1) | clip(1).mp4", "clip(1).mp4 clip.mp4(1).mp4"),
+        ("clip.mp4(1) | CLIP(1).MP4", "CLIP(1).MP4 clip.mp4(1).mp4"),
+        ("clip.mp4~ | clip.mov~", "clip~.mov clip~.mp4"),
+        ("clip.mp4(1) | clip.mpg(1)", "clip.mp4(1).mp4 clip.mpg(1).mp4"),
+        ("clip | clip.mp4", "clip.mp4 clip.mp4.mp4"),
+        ("clip.mp4(1) | clip(1)", "clip(1).mp4 clip.mp4(1).mp4"),
+    ],
+)
+def test_names_of_downloads_and_backups_stay_readable(tmp_path: Path, names: str, outputs: str) -> None:
+    for name in names.split(" | "):
+        (tmp_path / name).write_bytes(FILM)
+    assert " ".join(_outputs(_plan(str(tmp_path), kind=VIDEOS))) == outputs
+    if "|" not in names:
+        assert " ".join(_outputs(_plan(str(tmp_path / names), kind=VIDEOS))) == outputs
 
 
 def test_names_that_others_have_too_are_videos_only_by_their_content(tmp_path: Path) -> None:
