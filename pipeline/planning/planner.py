@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InTheWay, NotFound, UsageError, spelled_out
-from pipeline.planning.contents import known_as
+from pipeline.planning.contents import is_alone, known_as
 from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import History, holds
 from pipeline.planning.inputs import Inputs, Selection
@@ -57,7 +57,7 @@ def make_plan(
         selected = [file for file in listed if selection(file.relative)]
         copies = any(each.gives_way for each in kinds)
         trusted = History() if copies else history  # a copy needs the kind for sure
-        alone = _is_alone(source, listed)
+        alone = is_alone(source, listed)
         inputs.known_as = known_as(storage, selected, trusted, destination, kinds or [destination.kind], alone=alone)
         heard = (file for file in selected if copies and history.is_sound(redacted(file.url), file.version))
         inputs.known_as |= {file.relative: file.relative + SOUND for file in heard}
@@ -188,11 +188,6 @@ def _check_is_no_page(storage: Storage, source: str, kind: Kind) -> None:
     if is_page or (tells_nothing(path) and not extension_of("", storage.read_part(source, 0, HEAD_BYTES))):
         said = f"cannot list a web server; give one {kind.noun}, or a glob over an index page"
         raise UsageError(f"{redacted(source)}: {said}")
-
-
-def _is_alone(source: Source, listed: Sequence[Listed]) -> bool:
-    """Return whether the source is a single file that the user named."""
-    return isinstance(source, str) and [file.url for file in listed] == [absolute(source)]
 
 
 def _left_out(inputs: Inputs, destination: Destination) -> int | None:

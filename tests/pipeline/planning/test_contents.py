@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
+from jobs.preview.job import PreviewConfig, exhibit_of
 from pipeline.images.recognition import format_of_content
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
@@ -14,6 +15,8 @@ from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind, is_cut
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
+from pipeline.training.files import training_files
+from pipeline.training.samples import ReadImages, Reading
 from tests.pipeline.images.test_high_dynamic_range import hdr_png
 from tests.support import raw_files
 from tests.support.clips import clip, streets
@@ -221,3 +224,34 @@ def test_a_bucket_is_asked_only_about_names_that_may_be_cut(bucket: str, monkeyp
 def test_names_that_were_cut() -> None:
     assert all(map(is_cut, ("a", "a.", "a.j", "a.jp", "a.jpg(12)", "a.JPG (1)", "a.jpg ", "a.hei", "PXL.MP")))
     assert not any(map(is_cut, ("a.txt", "a.xmp", "a.json", "a.jpgx", "a.psd")))
+
+
+def test_training_and_preview_go_by_the_same_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = recording("mpegts", "libx264", frames=3)
+    contents = {"IMG_1": PHOTO, "a.jpg(1)": PHOTO, "b.xyz": PHOTO, "clip": FILM, "a.ts": stream, "rec.dat": stream}
+    others = {
+        "app.ts": b"export const a = 1;\n",
+        "go.mod": b"module a\n",
+        "notes": b"as they were",
+        "._IMG_1.jpg": b"x",
+    }
+    for name, content in {**contents, **others}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "song.mp4").write_bytes(FILM)
+    shown = {file.name: file.is_video for file in exhibit_of(PreviewConfig(src=str(tmp_path))).files}
+    assert shown == {name: content in (FILM, stream) for name, content in contents.items()} | {"song.mp4": True}
+    files = training_files(Storage(), [str(tmp_path)], "/nowhere", Selection(), None)
+    assert sorted(name for name, _ in files.names) == sorted(shown)
+    assert {refusal.message for refusal in files.refused if refusal.source.endswith((".ts", ".jpg"))} == {
+        "app.ts: neither a photo nor a video that nightlift reads (.ts: a text)",
+        "._IMG_1.jpg: neither a photo nor a video that nightlift reads (.jpg: notes of macOS on another file)",
+    }
+    for record in files.records:
+        outcome = ReadImages(Storage(), 16, 1)(Reading.of(record)).outcome
+        assert (outcome.outcome, outcome.frames) == ("done", 1), outcome.message
+    asked = []
+    read = Storage.read_part
+    monkeypatch.setattr(Storage, "read_part", lambda self, url, *more: asked.append(url) or read(self, url, *more))
+    training_files(Storage(), [str(tmp_path)], "/nowhere", Selection(), None)
+    assert sorted(Path(url).name for url in asked) == sorted({*contents, *others} - {"._IMG_1.jpg"})
+    assert [file.is_video for file in exhibit_of(PreviewConfig(src=str(tmp_path / "clip"))).files] == [True]
