@@ -119,6 +119,11 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     reshaped = sum(result.reshaped for result in results)
     if reshaped:
         notes.append("its pixel aspect ratio changes midway; all frames are shown with that of the first")
+    if info.second_view:
+        notes.append(
+            f"its second view ({info.second_view}, stereoscopic) is left out, which makes it a flat video; "
+            "keep the original, or split it into one video for each eye first"
+        )
     if info.unflagged_full:
         notes.append("full-range data without the flag (luma far below 16): treated and written as full range")
     if info.interlaced:

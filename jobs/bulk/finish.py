@@ -17,7 +17,7 @@ from jobs.bulk.summary import ENDINGS, Tally, cost_of
 from jobs.clock import elapsed_s
 from jobs.command_line.logs import is_json
 from jobs.signals import exit_status
-from pipeline.errors import NightliftError, NoVideo, plural, printable
+from pipeline.errors import NightliftError, SoundOnly, plural, printable
 from pipeline.planning.plan import Plan
 from pipeline.storage.urls import redacted
 
@@ -44,8 +44,17 @@ class Run:
     @property
     def status(self) -> int:
         """Return the exit status of a run that was not broken off: 1 if files failed, or if there was only sound."""
+        return int(self.total("failed") > 0 or self.heard_only)
+
+    @property
+    def heard_only(self) -> bool:
+        """Return whether nothing was found but sound that is named like videos, by this run or, before it, by others.
+
+        A round of a run that stays speaks of itself alone.
+        """
         found = any(tally.count["done"] or plan.done for tally, plan in zip(self.tallies, self.plans, strict=False))
-        return int(self.total("failed") > 0 or (self.total(NoVideo.code) > 0 and not found))
+        before = 0 if self.round else sum(plan.sound for plan in self.plans)
+        return self.total(SoundOnly.code) + before > 0 and not found
 
     @property
     def core_s(self) -> float:
@@ -54,12 +63,15 @@ class Run:
     def summary(self, error: BaseException | None = None) -> dict[str, Any]:
         """Return what became of the run, as JSON objects. `error`: what ended it before its end."""
         config, failed = self.config, self.total("failed")
+        status = exit_status(error) if error else self.status
+        if error is None and not failed and self.heard_only:
+            error = SoundOnly("nothing was found but sound without video")
         told = str(error) or type(error).__name__
         by_kind = [self._of_kind(*each) for each in zip(self.jobs, self.plans, self.tallies, strict=False)]
         files = [outcome for tally in self.tallies for outcome in tally.failed]
         return {
             "state": _state(error, failed),
-            "exit_status": exit_status(error) if error else self.status,
+            "exit_status": status,
             "error": printable(told) if _state(error, failed) == "error" else None,
             "code": error.code if isinstance(error, NightliftError) else None,
             "round": self.round or None,

@@ -19,6 +19,7 @@ from pipeline.planning.plan import Plan
 from pipeline.records import Outcome, Record, settling
 from pipeline.storage.copying import PIECE_BYTES, copy
 from pipeline.storage.storage import Storage
+from pipeline.video.reading.containers import written_as_it_is
 
 FINGERPRINT = "copied"  # in the manifest: a copy depends on no setting
 AT_ONCE = 16  # copies, which mostly wait for storage
@@ -76,6 +77,16 @@ class Copies:
 
     def has_begun(self) -> bool:
         return True
+
+
+def hand_over(heard: Sequence[Record], job: Job, plan: Plan) -> None:
+    """Add sound that is named like videos to what is copied, which is found out only where it is opened."""
+    named = [(record, written_as_it_is(record.source, record.destination)) for record in heard]
+    records = [replace(record, destination=own) for record, own in named if own != record.source]
+    if records and not (plan.records or plan.refused):
+        job.manifest.begin()
+    plan.records += records
+    plan.ours += len(records)
 
 
 def _worker(storage: Storage) -> Worker:

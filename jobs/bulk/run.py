@@ -13,7 +13,7 @@ from jobs.bulk.finish import Run, finish
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
 from jobs.bulk.job import Job, Media
 from jobs.bulk.lock import Lock
-from jobs.bulk.others import job_of_others
+from jobs.bulk.others import hand_over, job_of_others
 from jobs.bulk.rounds import Watch, stay
 from jobs.bulk.summary import Tally, to_do
 from jobs.clock import elapsed_s
@@ -22,7 +22,7 @@ from jobs.cluster.joining import log_expiry, ray_cluster
 from jobs.cluster.machine import room_here
 from jobs.report.job import report_at_end
 from model import has_machine_code
-from pipeline.errors import ManifestError, StorageError, plural, printable
+from pipeline.errors import ManifestError, SoundOnly, StorageError, plural, printable
 from pipeline.planning.manifest import Manifest
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
 from pipeline.planning.path_list import Source, name_of, source_of
@@ -216,10 +216,15 @@ def _carry_out(
     if enhancing and not os.environ.get("RAY_ADDRESS") and not has_machine_code():
         log.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
     needs_ray = child is None and bool(enhancing)
+    heard = set[str]()  # sound that is named like videos
     if needs_ray:
         log_expiry(jobs[0].storage)
     with ray_cluster(jobs[0].config.workers) if needs_ray else nullcontext():
         for job, plan, tally in zip(jobs, plans, tallies, strict=True):
+            if job.media.kind.gives_way:
+                hand_over(
+                    [each for every in plans for each in every.records if redacted(each.source) in heard], job, plan
+                )
             try:
                 with _recording(job.manifest):
                     tally.add(job.manifest, (refusal.outcome() for refusal in plan.refused))
@@ -229,6 +234,8 @@ def _carry_out(
                                 tally.check_storage(outcome)
                                 tally.add(job.manifest, [outcome])
                                 settled(outcome)
+                                if outcome.outcome == "skipped" and outcome.code == SoundOnly.code:
+                                    heard.add(outcome.source)
             finally:
                 tally.seconds = elapsed_s() - sum(each.seconds for each in tallies)
 

@@ -27,6 +27,7 @@ from jobs.preview.server import Exhibit, PreviewServer, Shown
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
 from pipeline.errors import UsageError, plural
+from pipeline.planning.contents import known_by_content
 from pipeline.planning.inputs import Inputs
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
 from pipeline.planning.path_list import Source, name_of, places_of, source_of
@@ -123,7 +124,8 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     files = sorted(itertools.islice(_files(storage, source, config), MOST_FILES), key=lambda file: file.name)
     if not files:
         raise UsageError(
-            f"{name_of(source)}: no photos or videos there, by their names; give a folder or files with some"
+            f"{name_of(source)}: no photos or videos there, judging by names and first bytes; give a folder or files "
+            "with some"
         )
     if len(files) == MOST_FILES:
         log.info("the page lists only the first %d files that were found; use --include to choose others", MOST_FILES)
@@ -132,12 +134,14 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
 
 def _files(storage: Storage, source: Source, config: PreviewConfig) -> Iterator[Shown]:
     wanted = selection_of(config)
-    for file in Inputs(storage, source, follow_links=config.follow_links):
-        name, is_video = redacted(file.url), VIDEOS.accepts(redacted(file.url))
-        if file.code or not wanted(file.relative):
-            continue
-        if is_video or PHOTOS.accepts(name):
-            yield Shown(file.url, file.relative, is_video)
+    found = (each for each in Inputs(storage, source, follow_links=config.follow_links) if wanted(each.relative))
+    while files := list(itertools.islice(found, MOST_FILES)):
+        known_as = known_by_content(storage, source, files)
+        photos, videos = PHOTOS.knowing(known_as), VIDEOS.knowing(known_as)
+        for file in files:
+            is_video = videos.accepts(file.relative)
+            if not file.code and (is_video or photos.accepts(file.relative)):
+                yield Shown(file.url, file.relative, is_video)
 
 
 def _settings(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:

@@ -13,11 +13,21 @@ from pipeline.images import FORMATS, format_of
 from pipeline.images.raw.recognition import is_raw
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
-from pipeline.planning.media_kinds import Kind, Photos, extension_of, is_cut, tells_nothing
+from pipeline.planning.media_kinds import (
+    PHOTOS,
+    VIDEOS,
+    Kind,
+    Photos,
+    extension_of,
+    is_cut,
+    tells_nothing,
+    with_extension,
+)
+from pipeline.planning.path_list import Source
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import BUCKETS, LOCAL, WEB, join, protocol_of, redacted
-from pipeline.video.reading.recognition import HEAD_BYTES
+from pipeline.storage.urls import BUCKETS, LOCAL, WEB, absolute, join, protocol_of, redacted
+from pipeline.video.reading.recognition import HEAD_BYTES, OTHERS
 
 TIFF_HEAD_BYTES = 1 << 20  # in which raw files have their first directories
 AT_ONCE = 16  # files of a bucket
@@ -47,9 +57,11 @@ def known_as(
         if format_of(file.relative) is FORMATS["tiff"]:
             return _name_of_raw(storage, history, destination, file)
         if alone:
-            return file.relative + (_extension_at(storage, file, "") or kind.unknown)
+            return with_extension(file.relative, _extension_at(storage, file, "") or kind.unknown)
         extension = _extension(storage, history, destination, file)
-        return extension and file.relative + extension
+        if not extension or extension in OTHERS:
+            return extension and file.relative + extension
+        return with_extension(file.relative, extension)
 
     def is_asked(file: Listed) -> bool:
         if tells_nothing(file.relative):
@@ -59,6 +71,20 @@ def known_as(
         return not alone and any(each.doubts(file.relative) for each in kinds)
 
     return _looked_at((file for file in files if not file.code and is_asked(file)), name)
+
+
+def known_by_content(storage: Storage, source: Source, files: Sequence[Listed]) -> dict[str, str]:
+    """Return such names for a command that makes no files of these: all of a source, or the first of them.
+
+    Raises what `known_as` raises.
+    """
+    nowhere = Destination(kind=PHOTOS, root="")
+    return known_as(storage, files, History(), nowhere, (PHOTOS, VIDEOS), alone=is_alone(source, files))
+
+
+def is_alone(source: Source, listed: Sequence[Listed]) -> bool:
+    """Return whether the source is a single file that the user named."""
+    return isinstance(source, str) and [file.url for file in listed] == [absolute(source)]
 
 
 def _name_of_raw(storage: Storage, history: History, destination: Destination, file: Listed) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.errors import SoundOnly
 from pipeline.planning.raw_pairs import PAIRED
 from pipeline.storage.urls import canonical_url
 
@@ -42,6 +43,8 @@ class History:
     """(source, version) of all files that failed under one fingerprint."""
     known: NDArray[np.int64] = field(default_factory=_none)
     """(source, version) of each source's newest row, under any fingerprint, unless this job wrote an output."""
+    sound: NDArray[np.int64] = field(default_factory=_none)
+    """(source, version) of all files in which any run has found sound without video."""
     elsewhere: NDArray[np.int64] = field(default_factory=_none)
     """(source, version) of all files whose newest row says that an output was written, under another fingerprint."""
 
@@ -70,6 +73,7 @@ class History:
             written_bytes=rows.bytes_out[writers],
             writers=rows.source[writers],
             failed=np.sort(rows.as_known[newest[rows.ours[newest] & ~rows.well[newest]]]),
+            sound=np.sort(rows.as_known[rows.sound]),
             known=np.sort(rows.as_known[last[~rows.ours[last] | (rows.bytes_out[last] == 0)]]),
             elsewhere=np.sort(rows.as_known[newest[~rows.ours[newest] & (rows.bytes_out[newest] > 0)]]),
         )
@@ -89,6 +93,10 @@ class History:
     def is_done_elsewhere(self, source: str, version: str) -> bool:
         """Return whether another job, or the same under other settings, has written what this version became."""
         return holds(self.elsewhere, hash((source, version)))
+
+    def is_sound(self, source: str, version: str) -> bool:
+        """Return whether this version of the source holds sound without video, although it is named like a video."""
+        return holds(self.sound, hash((source, version)))
 
     def has_failed(self, source: str, version: str) -> bool:
         """Return whether this version of the source failed."""
@@ -128,6 +136,7 @@ class _Rows:
     well: NDArray[np.bool_]
     """Whether the file did not fail, nor was left out for its twin, under this fingerprint."""
     skipped: NDArray[np.bool_]
+    sound: NDArray[np.bool_]
     counting: NDArray[np.bool_]
     """False where another fingerprint's job only found the file not to be of its kind of media."""
     run: NDArray[np.object_]
@@ -142,6 +151,7 @@ class _Rows:
         written = zip(destination, bytes_out, code, strict=True)
         targets = [name if size or code == COPIED else "" for name, size, code in written]
         names: dict[str, str] = {}
+        skipped = np.asarray([each == "skipped" for each in outcome], bool)
         return cls(
             source=hashes(zip(source, strict=True)),
             destination=hashes(zip(destination, strict=True)),
@@ -151,7 +161,8 @@ class _Rows:
             ours=ours,
             well=ours
             & np.asarray([each != "failed" and why != PAIRED for each, why in zip(outcome, code, strict=True)]),
-            skipped=np.asarray([each == "skipped" for each in outcome], bool),
+            skipped=skipped,
+            sound=skipped & np.asarray([each == SoundOnly.code for each in code], bool),
             counting=ours | np.asarray([not each.startswith(OTHER_KIND) for each in code], bool),
             run=np.asarray([names.setdefault(each, each) for each in batch["run"].to_pylist()], object),
             started_at=batch["started_at"].cast(pa.int64()).to_numpy(),

@@ -19,9 +19,12 @@ from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.video import is_video
 from pipeline.video.reading import recognition as videos
-from pipeline.video.reading.containers import CONTAINERS, SHARED, SOUND, muxer_of, written_name
+from pipeline.video.reading.containers import CONTAINERS, REPLACED, SHARED, SOUND, muxer_of, written_name
 
-EXTENSIONS = {*CONTAINERS, *(extension for known in FORMATS.values() for extension in known.extensions)}
+EXTENSIONS = {*CONTAINERS, *REPLACED, *(extension for known in FORMATS.values() for extension in known.extensions)}
+MOVED = re.compile(  # an extension, and what downloads, backups and Google Takeout put behind it
+    rf"(.+)({'|'.join(map(re.escape, sorted(EXTENSIONS, key=len, reverse=True)))})([^a-z0-9/][^/]*)", re.IGNORECASE
+)
 BEHIND = re.compile(r"\s*(\(\d+\))?\s*$")  # what Google Takeout and others put behind an extension
 
 
@@ -37,9 +40,24 @@ def _is_of_macos(name: str) -> bool:
 
 
 def is_cut(name: str) -> bool:
-    """Return whether a name has no extension, or what is left of a known one: `.jp`, `.jpg(1)`, `.jpg `."""
+    """Return whether a name has no extension, or what is left of a known one: `.jp`, `.jpg(1)`, `.jpg~`."""
+    if MOVED.fullmatch(name):
+        return True
     extension = BEHIND.sub("", posixpath.splitext(name)[1].lower())
     return any(known.startswith(extension) for known in EXTENSIONS)
+
+
+def with_extension(name: str, extension: str) -> str:
+    """Return the name of a photo or video with the extension that its content stands for, or its own, at the end.
+
+    `clip.mp4(1)` becomes `clip(1).mp4`, `clip.MP4~` becomes `clip~.MP4`, and `clip` becomes `clip.mp4`.
+    """
+    found = MOVED.fullmatch(name)
+    if not found:
+        return name + extension
+    stem, own, behind = found.groups()
+    are_videos = is_video(stem + own) and is_video(name + extension)
+    return stem + behind + (own if are_videos else extension)
 
 
 def extension_of(name: str, head: bytes) -> str:

@@ -64,6 +64,8 @@ class Plan:
     """Number of inputs whose outputs an earlier run has written under the same weights and settings."""
     skipped: int = 0
     """Number of inputs that an earlier run has skipped under the same weights and settings."""
+    sound: int = 0
+    """Number of those among them that hold sound without video."""
     found: Counter[str] = field(default_factory=Counter)
     """Number of files of each extension that were listed and selected."""
     ours: int = 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InTheWay, NotFound, UsageError, spelled_out
-from pipeline.planning.contents import known_as
+from pipeline.planning.contents import is_alone, known_as
 from pipeline.planning.destination import ClaimedNames, Destination
 from pipeline.planning.history import History, holds
 from pipeline.planning.inputs import Inputs, Selection
@@ -27,7 +27,7 @@ from pipeline.storage.ownership import is_free
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import FOLDER, GLOB, WEB, absolute, before_glob, is_inside, join, protocol_of, real, redacted
 from pipeline.video.reading.containers import written_as_it_is
-from pipeline.video.reading.recognition import HEAD_BYTES
+from pipeline.video.reading.recognition import HEAD_BYTES, SOUND
 
 OF_ANOTHER = "is what another {} became; move it away or choose another DST"
 
@@ -54,10 +54,13 @@ def make_plan(
     inputs = inputs_of(storage, source, destination, selection) if inputs is None else inputs
     listed = inputs.sorted()
     if inputs.known_as is None:
-        selected = (file for file in listed if selection(file.relative))
-        trusted = history if not any(each.gives_way for each in kinds) else History()  # a copy needs the kind for sure
-        alone = _is_alone(source, listed)
+        selected = [file for file in listed if selection(file.relative)]
+        copies = any(each.gives_way for each in kinds)
+        trusted = History() if copies else history  # a copy needs the kind for sure
+        alone = is_alone(source, listed)
         inputs.known_as = known_as(storage, selected, trusted, destination, kinds or [destination.kind], alone=alone)
+        heard = (file for file in selected if copies and history.is_sound(redacted(file.url), file.version))
+        inputs.known_as |= {file.relative: file.relative + SOUND for file in heard}
     kinds = [each.knowing(inputs.known_as) for each in kinds or [destination.kind]]
     kind = next(each for each in kinds if each.noun == destination.kind.noun)
     destination = replace(destination, kind=kind)
@@ -133,6 +136,7 @@ class _Rules:
                 return
         if self.history.is_done(name, file.version, ""):
             plan.skipped += self._is_reported(file)
+            plan.sound += self.history.is_sound(name, file.version)
         elif problem is not None:
             # a file of another kind may have a row from its own kind's job, which must stay the newest
             if self._is_reported(file) and not (problem[0] == self.kind.refusal and is_known):
@@ -184,11 +188,6 @@ def _check_is_no_page(storage: Storage, source: str, kind: Kind) -> None:
     if is_page or (tells_nothing(path) and not extension_of("", storage.read_part(source, 0, HEAD_BYTES))):
         said = f"cannot list a web server; give one {kind.noun}, or a glob over an index page"
         raise UsageError(f"{redacted(source)}: {said}")
-
-
-def _is_alone(source: Source, listed: Sequence[Listed]) -> bool:
-    """Return whether the source is a single file that the user named."""
-    return isinstance(source, str) and [file.url for file in listed] == [absolute(source)]
 
 
 def _left_out(inputs: Inputs, destination: Destination) -> int | None:

@@ -194,6 +194,16 @@ def _region(error: Exception) -> str:
 
 
 @contextmanager
+def takes_new(place: str) -> Iterator[None]:
+    """Raise StorageError where the system does not find what is to be made at `place`, as below /proc."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        reason = "the file system there takes no new files or folders"
+        raise StorageError(f"{place}: {reason}; choose another destination") from error
+
+
+@contextmanager
 def no_room(place: str, remedy: str) -> Iterator[None]:
     """Raise NoRoom where the disk at `place` is full, or StorageError where it takes no file of this size.
 

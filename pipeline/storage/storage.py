@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from pipeline.errors import AccessDenied, Changed, NoRoom, NotFound, StorageError, Unreachable, UsageError
 from pipeline.storage.attributes import NEW, Attributes
 from pipeline.storage.credentials import RENEWED, forwarded_environment, worker_options
-from pipeline.storage.errors import SAID, check_bucket, errors_at, no_bucket, no_room, with_reason
+from pipeline.storage.errors import SAID, check_bucket, errors_at, no_bucket, no_room, takes_new, with_reason
 from pipeline.storage.filesystems import filesystem_of
 from pipeline.storage.listing import Listed, Listing
 from pipeline.storage.ownership import METADATA, NO_CLAIM, Claim, Content, check_is_ours, is_own, mark_of, set_mark
@@ -279,7 +279,7 @@ class Storage:
 
         with beside(path, take_place, fs, partial(storage_errors, url)) as part:
             if protocol_of(url) == LOCAL:
-                with storage_errors(url):
+                with storage_errors(url), takes_new(url):
                     keeps.create(part)
             yield part
 

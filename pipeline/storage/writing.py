@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.storage.errors import takes_new
+
 PART_SUFFIX = ".nightlift-part"  # of a file being written
 ABANDONED_S = 3600.0  # no writer pauses for this long
 
@@ -26,7 +28,7 @@ def beside(
     `move`: does so; called with both paths. `errors`: converts what `fs` raises into our own errors.
     """
     folder, name = posixpath.split(path)
-    with errors():
+    with errors(), takes_new(folder):
         fs.makedirs(folder, exist_ok=True)
     part = posixpath.join(folder, part_name(name))
     try:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from pipeline.errors import NotFound, UsageError, plural, spelled_out
-from pipeline.images import format_of
+from pipeline.planning.contents import known_by_content
 from pipeline.planning.inputs import Inputs, Selection
 from pipeline.planning.manifest import Manifest
+from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind
 from pipeline.records import Outcome, Record
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import absolute, join, real, redacted
-from pipeline.video import is_video
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,9 @@ def training_files(
         theirs = [file for file in listed if file.url not in written]
         wanted = [file for file in theirs if selection(file.relative) and file.url not in seen]
         seen |= {file.url for file in wanted}
-        refusals = [_refusal(file) for file in wanted]
+        known_as = known_by_content(storage, source, wanted)
+        kinds = [kind.knowing(known_as) for kind in (PHOTOS, VIDEOS)]
+        refusals = [_refusal(file, kinds) for file in wanted]
         refused += [refusal for refusal in refusals if refusal is not None]
         found.append([file for file, refusal in zip(wanted, refusals, strict=True) if refusal is None])
     chosen = [file for turn in zip_longest(*found) for file in turn if file is not None][:limit]
@@ -129,16 +131,21 @@ def _training_of(url: str) -> str:
     return folder.removesuffix("/sheets") if is_sheet else ""
 
 
-def _refusal(file: Listed) -> Outcome | None:
-    """Return the outcome of a file that is not to be read, as far as its name and listing show; else None."""
+def _refusal(file: Listed, kinds: Sequence[Kind]) -> Outcome | None:
+    """Return the outcome of a file that is not to be read, as its name, first bytes and listing show; else None.
+
+    `kinds`: those that are read, which know what files are whose names tell nothing.
+    """
     name = redacted(file.url)
     if spelled_out(name) != name:
         code, problem = "bad_name", "its name is not UTF-8; rename it"
     elif file.code:
         code, problem = file.code, file.problem
-    elif format_of(name) is None and not is_video(name):
-        kind = posixpath.splitext(file.relative)[1] or "no extension"
-        code, problem = "not_a_photo", f"neither a photo nor a video that nightlift reads ({kind})"
+    elif not any(kind.accepts(file.relative) for kind in kinds):
+        extension = posixpath.splitext(file.relative)[1] or "no extension"
+        content = kinds[0].described(file.relative)
+        found = f"{extension}: {content}" if content else extension
+        code, problem = "not_a_photo", f"neither a photo nor a video that nightlift reads ({found})"
     else:
         return None
     return Outcome(

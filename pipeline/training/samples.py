@@ -20,9 +20,12 @@ from pipeline.images.color.conversion import tagged_to_srgb
 from pipeline.images.photo import to_8_bits
 from pipeline.images.seen.view import parts_of, views_of
 from pipeline.photos import MAX_PIXELS
+from pipeline.planning.media_kinds import extension_of, tells_nothing
 from pipeline.records import OUTCOME_SCHEMA, Work, settling
 from pipeline.storage.storage import Storage
+from pipeline.storage.urls import redacted
 from pipeline.video import is_video, sample
+from pipeline.video.reading.recognition import HEAD_BYTES
 
 DIGEST_ENDS_BYTES = 1 << 20  # hashed at each end of a video
 
@@ -71,7 +74,7 @@ class ReadImages:
 
     def __call__(self, reading: Reading) -> Reading:
         with settling(reading.record, reading.outcome, out_of_memory="not enough memory for this file; leave it out"):
-            if is_video(reading.outcome.source):
+            if self._is_video(reading.record.source):
                 self._read_video(reading)
             else:
                 self._read_photo(reading)
@@ -80,6 +83,13 @@ class ReadImages:
         if reading.outcome.code:
             reading.images = []
         return reading
+
+    def _is_video(self, source: str) -> bool:
+        """Return whether a file is a video: by its name or, if that tells nothing, by its first bytes."""
+        name = redacted(source)
+        if tells_nothing(name):
+            name += extension_of(name, self.storage.read_part(source, 0, HEAD_BYTES))
+        return is_video(name)
 
     def _read_photo(self, reading: Reading) -> None:
         started = time.perf_counter()

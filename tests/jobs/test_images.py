@@ -235,7 +235,8 @@ def test_dry_run_tells_and_writes_nothing(tmp_path: Path, capsys: pytest.Capture
         ([".", " "], "DST is empty"),
         ([".", "afile"], "is a file"),
         (["000.jpg", "taken.jpg"], "no record of writing it"),
-        ([".", "/proc/none/out"], "/proc/none"),
+        ([".", "/proc/none/out"], "/proc/none/out: the file system there takes no new files"),
+        (["000.jpg", "/proc/none.jpg"], "/proc: the file system there takes no new files"),
     ],
 )
 def test_wrong_usage_is_one_clear_line_and_status_2(tmp_path: Path, monkeypatch, capsys, arguments, told) -> None:

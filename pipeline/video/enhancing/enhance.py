@@ -23,6 +23,7 @@ from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.reading.segments import Segment
 from pipeline.video.signal.color import Conversion, Hdr
 from pipeline.video.signal.levels import hand_on_beyond
+from pipeline.video.signal.picture import Cutter
 from pipeline.video.writing.encode import Encoding
 
 
@@ -114,7 +115,7 @@ class Enhancement:
         clock: Clock,
         planes: Coding | None,
     ) -> Iterator[tuple[Shot, CurveMaps]]:
-        """Yield the segment's frames, deinterlaced and averaged over time, each with its smoothed curve maps.
+        """Yield the segment's frames, deinterlaced, cropped and averaged over time, each with its smoothed curve maps.
 
         Maps of a frame that is left as it is have no passes.
         """
@@ -123,7 +124,9 @@ class Enhancement:
         around = 0 if self.bright_luma is None else self.window.reach + 1
         read = _widened(averages, MARGIN + around, info)
         shots = decoded(source, info, read.start, read.stop, threads=self.threads)
-        shots = clock.through("seconds_decode", deinterlaced(shots, info))
+        cut = Cutter(info.crop)
+        shots = (replace(shot, frame=cut(shot.frame)) for shot in deinterlaced(shots, info))
+        shots = clock.through("seconds_decode", shots)
         if self.bright_luma is not None:
             shots = weighed(shots, conversion.small, self.bright_luma, self.window.reach, averages)
         shots = clock.through("seconds_enhance", averaged(shots, info, self.enhancer))

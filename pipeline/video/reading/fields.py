@@ -11,7 +11,8 @@ from typing import Any
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 
-SLICES, SPS = (1, 5), 7  # types of NAL units
+SLICES, SPS, EXTENDED = (1, 5), 7, 20  # types of NAL units
+SVC = 0x80  # svc_extension_flag, behind the type
 WITH_CHROMA_FORMAT = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 144, 244})  # profile_idc
 SLICE_BYTES = 24  # enough of a slice to parse its header as far as needed
 VP8_SHOWN = 0x10  # show_frame, RFC 6386, 9.1
@@ -56,6 +57,11 @@ class Shows:
         if self.codec == "vp8":
             return bool(memoryview(packet)[0] & VP8_SHOWN)
         return self.codec != "h264" or not self._is_second(bytes(packet))
+
+    def has_second_view(self, packet: "Packet[Any]") -> bool:
+        """Return whether a packet also holds a slice of a second view: MVC, ITU-T H.264, 7.3.1 and annex H."""
+        coded = bytes(packet) if self.codec == "h264" else b""
+        return any(coded[unit] & 31 == EXTENDED and coded[unit + 1] < SVC for unit in self._units(coded[:-1]))
 
     def _is_second(self, coded: bytes) -> bool:
         first, field = self.waiting, self._field(coded)

@@ -25,7 +25,9 @@ from pipeline.video.reading.probe import DISCONTINUOUS
 from pipeline.video.reading.sampling import extent
 from pipeline.video.reading.times import has_no_times
 from pipeline.video.signal.color import SDR, Conversion, Hdr, colours_of
+from pipeline.video.signal.picture import Cutter
 from pipeline.video.structure.encryption import check_encryption
+from pipeline.video.structure.facts import crop_of
 
 Copy = npt.NDArray[np.uint8]  # HxWx3, as `Conversion.small` returns it
 
@@ -80,8 +82,8 @@ def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> G
             lumas=tuple(map(brightness, eye.inside_bars(copies))),
             length_s=length_s,
             frames=stream.frames or (0 if has_no_times(stream) else round(length_s * float(rate))),
-            width_px=stream.width,
-            height_px=stream.height,
+            width_px=eye.size[0],
+            height_px=eye.size[1],
         )
 
 
@@ -97,11 +99,13 @@ class _Eye:
         self._context, self._hdr = stream.codec_context, hdr
         self._conversion: Conversion | None = None
         self._bars, self._seen = Bars(), 0
+        self._cut = Cutter(crop_of(stream))
 
     def __call__(self, frame: VideoFrame | None) -> Copy:
         """Return a copy of the signal that the curves act on. Raises Damaged."""
         if frame is None or frame.is_corrupt:
             raise Damaged("a frame is broken; check whether it plays")
+        frame = self._cut(frame)
         if self._conversion is None:
             colours = colours_of(frame, self._context)
             self._conversion = Conversion(
@@ -115,6 +119,11 @@ class _Eye:
         self._bars.look([frame], self._seen)
         self._seen += APART
         return self._conversion.small(frame)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height of what shows of the frames that were looked at; 0 before any was."""
+        return (self._conversion.width, self._conversion.height) if self._conversion else (0, 0)
 
     def inside_bars(self, copies: Sequence[Copy]) -> Sequence[Copy]:
         """Return what the copies show inside the bars of the video."""

@@ -15,7 +15,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import EmptyFile, NotMedia, NoVideo, SoundOnly, TooLarge
+from pipeline.errors import Damaged, EmptyFile, NotMedia, NoVideo, SoundOnly, TooLarge
+from pipeline.video.structure.facts import hides_all
 from pipeline.video.structure.iso_samples import check_samples
 
 # Demuxers of lists: they would open the files that are listed.
@@ -65,7 +66,7 @@ def _video(file: BinaryIO, max_pixels: int) -> Iterator[tuple[InputContainer, Vi
 def _no_video(container: InputContainer) -> NoVideo:
     others = [stream for stream in container.streams if not (isinstance(stream, VideoStream) and is_cover(stream))]
     if others and all(stream.type in ("audio", "subtitle") for stream in others):
-        return SoundOnly("it holds sound without video; leave it out")
+        return SoundOnly("it holds sound without video; --others copy copies it")
     return NoVideo("it contains no video that can be decoded")
 
 
@@ -114,6 +115,10 @@ def opened_container(
     except MemoryError:
         raise
     except (av.FFmpegError, NotMedia) as error:
+        if hides_all(file):
+            raise Damaged(
+                "its crop (PixelCrop) hides all of it; take the crop out, for example with mkvpropedit"
+            ) from error
         raise NotMedia(f"not a video, or cut short ({reason(error)}); copy the file again or leave it out") from error
     with container:
         if PLAYLISTS & set(container.format.name.split(",")):

@@ -22,10 +22,10 @@ from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened,
 from pipeline.video.reading.times import ASSUMED, DEEPEST, Listed, Mended, has_no_times, reordering, stated_rate
 from pipeline.video.signal.color import Colours, colours_of
 from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
-from pipeline.video.signal.picture import Picture
+from pipeline.video.signal.picture import Crop, Cutter, Picture
 from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
 from pipeline.video.structure.encryption import check_encryption
-from pipeline.video.structure.facts import chroma_location, streams_in
+from pipeline.video.structure.facts import chroma_location, crop_of, has_mv_hevc, streams_in
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
@@ -92,11 +92,15 @@ class VideoInfo:
     """Times of frames that have none of their own."""
     shift: Shift = field(default_factory=Shift)
     """Offsets added to the times of all streams where times restart within the file."""
+    second_view: str = ""
+    """How a second view is coded that is not read: `MVC` or `MV-HEVC`; "": there is none."""
     mastering: Mastering = field(default_factory=Mastering)
     max_pixels: int = LARGEST_PX
     """Limit per frame; larger frames are not decoded."""
+    crop: Crop | None = None
+    """What the container hides of each frame; None: nothing. `width_px` and `height_px` are what shows."""
     picture: Picture | None = None
-    """Part of each frame that is inside black bars; None: all of it."""
+    """Part of what shows of each frame that is inside black bars; None: all of it."""
     carried: frozenset[str] = frozenset()
     """Kinds of side data of the first frames, and user data of later ones, by FFmpeg's names: see `side_data.py`."""
 
@@ -174,6 +178,9 @@ class _Packets:
         self.later_kinds: frozenset[str] = frozenset()  # of side data of these
         self.aspect: Fraction | None = None  # that the first frames' coding states
         self.problem: Exception | None = None
+        self.has_mvc = False
+        self.crop = crop_of(stream)
+        self.shown = Cutter(self.crop)
         self.bars = Bars()
         self.is_in_order = True  # whether all frames up to here were decoded
 
@@ -188,6 +195,7 @@ class _Packets:
     def add(self, packet: "Packet[Any]") -> None:
         if not self.shows(packet):
             return
+        self.has_mvc = self.has_mvc or (not self.count and self.shows.has_second_view(packet))
         self.listed.pts.append(packet.pts)
         self.listed.dts.append(packet.dts)
         self.listed.keyframes.append(packet.is_keyframe)
@@ -229,7 +237,7 @@ def _levels(frames: Iterable[VideoFrame], picture: Picture | None) -> list[Share
 
 def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
     try:
-        return list(context.decode(packet))
+        return list(map(packets.shown, context.decode(packet)))
     except MemoryError:  # not a damaged file
         raise
     except av.FFmpegError as error:
@@ -286,7 +294,9 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         cut_off=len(times) - len(pts),
         mended=mended,
         shift=listed.shift,
+        second_view="MVC" if packets.has_mvc else "MV-HEVC" if has_mv_hevc(file) else "",
         mastering=mastering(first),
+        crop=packets.crop,
         picture=picture,
         carried=kinds(shown) | packets.later_kinds & {USER_DATA},
     )

@@ -18,7 +18,9 @@ from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import demuxed, frames, opened, reason
 from pipeline.video.reading.times import ASSUMED, has_no_times, stated_rate
 from pipeline.video.signal.color import INTERPOLATION, matrix
+from pipeline.video.signal.picture import Cutter
 from pipeline.video.signal.transfer import HDR
+from pipeline.video.structure.facts import crop_of
 
 Pixels = npt.NDArray[np.uint8]  # HxWx3 RGB
 
@@ -82,7 +84,7 @@ class _Video:
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container, self._stream = container, stream
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._cut = VideoReformatter(), Cutter(crop_of(stream))
         self._decoding: Iterator[VideoFrame] = iter(())
         self._given: int | None = None  # pts of the frame that `frame` returned last
         self.time_base = stream.time_base or Fraction(1)
@@ -170,10 +172,11 @@ class _Video:
         return frame
 
     def shown(self, frame: VideoFrame) -> Pixels:
-        """Convert the frame to upright RGB with square pixels, by the matrix and range that it states."""
+        """Convert what shows of the frame to upright RGB with square pixels, by the matrix and range that it states."""
         transfer = HDR.get(frame.color_trc)
         if transfer:
             raise Unsupported(f"frames of HDR video ({transfer}) are not supported here; convert it to SDR first")
+        frame = self._cut(frame)
         aspect = float(self._stream.sample_aspect_ratio or 1)
         rgb = self._reformatter.reformat(
             frame,

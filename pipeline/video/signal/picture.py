@@ -1,4 +1,4 @@
-"""The picture of a film: the part of its frames that is inside black bars. It is cut out, and put back."""
+"""Parts of frames: what a container tells players to show of them, and what of that is inside black bars."""
 
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -56,22 +56,59 @@ class Picture(NamedTuple):
         return pairs
 
 
-class Cutter:
-    """Cutter of the picture out of frames, which keep all their properties, such as the location of chroma."""
+class Crop(NamedTuple):
+    """What a container tells players to hide at the sides of every frame, in pixels: `clap`, `PixelCrop`."""
 
-    def __init__(self, picture: Picture) -> None:
-        (width, height), left, top = picture.size, picture.left, picture.top
-        self._filters = ("crop", f"{width}:{height}:{left}:{top}:exact=1"), ("copy", "")
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def inside(self, frame: VideoFrame) -> Picture | None:
+        """Return what shows of a frame, without the last line or column if only half of its chroma would be there.
+
+        None: all of the frame, as nothing of it would be left.
+        """
+        across, down = step(frame.format) or (1, 1)
+        width, height = frame.width - self.left - self.right, frame.height - self.top - self.bottom
+        width, height = width - width % across, height - height % down
+        if min(width, height) <= 0:
+            return None
+        return Picture(self.top, self.top + height, self.left, self.left + width)
+
+
+class Cutter:
+    """Cutter of a part out of frames, which keep all their properties. Without a `part`, they stay whole."""
+
+    def __init__(self, part: Picture | Crop | None) -> None:
+        self._part = part
         self._shape: Shape | None = None
-        self._chain = Graph()
+        self._chain: Graph | None = None
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
-        """Return a copy of the picture."""
-        if shape_of(frame) != self._shape:
+        """Return a copy of the part, or the frame itself if that is all of it."""
+        if self._part is not None and shape_of(frame) != self._shape:
             self._shape = shape_of(frame)
-            self._chain = chain_of(self._shape, frame.time_base or Fraction(1), *self._filters)
+            picture = self._part.inside(frame) if isinstance(self._part, Crop) else self._part
+            filters = picture and _cutting(picture, frame.format)
+            self._chain = chain_of(self._shape, frame.time_base or Fraction(1), *filters) if filters else None
+        if self._chain is None:
+            return frame
         self._chain.push(frame)
         return self._chain.vpull()
+
+
+def _cutting(picture: Picture, described: VideoFormat) -> tuple[tuple[str, str], ...]:
+    """Return the filters that cut this out of frames. If it begins between samples of chroma, these are made anew."""
+    (width, height), left, top = picture.size, picture.left, picture.top
+    cut = "crop", f"{width}:{height}:{left}:{top}:exact=1"
+    across, down = step(described) or (1, 1)
+    if not (left % across or top % down):
+        return cut, ("copy", "")
+    depth, alpha = max(part.bits for part in described.components), any(part.is_alpha for part in described.components)
+    full = "yuvj444p" if "yuvj" in described.name else f"yuv{'a' * alpha}444p{f'{depth}le' if depth > 8 else ''}"
+    scaled = "scale", "flags=bicubic+accurate_rnd"
+    return scaled, ("format", full), cut, scaled, ("format", described.name)
 
 
 def all_of(frame: VideoFrame) -> Picture:

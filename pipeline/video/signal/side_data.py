@@ -24,8 +24,8 @@ NAMES = {  # FFmpeg's names of side data whose loss a viewer may notice -> descr
     "SPHERICAL": "the projection of a spherical (360°) video is",
     "STEREO3D": "the layout of a stereoscopic video is",
 }
-CAPTIONS, USER_DATA = "A53_CC", "SEI_UNREGISTERED"
-ON_FRAMES = frozenset({CAPTIONS, USER_DATA})  # kinds that encoders take from each frame
+CAPTIONS, USER_DATA, STEREO = "A53_CC", "SEI_UNREGISTERED", "STEREO3D"
+ON_FRAMES = frozenset({CAPTIONS, USER_DATA, STEREO})  # kinds that encoders take from each frame
 OF_ENCODERS = (  # UUIDs of user data by which encoders tell of themselves: x264, x265, Apple's, Adobe's
     bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"),
     bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"),

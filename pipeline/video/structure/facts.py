@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
@@ -11,9 +12,11 @@ import av
 import av.logging
 from av.container import InputContainer
 from av.stream import Stream
+from av.video.stream import VideoStream
 
+from pipeline.video.signal.picture import Crop
 from pipeline.video.structure import ebml, iso_boxes
-from pipeline.video.structure.iso_boxes import CREDENTIALS, CREDENTIALS_DROPPED
+from pipeline.video.structure.iso_boxes import CREDENTIALS, CREDENTIALS_DROPPED, Box
 
 OF_MOOV = frozenset(b"mvhd trak udta mvex iods meta free skip cmov ctab prfl mdra pssh".split())
 OF_UDTA = frozenset(  # boxes of moov/udta that FFmpeg reads or writes, or that hold only padding
@@ -80,6 +83,14 @@ def private_boxes(file: BinaryIO) -> list[PrivateBox]:
     return found
 
 
+def has_mv_hevc(file: BinaryIO) -> bool:
+    """Return whether a video has a second view in HEVC (ISO/IEC 14496-15, 9.5). Goes back to the file's beginning."""
+    boxes = iso_boxes.tree(file, 0, file.seek(0, io.SEEK_END) if iso_boxes.is_iso(file) else 0)
+    found = any(kind == b"lhvC" for above, (kind, _, _) in boxes if b"stsd" in above)
+    file.seek(0)
+    return found
+
+
 def unwritten(file: BinaryIO) -> list[str]:
     """Return what the source holds that is not written, in sentences. Goes back to the beginning of the file."""
     notes = list(_of_iso(file) if iso_boxes.is_iso(file) else _of_matroska(file) if ebml.is_matroska(file) else ())
@@ -97,6 +108,20 @@ def streams_in(container: InputContainer) -> int:
     return len(set(re.findall(r"^  Stream #\d+:(\d+)", _described(container), re.MULTILINE)))
 
 
+def crop_of(stream: VideoStream) -> Crop | None:
+    """Return what the container hides of a video, as FFmpeg reads it: `clap` of MP4, `PixelCrop` of Matroska.
+
+    None: nothing. One that is damaged may be as large as the frame.
+    """
+    streams = re.split(r"^  Stream #\d+:(\d+)", _described(cast(InputContainer, stream.container)), flags=re.MULTILINE)
+    told = dict(zip(map(int, streams[1::2]), streams[2::2], strict=True)).get(stream.index, "")
+    found = re.search(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", told, re.MULTILINE)
+    if found is None:
+        return None
+    left, right, top, bottom = map(int, found.groups())
+    return Crop(top, bottom, left, right)
+
+
 def _described(container: InputContainer) -> str:
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
@@ -112,11 +137,8 @@ def _of_iso(file: BinaryIO) -> Iterator[str]:
         file.seek(at)
         if file.read(len(CREDENTIALS)) == CREDENTIALS:
             yield CREDENTIALS_DROPPED
-    kinds = {box[0] for above, box in boxes if b"stsd" in above}
-    if b"clap" in kinds:
-        yield "its crop (clap) is lost: the whole frame shows"
-    if b"lhvC" in kinds:
-        yield "its second view (MV-HEVC, stereoscopic) is lost: only the base view is enhanced"
+    if any(_is_beyond(crop, size) for crop, size in _apertures(file, boxes)):
+        yield "its crop (clap) is damaged and does not count: the whole frame shows"
 
 
 def _of_matroska(file: BinaryIO) -> Iterator[str]:
@@ -136,8 +158,37 @@ def _of_matroska(file: BinaryIO) -> Iterator[str]:
     regional = {ebml.text_in(file, element) for _, element in found if element[0] == ebml.LANGUAGE}
     for language in sorted(name for name in regional if "-" in name):
         yield f"language {language} loses what is behind its dash"
-    if any(element[0] in ebml.PIXEL_CROPS and ebml.number_in(file, element) for _, element in found):
-        yield "its crop (PixelCrop) is lost: the whole frame shows"
+
+
+def hides_all(file: BinaryIO) -> bool:
+    """Return whether the crop of a video in Matroska leaves nothing of it, which FFmpeg does not open."""
+    for track in (each for _, each in ebml.tree(file) if each[0] == ebml.VIDEO) if ebml.is_matroska(file) else ():
+        told = {each[0]: ebml.number_in(file, each) for each in ebml.elements(file, track[2], track[3])}
+        top, bottom, left, right = (told.get(number, 0) for number in ebml.PIXEL_CROPS)
+        if left + right >= told.get(ebml.PIXEL_WIDTH, 1) or top + bottom >= told.get(ebml.PIXEL_HEIGHT, 1):
+            return True
+    return False
+
+
+def _apertures(
+    file: BinaryIO, found: list[tuple[tuple[bytes, ...], Box]]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Yield the eight numbers of each crop (ISO/IEC 14496-12, 12.1.4.1), with width and height of the frames."""
+    size: tuple[int, ...] = 0, 0
+    for above, (kind, at, _) in found:
+        if above[-1:] == (b"stsd",):
+            size = iso_boxes.fields(file, at + iso_boxes.SIZE_AT, ">HH")
+        elif kind == b"clap" and b"stsd" in above:
+            yield iso_boxes.fields(file, at, ">IIIIiIiI"), size
+
+
+def _is_beyond(crop: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Return whether a crop is not a part of the frame, by a pixel or more."""
+    if not all(crop[1::2]):
+        return True
+    *shown, across, down = (Fraction(*crop[at : at + 2]) for at in range(0, 8, 2))
+    sides = zip(shown, (across, down), size, strict=True)
+    return any(not 0 < length <= whole or abs(off) + (length - whole) / 2 >= 1 for length, off, whole in sides)
 
 
 def _repeats(found: list[tuple[tuple[int, ...], ebml.Element]], number: int, *, within: int) -> bool:

@@ -14,7 +14,7 @@ CREDENTIALS_DROPPED = "content credentials dropped: they certify the image befor
 FIRST = frozenset(b"ftyp styp moov moof mdat free skip wide pnot uuid".split())  # boxes that a file may begin with
 PARENTS = frozenset(b"moov trak mdia minf stbl moof traf udta".split())
 ENTRIES_AT = 8  # where the sample entries begin in an stsd
-CHILDREN_AT = 78  # where the boxes begin in a sample entry of video
+SIZE_AT, CHILDREN_AT = 24, 78  # where the size is, and the boxes begin, in a sample entry of video
 
 
 def is_iso(file: BinaryIO) -> bool:

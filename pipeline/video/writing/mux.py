@@ -25,7 +25,7 @@ from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.opening import demuxed, opened_container, opened_with_all, reason
 from pipeline.video.reading.probe import VideoInfo
-from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
+from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, STEREO, USER_DATA
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
 from pipeline.video.writing import camera_boxes, display_size, uncompressed_sound
@@ -143,6 +143,7 @@ def _streams(
             with enhanced.segments[0][0]() as file, opened_container(file) as segment:
                 copy: Stream = _video(output, stream, segment.streams.video[0], enhanced)
             video = copy
+            notes += _of_crop(cast(VideoStream, stream), enhanced.info)
         elif is_written_anew(stream, output.format.name, chapters=chapters):
             continue
         elif stream.index in covers and output.format.name == "matroska":  # stores them as attachments
@@ -191,19 +192,29 @@ def _video(output: OutputContainer, original: Stream, template: Stream, enhanced
 def _tells_of_the_whole(original: Stream, template: Stream, enhanced: EnhancedStream) -> bool:
     """Return whether the source's stream is used as a template, which keeps what its container says of the video.
 
-    The codec must be the same, and nothing may be said that is no longer true: cropping, HDR that became SDR, Dolby
-    Vision.
+    The codec must be the same, and nothing may be said that is no longer true: cropping, two views, HDR that became
+    SDR, Dolby Vision.
     """
     info, expected = enhanced.info, _expected(enhanced)
     before, after = cast(VideoStream, original).codec_context, template.codec_context
     same = before.codec.canonical_name == after.codec.canonical_name and (before.width, before.height) == info.size
-    return same and expected == info.carried and bool(expected & OF_CONTAINERS) and not expected & DOLBY_VISION
+    true = info.crop is None and not info.second_view and expected == info.carried and not expected & DOLBY_VISION
+    return same and true and bool(expected & OF_CONTAINERS)
+
+
+def _of_crop(original: VideoStream, info: VideoInfo) -> list[str]:
+    """Return a note if the frames are smaller than in the source, without what its container hides."""
+    coded, shown = (original.width, original.height), info.size
+    if info.crop is None or coded == shown:
+        return []
+    return [f"what its crop hides is left out: {shown[0]}x{shown[1]} of {coded[0]}x{coded[1]} pixels are kept"]
 
 
 def _expected(enhanced: EnhancedStream) -> frozenset[str]:
     """Return the side data that the frames should carry."""
     info = enhanced.info
-    return info.carried - OF_HDR if info.colours.hdr and not enhanced.encoding.colours.hdr else info.carried
+    carried = info.carried - {STEREO} if info.second_view else info.carried
+    return carried - OF_HDR if info.colours.hdr and not enhanced.encoding.colours.hdr else carried
 
 
 def _enhanced_packets(enhanced: EnhancedStream, video: Any) -> "Iterator[Packet[Any]]":

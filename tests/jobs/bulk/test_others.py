@@ -1,5 +1,6 @@
 """`--others copy`: what is not enhanced is mirrored, byte for byte."""
 
+import json
 import os
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pipeline.storage.storage import Storage
 from tests.support.clips import clip, streets
 from tests.support.media import jpeg, night
 from tests.support.outputs import rows_of, table_in, tree
+from tests.support.recordings import recording
 
 PHOTO = jpeg(night(32, 48))
 SIDECARS = {"a.jpg.xmp": b"<x:xmpmeta/>", "deep/a.jpg.json": b'{"title": "a"}', "notes.txt": b"", "scan.raw": b"II*\0"}
@@ -122,3 +124,31 @@ def test_copies_that_are_under_way_end_with_the_job(tmp_path: Path, monkeypatch:
     assert isinstance(next(outcomes), Outcome)
     outcomes.close()
     assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "0"]
+
+
+def test_sound_that_is_named_like_a_video_is_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out, told = tmp_path / "in", tmp_path / "out", tmp_path / "told.json"
+    sound = {"talk.mp4": recording("ipod", "", "aac"), "deep/talk.mkv": recording("matroska", "", "aac")}
+    for name, content in sound.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(content)
+    command = ["videos", str(source), str(out), "--no-report", "--on-finish", f"cat > {told}"]
+    for rows in (2, 2):  # the second run finds nothing new, and says the same
+        assert main(command) == 1
+        assert len(rows_of(out)) == rows
+        summary = json.loads(told.read_text())
+        assert (summary["state"], summary["code"], summary["exit_status"]) == ("error", "no_video", 1)
+        assert summary["error"] == "nothing was found but sound without video"
+    (source / "more.3gp").write_bytes(sound["talk.mp4"])
+    sound["more.3gp"] = sound["talk.mp4"]
+    for rows in (6, 6):  # of the new one two rows: what was found in it, and its copy
+        assert main([*command, "--others", "copy"]) == 0
+        assert len(rows_of(out)) == rows
+        assert {name: content for name, content in tree(out).items() if name in sound} == sound
+        summary = json.loads(told.read_text())
+        assert (summary["state"], summary["code"], summary["exit_status"]) == ("done", None, 0)
+    assert _ends(rows_of(out)[2:]) == dict.fromkeys(("talk.mp4", "talk.mkv", "more.3gp"), ("done", "copied"))
+    (out / "talk.mp4").unlink()
+    assert main([*command, "--others", "copy"]) == 0
+    assert tree(out)["talk.mp4"] == sound["talk.mp4"]
+    assert main(["verify", str(out)]) == 0

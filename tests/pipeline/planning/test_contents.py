@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
+from jobs.preview.job import PreviewConfig, exhibit_of
 from pipeline.images.recognition import format_of_content
 from pipeline.planning.destination import Destination
 from pipeline.planning.history import History
@@ -14,6 +15,8 @@ from pipeline.planning.media_kinds import PHOTOS, VIDEOS, Kind, is_cut
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import make_plan
 from pipeline.storage.storage import Storage
+from pipeline.training.files import training_files
+from pipeline.training.samples import ReadImages, Reading
 from tests.pipeline.images.test_high_dynamic_range import hdr_png
 from tests.support import raw_files
 from tests.support.clips import clip, streets
@@ -22,6 +25,7 @@ from tests.support.outputs import rows_of, tree
 from tests.support.recordings import recording
 
 PHOTO = jpeg(night(32, 48))
+FILM = clip(streets(3), rate=25)
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(8)
 BY_NAME = ("a.mpo", "a.jps", "a.insp", "a.jif", "a.jfif", "a.pjpeg", "a.jpe")
 BY_CONTENT = ("IMG_1", "a.jp", "a.jpg(1)", "a.jpg ", "a.PN", "v1.2", "a.jpg_original")
@@ -110,12 +114,40 @@ def test_what_is_converted_gets_an_extension(tmp_path: Path) -> None:
 
 
 def test_a_video_whose_name_was_cut_counts_as_a_video(tmp_path: Path) -> None:
-    film = clip(streets(3), rate=25)
     for name in ("PXL.MP", "song.m4a", "proxy.foo"):
-        (tmp_path / name).write_bytes(film)
+        (tmp_path / name).write_bytes(FILM)
     assert _outputs(_plan(str(tmp_path), kind=VIDEOS)) == ["PXL.MP.mp4", "proxy.foo.mp4"]
     assert _outputs(_plan(str(tmp_path / "song.m4a"), kind=VIDEOS)) == ["song.m4a.mp4"]
     assert _outputs(_plan(str(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "outputs"),
+    [
+        ("clip.mp4(1)", "clip(1).mp4"),
+        ("clip.mp4 (1)", "clip (1).mp4"),
+        ("clip (1).mp4", "clip (1).mp4"),
+        ("clip.mp4.1", "clip.1.mp4"),
+        ("clip.MP4~", "clip~.MP4"),
+        ("clip.avi(2)", "clip(2).mkv"),
+        ("clip.mkv.part", "clip.part.mkv"),
+        ("clip.jpg(1)", "clip(1).mp4"),  # a photo by its name
+        ("clip", "clip.mp4"),
+        (".mp4~", ".mp4~.mp4"),
+        ("clip.mp4(1) | clip(1).mp4", "clip(1).mp4 clip.mp4(1).mp4"),
+        ("clip.mp4(1) | CLIP(1).MP4", "CLIP(1).MP4 clip.mp4(1).mp4"),
+        ("clip.mp4~ | clip.mov~", "clip~.mov clip~.mp4"),
+        ("clip.mp4(1) | clip.mpg(1)", "clip.mp4(1).mp4 clip.mpg(1).mp4"),
+        ("clip | clip.mp4", "clip.mp4 clip.mp4.mp4"),
+        ("clip.mp4(1) | clip(1)", "clip(1).mp4 clip.mp4(1).mp4"),
+    ],
+)
+def test_names_of_downloads_and_backups_stay_readable(tmp_path: Path, names: str, outputs: str) -> None:
+    for name in names.split(" | "):
+        (tmp_path / name).write_bytes(FILM)
+    assert " ".join(_outputs(_plan(str(tmp_path), kind=VIDEOS))) == outputs
+    if "|" not in names:
+        assert " ".join(_outputs(_plan(str(tmp_path / names), kind=VIDEOS))) == outputs
 
 
 def test_names_that_others_have_too_are_videos_only_by_their_content(tmp_path: Path) -> None:
@@ -192,3 +224,34 @@ def test_a_bucket_is_asked_only_about_names_that_may_be_cut(bucket: str, monkeyp
 def test_names_that_were_cut() -> None:
     assert all(map(is_cut, ("a", "a.", "a.j", "a.jp", "a.jpg(12)", "a.JPG (1)", "a.jpg ", "a.hei", "PXL.MP")))
     assert not any(map(is_cut, ("a.txt", "a.xmp", "a.json", "a.jpgx", "a.psd")))
+
+
+def test_training_and_preview_go_by_the_same_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = recording("mpegts", "libx264", frames=3)
+    contents = {"IMG_1": PHOTO, "a.jpg(1)": PHOTO, "b.xyz": PHOTO, "clip": FILM, "a.ts": stream, "rec.dat": stream}
+    others = {
+        "app.ts": b"export const a = 1;\n",
+        "go.mod": b"module a\n",
+        "notes": b"as they were",
+        "._IMG_1.jpg": b"x",
+    }
+    for name, content in {**contents, **others}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "song.mp4").write_bytes(FILM)
+    shown = {file.name: file.is_video for file in exhibit_of(PreviewConfig(src=str(tmp_path))).files}
+    assert shown == {name: content in (FILM, stream) for name, content in contents.items()} | {"song.mp4": True}
+    files = training_files(Storage(), [str(tmp_path)], "/nowhere", Selection(), None)
+    assert sorted(name for name, _ in files.names) == sorted(shown)
+    assert {refusal.message for refusal in files.refused if refusal.source.endswith((".ts", ".jpg"))} == {
+        "app.ts: neither a photo nor a video that nightlift reads (.ts: a text)",
+        "._IMG_1.jpg: neither a photo nor a video that nightlift reads (.jpg: notes of macOS on another file)",
+    }
+    for record in files.records:
+        outcome = ReadImages(Storage(), 16, 1)(Reading.of(record)).outcome
+        assert (outcome.outcome, outcome.frames) == ("done", 1), outcome.message
+    asked = []
+    read = Storage.read_part
+    monkeypatch.setattr(Storage, "read_part", lambda self, url, *more: asked.append(url) or read(self, url, *more))
+    training_files(Storage(), [str(tmp_path)], "/nowhere", Selection(), None)
+    assert sorted(Path(url).name for url in asked) == sorted({*contents, *others} - {"._IMG_1.jpg"})
+    assert [file.is_video for file in exhibit_of(PreviewConfig(src=str(tmp_path / "clip"))).files] == [True]

@@ -22,6 +22,12 @@ from tests.support.enhanced import SETTINGS, done, run
 
 PQ = {"pixel_format": "yuv420p10le", "colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}
 STATIC = {"CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"}
+SPATIAL = bytes.fromhex(
+    "0000002a 76657875 00000022 65796573 0000000d 73747269 00000000 03 0000000d 6865726f 00000000 01"
+)
+SIDE_BY_SIDE = bytes.fromhex("0000000d 73743364 00000000 02")
+LAYERED = bytes.fromhex("0000001b 6c687643 01f000fccf01 a10001 0008 4209010160000001")  # lhvC, with an SPS
+MVC = bytes.fromhex("74 40 01 07 88")  # a slice of a second view
 AROUND = {"SPHERICAL", "STEREO3D"}
 
 
@@ -118,3 +124,38 @@ def test_dolby_vision_without_a_common_base_is_refused_by_name() -> None:
     outcome, _ = run("a.mp4", with_units(bare, "mp4", after=[DOLBY_VISION]))
     assert (outcome.outcome, outcome.code) == ("failed", "unsupported")
     assert "Dolby Vision profile 5" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "coding"),
+    [
+        ("a.mov", with_boxes(clip(streets(4), codec="libx265"), SPATIAL + LAYERED), "MV-HEVC"),
+        ("a.mp4", with_boxes(with_units(clip(streets(4)), "mp4", after=[MVC]), SPATIAL), "MVC"),
+        ("a.mkv", with_units(clip(streets(4)), "matroska", after=[MVC]), "MVC"),
+        ("a.mts", with_units(clip(streets(4)), "mpegts", after=[MVC]), "MVC"),
+    ],
+)
+def test_a_second_view_is_named_and_no_longer_promised(name: str, content: bytes, coding: str) -> None:
+    outcome, written = done(name, content)
+    assert outcome.notes == [
+        f"its second view ({coding}, stereoscopic) is left out, which makes it a flat video; "
+        "keep the original, or split it into one video for each eye first"
+    ]
+    assert outcome.frames == 4
+    assert not any(kinds(pictures(written)))
+    assert b"vexu" not in written.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.mov", with_boxes(clip(streets(4)), SIDE_BY_SIDE)),
+        ("a.mkv", clip(streets(4), "matroska", params="frame-packing=3")),
+        ("a.ts", clip(streets(4), "mpegts", params="frame-packing=4")),
+    ],
+)
+def test_two_views_in_one_frame_stay(name: str, content: bytes) -> None:
+    outcome, written = done(name, content)
+    assert outcome.notes == []
+    before, after = (bytes(next(pictures(each)).side_data["STEREO3D"]) for each in (content, written))  # type: ignore[call-overload]
+    assert before[:4] == after[:4]

@@ -7,30 +7,7 @@ import pytest
 from pipeline.errors import Unsupported
 from pipeline.video.structure import ebml
 from pipeline.video.structure.encryption import check_encryption
-from pipeline.video.structure.facts import unwritten
 from tests.support.clips import Sound, clip, streets
-
-
-@pytest.mark.parametrize(
-    ("kind", "notes"),
-    [
-        (b"clap", ["its crop (clap) is lost: the whole frame shows"]),
-        (b"lhvC", ["its second view (MV-HEVC, stereoscopic) is lost: only the base view is enhanced"]),
-        (b"btrt", []),
-    ],
-)
-def test_boxes_of_video_that_are_lost_are_named(kind: bytes, notes: list[str]) -> None:
-    content = clip(streets(4))
-    assert content.count(b"btrt") == 1
-    assert unwritten(BytesIO(content.replace(b"btrt", kind))) == notes
-
-
-def test_a_crop_of_matroska_is_named() -> None:
-    content = clip(streets(4), "matroska")
-    unit, crop = (ebml.coded(number, b"\x04") for number in (ebml.DISPLAY_UNIT, ebml.PIXEL_CROPS[1]))
-    assert content.count(unit) == 1
-    assert unwritten(BytesIO(content)) == []
-    assert unwritten(BytesIO(content.replace(unit, crop))) == ["its crop (PixelCrop) is lost: the whole frame shows"]
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
