@@ -20,6 +20,7 @@ from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import log_expiry, ray_cluster
 from jobs.cluster.machine import room_here
+from jobs.command_line.logs import steps
 from jobs.report.job import report_at_end
 from model import has_machine_code
 from pipeline.errors import ManifestError, StorageError, plural, printable
@@ -66,9 +67,10 @@ def _once(media: Sequence[Media], run: Run, source: Source | None = None, watch:
     try:
         checkpoint = config.checkpoint()
         source = source_of(config.src) if source is None else source
-        run.jobs = [Job.of(each, config, checkpoint, source) for each in media]
-        if config.others == "copy" and not run.jobs[0].destination.file:
-            run.jobs.append(job_of_others(run.jobs))
+        jobs = [Job.of(each, config, checkpoint, source) for each in media]
+        if config.others == "copy" and not jobs[0].destination.file:
+            jobs.append(job_of_others(jobs))
+        run.jobs = jobs
         return _run(run, child, watch)
     finally:
         if child is not None:
@@ -93,7 +95,7 @@ def _run(run: Run, child: Child | None, watch: Watch | None) -> int:
         _prove(jobs, run.plans)
     with lock.held() if has_work else nullcontext():
         if has_work and any(job.manifest.has_grown() for job in jobs):
-            log.log(config.narration, "another run has added to the manifest meanwhile; listing again")
+            steps.info("another run has added to the manifest meanwhile; listing again")
             run.plans = make_plans(jobs, ignoring_case=ignoring_case, watch=watch)
         _do(run, child, lock.check, watch)
     return run.status
@@ -151,12 +153,12 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False, watch: Watch
     `watch`: chooses from it, and warns of places in the first round only.
     """
     config, name = jobs[0].config, name_of(jobs[0].source)
-    log.log(config.narration, "listing %s", name)
+    steps.info("listing %s", name)
     inputs, kinds = jobs[0].inputs(), [job.media.kind for job in jobs]
     plans = [job.plan(inputs, kinds, ignoring_case=ignoring_case) for job in jobs]
     if plans[0].left_out is not None:
         inside = "%s lies inside the source and is left out of it; files there: %d"
-        log.log(config.narration, inside, jobs[0].destination.root, plans[0].left_out)
+        steps.info(inside, jobs[0].destination.root, plans[0].left_out)
     if watch is None:
         check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     else:
@@ -176,7 +178,7 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False, watch: Watch
             plan.records = plan.records[:left]
             left -= len(plan.records)
         if plan.ours and not config.dry_run:  # which says so itself
-            log.log(config.narration, "%s", to_do(job.noun, plan))
+            steps.info("%s", to_do(job.noun, plan))
     return plans
 
 
@@ -214,7 +216,7 @@ def _carry_out(
         child.end()
         child = None
     if enhancing and not os.environ.get("RAY_ADDRESS") and not has_machine_code():
-        log.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
+        steps.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
     needs_ray = child is None and bool(enhancing)
     if needs_ray:
         log_expiry(jobs[0].storage)
