@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from glob import escape
 
+from jobs.bulk.archives import check_is_no_archive, warn_of_archives
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import report
 from jobs.bulk.finish import Run, finish
@@ -21,6 +22,7 @@ from jobs.cluster.canary import watched
 from jobs.cluster.joining import log_expiry, ray_cluster
 from jobs.cluster.machine import room_here
 from jobs.command_line.logs import steps
+from jobs.flags import selection_of
 from jobs.report.job import report_at_end
 from model import has_machine_code
 from pipeline.errors import ManifestError, StorageError, plural, printable
@@ -30,6 +32,7 @@ from pipeline.planning.path_list import Source, name_of, source_of
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
 from pipeline.records import Outcome
+from pipeline.storage.credentials import parse_options
 from pipeline.storage.urls import FOLDER, join, redacted
 from pipeline.storage.writing import is_abandoned
 
@@ -67,6 +70,8 @@ def _once(media: Sequence[Media], run: Run, source: Source | None = None, watch:
     try:
         checkpoint = config.checkpoint()
         source = source_of(config.src) if source is None else source
+        if isinstance(source, str):
+            check_is_no_archive(source, config.dst, parse_options(config.storage_options))
         jobs = [Job.of(each, config, checkpoint, source) for each in media]
         if config.others == "copy" and not jobs[0].destination.file:
             jobs.append(job_of_others(jobs))
@@ -159,6 +164,8 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False, watch: Watch
     if plans[0].left_out is not None:
         inside = "%s lies inside the source and is left out of it; files there: %d"
         steps.info(inside, jobs[0].destination.root, plans[0].left_out)
+    if config.others == "skip" and (watch is None or watch.round == 1):
+        warn_of_archives(jobs[0].storage, inputs, selection_of(config), config.dst)
     if watch is None:
         check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     else:
