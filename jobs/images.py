@@ -209,7 +209,7 @@ def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Generator[Outcome
     return in_sight(flow.run(records), len(records), "photo")
 
 
-def _estimate(job: Job, plan: Plan) -> Estimate:
+def _estimate(job: Job, plan: Plan, _px_of: Callable[[Record], float]) -> Estimate:
     worker = _worker(job.storage, job.settings, job.checkpoint)
     return photo_estimate(plan, lambda record: worker(record, lambda *at: None))
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -202,8 +202,8 @@ def _log_segments_left(storage: Storage, folder: str) -> None:
             steps.info("kept segments of unfinished videos in %s (%.0f MB); run again to continue", folder, size_mb)
 
 
-def _estimate(job: Job, plan: Plan) -> Estimate:
-    return video_estimate(plan, VideoSteps.of(job.storage, job.settings, job.checkpoint))
+def _estimate(job: Job, plan: Plan, px_of: Callable[[Record], float]) -> Estimate:
+    return video_estimate(plan, VideoSteps.of(job.storage, job.settings, job.checkpoint), px_of)
 
 
 VIDEO_MEDIA = Media(

@@ -4,12 +4,12 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from functools import partial
+from functools import cache, partial
 from glob import escape
 
 from jobs.bulk.archives import check_is_no_archive, warn_of_archives
 from jobs.bulk.config import BulkConfig
-from jobs.bulk.estimate import report
+from jobs.bulk.estimate import px_of, report
 from jobs.bulk.finish import Run, finish
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
 from jobs.bulk.job import Job, Media
@@ -146,8 +146,11 @@ def _print_summary(run: Run, *, anything_new: bool) -> None:
 def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:
     """Return lines that say what jobs would do, and about how long it would take."""
     config = jobs[0].config
-    on_ray = not (may_be_done_here(config) and is_too_little_for_ray(*_for_workers(jobs, plans)))
-    estimates = [job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
+    announced = cache(partial(px_of, storage=jobs[0].storage))  # each header is read once
+    enhancing, enhanced = _for_workers(jobs, plans)
+    is_little = partial(is_too_little_for_ray, enhancing, enhanced, lambda record, _: announced(record))
+    on_ray = not (may_be_done_here(config) and is_little())
+    estimates = [job.media.estimate(job, plan, announced) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
     workers = config.workers or room_here(max(job.media.worker_bytes for job in jobs))
     return report(estimates, workers, on_ray=on_ray, price=config.price)
 
