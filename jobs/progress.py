@@ -30,7 +30,7 @@ class Progress:
         self._logged_at = time.monotonic()
         self._bar = (
             tqdm(total=total, initial=done, unit=unit, desc=opening or STARTING, dynamic_ncols=True, smoothing=0.05)
-            if sys.stderr.isatty() and not is_json() and progress.isEnabledFor(logging.INFO)
+            if sys.stderr.isatty() and not is_json() and progress.level <= logging.INFO
             else None
         )
 
