@@ -162,6 +162,7 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
     every_s = seconds_of(config.every)
     watch, totals, told = Watch(every_s), {"done": 0, "skipped": 0, "failed": 0}, ""
     source = source_of(config.src) if config.src == STDIN else None  # which can be read only once
+    is_told = False
     log.info("doing what is new every %s, until a signal ends it", config.every)
     try:
         while True:
@@ -181,6 +182,7 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
                 _tell(run, watch, problem if problem != told else "")
                 finish(run, error, is_news=problem != told)
             except BaseException as error:
+                is_told = True
                 _tell(run, watch)
                 finish(run, error)
                 raise
@@ -193,20 +195,15 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
                 totals = {ending: count + run.total(ending) for ending, count in totals.items()}
             told = problem
             del run
-            _wait(config, watch, max(LEAST_PAUSE_S, every_s - clock.elapsed_s()))
+            time.sleep(max(LEAST_PAUSE_S, every_s - clock.elapsed_s()))
+    except KeyboardInterrupt as stop:
+        if not is_told:  # it came between rounds, and ends a run that has done nothing more
+            clock.begin()
+            finish(Run(config=config, round=watch.round), stop)
+        raise
     finally:
         counts = ", ".join(f"{count:,} {ending}" for ending, count in totals.items())
         log.info("ended after %s: %s", plural(watch.round, "round"), counts)
-
-
-def _wait(config: BulkConfig, watch: Watch, pause_s: float) -> None:
-    """Wait for the next round. A signal that ends the wait is the end of a run that has done nothing more."""
-    try:
-        time.sleep(pause_s)
-    except KeyboardInterrupt as stop:
-        clock.begin()
-        finish(Run(config=config, round=watch.round), stop)
-        raise
 
 
 @contextmanager

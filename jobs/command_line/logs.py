@@ -27,7 +27,7 @@ def asks_for_json(arguments: Sequence[str]) -> bool:
     The last of several flags counts, as it does for the parser.
     """
     before = before_dashes(arguments)
-    typed = ((each.partition("="), value) for each, value in zip(before, [*before[1:], ""], strict=True))
+    typed = ((each.partition("="), value) for each, value in zip(before, [*before[1:], ""], strict=False))
     formats = [attached if equals else value for (flag, equals, attached), value in typed if flag in FLAGS]
     return formats[-1:] == [JSON]
 

@@ -122,7 +122,7 @@ def test_a_signal_ends_the_wait_at_once(tmp_path: Path, capsys: pytest.CaptureFi
     out, command = tmp_path / "out", ["images", str(tmp_path / "in"), str(tmp_path / "out"), "--no-report"]
 
     def happens() -> None:
-        wait_until((out / "told").exists, within=60)
+        wait_until(lambda: (out / "told").exists() and (out / "told").read_text().endswith("\n"), within=60)
 
     out.mkdir()
     began = time.monotonic()

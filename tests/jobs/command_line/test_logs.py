@@ -60,6 +60,7 @@ def test_what_is_wrong_is_an_object_too(arguments: list[str], capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("typed", "is_json"),
     [
+        ("", False),
         ("images --log-format json", True),
         ("images --log-format json --log-format text", False),
         ("images --log-format=text --log_format=json", True),
