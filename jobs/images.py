@@ -1,7 +1,6 @@
 """The photo job: `nightlift images SRC DST`, or `python -m jobs.images SRC DST` from a checkout."""
 
 import itertools
-import logging
 import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from jobs.bulk.estimate import Estimate, photo_estimate
 from jobs.bulk.job import Job, Media, OnPart, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
+from jobs.command_line.logs import steps
 from jobs.command_line.options import Shown
 from jobs.flags import check_ranges, look_of, optional
 from jobs.progress import in_sight
@@ -34,8 +34,6 @@ from pipeline.storage.urls import LOCAL, protocol_of
 
 if TYPE_CHECKING:
     from pipeline.flow.photos import PhotoFlow  # imports Ray: at run time only once there is work
-
-log = logging.getLogger("nightlift")
 
 WORKERS_PER_CORE = 2  # where photos come from or go to a bucket
 
@@ -203,7 +201,7 @@ def _flow(job: Job) -> "PhotoFlow":
         time_limit_s=config.time_limit,
     )
     workers = plural(flow.workers, "worker")
-    log.info("starting %s (%s, %s); this takes a few seconds", workers, flow.device, flow.topology)
+    steps.info("starting %s (%s, %s); this takes a few seconds", workers, flow.device, flow.topology)
     return flow
 
 
@@ -211,7 +209,7 @@ def _in_sight(flow: "PhotoFlow", records: Sequence[Record]) -> Generator[Outcome
     return in_sight(flow.run(records), len(records), "photo")
 
 
-def _estimate(job: Job, plan: Plan) -> Estimate:
+def _estimate(job: Job, plan: Plan, _px_of: Callable[[Record], float]) -> Estimate:
     worker = _worker(job.storage, job.settings, job.checkpoint)
     return photo_estimate(plan, lambda record: worker(record, lambda *at: None))
 

@@ -8,11 +8,9 @@ from collections.abc import Generator, Iterable
 
 from tqdm import tqdm
 
-from jobs.command_line.logs import is_json
+from jobs.command_line.logs import is_json, progress
 from pipeline.errors import plural
 from pipeline.records import Outcome
-
-log = logging.getLogger("nightlift")
 
 LOG_EVERY_S = 10.0
 RECENT = 30  # log lines over which the rate is computed
@@ -32,7 +30,7 @@ class Progress:
         self._logged_at = time.monotonic()
         self._bar = (
             tqdm(total=total, initial=done, unit=unit, desc=opening or STARTING, dynamic_ncols=True, smoothing=0.05)
-            if sys.stderr.isatty() and not is_json()
+            if sys.stderr.isatty() and not is_json() and progress.level <= logging.INFO
             else None
         )
 
@@ -101,7 +99,7 @@ class Progress:
 
     def _log(self, text: str) -> None:
         fields = {"done": self.done, "total": self.total, "failed": self.failed, "unit": self._unit}
-        log.info("%s", text, extra={"fields": fields})
+        progress.info("%s", text, extra={"fields": fields})
         self._logged_at = time.monotonic()
         self._mark()
 
@@ -124,10 +122,10 @@ class Progress:
 
 def in_sight(outcomes: Iterable[Outcome], total: int, unit: str) -> Generator[Outcome]:
     """Yield the outcomes, and show how many of `total` there are. `unit`: in the singular."""
-    progress = Progress(total, unit)
+    shown = Progress(total, unit)
     try:
         for outcome in outcomes:
-            progress.advance(failed=outcome.outcome == "failed")
+            shown.advance(failed=outcome.outcome == "failed")
             yield outcome
     finally:
-        progress.close()
+        shown.close()

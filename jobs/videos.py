@@ -1,9 +1,8 @@
 """The video job: `nightlift videos SRC DST`, or `python -m jobs.videos SRC DST` from a checkout."""
 
-import logging
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from jobs.bulk.job import Job, Media, Worker
 from jobs.bulk.placement import place, settings_on
 from jobs.bulk.run import run_jobs
 from jobs.cluster.nodes import cluster_nodes
+from jobs.command_line.logs import steps
 from jobs.flags import SkipBright, check_ranges, look_of, optional
 from jobs.progress import Progress
 from model import Checkpoint
@@ -34,8 +34,6 @@ from pipeline.videos import BRIGHT, VideoSettings, VideoSteps
 
 if TYPE_CHECKING:
     from pipeline.flow.videos import VideoFlow  # imports Ray: at run time only once there is work
-
-log = logging.getLogger("nightlift")
 
 LOOK_EVERY_S = 0.5  # at the ledger
 
@@ -166,7 +164,7 @@ def _flow(job: Job) -> "VideoFlow":
         segments=_segments(job),
         time_limit_s=job.config.time_limit,
     )
-    log.info("starting %s (%s); this takes a few seconds", plural(flow.workers, "worker"), flow.device)
+    steps.info("starting %s (%s); this takes a few seconds", plural(flow.workers, "worker"), flow.device)
     return flow
 
 
@@ -201,11 +199,11 @@ def _log_segments_left(storage: Storage, folder: str) -> None:
         left = [file for file in storage.list_files(folder) if not file.code]
         if left:
             size_mb = sum(file.size_bytes for file in left) / 1e6
-            log.info("kept segments of unfinished videos in %s (%.0f MB); run again to continue", folder, size_mb)
+            steps.info("kept segments of unfinished videos in %s (%.0f MB); run again to continue", folder, size_mb)
 
 
-def _estimate(job: Job, plan: Plan) -> Estimate:
-    return video_estimate(plan, VideoSteps.of(job.storage, job.settings, job.checkpoint))
+def _estimate(job: Job, plan: Plan, px_of: Callable[[Record], float]) -> Estimate:
+    return video_estimate(plan, VideoSteps.of(job.storage, job.settings, job.checkpoint), px_of)
 
 
 VIDEO_MEDIA = Media(

@@ -1,6 +1,5 @@
 """The flags that jobs over many files share."""
 
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +127,6 @@ class BulkConfig:
     def checkpoint(self) -> Checkpoint:
         """Load the network. Raises UsageError."""
         return loaded(self.weights or DEFAULT_WEIGHTS[self.variant])
-
-    @property
-    def narration(self) -> int:
-        """Return the level of log lines on each step: a run that stays logs a line for a round instead."""
-        return logging.DEBUG if self.every else logging.INFO
 
     @property
     def asks_for_ray(self) -> bool:

@@ -68,10 +68,10 @@ def photo_estimate(plan: Plan, enhanced: Callable[[Record], Outcome]) -> Estimat
     return _scaled(lines, "photo", _photos_tried(samples, enhanced), share)
 
 
-def video_estimate(plan: Plan, steps: VideoSteps) -> Estimate:
+def video_estimate(plan: Plan, steps: VideoSteps, px_of: Callable[[Record], float]) -> Estimate:
     """Return counts, containers, refused files and bytes, and estimate the rest by enhancing a few frames of a few.
 
-    With --skip-bright, videos are looked at first, and only the night counts.
+    With --skip-bright, videos are looked at first, and only the night counts. `px_of`: see below.
     """
     containers = Counter(posixpath.splitext(redacted(record.source))[1].lower() for record in plan.records)
     lines = _counts(plan, "video", containers)
@@ -80,10 +80,9 @@ def video_estimate(plan: Plan, steps: VideoSteps) -> Estimate:
     use_one_core()
     if steps.pass_on.settings.skip_bright != "no":
         return _night_estimate(lines, plan, steps)
-    samples, storage = spread(plan.records, SAMPLES), steps.inspect.storage
-    looked_at = spread(plan.records, HEADERS)
-    whole = sum(px_of(record, storage) for record in looked_at) * len(plan.records) / len(looked_at)
-    sampled = sum(px_of(record, storage) for record in samples)
+    samples, looked_at = spread(plan.records, SAMPLES), spread(plan.records, HEADERS)
+    whole = sum(map(px_of, looked_at)) * len(plan.records) / len(looked_at)
+    sampled = sum(map(px_of, samples))
     share = sampled / max(1, whole) or len(samples) / len(plan.records)  # by count where nothing is told
     return _scaled(lines, "video", _videos_tried([(record, 0.0) for record in samples], steps), share)
 

@@ -17,9 +17,10 @@ from jobs.bulk.summary import ENDINGS, Tally, cost_of
 from jobs.clock import elapsed_s
 from jobs.command_line.logs import is_json
 from jobs.signals import exit_status
-from pipeline.errors import NightliftError, SoundOnly, plural, printable
+from pipeline.errors import NightliftError, SoundOnly, UsageError, plural, printable
+from pipeline.planning.path_list import STDIN, is_list
 from pipeline.planning.plan import Plan
-from pipeline.storage.urls import redacted
+from pipeline.storage.urls import absolute, redacted
 
 LIMIT_S, LIMIT_OF_STOPPED_S = 600.0, 20.0  # time for the command of --on-finish
 SHOWN_BYTES = 8_000  # of what it writes to standard error
@@ -75,8 +76,8 @@ class Run:
             "error": printable(told) if _state(error, failed) == "error" else None,
             "code": error.code if isinstance(error, NightliftError) else None,
             "round": self.round or None,
-            "source": redacted(config.src),
-            "destination": self.jobs[0].destination.root if self.jobs else redacted(config.dst),
+            "source": _shown(config.src),
+            "destination": self.jobs[0].destination.root if self.jobs else _shown(config.dst),
             "manifest": self.jobs[0].manifest.url if self.jobs else None,
             "seconds": round(elapsed_s(), 3),
             **{ending: self.total(ending) for ending in ENDINGS},
@@ -101,11 +102,12 @@ class Run:
 
 
 def finish(run: Run, error: BaseException | None = None, *, is_news: bool = True) -> None:
-    """Log the summary where the log is JSON, and run the command of --on-finish.
+    """Log the summary where the log is JSON, and run the command of --on-finish; not where the command line was wrong.
 
     `error`: what ended the run. `is_news`: whether the summary is worth a line of the log.
     """
-    if run.config.dry_run:
+    is_wrong_usage = isinstance(error, UsageError) and not run.jobs and run.round <= 1
+    if run.config.dry_run or is_wrong_usage:
         return
     summary = run.summary(error)
     if is_json() and is_news:
@@ -147,6 +149,16 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _shown(place: str) -> str:
+    """Return a place as an absolute path or URL; a list of paths, or what is neither, as it was typed."""
+    if place == STDIN:
+        return place
+    try:
+        return f"@{absolute(place[1:])}" if is_list(place) else redacted(absolute(place))
+    except UsageError:
+        return redacted(place)
 
 
 def _state(error: BaseException | None, failed: int) -> str:

@@ -3,7 +3,6 @@
 Ray takes ten seconds to start; what is done sooner is done here. The steps are the same, and so are their outcomes.
 """
 
-import logging
 import multiprocessing
 import os
 import pickle
@@ -23,6 +22,7 @@ from typing import Any
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.estimate import RAY_START_S, px_of
 from jobs.bulk.job import Job, Worker
+from jobs.command_line.logs import steps
 from jobs.progress import in_sight
 from model import cuda_problem, load_numba
 from pipeline.errors import ClusterError, plural
@@ -42,8 +42,6 @@ TIMED_OUT = "timed out"
 HEADER_S = 30.0  # time limit for the header of a video
 PRELOADED = [__name__, "pipeline.photos", "pipeline.videos"]
 EVENT_LOOP = "fsspecIO"  # name of the thread in which fsspec runs it
-
-log = logging.getLogger("nightlift")
 
 
 def may_be_done_here(config: BulkConfig) -> bool:
@@ -85,7 +83,7 @@ def outcomes_here(child: "Child", job: Job, plan: Plan) -> Generator[Outcome]:
     A file at which the child died `ATTEMPTS` times has the code `worker_died`; one that took too long is not tried
     again, and has the code `timed_out`. Raises ClusterError where no worker can be made.
     """
-    log.log(job.config.narration, "enhancing %s on this machine, without Ray", plural(len(plan.records), job.noun))
+    steps.info("enhancing %s on this machine, without Ray", plural(len(plan.records), job.noun))
     child.take_up(job)
     yield from in_sight(map(child.outcome, plan.records), len(plan.records), job.noun)
 

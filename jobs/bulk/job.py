@@ -61,8 +61,8 @@ class Media:
     """Runs a flow over records, and shows its progress."""
     tidy: Callable[["Job", Sequence[Record], Iterator[Outcome]], Iterator[Outcome]] = lambda job, records, each: each
     """The same outcomes; removes what their work leaves behind."""
-    estimate: Callable[["Job", Plan], Estimate]
-    """What a job would do, and how long it would take."""
+    estimate: Callable[["Job", Plan, Callable[[Record], float]], Estimate]
+    """What a job would do, and how long it would take. The function returns the pixels that a video announces."""
     worker_bytes: float
     """Memory that a worker on a CPU may take."""
     needs_ray: bool = True

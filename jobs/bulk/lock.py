@@ -145,6 +145,7 @@ class Lock:
             file=file,
         )
         self._lost_to = ""
+        self._void = set[str]()  # claims of runs that have ended
         self._over = threading.Event()
         self._renewing = threading.Thread(target=self._keep_renewing, name="lock", daemon=True)
 
@@ -230,8 +231,7 @@ class Lock:
                 url=file.url, version=file.version, age_s=age_s, renewed=file.version != version, claim=claim
             )
             if found.is_void:
-                log.info("going on after a run that ended without a word: %s", claim)
-                self._end(file.url)
+                self._end_of_another(file.url, claim)
             else:
                 rivals.append(found)
         return rivals
@@ -260,6 +260,17 @@ class Lock:
     def _drop(self) -> None:
         with suppress(StorageError):
             self._end(self._url)
+
+    def _end_of_another(self, url: str, claim: Claim) -> None:
+        """Remove the claim of a run that has ended. Where that is forbidden it stays, and is in nobody's way."""
+        if url in self._void:
+            return
+        self._void.add(url)
+        log.info("going on after a run that ended without a word: %s", claim)
+        try:
+            self._end(url)
+        except StorageError as error:
+            log.warning("the lock of that run cannot be removed, which does no harm: %s", error)
 
     def _end(self, url: str) -> None:
         """Remove a claim, or empty it where removing is forbidden. Raises StorageError."""

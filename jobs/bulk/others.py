@@ -103,7 +103,7 @@ def copied(storage: Storage, record: Record, on_part: Callable[[], None] = lambd
     return outcome
 
 
-def _estimate(job: Job, plan: Plan) -> Estimate:
+def _estimate(job: Job, plan: Plan, _px_of: Callable[[Record], float]) -> Estimate:
     """Return the counts that `--dry-run` prints; the time that copies take is not estimated."""
     lines = [f"other files to copy: {len(plan.records):,} ({plan.bytes_in / 1e6:,.1f} MB)", *by_other_runs(plan)]
     return Estimate(lines)

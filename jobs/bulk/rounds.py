@@ -4,13 +4,14 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from jobs import clock
 from jobs.bulk.config import BulkConfig
 from jobs.bulk.finish import Run, finish
+from jobs.command_line import logs
 from jobs.flags import seconds_of
 from pipeline.errors import (
     Busy,
@@ -66,6 +67,8 @@ class Watch:
         self.round = 0
         self.waiting = 0
         """Number of files that are left for a later round, as they are still being written."""
+        self.has_news = False
+        """Whether a round has more to do than to try again what failed."""
         self._every_s = every_s
         self._failures: dict[str, _Failure] = {}
         self._last, self._this = _Seen(), _Seen()
@@ -73,6 +76,7 @@ class Watch:
     def begin(self) -> None:
         """Start the next round."""
         self.round += 1
+        self.has_news = False
 
     def end(self) -> None:
         """Keep what a round has seen that has done what it planned."""
@@ -92,6 +96,10 @@ class Watch:
                 else:
                     self.waiting += 1
             plan.refused = [each for each in plan.refused if self._is_news(each)]
+            self.has_news |= bool(plan.refused) or not all(self._has_failed(each) for each in plan.records)
+        if self.waiting:
+            logs.steps.info("left for a later round, as still being written: %s", plural(self.waiting, "file"))
+        logs.progress.setLevel(logging.INFO if self.has_news else logging.WARNING)
         if self.round == 1 and not self._this.found:
             log.info("no files are at the source yet")
         if self._last.found and not self._this.found:
@@ -110,8 +118,12 @@ class Watch:
         self._failures[source] = _Failure(outcome.version, times, due)
 
     def _is_due(self, record: Record) -> bool:
+        return not self._has_failed(record) or self.round >= self._failures[redacted(record.source)].due
+
+    def _has_failed(self, record: Record) -> bool:
+        """Return whether this version of a file has failed."""
         failure = self._failures.get(redacted(record.source))
-        return failure is None or failure.version != record.version or self.round >= failure.due
+        return failure is not None and failure.version == record.version
 
     def _is_news(self, refusal: Refusal) -> bool:
         """Return whether a file that is refused was not refused before, and is none that is there only for a while."""
@@ -150,6 +162,7 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
     every_s = seconds_of(config.every)
     watch, totals, told = Watch(every_s), {"done": 0, "skipped": 0, "failed": 0}, ""
     source = source_of(config.src) if config.src == STDIN else None  # which can be read only once
+    is_told = False
     log.info("doing what is new every %s, until a signal ends it", config.every)
     try:
         while True:
@@ -157,7 +170,8 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
             watch.begin()
             run, problem = Run(config=config, round=watch.round), ""
             try:
-                once(run, source or source_of(config.src), watch)
+                with _not_repeating(watch):
+                    once(run, source or source_of(config.src), watch)
                 watch.end()
                 config = replace(config, fresh=False)  # which was for what was there
             except (Busy, StorageError, Stopped, UsageError) as error:
@@ -168,6 +182,7 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
                 _tell(run, watch, problem if problem != told else "")
                 finish(run, error, is_news=problem != told)
             except BaseException as error:
+                is_told = True
                 _tell(run, watch)
                 finish(run, error)
                 raise
@@ -175,19 +190,43 @@ def stay(config: BulkConfig, once: Callable[[Run, Source, Watch], int]) -> int:
                 if told:
                     log.info("round %d: the problem is over", watch.round)
                 _tell(run, watch)
-                finish(run, is_news=any(tally.count for tally in run.tallies))
+                finish(run, is_news=_is_news(run, watch))
             finally:
                 totals = {ending: count + run.total(ending) for ending, count in totals.items()}
             told = problem
             del run
             time.sleep(max(LEAST_PAUSE_S, every_s - clock.elapsed_s()))
+    except KeyboardInterrupt as stop:
+        if not is_told:  # it came between rounds, and ends a run that has done nothing more
+            clock.begin()
+            finish(Run(config=config, round=watch.round), stop)
+        raise
     finally:
         counts = ", ".join(f"{count:,} {ending}" for ending, count in totals.items())
         log.info("ended after %s: %s", plural(watch.round, "round"), counts)
 
 
+@contextmanager
+def _not_repeating(watch: Watch) -> Iterator[None]:
+    """Log the steps of the first round only, and the progress of new work only, while the body runs."""
+    logs.steps.setLevel(logging.INFO if watch.round == 1 else logging.WARNING)
+    try:
+        yield
+    finally:
+        logs.steps.setLevel(logging.NOTSET)
+        logs.progress.setLevel(logging.NOTSET)
+
+
+def _is_news(run: Run, watch: Watch) -> bool:
+    """Return whether a round did more than to fail again as before."""
+    return run.total("done") > 0 or (watch.has_news and any(tally.count for tally in run.tallies))
+
+
 def _tell(run: Run, watch: Watch, problem: str = "") -> None:
-    """Log a round in one line, if it did anything or met a new problem, and the files that failed in it."""
+    """Log a round in one line, if it did anything or met a new problem, and the files that failed in it.
+
+    Files that were tried once more in vain are only counted.
+    """
     counts = [
         f"{tally.count[ending]:,} {job.noun}{'' if tally.count[ending] == 1 else 's'} {ending}"
         for job, tally in zip(run.jobs, run.tallies, strict=False)
@@ -203,6 +242,8 @@ def _tell(run: Run, watch: Watch, problem: str = "") -> None:
     more += [f"{later:,} left by --limit"] * bool(later)
     line = f"round {watch.round}: {', '.join([*counts, *more])}, in {clock.elapsed_s():.0f} s"
     log.info("%s", line, extra={"fields": {"round": watch.round}})
+    if not _is_news(run, watch):
+        return
     named = [line for tally in run.tallies for line in tally.shown["failed"]]
     for each in named:
         log.warning("%s", each.strip())

@@ -4,11 +4,12 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from functools import partial
+from functools import cache, partial
 from glob import escape
 
+from jobs.bulk.archives import check_is_no_archive, warn_of_archives
 from jobs.bulk.config import BulkConfig
-from jobs.bulk.estimate import report
+from jobs.bulk.estimate import px_of, report
 from jobs.bulk.finish import Run, finish
 from jobs.bulk.here import Child, is_too_little_for_ray, may_be_done_here, outcomes_here
 from jobs.bulk.job import Job, Media
@@ -20,6 +21,8 @@ from jobs.clock import elapsed_s
 from jobs.cluster.canary import watched
 from jobs.cluster.joining import log_expiry, ray_cluster
 from jobs.cluster.machine import room_here
+from jobs.command_line.logs import steps
+from jobs.flags import selection_of
 from jobs.report.job import report_at_end
 from model import has_machine_code
 from pipeline.errors import ManifestError, SoundOnly, StorageError, plural, printable
@@ -29,6 +32,7 @@ from pipeline.planning.path_list import Source, name_of, source_of
 from pipeline.planning.plan import Plan, check_found
 from pipeline.planning.same_place import proven
 from pipeline.records import Outcome
+from pipeline.storage.credentials import parse_options
 from pipeline.storage.urls import FOLDER, join, redacted
 from pipeline.storage.writing import is_abandoned
 
@@ -66,9 +70,12 @@ def _once(media: Sequence[Media], run: Run, source: Source | None = None, watch:
     try:
         checkpoint = config.checkpoint()
         source = source_of(config.src) if source is None else source
-        run.jobs = [Job.of(each, config, checkpoint, source) for each in media]
-        if config.others == "copy" and not run.jobs[0].destination.file:
-            run.jobs.append(job_of_others(run.jobs))
+        if isinstance(source, str):
+            check_is_no_archive(source, config.dst, parse_options(config.storage_options))
+        jobs = [Job.of(each, config, checkpoint, source) for each in media]
+        if config.others == "copy" and not jobs[0].destination.file:
+            jobs.append(job_of_others(jobs))
+        run.jobs = jobs
         return _run(run, child, watch)
     finally:
         if child is not None:
@@ -93,7 +100,7 @@ def _run(run: Run, child: Child | None, watch: Watch | None) -> int:
         _prove(jobs, run.plans)
     with lock.held() if has_work else nullcontext():
         if has_work and any(job.manifest.has_grown() for job in jobs):
-            log.log(config.narration, "another run has added to the manifest meanwhile; listing again")
+            steps.info("another run has added to the manifest meanwhile; listing again")
             run.plans = make_plans(jobs, ignoring_case=ignoring_case, watch=watch)
         _do(run, child, lock.check, watch)
     return run.status
@@ -139,8 +146,11 @@ def _print_summary(run: Run, *, anything_new: bool) -> None:
 def estimated(jobs: Sequence[Job], plans: Sequence[Plan]) -> str:
     """Return lines that say what jobs would do, and about how long it would take."""
     config = jobs[0].config
-    on_ray = not (may_be_done_here(config) and is_too_little_for_ray(*_for_workers(jobs, plans)))
-    estimates = [job.media.estimate(job, plan) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
+    announced = cache(partial(px_of, storage=jobs[0].storage))  # each header is read once
+    enhancing, enhanced = _for_workers(jobs, plans)
+    is_little = partial(is_too_little_for_ray, enhancing, enhanced, lambda record, _: announced(record))
+    on_ray = not (may_be_done_here(config) and is_little())
+    estimates = [job.media.estimate(job, plan, announced) for job, plan in zip(jobs, plans, strict=True) if plan.ours]
     workers = config.workers or room_here(max(job.media.worker_bytes for job in jobs))
     return report(estimates, workers, on_ray=on_ray, price=config.price)
 
@@ -151,12 +161,14 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False, watch: Watch
     `watch`: chooses from it, and warns of places in the first round only.
     """
     config, name = jobs[0].config, name_of(jobs[0].source)
-    log.log(config.narration, "listing %s", name)
+    steps.info("listing %s", name)
     inputs, kinds = jobs[0].inputs(), [job.media.kind for job in jobs]
     plans = [job.plan(inputs, kinds, ignoring_case=ignoring_case) for job in jobs]
     if plans[0].left_out is not None:
         inside = "%s lies inside the source and is left out of it; files there: %d"
-        log.log(config.narration, inside, jobs[0].destination.root, plans[0].left_out)
+        steps.info(inside, jobs[0].destination.root, plans[0].left_out)
+    if config.others == "skip" and (watch is None or watch.round == 1):
+        warn_of_archives(jobs[0].storage, inputs, selection_of(config), config.dst)
     if watch is None:
         check_found(name, plans, " or ".join(f"{job.noun}s" for job in jobs))
     else:
@@ -176,7 +188,7 @@ def make_plans(jobs: Sequence[Job], *, ignoring_case: bool = False, watch: Watch
             plan.records = plan.records[:left]
             left -= len(plan.records)
         if plan.ours and not config.dry_run:  # which says so itself
-            log.log(config.narration, "%s", to_do(job.noun, plan))
+            steps.info("%s", to_do(job.noun, plan))
     return plans
 
 
@@ -214,7 +226,7 @@ def _carry_out(
         child.end()
         child = None
     if enhancing and not os.environ.get("RAY_ADDRESS") and not has_machine_code():
-        log.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
+        steps.info("compiling the curve for this machine, which is kept: half a minute or more until the first file")
     needs_ray = child is None and bool(enhancing)
     heard = set[str]()  # sound that is named like videos
     if needs_ray:

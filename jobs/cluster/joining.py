@@ -15,7 +15,7 @@ from jobs.cluster.local_ray import local_ray
 from jobs.cluster.machine import usable_cores
 from jobs.cluster.nodes import LEAST_GPU_SHARE
 from jobs.cluster.shipment import shipped_environment
-from jobs.command_line.logs import take_in_ray
+from jobs.command_line.logs import steps, take_in_ray
 from jobs.signals import Terminated, check_not_stopped, heed_signals, leave_without_ray
 from pipeline.errors import ClusterError, UsageError
 from pipeline.storage.storage import Storage
@@ -48,7 +48,7 @@ def ray_cluster(workers: int | None, *, join: bool = True) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS") if join else None
-    log.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
+    steps.info(f"joining the Ray cluster at {address}" if address else "starting Ray on this machine (a few seconds)")
     there = _joined(address) if address else local_ray(max(workers or 0, usable_cores()), **QUIET)
     try:
         with _silenced_stdout(), _started(there, address):

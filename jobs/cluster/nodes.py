@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from jobs.cluster.machine import usable_memory_bytes
+from jobs.command_line.logs import steps
 from model import cuda_problem, has_fast_bf16
 from pipeline.errors import ClusterError, UsageError
 
@@ -55,7 +56,7 @@ def room_on_cpus(worker_bytes: float, workers_per_core: int = 1) -> int:
         by_memory += int(min(cpus, memory / worker_bytes))
     room = max(1, by_memory)
     if room < by_cpus:
-        log.info("workers: memory has room for %d, the cores for %d; --workers N sets another number", room, by_cpus)
+        steps.info("workers: memory has room for %d, the cores for %d; --workers N sets another number", room, by_cpus)
     return room
 
 

@@ -9,16 +9,27 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-FLAG, JSON = "--log-format", "json"
+from jobs.command_line.parsing import before_dashes
+
+FLAGS, JSON = {"--log-format", "--log_format"}, "json"
 
 log = logging.getLogger("nightlift")
+steps = logging.getLogger("nightlift.steps")
+"""Gets lines on each step of a job: what it does now, for a person who waits."""
+progress = logging.getLogger("nightlift.progress")
+"""Gets lines on how far long work has come."""
 _in_json = False
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:
-    """Return whether a command line asks for JSON. Known before it is parsed, so that slips in it are JSON, too."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=False)
-    return any(each == f"{FLAG}={JSON}" or (each, value) == (FLAG, JSON) for each, value in pairs)
+    """Return whether a command line asks for JSON. Known before it is parsed, so that slips in it are JSON, too.
+
+    The last of several flags counts, as it does for the parser.
+    """
+    before = before_dashes(arguments)
+    typed = ((each.partition("="), value) for each, value in zip(before, [*before[1:], ""], strict=False))
+    formats = [attached if equals else value for (flag, equals, attached), value in typed if flag in FLAGS]
+    return formats[-1:] == [JSON]
 
 
 @contextmanager

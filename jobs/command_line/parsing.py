@@ -30,7 +30,7 @@ ALIKE = 0.75  # least likeness of a flag that is suggested, by difflib's measure
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
-    return any(argument in HELP for argument in _before_dashes(arguments))
+    return any(argument in HELP for argument in before_dashes(arguments))
 
 
 def parsed(config_type: type[Config], command: str, arguments: Sequence[str], also: Iterable[str] = ()) -> Config:
@@ -49,7 +49,7 @@ def _flags(options: Options, arguments: Sequence[str]) -> tuple[dict[str, Any], 
     parser._negative_number_matcher = re.compile("-[^-]")  # a value may begin with one dash, number or not
     for option in options.flags.values():
         parser.add_argument(option.typed, f"--{option.name}", **option.as_argument)
-    before = _before_dashes(arguments)
+    before = before_dashes(arguments)
     after = arguments[len(before) :]
     try:
         found, others = parser.parse_known_args(before)
@@ -75,7 +75,7 @@ def _slip(option: Option, arguments: Sequence[str]) -> str:
 
 def _placed(options: Options, command: str, others: list[str], also: Iterable[str]) -> dict[str, Any]:
     """Return the values of the positional arguments, by field. Raises UsageError for flags and for too many or few."""
-    before = list(_before_dashes(others))
+    before = list(before_dashes(others))
     if any(place.shown.rest for place in options.places):
         given = others if before else others[1:]
     else:
@@ -120,6 +120,6 @@ def usage(options: Options, command: str) -> str:
     return " ".join(["nightlift", command, *(place.in_usage for place in options.places)])
 
 
-def _before_dashes(arguments: Sequence[str]) -> Sequence[str]:
+def before_dashes(arguments: Sequence[str]) -> Sequence[str]:
     """Return the arguments up to `--`, after which none is a flag."""
     return arguments[: arguments.index("--")] if "--" in arguments else arguments

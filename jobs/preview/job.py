@@ -26,6 +26,8 @@ from jobs.flags import (
 from jobs.preview.server import Exhibit, PreviewServer, Shown
 from model import DEFAULT_WEIGHTS, Checkpoint, EstimateSize, Variant
 from model.curve.reference import MAX_ITERATIONS
+from pipeline.archives.advice import advice
+from pipeline.archives.recognition import archive_of
 from pipeline.errors import UsageError, plural
 from pipeline.planning.contents import known_by_content
 from pipeline.planning.inputs import Inputs
@@ -33,6 +35,7 @@ from pipeline.planning.media_kinds import PHOTOS, VIDEOS
 from pipeline.planning.path_list import Source, name_of, places_of, source_of
 from pipeline.process import use_one_core
 from pipeline.storage.credentials import parse_options
+from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
 
@@ -121,7 +124,11 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     """
     source = source_of(config.src)
     storage = Storage.from_environment(places_of(source), parse_options(config.storage_options))
-    files = sorted(itertools.islice(_files(storage, source, config), MOST_FILES), key=lambda file: file.name)
+    archives = list[Listed]()
+    found = _files(storage, source, config, archives)
+    files = sorted(itertools.islice(found, MOST_FILES), key=lambda file: file.name)
+    for line in advice(storage, archives, "bright"):
+        log.warning("%s", line)
     if not files:
         raise UsageError(
             f"{name_of(source)}: no photos or videos there, judging by names and first bytes; give a folder or files "
@@ -132,16 +139,21 @@ def exhibit_of(config: PreviewConfig) -> Exhibit:
     return Exhibit(storage=storage, files=files, networks=config.networks(), settings=_settings(config, files))
 
 
-def _files(storage: Storage, source: Source, config: PreviewConfig) -> Iterator[Shown]:
+def _files(storage: Storage, source: Source, config: PreviewConfig, archives: list[Listed]) -> Iterator[Shown]:
+    """Yield what is to be shown; add what holds more, and is not shown, to `archives`."""
     wanted = selection_of(config)
     found = (each for each in Inputs(storage, source, follow_links=config.follow_links) if wanted(each.relative))
     while files := list(itertools.islice(found, MOST_FILES)):
         known_as = known_by_content(storage, source, files)
         photos, videos = PHOTOS.knowing(known_as), VIDEOS.knowing(known_as)
         for file in files:
+            if file.code:
+                continue
             is_video = videos.accepts(file.relative)
-            if not file.code and (is_video or photos.accepts(file.relative)):
+            if is_video or photos.accepts(file.relative):
                 yield Shown(file.url, file.relative, is_video)
+            elif archive_of(file.relative):
+                archives.append(file)
 
 
 def _settings(config: PreviewConfig, files: list[Shown]) -> dict[str, object]:

@@ -38,7 +38,7 @@ AT_ONCE = 16  # places of a list that a store is asked about at the same time
 BATCH = 1_000  # places of a list
 MOST_LOOKS = 64  # for folders that other jobs wrote to
 
-log = logging.getLogger("nightlift")
+log = logging.getLogger("nightlift.steps")  # lines for a person who waits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.archives.recognition import archive_of
 from pipeline.errors import UsageError, printable, spelled_out
 from pipeline.planning.history import OTHER_KIND
 from pipeline.planning.media_kinds import PHOTOS, VIDEOS
@@ -95,6 +96,8 @@ def check_found(source: str, plans: Sequence[Plan], nouns: str) -> None:
 
 def _other_way(found: Collection[str], nouns: str) -> str:
     """Return words on the command for files with these extensions, if there is another, or else on what to do."""
+    if any(archive_of(f"file{extension}") for extension in found):
+        return "archives and tables are not read in place"
     others = [kind for kind in (PHOTOS, VIDEOS) if kind.noun not in nouns]
     kinds = [kind for kind in others if any(kind.accepts(f"file{extension}") for extension in found)]
     commands = [COMMAND_FOR[kind.noun] for kind in kinds]

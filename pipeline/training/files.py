@@ -1,12 +1,15 @@
 """Files that a network is trained on: photos and videos at all sources, without what nightlift wrote. No Ray here."""
 
 import hashlib
+import logging
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from pipeline.archives.advice import advice
+from pipeline.archives.recognition import archive_of
 from pipeline.errors import NotFound, UsageError, plural, spelled_out
 from pipeline.planning.contents import known_by_content
 from pipeline.planning.inputs import Inputs, Selection
@@ -16,6 +19,8 @@ from pipeline.records import Outcome, Record
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import absolute, join, real, redacted
+
+log = logging.getLogger("nightlift")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +57,7 @@ def training_files(
     seen: set[str] = set()
     refused, results, roots = list[Outcome](), dict[str, int](), list[str]()
     found: list[list[Listed]] = []
+    archives: list[Listed] = []
     for source in sources:
         if not source.strip():
             raise UsageError("SRC is empty; give a folder, a file or a URL")
@@ -68,7 +74,10 @@ def training_files(
         kinds = [kind.knowing(known_as) for kind in (PHOTOS, VIDEOS)]
         refusals = [_refusal(file, kinds) for file in wanted]
         refused += [refusal for refusal in refusals if refusal is not None]
+        archives += [file for file in wanted if archive_of(file.relative)]
         found.append([file for file, refusal in zip(wanted, refusals, strict=True) if refusal is None])
+    for line in advice(storage, archives, None):
+        log.warning("%s", line)
     chosen = [file for turn in zip_longest(*found) for file in turn if file is not None][:limit]
     if not chosen:
         reason = f"none of {plural(len(seen), 'file')} can be used: {_commonest(refused)}" if seen else "no files found"

@@ -1,19 +1,25 @@
 """ONNX: every layout gives the same image by onnxruntime as by torch, and files say what they are."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from jobs import export
+from jobs.benchmark.media import night_clip
+from jobs.cli import main
 from jobs.export import ExportConfig, run
 from model import DEFAULT_WEIGHTS, Architecture, Checkpoint, Enhancer, Look, build, fingerprint, load
 from model.dce_net import PUBLISHED_DCE, PUBLISHED_PLUS
@@ -22,6 +28,7 @@ from pipeline.errors import UsageError
 from pipeline.storage.storage import Storage
 from tests.support.counts import count
 from tests.support.media import night
+from tests.support.printed_commands import ROOT
 
 LAYOUTS = {
     "published dce": PUBLISHED_DCE,
@@ -94,6 +101,36 @@ def test_the_shipped_network_gives_the_photo_that_nightlift_gives_of_the_curve_a
     assert notes["fingerprint"] == fingerprint(checkpoint)
     assert json.loads(notes["architecture"])["map_channels"] == 1
     assert (json.loads(notes["estimate_size"]), notes["iterations"]) == (checkpoint.estimate_size, "8")
+
+
+def test_the_recipes_of_the_page_run_without_nightlift(
+    exported: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "model" / "README.md").read_text()
+    photo, pipe = re.findall(r"```\n(.*?)```", page.partition("## Without nightlift")[2], re.DOTALL)
+    [command] = re.findall(r"```sh\n(ffmpeg .*?)```", page, re.DOTALL)
+    shutil.copy(exported[0], "dce.onnx")
+    Path("photo.py").write_text(photo)
+    Path("pipe.py").write_text(pipe)
+    Image.fromarray(night(100, 60)).save("dark.png")
+    subprocess.run([sys.executable, "photo.py", "dark.png", "bright.png"], check=True)
+    plain = ["--denoise", "0", "--floor", "off", "--precision", "fp32", "--no-report"]
+    assert main(["images", "dark.png", "expected.png", *plain]) == 0
+    found, expected = (np.asarray(Image.open(name)).astype(int) for name in ("bright.png", "expected.png"))
+    assert np.abs(found - expected).max() <= 1
+    assert found.mean() > np.asarray(Image.open("dark.png")).mean() + 10
+    night_clip(Path("in.mp4"), 96, 64, 5)
+    command = (
+        command.replace("python ", f"{sys.executable} ").replace("1920 1080", "96 64").replace("1920x1080", "96x64")
+    )
+    subprocess.run(["bash", "-o", "pipefail", "-c", command], check=True, capture_output=True)
+    lumas = []
+    for name in ("in.mp4", "out.mp4"):
+        with av.open(name) as video:
+            lumas.append([frame.to_ndarray(format="gray").mean() for frame in video.decode(video=0)])
+    assert len(lumas[0]) == len(lumas[1]) == 5
+    assert min(lumas[1]) > max(lumas[0])
 
 
 def test_to_a_bucket(bucket: str) -> None:

@@ -8,10 +8,14 @@ import pytest
 from av.video.frame import VideoFrame
 
 from jobs.benchmark.media import night_clip
+from jobs.bulk import run
 from jobs.bulk.estimate import Estimate, px_of, report, whole_s
 from jobs.bulk.job import Job
+from jobs.cli import main
 from jobs.videos import VIDEO_MEDIA, VideosConfig
 from model import DEFAULT_WEIGHTS, load
+from pipeline.records import Record
+from pipeline.storage.storage import Storage
 from pipeline.video import Segment
 from pipeline.video.reading.opening import announced_px
 
@@ -66,6 +70,20 @@ def test_the_estimate_of_a_long_still_night_is_no_shorter_than_that_of_a_short_n
     assert sizes[str(tmp_path / "still.mp4")] < 0.3 * sum(sizes.values())
     weights = [px_of(record, job.storage) for record in plan.records]
     assert max(weights) > 0.7 * sum(weights)
+
+
+def test_a_dry_run_reads_each_header_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[str]()
+
+    def counted(record: Record, storage: Storage) -> float:
+        read.append(record.source)
+        return px_of(record, storage)
+
+    monkeypatch.setattr(run, "px_of", counted)
+    for index in range(3):
+        night_clip(tmp_path / f"{index}.mp4", 96, 64, 4)
+    assert main(["videos", str(tmp_path), str(tmp_path / "out"), "--dry-run"]) == 0
+    assert sorted(read) == [str(tmp_path / f"{index}.mp4") for index in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Barrier, Event, Thread
 
 import numpy as np
@@ -171,6 +172,30 @@ def test_a_claim_of_another_machine_counts_while_it_is_renewed(tmp_path: Path, m
         over.set()
         thread.join()
     assert Path(url).exists()
+
+
+def _hold_as_nobody(place: str, pipe: Connection) -> None:
+    os.setuid(65534)
+    with Lock(Storage(), place, ["photo"]).held():
+        pipe.send("held")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_claim_that_may_not_be_removed_is_in_nobodys_way() -> None:
+    """Such as that of another user's run that was killed, in a folder of all like `/tmp`."""
+    with TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        with _other_run(place):
+            (path,) = (Path(place) / "_nightlift" / "locks").iterdir()
+            for folder in path.parents[:2]:
+                folder.chmod(0o1777)
+        here, there = FORKS.Pipe()
+        process = FORKS.Process(target=_hold_as_nobody, args=(place, there), daemon=True)
+        process.start()
+        there.close()
+        assert here.recv() == "held"
+        process.join()
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_of_runs_that_begin_at_the_same_moment_one_at_a_time_goes_on(place: str) -> None:

@@ -122,13 +122,17 @@ def test_a_signal_ends_the_wait_at_once(tmp_path: Path, capsys: pytest.CaptureFi
     out, command = tmp_path / "out", ["images", str(tmp_path / "in"), str(tmp_path / "out"), "--no-report"]
 
     def happens() -> None:
-        wait_until((out / "told").exists, within=60)
+        wait_until(lambda: (out / "told").exists() and (out / "told").read_text().endswith("\n"), within=60)
 
     out.mkdir()
     began = time.monotonic()
     with _beside(happens):
-        assert main([*command, "--every", "1d", "--on-finish", f"touch {out}/told"]) == 143
+        assert main([*command, "--every", "1d", "--on-finish", f"cat >> {out}/told; echo >> {out}/told"]) == 143
     assert time.monotonic() - began < 3600
+    first, last = map(json.loads, (out / "told").read_text().splitlines())
+    assert (first["state"], first["done"], first["exit_status"]) == ("done", 0, 0)
+    assert (last["state"], last["done"], last["exit_status"]) == ("stopped", 0, 143)
+    assert (first["round"], last["round"], last["source"]) == (1, 1, str(tmp_path / "in"))
     assert "run the same command again to continue" in capsys.readouterr().err
 
 
@@ -144,6 +148,45 @@ def test_what_is_wrong_from_the_beginning_ends_a_run_that_would_stay(
     _photo(tmp_path / "a.png")
     assert main(["images", str(tmp_path), str(tmp_path), "--every", "1s"]) == 2
     assert "source and destination are the same" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--weights", "none.safetensors"], ["--format", "xyz"], ["--storage-options", "{"], ["--every", "1s"]]
+)
+def test_a_wrong_command_line_is_no_end_of_a_run(
+    wrong: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dst = "." if "--every" in wrong else "out"
+    assert main(["images", ".", dst, *wrong, "--on-finish", "touch told", "--log-format", "json"]) == 2
+    assert not list(tmp_path.iterdir())
+    assert "summary" not in capsys.readouterr().err
+
+
+def test_a_round_that_only_fails_again_takes_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rounds, "SETTLED_S", 0.0)
+    monkeypatch.setattr(config, "LEAST_EVERY_S", 0.1)
+    monkeypatch.setattr(rounds, "LEAST_PAUSE_S", 0.1)
+    (tmp_path / "in").mkdir()
+    _photo(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").write_text("a file where a folder has to be")
+    job = ["images", str(tmp_path / "in"), str(tmp_path / "out"), "--no-report", "--every=0.1s"]
+    told = tmp_path / "told"
+
+    def happens() -> None:
+        wait_until(lambda: told.exists() and len(told.read_text()) >= 5, within=60)
+
+    with _beside(happens):
+        assert main([*job, "--log-format=json", "--on-finish", f"printf . >> {told}"]) == 143
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    each_round = [line["message"].partition(",")[0] for line in lines if "round" in line]
+    assert each_round[:3] == ["round 1: 1 photo failed", "round 2: 1 photo failed", "round 4: 1 photo failed"]
+    assert len([line for line in lines if line["message"].startswith("failed, ")]) == 1
+    assert [line["summary"]["state"] for line in lines if "summary" in line] == ["some_failed", "stopped"]
+    assert len([line for line in lines if line["message"].startswith("listing ")]) == 1
 
 
 def _planned(watch: Watch, *records: Record) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jobs import progress
 from jobs.cli import main
-from jobs.command_line.logs import logging_to_stderr
+from jobs.command_line.logs import asks_for_json, logging_to_stderr
 from jobs.progress import Progress
 from tests.support.killed import ROOT
 
@@ -55,6 +55,22 @@ def test_a_job_tells_all_as_objects_and_ends_with_the_summary(
 def test_what_is_wrong_is_an_object_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert [line["level"] for line in _lines(capsys.readouterr().err)][-1] == "error"
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_json"),
+    [
+        ("", False),
+        ("images --log-format json", True),
+        ("images --log-format json --log-format text", False),
+        ("images --log-format=text --log_format=json", True),
+        ("images --log-format text --log-format=json a b", True),
+        ("images --log-format", False),
+        ("images -- --log-format json", False),
+    ],
+)
+def test_the_last_format_counts_as_it_does_for_the_parser(typed: str, is_json: bool) -> None:
+    assert asks_for_json(typed.split()) == is_json
 
 
 def test_what_packages_and_python_tell_are_objects_too() -> None:
