@@ -183,6 +183,18 @@ def test_another_decoder_reads_our_16_bit_png_alike(channels: int, layout: str) 
     assert np.array_equal(found, samples)
 
 
+@pytest.mark.parametrize(("channels", "kind"), [(1, "u1"), (3, "u1"), (4, "u2")])
+def test_png_is_written_with_more_pixels_than_ffmpeg_takes(channels: int, kind: str) -> None:
+    """FFmpeg's limit includes a margin, so that a single row can be beyond it."""
+    width = (1 << 28) // 129
+    samples = (np.arange(width * channels) * 977).astype(kind).reshape(1, width, channels)
+    alpha = samples[..., 3] if channels == 4 else None
+    photo = Photo(format="png", frames=[Frame(pixels=np.ascontiguousarray(samples[..., :3]), alpha=alpha)])
+    frame = read(encode(photo, "png", quality=None)[0]).frames[0]
+    assert np.array_equal(frame.pixels, photo.frames[0].pixels)
+    assert alpha is None or (frame.alpha is not None and np.array_equal(frame.alpha, alpha))
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", None])
 def test_tiff_is_read_however_it_is_packed_and_stays_without_loss(compression: str | None) -> None:
     scene = media.night()
