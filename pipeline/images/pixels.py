@@ -50,10 +50,13 @@ def frame_at(image: Image.Image, index: int, count: int, notes: list[str]) -> Fr
 
 def image_of(frame: Frame) -> Image.Image:
     """Convert a uint8 frame to a Pillow image of mode L, LA, RGB or RGBA."""
-    pixels = frame.pixels[..., 0] if frame.pixels.shape[2] == 1 else frame.pixels
-    if frame.alpha is None:
-        return Image.fromarray(pixels)
-    return Image.fromarray(np.dstack((pixels, frame.alpha)))
+    if frame.alpha is not None:
+        return Image.fromarray(np.dstack((frame.pixels, frame.alpha)))
+    if frame.pixels.shape[2] == 1:
+        return Image.fromarray(frame.pixels[..., 0])
+    image = Image.new("RGB", frame.size, None)  # not cleared, as `fromarray` does before it copies
+    image.frombytes(np.ascontiguousarray(frame.pixels))
+    return image
 
 
 def turned(frame: Frame, orientation: int) -> Frame:

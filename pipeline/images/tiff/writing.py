@@ -12,6 +12,7 @@ from pipeline.images.tiff import iptc
 from pipeline.images.tiff.layout import BLACK_IS_ZERO, DEFLATE, RGB, STRUCTURE, UNASSOCIATED, UNCOMPRESSED
 
 STRIP_BYTES_TARGET = 1 << 18
+LEVEL = 4  # of deflate, 1 to 9; level 6 would take twice as long for photos smaller by 3 %
 
 
 def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
@@ -97,7 +98,7 @@ def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
         if compressed:  # horizontal differencing (TIFF 6.0 section 14)
             rows = np.concatenate((rows[:, :1], rows[:, 1:] - rows[:, :-1]), axis=1)
         packed = rows.astype(rows.dtype.newbyteorder("<" if order == "<" else ">"), copy=False).tobytes()
-        strips.append(zlib.compress(packed, 6) if compressed else packed)
+        strips.append(zlib.compress(packed, LEVEL) if compressed else packed)
     return strips
 
 
