@@ -18,7 +18,7 @@ from PIL import Image
 
 from model.curve.srgb import decoded
 from pipeline.images.photo import Coding, Frame, GainMap, Gains, Samples, to_8_bits
-from pipeline.images.pixels import turned
+from pipeline.images.pixels import image_of, turned
 
 Floats = npt.NDArray[np.float32]
 
@@ -61,8 +61,12 @@ def reduced(frame: Frame, size: tuple[int, int]) -> Samples:
 
     Levels are averaged, not light: a mean of light would let a lamp speak for the dark around it.
     """
-    pixels = to_8_bits(frame.pixels)
-    small = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).resize(size, Image.Resampling.BOX)
+    image = image_of(Frame(pixels=to_8_bits(frame.pixels)))
+    factors = [-(-whole // part) for whole, part in zip(image.size, size, strict=True)]
+    if [-(-whole // factor) for whole, factor in zip(image.size, factors, strict=True)] == list(size):
+        small = image.reduce((factors[0], factors[1]))  # most maps: three times as fast
+    else:
+        small = image.resize(size, Image.Resampling.BOX)
     return np.asarray(small).reshape(size[1], size[0], -1)
 
 
