@@ -103,7 +103,8 @@ def _factors(gain_map: GainMap, rows: slice) -> Floats:
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
     factors: Floats = np.exp2(least + (most - least) * levels ** (1 / gamma))
     pixels = gain_map.pixels[rows]
-    return factors[pixels, np.arange(pixels.shape[2])] if factors.shape[1] > 1 else factors[:, 0].take(pixels)
+    found: Floats = factors[pixels, np.arange(pixels.shape[2])] if factors.shape[1] > 1 else factors.take(pixels)
+    return found
 
 
 def _numbers(values: tuple[float, ...]) -> Floats:
@@ -113,6 +114,8 @@ def _numbers(values: tuple[float, ...]) -> Floats:
 def _light(samples: Samples, channels: int) -> Floats:
     """Return the light of each channel, or the luminance for maps of one channel."""
     if channels > 1 or samples.shape[2] == 1:
-        return LIGHT.take(samples)
-    red, green, blue = ((share * LIGHT).take(samples[..., c]) for c, share in enumerate(LUMINANCE))
-    return (red + green + blue)[..., None]
+        light: Floats = LIGHT.take(samples)
+    else:
+        red, green, blue = ((share * LIGHT).take(samples[..., c]) for c, share in enumerate(LUMINANCE))
+        light = (red + green + blue)[..., None]
+    return light

@@ -52,13 +52,16 @@ def _differences(pixels: Samples, *, black: bool) -> Samples:
 def _above_and_below(pixels: Samples, level: float, *, black: bool) -> Mask | None:
     """Return which pixels are empty, black or white, at the top and bottom of columns; None if they are no corners."""
     height, width = pixels.shape[:2]
-    (top, is_above), (bottom, is_below) = (_edge(each, level, black=black) for each in (pixels, pixels[::-1]))
+    top, is_above = _edge(pixels, level, black=black)
+    if not is_above:
+        return None
+    bottom, is_below = _edge(pixels[::-1], level, black=black)
     seen = (height - top - bottom).clip(min=0)
     touches_all_sides = max(top.min(), bottom.min()) <= MARGIN_PX and all(
         columns.any() for columns in (seen[: MARGIN_PX + 1], seen[-MARGIN_PX - 1 :])
     )
     has_size = LEAST_SHARE <= 1 - seen.sum() / (height * width) <= 1 - LEAST_SHARE_SEEN
-    if not (touches_all_sides and has_size and is_above and is_below):
+    if not (touches_all_sides and has_size and is_below):
         return None
     rows = np.arange(height)[:, None]
     empty: Mask = (rows < top) | (rows >= height - bottom)
