@@ -62,11 +62,10 @@ def reduced(frame: Frame, size: tuple[int, int]) -> Samples:
     Levels are averaged, not light: a mean of light would let a lamp speak for the dark around it.
     """
     image = image_of(Frame(pixels=to_8_bits(frame.pixels)))
-    factors = [-(-whole // part) for whole, part in zip(image.size, size, strict=True)]
-    if [-(-whole // factor) for whole, factor in zip(image.size, factors, strict=True)] == list(size):
-        small = image.reduce((factors[0], factors[1]))  # most maps: three times as fast
-    else:
+    if image.width % size[0] or image.height % size[1]:
         small = image.resize(size, Image.Resampling.BOX)
+    else:  # most maps: three times as fast
+        small = image.reduce((image.width // size[0], image.height // size[1]))
     return np.asarray(small).reshape(size[1], size[0], -1)
 
 
