@@ -50,10 +50,13 @@ def frame_at(image: Image.Image, index: int, count: int, notes: list[str]) -> Fr
 
 def image_of(frame: Frame) -> Image.Image:
     """Convert a uint8 frame to a Pillow image of mode L, LA, RGB or RGBA."""
-    pixels = frame.pixels[..., 0] if frame.pixels.shape[2] == 1 else frame.pixels
-    if frame.alpha is None:
-        return Image.fromarray(pixels)
-    return Image.fromarray(np.dstack((pixels, frame.alpha)))
+    if frame.alpha is not None:
+        return Image.fromarray(np.dstack((frame.pixels, frame.alpha)))
+    if frame.pixels.shape[2] == 1:
+        return Image.fromarray(frame.pixels[..., 0])
+    image = Image.new("RGB", frame.size, None)  # not cleared, as `fromarray` does before it copies
+    image.frombytes(np.ascontiguousarray(frame.pixels))
+    return image
 
 
 def turned(frame: Frame, orientation: int) -> Frame:
@@ -65,13 +68,15 @@ def turned(frame: Frame, orientation: int) -> Frame:
 
 
 def _turn(samples: Samples, orientation: int) -> Samples:
+    # a pixel's channels are moved together, in half the time that one after the other takes
+    pixels = samples.view(f"V{samples[0, 0].nbytes}")
     if orientation >= 5:  # the stored rows are the shown columns
-        samples = samples.swapaxes(0, 1)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        samples = samples[::-1]
+        pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
-        samples = samples[:, ::-1]
-    return np.ascontiguousarray(samples)
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels).view(samples.dtype)
 
 
 def _plain(image: Image.Image, notes: list[str], icc: bytes | None) -> Image.Image:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from model.curve.srgb import decoded
 from pipeline.images.photo import Coding, Frame, GainMap, Gains, Samples, to_8_bits
-from pipeline.images.pixels import turned
+from pipeline.images.pixels import image_of, turned
 
 Floats = npt.NDArray[np.float32]
 
@@ -61,8 +61,11 @@ def reduced(frame: Frame, size: tuple[int, int]) -> Samples:
 
     Levels are averaged, not light: a mean of light would let a lamp speak for the dark around it.
     """
-    pixels = to_8_bits(frame.pixels)
-    small = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).resize(size, Image.Resampling.BOX)
+    image = image_of(Frame(pixels=to_8_bits(frame.pixels)))
+    if image.width % size[0] or image.height % size[1]:
+        small = image.resize(size, Image.Resampling.BOX)
+    else:  # most maps: three times as fast
+        small = image.reduce((image.width // size[0], image.height // size[1]))
     return np.asarray(small).reshape(size[1], size[0], -1)
 
 
@@ -88,16 +91,18 @@ def _wanted(gain_map: GainMap, base: Samples, rows: slice) -> Floats:
     channels = gain_map.pixels.shape[2]
     old, new = _light(gain_map.base[rows], channels), _light(base, channels)
     offset_sdr, offset_hdr = _numbers(gain_map.gains.offset_sdr), _numbers(gain_map.gains.offset_hdr)
-    hdr = (old + offset_sdr) * np.exp2(_logarithms(gain_map, rows)) - offset_hdr
+    hdr = (old + offset_sdr) * _factors(gain_map, rows) - offset_hdr
     wanted: Floats = np.log2(np.maximum(hdr + new - old + offset_hdr, DARKEST) / np.maximum(new + offset_sdr, DARKEST))
     return wanted
 
 
-def _logarithms(gain_map: GainMap, rows: slice) -> Floats:
-    """Return the gains of some rows, as base-2 logarithms: HxWx1 or HxWx3."""
+def _factors(gain_map: GainMap, rows: slice) -> Floats:
+    """Return the gains of some rows: HxWx1 or HxWx3."""
     least, most, gamma = (_numbers(each) for each in (gain_map.gains.least, gain_map.gains.most, gain_map.gains.gamma))
-    share = np.divide(gain_map.pixels[rows], 255, dtype=np.float32)
-    found: Floats = least + (most - least) * np.power(share, 1 / gamma, dtype=np.float32)
+    levels = np.arange(256, dtype=np.float32)[:, None] / 255
+    factors: Floats = np.exp2(least + (most - least) * levels ** (1 / gamma))
+    pixels = gain_map.pixels[rows]
+    found: Floats = factors[pixels, np.arange(pixels.shape[2])] if factors.shape[1] > 1 else factors.take(pixels)
     return found
 
 
@@ -107,5 +112,9 @@ def _numbers(values: tuple[float, ...]) -> Floats:
 
 def _light(samples: Samples, channels: int) -> Floats:
     """Return the light of each channel, or the luminance for maps of one channel."""
-    light = LIGHT[samples]
-    return light @ LUMINANCE[:, None] if channels == 1 and light.shape[2] == 3 else light
+    if channels > 1 or samples.shape[2] == 1:
+        light: Floats = LIGHT.take(samples)
+    else:
+        red, green, blue = ((share * LIGHT).take(samples[..., c]) for c, share in enumerate(LUMINANCE))
+        light = (red + green + blue)[..., None]
+    return light

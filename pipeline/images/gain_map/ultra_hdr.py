@@ -63,18 +63,17 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
 
 def _behind(data: bytes) -> Iterator[tuple[bytes, list[Segment]]]:
     """Yield each JPEG behind the first one, with its segments. No scan holds the bytes that a JPEG begins with."""
-    at = jpeg_markers.segments(data)[-1].start
-    for _ in range(MOST_CANDIDATES):
-        at = data.find(BEGINNING, at)
-        if at < 0:
-            return
+    behind = jpeg_markers.segments(data)[-1].start
+    candidates = [at for at in jpeg_markers.places(data, SOI[1], behind) if data.startswith(BEGINNING, at)]
+    for at in candidates[:MOST_CANDIDATES]:
+        if at < behind:  # a preview in the metadata of the last one
+            continue
         try:
             segments = jpeg_markers.segments(data, at)
         except Damaged:  # these bytes are part of something else, such as a film
-            at += 1
             continue
         yield data[at : jpeg_markers.end(data, segments[-1])], segments
-        at = segments[-1].start
+        behind = segments[-1].start
 
 
 def _payload(segments: Sequence[Segment], marker: int, name: bytes) -> bytes:

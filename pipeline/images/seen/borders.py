@@ -98,11 +98,16 @@ def _alike(one: int, other: int) -> tuple[int, int]:
 
 def _plain_rows(pixels: Samples) -> int:
     """Return how many rows from the top on have one colour."""
-    level = np.iinfo(pixels.dtype).max / 255
-    colour, plain = np.median(pixels[0], axis=0), 0
+    white, width = np.iinfo(pixels.dtype).max, pixels.shape[1]
+    colour, near = np.median(pixels[0], axis=0), PLAIN * white / 255
+    bounds = np.ceil(colour - near), np.floor(colour + near)
+    # for all values of a row, as they lie in memory: that is 50 times as fast as by the channels of a pixel
+    least, most = (np.tile(each.clip(0, white).astype(pixels.dtype), width) for each in bounds)
+    plain = 0
     while plain < len(pixels):
         rows = pixels[plain : plain + (AT_ONCE if plain else 1)]  # a first row is enough for most images
-        uneven = _differences(rows, colour).max(axis=1) > np.float32(PLAIN * level)
+        values = rows.reshape(len(rows), -1)
+        uneven = ((values < least) | (values > most)).any(axis=1)
         if uneven.any():
             return plain + int(uneven.argmax())
         plain += len(rows)

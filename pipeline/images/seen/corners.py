@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.images.photo import Samples
-from pipeline.images.seen.borders import PLAIN
+from pipeline.images.seen.borders import AT_ONCE, PLAIN
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -34,9 +34,8 @@ def empty_corners(pixels: Samples) -> Mask | None:
     for black in (True, False):
         at = _differences(corners, black=black) <= PLAIN * level
         if (at[0] and at[3]) or (at[1] and at[2]):
-            differences = _differences(pixels, black=black)
-            empty = _above_and_below(differences, level)
-            if empty is None and (turned := _above_and_below(differences.T, level)) is not None:
+            empty = _above_and_below(pixels, level, black=black)
+            if empty is None and (turned := _above_and_below(pixels.swapaxes(0, 1), level, black=black)) is not None:
                 empty = turned.T
             if empty is not None:
                 return empty
@@ -50,30 +49,48 @@ def _differences(pixels: Samples, *, black: bool) -> Samples:
     return found
 
 
-def _above_and_below(differences: Samples, level: float) -> Mask | None:
-    """Return which pixels are empty at the top and bottom of columns. `differences`: HxW, from black or white."""
-    height = len(differences)
-    (top, is_above), (bottom, is_below) = _edge(differences, level), _edge(differences[::-1], level)
+def _above_and_below(pixels: Samples, level: float, *, black: bool) -> Mask | None:
+    """Return which pixels are empty, black or white, at the top and bottom of columns; None if they are no corners."""
+    height, width = pixels.shape[:2]
+    top, is_above = _edge(pixels, level, black=black)
+    if not is_above:
+        return None
+    bottom, is_below = _edge(pixels[::-1], level, black=black)
     seen = (height - top - bottom).clip(min=0)
     touches_all_sides = max(top.min(), bottom.min()) <= MARGIN_PX and all(
         columns.any() for columns in (seen[: MARGIN_PX + 1], seen[-MARGIN_PX - 1 :])
     )
-    if not (touches_all_sides and LEAST_SHARE <= 1 - seen.sum() / differences.size <= 1 - LEAST_SHARE_SEEN):
+    has_size = LEAST_SHARE <= 1 - seen.sum() / (height * width) <= 1 - LEAST_SHARE_SEEN
+    if not (touches_all_sides and has_size and is_below):
         return None
     rows = np.arange(height)[:, None]
     empty: Mask = (rows < top) | (rows >= height - bottom)
+    differences = _differences(pixels, black=black)
     plain = differences[empty & (differences <= PLAIN * level)]
-    is_sure = is_above and is_below and np.bincount(plain).max() >= EXACT * len(plain)
-    return empty if is_sure else None
+    return empty if np.bincount(plain).max() >= EXACT * len(plain) else None
 
 
-def _edge(differences: Samples, level: float) -> tuple[Rows, bool]:
+def _empty_rows(pixels: Samples, near: float, *, black: bool) -> Rows:
+    """Return how many rows at the top are empty in each column: few, in most photos, so only these are looked at."""
+    height, width = pixels.shape[:2]
+    empty, columns = np.full(width, height), np.arange(width)
+    top = 0
+    while top < height and len(columns):
+        rows = pixels[top : top + min(1 + top, AT_ONCE)]
+        is_photo = _differences(rows[:, columns], black=black) > near
+        ends = is_photo.any(axis=0)
+        empty[columns[ends]] = top + is_photo[:, ends].argmax(axis=0)
+        columns = columns[~ends]
+        top += len(rows)
+    return empty
+
+
+def _edge(pixels: Samples, level: float, *, black: bool) -> tuple[Rows, bool]:
     """Return how many rows at the top are empty in each column, and whether they end as empty corners do."""
-    height, near = len(differences), PLAIN * level
-    is_photo = differences > near
-    rows = np.where(is_photo.any(axis=0), is_photo.argmax(axis=0), height)
-    behind = rows + np.arange(BEYOND_PX)[:, None]
-    values = np.take_along_axis(differences, behind.clip(max=height - 1), axis=0)
+    height, near = len(pixels), PLAIN * level
+    rows = _empty_rows(pixels, near, black=black)
+    behind = (rows + np.arange(BEYOND_PX)[:, None]).clip(max=height - 1)
+    values = _differences(pixels[behind, np.arange(len(rows))], black=black)
     beyond = values[TRACES_PX:].mean(axis=0)
     is_there = values[:TRACES_PX] > np.maximum(near, TRACES * beyond)
     traces = np.where(is_there.any(axis=0), is_there.argmax(axis=0), TRACES_PX)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pipeline.images import Photo, decode, encode
-from pipeline.images.gain_map import metadata, reading
+from pipeline.images import Frame, Photo, decode, encode
+from pipeline.images.gain_map import gains, metadata, reading
 from pipeline.images.isobmff.reading import items_of
 from pipeline.images.photo import Gains
 from tests.support import gain_maps, media
@@ -54,6 +54,17 @@ def rewritten(coded: bytes) -> bytes:
     written, notes = encode(lifted(photo), "jpeg", quality=None)
     assert notes == []
     return written
+
+
+@pytest.mark.parametrize("size", [(48, 32), (24, 32), (20, 13)])
+@pytest.mark.parametrize("shape", [(64, 96, 3), (63, 95, 1)])
+def test_a_map_is_compared_with_means_of_the_photos_pixels(size: tuple[int, int], shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    image = Image.fromarray(pixels.squeeze())
+    exact = np.asarray(image.resize(size, Image.Resampling.BOX)).reshape(size[1], size[0], -1)
+    found = gains.reduced(Frame(pixels=pixels), size)
+    assert found.shape == exact.shape
+    assert np.abs(found.astype(int) - exact).max() <= 1
 
 
 @pytest.mark.parametrize(("least", "channels"), [(0.0, 1), (0.0, 3), (-1.0, 1), (0.4, 1)])
