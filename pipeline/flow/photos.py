@@ -9,8 +9,9 @@ the cost of carrying pixels between processes. Both call the same steps and give
 Sequences are always fused: a worker takes photos in a row, and also looks at those before and after them.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -183,7 +184,17 @@ def limits_of_blocks(records: Sequence[Record], workers: int) -> tuple[int, int]
 def _parts(records: Sequence[Record], workers: int) -> list[list[Record]]:
     """Return blocks of photos of sequences: few, as each takes looks at the photos around it."""
     most = min(SEQUENCE_BLOCK, -(-len(records) // workers))
-    return [list(records[start : start + most]) for start in range(0, len(records), most)]
+    return [_sharing(records[start : start + most]) for start in range(0, len(records), most)]
+
+
+def _sharing(block: Sequence[Record]) -> list[Record]:
+    """Return records of a block, those of one sequence with only the URLs that any of them depends on."""
+    ranks: dict[int, list[int]] = defaultdict(list)
+    for place in (record.place for record in block if record.place):
+        ranks[id(place.urls)].append(place.rank)
+    around = {each: (min(found) - REACH, max(found) + REACH + 1) for each, found in ranks.items()}
+    places = [record.place and record.place.among(*around[id(record.place.urls)]) for record in block]
+    return [replace(record, place=place) for record, place in zip(block, places, strict=True)]
 
 
 def _works(batch: Batch) -> list[PhotoWork]:
