@@ -30,14 +30,10 @@ class Place:
     rank: int
     """Which one of them it is, counted from 0."""
 
-    def among(self, first: int, end: int) -> Self:
-        """Return the same place among only the URLs from `first` to `end`, as far as there are any."""
-        first = max(0, first)
-        return replace(self, urls=self.urls[first:end], rank=self.rank - first)
-
     def within(self, reach: int) -> Self:
         """Return the same place among only the URLs that are at most `reach` away."""
-        return self.among(self.rank - reach, self.rank + reach + 1)
+        first = max(0, self.rank - reach)
+        return replace(self, urls=self.urls[first : self.rank + reach + 1], rank=self.rank - first)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

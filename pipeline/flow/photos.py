@@ -9,7 +9,6 @@ the cost of carrying pixels between processes. Both call the same steps and give
 Sequences are always fused: a worker takes photos in a row, and also looks at those before and after them.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,7 +36,7 @@ from pipeline.flow.supervised_step import Handle, Watched, has_begun, new_attemp
 from pipeline.flow.time_limit import TIME_LIMIT_S
 from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.process import keep_freed_memory, use_one_core
-from pipeline.records import Outcome, Record
+from pipeline.records import Outcome, Place, Record
 from pipeline.sequences.light_over_time import REACH
 from pipeline.sequences.steps import EstimateLight, LightWork, SequenceSteps
 from pipeline.storage.storage import Storage
@@ -189,12 +188,17 @@ def _parts(records: Sequence[Record], workers: int) -> list[list[Record]]:
 
 def _sharing(block: Sequence[Record]) -> list[Record]:
     """Return records of a block, those of one sequence with only the URLs that any of them depends on."""
-    ranks: dict[int, list[int]] = defaultdict(list)
-    for place in (record.place for record in block if record.place):
-        ranks[id(place.urls)].append(place.rank)
-    around = {each: (min(found) - REACH, max(found) + REACH + 1) for each, found in ranks.items()}
-    places = [record.place and record.place.among(*around[id(record.place.urls)]) for record in block]
-    return [replace(record, place=place) for record, place in zip(block, places, strict=True)]
+    places = [record.place or Place((record.source,), 0) for record in block]
+    shared: dict[int, tuple[int, tuple[str, ...]]] = {}  # by identity: a sequence may have millions of URLs
+    for key, urls in {id(place.urls): place.urls for place in places}.items():
+        ranks = [place.rank for place in places if place.urls is urls]
+        first = max(0, min(ranks) - REACH)
+        shared[key] = first, urls[first : max(ranks) + REACH + 1]
+    records = []
+    for record, place in zip(block, places, strict=True):
+        first, urls = shared[id(place.urls)]
+        records.append(replace(record, place=Place(urls, place.rank - first)))
+    return records
 
 
 def _works(batch: Batch) -> list[PhotoWork]:

@@ -84,9 +84,10 @@ def records_of(batch: Batch) -> list[Record]:
 def _table(block: Sequence[Record]) -> pa.Table:
     """Return a table with a row for each record. Long lists of URLs are in it once for all records that share them."""
     places = [record.place or Place((), -1) for record in block]
-    texts = {urls: json.dumps(urls) for urls in {place.urls for place in places}}
+    sequences = list({place.urls: None for place in places})
+    indices = pa.array([sequences.index(place.urls) for place in places], pa.int32())
+    urls = pa.DictionaryArray.from_arrays(indices, pa.array([json.dumps(each) for each in sequences]))
     columns = {name: [getattr(record, name) for record in block] for name in COLUMNS}
-    urls = pa.array([texts[place.urls] for place in places]).dictionary_encode()
     return pa.table({**columns, "urls": urls, "rank": [place.rank for place in places]})
 
 
