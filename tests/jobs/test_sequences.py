@@ -133,6 +133,20 @@ def test_borders_that_are_found_in_some_photos_only_make_no_light_flicker(tmp_pa
     assert _jitter(_lumas(steady, np.s_[40:90, 24:96])) < 0.5 * _jitter(_lumas(plain, np.s_[40:90, 24:96]))
 
 
+def test_photos_without_colour_change_nothing_for_those_with_colour(tmp_path: Path) -> None:
+    """Trail cameras take photos by infrared light: of one channel, or of three that are alike."""
+    source = _lapse(tmp_path / "in", 9)
+    infrared = {source / "lapse4.jpg": "L", source / "lapse5.jpg": "RGB", source / "lapse8.jpg": "L"}
+    for path, mode in infrared.items():
+        Image.open(path).rotate(180).convert("L").convert(mode).save(path)
+    assert main(["images", str(source), str(tmp_path / "out"), "--no-report", "--sequence"]) == 0
+    for path in infrared:
+        path.write_bytes(b"no photo")
+    assert main(["images", str(source), str(tmp_path / "without"), "--no-report", "--sequence"]) == 1
+    found, without = tree(tmp_path / "out"), tree(tmp_path / "without")
+    assert len(found) == 9 and len(without) == 6 and found.items() >= without.items()
+
+
 def _dying(make: Callable[[], Callable[..., Outcome]]) -> Callable[..., Outcome]:
     """A worker that dies whenever it decodes a poisoned photo."""
     decode = photos.decode
