@@ -25,6 +25,7 @@ from pipeline.errors import (
 from pipeline.planning.path_list import STDIN, Source, source_of
 from pipeline.planning.plan import Plan, Refusal
 from pipeline.records import Outcome, Record
+from pipeline.sequences.light_over_time import REACH
 from pipeline.storage.urls import BUCKETS, LOCAL, WEB, protocol_of, redacted
 
 SETTLED_S = 10.0  # a file on a disk that nobody has written to for so long is whole
@@ -91,6 +92,7 @@ class Watch:
                     plan.records.append(each)
                 else:
                     self.waiting += 1
+            plan.records = [each for each in plan.records if not self._may_wait(each)]
             plan.refused = [each for each in plan.refused if self._is_news(each)]
         if self.round == 1 and not self._this.found:
             log.info("no files are at the source yet")
@@ -112,6 +114,12 @@ class Watch:
     def _is_due(self, record: Record) -> bool:
         failure = self._failures.get(redacted(record.source))
         return failure is None or failure.version != record.version or self.round >= failure.due
+
+    def _may_wait(self, record: Record) -> bool:
+        """Return whether a photo has an output, and would be done yet again for one near it that is still written."""
+        if not (self._this.growing and record.known_bytes and record.place):
+            return False
+        return not self._this.growing.keys().isdisjoint(record.place.within(REACH).urls)
 
     def _is_news(self, refusal: Refusal) -> bool:
         """Return whether a file that is refused was not refused before, and is none that is there only for a while."""
