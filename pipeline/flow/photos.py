@@ -79,7 +79,7 @@ class PhotoFlow:
         A photo that took too long is not tried again, and fails with the code `timed_out`.
         """
         if self.settings.sequence != "no":
-            graph, blocks = self._fused, _parts(records, self.workers)
+            graph, blocks = self._fused, blocks_of_sequences(records, self.workers)
         elif self.topology == "fused":
             graph, blocks = self._fused, blocks_of(records, self.workers, *limits_of_blocks(records, self.workers))
         else:  # every processor of the cluster may decode
@@ -180,7 +180,7 @@ def limits_of_blocks(records: Sequence[Record], workers: int) -> tuple[int, int]
     return max(RECORDS_PER_BLOCK, workers), most_bytes
 
 
-def _parts(records: Sequence[Record], workers: int) -> list[list[Record]]:
+def blocks_of_sequences(records: Sequence[Record], workers: int) -> list[list[Record]]:
     """Return blocks of photos of sequences: few, as each takes looks at the photos around it."""
     most = min(SEQUENCE_BLOCK, -(-len(records) // workers))
     return [_sharing(records[start : start + most]) for start in range(0, len(records), most)]
