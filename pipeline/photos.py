@@ -23,12 +23,14 @@ from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
 from pipeline.images.photo import Samples
 from pipeline.images.recognition import format_of_content
-from pipeline.images.seen.view import Mask, Part, parts_of, views_of
+from pipeline.images.seen.borders import Box
+from pipeline.images.seen.view import Mask, Part, View, parts_of, views_of
 from pipeline.records import Record, Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video.signal.color import Hdr
 
 REVISION = 7  # increase it when a code change alters the output pixels: then everything is work again
+SEQUENCE_REVISION = 2  # the same for photos of sequences alone
 MAX_PIXELS = 500_000_000  # default limit for a photo
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 
@@ -62,8 +64,9 @@ class PhotoSettings:
         unimportant = {"max_pixels", "raw"} | ({"bright_luma"} if self.skip_bright == "no" else set())
         if self.sequence == "no":
             unimportant.add("sequence")  # as before there were sequences
+        settings = asdict(self) | {"sequence": (self.sequence, SEQUENCE_REVISION)}
         # of the mark, a new version or a renamed file of the same weights is no reason to do all photos again
-        settings = asdict(self) | {"mark": self.mark is not None}
+        settings["mark"] = self.mark is not None
         decisive = {name: value for name, value in settings.items() if name not in unimportant}
         parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -83,6 +86,8 @@ class PhotoWork(Work):
 
     photo: Photo | None = None
     """None once nothing is left to do and `outcome` is final."""
+    inside: Box | None = None
+    """Box inside the borders, if other photos have decided on it; None: borders are looked for."""
     parts: list[Part] = field(default_factory=list)
     """What of each frame counts."""
     original: bytes | None = None
@@ -111,7 +116,7 @@ class ReadAndDecode:
             work.outcome.bytes_in = len(data)
             with _timed(work, "seconds_decode"):
                 work.photo = self.photo_of(data, work.record)
-            work.parts = parts_of(work.photo)
+            work.parts = parts_of(work.photo, work.inside)
             luma = views_of(work.photo, work.parts)[0].luma()
             self._describe(work, work.photo, luma)
             if self.settings.skip_hdr and _is_hdr(work.photo):
@@ -209,13 +214,13 @@ class Enhance:
                 self._enhance(work, work.photo, maps)
         return work
 
-    def light_of(self, photo: Photo) -> tuple[CurveMaps, Samples]:
-        """Return the curve maps of a photo of one frame, and the pixels that they are for."""
-        parts = parts_of(photo)
+    def light_of(self, photo: Photo, inside: Box | None = None) -> tuple[CurveMaps, View]:
+        """Return the curve maps of a photo of one frame, and the view that they are for. `inside`: as in `parts_of`."""
+        parts = parts_of(photo, inside)
         photo = with_way_back(photo)[0]
         view = views_of(photo, parts)[0]
         floor = self._floor(view.pixels, photo, view.visible)
-        return self.enhancer.estimate([view.pixels], [floor])[0], view.pixels
+        return self.enhancer.estimate([view.pixels], [floor])[0], view
 
     def _shares_batch(self, photo: Photo, parts: Sequence[Part]) -> bool:
         if len(photo.frames) > 1 or not self.enhancer.shares_batch(photo.frames[0].pixels):

@@ -3,7 +3,7 @@
 import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
@@ -18,6 +18,22 @@ from pipeline.storage.storage import Storage
 from pipeline.storage.urls import BUCKETS, WEB, protocol_of, redacted
 
 Ending = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Position of a photo in its sequence."""
+
+    urls: tuple[str, ...]
+    """URLs of photos in their order, of which it is one. Its records share them, as there may be many; "" is passed
+    over."""
+    rank: int
+    """Which one of them it is, counted from 0."""
+
+    def within(self, reach: int) -> Self:
+        """Return the same place among only the URLs that are at most `reach` away."""
+        first = max(0, self.rank - reach)
+        return replace(self, urls=self.urls[first : self.rank + reach + 1], rank=self.rank - first)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +51,10 @@ class Record:
     """Size of the output that the manifest records at the destination; 0 if none."""
     modified_s: float = 0.0
     """When a source in a bucket was last changed, in seconds since 1970; 0 if that is not known, or on a disk."""
-    before: tuple[str, ...] = ()
-    """URLs of the photos before it in its sequence, as far as it depends on them; `after`: of those after it."""
-    after: tuple[str, ...] = ()
+    place: Place | None = None
+    """Its place among the photos of its sequence; None: it is part of none."""
+    neighbours: str = ""
+    """Hash of the photos around it in its sequence that decide its light; "" without a sequence."""
 
     @property
     def claim(self) -> Claim:
@@ -91,6 +108,8 @@ class Outcome:
     """Seconds of a video that were dark enough to be enhanced; None without --skip-bright, and for photos."""
     notes: list[str] = field(default_factory=list)
     """Sentences about what was lost or changed on the way."""
+    neighbours: str = ""
+    """With --sequence, hash of the photos around it that decide its light."""
     fingerprint: str = ""
     """Hash of the weights and of every setting that decides the output. Until it is in the manifest: what tells this
     outcome's from others' of the run, such as how a camera raw file was read."""
@@ -104,6 +123,7 @@ class Outcome:
             version=record.version,
             destination=record.destination,
             bytes_in=record.size_bytes,
+            neighbours=record.neighbours,
         )
 
     def add_seconds(self, seconds: Mapping[str, float]) -> None:

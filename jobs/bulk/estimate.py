@@ -188,7 +188,7 @@ def _photos_tried(samples: Sequence[Record], enhanced: Callable[[Record], Outcom
         for index, record in enumerate([samples[0], *samples]):
             scratch = str(Path(folder) / f"{index}{Path(record.destination).suffix}")
             start = time.monotonic()
-            outcome = enhanced(replace(record, destination=scratch, before=(), after=()))
+            outcome = enhanced(replace(record, destination=scratch, place=None))
             problem = f"{outcome.code}: {outcome.message}" if outcome.outcome == "failed" else ""
             trials.append(_Trial(time.monotonic() - start, outcome.bytes_out, problem))
     return trials[1:]

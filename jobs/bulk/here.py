@@ -32,6 +32,7 @@ from pipeline.planning.media_kinds import VIDEOS
 from pipeline.planning.plan import Plan
 from pipeline.process import use_one_core
 from pipeline.records import Outcome, Record
+from pipeline.sequences.light_over_time import REACH
 from pipeline.storage.storage import Storage
 
 SECONDS_A_FILE, SECONDS_A_MB = 0.05, 0.3
@@ -149,12 +150,12 @@ class Child:
         return worker_died(Outcome.of(record))
 
     def _without_fatal(self, record: Record) -> Record:
-        """Return the record without the photos of its sequence at which the child died too often."""
-
-        def left(urls: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple("" if self._failures[url] >= ATTEMPTS else url for url in urls) if self._failures else urls
-
-        return replace(record, before=left(record.before), after=left(record.after))
+        """Return the record with the photos around it in its sequence, but those at which the child died too often."""
+        if record.place is None:
+            return record
+        place = record.place.within(REACH)
+        left = ("" if self._failures[url] >= ATTEMPTS else url for url in place.urls)
+        return replace(record, place=replace(place, urls=tuple(left)))
 
     def px_of(self, record: Record, storage: Storage) -> float:
         """Return the pixels of all frames that a video announces; 0 if it does not, or the process dies of it."""

@@ -26,6 +26,7 @@ from pipeline.errors import (
 from pipeline.planning.path_list import STDIN, Source, source_of
 from pipeline.planning.plan import Plan, Refusal
 from pipeline.records import Outcome, Record
+from pipeline.sequences.light_over_time import REACH
 from pipeline.storage.urls import BUCKETS, LOCAL, WEB, protocol_of, redacted
 
 SETTLED_S = 10.0  # a file on a disk that nobody has written to for so long is whole
@@ -95,6 +96,7 @@ class Watch:
                     plan.records.append(each)
                 else:
                     self.waiting += 1
+            plan.records = [each for each in plan.records if not self._may_wait(each)]
             plan.refused = [each for each in plan.refused if self._is_news(each)]
             self.has_news |= bool(plan.refused) or not all(self._has_failed(each) for each in plan.records)
         if self.waiting:
@@ -124,6 +126,12 @@ class Watch:
         """Return whether this version of a file has failed."""
         failure = self._failures.get(redacted(record.source))
         return failure is not None and failure.version == record.version
+
+    def _may_wait(self, record: Record) -> bool:
+        """Return whether a photo has an output, and would be done yet again for one near it that is still written."""
+        if not (self._this.growing and record.known_bytes and record.place):
+            return False
+        return not self._this.growing.keys().isdisjoint(record.place.within(REACH).urls)
 
     def _is_news(self, refusal: Refusal) -> bool:
         """Return whether a file that is refused was not refused before, and is none that is there only for a while."""

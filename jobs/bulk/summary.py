@@ -117,9 +117,10 @@ def refused(plan: Plan) -> dict[str, list[Refusal]]:
 
 
 def by_other_runs(plan: Plan) -> list[str]:
-    """Return lines on what is done or skipped already, and on what --limit leaves to do; none if nothing is."""
+    """Return lines on what is done or skipped already, what of it anew, and what --limit leaves; none if nothing is."""
     before = _nonzero([(plan.done, "done"), (plan.skipped, "skipped")])
     lines = [f"by earlier runs: {before}"] if before else []
+    lines += [f"of those by earlier runs, again, as photos near them are new: {plan.again:,}"] * bool(plan.again)
     return lines + [f"left for the next run by --limit: {plan.later:,}"] * bool(plan.later)
 
 

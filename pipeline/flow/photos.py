@@ -10,7 +10,7 @@ Sequences are always fused: a worker takes photos in a row, and also looks at th
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -36,7 +36,7 @@ from pipeline.flow.supervised_step import Handle, Watched, has_begun, new_attemp
 from pipeline.flow.time_limit import TIME_LIMIT_S
 from pipeline.photos import EncodeAndWrite, Enhance, PhotoSettings, PhotoSteps, PhotoWork, ReadAndDecode
 from pipeline.process import keep_freed_memory, use_one_core
-from pipeline.records import Outcome, Record
+from pipeline.records import Outcome, Place, Record
 from pipeline.sequences.light_over_time import REACH
 from pipeline.sequences.steps import EstimateLight, LightWork, SequenceSteps
 from pipeline.storage.storage import Storage
@@ -79,7 +79,7 @@ class PhotoFlow:
         A photo that took too long is not tried again, and fails with the code `timed_out`.
         """
         if self.settings.sequence != "no":
-            graph, blocks = self._fused, _parts(records, self.workers)
+            graph, blocks = self._fused, blocks_of_sequences(records, self.workers)
         elif self.topology == "fused":
             graph, blocks = self._fused, blocks_of(records, self.workers, *limits_of_blocks(records, self.workers))
         else:  # every processor of the cluster may decode
@@ -180,10 +180,25 @@ def limits_of_blocks(records: Sequence[Record], workers: int) -> tuple[int, int]
     return max(RECORDS_PER_BLOCK, workers), most_bytes
 
 
-def _parts(records: Sequence[Record], workers: int) -> list[list[Record]]:
+def blocks_of_sequences(records: Sequence[Record], workers: int) -> list[list[Record]]:
     """Return blocks of photos of sequences: few, as each takes looks at the photos around it."""
     most = min(SEQUENCE_BLOCK, -(-len(records) // workers))
-    return [list(records[start : start + most]) for start in range(0, len(records), most)]
+    return [_sharing(records[start : start + most]) for start in range(0, len(records), most)]
+
+
+def _sharing(block: Sequence[Record]) -> list[Record]:
+    """Return records of a block, those of one sequence with only the URLs that any of them depends on."""
+    places = [record.place or Place((record.source,), 0) for record in block]
+    shared: dict[int, tuple[int, tuple[str, ...]]] = {}  # by identity: a sequence may have millions of URLs
+    for key, urls in {id(place.urls): place.urls for place in places}.items():
+        ranks = [place.rank for place in places if place.urls is urls]
+        first = max(0, min(ranks) - REACH)
+        shared[key] = first, urls[first : max(ranks) + REACH + 1]
+    records = []
+    for record, place in zip(block, places, strict=True):
+        first, urls = shared[id(place.urls)]
+        records.append(replace(record, place=Place(urls, place.rank - first)))
+    return records
 
 
 def _works(batch: Batch) -> list[PhotoWork]:

@@ -1,9 +1,9 @@
 """What the graphs share of Ray Data: blocks of records, pools of workers, timeouts, and errors turned into ours."""
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +14,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipeline.errors import ClusterError, failed_import
 from pipeline.flow.attempts import ATTEMPTS
-from pipeline.records import Record
+from pipeline.records import Place, Record
 
 # A block is what a worker takes at a time: a few photos, or many small ones. Each costs Ray Data 20 ms, of which 7 ms
 # are the driver's own
 RECORDS_PER_BLOCK, BLOCK_BYTES = 32, 4_000_000
+COLUMNS = [name for name in Record.__slots__ if name != "place"]
 NO_PROGRESS_S, RESTART_S = 1800.0, 60.0  # least wait without progress until Ray ends the job; time to replace a worker
 
 Batch = dict[str, Any]
@@ -58,9 +59,7 @@ def dataset_of(
     when no task has ended for so long; -1: never. `on_gpus`: if false, no GPUs are requested of a cluster that grows;
     Ray Data would request a node of each kind that exists. The caller's own settings of Ray Data stay as they are.
     """
-    dataset: ray.data.Dataset = ray.data.from_blocks(
-        [pa.Table.from_pylist([asdict(record) for record in block]) for block in blocks]
-    )
+    dataset: ray.data.Dataset = ray.data.from_blocks([_table(block) for block in blocks])
     context = dataset.context
     context.execution_no_progress_timeout_s = patience_s
     context.enable_progress_bars = False  # the job draws its own, from the outcomes
@@ -72,10 +71,24 @@ def dataset_of(
 
 
 def records_of(batch: Batch) -> list[Record]:
-    columns = {name: batch[name].tolist() for name in Record.__slots__}
-    for name in ("before", "after"):
-        columns[name] = [tuple(map(str, urls)) for urls in columns[name]]
-    return [Record(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    columns = [batch[name].tolist() for name in COLUMNS]
+    sequences = {text: tuple(json.loads(text)) for text in {*batch["urls"].tolist()}}
+    places = (
+        Place(sequences[text], rank) if rank >= 0 else None
+        for text, rank in zip(batch["urls"].tolist(), batch["rank"].tolist(), strict=True)
+    )
+    rows = zip(zip(*columns, strict=True), places, strict=True)
+    return [Record(**dict(zip(COLUMNS, row, strict=True)), place=place) for row, place in rows]
+
+
+def _table(block: Sequence[Record]) -> pa.Table:
+    """Return a table with a row for each record. Long lists of URLs are in it once for all records that share them."""
+    places = [record.place or Place((), -1) for record in block]
+    sequences = list({place.urls: None for place in places})
+    indices = pa.array([sequences.index(place.urls) for place in places], pa.int32())
+    urls = pa.DictionaryArray.from_arrays(indices, pa.array([json.dumps(each) for each in sequences]))
+    columns = {name: [getattr(record, name) for record in block] for name in COLUMNS}
+    return pa.table({**columns, "urls": urls, "rank": [place.rank for place in places]})
 
 
 def patience_s(blocks: Sequence[Sequence[Record]], time_limit_s: float, least: int = 1) -> float:

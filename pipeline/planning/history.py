@@ -17,7 +17,8 @@ from pipeline.storage.urls import canonical_url
 
 OTHER_KIND = "not_a_"  # prefix of the codes of files that are not of the job's kind
 COPIED = "copied"  # code of files that were copied as they were; one of 0 bytes is an output, too
-COLUMNS = ["source", "version", "destination", "outcome", "code", "bytes_out", "fingerprint", "run", "started_at"]
+FACTS = ["outcome", "code", "bytes_out", "fingerprint", "run", "started_at", "neighbours"]
+COLUMNS = ["source", "version", "destination", *FACTS]
 BATCH_ROWS = 16_384  # rows that become Python objects at a time
 
 
@@ -33,6 +34,8 @@ class History:
     """(source, version, destination) of all files done under one fingerprint; destination "": nothing was written."""
     skipped: NDArray[np.int64] = field(default_factory=_none)
     """The same of those among them that were skipped."""
+    beside: NDArray[np.int64] = field(default_factory=_none)
+    """(source, neighbours) of the same files, where they have neighbours."""
     written: NDArray[np.int64] = field(default_factory=_none)
     """(destination,) of every output of every run."""
     written_bytes: NDArray[np.int64] = field(default_factory=_none)
@@ -69,6 +72,7 @@ class History:
         return cls(
             done=np.sort(rows.as_done[well[~replaced]]),
             skipped=np.sort(rows.as_done[well[~replaced & rows.skipped[well]]]),
+            beside=np.sort(rows.as_beside[well[rows.as_beside[well] != 0]]),
             written=rows.destination[writers],
             written_bytes=rows.bytes_out[writers],
             writers=rows.source[writers],
@@ -85,6 +89,10 @@ class History:
     def was_skipped(self, source: str, version: str, destination: str) -> bool:
         """Return whether a file that is done was skipped, although something may have been written."""
         return holds(self.skipped, hash((source, version, destination)))
+
+    def is_beside(self, source: str, neighbours: str) -> bool:
+        """Return whether a source that is done had these photos around it in its sequence."""
+        return holds(self.beside, hash((source, neighbours)))
 
     def is_known(self, source: str, version: str) -> bool:
         """Return whether the newest row of a source is of this version. It is for sources that this job leaves out."""
@@ -129,6 +137,8 @@ class _Rows:
     destination: NDArray[np.int64]
     as_known: NDArray[np.int64]
     as_done: NDArray[np.int64]
+    as_beside: NDArray[np.int64]
+    """0 for rows without neighbours."""
     bytes_out: NDArray[np.int64]
     """Bytes written to the destination; 0: nothing was."""
     ours: NDArray[np.bool_]
@@ -146,6 +156,7 @@ class _Rows:
     def of(cls, batch: pa.RecordBatch, fingerprints: Collection[str]) -> "_Rows":
         source, version, destination, outcome, code = (batch[name].to_pylist() for name in COLUMNS[:5])
         source, destination = [canonical_url(each) for each in source], [canonical_url(each) for each in destination]
+        neighbours = batch["neighbours"].to_pylist()
         ours = np.asarray([each in fingerprints for each in batch["fingerprint"].to_pylist()], bool)
         bytes_out = batch["bytes_out"].to_numpy()
         written = zip(destination, bytes_out, code, strict=True)
@@ -157,6 +168,7 @@ class _Rows:
             destination=hashes(zip(destination, strict=True)),
             as_known=hashes(zip(source, version, strict=True)),
             as_done=hashes(zip(source, version, targets, strict=True)),
+            as_beside=np.where([*map(bool, neighbours)], hashes(zip(source, neighbours, strict=True)), 0),
             bytes_out=bytes_out,
             ours=ours,
             well=ours

@@ -41,7 +41,7 @@ FLUSH_SHARE = 0.1  # so that writing takes no more than this share of the time
 READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # other runs merge parts away, and listings lag; each pause is longer
 MOST_PENDING = 10_000  # rows waiting to be written, some 3 KB each
 TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # UTC; begins a run's name, so that names sort by time
-LATER = {"sha256": pa.scalar(""), "night_s": pa.scalar(None, pa.float64())}  # columns that older parts lack
+LATER = {"sha256": "", "night_s": pa.scalar(None, pa.float64()), "neighbours": ""}  # columns that older parts lack
 KEY = ["source", "run", "started_at"]  # identifies a row
 
 

@@ -14,7 +14,7 @@ from pipeline.images.formats import OTHER_RAW
 from pipeline.planning.history import OTHER_KIND
 from pipeline.planning.raw_pairs import RawPairs, twin_in
 from pipeline.records import Record
-from pipeline.sequences.order import Order, in_sequence
+from pipeline.sequences.order import Again, Order, in_sequence
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
 from pipeline.video import is_video
@@ -116,8 +116,11 @@ class Kind(ABC):
         """Return a function that says why a file is left out for another one of `names`; "" if it is not."""
         return lambda name: ""
 
-    def placed(self, records: list[Record], files: Iterable[Listed], storage: Storage) -> list[Record]:
-        """Return records in the order of work, each with what it has to know of other `files`, all of this kind."""
+    def placed(self, records: list[Record], files: Iterable[Listed], storage: Storage, again: Again) -> list[Record]:
+        """Return records in the order of work, each with what it has to know of other `files`, all of this kind.
+
+        `again`: see `in_sequence`.
+        """
         return records
 
     @abstractmethod
@@ -153,11 +156,11 @@ class Photos(Kind):
         reason = twin_in(lambda: map(right, names()), self.raw_pairs)
         return lambda name: reason(right(name))
 
-    def placed(self, records: list[Record], files: Iterable[Listed], storage: Storage) -> list[Record]:
+    def placed(self, records: list[Record], files: Iterable[Listed], storage: Storage, again: Again) -> list[Record]:
         if self.sequence is None:
             return records
-        named = ((file.url, self.known_as.get(file.relative, file.relative)) for file in files)
-        return in_sequence(records, named, self.sequence, storage)
+        named = ((file, self.known_as.get(file.relative, file.relative)) for file in files)
+        return in_sequence(records, named, self.sequence, storage, again)
 
     def check_writable(self, name: str, wanted: str | None) -> None:
         written = format_of(name)

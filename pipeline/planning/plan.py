@@ -57,6 +57,8 @@ class Plan:
     """Folders that paths of inputs start from, and those among `results`."""
     records: list[Record] = field(default_factory=list)
     """Files to enhance."""
+    again: int = 0
+    """Number of them that are done, but before photos came that stand near them in a sequence."""
     later: int = 0
     """Number of files to enhance that are left for the next run."""
     refused: list[Refusal] = field(default_factory=list)

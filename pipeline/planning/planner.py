@@ -90,7 +90,9 @@ def make_plan(
             rules.settle(plan, file, target, problem)
             if problem is None and not rules.twin(file.relative):
                 ours.append(file)
-    plan.records = kind.placed(plan.records, ours, storage)
+    new, plan.records = len(plan.records), kind.placed(plan.records, ours, storage, rules.again)
+    plan.again = len(plan.records) - new
+    plan.done -= plan.again
     plan.records.sort(key=lambda record: history.has_failed(redacted(record.source), record.version))
     if destination.file and any(refusal.code == "collision" for refusal in plan.refused):
         raise UsageError(f"{destination.file} {OF_ANOTHER.format(kind.noun)}")
@@ -146,16 +148,25 @@ class _Rules:
             plan.skipped += was_skipped
             plan.done += not was_skipped
         else:
-            plan.records.append(
-                Record(
-                    source=file.url,
-                    version=file.version,
-                    size_bytes=file.size_bytes,
-                    destination=target,
-                    known_bytes=self.history.known_bytes(target) or self.history.known_bytes(own),
-                    modified_s=file.modified_s,
-                )
-            )
+            plan.records.append(self._record(file, target))
+
+    def again(self, file: Listed, neighbours: str) -> Record | None:
+        """Return the record of a photo that was enhanced with other photos around it in its sequence; else None."""
+        name, target = redacted(file.url), self.output_of(file.relative)
+        was_skipped = self.history.was_skipped(name, file.version, target)
+        is_done = self._is_there(name, file.version, target) and not was_skipped
+        return self._record(file, target) if is_done and not self.history.is_beside(name, neighbours) else None
+
+    def _record(self, file: Listed, target: str) -> Record:
+        own = written_as_it_is(file.relative, target)
+        return Record(
+            source=file.url,
+            version=file.version,
+            size_bytes=file.size_bytes,
+            destination=target,
+            known_bytes=self.history.known_bytes(target) or self.history.known_bytes(own),
+            modified_s=file.modified_s,
+        )
 
     def _is_reported(self, file: Listed) -> bool:
         """Return whether this plan is the one that tells of a file, of several plans of one listing."""

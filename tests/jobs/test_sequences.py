@@ -44,9 +44,9 @@ def _outcomes(folder: Path) -> dict[str, tuple[object, object]]:
     return {Path(str(row["source"])).stem: (row["outcome"], row["code"]) for row in rows}
 
 
-def _lumas(folder: Path) -> np.ndarray:
+def _lumas(folder: Path, part: tuple[slice, ...] = np.s_[24:60, 24:76]) -> np.ndarray:
     paths = sorted(folder.glob("lapse*[0-9].*"), key=lambda path: int(path.stem.removeprefix("lapse")))
-    return np.array([np.asarray(Image.open(path).convert("L"))[24:60, 24:76].mean() for path in paths])
+    return np.array([np.asarray(Image.open(path).convert("L"))[part].mean() for path in paths])
 
 
 def _jitter(lumas: np.ndarray) -> float:
@@ -77,19 +77,18 @@ def test_a_time_lapse_is_steady_and_the_same_in_pieces_and_on_ray(tmp_path: Path
     assert _jitter(_lumas(whole)) < 0.5 * _jitter(_lumas(plain)) < 0.5 * _jitter(_lumas(source))
 
 
-def test_photos_that_are_added_are_the_only_ones_done_anew(tmp_path: Path) -> None:
+def test_photos_that_are_added_leave_no_seam(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source, out = _lapse(tmp_path / "in", 6), tmp_path / "out"
     job = ["images", str(source), str(out), "--no-report", "--sequence"]
     assert main(job) == 0
-    before = tree(out)
     _lapse(source, 3, first=7)
+    assert main([*job[:2], str(tmp_path / "straight"), *job[3:]]) == 0
+    assert main([*job, "--limit", "4"]) == 0  # killed, as it were
     assert main(job) == 0
-    after = tree(out)
-    assert {name: after[name] for name in before} == before
-    assert len(_outcomes(out)) == len(after) == 9  # one row for each
-    alone = tmp_path / "alone"
-    assert main(["images", str(source), str(alone), "--no-report", "--sequence", "--include", "lapse[789].*"]) == 0
-    assert all(after[name] != content for name, content in tree(alone).items())  # which know none of those before them
+    assert tree(out) == tree(tmp_path / "straight")
+    assert "again, as photos near them are new: 6" in caplog.text
+    assert len(rows_of(out)) == 6 + 9
+    assert main(job) == 0 and len(rows_of(out)) == 6 + 9  # nothing is left
 
 
 def test_capture_times_or_names_give_the_order_and_another_order_is_new_work(tmp_path: Path) -> None:
@@ -118,6 +117,34 @@ def test_borders_that_waver_end_no_scene(tmp_path: Path) -> None:
     assert main(["images", str(source), str(plain), "--no-report"]) == 0
     assert main(["images", str(source), str(steady), "--no-report", "--sequence"]) == 0
     assert _jitter(_lumas(steady)) < 0.75 * _jitter(_lumas(plain))
+
+
+def test_borders_that_are_found_in_some_photos_only_make_no_light_flicker(tmp_path: Path) -> None:
+    source, plain, steady = _lapse(tmp_path / "in", 9), tmp_path / "plain", tmp_path / "steady"
+    for number, path in enumerate(sorted(source.iterdir())):
+        framed = np.zeros((128, 120, 3), np.uint8)
+        if number % 3 == 0:  # something at the edge of two of these bars
+            framed[[0, -1]] = 60
+        framed[32:96, 20:100] = np.asarray(Image.open(path)) + np.uint8(8)
+        Image.fromarray(framed).save(path.with_suffix(".png"))
+        path.with_suffix(".jpg").unlink(missing_ok=True)
+    assert main(["images", str(source), str(plain), "--no-report"]) == 0
+    assert main(["images", str(source), str(steady), "--no-report", "--sequence"]) == 0
+    assert _jitter(_lumas(steady, np.s_[40:90, 24:96])) < 0.5 * _jitter(_lumas(plain, np.s_[40:90, 24:96]))
+
+
+def test_photos_without_colour_change_nothing_for_those_with_colour(tmp_path: Path) -> None:
+    """Trail cameras take photos by infrared light: of one channel, or of three that are alike."""
+    source = _lapse(tmp_path / "in", 9)
+    infrared = {source / "lapse4.jpg": "L", source / "lapse5.jpg": "RGB", source / "lapse8.jpg": "L"}
+    for path, mode in infrared.items():
+        Image.open(path).rotate(180).convert("L").convert(mode).save(path)
+    assert main(["images", str(source), str(tmp_path / "out"), "--no-report", "--sequence"]) == 0
+    for path in infrared:
+        path.write_bytes(b"no photo")
+    assert main(["images", str(source), str(tmp_path / "without"), "--no-report", "--sequence"]) == 1
+    found, without = tree(tmp_path / "out"), tree(tmp_path / "without")
+    assert len(found) == 9 and len(without) == 6 and found.items() >= without.items()
 
 
 def _dying(make: Callable[[], Callable[..., Outcome]]) -> Callable[..., Outcome]:

@@ -33,16 +33,19 @@ class Part:
     """Which pixels of the box count; None: all."""
 
 
-def parts_of(photo: Photo) -> list[Part]:
-    """Return the part of each frame that counts. Those of an animation share one box, so that it does not flicker."""
+def parts_of(photo: Photo, inside: Box | None = None) -> list[Part]:
+    """Return the part of each frame that counts. Those of an animation share one box, so that it does not flicker.
+
+    `inside`: the box inside the borders, if it is known; else borders are looked for.
+    """
     if not photo.animated:
-        return [_part(frame) for frame in photo.frames]
+        return [_part(frame, inside) for frame in photo.frames]
     box = around([_box(frame) for frame in photo.frames])
     return [Part(box, _visible(frame, box)) for frame in photo.frames]
 
 
-def _part(frame: Frame) -> Part:
-    box = _box(frame)
+def _part(frame: Frame, inside: Box | None) -> Part:
+    box = inside or _box(frame)
     mask = _visible(frame, box)
     if mask is None and (empty := empty_corners(frame.pixels[box.slices])) is not None:
         mask = ~empty
@@ -50,9 +53,14 @@ def _part(frame: Frame) -> Part:
 
 
 def _box(frame: Frame) -> Box:
-    if frame.alpha is not None and not frame.alpha.all():
+    if frame.alpha is not None and hides_something(frame):
         return box_of_visible(frame.alpha)
     return inside_borders(frame.pixels)
+
+
+def hides_something(frame: Frame) -> bool:
+    """Return whether transparency decides what of a frame counts; else borders do."""
+    return frame.alpha is not None and not frame.alpha.all()
 
 
 def _visible(frame: Frame, box: Box) -> Mask | None:

@@ -17,7 +17,7 @@ from jobs.bulk import config, finish, rounds
 from jobs.bulk.rounds import Watch
 from jobs.cli import main
 from pipeline.planning.plan import Plan
-from pipeline.records import Outcome, Record
+from pipeline.records import Outcome, Place, Record
 from pipeline.storage.storage import Storage
 from tests.support.killed import wait_until
 from tests.support.outputs import rows_of, tree
@@ -212,6 +212,18 @@ def test_a_file_that_fails_is_tried_again_less_and_less_often_until_it_changes()
     assert tried == {"bad.jpg": [0], "late.jpg": [0, 1, 3, 7, 15, 31, 55]}
     changed = Record(source="s3://in/bad.jpg", version="2", size_bytes=1, destination="")
     assert _planned(watch, changed) == ["bad.jpg"]
+
+
+def test_photos_of_a_sequence_are_not_done_again_for_one_that_is_still_written(tmp_path: Path) -> None:
+    (tmp_path / "3.jpg").touch()
+    urls = (*(f"s3://in/{number}.jpg" for number in range(3)), str(tmp_path / "3.jpg"))
+    done, new, growing = (
+        Record(source=url, version="", size_bytes=0, destination="", known_bytes=size, place=Place(urls, rank))
+        for rank, (url, size) in enumerate(zip(urls, (0, 9, 0, 0), strict=True))
+        if rank
+    )
+    assert _planned(Watch(3600), done, new, growing) == ["2.jpg"]
+    assert _planned(Watch(3600), done, new) == ["1.jpg", "2.jpg"]
 
 
 def test_a_file_that_is_put_back_in_time_is_whole_once_it_stays_the_same(

@@ -1,6 +1,7 @@
 """What the graphs of photos are made of: blocks, and the watch on workers that die."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import NoReturn
@@ -16,13 +17,14 @@ from jobs.evaluate.scoring import Pair
 from model import DEFAULT_WEIGHTS, Enhancer, load
 from pipeline.errors import ClusterError
 from pipeline.flow.attempts import ATTEMPTS
-from pipeline.flow.photos import BYTES_PER_WORKER, PLENTY_BYTES, limits_of_blocks
-from pipeline.flow.ray_data import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of, dataset_of, ray_errors
+from pipeline.flow.photos import BYTES_PER_WORKER, PLENTY_BYTES, blocks_of_sequences, limits_of_blocks
+from pipeline.flow.ray_data import BLOCK_BYTES, RECORDS_PER_BLOCK, blocks_of, dataset_of, ray_errors, records_of
 from pipeline.flow.supervised_step import Watched, new_attempts
 from pipeline.images.photo import Frame, Photo
 from pipeline.images.seen.view import parts_of
 from pipeline.photos import Enhance, PhotoSettings, PhotoWork
-from pipeline.records import Record
+from pipeline.records import Place, Record
+from pipeline.sequences.light_over_time import REACH
 
 
 def _records(count: int, size_bytes: int = 1000) -> list[Record]:
@@ -68,6 +70,20 @@ def test_a_cluster_that_grows_is_asked_for_gpus_by_jobs_on_gpus_alone(ray_sessio
     for on_gpus, most in ((True, inf), (False, 0.0), (True, inf)):
         dataset = dataset_of([_records(1)], block_bytes=1, patience_s=-1, on_gpus=on_gpus)
         assert dataset.context.execution_options.resource_limits.gpu == most
+
+
+def test_neighbours_travel_once_for_a_block_of_a_sequence(ray_session: object) -> None:
+    urls = tuple(f"/archive/2025/night/IMG_{number:06}.jpg" for number in range(1000))
+    records = [replace(record, source=url) for record, url in zip(_records(1000), urls, strict=True)]
+    placed = [replace(record, place=Place(urls, rank)) for rank, record in enumerate(records) if rank % 7]
+    blocks = blocks_of_sequences(placed, 4)
+    dataset = dataset_of(blocks, block_bytes=1 << 50, patience_s=-1)
+    assert dataset.size_bytes() < 300 * len(placed)
+    back = [record for batch in dataset.iter_batches(batch_size=None) for record in records_of(batch)]
+    assert [each.place and each.place.within(REACH) for each in back] == [
+        each.place and each.place.within(REACH) for each in placed
+    ]
+    assert [replace(each, place=None) for each in back] == [replace(each, place=None) for each in placed]
 
 
 def test_settings_of_ray_data_that_the_caller_has_stay(ray_session: object) -> None:
