@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 
 from pipeline.errors import StorageError, plural
 from pipeline.records import Outcome, Record
@@ -97,7 +98,7 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")
     if corrupt:
         notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
-    untimed = len(info.mended.times)
+    untimed = 0 if info.is_bare and info.states_rate else info.untimed
     if untimed >= info.frames:
         notes.append(
             "its frames have no times of their own; they get times derived from the decoding times or the frame rate"
@@ -108,9 +109,13 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         )
     if not info.states_rate:
         notes.append(f"it states no frame rate: {float(info.frame_rate):g} frames per second are assumed")
-    if info.shift.joins:
+    codings = [codec for codec, _ in groupby(each.info.codec for each in info.recordings)]
+    if len(codings) > 1:
+        notes.append(f"its coding changes midway ({', '.join(codings)}); all of it is written in one")
+    notes += info.unread
+    if info.restarts and not info.is_bare:
         notes.append(
-            f"{len(info.shift.joins) + 1} recordings are joined end to end, each with its own times; "
+            f"{info.restarts + 1} recordings are joined end to end, each with its own times; "
             "now each continues where the video before it ended"
         )
     scaled = sum(result.scaled for result in results)

@@ -19,11 +19,11 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
 from pipeline.luma import mean_luma
-from pipeline.video.reading.bars import APART, Bars
 from pipeline.video.reading.opening import LARGEST_PX, demuxed, frames, opened, reason
 from pipeline.video.reading.probe import DISCONTINUOUS
 from pipeline.video.reading.sampling import extent
 from pipeline.video.reading.times import has_no_times
+from pipeline.video.signal.bars import APART, Bars
 from pipeline.video.signal.color import SDR, Conversion, Hdr, colours_of
 from pipeline.video.structure.encryption import check_encryption
 

@@ -1,5 +1,6 @@
 """The picture of a film: the part of its frames that is inside black bars. It is cut out, and put back."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -76,6 +77,15 @@ class Cutter:
 
 def all_of(frame: VideoFrame) -> Picture:
     return Picture(0, frame.height, 0, frame.width)
+
+
+def around(pictures: Sequence[Picture | None]) -> Picture | None:
+    """Return the picture that these are all inside of; None, which is all of a frame, if any of them is None."""
+    known = [picture for picture in pictures if picture is not None]
+    if not known or len(known) < len(pictures):
+        return None
+    tops, bottoms, lefts, rights = zip(*known, strict=True)
+    return Picture(min(tops), max(bottoms), min(lefts), max(rights))
 
 
 def step(described: VideoFormat) -> tuple[int, int] | None:
