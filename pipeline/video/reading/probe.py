@@ -13,7 +13,7 @@ from av.format import Flags
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import Damaged, MediaError
+from pipeline.errors import Damaged, MediaError, NotMedia
 from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened, reason
 from pipeline.video.reading.packets import Packets, levels
@@ -157,11 +157,15 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     Raises EmptyFile, NotMedia, NoVideo, TooLarge, Unsupported (encrypted), Damaged (no frame can be decoded).
     """
     check_encryption(file)
-    with opened(file, max_pixels) as (container, stream):
-        found = stretches(file, container.format.name, stream.id)
-        if not found:
-            return _of_one(file, container, stream, max_pixels)
-    read, unread, problem = list[tuple[Stretch, VideoInfo]](), list[str](), None
+    try:
+        with opened(file, max_pixels) as (container, stream):
+            found = stretches(file, container.format.name, stream.id)
+            if not found:
+                return _of_one(file, container, stream, max_pixels)
+    except NotMedia as error:  # as several codings together may look
+        problem: MediaError = error
+        found = stretches(file)
+    read, unread = list[tuple[Stretch, VideoInfo]](), list[str]()
     for number, stretch in enumerate(found, 1):
         part = stretch.of(file)
         try:
@@ -169,9 +173,9 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
                 read.append((stretch, _of_one(part, container, stream, max_pixels)))
         except MediaError as error:
             unread.append(f"damaged: recording {number} of {len(found)} is left out: {error}")
-            problem = problem or error
+            problem = error
     if not read:
-        raise problem or Damaged("no frame can be decoded; check whether it plays, or convert it")
+        raise problem
     return replace(_joined(read), unread=tuple(unread))
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from pipeline.video.structure.transport_stream import BLOCK_BYTES, coding_changes
 
-WITHOUT_CONTAINER = frozenset({"h264", "hevc", "m4v", "mpegvideo", "vc1"})  # FFmpeg's names of such streams
+WITHOUT_CONTAINER = frozenset({"", "h264", "hevc", "m4v", "mpegvideo", "vc1"})  # FFmpeg's names of such streams
 LONGEST = 1024  # bytes of a signature or of a header that are looked for
 
 _REST = rb"(?:(?!\0\0\x01).){%s}\0\0\x01"  # of a unit with so many bytes, and the start code behind it
@@ -90,11 +90,11 @@ class _View(io.RawIOBase):
         return len(content)
 
 
-def stretches(file: BinaryIO, container: str, stream_id: int) -> list[Stretch]:
+def stretches(file: BinaryIO, container: str = "", stream_id: int = 0) -> list[Stretch]:
     """Return the stretches of a file whose coding changes, else nothing. Reads all of it, and goes back.
 
-    `container`: FFmpeg's name. Transport streams, program streams and streams without a container are searched.
-    `stream_id`: of the video, as a transport stream may hold others.
+    `container`: FFmpeg's name; "": not known, maybe none. Only transport streams, program streams and streams without a
+    container are searched. `stream_id`: of the video, as a transport stream may hold others.
     """
     at, end = file.tell(), file.seek(0, io.SEEK_END)
     changes: Iterator[tuple[int, bytes]] = iter(())

@@ -1,15 +1,20 @@
 """Recordings of several cameras in one file, in several codings: no frame is lost, and each has its time."""
 
+import subprocess
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from pipeline.video.reading.decode import decoded
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
+from tests.support.clips import Sound, clip, packets, streets
+from tests.support.clips import times as frame_times
+from tests.support.enhanced import done
 from tests.support.recordings import recording
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "mpeg2": "mpeg2video", "mpeg4": "mpeg4"}
@@ -48,17 +53,71 @@ def checked(parts: list[bytes]) -> VideoInfo:
     return info
 
 
-PAIRS = [(one, other) for one in CODECS for other in CODECS if one != other]
+RING = [*zip(CODECS, [*CODECS][1:] + [*CODECS][:1], strict=True), ("hevc", "h264"), ("mpeg2", "h264")]
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second"), RING)
 @pytest.mark.parametrize("muxer", ["mpegts", "vob", ""])
 def test_both_codings_are_decoded(muxer: str, first: str, second: str) -> None:
-    if muxer == "mpegts" and "mpeg4" in (first, second):
-        muxer = "svcd"
     parts = [made(muxer, first), made(muxer, second)]
     info = checked(parts)
     assert [each.stretch.begins_at for each in info.recordings] == pytest.approx([0, len(parts[0])], abs=600)
-    assert {(after - before) * info.time_base for before, after in zip(info.pts, info.pts[1:], strict=False)} == {
-        Fraction(1, 25)
-    }
+    assert set(np.diff(info.pts)) == {info.last_duration}
+
+
+def with_times_before(stream: bytes) -> bytes:
+    """A transport stream as Blu-rays and AVCHD cameras write it."""
+    return b"".join(bytes(4) + stream[at : at + 188] for at in range(0, len(stream), 188))
+
+
+def test_recordings_in_turns_of_other_packets_and_cut_short() -> None:
+    one, other = made("mpegts", "h264"), made("mpegts", "hevc", size=(96, 64))
+    info = checked([one, other, with_times_before(one)])
+    assert [each.info.size for each in info.recordings] == [(64, 48), (96, 64), (64, 48)]
+    content = one[: len(one) - 100] + other  # within a packet
+    assert probe(BytesIO(content)).frames in (23, 24)
+    assert probe(BytesIO(one + bytes(1000) + other)).frames == 24
+
+
+def test_another_stream_of_the_same_coding_follows_too() -> None:
+    """The tables of another camera put the video elsewhere."""
+    elsewhere = Sound(options={"mpegts_start_pid": "500", "mpegts_service_id": "7", "mpegts_pmt_start_pid": "300"})
+    small, large = (clip(streets(12, width=side), "mpegts", gop=6, extras=Sound()) for side in (96, 192))
+    checked([small, clip(streets(12, seed=1), "mpegts", gop=6, extras=elsewhere)])
+    checked([clip(streets(12, seed=1), "mpegts", gop=6, extras=elsewhere), large])
+
+
+def test_a_broadcast_goes_on_at_its_own_times() -> None:
+    """The table changes, and the times go on after a gap."""
+    shape = {"time_base": Fraction(1, 25), "gop": 6}
+    parts = [
+        clip(streets(12), "mpegts", "mpeg2video", pts=range(12), **shape),
+        clip(streets(12), "mpegts", "libx264", pts=range(25, 37), **shape),
+    ]
+    info = checked(parts)
+    assert not info.restarts
+    assert np.diff(info.pts)[11] * info.time_base == pytest.approx(14 / 25, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("muxer", "sounds"), [("mpegts", ("aac", "aac")), ("vob", ("mp2", "mp2")), ("mpegts", ("mp2", "aac"))]
+)
+def test_sound_goes_on_as_long_as_it_is_coded_alike(muxer: str, sounds: tuple[str, str]) -> None:
+    parts = [made(muxer, coding, sound, frames=25) for coding, sound in zip(("h264", "mpeg2"), sounds, strict=True)]
+    outcome, written = done("a.ts", b"".join(parts), "a.ts" if muxer == "mpegts" else "a.mkv")
+    assert outcome.frames == 50
+    assert outcome.notes[muxer == "vob"] == "its coding changes midway (h264, mpeg2video); all of it is written in one"
+    times = frame_times(written)
+    assert np.diff(times) == pytest.approx(Fraction(1, 25), abs=0.0011)
+    (sound,) = packets(written, "audio")
+    before = [packets(part, "audio")[0] for part in parts]
+    if sounds[0] == sounds[1]:
+        assert [content for _, content in sound] == [content for part in before for _, content in part]
+        later = times[25] - frame_times(parts[1])[0]
+        assert [at for at, _ in sound][-9:] == pytest.approx([at + later for at, _ in before[1]][-9:], abs=0.002)
+    else:
+        assert [content for _, content in sound] == [content for _, content in before[0]]
+        assert any("of recording 2 is left out" in note for note in outcome.notes)
+    counted = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v", "-show_entries"]
+    told = subprocess.run([*counted, "stream=nb_read_frames", str(written)], capture_output=True, check=True).stdout
+    assert b"=50\n" in told
