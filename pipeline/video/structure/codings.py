@@ -20,7 +20,7 @@ _REST = rb"(?:(?!\0\0\x01).){%s}\0\0\x01"  # of a unit with so many bytes, and t
 SIGNATURES = re.compile(  # of the headers by which a coding begins, which none of the others holds
     rb"\0\0\x01(?:"
     # ITU-T H.262, 6.2.2: a sequence header, then an extension, user data, a group or a picture
-    rb"(?P<mpeg2>\xb3" + _REST % b"8,160" + rb"[\xb5\xb2\xb8\0])"
+    rb"(?P<mpeg2video>\xb3" + _REST % b"8,160" + rb"[\xb5\xb2\xb8\0])"
     # ISO/IEC 14496-2, 6.2: a visual object sequence, or a video object with its layer
     rb"|(?P<mpeg4>\xb0.\0\0\x01\xb5|[\0-\x1f]\0\0\x01[\x20-\x2f])"
     # ITU-T H.264, 7.3.1: a delimiter, an SPS, a PPS, then what follows no slice of MPEG-2
@@ -108,6 +108,12 @@ def stretches(file: BinaryIO, container: str = "", stream_id: int = 0) -> list[S
     file.seek(at)
     found = [Stretch(begins_at=first, ends_at=last, head=head) for (first, head), (last, _) in pairwise(bounds)]
     return found if len(found) > 1 else []
+
+
+def coding_of(content: bytes) -> str | None:
+    """Return FFmpeg's name of the coding whose headers are in the content, MPEG-1 as MPEG-2; None: no headers are."""
+    found = SIGNATURES.search(content)
+    return found.lastgroup if found else None
 
 
 def _matches(file: BinaryIO, pattern: "re.Pattern[bytes]") -> Iterator[tuple[int, "re.Match[bytes]"]]:
