@@ -25,6 +25,7 @@ from pipeline.video.reading.containers import muxer_of
 from pipeline.video.reading.opening import opened_container, opened_with_all
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, USER_DATA
+from pipeline.video.structure.encryption import check_encryption
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
 from pipeline.video.writing import camera_boxes, display_size, uncompressed_sound
@@ -74,6 +75,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
     whole, recordings = source, enhanced.info.recordings
     source = recordings[0].stretch.of(source) if recordings else source
     covers, muxer = cover_images(source), muxer_of(name)
+    encrypted = check_encryption(source)
     unkept, private = unwritten(source), private_boxes(source)
     fast_start = is_iso(source) and is_fast_start(source)
     source.seek(0)
@@ -83,7 +85,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
             taken(muxer, "the streams of this video"),
             av.open(target, "w", format=muxer, container_options=options) as output,
         ):
-            video, copies, sounds, notes = _streams(original, output, enhanced, covers)
+            video, copies, sounds, notes = _streams(original, output, enhanced, covers, encrypted)
             notes += unkept + _of_times(enhanced, muxer)
             if (late := enhanced.info.streams - len(original.streams)) > 0:
                 notes.append(f"{plural(late, 'stream')} that begin late in the file are left out")
@@ -129,9 +131,13 @@ def _of_times(enhanced: EnhancedStream, muxer: str) -> list[str]:
 
 
 def _streams(
-    original: InputContainer, output: OutputContainer, enhanced: EnhancedStream, covers: dict[int, bytes]
+    original: InputContainer,
+    output: OutputContainer,
+    enhanced: EnhancedStream,
+    covers: dict[int, bytes],
+    encrypted: frozenset[int],
 ) -> tuple[Stream, dict[int, Stream], dict[int, PcmSound], list[str]]:
-    """Add all streams to the output, in the order of the source.
+    """Add all streams to the output, in the order of the source. `encrypted`: see `check_encryption`.
 
     Returns the video, copies and sound written as PCM by index of their originals, and notes on what cannot be copied.
     """
@@ -146,6 +152,9 @@ def _streams(
                 copy: Stream = _video(output, stream, segment.streams.video[0], enhanced)
             video = copy
         elif is_written_anew(stream, output.format.name, chapters=chapters):
+            continue
+        elif (stream.id or stream.index) in encrypted:  # Matroska has no IDs
+            notes.append(f"{named(stream)} is left out: it is encrypted (DRM)")
             continue
         elif stream.index in covers and output.format.name == "matroska":  # stores them as attachments
             attach_cover(output, stream, covers[stream.index])
