@@ -103,7 +103,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
                 rising.write(packet)
             notes += rising.notes() + [note for sound in sounds.values() for note in sound.notes()]
             types = [stream.type for stream in output.streams]
-        gone = camera_boxes.append(Path(target), private) if muxer in ISO and private else private
+        gone = camera_boxes.append(Path(target), source, private) if muxer in ISO and private else private
         if gone:
             notes.append(f"boxes of the camera are lost: {', '.join(dict.fromkeys(map(str, gone)))}")
         if display_size.is_needed(muxer, enhanced.info.sample_aspect):
