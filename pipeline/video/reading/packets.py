@@ -19,6 +19,10 @@ from pipeline.video.signal.picture import Picture
 from pipeline.video.signal.side_data import kinds
 
 MOST_IN_ORDER = 300  # frames decoded at the beginning while there may be bars, and more if no keyframe comes
+MOST_AT_END, EVERY_AT_END = (
+    300,
+    6,
+)  # frames from the last keyframe on that are decoded then, and of which one is looked at
 
 
 class Packets:
@@ -36,6 +40,8 @@ class Packets:
         self.problem: Exception | None = None
         self.bars = Bars()
         self.is_in_order = True  # whether all frames up to here were decoded
+        self.latest: list[VideoFrame] = []  # the last frame of these
+        self.tail: list[Packet[Any]] = []  # packets from the last keyframe on, while frames are not decoded in order
 
     @property
     def count(self) -> int:
@@ -58,6 +64,7 @@ class Packets:
         """Decode the next packet, and look for bars in its frames, which are returned."""
         found = _decoded(packet, self, context)
         self.bars.look(found, self.count)
+        self.latest = found[-1:] or self.latest
         return found
 
     def look_on(self, packet: "Packet[Any]", context: VideoCodecContext) -> None:
@@ -66,6 +73,9 @@ class Packets:
         Keyframes are decoded alone. But while there may be bars, frames are decoded in order, up to the first keyframe
         after MOST_IN_ORDER.
         """
+        if not packet.size and packet.dts is None:
+            self.look_at_end(packet, context)
+            return
         self.later += packet.is_keyframe
         is_checked = packet.is_keyframe and not self.later & (self.later - 1)
         goes_on = self.bars.is_open and (self.count <= MOST_IN_ORDER or not packet.is_keyframe)
@@ -76,10 +86,26 @@ class Packets:
             context.flush_buffers()
             found = [frame for each in (packet, None) for frame in _decoded(each, self, context)]
             self.bars.look(found, self.count)
+        if packet.is_keyframe or not self.bars.is_open:
+            self.tail.clear()
+        if self.bars.is_open and not self.is_in_order and len(self.tail) < MOST_AT_END:
+            self.tail.append(packet)
         if is_checked:
             self.interlaced |= any(frame.interlaced_frame for frame in found)
             self.levels += levels(found, self.bars.picture())
             self.later_kinds |= kinds(found)
+
+    def look_at_end(self, flush: "Packet[Any]", context: VideoCodecContext) -> None:
+        """Look for bars in the frames that the decoder still holds, or in those from the last keyframe on."""
+        if not self.bars.is_open:
+            return
+        if self.tail:
+            context.flush_buffers()
+        found = [frame for each in (*self.tail, flush) for frame in _decoded(each, self, context)]
+        if self.tail and self.tail[0].pts is not None:  # frames before the keyframe may be broken
+            found = [frame for frame in found if frame.pts is None or frame.pts >= self.tail[0].pts]
+        for frame in [*self.latest, *found[::-EVERY_AT_END]]:
+            self.bars.look_at(frame)
 
 
 def levels(frames: Iterable[VideoFrame], picture: Picture | None) -> list[Shares]:
