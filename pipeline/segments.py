@@ -92,7 +92,8 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     if info.missing_s:
         notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are missing")
     if info.cut_off:
-        notes.append(f"{plural(info.cut_off, 'frame')} at the start left out: their keyframe is missing")
+        where = "the start of a recording" if info.recordings else "the start"
+        notes.append(f"{plural(info.cut_off, 'frame')} at {where} left out: their keyframe is missing")
     missing, corrupt = sum(result.missing for result in results), sum(result.corrupt for result in results)
     if missing:
         notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")

@@ -96,7 +96,7 @@ class Packets:
             self.later_kinds |= kinds(found)
 
     def look_at_end(self, flush: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Look for bars in the frames that the decoder still holds, or in those from the last keyframe on."""
+        """Find out whether the last frames have bars: those that are held back, or those from the last keyframe on."""
         if not self.bars.is_open:
             return
         if self.tail:

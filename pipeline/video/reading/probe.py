@@ -215,7 +215,7 @@ def _joined(read: Sequence[tuple[Stretch, VideoInfo]]) -> VideoInfo:
     first, last = infos[0], infos[-1]
     unit, offset_s, pts, keyframes, recordings = first.time_base, Fraction(), list[int](), list[int](), []
     for number, (stretch, info) in enumerate(read):
-        begins_s = info.pts[0] * info.time_base
+        begins_s = info.pts[0] * info.time_base - info.cut_off / info.frame_rate
         if pts and begins_s + offset_s <= pts[-1] * unit:
             before = infos[number - 1]
             offset_s = pts[-1] * unit + before.last_duration * before.time_base - begins_s

@@ -99,6 +99,16 @@ def test_a_broadcast_goes_on_at_its_own_times() -> None:
     assert np.diff(info.pts)[11] * info.time_base == pytest.approx(14 / 25, abs=0.1)
 
 
+def test_what_misses_its_keyframe_leaves_a_gap() -> None:
+    """Sound is there from the beginning on, so that what follows may not move to it."""
+    one, other = made("mpegts", "hevc"), made("mpegts", "h264", options={"bf": "0"})
+    begins = [at for at in range(0, len(other), 188) if other[at + 1 : at + 3] == b"\x41\x00"]  # a frame of the video
+    info = probe(BytesIO(one + other[: 3 * 188] + other[begins[3] :]))
+    assert info.cut_off == 3
+    assert np.diff(info.pts)[11] == 4 * info.last_duration
+    assert set(np.delete(np.diff(info.pts), 11)) == {info.last_duration}
+
+
 @pytest.mark.parametrize(
     ("muxer", "sounds"), [("mpegts", ("aac", "aac")), ("vob", ("mp2", "mp2")), ("mpegts", ("mp2", "aac"))]
 )
