@@ -256,7 +256,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: Packets,
     listed, shown_at = packets.listed, [frame.pts for frame in shown if frame.pts is not None]
     listed.misplaced = shown_at != sorted(shown_at)
     if stream.container.format.flags & DISCONTINUOUS:
-        listed.join(time_base, step)
+        listed.join(container, time_base, step)
     durations = dict(zip(listed.pts, listed.durations, strict=True))
     times, mended = listed.mended(file, stream, step)
     start = first.pts if first.pts is not None and mended.tells(first.pts) else min(times)

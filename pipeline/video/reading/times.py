@@ -72,9 +72,10 @@ class Listed:
     misplaced: bool = False
     """Whether frames come out of the decoder in another order than that of the pts of their packets."""
 
-    def join(self, time_base: Fraction, step: int) -> None:
+    def join(self, container: str, time_base: Fraction, step: int) -> None:
         """Make times continue where they restart within the file. Keyframes can then no longer be found by time."""
-        self.shift = shift(self.dts, self.positions, time_base, step)
+        pts = self.pts if container == "mpegts" else [None] * len(self.pts)  # others give times to some frames only
+        self.shift = shift(self.dts, pts, self.positions, time_base, step)
         if self.shift.joins:
             offsets = [round(self.shift.offset_s(each, Fraction()) / time_base) for each in self.positions]
             for times in (self.pts, self.dts):
