@@ -23,12 +23,14 @@ SIGNATURES = re.compile(  # of the headers by which a coding begins, which none 
     rb"(?P<mpeg2video>\xb3" + _REST % b"8,160" + rb"[\xb5\xb2\xb8\0])"
     # ISO/IEC 14496-2, 6.2: a visual object sequence, or a video object with its layer
     rb"|(?P<mpeg4>\xb0.\0\0\x01\xb5|[\0-\x1f]\0\0\x01[\x20-\x2f])"
-    # ITU-T H.264, 7.3.1: a delimiter, an SPS, a PPS, then what follows no slice of MPEG-2
+    # ITU-T H.264, 7.3.1: a delimiter, an SPS, more of the kind, a PPS, then what follows no slice of MPEG-2
     rb"|(?P<h264>(?:\x09[\x10-\xf0]\0{1,2}\0\x01|)[\x27\x47\x67]"
     + _REST % b"4,500"
-    + rb"[\x28\x48\x68]"
+    + rb"(?:[\x06\x27\x47\x67\x4d\x6d\x4f\x6f]"
+    + _REST % b"1,500"
+    + rb"){0,4}[\x28\x48\x68]"
     + _REST % b"1,200"
-    + rb"[\x06\x25\x28\x45\x48\x65\x68])"
+    + rb"[\x06\x0c\x25\x28\x41\x45\x48\x61\x65\x68])"
     # ITU-T H.265, 7.3.1: a delimiter, a VPS, an SPS
     rb"|(?P<hevc>(?:\x46\x01.\0{1,2}\0\x01|)\x40\x01" + _REST % b"4,500" + rb"\x42\x01)"
     # SMPTE ST 421, annex E: a sequence header, an entry point

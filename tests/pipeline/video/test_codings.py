@@ -12,6 +12,7 @@ import pytest
 from pipeline.video.reading.decode import decoded
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
+from pipeline.video.structure.codings import coding_of
 from tests.support.clips import Sound, clip, packets, streets
 from tests.support.clips import times as frame_times
 from tests.support.enhanced import done
@@ -63,6 +64,17 @@ def test_both_codings_are_decoded(muxer: str, first: str, second: str) -> None:
     info = checked(parts)
     assert [each.stretch.begins_at for each in info.recordings] == pytest.approx([0, len(parts[0])], abs=600)
     assert set(np.diff(info.pts)) == {info.last_duration}
+
+
+START = b"\0\0\1"
+
+
+@pytest.mark.parametrize("between", [b"", START + b"\x6f\x64\0\x28\xac"])
+def test_headers_of_h264_are_told_from_slices_of_mpeg2(between: bytes) -> None:
+    """Rows 39 and 40 of an MPEG-2 picture begin like an SPS and a PPS; the next row follows them."""
+    headers = START + b"\x27\x64\0\x28\xac\x2b\x40" + between + START + b"\x28\xee\x3c\x80" + START
+    assert coding_of(headers + b"\x65\x88") == coding_of(headers + b"\x41\x9a") == "h264"
+    assert coding_of(headers + b"\x29\x13\xf8") is None
 
 
 def with_times_before(stream: bytes) -> bytes:
