@@ -22,7 +22,7 @@ SIGNATURES = re.compile(  # of the headers by which a coding begins, which none 
     # ITU-T H.262, 6.2.2: a sequence header, then an extension, user data, a group or a picture
     rb"(?P<mpeg2video>\xb3" + _REST % b"8,160" + rb"[\xb5\xb2\xb8\0])"
     # ISO/IEC 14496-2, 6.2: a visual object sequence, or a video object with its layer
-    rb"|(?P<mpeg4>\xb0.\0\0\x01\xb5|[\0-\x1f]\0\0\x01[\x20-\x2f])"
+    rb"|(?P<mpeg4>\xb0.\0\0\x01\xb5|[\0-\x05]\0\0\x01[\x20-\x2f])"
     # ITU-T H.264, 7.3.1: a delimiter, an SPS, more of the kind, a PPS, then what follows no slice of MPEG-2
     rb"|(?P<h264>(?:\x09[\x10-\xf0]\0{1,2}\0\x01|)[\x27\x47\x67]"
     + _REST % b"4,500"

@@ -75,6 +75,8 @@ def test_headers_of_h264_are_told_from_slices_of_mpeg2(between: bytes) -> None:
     headers = START + b"\x27\x64\0\x28\xac\x2b\x40" + between + START + b"\x28\xee\x3c\x80" + START
     assert coding_of(headers + b"\x65\x88") == coding_of(headers + b"\x41\x9a") == "h264"
     assert coding_of(headers + b"\x29\x13\xf8") is None
+    end_of_stream = START + b"\x0b"
+    assert coding_of(end_of_stream + headers + b"\x65\x88") == "h264"  # and not MPEG-4
 
 
 def with_times_before(stream: bytes) -> bytes:
