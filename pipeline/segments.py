@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 
 from pipeline.errors import StorageError, plural
 from pipeline.records import Outcome, Record
@@ -91,13 +92,14 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     if info.missing_s:
         notes.append(f"damaged: cut short, its last {info.missing_s:.1f} s are missing")
     if info.cut_off:
-        notes.append(f"{plural(info.cut_off, 'frame')} at the start left out: their keyframe is missing")
+        where = "the start of a recording" if info.recordings else "the start"
+        notes.append(f"{plural(info.cut_off, 'frame')} at {where} left out: their keyframe is missing")
     missing, corrupt = sum(result.missing for result in results), sum(result.corrupt for result in results)
     if missing:
         notes.append(f"damaged: {missing} of {info.frames} frames could not be decoded and are left out")
     if corrupt:
         notes.append(f"damaged: {corrupt} of {info.frames} frames are broken in the source")
-    untimed = len(info.mended.times)
+    untimed = 0 if info.is_bare and info.states_rate else info.untimed
     if untimed >= info.frames:
         notes.append(
             "its frames have no times of their own; they get times derived from the decoding times or the frame rate"
@@ -108,9 +110,13 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
         )
     if not info.states_rate:
         notes.append(f"it states no frame rate: {float(info.frame_rate):g} frames per second are assumed")
-    if info.shift.joins:
+    codings = [codec for codec, _ in groupby(each.info.codec for each in info.recordings)]
+    if len(codings) > 1:
+        notes.append(f"its coding changes midway ({', '.join(codings)}); all of it is written in one")
+    notes += info.unread
+    if info.restarts and not info.is_bare:
         notes.append(
-            f"{len(info.shift.joins) + 1} recordings are joined end to end, each with its own times; "
+            f"{info.restarts + 1} recordings are joined end to end, each with its own times; "
             "now each continues where the video before it ended"
         )
     scaled = sum(result.scaled for result in results)

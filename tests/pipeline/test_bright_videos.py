@@ -55,6 +55,7 @@ def test_a_bright_video_is_left(tmp_path: Path, luma: float, container: str, nam
         ("A.MP4", "mp4", "A.mp4", "A.mp4"),
         ("a.avi", "avi", "a.mkv", "a.avi"),  # which is read only
         ("a.mp4", "mp4", "a.mkv", "a.mp4"),  # --container mkv
+        ("a.264", "h264", "a.mp4", "a.264"),  # which cannot be sought
     ],
 )
 def test_a_bright_video_is_copied_as_it_is_under_its_name(

@@ -6,11 +6,17 @@ What follows a join is moved by one offset, the same for all streams, so that th
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 from typing import Any
 
 from av.packet import Packet
 
 SURE = 4  # packets on either side that confirm a join; fewer may be damage
+NEAR = 16  # packets on either side among which the last and the first frame are
+
+
+Told = tuple[int, int | None, int]
+"""Dts, pts and byte offset of a packet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,15 +72,22 @@ def position(packet: "Packet[Any]", last: int) -> int:
     return last if packet.pos is None else packet.pos
 
 
-def shift(dts: Sequence[int | None], positions: Sequence[int], time_base: Fraction, step: int) -> Shift:
-    """Find the shift that makes the video's times continue where they fall back for good. `step`: between frames."""
-    told = [(at, place) for at, place in zip(dts, positions, strict=True) if at is not None]
+def shift(
+    dts: Sequence[int | None], pts: Sequence[int | None], positions: Sequence[int], time_base: Fraction, step: int
+) -> Shift:
+    """Find the shift that makes the video's times continue where they fall back for good.
+
+    `pts`: None for all where FFmpeg may have guessed them. `step`: between frames.
+    """
+    told = [(at, own, place) for at, own, place in zip(dts, pts, positions, strict=True) if at is not None]
     joins: list[Join] = []
-    offset = 0
+    offset = begun = 0
     for number in range(SURE, len(told) - SURE + 1):
-        (last, ends_at), (first, begins_at) = told[number - 1], told[number]
-        if first < last and max(told[number : number + SURE])[0] < min(told[number - SURE : number])[0]:
-            offset += last + step - first
+        (last, _, ends_at), (first, _, begins_at) = told[number - 1], told[number]
+        before, after = told[max(begun, number - NEAR) : number], told[number : number + NEAR]
+        if first < last and max(at for at, *_ in after[:SURE]) < min(at for at, *_ in told[number - SURE : number]):
+            offset += _moved(before, after, step)
+            begun = number
             joins.append(
                 Join(
                     ends_at=ends_at,
@@ -85,3 +98,16 @@ def shift(dts: Sequence[int | None], positions: Sequence[int], time_base: Fracti
                 )
             )
     return Shift(tuple(joins))
+
+
+def _moved(before: Sequence[Told], after: Sequence[Told], step: int) -> int:
+    """Return by how much a recording has to move so that its first frame follows the last one of the one before it.
+
+    Two recordings may hold back different numbers of frames, so that only pts tell where these are shown.
+    """
+    following = list(takewhile(lambda packet: packet[0] >= after[0][0], after))
+    near = [*before, *following]
+    if all(pts is not None and dts <= pts <= dts + 2 * NEAR * step for dts, pts, _ in near):
+        *_, last_but_one, last = sorted(pts or 0 for _, pts, _ in before)
+        return 2 * last - last_but_one - min(pts or 0 for _, pts, _ in following)
+    return before[-1][0] + step - after[0][0]

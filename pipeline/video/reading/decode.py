@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from typing import BinaryIO
@@ -35,6 +35,14 @@ def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: i
     Decoding starts at the nearest intact keyframe, and gives the same frames as decoding from the beginning of the
     file. Only broken frames may be concealed differently, as the decoder uses older frames that it happens to hold.
     """
+    for each in info.recordings:
+        begins, ends = max(0, first - each.first), min(end - each.first, each.info.frames)
+        if begins < ends:
+            for shot in decoded(each.stretch.of(file), each.info, begins, ends, threads=threads):
+                rank = each.first + shot.rank
+                yield replace(shot, rank=rank, pts=info.pts[rank])
+    if info.recordings:
+        return
     for at in _entries(info, info.pts[first]):
         shots = _from(file, info, at, threads)
         entry = next(shots, None)

@@ -1,10 +1,11 @@
 """A glance at a video: how bright it is, by its keyframes about a minute apart. The rest is not read.
 
-Where a container has no index, the keyframe after the wanted time counts. A video of few keyframes is decoded from its
+Where a container has no index, the keyframe after the wanted time counts. A stream without a container is read to its
+end, as nothing in it can be sought, but only these keyframes are decoded. A video of few keyframes is decoded from its
 beginning to its end, and as many of its frames are looked at: that is dear for long ones, but rare.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, BinaryIO
@@ -19,13 +20,15 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged
 from pipeline.luma import mean_luma
-from pipeline.video.reading.bars import APART, Bars
+from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import LARGEST_PX, demuxed, frames, opened, reason
 from pipeline.video.reading.probe import DISCONTINUOUS
 from pipeline.video.reading.sampling import extent
-from pipeline.video.reading.times import has_no_times
+from pipeline.video.reading.times import ASSUMED, has_no_times, stated_rate
+from pipeline.video.signal.bars import APART, Bars
 from pipeline.video.signal.color import SDR, Conversion, Hdr, colours_of
 from pipeline.video.signal.picture import Cutter
+from pipeline.video.structure.codings import coding_of
 from pipeline.video.structure.encryption import check_encryption
 from pipeline.video.structure.facts import crop_of
 
@@ -70,18 +73,22 @@ def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> G
     """
     check_encryption(file)
     with opened(file, max_pixels) as (container, stream):
-        eye = _Eye(stream, hdr)
-        length_s = float(extent(container, stream)[1] * (stream.time_base or 0))
-        parts = max(LEAST, ceil(length_s / EVERY_S))
+        eye, rate, frames = _Eye(stream, hdr), stream.average_rate or stream.guessed_rate or 0, stream.frames
         try:
-            copies = _of_keyframes(container, stream, parts, eye) or _of_all(container, stream, parts, eye)
+            if has_no_times(stream):
+                rate = stated_rate(stream) or ASSUMED
+                copies, frames = _of_bare_stream(file, container, stream, eye, round(EVERY_S * rate))
+                length_s = float(frames / rate)
+            else:
+                length_s = float(extent(container, stream)[1] * (stream.time_base or 0))
+                parts = max(LEAST, ceil(length_s / EVERY_S))
+                copies = _of_keyframes(container, stream, parts, eye) or _of_all(container, stream, parts, eye)
         except av.FFmpegError as error:
             raise Damaged(f"a frame cannot be decoded ({reason(error)}); check whether it plays") from error
-        rate = stream.average_rate or stream.guessed_rate or 0
         return Glance(
             lumas=tuple(map(brightness, eye.inside_bars(copies))),
             length_s=length_s,
-            frames=stream.frames or (0 if has_no_times(stream) else round(length_s * float(rate))),
+            frames=frames or round(length_s * float(rate)),
             width_px=eye.size[0],
             height_px=eye.size[1],
         )
@@ -135,6 +142,69 @@ class _Eye:
         rows = slice(ceil(picture.top * down), max(ceil(picture.top * down) + 1, int(picture.bottom * down)))
         columns = slice(ceil(picture.left * across), max(ceil(picture.left * across) + 1, int(picture.right * across)))
         return [copy[rows, columns] for copy in copies]
+
+
+class _Spread:
+    """Collector of copies that are evenly spread over a video whose length is not known before its end.
+
+    `most`: frames between two of them, at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.copies: list[Copy] = []
+        self._most, self._apart, self._due = most, 1, 0
+
+    def is_due(self, count: int) -> bool:
+        """Return whether it is time for another one. `count`: number of frames up to here."""
+        return count >= self._due
+
+    def add(self, copy: Copy, count: int) -> None:
+        self.copies.append(copy)
+        if len(self.copies) > 2 * LEAST and self._apart < self._most:
+            self.copies, self._apart = self.copies[::2], min(2 * self._apart, self._most)
+        self._due = count + self._apart
+
+
+def _of_bare_stream(
+    file: BinaryIO, container: InputContainer, stream: VideoStream, eye: _Eye, most: int
+) -> tuple[list[Copy], int]:
+    """Return copies of evenly spread keyframes and of the last, at most `most` frames apart, and the number of frames.
+
+    If there are too few keyframes, all frames are decoded, and the copies are of any.
+    """
+    shows, spread, count, keyframes = Shows(stream.codec_context), _Spread(most), 0, 0
+    last: list[Packet[Any]] = []
+    is_new = False
+    for packet in _checked(demuxed(container, stream), stream):
+        is_shown = shows(packet)
+        packet.pts = count
+        if len(last) == 1 and packet.size:
+            last.append(packet)
+            if spread.is_due(count - 1):
+                spread.add(eye(_decoded(last, stream)), count - 1)
+                is_new = False
+        if packet.is_keyframe and packet.size:
+            last, is_new, keyframes = [packet], True, keyframes + 1
+        count += is_shown
+    if keyframes >= LEAST:
+        return spread.copies + [eye(_decoded(last, stream))] * is_new, count
+    spread, shown, number = _Spread(most), None, -1
+    file.seek(0)
+    with opened(file) as (container, again):
+        for number, shown in enumerate(frames(demuxed(container, again), again.codec_context)):
+            if spread.is_due(number):
+                spread.add(eye(shown), number)
+    return [*spread.copies, eye(shown)], number + 1
+
+
+def _checked(packets: "Iterator[Packet[Any]]", stream: VideoStream) -> "Iterator[Packet[Any]]":
+    """Yield the packets of a stream. Raises Damaged where its coding changes, as a decoder would give nothing there."""
+    own = stream.codec_context.codec.canonical_name.replace("mpeg1", "mpeg2")  # which begin alike
+    for packet in packets:
+        found = coding_of(bytes(packet)) if packet.size else None
+        if found not in (None, own):
+            raise Damaged(f"its coding changes midway, from {own} to {found}")
+        yield packet
 
 
 def _counts_bytes(container: InputContainer) -> bool:
@@ -195,7 +265,8 @@ def _keyframe(container: InputContainer, stream: VideoStream, target: int) -> "l
     for back_s in BACK_S:
         _seek(container, stream, target - int(back_s * second))
         found: list[Packet[Any]] = []
-        for packet in demuxed(container, stream):
+        packets = demuxed(container, stream)
+        for packet in _checked(packets, stream) if _counts_bytes(container) else packets:
             if len(found) == 1:
                 found.append(packet)
             if len(found) == 2 and not back_s:

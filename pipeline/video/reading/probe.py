@@ -1,39 +1,49 @@
 """Contents of a video file, found in one pass over its packets: frame times, keyframes, size, colours."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, BinaryIO, cast
+from itertools import pairwise
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.format import Flags
-from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import Damaged
-from pipeline.video.reading.bars import Bars
-from pipeline.video.reading.concatenations import Shift, position
-from pipeline.video.reading.fields import Shows
+from pipeline.errors import Damaged, MediaError, NotMedia
+from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.opening import LARGEST_PX, decoder, demuxed, opened, reason
-from pipeline.video.reading.times import ASSUMED, DEEPEST, Listed, Mended, has_no_times, reordering, stated_rate
+from pipeline.video.reading.packets import Packets, levels
+from pipeline.video.reading.times import DEEPEST, Mended, has_no_times, rate_of, reordering
 from pipeline.video.signal.color import Colours, colours_of
-from pipeline.video.signal.levels import Shares, goes_beyond, is_unflagged_full, shares_beyond
-from pipeline.video.signal.picture import Crop, Cutter, Picture
-from pipeline.video.signal.side_data import USER_DATA, Mastering, kinds, mastering, side
+from pipeline.video.signal.levels import goes_beyond, is_unflagged_full
+from pipeline.video.signal.picture import Crop, Picture, around
+from pipeline.video.signal.side_data import ON_FRAMES, USER_DATA, Mastering, kinds, mastering, side
+from pipeline.video.structure.codings import Stretch, stretches
 from pipeline.video.structure.encryption import check_encryption
-from pipeline.video.structure.facts import chroma_location, crop_of, has_mv_hevc, streams_in
+from pipeline.video.structure.facts import chroma_location, has_mv_hevc, streams_in
 
 INTERLACED = range(2, 6)  # FFmpeg's field orders, except progressive and unknown
 SHORT_S, SHORT_SHARE = 0.5, 0.02  # by how much a header may overstate the length, in seconds and as a share of it
 DISCONTINUOUS = cast(int, Flags.ts_discont.value)  # flag of containers in which times may restart
 STATES_END = frozenset({"matroska", "asf"})  # formats in which FFmpeg writes as the length where the file ends
-WITHOUT_AVERAGE = frozenset({"dv", "gxf"})  # formats for which FFmpeg states units per second as the average rate
 FRAMES_SEEN = 8  # frames decoded at the beginning
-MOST_IN_ORDER = 300  # the same while there may be bars, and more if no keyframe comes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    """Part of a video whose coding is another one than before it, which is read as a file of its own."""
+
+    stretch: Stretch
+    """Bytes of the file that it takes."""
+    info: "VideoInfo"
+    first: int
+    """Rank of its first frame within the whole video."""
+    offset_s: Fraction
+    """Added to the times of all its streams."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +113,12 @@ class VideoInfo:
     """Part of what shows of each frame that is inside black bars; None: all of it."""
     carried: frozenset[str] = frozenset()
     """Kinds of side data of the first frames, and user data of later ones, by FFmpeg's names: see `side_data.py`."""
+    is_bare: bool = False
+    """Whether it is a stream without a container."""
+    recordings: tuple[Recording, ...] = ()
+    """What it is made of, if its coding changes. All else is then of the whole video, or of the first recording."""
+    unread: tuple[str, ...] = ()
+    """Sentences about recordings that cannot be read."""
 
     @property
     def frames(self) -> int:
@@ -126,6 +142,17 @@ class VideoInfo:
         """Return width and height of what is enhanced."""
         return self.picture.size if self.picture else self.size
 
+    @property
+    def untimed(self) -> int:
+        """Return how many frames have no times of their own."""
+        return len(self.mended.times) + sum(each.info.untimed for each in self.recordings)
+
+    @property
+    def restarts(self) -> int:
+        """Return how often all times restart within the file."""
+        moved = sum(after.offset_s != before.offset_s for before, after in pairwise(self.recordings))
+        return len(self.shift.joins) + moved + sum(each.info.restarts for each in self.recordings)
+
 
 def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     """Find out what a video file holds. `file`: seekable. `max_pixels`: limit per frame.
@@ -133,30 +160,89 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     Raises EmptyFile, NotMedia, NoVideo, TooLarge, Unsupported (encrypted), Damaged (no frame can be decoded).
     """
     check_encryption(file)
-    with opened(file, max_pixels) as (container, stream):
-        packets, context = _Packets(stream), decoder(stream)
-        shown: list[VideoFrame] = []
+    try:
+        with opened(file, max_pixels) as (container, stream):
+            found = stretches(file, container.format.name, stream.id)
+            if not found:
+                return _of_one(file, container, stream, max_pixels)
+    except NotMedia as error:  # as several codings together may look
+        problem: MediaError = error
+        found = stretches(file)
+    read, unread = list[tuple[Stretch, VideoInfo]](), list[str]()
+    for number, stretch in enumerate(found, 1):
+        part = stretch.of(file)
         try:
-            for packet in demuxed(container):
-                packets.note_end(packet)
-                if packet.stream_index != stream.index:
-                    continue
-                packets.add(packet)
-                if len(shown) < FRAMES_SEEN:
-                    shown += packets.look(packet, context)
-                    packets.aspect = packets.aspect or context.sample_aspect_ratio
-                else:
-                    packets.look_on(packet, context)
-        except MemoryError:
-            raise
-        except av.FFmpegError as error:
-            packets.problem = error  # keep what was read before it
-        if not shown:
-            raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); check whether it plays, or convert it")
-        missing_s = _promised_s(container) - packets.end_s
-        is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)
-        info = _info(file, container.format.name, stream, packets, shown)
-        return replace(info, max_pixels=max_pixels, missing_s=float(missing_s) if is_short else 0.0)
+            with opened(part, max_pixels) as (container, stream):
+                read.append((stretch, _of_one(part, container, stream, max_pixels)))
+        except MediaError as error:
+            unread.append(f"damaged: recording {number} of {len(found)} is left out: {error}")
+            problem = error
+    if not read:
+        raise problem
+    return replace(_joined(read), unread=tuple(unread))
+
+
+def _of_one(file: BinaryIO, container: InputContainer, stream: VideoStream, max_pixels: int) -> VideoInfo:
+    """Find out what a file holds whose coding does not change."""
+    packets, context = Packets(stream), decoder(stream)
+    shown: list[VideoFrame] = []
+    try:
+        for packet in demuxed(container):
+            packets.note_end(packet)
+            if packet.stream_index != stream.index:
+                continue
+            packets.add(packet)
+            if len(shown) < FRAMES_SEEN:
+                shown += packets.look(packet, context)
+                packets.aspect = packets.aspect or context.sample_aspect_ratio
+            else:
+                packets.look_on(packet, context)
+    except MemoryError:
+        raise
+    except av.FFmpegError as error:
+        packets.problem = error  # keep what was read before it
+    if not shown:
+        raise Damaged(f"no frame can be decoded ({reason(packets.problem)}); check whether it plays, or convert it")
+    missing_s = _promised_s(container) - packets.end_s
+    is_short = container.duration and missing_s > max(SHORT_S, SHORT_SHARE * container.duration / av.time_base)
+    info = _info(file, container.format.name, stream, packets, shown)
+    return replace(info, max_pixels=max_pixels, missing_s=float(missing_s) if is_short else 0.0)
+
+
+def _joined(read: Sequence[tuple[Stretch, VideoInfo]]) -> VideoInfo:
+    """Describe the video that recordings are, one behind the other.
+
+    A recording whose times do not go on after those before it continues where the one before it ended.
+    """
+    infos = [info for _, info in read]
+    first, last = infos[0], infos[-1]
+    unit, offset_s, pts, keyframes, recordings = first.time_base, Fraction(), list[int](), list[int](), []
+    for number, (stretch, info) in enumerate(read):
+        begins_s = info.pts[0] * info.time_base - info.cut_off / info.frame_rate
+        if pts and begins_s + offset_s <= pts[-1] * unit:
+            before = infos[number - 1]
+            offset_s = pts[-1] * unit + before.last_duration * before.time_base - begins_s
+        recordings.append(Recording(stretch=stretch, info=info, first=len(pts), offset_s=offset_s))
+        pts += [round((at * info.time_base + offset_s) / unit) for at in info.pts]
+        keyframes += [round((at * info.time_base + offset_s) / unit) for at in info.keyframes]
+    shapes = {(info.size, info.pixel_format) for info in infos}
+    return replace(
+        first,
+        pts=tuple(pts),
+        keyframes=tuple(keyframes),
+        last_duration=round(last.last_duration * last.time_base / unit),
+        reorder=max(info.reorder for info in infos),
+        interlaced=any(info.interlaced for info in infos),
+        beyond=not first.unflagged_full and any(info.beyond for info in infos),
+        states_rate=all(info.states_rate for info in infos),
+        missing_s=last.missing_s,
+        cut_off=sum(info.cut_off for info in infos),
+        mended=Mended(),
+        shift=Shift(),
+        picture=around([info.picture for info in infos]) if len(shapes) == 1 else None,
+        carried=first.carried.union(*(info.carried & ON_FRAMES for info in infos)),
+        recordings=tuple(recordings),
+    )
 
 
 def _promised_s(container: InputContainer) -> float:
@@ -165,95 +251,15 @@ def _promised_s(container: InputContainer) -> float:
     return ((0 if states_end else container.start_time or 0) + (container.duration or 0)) / av.time_base
 
 
-class _Packets:
-    """Collector of what is kept of the packets: their times, and what a few later keyframes look like."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        self.shows = Shows(stream.codec_context)
-        self.listed = Listed()
-        self.end_s = Fraction(0)  # latest end of any stream
-        self.later = 0  # keyframes after the first frames
-        self.interlaced = False  # whether one of these is
-        self.levels: list[Shares] = []  # of these
-        self.later_kinds: frozenset[str] = frozenset()  # of side data of these
-        self.aspect: Fraction | None = None  # that the first frames' coding states
-        self.problem: Exception | None = None
-        self.has_mvc = False
-        self.crop = crop_of(stream)
-        self.shown = Cutter(self.crop)
-        self.bars = Bars()
-        self.is_in_order = True  # whether all frames up to here were decoded
-
-    @property
-    def count(self) -> int:
-        return len(self.listed.pts)
-
-    def note_end(self, packet: "Packet[Any]") -> None:
-        if packet.pts is not None and packet.time_base is not None:
-            self.end_s = max(self.end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
-
-    def add(self, packet: "Packet[Any]") -> None:
-        if not self.shows(packet):
-            return
-        self.has_mvc = self.has_mvc or (not self.count and self.shows.has_second_view(packet))
-        self.listed.pts.append(packet.pts)
-        self.listed.dts.append(packet.dts)
-        self.listed.keyframes.append(packet.is_keyframe)
-        self.listed.positions.append(position(packet, self.listed.positions[-1] if self.listed.positions else 0))
-        self.listed.durations.append(packet.duration or 0)
-
-    def look(self, packet: "Packet[Any]", context: VideoCodecContext) -> list[VideoFrame]:
-        """Decode the next packet, and look for bars in its frames, which are returned."""
-        found = _decoded(packet, self, context)
-        self.bars.look(found, self.count)
-        return found
-
-    def look_on(self, packet: "Packet[Any]", context: VideoCodecContext) -> None:
-        """Check what a keyframe after the first frames looks like: the 1st, 2nd, 4th, 8th, ..., and some for bars.
-
-        Keyframes are decoded alone. But while there may be bars, frames are decoded in order, up to the first keyframe
-        after MOST_IN_ORDER.
-        """
-        self.later += packet.is_keyframe
-        is_checked = packet.is_keyframe and not self.later & (self.later - 1)
-        goes_on = self.bars.is_open and (self.count <= MOST_IN_ORDER or not packet.is_keyframe)
-        self.is_in_order = self.is_in_order and goes_on
-        if self.is_in_order:
-            found = self.look(packet, context)
-        elif is_checked or (packet.is_keyframe and self.bars.is_due(self.count)):
-            context.flush_buffers()
-            found = [frame for each in (packet, None) for frame in _decoded(each, self, context)]
-            self.bars.look(found, self.count)
-        if is_checked:
-            self.interlaced |= any(frame.interlaced_frame for frame in found)
-            self.levels += _levels(found, self.bars.picture())
-            self.later_kinds |= kinds(found)
-
-
-def _levels(frames: Iterable[VideoFrame], picture: Picture | None) -> list[Shares]:
-    parts = (picture.of(frame) if picture and picture.fits(frame) else frame for frame in frames)
-    return [found for found in map(shares_beyond, parts) if found is not None]
-
-
-def _decoded(packet: "Packet[Any] | None", packets: _Packets, context: VideoCodecContext) -> list[VideoFrame]:
-    try:
-        return list(map(packets.shown, context.decode(packet)))
-    except MemoryError:  # not a damaged file
-        raise
-    except av.FFmpegError as error:
-        packets.problem = error
-        return []
-
-
-def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets, shown: list[VideoFrame]) -> VideoInfo:
+def _info(file: BinaryIO, container: str, stream: VideoStream, packets: Packets, shown: list[VideoFrame]) -> VideoInfo:
     first, context = shown[0], stream.codec_context
-    rate, states_rate = _rate(stream, packets.listed)
+    rate, states_rate = rate_of(stream, packets.listed)
     time_base = stream.time_base or 1 / rate
     step = max(1, round(1 / rate / time_base))
     listed, shown_at = packets.listed, [frame.pts for frame in shown if frame.pts is not None]
     listed.misplaced = shown_at != sorted(shown_at)
     if stream.container.format.flags & DISCONTINUOUS:
-        listed.join(time_base, step)
+        listed.join(container, time_base, step)
     durations = dict(zip(listed.pts, listed.durations, strict=True))
     times, mended = listed.mended(file, stream, step)
     start = first.pts if first.pts is not None and mended.tells(first.pts) else min(times)
@@ -261,7 +267,7 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
     keyframes = [at for at, is_keyframe in told if is_keyframe and at is not None and mended.tells(at)]
     pts = sorted(at for at in times if at >= start)
     picture = packets.bars.picture()
-    seen, colours = _levels(shown, picture) + packets.levels, colours_of(first, context)
+    seen, colours = levels(shown, picture) + packets.levels, colours_of(first, context)
     is_full_range = is_unflagged_full(seen)
     return VideoInfo(
         container=container,
@@ -299,17 +305,8 @@ def _info(file: BinaryIO, container: str, stream: VideoStream, packets: _Packets
         crop=packets.crop,
         picture=picture,
         carried=kinds(shown) | packets.later_kinds & {USER_DATA},
+        is_bare=has_no_times(stream),
     )
-
-
-def _rate(stream: VideoStream, listed: Listed) -> tuple[Fraction, bool]:
-    """Return the frames per second, and whether the file states them."""
-    guessed = stream.guessed_rate
-    if has_no_times(stream) or not any(at is not None for at in (*listed.pts, *listed.dts)):
-        stated = stated_rate(stream)
-        return stated or ASSUMED, stated is not None
-    average = None if stream.container.format.name in WITHOUT_AVERAGE else stream.average_rate
-    return next(filter(None, (average, guessed, stream.base_rate)), ASSUMED), True
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

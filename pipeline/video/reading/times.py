@@ -25,6 +25,7 @@ from pipeline.video.reading.opening import decoder, entered, frames
 DEEPEST = 16  # most frames that an H.264 decoder may hold back
 LATEST = 1 << 62
 PLAUSIBLE = Fraction(1, 10), Fraction(1000)  # frames per second that a stream without times may state
+WITHOUT_AVERAGE = frozenset({"dv", "gxf"})  # formats for which FFmpeg states units per second as the average rate
 ASSUMED = Fraction(25)  # frames per second of one that states none, as FFmpeg assumes
 TIMELESS = cast(int, Flags.no_timestamps.value)  # flag of streams without a container
 
@@ -72,9 +73,10 @@ class Listed:
     misplaced: bool = False
     """Whether frames come out of the decoder in another order than that of the pts of their packets."""
 
-    def join(self, time_base: Fraction, step: int) -> None:
+    def join(self, container: str, time_base: Fraction, step: int) -> None:
         """Make times continue where they restart within the file. Keyframes can then no longer be found by time."""
-        self.shift = shift(self.dts, self.positions, time_base, step)
+        pts = self.pts if container == "mpegts" else [None] * len(self.pts)  # others give times to some frames only
+        self.shift = shift(self.dts, pts, self.positions, time_base, step)
         if self.shift.joins:
             offsets = [round(self.shift.offset_s(each, Fraction()) / time_base) for each in self.positions]
             for times in (self.pts, self.dts):
@@ -228,6 +230,16 @@ def stated_rate(stream: VideoStream) -> Fraction | None:
     coded = context.framerate  # without it, FFmpeg makes up the rate
     stated = (rate, rate if coded and context.codec.canonical_name == "mpeg4" else coded)  # MPEG-4's unit of time
     return rate if all(each and PLAUSIBLE[0] <= each <= PLAUSIBLE[1] for each in stated) else None
+
+
+def rate_of(stream: VideoStream, listed: Listed) -> tuple[Fraction, bool]:
+    """Return the frames per second of a video, and whether the file states them."""
+    guessed = stream.guessed_rate
+    if has_no_times(stream) or not any(at is not None for at in (*listed.pts, *listed.dts)):
+        stated = stated_rate(stream)
+        return stated or ASSUMED, stated is not None
+    average = None if stream.container.format.name in WITHOUT_AVERAGE else stream.average_rate
+    return next(filter(None, (average, guessed, stream.base_rate)), ASSUMED), True
 
 
 def reordering(order: Sequence[int]) -> int:

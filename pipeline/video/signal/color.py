@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from pipeline.video.signal.picture import Cutter, Picture, all_of, lines
-from pipeline.video.signal.transfer import HDR, for_curves, from_curves, to_sdr
+from pipeline.video.signal.transfer import HDR, for_curves, from_curves, to_hdr, to_sdr
 
 Pixels = npt.NDArray[Any]  # HxWx3 RGB, uint8 or uint16
 Hdr = Literal["keep", "sdr"]
@@ -115,10 +115,10 @@ def colours_of(frame: VideoFrame, container: VideoCodecContext) -> Colours:
 class Conversion:
     """Converter of decoded frames to RGB for the curves, and back to frames to encode. Reuses its reformatters.
 
-    `source`: the stream's colour coding; a matrix or range that a frame states itself overrides it, as they may change
-    midway. `written`: colour coding of the whole output. `pixel_format`: of the output. `size`: width and height of
-    every output frame, whatever the size of the decoded one. `hdr`: whether HDR is kept or becomes SDR. `deep`: whether
-    RGB has 16 bits. `picture`: the part of each frame that RGB and copies show, if there are bars around it.
+    `source`: the stream's colour coding; a matrix, range or transfer that a frame states itself overrides it, as they
+    may change midway. `written`: colour coding of the whole output. `pixel_format`: of the output. `size`: width and
+    height of every output frame, whatever the size of the decoded one. `hdr`: whether HDR is kept or becomes SDR.
+    `deep`: whether RGB has 16 bits. `picture`: the part of each frame that RGB and copies show, if there are bars.
     """
 
     def __init__(
@@ -170,12 +170,13 @@ class Conversion:
     def _converted(
         self, reformatter: VideoReformatter, frame: VideoFrame, width: int, height: int, interpolation: Interpolation
     ) -> Pixels:
-        src_matrix, src_range = _numbers(self._coded(frame), self._size[1])
+        coded = self._coded(frame)
+        src_matrix, src_range = _numbers(coded, self._size[1])
         converted = reformatter.reformat(
             self.part(frame),
             width=width,
             height=height,
-            format="rgb48le" if self.deep else "rgb24",
+            format="rgb48le" if self.deep or coded.hdr else "rgb24",
             src_colorspace=src_matrix,
             src_color_range=src_range,
             dst_color_range=ColorRange.JPEG,
@@ -183,13 +184,21 @@ class Conversion:
             threads=1,
         )
         pixels: Pixels = converted.to_ndarray()
-        return to_sdr(pixels, self.source.transfer) if self.source.hdr and self.hdr == "sdr" else pixels
+        if coded.hdr == self.written.hdr:
+            return pixels
+        if coded.hdr:
+            pixels = to_sdr(pixels, coded.transfer)
+        if self.written.hdr:
+            pixels = to_hdr(pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max), self.written.transfer)
+        return pixels
 
     def _coded(self, frame: VideoFrame) -> Colours:
-        """Return the frame's colour coding: the matrix and range that it states itself, or else those of the stream."""
+        """Return the frame's colour coding: matrix, range and transfer as it states itself, or else as the stream."""
         number, limits = int(frame.colorspace), 2 if is_full(frame) else int(frame.color_range)
         known = number if number in MATRICES else self.source.matrix
-        return replace(self.source, matrix=known, range=limits or self.source.range)
+        transfer = int(frame.color_trc)
+        transfer = self.source.transfer if transfer == UNSPECIFIED else transfer
+        return replace(self.source, matrix=known, range=limits or self.source.range, transfer=transfer)
 
     def copy(self, frame: VideoFrame, width: int, height: int) -> Pixels:
         """Return a reduced copy of the picture, averaged over boxes of pixels, as the signal that curves act on."""
@@ -239,8 +248,9 @@ class Conversion:
     def _is_coded_alike(self, frame: VideoFrame) -> bool:
         same_format = frame.format.name.replace("yuvj", "yuv") == self.pixel_format
         same_size = (frame.width, frame.height) == self._size
-        as_told = _numbers(self.source, self._size[1])
-        same_colours = self.source == self.written and as_told == _numbers(self._coded(frame), self._size[1])
+        coded, as_told = self._coded(frame), _numbers(self.source, self._size[1])
+        same_colours = self.source == self.written and as_told == _numbers(coded, self._size[1])
+        same_colours = same_colours and coded.hdr == self.written.hdr
         downwards = all(plane.line_size > 0 for plane in frame.planes)
         return same_format and same_size and same_colours and downwards
 

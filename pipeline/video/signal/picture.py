@@ -1,5 +1,6 @@
 """Parts of frames: what a container tells players to show of them, and what of that is inside black bars."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -113,6 +114,15 @@ def _cutting(picture: Picture, described: VideoFormat) -> tuple[tuple[str, str],
 
 def all_of(frame: VideoFrame) -> Picture:
     return Picture(0, frame.height, 0, frame.width)
+
+
+def around(pictures: Sequence[Picture | None]) -> Picture | None:
+    """Return the picture that these are all inside of; None, which is all of a frame, if any of them is None."""
+    known = [picture for picture in pictures if picture is not None]
+    if not known or len(known) < len(pictures):
+        return None
+    tops, bottoms, lefts, rights = zip(*known, strict=True)
+    return Picture(min(tops), max(bottoms), min(lefts), max(rights))
 
 
 def step(described: VideoFormat) -> tuple[int, int] | None:

@@ -88,6 +88,13 @@ def to_sdr(
     return np.round(encoded(light) * 255).astype(np.uint8)
 
 
+def to_hdr(signal: Signal, transfer: int) -> Codes:
+    """Convert HxWx3 SDR, 0 to 1, with the primaries of BT.709, to HDR with those of BT.2020: white to diffuse white."""
+    matrix = np.linalg.inv(TO_BT709[BT2020]).T.astype(np.float32)
+    light = np.clip(signal**SDR_GAMMA @ matrix, 0, 1) ** (1 / SDR_GAMMA)
+    return tables(transfer).from_curves[np.round(light * TOP).astype(np.uint16)]
+
+
 def _hlg_light(signal: Light) -> Light:
     """Return scene light, 1 at the top, by the inverse OETF of HLG."""
     return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - HLG_C) / HLG_A) + HLG_B) / 12)

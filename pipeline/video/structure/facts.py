@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from typing import Any, BinaryIO, cast
@@ -23,23 +23,40 @@ OF_UDTA = frozenset(  # boxes of moov/udta that FFmpeg reads or writes, or that 
     b"meta loci name titl dscp cprt perf auth gnre albm yrrc rtng clsf kywd coll thmb chpl hnti hinf free skip "
     b"Xtra WLOC LOOP SelO AllF ptv date".split()
 )
-MOST_BYTES = 1 << 24  # of a private box that is kept
+OF_FILE = frozenset(b"ftyp styp pdin moov moof mfra mdat wide pnot sidx ssix prft emsg".split())
+PADDING = frozenset({b"free", b"skip", b""})  # boxes, and what follows the last one, that may be blank
+MOST_BYTES = 1 << 24  # of a box in the index that is kept
+READ_BYTES = 1 << 20
 SITINGS = {(1, 1): "topleft", (2, 1): "top", (2, 2): "center"}  # of Horz and Vert; (1, 2) is usual
 SITING_HORZ, SITING_VERT = b"\x55\xb7\x81", b"\x55\xb8\x81"
 
 
 @dataclass(frozen=True, slots=True)
 class PrivateBox:
-    """A box that a camera wrote for itself."""
+    """A box that a camera wrote for itself, or what it wrote behind the last box."""
 
     above: tuple[bytes, ...]
     """Types of the boxes around it."""
     kind: bytes
-    content: bytes | None = field(repr=False)
-    """None: too large to be kept."""
+    """Nothing: what follows the last box."""
+    begins_at: int
+    """Where its content begins and ends in the file."""
+    ends_at: int
 
     def __str__(self) -> str:
-        return "/".join(part.decode("latin-1").strip() for part in (*self.above, self.kind))
+        return (
+            "/".join(part.decode("latin-1").strip() for part in (*self.above, self.kind)) or "what follows the last box"
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        return self.ends_at - self.begins_at
+
+    def content(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yield what it holds, in pieces."""
+        for at in range(self.begins_at, self.ends_at, READ_BYTES):
+            file.seek(at)
+            yield file.read(min(READ_BYTES, self.ends_at - at))
 
 
 def chroma_location(stream: Stream) -> str | None:
@@ -63,22 +80,24 @@ def is_fast_start(file: BinaryIO) -> bool:
 
 
 def private_boxes(file: BinaryIO) -> list[PrivateBox]:
-    """Read the boxes that cameras write for themselves and no muxer knows. Goes back to the beginning of the file."""
+    """Find what cameras write for themselves and no muxer knows, in the order of the file. Goes back to its beginning.
+
+    Boxes for padding count if they hold anything.
+    """
     found = []
-    for above, (kind, at, behind) in iso_boxes.tree(
-        file, 0, file.seek(0, io.SEEK_END) if iso_boxes.is_iso(file) else 0
-    ):
+    size = file.seek(0, io.SEEK_END)
+    end = iso_boxes.end_of_boxes(file, size) if iso_boxes.is_iso(file) else 0
+    for above, (kind, at, behind) in iso_boxes.tree(file, 0, end):
         private = (
-            (not above and kind == b"uuid")
+            (not above and kind not in OF_FILE)
             or (above == (b"moov",) and kind not in OF_MOOV)
             or (above == (b"moov", b"udta") and kind not in OF_UDTA and not kind.startswith(b"\xa9"))
         )
-        if private and behind > at and any(kind):
-            file.seek(at)
-            if kind == b"uuid" and file.read(len(CREDENTIALS)) == CREDENTIALS:
-                continue
-            file.seek(at)
-            found.append(PrivateBox(above, kind, file.read(behind - at) if behind - at <= MOST_BYTES else None))
+        if private and any(kind):
+            found.append(PrivateBox(above, kind, at, behind))
+    if end:
+        found.append(PrivateBox((), b"", end, size))
+    found = [box for box in found if _is_told(file, box)]
     file.seek(0)
     return found
 
@@ -89,6 +108,14 @@ def has_mv_hevc(file: BinaryIO) -> bool:
     found = any(kind == b"lhvC" for above, (kind, _, _) in boxes if b"stsd" in above)
     file.seek(0)
     return found
+
+
+def _is_told(file: BinaryIO, box: PrivateBox) -> bool:
+    """Return whether a box holds anything, and no credentials, which are told of elsewhere."""
+    if box.kind == b"uuid":
+        file.seek(box.begins_at)
+        return file.read(len(CREDENTIALS)) != CREDENTIALS
+    return box.size_bytes > 0 and (box.kind not in PADDING or any(any(piece) for piece in box.content(file)))
 
 
 def unwritten(file: BinaryIO) -> list[str]:

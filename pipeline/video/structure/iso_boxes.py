@@ -15,6 +15,9 @@ FIRST = frozenset(b"ftyp styp moov moof mdat free skip wide pnot uuid".split()) 
 PARENTS = frozenset(b"moov trak mdia minf stbl moof traf udta".split())
 ENTRIES_AT = 8  # where the sample entries begin in an stsd
 SIZE_AT, CHILDREN_AT = 24, 78  # where the size is, and the boxes begin, in a sample entry of video
+PRINTABLE, COPYRIGHT = range(0x20, 0x7F), 0xA9  # bytes of the type of a box
+INSTA360 = b"8db42d694ccc418790edff439fe026bf"  # the end of what Insta360's cameras append
+INSTA360_BYTES = 40  # of its last part, which tells its size
 
 
 def is_iso(file: BinaryIO) -> bool:
@@ -43,6 +46,21 @@ def boxes(file: BinaryIO, start: int, end: int, *, whole: bool = False) -> Itera
             return
         yield kind, at, behind
         start = behind
+
+
+def end_of_boxes(file: BinaryIO, end: int) -> int:
+    """Return where the boxes of a file end; cameras may put something of their own behind the last one."""
+    at, is_whole = 0, True
+    for kind, content_at, behind in boxes(file, 0, end):
+        (stated,) = fields(file, content_at - 8, ">I")
+        is_whole = content_at - 8 + stated == behind
+        is_cut = content_at - 8 + stated > end
+        if not all(byte in PRINTABLE or byte == COPYRIGHT for byte in kind) or (is_cut and kind not in FIRST):
+            break
+        at = behind
+    size_bytes, _, magic = fields(file, max(0, end - INSTA360_BYTES), "<II32s")
+    is_boxed = at == end and is_whole
+    return min(at, end - size_bytes) if magic == INSTA360 and size_bytes < end and not is_boxed else at
 
 
 def tree(

@@ -17,18 +17,19 @@ from typing import Any, BinaryIO, cast
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition, Stream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, plural
-from pipeline.video.reading.concatenations import Shift
 from pipeline.video.reading.containers import muxer_of
-from pipeline.video.reading.opening import demuxed, opened_container, opened_with_all, reason
+from pipeline.video.reading.opening import opened_container, opened_with_all
 from pipeline.video.reading.probe import VideoInfo
 from pipeline.video.signal.side_data import DOLBY_VISION, OF_CONTAINERS, OF_HDR, STEREO, USER_DATA
+from pipeline.video.structure.encryption import check_encryption
 from pipeline.video.structure.facts import is_fast_start, private_boxes, programmes, unwritten
 from pipeline.video.structure.iso_boxes import is_iso
 from pipeline.video.writing import camera_boxes, display_size, uncompressed_sound
+from pipeline.video.writing.beside import Beside
 from pipeline.video.writing.container_options import SHIFTED, options_for
 from pipeline.video.writing.copied_streams import (
     ISO,
@@ -38,11 +39,10 @@ from pipeline.video.writing.copied_streams import (
     holds,
     is_written_anew,
     named,
-    without_cuts,
 )
 from pipeline.video.writing.encode import Encoding
 from pipeline.video.writing.lost_metadata import STRUCTURE, lost, lost_beside_pixels, lost_streams
-from pipeline.video.writing.monotonic_dts import Rising, taken, with_dts
+from pipeline.video.writing.monotonic_dts import Rising, taken
 from pipeline.video.writing.segment_files import IDENTITY, tag
 from pipeline.video.writing.uncompressed_sound import PcmSound
 
@@ -72,7 +72,10 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
     Returns what the container could not hold, in sentences. Raises Damaged if the frames of the segments are not those
     of `enhanced.pts`.
     """
+    whole, recordings = source, enhanced.info.recordings
+    source = recordings[0].stretch.of(source) if recordings else source
     covers, muxer = cover_images(source), muxer_of(name)
+    encrypted = check_encryption(source)
     unkept, private = unwritten(source), private_boxes(source)
     fast_start = is_iso(source) and is_fast_start(source)
     source.seek(0)
@@ -82,7 +85,7 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
             taken(muxer, "the streams of this video"),
             av.open(target, "w", format=muxer, container_options=options) as output,
         ):
-            video, copies, sounds, notes = _streams(original, output, enhanced, covers)
+            video, copies, sounds, notes = _streams(original, output, enhanced, covers, encrypted)
             notes += unkept + _of_times(enhanced, muxer)
             if (late := enhanced.info.streams - len(original.streams)) > 0:
                 notes.append(f"{plural(late, 'stream')} that begin late in the file are left out")
@@ -92,16 +95,15 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
                 notes.append(SHIFTED[options["avoid_negative_ts"]])
             output.metadata.update({key: value for key, value in original.metadata.items() if key not in STRUCTURE})
             output.set_chapters(original.chapters())
-            beside = copies | {index: sound.stream for index, sound in sounds.items()}
-            names = {copy.index: named(original.streams[index]) for index, copy in beside.items()}
+            written_beside = copies | {index: sound.stream for index, sound in sounds.items()}
+            names = {copy.index: named(original.streams[index]) for index, copy in written_beside.items()}
             rising = Rising(output, video.index, names | {video.index: named(original.streams[enhanced.info.stream])})
-            for packet in _in_time(
-                _enhanced_packets(enhanced, video), _others(original, copies, sounds, enhanced.info.shift, notes)
-            ):
+            beside_video = Beside(original, copies, sounds, enhanced.info, notes)
+            for packet in _in_time(_enhanced_packets(enhanced, video), beside_video.packets(whole)):
                 rising.write(packet)
             notes += rising.notes() + [note for sound in sounds.values() for note in sound.notes()]
             types = [stream.type for stream in output.streams]
-        gone = camera_boxes.append(Path(target), private) if muxer in ISO and private else private
+        gone = camera_boxes.append(Path(target), source, private) if muxer in ISO and private else private
         if gone:
             notes.append(f"boxes of the camera are lost: {', '.join(dict.fromkeys(map(str, gone)))}")
         if display_size.is_needed(muxer, enhanced.info.sample_aspect):
@@ -112,6 +114,8 @@ def join(source: BinaryIO, enhanced: EnhancedStream, target: str, name: str) -> 
             expected = _expected(enhanced)
             if "udu_sei" in enhanced.encoding.options:  # it may come later than the frames that are checked
                 expected -= {USER_DATA}
+            if recordings:
+                expected &= recordings[0].info.carried
             return notes + lost_beside_pixels(written, video.index, expected)
 
 
@@ -127,9 +131,13 @@ def _of_times(enhanced: EnhancedStream, muxer: str) -> list[str]:
 
 
 def _streams(
-    original: InputContainer, output: OutputContainer, enhanced: EnhancedStream, covers: dict[int, bytes]
+    original: InputContainer,
+    output: OutputContainer,
+    enhanced: EnhancedStream,
+    covers: dict[int, bytes],
+    encrypted: frozenset[int],
 ) -> tuple[Stream, dict[int, Stream], dict[int, PcmSound], list[str]]:
-    """Add all streams to the output, in the order of the source.
+    """Add all streams to the output, in the order of the source. `encrypted`: see `check_encryption`.
 
     Returns the video, copies and sound written as PCM by index of their originals, and notes on what cannot be copied.
     """
@@ -145,6 +153,9 @@ def _streams(
             video = copy
             notes += _of_crop(cast(VideoStream, stream), enhanced.info)
         elif is_written_anew(stream, output.format.name, chapters=chapters):
+            continue
+        elif (stream.id or stream.index) in encrypted:  # Matroska has no IDs
+            notes.append(f"{named(stream)} is left out: it is encrypted (DRM)")
             continue
         elif stream.index in covers and output.format.name == "matroska":  # stores them as attachments
             attach_cover(output, stream, covers[stream.index])
@@ -254,38 +265,6 @@ def _decoded_at(place: int, pts: list[int], reorder: int) -> int:
         return pts[place - reorder]
     step = pts[1] - pts[0] if len(pts) > 1 else 1
     return pts[0] - (reorder - place) * step
-
-
-def _others(
-    original: InputContainer, copies: dict[int, Stream], sounds: dict[int, PcmSound], shift: Shift, notes: list[str]
-) -> "Iterator[Packet[Any]]":
-    """Yield the packets of the streams beside the video; those left out are not even read if the container allows that.
-
-    If reading fails, what came before is kept and `notes` gets an entry.
-    """
-    for stream in original.streams:
-        if stream.index not in copies | sounds:
-            stream.discard = Discard.all
-    wanted = [stream for stream in original.streams if stream.index in copies | sounds and stream.type != "attachment"]
-    packets = demuxed(original, *wanted) if wanted else iter(())
-    packets = (packet for packet in without_cuts(_read(packets, notes)) if packet.size)
-    for packet in with_dts(shift.through(packets)):
-        if packet.stream_index in sounds:
-            yield from sounds[packet.stream_index].packets(packet)
-            continue
-        packet.stream = copies[packet.stream_index]
-        if packet.stream.disposition & Disposition.attached_pic:
-            packet.pts = packet.dts = packet.pts or 0
-        yield packet
-
-
-def _read(packets: "Iterator[Packet[Any]]", notes: list[str]) -> "Iterator[Packet[Any]]":
-    try:
-        yield from packets
-    except MemoryError:
-        raise
-    except av.FFmpegError as error:
-        notes.append(f"damaged: the streams beside the video cannot be read to their end ({reason(error)})")
 
 
 def _in_time(*streams: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":

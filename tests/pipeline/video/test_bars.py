@@ -186,6 +186,17 @@ def test_what_any_scene_shows_is_of_the_picture(gop: int) -> None:
         assert framed is not None and tuple(framed) == (0, HEIGHT, 30, 30 + WIDTH)
 
 
+@pytest.mark.parametrize("gop", [12, 100, 1000])
+@pytest.mark.parametrize(("count", "last"), [(75, 1), (75, 10), (330, 2), (330, 25)])
+def test_bars_that_end_before_the_film_are_none(gop: int, count: int, last: int) -> None:
+    """Also where only some frames are looked at, as in those after the first 300."""
+    scene = street(0, 96, 44)
+    letterboxed = [np.pad(scene, ((10, 10), (0, 0), (0, 0)))] * (count - last)
+    content = film(letterboxed + streets(last), gop=gop)
+    assert probe(BytesIO(content)).picture is None
+    assert probe(BytesIO(film([*letterboxed, letterboxed[0]], gop=gop))).picture is not None
+
+
 def skyline(number: int) -> Samples:
     """A black sky above roofs."""
     frame = street(number)

@@ -109,6 +109,43 @@ def test_frames_are_taken_at_their_word(first: tuple[int, int], second: tuple[in
         assert each.luma_before == pytest.approx(each.luma_after, abs=0.004)
 
 
+HLG = {"color_trc": 18, "color_primaries": 9, "colorspace": 9, "pixel_format": "yuv420p10le"}
+PQ = HLG | {"color_trc": 16}
+REC_709 = {"color_trc": 1, "color_primaries": 1, "colorspace": 1}
+
+
+def grey(code: float, shape: dict[str, Any]) -> bytes:
+    """Frames of one grey: `code`, 0 to 1, in the transfer that the shape states."""
+    pixels = [np.full((64, 96, 3), round(65535 * code), np.uint16)] * COUNT
+    if shape is REC_709:
+        pixels = [(each >> 8).astype(np.uint8) for each in pixels]
+    number = 0 if code < 0.5 else 1
+    return part(number, pixels, codec="libx265" if shape is not REC_709 else "libx264", **shape)
+
+
+# in SDR 0.3 is 0.3 ** 2.4 = 0.056 of white; 203 cd/m2 of diffuse white are 0.75 in HLG and 0.58 in PQ (BT.2408)
+@pytest.mark.parametrize(
+    ("first", "second", "white"),
+    [(REC_709, HLG, None), (HLG, REC_709, 0.75), (PQ, REC_709, 0.58), (REC_709, PQ, None)],
+)
+def test_frames_of_another_transfer_come_out_in_that_of_the_first(
+    first: dict[str, Any], second: dict[str, Any], white: float | None
+) -> None:
+    """White of SDR is diffuse white of HDR."""
+    full = {18: 0.75, 16: 0.58, 1: 0.999}[second["color_trc"]]
+    after = enhanced(grey(0.3, first) + grey(full, second))
+    assert len(after) == 2 * COUNT
+    assert {each.frame.color_trc for each in after} == {first["color_trc"]}
+    scale = 876 if white else 219
+    levels = [float(lines(each.frame.planes[0], np.uint16 if white else np.uint8)[:, :96].mean()) for each in after]
+    codes = (np.array(levels) - (64 if white else 16)) / scale
+    assert codes[: COUNT - 1] == pytest.approx(0.3, abs=0.01)
+    if white:
+        assert codes[COUNT + 1 :] == pytest.approx(white, abs=0.015)
+    else:
+        assert codes[COUNT + 1 :].min() > 0.85  # below highlights, which are rolled off
+
+
 def test_frames_that_say_nothing_are_as_the_stream() -> None:
     convert = _conversion("yuv420p", Colours(matrix=1, range=2))
     said = convert.frame(street(0), None)  # type: ignore[arg-type]

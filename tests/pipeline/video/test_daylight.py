@@ -22,7 +22,7 @@ from tests.pipeline.video.test_segments import enhancement, samples
 from tests.support.clips import Samples, Sound, clip
 
 LIMIT = 0.45
-BASES = {"mp4": 12800, "mpegts": 25, "avi": 25}
+BASES = {"mp4": 12800, "matroska": 1000, "webm": 1000}
 
 
 def lit(luma: float, number: int = 0) -> Samples:
@@ -34,7 +34,7 @@ def lit(luma: float, number: int = 0) -> Samples:
 
 
 def lit_clip(lumas: Sequence[float], container: str = "mp4", codec: str = "libx264", **more: object) -> bytes:
-    base = Fraction(1, BASES.get(container, 1000))
+    base = Fraction(1, BASES.get(container, 25))
     frames = [lit(luma, number) for number, luma in enumerate(lumas)]
     return clip(frames, container, codec, time_base=base, **more)  # type: ignore[arg-type]
 
@@ -91,6 +91,42 @@ def test_a_night_behind_a_day_is_seen_even_if_times_restart(codec: str, gop: int
     assert not glance(BytesIO(day + night)).is_bright(LIMIT)
     assert not glance(BytesIO(night + day)).is_bright(LIMIT)
     assert not glance(BytesIO(day + night + day)).is_bright(LIMIT)
+
+
+@pytest.mark.parametrize("gop", [4, 1000])
+@pytest.mark.parametrize(
+    ("container", "codec", "params"),
+    [
+        ("h264", "libx264", "bframes=2:open-gop=1"),
+        ("hevc", "libx265", "bframes=2"),
+        ("m4v", "mpeg4", ""),
+        ("mpeg2video", "mpeg2video", ""),
+        ("mjpeg", "mjpeg", ""),
+    ],
+)
+def test_a_stream_without_a_container_is_looked_at_on_the_way(
+    container: str, codec: str, params: str, gop: int
+) -> None:
+    shape = {"params": params, "gop": gop, "pixel_format": "yuvj420p" if codec == "mjpeg" else "yuv420p"}
+    day, ramp, night = (lit_clip(lumas, container, codec, **shape) for lumas in ([0.6] * 30, RAMP, [0.1] * 10))
+    seen = glance(BytesIO(ramp))
+    assert (np.diff(seen.lumas) >= -0.01).all()
+    assert 5 <= len(seen.lumas) <= 12
+    assert seen.lumas[0] == pytest.approx(0.1, abs=0.02)
+    assert seen.lumas[-1] > 0.6
+    assert (seen.frames, seen.length_s) == (80, pytest.approx(3.2))
+    assert not seen.is_bright(LIMIT)
+    assert glance(BytesIO(day)).is_bright(LIMIT)
+    assert not glance(BytesIO(day + night)).is_bright(LIMIT)
+    assert not glance(BytesIO(day + night + day)).is_bright(LIMIT)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("h264", "hevc"), ("hevc", "h264"), ("mpegts", "mpegts")])
+def test_a_night_in_another_coding_is_not_passed_on(container: str, codec: str) -> None:
+    day = lit_clip([0.6] * 30, container, "libx265" if container == "hevc" else "libx264", gop=4)
+    night = lit_clip([0.1] * 30, codec, "libx264" if codec == "h264" else "libx265", gop=4)
+    with pytest.raises(MediaError, match="its coding changes"):
+        glance(BytesIO(day + night))
 
 
 def test_a_clip_that_is_dark_at_its_very_end_is_not_bright() -> None:

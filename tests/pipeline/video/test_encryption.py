@@ -1,15 +1,21 @@
 """Encrypted videos of each container are called that, and nothing else is."""
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
+from itertools import pairwise
 
+import av
 import pytest
 
 from pipeline.errors import Unsupported
 from pipeline.video.reading.probe import probe
+from pipeline.video.structure import ebml
 from pipeline.video.structure.encryption import OF_ASF, TRIPLET
-from tests.support.clips import Sound, clip, streets
+from tests.support.clips import clip, packets, streets
+from tests.support.enhanced import done
+from tests.support.recordings import recording
 
 CODEC_LIST = bytes.fromhex("4052d1861d31d011a3a400a0c90348f6")  # an object of ASF, whose place another one takes
 
@@ -70,14 +76,79 @@ def test_encrypted_videos_are_refused_as_such(container: str, codec: str, change
         probe(BytesIO(changed))
 
 
-def test_sound_alone_may_be_scrambled() -> None:
-    content = clip(streets(8), "mpegts", extras=Sound())
+def _scrambled_sound(content: bytes) -> bytes:
     changed = bytearray(content)
     for at in range(0, len(content), 188):
         if content[at + 1 : at + 3] in (b"\x01\x01", b"\x41\x01"):  # the second stream
             changed[at + 3] |= 0x80
+    return bytes(changed)
+
+
+def _scrambled_sectors_of_sound(content: bytes) -> bytes:
+    return b"".join(
+        content[at : at + 6] + bytes([content[at + 6] | 0x10]) + content[at + 7 : end]
+        for at, end in pairwise([0, *(found.start() for found in re.finditer(rb"\0\0\x01\xc0", content)), len(content)])
+    )
+
+
+def _protected(content: bytes) -> bytes:
+    """A box of the bit rate becomes that of protection (ISO/IEC 14496-12, 8.12)."""
+    entry = content.index(b"mp4a\0")
+    rate = content.index(b"\0\0\0\x14btrt", entry)
+    sinf = bytes.fromhex("00000014") + b"sinf" + bytes.fromhex("0000000c") + b"frmamp4a"
+    return content[:entry] + b"enca" + content[entry + 4 : rate] + sinf + content[rate + 20 :]
+
+
+def _with_encoding(content: bytes) -> bytes:
+    """The element of a title becomes that of an encryption (RFC 9559, 5.1.4.1.31)."""
+    title = ebml.coded(0x536E, TITLE)
+    encryption = ebml.coded(ebml.ENCRYPTION, ebml.coded(0x47E1, b"\5"))
+    encoding = ebml.coded(0x6D80, ebml.coded(0x6240, ebml.coded(0x5033, b"\1") + encryption))
+    return content.replace(title, encoding + ebml.coded(ebml.VOID, bytes(len(title) - len(encoding) - 2)))
+
+
+def _titled(content: bytes) -> bytes:
+    file = BytesIO()
+    with av.open(BytesIO(content)) as source, av.open(file, "w", format="matroska") as output:
+        copies = [output.add_stream_from_template(stream) for stream in source.streams]
+        copies[1].metadata["title"] = TITLE.decode()
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream_index]
+                output.mux(packet)
+    return file.getvalue()
+
+
+TITLE = b"the sound of a long and quiet night"
+
+
+@pytest.mark.parametrize(
+    ("name", "muxer", "change"),
+    [
+        ("a.ts", "mpegts", _scrambled_sound),
+        ("a.vob", "vob", _scrambled_sectors_of_sound),
+        ("a.mp4", "mp4", _protected),
+        ("a.mkv", "matroska", _with_encoding),
+    ],
+)
+def test_sound_alone_that_is_encrypted_is_left_out_and_named(
+    name: str, muxer: str, change: Callable[[bytes], bytes]
+) -> None:
+    codecs = ("mpeg2video", "mp2") if muxer == "vob" else ("libx264", "aac")
+    content = recording(muxer, *codecs)
+    content = _titled(content) if muxer == "matroska" else content
+    changed = change(content)
     assert changed != content
-    assert probe(BytesIO(bytes(changed))).frames == 8
+    assert len(changed) == len(content)
+    target = "a.mkv" if muxer == "vob" else name
+    plain, (outcome, written) = done(name, content, target)[1], done(name, changed, target)
+    said = [note for note in outcome.notes if "encrypted" in note]
+    assert [note.replace(", und", "") for note in said] == [
+        f"audio stream 1 ({codecs[1]}) is left out: it is encrypted (DRM)"
+    ]
+    assert packets(written, "audio") == []
+    assert packets(written, "video") == packets(plain, "video")
+    assert len(packets(plain, "audio")) == 1
 
 
 def test_other_files_with_the_byte_of_a_transport_stream_are_not_encrypted() -> None:

@@ -189,6 +189,17 @@ def test_frames_of_recordings_joined_end_to_end_follow_each_other(container: str
     assert np.ptp(np.diff(times)) == 0
 
 
+@pytest.mark.parametrize("depths", [(0, 2), (2, 0), (0, 3, 1)])
+def test_recordings_may_hold_back_different_numbers_of_frames(depths: tuple[int, ...]) -> None:
+    parts = [
+        clip(streets(20), "mpegts", params=f"bframes={depth}:b-pyramid=0:b-adapt=0", time_base=Fraction(1, 25))
+        for depth in depths
+    ]
+    info = probe(BytesIO(b"".join(parts)))
+    assert len(info.shift.joins) == len(depths) - 1
+    assert set(np.diff(info.pts)) == {3600}
+
+
 @pytest.mark.parametrize("name", ["a.ts", "a.mp4"])
 def test_sound_stays_with_its_picture_in_recordings_joined_end_to_end(name: str) -> None:
     parts = [

@@ -62,9 +62,12 @@ class Bars:
         whole = [frame for frame in frames if not frame.is_corrupt]
         if whole and self.is_due(count):
             self._next = count + min(APART, max(1, int(count * APART_SHARE)))
-            self._look(whole[-1])
+            self.look_at(whole[-1])
 
-    def _look(self, frame: VideoFrame) -> None:
+    def look_at(self, frame: VideoFrame) -> None:
+        """Note what a frame shows, unless it is broken or all is known."""
+        if frame.is_corrupt or not self.is_open:
+            return
         covered = step(frame.format)
         if covered is None or self._shape not in (None, (frame.format.name, frame.width, frame.height)):
             self.is_open, self._light_HW = False, None  # where size or format change, so may bars
