@@ -41,7 +41,7 @@ FLUSH_SHARE = 0.1  # so that writing takes no more than this share of the time
 READ_ATTEMPTS, READ_PAUSE_S = 8, 0.3  # other runs merge parts away, and listings lag; each pause is longer
 MOST_PENDING = 10_000  # rows waiting to be written, some 3 KB each
 TIME_OF_RUN = "%Y%m%dT%H%M%S%f"  # UTC; begins a run's name, so that names sort by time
-LATER = {"sha256": "", "night_s": pa.scalar(None, pa.float64()), "neighbours": ""}  # columns that older parts lack
+LATER = {"sha256": "", "night_s": None, "neighbours": ""}  # columns that older parts lack; a scalar would load pandas
 KEY = ["source", "run", "started_at"]  # identifies a row
 
 
@@ -302,7 +302,7 @@ def _table(content: bytes, columns: list[str] | None = None) -> pa.Table:
     found = None if columns is None else [name for name in columns if name not in lacking]
     table = pq.read_table(io.BytesIO(content), columns=found, use_threads=False, pre_buffer=False)
     for name in lacking:
-        table = table.append_column(name, pa.repeat(LATER[name], len(table)))
+        table = table.append_column(name, pa.array([LATER[name]] * len(table), OUTCOME_SCHEMA.field(name).type))
     return table
 
 
