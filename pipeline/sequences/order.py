@@ -6,7 +6,6 @@ shots.
 
 import posixpath
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pipeline.images import format_of
+from pipeline.images.silence import quiet_pillow
 from pipeline.records import Record
 from pipeline.sequences.capture_time import captured_at
 from pipeline.sequences.light_over_time import REACH
@@ -57,8 +57,7 @@ def natural(url: str) -> tuple[list[str | int], str]:
 
 
 def _by_time(urls: Sequence[str], time_of: Callable[[str], float | None]) -> list[str]:
-    with warnings.catch_warnings(), ThreadPoolExecutor(AT_ONCE) as pool:
-        warnings.simplefilter("ignore")  # about damage that each photo tells in its turn
+    with quiet_pillow(), ThreadPoolExecutor(AT_ONCE) as pool:  # about damage each photo tells in its turn
         times = list(pool.map(time_of, urls))
     last = float("-inf")
     keys = []

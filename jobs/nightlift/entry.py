@@ -1,7 +1,7 @@
 """Starts the console command, after a check that the packages about to be imported are nightlift's own.
 
-`jobs`, `model` and `pipeline` are names that other distributions use too. So this package is installed a second
-time, as `nightlift_entry`, at the top level, where no other distribution puts its files.
+`jobs`, `model` and `pipeline` are names that other distributions, and users, give to theirs too. The library makes the
+same check before its first use.
 """
 
 from __future__ import annotations  # older Pythons are told which one is needed
@@ -10,13 +10,13 @@ import os  # Python has loaded only os and sys already; other modules are import
 import sys
 
 PACKAGES = "jobs", "model", "pipeline"
-HERE = os.path.dirname(os.path.abspath(__file__))
-PARENT = os.path.dirname(HERE)
+PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOME = os.path.dirname(PARENT) if os.path.basename(PARENT) == "jobs" else PARENT  # folder of our packages
 REMEDY = (
     "install nightlift into an environment of its own (python -m venv, pipx install or uv tool install), "
     "or install it again here (pip install --force-reinstall --no-deps)"
 )
+RENAME = "nightlift needs that name: rename yours, or start Python in another folder"
 
 
 def main() -> int:
@@ -46,6 +46,12 @@ def leave_windows() -> None:
         sys.exit(2)
 
 
+def check_for_library() -> None:
+    """Raise ImportError where a program that uses the library would import others' packages in place of ours."""
+    if fault := fault_of_installation():
+        raise ImportError(f"nightlift: {fault}; {RENAME if 'not nightlift' in fault else REMEDY}")
+
+
 def in_our_own_directory() -> bool:
     """Return whether the current directory is the one that holds our packages, as a checkout does."""
     return os.path.samefile(HOME, os.curdir)
@@ -57,6 +63,9 @@ def leave_out_current_directory() -> None:
     Python looks there first with `python -m`, `python -c`, or an empty or relative entry in PYTHONPATH. A relative
     entry that names another directory was set on purpose: it stays, as an absolute path.
     """
+    # Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this
+    # when it is imported, which some jobs do early.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if in_our_own_directory():
         return
     try:
