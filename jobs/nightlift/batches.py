@@ -40,9 +40,10 @@ class EnhanceImages:
         ds = ds.map_batches(nightlift.EnhanceImages, fn_constructor_kwargs={"column": "jpg", "strength": 0.7})
 
     Values are uint8 or uint16 arrays, of one shape or of several; bytes of encoded photos; or structs with a field
-    `bytes`, as Hugging Face's data sets hold. Each is replaced by what `nightlift.enhance` returns for it. Three columns are added: `nightlift_error` (null, or a code of the manifest and a sentence),
-    `nightlift_luma_before` and `nightlift_luma_after` (mean luma of what counts, 0 to 1; null where nothing could be
-    read). A row that cannot be enhanced keeps its value. Batches may be in any `batch_format`.
+    `bytes`, as Hugging Face's data sets hold. Each is replaced by what `nightlift.enhance` returns for it. A row that
+    cannot be enhanced keeps its value. Three columns are added: `nightlift_error` (null, or a code of the manifest and
+    a sentence), `nightlift_luma_before` and `nightlift_luma_after` (mean luma of what counts, 0 to 1; null where
+    nothing could be read). Batches may be in any `batch_format`.
 
     With `num_gpus`, images of one shape go through the network together. One encoded image, or on a GPU a few, is
     decoded at a time. The nodes need nightlift installed.

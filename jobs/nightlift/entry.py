@@ -16,7 +16,7 @@ REMEDY = (
     "install nightlift into an environment of its own (python -m venv, pipx install or uv tool install), "
     "or install it again here (pip install --force-reinstall --no-deps)"
 )
-RENAME = "nightlift needs that name: rename yours, or start Python in another folder"
+RENAME = "nightlift needs this name: rename yours, or start Python in another folder"
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     try:
         leave_out_current_directory()
         if fault := fault_of_installation():
-            print(f"nightlift: {fault}; {REMEDY}", file=sys.stderr)
+            print(f"nightlift: {fault}", file=sys.stderr)
             return 2
         from jobs.cli import start
 
@@ -49,7 +49,7 @@ def leave_windows() -> None:
 def check_for_library() -> None:
     """Raise ImportError where a program that uses the library would import others' packages in place of ours."""
     if fault := fault_of_installation():
-        raise ImportError(f"nightlift: {fault}; {RENAME if 'not nightlift' in fault else REMEDY}")
+        raise ImportError(f"nightlift: {fault}")
 
 
 def in_our_own_directory() -> bool:
@@ -83,25 +83,40 @@ def leave_out_current_directory() -> None:
 
 
 def fault_of_installation() -> str | None:
-    """Return words on what another distribution has replaced or removed of our packages; None if all are intact."""
+    """Return what others have put in the way of our packages, replaced or removed, and what to do; None if nothing."""
     from importlib.metadata import distributions
-    from importlib.util import find_spec
 
     for package in PACKAGES:
-        spec = find_spec(package)
-        if spec is None:
-            return f"the package {package} is missing from {HOME}: uninstalling another distribution removed it"
-        found = spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin or ""
+        found = _place_of(package)
+        if found is None:
+            return (
+                f"the package {package} is missing from {HOME}: uninstalling another distribution removed it; {REMEDY}"
+            )
         if not (os.path.isdir(found) and os.path.samefile(found, os.path.join(HOME, package))):
-            return f"the package {package} is found at {found}, which is not nightlift's own"
+            installed = "site-packages" in found or "dist-packages" in found
+            advice = REMEDY if installed else RENAME
+            return f"the package {package} is found at {found}, which is not nightlift's own; {advice}"
     ours = next(iter(distributions(name="nightlift", path=[HOME])), None)
     for name, size in _recorded(ours.read_text("RECORD")) if ours else ():
         file = os.path.join(HOME, name)
         if not os.path.exists(file):
-            return f"{name} is missing from {HOME}: uninstalling another distribution removed it"
+            return f"{name} is missing from {HOME}: uninstalling another distribution removed it; {REMEDY}"
         if os.path.getsize(file) != size and (owner := _other_owner(name)):
-            return f"{file} is no longer nightlift's own: {owner} has put its own file there"
+            return f"{file} is no longer nightlift's own: {owner} has put its own file there; {REMEDY}"
     return None
+
+
+def _place_of(package: str) -> str | None:
+    """Return the folder or file that an import of this package gets, or has got; None if there is none."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(package)
+    except ValueError:  # it was made by a program, and not found
+        return str(getattr(sys.modules[package], "__file__", None) or "no file")
+    if spec is None:
+        return None
+    return next(iter(spec.submodule_search_locations or ()), spec.origin or "")
 
 
 def _recorded(record: str | None) -> list[tuple[str, int]]:
