@@ -5,7 +5,9 @@ from __future__ import annotations  # older Pythons are told which one is needed
 import sys
 from types import TracebackType
 
-from jobs.nightlift.entry import leave_out_current_directory, leave_windows
+from jobs.nightlift.entry import PACKAGES, in_our_own_directory, leave_out_current_directory, leave_windows
+
+__all__ = ["PACKAGES", "in_our_own_directory"]
 
 
 def _report_missing_packages(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -45,7 +45,7 @@ class WhileInside:
                     self._undo.close()
 
     def _leave_parent(self) -> None:
-        """Undo the setting in a forked child, where threads of its parent are not there."""
+        """End the setting in a forked child, where threads of its parent are not there."""
         self._lock = threading.Lock()
         if self._threads:
             self._threads = 0
@@ -66,7 +66,7 @@ _ONE_THREAD = WhileInside(_remember_torch_threads)
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Let torch use the calling thread only, inside.
+    """Limit torch to the calling thread, inside.
 
     The network sees little, so more threads gain nothing, wait for each other on a busy machine, and hang in a process
     that was forked after they had started. torch counts threads for each thread, and lets new ones begin with the

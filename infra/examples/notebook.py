@@ -12,7 +12,7 @@ import ray.data
 from PIL import Image
 from tqdm.auto import tqdm
 
-photos = sorted(Path("infra/samples/photos").glob("*.jpg"))
+photos, demo = sorted(Path("infra/samples/photos").glob("*.jpg")), Path("demo").absolute()
 nightlift.enhance(photos[0])
 
 # %% Pixels: three strengths side by side
@@ -23,22 +23,20 @@ Image.fromarray(np.hstack(shown))
 # %% Files: each keeps its format, its time and its metadata
 enhancer = nightlift.load(strength=0.8)
 for photo in tqdm(photos, unit="photo"):
-    enhancer.enhance(photo, Path("demo/files", photo.name))
+    enhancer.enhance(photo, demo / "files" / photo.name)
 
 # %% A video, with a bar of its own
 if Path("night.mp4").exists():
-    nightlift.enhance_video("night.mp4", "demo/night.mp4", progress=True)
+    nightlift.enhance_video("night.mp4", demo / "night.mp4", progress=True)
 
 # %% A column of encoded photos, as a data set in Parquet holds them
 rows = {"name": [photo.name for photo in photos], "bytes": [photo.read_bytes() for photo in photos]}
-Path("demo/dark").mkdir(parents=True, exist_ok=True)
-pq.write_table(pa.table(rows), "demo/dark/part-0.parquet")
-dark = ray.data.read_parquet("demo/dark")
+(demo / "dark").mkdir(parents=True, exist_ok=True)
+pq.write_table(pa.table(rows), demo / "dark/part-0.parquet")
+dark = ray.data.read_parquet(str(demo / "dark"))
 bright = dark.map_batches(nightlift.EnhanceImages, fn_constructor_args=("bytes",), num_cpus=1, concurrency=1)
-bright.write_parquet("demo/bright")
+bright.write_parquet(str(demo / "bright"))
 
 # %% What became of each row
-table = pq.read_table(
-    "demo/bright", columns=["name", "nightlift_error", "nightlift_luma_before", "nightlift_luma_after"]
-)
+table = pq.read_table(demo / "bright").drop_columns("bytes")
 table.to_pandas()

@@ -58,7 +58,7 @@ class EnhanceImages:
         self._steps = kept_steps(options)
 
     def __reduce__(self) -> tuple[Callable[[], "EnhanceImages"], tuple[()]]:
-        """Let each process load the network by itself."""
+        """Return what makes the same in another process, which loads the network by itself."""
         return partial(EnhanceImages, self.column, **self.options), ()
 
     def __call__(self, batch: Batch) -> Batch:

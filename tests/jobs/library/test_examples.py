@@ -61,7 +61,7 @@ def test_videos_are_those_of_the_job(
     Path("cut.mp4").write_bytes(Path("dark.mp4").read_bytes()[:40])
     with pytest.raises(nightlift.NightliftError, match=r"cut\.mp4: ") as raised:
         nightlift.enhance_video("cut.mp4", "out.mp4")
-    assert raised.value.code == "damaged"
+    assert raised.value.code == "not_media"
 
 
 def test_a_bar_in_a_notebook_without_widgets_brings_no_warning(tmp_path: Path) -> None:
