@@ -22,9 +22,10 @@ def photo_of_array(image: Array) -> Photo:
 
     It counts as stored without loss. Raises TypeError for other types of numbers, ValueError for other shapes.
     """
+    image = np.asarray(image)  # no subclass, such as a matrix
     check_array(image)
     native = image.dtype.newbyteorder("=")
-    samples = np.array(image.reshape(*image.shape[:2], -1), native, order="C", subok=False)
+    samples = np.array(image.reshape(*image.shape[:2], -1), native, order="C")
     if samples.shape[2] in (1, 3):
         return Photo(format="png", frames=[Frame(pixels=samples)])
     pixels, alpha = np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1])

@@ -16,6 +16,10 @@ REMEDY = (
     "install nightlift into an environment of its own (python -m venv, pipx install or uv tool install), "
     "or install it again here (pip install --force-reinstall --no-deps)"
 )
+WINDOWS = (
+    "Windows itself lacks what it needs; type wsl --install to get the Windows Subsystem for Linux, and install and "
+    "start nightlift there"
+)
 RENAME = "nightlift needs this name: rename yours, or start Python in another folder"
 
 
@@ -38,17 +42,13 @@ def main() -> int:
 def leave_windows() -> None:
     """End this process with one line on Windows, which lacks much that other modules use from their first line on."""
     if sys.platform == "win32":
-        print(
-            "nightlift: Windows itself lacks what it needs; type wsl --install to get the Windows Subsystem for Linux, "
-            "and install and start nightlift there",
-            file=sys.stderr,
-        )
+        print(f"nightlift: {WINDOWS}", file=sys.stderr)
         sys.exit(2)
 
 
 def check_for_library() -> None:
-    """Raise ImportError where a program that uses the library would import others' packages in place of ours."""
-    if fault := fault_of_installation():
+    """Raise ImportError where the library would import others' packages in place of ours, and on Windows."""
+    if fault := WINDOWS if sys.platform == "win32" else fault_of_installation():
         raise ImportError(f"nightlift: {fault}")
 
 

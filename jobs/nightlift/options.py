@@ -9,6 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypedDict, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
 
 from jobs.bulk.config import BulkConfig
@@ -82,6 +83,7 @@ def config_of(
     Raises ValueError for one out of range.
     """
     hints = get_type_hints(known)
+    options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
     for name, value in options.items():
         if name not in hints:
             raise TypeError(f"there is no option {name}; choose from {', '.join(hints)}")

@@ -96,8 +96,9 @@ class ImageSteps:
 def kept_steps(options: Mapping[str, Any]) -> ImageSteps:
     """Return the steps with these options, which are made once. A file of weights that has changed is loaded again."""
     weights, changed_ns = options.get("weights"), 0
-    with suppress(OSError, TypeError):  # there is none, or none that can be read: loading it says so
-        changed_ns = Path(weights or "").stat().st_mtime_ns
+    if weights is not None:
+        with suppress(OSError, TypeError):  # loading it says what is wrong
+            changed_ns = Path(weights).stat().st_mtime_ns
     return _kept(dumps(sorted(options.items())), changed_ns)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray.data
+from nightlift.steps import ImageSteps, kept_steps
 from PIL import Image
 from ray.data.checkpoint import CheckpointConfig
 
@@ -118,6 +119,25 @@ def test_another_process_loads_its_own_network(bright: list[Samples]) -> None:
     sent = pickle.dumps(nightlift.EnhanceImages("photo", strength=0.5))
     assert len(sent) < 500
     assert np.array_equal(pickle.loads(sent)({"photo": DARK[:1]})["photo"][0], nightlift.enhance(DARK[0], strength=0.5))
+
+
+def test_where_batches_are_shared_images_of_one_shape_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, in groups that bound how many photos are decoded at a time."""
+    monkeypatch.setattr(ImageSteps, "shares_batches", True)
+    enhance, batches = nightlift.EnhanceImages("photo", strength=0.9), []
+    enhancer = kept_steps({"strength": 0.9}).steps.enhance.enhancer
+    monkeypatch.setattr(enhancer, "on_batch", lambda images, seconds: batches.append(images))
+    photos = _ragged(DARK[0], DARK[1][:30], b"broken", DARK[2], CODED[1], DARK[3][:30])
+    made = enhance({"photo": photos})
+    assert sorted(batches) == [2, 3]
+    assert [error is None for error in made["nightlift_error"].to_pylist()] == [True, True, False, True, True, True]
+    for at in (0, 1, 3, 5):
+        alone = nightlift.enhance(photos[at], strength=0.9)
+        assert np.abs(made["photo"][at].astype(int) - alone).max() <= 1
+    batches.clear()
+    monkeypatch.setattr("nightlift.batches.TOGETHER_PX", DARK[0][..., 0].size)
+    enhance({"photo": np.stack(DARK)})
+    assert batches == [1] * 4
 
 
 @pytest.mark.usefixtures("ray_session")
