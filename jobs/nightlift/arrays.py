@@ -14,22 +14,26 @@ from pipeline.images.pixels import frame_of, image_of, turned
 
 Array = npt.NDArray[Any]
 
+FORMATS = {False: "png", True: "webp"}  # of one without loss, and of a lossy one that does not tell how much it lost
+JPEG = "JPEG", "MPO"  # Pillow's names
 TURNED_BACK = {6: 8, 8: 6}  # orientations that undo each other; any other undoes itself
 
 
-def photo_of_array(image: Array) -> Photo:
+def photo_of_array(image: Array, *, lossy: bool) -> Photo:
     """Return a photo of a copy of the pixels: HxWx3, HxW, HxWx1, or with alpha HxWx4 or HxWx2; uint8 or uint16.
 
-    It counts as stored without loss. Raises TypeError for other types of numbers, ValueError for other shapes.
+    `lossy`: whether they come from a lossy file, such as a JPEG. Raises TypeError for other types of numbers, and
+    ValueError for other shapes.
     """
     image = np.asarray(image)  # no subclass, such as a matrix
     check_array(image)
     native = image.dtype.newbyteorder("=")
     samples = np.array(image.reshape(*image.shape[:2], -1), native, order="C")
+    kind = FORMATS[lossy]
     if samples.shape[2] in (1, 3):
-        return Photo(format="png", frames=[Frame(pixels=samples)])
+        return Photo(format=kind, frames=[Frame(pixels=samples)])
     pixels, alpha = np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1])
-    return Photo(format="png", frames=[Frame(pixels=pixels, alpha=alpha)])
+    return Photo(format=kind, frames=[Frame(pixels=pixels, alpha=alpha)])
 
 
 def array_of(photo: Photo, like: Array) -> Array:
@@ -58,10 +62,10 @@ def check_array(image: Array) -> None:
         raise ValueError(f"image has the shape {image.shape}: there is no pixel in it")
 
 
-def photo_of_image(image: Image.Image) -> Photo:
+def photo_of_image(image: Image.Image, *, lossy: bool) -> Photo:
     """Return a photo of the present frame of a PIL image, upright. Raises ValueError, Unsupported.
 
-    Of an image that is as it was opened, the noise that compression hides is known, as it is from the file.
+    An image that is as it was opened tells how it was compressed. `lossy`: whether others come from a lossy file.
     """
     if 0 in image.size:
         raise ValueError(f"image has {image.width}x{image.height} pixels: there is nothing to enhance")
@@ -69,10 +73,10 @@ def photo_of_image(image: Image.Image) -> Photo:
     notes: list[str] = []
     icc = image.info.get("icc_profile")
     frame = turned(frame_of(image, notes, icc=icc), _orientation(image))
-    tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
+    # of CMYK, the tables do not fit the components of the result
+    tables: dict[int, list[int]] = (getattr(image, "quantization", None) or {}) if image.mode in ("L", "RGB") else {}
     coding = Coding(quantisation=tuple(tuple(table) for table in tables.values()))
-    lossy = (image.format or "").lower()
-    kind = lossy if lossy in LOSSY else "png"
+    kind = "jpeg" if image.format in JPEG else FORMATS[lossy or (image.format or "").lower() in LOSSY]
     metadata = Metadata(icc=None if image.mode in ("CMYK", "LAB") else icc)
     return with_fitting_profile(Photo(format=kind, frames=[frame], metadata=metadata, coding=coding, notes=notes))
 

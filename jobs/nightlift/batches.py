@@ -30,8 +30,8 @@ Row = tuple[Any, str | None, float | None, float | None]
 class EnhanceImages:
     """A callable for `ray.data.Dataset.map_batches` that enhances the images of a column.
 
-        ds = ray.data.read_images("s3://night/photos")                       # arrays in the column `image`
-        ds = ds.map_batches(nightlift.EnhanceImages)
+        ds = ray.data.read_images("s3://night/photos")                       # arrays of JPEGs in the column `image`
+        ds = ds.map_batches(nightlift.EnhanceImages, fn_constructor_kwargs={"lossy": True})
 
         ds = ray.data.read_parquet("s3://night/shards")                      # encoded photos in the column `bytes`
         ds = ds.map_batches(nightlift.EnhanceImages, fn_constructor_args=("bytes",), batch_size=64, num_cpus=1)
@@ -48,9 +48,9 @@ class EnhanceImages:
     With `num_gpus`, images of one shape go through the network together. One encoded image, or on a GPU a few, is
     decoded at a time. The nodes need nightlift installed.
 
-    `column`: name of the column. `options`: those of `nightlift.enhance`; a file of weights must be there on every
-    node. Raises TypeError and ValueError for wrong options, for a column that is missing, and for one whose type holds
-    no images at all.
+    `column`: name of the column. `options`: those of `nightlift.enhance`, such as `lossy` for arrays of JPEGs; a file
+    of weights must be there on every node. Raises TypeError and ValueError for wrong options, for a column that is
+    missing, and for one whose type holds no images at all.
     """
 
     def __init__(self, column: str = "image", **options: Unpack[PhotoOptions]) -> None:

@@ -55,6 +55,9 @@ class PhotoOptions(Options, total=False):
     no_mark: bool
     """Do not write into metadata that nightlift edited the photo."""
     raw: Literal["develop", "preview"]
+    lossy: bool
+    """Not a flag: the pixels of arrays, and of PIL images that do not tell, come from a JPEG, another lossy file or a
+    video. Compression hides their noise, which is then expected, as it is where the file tells."""
 
 
 class VideoOptions(Options, total=False):
@@ -92,6 +95,7 @@ def config_of(
     flags = dict(options)
     if flags.get("weights") is not None:
         flags["weights"] = Path(flags["weights"])
+    flags.pop("lossy", None)
     flags["storage_options"] = json.dumps(flags.get("storage_options", {}))
     with without_flags():
         return config(src=src, dst=dst, **flags)

@@ -42,6 +42,8 @@ class ImageSteps:
     config: ImagesConfig
     checkpoint: Checkpoint
     steps: PhotoSteps
+    lossy: bool
+    """Whether pixels that do not tell where they come from come from a lossy file."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -50,13 +52,14 @@ class ImageSteps:
         with without_flags():
             checkpoint = config.checkpoint()
             settings = config.photo_settings(checkpoint)
-        return cls(config, checkpoint, PhotoSteps.of(Storage(), settings, checkpoint, device_of(config.device)))
+        steps = PhotoSteps.of(Storage(), settings, checkpoint, device_of(config.device))
+        return cls(config, checkpoint, steps, options.get("lossy", False))
 
     @property
     def shares_batches(self) -> bool:
         """Return whether images of one shape go through the network together: on a GPU, as in a job.
 
-        On a CPU that gains nothing, and what an image becomes would depend on the others, by 1 of 255.
+        On a CPU that gains nothing but for tiny images, and what one becomes would depend on the others, by 1 of 255.
         """
         return self.steps.enhance.enhancer.device.type == "cuda"
 
@@ -68,10 +71,10 @@ class ImageSteps:
                 self.steps.decode.decode(work, bytes(image))
             return Opened(work, lambda photo: self.steps.encode.encoded(work, photo))
         if isinstance(image, np.ndarray):
-            self.steps.decode.look_at(work, photo_of_array(image))
+            self.steps.decode.look_at(work, photo_of_array(image, lossy=self.lossy))
             return Opened(work, lambda photo: array_of(photo, image))
         if isinstance(image, Image.Image):
-            self.steps.decode.look_at(work, photo_of_image(image))
+            self.steps.decode.look_at(work, photo_of_image(image, lossy=self.lossy))
             return Opened(work, lambda photo: image_like(photo, image))
         hint = ": tensor.permute(1, 2, 0).cpu().numpy()" if type(image).__module__ == "torch" else ""
         raise TypeError(
@@ -90,7 +93,8 @@ class ImageSteps:
 
     def estimate_together(self, images: Sequence[Opened]) -> None:
         """Estimate the curve maps of several images, those of one shape in one batch of the network."""
-        self.steps.enhance.estimate_together([each.work for each in images])
+        with one_torch_thread():
+            self.steps.enhance.estimate_together([each.work for each in images])
 
 
 def kept_steps(options: Mapping[str, Any]) -> ImageSteps:

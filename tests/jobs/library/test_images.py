@@ -90,6 +90,10 @@ def test_a_jpeg_opened_by_pillow_is_what_the_job_encodes(name: str, tmp_path: Pa
     assert enhanced.size == image.size
     assert np.array_equal(_pixels(enhanced), made)
     assert np.array_equal(np.asarray(nightlift.enhance(tmp_path / name)), made)
+    if name != "cmyk.jpg":  # which becomes RGB by its profile
+        assert np.array_equal(nightlift.enhance(_pixels(image), lossy=True), made)
+        plain = ImageOps.exif_transpose(image).copy()  # knows nothing of its file
+        assert np.array_equal(np.asarray(nightlift.enhance(plain, lossy=True)), made)
 
 
 def test_arrays_keep_shape_type_and_order() -> None:
@@ -228,7 +232,8 @@ def test_the_import_loads_nothing_and_sets_up_nothing() -> None:
 import logging, sys
 before = set(sys.modules)
 import nightlift
-assert {name.partition(".")[0] for name in set(sys.modules) - before} <= {"nightlift", "__future__"}, set(sys.modules) - before
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+assert loaded <= {"nightlift", "__future__"}, loaded
 assert set(nightlift.__all__) <= set(dir(nightlift))
 assert nightlift.__version__ == "0.1.0"
 import numpy, os
