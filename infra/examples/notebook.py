@@ -15,9 +15,9 @@ from tqdm.auto import tqdm
 photos, demo = sorted(Path("infra/samples/photos").glob("*.jpg")), Path("demo").absolute()
 nightlift.enhance(photos[0])
 
-# %% Pixels: three strengths side by side
+# %% Pixels, dark and at two strengths; lossy, as they come from a JPEG
 pixels = np.asarray(Image.open(photos[0]).convert("RGB"))
-shown = [pixels, *(nightlift.enhance(pixels, strength=strength) for strength in (0.5, 1.0))]
+shown = [pixels, *(nightlift.enhance(pixels, strength=strength, lossy=True) for strength in (0.5, 1.0))]
 Image.fromarray(np.hstack(shown))
 
 # %% Files: each keeps its format, its time and its metadata
