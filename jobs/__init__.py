@@ -2,11 +2,12 @@
 
 from __future__ import annotations  # older Pythons are told which one is needed
 
-import os
 import sys
 from types import TracebackType
 
-from jobs.nightlift_entry import leave_out_current_directory, leave_windows
+from jobs.nightlift.entry import PACKAGES, in_our_own_directory, leave_out_current_directory, leave_windows
+
+__all__ = ["PACKAGES", "in_our_own_directory"]
 
 
 def _report_missing_packages(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -26,7 +27,3 @@ if sys.argv[:1] == ["-m"]:  # so Python calls a module that it is about to run: 
     leave_windows()
     leave_out_current_directory()
     sys.excepthook = _report_missing_packages
-
-# Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this
-# when it is imported, which some jobs do early.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

@@ -136,7 +136,8 @@ class VideosConfig(BulkConfig):
             )
 
 
-def _segments(job: Job) -> SegmentFolders:
+def segments_of(job: Job) -> SegmentFolders:
+    """Return the folders that hold the segments of unfinished videos."""
     return SegmentFolders(job.storage, join(job.destination.root, FOLDER, "segments"))
 
 
@@ -161,7 +162,7 @@ def _flow(job: Job) -> "VideoFlow":
         grows=placed.grows,
         gpus_per_worker=placed.gpus_per_worker,
         threads=max(1, beside // placed.workers),
-        segments=_segments(job),
+        segments=segments_of(job),
         time_limit_s=job.config.time_limit,
     )
     steps.info("starting %s (%s); this takes a few seconds", plural(flow.workers, "worker"), flow.device)
@@ -177,7 +178,7 @@ def _in_sight(flow: "VideoFlow", records: Sequence[Record]) -> Generator[Outcome
 
 def _tidy(job: Job, records: Sequence[Record], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
     """Yield the same outcomes; remove segments that serve no run any more."""
-    segments = _segments(job)
+    segments = segments_of(job)
     if job.config.fresh:
         for record in records:
             segments.clear(record)
@@ -210,7 +211,7 @@ VIDEO_MEDIA = Media(
     kind=VIDEOS,
     settings=VideosConfig.video_settings,
     wanted=lambda config: config.extension,
-    worker=lambda job: partial(_worker, job.storage, job.settings, job.checkpoint, _segments(job).url),
+    worker=lambda job: partial(_worker, job.storage, job.settings, job.checkpoint, segments_of(job).url),
     flow=_flow,
     progress=_in_sight,
     tidy=_tidy,

@@ -53,7 +53,7 @@ class PhotoSettings:
     """What to write into the metadata of enhanced photos; None: nothing."""
     raw: Literal["develop", "preview"] = "develop"
     sequence: Literal["no", "name", "time"] = "no"
-    """Order in which the photos of a folder are frames of a film, so that their light is smoothed over time."""
+    """Order in which the photos of a folder are frames of a film, whose light is smoothed over time."""
 
     def fingerprint(self, checkpoint: Checkpoint) -> str:
         """Return a hash of the weights and of the settings that decide a photo's output.
@@ -62,11 +62,9 @@ class PhotoSettings:
         """
         # `raw` follows the fingerprint of camera raw files, and concerns no others
         unimportant = {"max_pixels", "raw"} | ({"bright_luma"} if self.skip_bright == "no" else set())
-        if self.sequence == "no":
-            unimportant.add("sequence")  # as before there were sequences
-        settings = asdict(self) | {"sequence": (self.sequence, SEQUENCE_REVISION)}
+        unimportant |= {"sequence"} if self.sequence == "no" else set()  # as before there were sequences
         # of the mark, a new version or a renamed file of the same weights is no reason to do all photos again
-        settings["mark"] = self.mark is not None
+        settings = asdict(self) | {"sequence": (self.sequence, SEQUENCE_REVISION), "mark": self.mark is not None}
         decisive = {name: value for name, value in settings.items() if name not in unimportant}
         parts = (REVISION, sorted(decisive.items(), key=str), fingerprint(checkpoint))
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
@@ -93,8 +91,7 @@ class PhotoWork(Work):
     original: bytes | None = None
     """Content of the source, if the photo is bright enough to be passed on unchanged."""
     maps: CurveMaps | None = None
-    """Curve maps that were estimated together with other photos', or smoothed over time; kept until they are applied.
-    """
+    """Curve maps estimated together with other photos', or smoothed over time; kept until they are applied."""
 
     def unfinished(self) -> Self:
         """Return the photo without anything that steps have made of it."""
@@ -105,25 +102,42 @@ class ReadAndDecode:
     """Step from a reference to a decoded photo. Settles what cannot be read or decoded, and what is already bright."""
 
     def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
-        self.storage = storage
-        self.settings = settings
+        self.storage, self.settings = storage, settings
 
     def __call__(self, work: PhotoWork) -> PhotoWork:
         work.outcome.started_at = datetime.now(UTC)
         with _settling(work):
             with _timed(work, "seconds_read"):
                 data = work.record.content(self.storage)
-            work.outcome.bytes_in = len(data)
-            with _timed(work, "seconds_decode"):
-                work.photo = self.photo_of(data, work.record)
-            work.parts = parts_of(work.photo, work.inside)
-            luma = views_of(work.photo, work.parts)[0].luma()
-            self._describe(work, work.photo, luma)
-            if self.settings.skip_hdr and _is_hdr(work.photo):
-                self._leave_out_hdr(work)
-            elif self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
-                self._pass_on(work, data, luma)
+            self.decode(work, data)
         return work
+
+    def decode(self, work: PhotoWork, data: bytes) -> None:
+        """Decode the content of a photo, and settle it if it is to be left out. Raises what `decode` raises."""
+        work.outcome.bytes_in = len(data)
+        with _timed(work, "seconds_decode"):
+            photo = self.photo_of(data, work.record)
+        luma = self.look_at(work, photo)
+        if self.settings.skip_hdr and _is_hdr(photo):
+            _skip(work, "is_hdr", "it is made for HDR screens, and --skip-hdr leaves such photos out")
+            work.outcome.notes, work.photo = [], None
+        elif self.settings.skip_bright != "no" and luma >= self.settings.bright_luma:
+            self._pass_on(work, data, luma)
+
+    def look_at(self, work: PhotoWork, photo: Photo) -> float:
+        """Take up a decoded photo, and find what of it counts. Returns its mean luma."""
+        work.photo, work.parts = photo, parts_of(photo, work.inside)
+        height, width = photo.frames[0].pixels.shape[:2]
+        work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
+        work.outcome.notes += photo.notes
+        if photo.format == "raw":
+            work.outcome.fingerprint = self.settings.raw
+        named = format_of(work.outcome.source)
+        if named is not None and named.name != photo.format:
+            work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
+        luma = views_of(photo, work.parts)[0].luma()
+        work.outcome.luma_before = work.outcome.luma_after = luma
+        return luma
 
     def photo_of(self, data: bytes, record: Record, *, gain_map: bool = True) -> Photo:
         """Decode the content of a record's source. Raises what `decode` raises. `gain_map`: see there."""
@@ -141,33 +155,14 @@ class ReadAndDecode:
             return FORMATS["png"]
         if self.settings.hdr == "sdr":
             return None
-        named = format_of(record.destination)
         with suppress(MediaError):  # which `decode` raises again
-            return named or self.settings.written_as("", format_of_content(data))
+            return format_of(record.destination) or self.settings.written_as("", format_of_content(data))
         return None
-
-    def _describe(self, work: PhotoWork, photo: Photo, luma: float) -> None:
-        height, width = photo.frames[0].pixels.shape[:2]
-        work.outcome.width_px, work.outcome.height_px, work.outcome.frames = width, height, len(photo.frames)
-        work.outcome.notes += photo.notes
-        if photo.format == "raw":
-            work.outcome.fingerprint = self.settings.raw
-        named = format_of(work.outcome.source)
-        if named is not None and named.name != photo.format:
-            work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
-        work.outcome.luma_before = work.outcome.luma_after = luma
-
-    def _leave_out_hdr(self, work: PhotoWork) -> None:
-        name = posixpath.basename(work.outcome.source)
-        work.outcome.outcome, work.outcome.code, work.outcome.notes = "skipped", "is_hdr", []
-        work.outcome.message = f"{name}: it is made for HDR screens, and --skip-hdr leaves such photos out"
-        work.photo = None
 
     def _pass_on(self, work: PhotoWork, data: bytes, luma: float) -> None:
         """Skip a bright photo: leave it out, or pass it on unchanged."""
-        work.outcome.outcome, work.outcome.code = "skipped", "already_bright"
-        name, least = posixpath.basename(work.outcome.source), self.settings.bright_luma
-        work.outcome.message = f"{name}: mean luma {luma:.2f} is at or above --bright-luma {least:g}"
+        limit = self.settings.bright_luma
+        _skip(work, "already_bright", f"mean luma {luma:.2f} is at or above --bright-luma {limit:g}")
         if self.settings.skip_bright == "copy":
             work.original = data
         else:
@@ -211,7 +206,7 @@ class Enhance:
         maps, work.maps = work.maps, None
         if work.photo is not None and work.original is None:
             with _settling(work), _timed(work, "seconds_enhance"):
-                self._enhance(work, work.photo, maps)
+                self.enhance(work, work.photo, maps)
         return work
 
     def light_of(self, photo: Photo, inside: Box | None = None) -> tuple[CurveMaps, View]:
@@ -230,7 +225,8 @@ class Enhance:
     def _floor(self, pixels: Samples, photo: Photo, visible: Mask | None = None) -> Floor | None:
         return self.enhancer.floor_of(pixels, visible=visible, hidden_noise=photo.hidden_noise)
 
-    def _enhance(self, work: PhotoWork, photo: Photo, maps: CurveMaps | None) -> None:
+    def enhance(self, work: PhotoWork, photo: Photo, maps: CurveMaps | None = None) -> None:
+        """Enhance the photo of `work`, whose pixels may be overwritten. `maps`: its curve maps, if there are some."""
         if self.enhancer.look.leaves_images_alone:
             return
         photo, notes = with_way_back(photo)
@@ -250,14 +246,13 @@ class EncodeAndWrite:
     """Step from an enhanced photo to a file at the destination and the final outcome."""
 
     def __init__(self, storage: Storage, settings: PhotoSettings) -> None:
-        self.storage = storage
-        self.settings = settings
+        self.storage, self.settings = storage, settings
 
     def __call__(self, work: PhotoWork) -> PhotoWork:
         if work.photo is not None:
             with _settling(work):
                 with _timed(work, "seconds_encode"):
-                    data = self._encoded(work, work.photo)
+                    data = self.encoded(work, work.photo)
                 with _timed(work, "seconds_write"):
                     record = work.record
                     self.storage.write(record.destination, data, record.claim, record.attributes())
@@ -267,7 +262,8 @@ class EncodeAndWrite:
         work.photo, work.original, work.parts = None, None, []  # frees memory: the outcome may wait for others
         return work
 
-    def _encoded(self, work: PhotoWork, photo: Photo) -> bytes:
+    def encoded(self, work: PhotoWork, photo: Photo) -> bytes:
+        """Return the file of an enhanced photo, or the original of a bright one. Raises what `encode` raises."""
         if work.original is not None and format_of(work.record.destination) == format_of(work.outcome.source):
             return work.original
         target = self.settings.written_as(work.record.destination, photo.format)
@@ -298,8 +294,12 @@ class PhotoSteps:
 
 def _is_hdr(photo: Photo) -> bool:
     """Return whether a photo was made for HDR screens, even if what it has for them cannot be read."""
-    has_gain_map = photo.metadata.gain_map is not None or GAIN_MAP_DROPPED in photo.notes
-    return has_gain_map or transfer_of(photo) is not None
+    return photo.metadata.gain_map is not None or GAIN_MAP_DROPPED in photo.notes or transfer_of(photo) is not None
+
+
+def _skip(work: PhotoWork, code: str, reason: str) -> None:
+    work.outcome.outcome, work.outcome.code = "skipped", code
+    work.outcome.message = f"{posixpath.basename(work.outcome.source)}: {reason}"
 
 
 @contextmanager

@@ -154,13 +154,8 @@ class EnhanceSegment:
     ) -> None:
         self.storage, self.settings, self.threads = storage, settings, threads
         self.fingerprint = f"{settings.fingerprint(checkpoint)} {device}"
-        enhancer = Enhancer(
-            checkpoint,
-            settings.look,
-            estimate_size=settings.estimate_size,
-            device=device,
-            precision=settings.precision,
-        )
+        size, precision = settings.estimate_size, settings.precision
+        enhancer = Enhancer(checkpoint, settings.look, estimate_size=size, device=device, precision=precision)
         self.enhancement = Enhancement(
             enhancer=enhancer,
             window=settings.window,
@@ -293,18 +288,29 @@ class VideoSteps:
 
     def __call__(self, record: Record, folder: str, on_frame: Callable[[], None] = lambda: None) -> Outcome:
         """Enhance a video from file to file. `folder`: for its segments. `on_frame`: called for each frame."""
-        outcome, folders = Outcome.of(record), SegmentFolders(self.inspect.storage, folder)
+        outcome = Outcome.of(record)
         with settling(record, outcome, out_of_memory=OUT_OF_MEMORY):
-            if self.pass_on(record, outcome):
-                return outcome
-            info, segments = self.inspect(record, outcome)
-            urls = [folders.url_of(record, segment) for segment in segments]
-            results = [
-                self.enhance(record, info, segment, url, on_frame) for segment, url in zip(segments, urls, strict=True)
-            ]
-            self.join(record, info, urls, results, outcome)
-            folders.clear(record)
+            self.run(record, outcome, folder, on_frame)
         return outcome
+
+    def run(
+        self,
+        record: Record,
+        outcome: Outcome,
+        folder: str,
+        on_frame: Callable[[], None],
+        on_info: Callable[[VideoInfo], None] = lambda info: None,
+    ) -> None:
+        """Do the same, and raise what the steps raise. `on_info`: called once the video is inspected."""
+        folders = SegmentFolders(self.inspect.storage, folder)
+        if self.pass_on(record, outcome):
+            return
+        info, segments = self.inspect(record, outcome)
+        on_info(info)
+        urls = [folders.url_of(record, segment) for segment in segments]
+        results = [self.enhance(record, info, each, url, on_frame) for each, url in zip(segments, urls, strict=True)]
+        self.join(record, info, urls, results, outcome)
+        folders.clear(record)
 
 
 def encoding_of(record: Record, info: VideoInfo, settings: VideoSettings) -> Encoding:

@@ -32,6 +32,7 @@ def test_python_of_the_pages_runs(
     Path("photos").mkdir()
     Image.fromarray(night(60, 40)).save("photos/a.jpg")
     Path("photos/broken.jpg").write_bytes(b"no photo")
+    Image.fromarray(night(60, 40)).save("dark.jpg")
     main(["images", "photos", "bright"])
     capsys.readouterr()
     blocks = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]

@@ -50,7 +50,7 @@ def test_folders_stay_readable() -> None:
     assert {name: count for name, count in counts.items() if count > MOST_MODULES.get(name, IN_A_FOLDER)} == {}
 
 
-@pytest.mark.parametrize("package", ["model", "pipeline.images", "pipeline.video"])
+@pytest.mark.parametrize("package", ["model", "nightlift", "pipeline.images", "pipeline.video"])
 def test_public_names_exist(package: str) -> None:
     module = import_module(package)
     assert all(hasattr(module, name) for name in module.__all__)

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobs.nightlift_entry import PACKAGES, in_our_own_directory
+from jobs import PACKAGES, in_our_own_directory
 
 NAMES_A_PATH = re.compile(r"(^|_)(FILE|DIR|PATH|BUNDLE|CREDENTIALS|HOME)$")  # environment variables
 

@@ -1,7 +1,6 @@
 """Decoding of an image file to a Photo. What cannot be kept is noted; only MediaError and MemoryError are raised."""
 
 import struct
-import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +23,7 @@ from pipeline.images.pixels import add_note, turned
 from pipeline.images.png import png
 from pipeline.images.raw import raw
 from pipeline.images.recognition import format_of_content
+from pipeline.images.silence import quiet_pillow
 from pipeline.images.tiff import reading as tiff
 
 READERS: dict[str, Callable[[bytes, int], Photo]] = {
@@ -77,10 +77,9 @@ def decode(
     name = format_of_content(data)
     reader = raw.read_preview if name == "raw" and raw_preview else READERS[name]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about details that are kept, noted or refused here
+        with quiet_pillow():
             stored = _alone(reader(data, max_pixels))
-            photo = _with_fitting_profile(_upright(stored))
+            photo = with_fitting_profile(_upright(stored))
             if gain_map:
                 photo = _with_gain_map(photo, stored, data, max_pixels)
             else:
@@ -136,7 +135,7 @@ def _upright(photo: Photo) -> Photo:
     )
 
 
-def _with_fitting_profile(photo: Photo) -> Photo:
+def with_fitting_profile(photo: Photo) -> Photo:
     """Drop an ICC profile that does not fit the channels of the pixels, which may have been converted."""
     icc = photo.metadata.icc
     fitting = (b"RGB ",) if photo.frames[0].pixels.shape[2] == 3 else (b"GRAY", b"RGB ")

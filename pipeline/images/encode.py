@@ -1,6 +1,5 @@
 """Encoding of a Photo to an image file. Each thing that the format cannot hold is converted or dropped with a note."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from pipeline.images.gain_map import tone_map, ultra_hdr
 from pipeline.images.jxl import jxl
 from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
+from pipeline.images.silence import quiet_pillow
 from pipeline.images.tiff import iptc
 from pipeline.images.tiff import writing as tiff
 
@@ -78,8 +78,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
     if not target.grey:
         photo = _in_colour(photo, target, notes)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # from Pillow, about metadata that is passed on unchanged
+        with quiet_pillow():
             return WRITERS[name](photo, quality, notes), notes
     except MediaError:
         raise

@@ -10,9 +10,6 @@ from pipeline.errors import TooLarge, Unsupported
 from pipeline.images.color import conversion
 from pipeline.images.photo import Frame, Samples
 
-# Pillow's own limit holds for the whole process, and warns before it refuses. Ours is a setting of the job; every
-# reader checks it with `check_size` before it decodes pixels.
-Image.MAX_IMAGE_PIXELS = None
 # Without this handler, what Pillow logs about broken files would go to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 

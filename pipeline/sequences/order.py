@@ -7,7 +7,6 @@ shots. In the order of time, so are those of each camera, whose clocks and views
 import hashlib
 import posixpath
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pipeline.images import format_of
+from pipeline.images.silence import quiet_pillow
 from pipeline.records import Place, Record
 from pipeline.sequences.capture_time import Capture, captured_at
 from pipeline.sequences.light_over_time import REACH
@@ -75,8 +75,7 @@ def _by_time(photos: Sequence[Listed], capture_of: Callable[[Listed], Capture]) 
     A photo that tells no camera counts as of that of the one before it. Time zones count where all photos of a camera
     tell theirs: its clock may be set to summer time, or travel.
     """
-    with warnings.catch_warnings(), ThreadPoolExecutor(AT_ONCE) as pool:
-        warnings.simplefilter("ignore")  # about damage that each photo tells in its turn
+    with quiet_pillow(), ThreadPoolExecutor(AT_ONCE) as pool:  # about damage that each photo tells in its turn
         captures = list(pool.map(capture_of, photos))
     first = next((each for each in captures if each.local_s is not None), Capture())
     last = first._replace(local_s=float("-inf"))

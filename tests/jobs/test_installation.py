@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,6 +88,13 @@ def _told(command: Path, **environment: str) -> tuple[int, str]:
     return asked.returncode, asked.stdout + asked.stderr
 
 
+def _imported(python: str | Path, folder: Path, script: str = "import nightlift; nightlift.enhance") -> str:
+    """What Python says last of a script that uses the library, where the script lies."""
+    (folder / "script.py").write_text(script)
+    done = subprocess.run([python, folder / "script.py"], env={}, capture_output=True, text=True, timeout=HANGS_S)
+    return (done.stdout + done.stderr).strip().rpartition("\n")[2]
+
+
 @pytest.mark.slow
 def test_what_another_distribution_did_to_our_packages_is_told(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
@@ -100,11 +106,16 @@ def test_what_another_distribution_did_to_our_packages_is_told(tmp_path: Path) -
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
     command = tmp_path / "env/bin/nightlift"
     (site,) = tmp_path.glob("env/lib/python*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (site / "dependencies.pth").write_text(str(Path(Image.__file__).parents[1]))
     install = ["--python", tmp_path / "env/bin/python", "install", "--no-deps", "--no-index", "--no-compile"]
     _pip(*install, ours)
     assert _told(command) == (0, "nightlift 0.1.0\n")
+    python, scripts = tmp_path / "env/bin/python", tmp_path / "scripts"
+    scripts.mkdir()
+    assert _imported(python, scripts, "import nightlift; print(nightlift.load.__module__)") == "nightlift.photos"
+    assert (site / "nightlift/py.typed").exists()
     _pip(*install, other)
+    assert f"ImportError: nightlift: {site}/jobs/__init__.py is no longer nightlift's" in _imported(python, scripts)
     status, line = _told(command)
     assert (status, line.count("\n")) == (2, 1)
     assert f"nightlift: {site}/jobs/__init__.py is no longer nightlift's own: other has put" in line
@@ -114,6 +125,25 @@ def test_what_another_distribution_did_to_our_packages_is_told(tmp_path: Path) -
     assert (status, line.count("\n")) == (2, 1)
     assert f"nightlift: jobs/__init__.py is missing from {site}" in line
     assert "install it again here" in line
+
+
+@pytest.mark.parametrize("name", ["model.py", "pipeline/__init__.py", "jobs/__init__.py"])
+def test_a_library_user_is_told_of_a_module_that_shadows_ours(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("print('not ours')\n")
+    package = name.removesuffix(".py").partition("/")[0]
+    found = tmp_path / (name if "/" not in name else package)
+    reason = f"nightlift: the package {package} is found at {found}, which is not nightlift's own"
+    advice = "nightlift needs this name: rename yours, or start Python in another folder"
+    assert _imported(sys.executable, tmp_path) == f"ImportError: {reason}; {advice}"
+
+
+def test_a_library_user_may_have_imported_or_made_such_a_module_before(tmp_path: Path) -> None:
+    made = "import sys, types; sys.modules['model'] = types.ModuleType('model')\n"
+    told = _imported(sys.executable, tmp_path, made + "import nightlift; nightlift.load")
+    assert told.startswith(
+        "ImportError: nightlift: the package model is found at no file, which is not nightlift's own"
+    )
 
 
 def test_packages_that_come_before_ours_are_told(tmp_path: Path) -> None:

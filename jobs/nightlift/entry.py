@@ -1,7 +1,7 @@
 """Starts the console command, after a check that the packages about to be imported are nightlift's own.
 
-`jobs`, `model` and `pipeline` are names that other distributions use too. So this package is installed a second
-time, as `nightlift_entry`, at the top level, where no other distribution puts its files.
+`jobs`, `model` and `pipeline` are names that other distributions, and users, give to theirs too. The library makes the
+same check before its first use.
 """
 
 from __future__ import annotations  # older Pythons are told which one is needed
@@ -10,13 +10,17 @@ import os  # Python has loaded only os and sys already; other modules are import
 import sys
 
 PACKAGES = "jobs", "model", "pipeline"
-HERE = os.path.dirname(os.path.abspath(__file__))
-PARENT = os.path.dirname(HERE)
+PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOME = os.path.dirname(PARENT) if os.path.basename(PARENT) == "jobs" else PARENT  # folder of our packages
 REMEDY = (
     "install nightlift into an environment of its own (python -m venv, pipx install or uv tool install), "
     "or install it again here (pip install --force-reinstall --no-deps)"
 )
+WINDOWS = (
+    "Windows itself lacks what it needs; type wsl --install to get the Windows Subsystem for Linux, and install and "
+    "start nightlift there"
+)
+RENAME = "nightlift needs this name: rename yours, or start Python in another folder"
 
 
 def main() -> int:
@@ -25,7 +29,7 @@ def main() -> int:
     try:
         leave_out_current_directory()
         if fault := fault_of_installation():
-            print(f"nightlift: {fault}; {REMEDY}", file=sys.stderr)
+            print(f"nightlift: {fault}", file=sys.stderr)
             return 2
         from jobs.cli import start
 
@@ -38,12 +42,14 @@ def main() -> int:
 def leave_windows() -> None:
     """End this process with one line on Windows, which lacks much that other modules use from their first line on."""
     if sys.platform == "win32":
-        print(
-            "nightlift: Windows itself lacks what it needs; type wsl --install to get the Windows Subsystem for Linux, "
-            "and install and start nightlift there",
-            file=sys.stderr,
-        )
+        print(f"nightlift: {WINDOWS}", file=sys.stderr)
         sys.exit(2)
+
+
+def check_for_library() -> None:
+    """Raise ImportError where the library would import others' packages in place of ours, and on Windows."""
+    if fault := WINDOWS if sys.platform == "win32" else fault_of_installation():
+        raise ImportError(f"nightlift: {fault}")
 
 
 def in_our_own_directory() -> bool:
@@ -57,6 +63,9 @@ def leave_out_current_directory() -> None:
     Python looks there first with `python -m`, `python -c`, or an empty or relative entry in PYTHONPATH. A relative
     entry that names another directory was set on purpose: it stays, as an absolute path.
     """
+    # Under `uv run` Ray would take the current directory to the workers, and start them by uv once more. It reads this
+    # when it is imported, which some jobs do early.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if in_our_own_directory():
         return
     try:
@@ -74,25 +83,40 @@ def leave_out_current_directory() -> None:
 
 
 def fault_of_installation() -> str | None:
-    """Return words on what another distribution has replaced or removed of our packages; None if all are intact."""
+    """Return what others have put in the way of our packages, replaced or removed, and what to do; None if nothing."""
     from importlib.metadata import distributions
-    from importlib.util import find_spec
 
     for package in PACKAGES:
-        spec = find_spec(package)
-        if spec is None:
-            return f"the package {package} is missing from {HOME}: uninstalling another distribution removed it"
-        found = spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin or ""
+        found = _place_of(package)
+        if found is None:
+            return (
+                f"the package {package} is missing from {HOME}: uninstalling another distribution removed it; {REMEDY}"
+            )
         if not (os.path.isdir(found) and os.path.samefile(found, os.path.join(HOME, package))):
-            return f"the package {package} is found at {found}, which is not nightlift's own"
+            installed = "site-packages" in found or "dist-packages" in found
+            advice = REMEDY if installed else RENAME
+            return f"the package {package} is found at {found}, which is not nightlift's own; {advice}"
     ours = next(iter(distributions(name="nightlift", path=[HOME])), None)
     for name, size in _recorded(ours.read_text("RECORD")) if ours else ():
         file = os.path.join(HOME, name)
         if not os.path.exists(file):
-            return f"{name} is missing from {HOME}: uninstalling another distribution removed it"
+            return f"{name} is missing from {HOME}: uninstalling another distribution removed it; {REMEDY}"
         if os.path.getsize(file) != size and (owner := _other_owner(name)):
-            return f"{file} is no longer nightlift's own: {owner} has put its own file there"
+            return f"{file} is no longer nightlift's own: {owner} has put its own file there; {REMEDY}"
     return None
+
+
+def _place_of(package: str) -> str | None:
+    """Return the folder or file that an import of this package gets, or has got; None if there is none."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(package)
+    except ValueError:  # it was made by a program, and not found
+        return str(getattr(sys.modules[package], "__file__", None) or "no file")
+    if spec is None:
+        return None
+    return next(iter(spec.submodule_search_locations or ()), spec.origin or "")
 
 
 def _recorded(record: str | None) -> list[tuple[str, int]]:
