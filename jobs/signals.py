@@ -113,6 +113,8 @@ def _listen() -> None:
     heard, wakes = os.pipe()
     os.set_blocking(wakes, False)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    # a forked process would tell this one of its own signals: they share the pipe
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
     threading.Thread(target=_hear, args=(heard,), name="signals", daemon=True).start()
 
 

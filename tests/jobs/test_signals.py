@@ -220,3 +220,28 @@ def test_a_process_that_cannot_hear_a_signal_is_ended() -> None:
         _, told = process.communicate(timeout=HANGS_S)
     assert process.returncode == 129
     assert told.splitlines()[-1] == "nightlift: stopped without cleaning up, because part of the job did not respond"
+
+
+FORKED = """
+import os, signal, time
+from jobs import signals
+signals.UNHEARD_S, signals.SLACK_S = 0.5, 0.1
+signals.heed_signals()
+heard, ready = os.pipe()
+if not (child := os.fork()):
+    try:
+        os.write(ready, b"!")
+        time.sleep(60)
+    finally:
+        os._exit(7)
+os.read(heard, 1)
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+time.sleep(1.5)
+print("alive")
+"""
+
+
+def test_a_signal_to_a_forked_process_does_not_end_the_one_that_forked_it() -> None:
+    done = _run_alone(FORKED)
+    assert (done.returncode, done.stdout.split()) == (0, ["7", "alive"])
