@@ -22,6 +22,7 @@ from pipeline.images import FORMATS, format_of
 from pipeline.images.extras import extra
 from pipeline.images.jxl import libjxl
 from pipeline.images.metadata.mark import Mark, agent
+from pipeline.images.photo import DEFLATE_LEVEL
 from pipeline.photos import MAX_PIXELS, PhotoSettings, PhotoSteps, PhotoWork
 from pipeline.planning.media_kinds import PHOTOS, Photos
 from pipeline.planning.path_list import Source, places_of
@@ -64,6 +65,9 @@ class ImagesConfig(BulkConfig):
     """Quality of JPEG, WebP, AVIF, JPEG XL and HEIC outputs, 1 to 100; JPEG XL is lossless at 100. By default a JPEG
     keeps its own, and lossless WebP and JPEG XL stay so; else 92 for JPEG, 90 for WebP and JPEG XL, 85 for AVIF, 70 for
     HEIC."""
+    deflate_level: Annotated[int, optional("INT")] = DEFLATE_LEVEL
+    """How hard PNG and TIFF outputs are compressed, 1 to 9. They lose nothing at any level: 1 is fast, 9 makes the
+    smallest files."""
     hdr: Literal["keep", "sdr"] = "keep"
     """What to do with HDR photos (HLG and PQ). keep: write HDR with the same tags; sdr: convert to SDR.
     Only AVIF, JPEG XL and PNG hold HDR; photos written in other formats, as HEIC is, are converted, with a note."""
@@ -88,7 +92,7 @@ class ImagesConfig(BulkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_ranges(self, quality=(1, 100), max_pixels=(1, None), workers_per_core=(1, 8))
+        check_ranges(self, quality=(1, 100), deflate_level=(1, 9), max_pixels=(1, None), workers_per_core=(1, 8))
         if self.sequence != "no" and self.topology == "split":
             raise UsageError("--topology split enhances each photo by itself; leave it out, or leave out --sequence")
 
@@ -133,6 +137,7 @@ class ImagesConfig(BulkConfig):
             precision=self.precision,
             format=self.format_name,
             quality=self.quality,
+            deflate_level=self.deflate_level,
             hdr=self.hdr,
             skip_bright=self.skip_bright,
             skip_hdr=self.skip_hdr,

@@ -21,7 +21,7 @@ from pipeline.images.color.high_dynamic_range import transfer_of
 from pipeline.images.color.working_space import with_way_back
 from pipeline.images.metadata.mark import Mark, marked
 from pipeline.images.metadata.xmp import GAIN_MAP_DROPPED
-from pipeline.images.photo import Samples
+from pipeline.images.photo import DEFLATE_LEVEL, Samples
 from pipeline.images.recognition import format_of_content
 from pipeline.images.seen.borders import Box
 from pipeline.images.seen.view import Mask, Part, View, parts_of, views_of
@@ -44,6 +44,7 @@ class PhotoSettings:
     precision: Precision = "auto"
     format: str | None = None
     quality: int | None = None
+    deflate_level: int = DEFLATE_LEVEL
     hdr: Hdr = "keep"
     skip_bright: Literal["no", "copy", "leave"] = "no"
     bright_luma: float = 0.45
@@ -132,8 +133,7 @@ class ReadAndDecode:
         work.outcome.notes += photo.notes
         if photo.format == "raw":
             work.outcome.fingerprint = self.settings.raw
-        named = format_of(work.outcome.source)
-        if named is not None and named.name != photo.format:
+        if (named := format_of(work.outcome.source)) and named.name != photo.format:
             work.outcome.notes.append(f"its extension stands for {named.name}, but its content is {photo.format}")
         luma = views_of(photo, work.parts)[0].luma()
         work.outcome.luma_before = work.outcome.luma_after = luma
@@ -269,7 +269,7 @@ class EncodeAndWrite:
         target = self.settings.written_as(work.record.destination, photo.format)
         if self.settings.mark is not None and work.original is None and "xmp" in target.holds:
             photo = replace(photo, metadata=marked(photo.metadata, self.settings.mark))
-        data, notes = encode(photo, target.name, quality=self.settings.quality)
+        data, notes = encode(photo, target.name, quality=self.settings.quality, level=self.settings.deflate_level)
         work.outcome.notes += notes
         return data
 

@@ -25,8 +25,8 @@ GROUPS = {
         *("skip_hdr", "raw_pairs", "max_pixels", "max_frame_pixels"),
     ),
     "output": (
-        *("format", "quality", "raw", "codec", "crf", "preset", "pixel_format", "container", "hdr", "on_damage"),
-        *("layout", "long_side_px", "no_mark"),
+        *("format", "quality", "deflate_level", "raw", "codec", "crf", "preset", "pixel_format", "container", "hdr"),
+        *("on_damage", "layout", "long_side_px", "no_mark"),
         *("out", "json", "sheet_rows", "no_report"),
     ),
     "running": (

@@ -14,6 +14,7 @@ Config = TypeVar("Config")
 HELP = ("-h", "--help")
 OTHER_WORDS = {  # of other tools, for our flags
     "--denoise": ("--temporal-denoise", "--noise", "--noise-reduction"),
+    "--deflate-level": ("--png-level", "--compression", "--compression-level", "--png-compression", "-z"),
     "--device cuda": ("--gpu", "--gpus", "--cuda"),
     "--fresh": ("--overwrite", "--force", "-f", "--restart"),
     "--learning-rate": ("--lr",),

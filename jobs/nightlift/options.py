@@ -49,6 +49,8 @@ class PhotoOptions(Options, total=False):
     """Format of what is encoded; by default its own."""
     quality: int | None
     """Quality of what is encoded, 1 to 100; by default a JPEG keeps its own."""
+    deflate_level: int
+    """How hard PNG and TIFF are compressed, 1 to 9."""
     hdr: Literal["keep", "sdr"]
     max_pixels: int
     """Largest photo that is decoded, in pixels."""

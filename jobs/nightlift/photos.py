@@ -112,9 +112,9 @@ def enhance(image: Any, to: Place | None = None, **options: Unpack[PhotoOptions]
     become the same bytes that it writes. A file that nightlift did not write is never replaced.
 
     `options`: named as the flags of `nightlift images`: strength, iterations, passes, denoise, floor, variant, weights,
-    estimate_size, device, precision, format, quality, hdr, max_pixels, no_mark, raw, storage_options. And `lossy`: say
-    True for an array of pixels that come from a JPEG or a video, as compression hides noise that only the file tells.
-    The network is loaded once for each choice of them.
+    estimate_size, device, precision, format, quality, deflate_level, hdr, max_pixels, no_mark, raw, storage_options.
+    And `lossy`: say True for an array of pixels that come from a JPEG or a video, as compression hides noise that only
+    the file tells. The network is loaded once for each choice of them.
 
     Raises TypeError for another kind of image or an unknown option, ValueError for a shape or an option out of range,
     and NightliftError, whose `code` is that of a manifest, for a photo that cannot be read or written.

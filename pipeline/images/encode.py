@@ -12,13 +12,13 @@ from pipeline.images.color.working_space import in_srgb
 from pipeline.images.formats import FORMATS, Format
 from pipeline.images.gain_map import tone_map, ultra_hdr
 from pipeline.images.jxl import jxl
-from pipeline.images.photo import Frame, Metadata, Photo, Samples, to_8_bits
+from pipeline.images.photo import DEFLATE_LEVEL, Compression, Frame, Metadata, Photo, Samples, to_8_bits
 from pipeline.images.png import png
 from pipeline.images.silence import quiet_pillow
 from pipeline.images.tiff import iptc
 from pipeline.images.tiff import writing as tiff
 
-WRITERS: dict[str, Callable[[Photo, int | None, list[str]], bytes]] = {
+WRITERS: dict[str, Callable[[Photo, Compression, list[str]], bytes]] = {
     "jpeg": ultra_hdr.write,
     "png": png.write,
     "webp": webp.write,
@@ -47,18 +47,20 @@ NAMES = {
 }
 
 
-def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list[str]]:
+def encode(photo: Photo, name: str, *, quality: int | None, level: int = DEFLATE_LEVEL) -> tuple[bytes, list[str]]:
     """Encode a photo in the format `name` of FORMATS; return the bytes, and notes on what could not be held.
 
     `quality`: 1 to 100 for JPEG, WebP, AVIF, JPEG XL and HEIC; None for the source's own compression if it is known,
-    else a high default. Raises Unsupported if the format cannot be written or cannot hold the photo, MissingExtra,
-    ValueError if `quality` is out of range, and MemoryError.
+    else a high default. `level`: 1 to 9, how hard PNG and TIFF are compressed. Raises Unsupported if the format cannot
+    be written or cannot hold the photo, MissingExtra, ValueError if a number is out of range, and MemoryError.
     """
     target = FORMATS[name]
     if not target.writable:
         raise Unsupported(f"{name.upper()} cannot be written; choose {target.written_as.upper()} or another format")
     if quality is not None and not 1 <= quality <= 100:
         raise ValueError(f"quality is {quality}; it must be between 1 and 100")
+    if not 1 <= level <= 9:
+        raise ValueError(f"the level is {level}; it must be between 1 and 9")
     notes: list[str] = []
     photo = high_dynamic_range.fitted(photo, target, notes)
     if "icc" not in target.holds:
@@ -79,7 +81,7 @@ def encode(photo: Photo, name: str, *, quality: int | None) -> tuple[bytes, list
         photo = _in_colour(photo, target, notes)
     try:
         with quiet_pillow():
-            return WRITERS[name](photo, quality, notes), notes
+            return WRITERS[name](photo, Compression(quality, level), notes), notes
     except MediaError:
         raise
     except (OSError, ValueError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from pipeline.images.isobmff.boxes import Box, Colours, clean_aperture, coding_o
 from pipeline.images.isobmff.reading import Grid, Items, items_of, sequence_properties
 from pipeline.images.isobmff.writing import Item, exif_item, still, xmp_item
 from pipeline.images.metadata import exif
-from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
+from pipeline.images.photo import Coding, Compression, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size, frame_of, image_of
 from pipeline.video.signal.color import MATRICES, UNKNOWN_MATRICES
 from pipeline.video.signal.transfer import BT2020, HDR
@@ -166,18 +166,18 @@ def _shown(frame: Frame, properties: list[Box], *, grey: bool) -> Frame:
     return replace(frame, pixels=np.ascontiguousarray(pixels), alpha=alpha)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
     """Write frames as AVIF, a still with the source's own depth and sampling if an encoder at hand has them."""
     if photo.animated:
-        return _animation(photo, _sampling(photo), DEFAULT_QUALITY if quality is None else quality, notes)
-    return still(items_to_write(photo, quality, notes))
+        return _animation(photo, _sampling(photo), _quality_of(compression), notes)
+    return still(items_to_write(photo, compression, notes))
 
 
-def items_to_write(photo: Photo, quality: int | None, notes: list[str]) -> list[Item]:
+def items_to_write(photo: Photo, compression: Compression, notes: list[str]) -> list[Item]:
     """Encode a still as the items of a file, of which the first is the image. What is lost is noted."""
     sampling = _sampling(photo)
     metadata, colours = photo.metadata, _colours(photo)
-    coded, alpha = _coded(photo, sampling, quality, colours, notes)
+    coded, alpha = _coded(photo, sampling, compression, colours, notes)
     bare = items_of(coded)
     made = colours_of(bare.properties[bare.primary]) or colours
     colours = colours._replace(matrix=made.matrix, full=made.full)
@@ -210,12 +210,12 @@ def _colours(photo: Photo) -> Colours:
 
 
 def _coded(
-    photo: Photo, sampling: str, quality: int | None, colours: Colours, notes: list[str]
+    photo: Photo, sampling: str, compression: Compression, colours: Colours, notes: list[str]
 ) -> tuple[bytes, bytes | None]:
     """Encode a still; return files that hold its image and its alpha, which may be one. What is lost is noted."""
     frame, hdr = photo.frames[0], colours.transfer in HDR
-    lossless = photo.coding.lossless and photo.format == "avif" and quality is None
-    level = av1.LOSSLESS_QUALITY if lossless else DEFAULT_QUALITY if quality is None else quality
+    lossless = photo.coding.lossless and photo.format == "avif" and compression.quality is None
+    level = av1.LOSSLESS_QUALITY if lossless else _quality_of(compression)
     source_bits = 8 if frame.pixels.dtype == np.uint8 else photo.coding.bits or 16
     bits = DEEP_BITS if source_bits > 12 or (hdr and source_bits < DEEP_BITS) else source_bits
     if av1.keeps_all() and (bits > 8 or lossless):
@@ -257,6 +257,10 @@ def _colour_boxes(metadata: Metadata, colours: Colours) -> list[Box]:
 
 def _boxes(metadata: Metadata) -> list[Box]:
     return [Box(*each) for each in metadata.avif_boxes]
+
+
+def _quality_of(compression: Compression) -> int:
+    return DEFAULT_QUALITY if compression.quality is None else compression.quality
 
 
 def _animation(photo: Photo, sampling: str, quality: int, notes: list[str]) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import Damaged, Unsupported
-from pipeline.images.photo import INCH_M, Frame, Metadata, Photo, Samples, full_range, to_8_bits
+from pipeline.images.photo import INCH_M, Compression, Frame, Metadata, Photo, Samples, full_range, to_8_bits
 from pipeline.images.pixels import check_size, frame_of, image_of
 
 FILE_HEADER_BYTES = 14
@@ -73,8 +73,8 @@ def _field(rows: Samples, mask: int, *, deep: bool) -> Samples:
     return spread if deep else to_8_bits(spread)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write one uint8 frame as BMP; `quality` is ignored."""
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
+    """Write one uint8 frame as BMP; `compression` is ignored."""
     frame, dpi, icc = photo.frames[0], photo.metadata.dpi, photo.metadata.icc
     if frame.alpha is None and icc is None:
         buffer = BytesIO()

@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from pipeline.images.photo import Frame, Metadata, Photo
+from pipeline.images.photo import Compression, Frame, Metadata, Photo
 from pipeline.images.pixels import add_note, check_size, frame_of, image_of
 from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 
@@ -44,8 +44,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
     return Photo(format="gif", frames=frames, metadata=metadata, loop=loop if count > 1 else None, notes=notes)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write uint8 RGB frames as GIF; `quality` is ignored."""
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
+    """Write uint8 RGB frames as GIF; `compression` is ignored."""
     width, height = photo.frames[0].size
     parts = [struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0)]
     if photo.animated and photo.loop is not None:

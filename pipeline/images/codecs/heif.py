@@ -14,7 +14,7 @@ from pipeline.images.extras import extra
 from pipeline.images.isobmff import heif_items
 from pipeline.images.isobmff.writing import XMP_TYPE
 from pipeline.images.metadata import exif, regions
-from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples, full_range
+from pipeline.images.photo import Coding, Compression, Frame, Metadata, Photo, Samples, full_range
 from pipeline.images.pixels import check_size
 
 DEFAULT_QUALITY = 70
@@ -57,7 +57,7 @@ def _spread(samples: Samples, bits: int) -> Samples:
     return full_range(samples >> 16 - bits, (1 << bits) - 1)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
     """Write one frame as HEIC, with 10 or 12 bits if it has 16. Raises MissingExtra, or what libheif raises."""
     pillow_heif: Any = extra("pillow_heif", "heif", "to write HEIC")
     if not pillow_heif.libheif_info()["HEIF"]:
@@ -67,7 +67,7 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     frame, metadata = photo.frames[0], photo.metadata
     channels = [frame.pixels] if frame.alpha is None else [frame.pixels, frame.alpha[..., None]]
     mode = {1: "L", 3: "RGB"}[frame.pixels.shape[2]] + "A" * (len(channels) - 1)
-    options: dict[str, Any] = {"quality": DEFAULT_QUALITY if quality is None else quality}
+    options: dict[str, Any] = {"quality": DEFAULT_QUALITY if compression.quality is None else compression.quality}
     if frame.pixels.dtype == np.uint16:
         bits = photo.coding.bits if photo.coding.bits in (10, MOST_BITS) else MOST_BITS
         if bits != photo.coding.bits:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import Damaged
-from pipeline.images.photo import Frame, Photo, full_range
+from pipeline.images.photo import Compression, Frame, Photo, full_range
 from pipeline.images.pixels import check_size, frame_of
 
 GAP = rb"(?:\s|#[^\n]*\n)+"
@@ -25,8 +25,8 @@ def read(data: bytes, max_pixels: int) -> Photo:
         return Photo(format="pnm", frames=[frame_of(image, notes)], notes=notes)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write one frame without alpha as binary PGM or PPM; `quality` is ignored."""
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
+    """Write one frame without alpha as binary PGM or PPM; `compression` is ignored."""
     pixels = photo.frames[0].pixels
     height, width, channels = pixels.shape
     kind, white = (6 if channels == 3 else 5), np.iinfo(pixels.dtype).max

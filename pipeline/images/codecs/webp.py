@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.errors import Damaged
 from pipeline.images.metadata import exif
-from pipeline.images.photo import Coding, Frame, Metadata, Photo
+from pipeline.images.photo import Coding, Compression, Frame, Metadata, Photo
 from pipeline.images.pixels import check_size, frame_at, image_of
 from pipeline.video.structure.iso_boxes import CREDENTIALS_DROPPED
 
@@ -49,9 +49,10 @@ def read(data: bytes, max_pixels: int) -> Photo:
     return Photo(format="webp", frames=frames, metadata=metadata, coding=coding, loop=loop, notes=notes)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write uint8 RGB frames as WebP, lossless if the source was and `quality` is None."""
-    coded = [_coded(frame, photo.coding.lossless and quality is None, quality) for frame in photo.frames]
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
+    """Write uint8 RGB frames as WebP, lossless if the source was and no quality is given."""
+    lossless = photo.coding.lossless and compression.quality is None
+    coded = [_coded(frame, lossless, compression.quality) for frame in photo.frames]
     metadata = photo.metadata
     flags = (ICC if metadata.icc else 0) | (EXIF if metadata.exif else 0) | (XMP if metadata.xmp else 0)
     flags |= (ALPHA if photo.frames[0].alpha is not None else 0) | (ANIMATION if photo.animated else 0)

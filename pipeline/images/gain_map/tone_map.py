@@ -12,7 +12,7 @@ from pipeline.images.gain_map.gains import StoredMap, enhanced
 from pipeline.images.isobmff.boxes import Box, Colours, colours_of, content_of
 from pipeline.images.isobmff.reading import items_of
 from pipeline.images.isobmff.writing import Item, still
-from pipeline.images.photo import Frame, GainMap, Photo, to_8_bits
+from pipeline.images.photo import Compression, Frame, GainMap, Photo, to_8_bits
 
 TMAP = b"tmap"  # kind of item, and brand of files with one
 VERSION = b"\x00"
@@ -39,14 +39,14 @@ def read(data: bytes, max_pixels: int) -> StoredMap | None:
     return StoredMap(to_8_bits(pixels), gains)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
     """Write an AVIF, with its gain map if it has one."""
     found = photo.metadata.gain_map
     if found is None or photo.animated:
-        return avif.write(photo, quality, notes)
+        return avif.write(photo, compression, notes)
     if found.note:
         notes.append(found.note)
-    items = avif.items_to_write(photo, quality, notes)
+    items = avif.items_to_write(photo, compression, notes)
     gain_map = enhanced(found, photo.frames[0])
     derived = len(items) + 2
     items += [_map(gain_map), _derived(items[0], gain_map, derived - 1)]

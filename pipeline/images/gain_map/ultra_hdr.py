@@ -16,7 +16,7 @@ from pipeline.images.jpeg.app_segments import GAIN_MAP, XMP
 from pipeline.images.jpeg.trailers import MPF
 from pipeline.images.metadata import ifd, jpeg_markers, tags
 from pipeline.images.metadata.jpeg_markers import APP0, APP1, APP2, SOI, Segment, packed
-from pipeline.images.photo import Frame, GainMap, Metadata, Photo
+from pipeline.images.photo import DEFLATE_LEVEL, Compression, Frame, GainMap, Metadata, Photo
 
 BEGINNING = b"\xff\xd8\xff"
 MOST_CANDIDATES = 100  # places that begin like a JPEG
@@ -42,17 +42,17 @@ def read(data: bytes, exif: bytes | None, max_pixels: int) -> StoredMap | None:
     return None
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
     """Write one uint8 frame without alpha as JPEG, with its gain map behind it if it has one."""
     found = photo.metadata.gain_map
     if found is None:
-        return jpeg.write(photo, quality, notes)
+        return jpeg.write(photo, compression, notes)
     if found.note:
         notes.append(found.note)
     gain_map = _coded(enhanced(found, photo.frames[0]))
     packet = metadata.with_directory(photo.metadata.xmp, len(gain_map))
     alone = replace(photo.metadata, xmp=packet, jpeg_trailer=b"")
-    coded = jpeg.write(replace(photo, metadata=alone), quality, notes)
+    coded = jpeg.write(replace(photo, metadata=alone), compression, notes)
     at = _behind_exif(coded)
     version = packed(APP2, GAIN_MAP + metadata.VERSION)
     index_at = at + len(version) + 4 + len(MPF)  # offsets in the index count from here
@@ -92,7 +92,7 @@ def _coded(gain_map: GainMap) -> bytes:
             metadata=Metadata(icc=gain_map.icc),
             coding=gain_map.coding,
         )
-        coded = jpeg.write(alone, None, [])
+        coded = jpeg.write(alone, Compression(None, DEFLATE_LEVEL), [])
     segments = jpeg_markers.segments(coded)
     kept = [
         coded[each.start : each.start + 4 + len(each.payload)]

@@ -23,7 +23,7 @@ from pipeline.images.metadata.jpeg_markers import (
     places,
     segments,
 )
-from pipeline.images.photo import Coding, Frame, Photo
+from pipeline.images.photo import Coding, Compression, Frame, Photo
 from pipeline.images.pixels import check_size, frame_of, image_of
 
 DEFAULT_QUALITY = 92  # for sources without quantisation tables to reuse
@@ -68,16 +68,16 @@ def read(data: bytes, max_pixels: int) -> Photo:
     return Photo(format="jpeg", frames=[frame], metadata=metadata, coding=coding, notes=notes)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
     """Write one uint8 frame without alpha as JPEG, with all metadata that fits."""
     metadata, coding = photo.metadata, photo.coding
     options: dict[str, Any] = {"progressive": coding.progressive, "dpi": metadata.dpi or (0, 0)}
     if photo.frames[0].pixels.shape[2] == 3:
         options["subsampling"] = coding.sampling or "4:4:4"
-    if quality is None and coding.quantisation:
+    if compression.quality is None and coding.quantisation:
         options["qtables"] = [list(table) for table in coding.quantisation]
     else:
-        options["quality"] = DEFAULT_QUALITY if quality is None else quality
+        options["quality"] = DEFAULT_QUALITY if compression.quality is None else compression.quality
     buffer = BytesIO()
     image = image_of(photo.frames[0])
     with _room_for_all(image.size) if coding.progressive else nullcontext():

@@ -10,7 +10,7 @@ from pipeline.images.color import cicp
 from pipeline.images.isobmff.boxes import sound_boxes
 from pipeline.images.jxl import libjxl, light
 from pipeline.images.metadata import exif, regions, xmp
-from pipeline.images.photo import Coding, Frame, Metadata, Photo, Samples
+from pipeline.images.photo import Coding, Compression, Frame, Metadata, Photo, Samples
 from pipeline.images.pixels import check_size
 from pipeline.video.signal.transfer import HDR
 
@@ -65,8 +65,9 @@ def read(data: bytes, max_pixels: int) -> Photo:
     return Photo(format="jxl", frames=frames, metadata=metadata, coding=coding, loop=loop, notes=notes)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write all frames; lossless at quality 100, or if the source was and `quality` is None."""
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
+    """Write all frames; lossless at quality 100, or if the source was and no quality is given."""
+    quality = compression.quality
     if quality is None:
         quality = LOSSLESS_QUALITY if photo.coding.lossless else DEFAULT_QUALITY
     metadata = photo.metadata

@@ -13,10 +13,10 @@ from pipeline.images.png.samples import coded_chunks
 DISPOSE_NONE, BLEND_SOURCE = 0, 0
 
 
-def animation(photo: Photo) -> list[Chunk]:
+def animation(photo: Photo, level: int) -> list[Chunk]:
     """Return IHDR, acTL, then fcTL and pixels of every frame. A first frame without duration is the default image."""
     shown = [frame for frame in photo.frames if frame.duration_ms is not None]
-    default = [coded_chunks(frame) for frame in photo.frames[: len(photo.frames) - len(shown)]]
+    default = [coded_chunks(frame, level) for frame in photo.frames[: len(photo.frames) - len(shown)]]
     # one header serves all frames: encode.py gave them the same channels, and animations are read with 8 bits
     chunks = [Chunk(b"acTL", struct.pack(">II", len(shown), 1 if photo.loop is None else photo.loop))]
     header: Chunk | None = None
@@ -25,7 +25,7 @@ def animation(photo: Photo) -> list[Chunk]:
         header, *pixels = default[0]
         chunks += pixels
     for frame in shown:
-        own_header, *pixels = coded_chunks(frame)
+        own_header, *pixels = coded_chunks(frame, level)
         chunks.append(Chunk(b"fcTL", _control(number, frame.size, frame.duration_ms or 0)))
         number += 1
         if header is None:

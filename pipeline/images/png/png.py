@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.errors import Unsupported, plural
 from pipeline.images.color import cicp
 from pipeline.images.metadata import exif
-from pipeline.images.photo import INCH_M, Frame, Metadata, Photo, to_8_bits
+from pipeline.images.photo import INCH_M, Compression, Frame, Metadata, Photo, to_8_bits
 from pipeline.images.pixels import add_note, check_size, frame_of
 from pipeline.images.png.apng import animation
 from pipeline.images.png.chunks import SIGNATURE, Chunk, itxt, packed, raw_profile, split, text
@@ -83,9 +83,9 @@ def read(data: bytes, max_pixels: int) -> Photo:
     return Photo(format="png", frames=frames, metadata=metadata, loop=loop if count > 1 else None, notes=notes)
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write the frames as PNG or animated PNG, with all metadata; `quality` is ignored."""
-    coded = animation(photo) if photo.animated else coded_chunks(photo.frames[0])
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
+    """Write the frames as PNG or animated PNG, with all metadata, deflated at the level of `compression`."""
+    coded = animation(photo, compression.level) if photo.animated else coded_chunks(photo.frames[0], compression.level)
     chunks = [coded[0], *_written(photo.metadata), *coded[1:]]
     return SIGNATURE + b"".join(packed(*chunk) for chunk in (*chunks, Chunk(b"IEND", b"")))
 

@@ -17,7 +17,6 @@ from pipeline.images.png.chunks import Chunk, split
 from pipeline.video.signal.picture import lines
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
-LEVEL = 4  # of deflate, 1 to 9; level 6 would take three times as long for photos smaller by 3 %
 MOST_PIXELS, MOST_BYTES = 1 << 28, 1 << 30  # limits of FFmpeg: with a margin of 128 pixels; and before compression
 
 # FFmpeg's names, by bits of a sample and colour
@@ -76,24 +75,24 @@ def keyed(frame: Frame, key: bytes, header: Header) -> Frame:
     return Frame(pixels=frame.pixels, alpha=alpha, duration_ms=frame.duration_ms)
 
 
-def coded_chunks(frame: Frame) -> list[Chunk]:
-    """Encode one frame as IHDR and IDAT, with as many bits per sample as it has."""
+def coded_chunks(frame: Frame, level: int) -> list[Chunk]:
+    """Encode one frame as IHDR and IDAT, with as many bits per sample as it has. `level`: of deflate, 1 to 9."""
     height, width, channels = frame.pixels.shape
     colour = {1: GREY, 3: RGB}[channels] | (0 if frame.alpha is None else 4)
     bits = 8 * frame.pixels.dtype.itemsize
     samples = frame.pixels if frame.alpha is None else np.dstack((frame.pixels, frame.alpha))
     rows = samples.reshape(height, -1)
     if (width + 128) * (height + 128) < MOST_PIXELS and rows.nbytes < MOST_BYTES:
-        deflated = _by_ffmpeg(rows, width, PIXEL_FORMATS[bits, colour])
+        deflated = _by_ffmpeg(rows, width, PIXEL_FORMATS[bits, colour], level)
     else:
-        deflated = _by_zlib(rows, rows.nbytes // (width * height))
+        deflated = _by_zlib(rows, rows.nbytes // (width * height), level)
     return [
         Chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)),
         Chunk(b"IDAT", deflated),
     ]
 
 
-def _by_ffmpeg(rows: Samples, width: int, pixel_format: str) -> bytes:
+def _by_ffmpeg(rows: Samples, width: int, pixel_format: str, level: int) -> bytes:
     """Filter and deflate rows of samples. At the same level, Pillow takes half as long again."""
     frame = VideoFrame(width, len(rows), pixel_format)
     lines(frame.planes[0], rows.dtype.newbyteorder(">"))[:, : rows.shape[1]] = rows
@@ -101,14 +100,14 @@ def _by_ffmpeg(rows: Samples, width: int, pixel_format: str) -> bytes:
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, len(rows), pixel_format, Fraction(1)
     encoder.thread_count = 1
-    encoder.options = {"compression_level": str(LEVEL), "pred": "mixed"}
+    encoder.options = {"compression_level": str(level), "pred": "mixed"}
     coded = b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
     return b"".join(chunk.payload for chunk in split(coded) if chunk.type == b"IDAT")
 
 
-def _by_zlib(rows: Samples, step: int) -> bytes:
+def _by_zlib(rows: Samples, step: int, level: int) -> bytes:
     """Filter and deflate rows of samples, 64 at a time. Slow, but of any size. `step`: bytes per pixel."""
-    deflater = zlib.compressobj(LEVEL)
+    deflater = zlib.compressobj(level)
     before = np.zeros(rows[0].nbytes, np.uint8)
     coded: list[bytes] = []
     for top in range(0, len(rows), 64):

@@ -7,17 +7,16 @@ import numpy as np
 
 from pipeline.errors import Unsupported
 from pipeline.images.metadata import ifd, tags
-from pipeline.images.photo import Frame, Metadata, Photo
+from pipeline.images.photo import Compression, Frame, Metadata, Photo
 from pipeline.images.tiff import iptc
 from pipeline.images.tiff.layout import BLACK_IS_ZERO, DEFLATE, RGB, STRUCTURE, UNASSOCIATED, UNCOMPRESSED
 
 STRIP_BYTES_TARGET = 1 << 18
-LEVEL = 4  # of deflate, 1 to 9; level 6 would take twice as long for photos smaller by 3 %
 NOISY = 0.75  # share of a strip that is left without a search for repeats, if it has hardly any
 
 
-def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
-    """Write the frames as pages of a TIFF, deflated unless the source was uncompressed; `quality` is ignored.
+def write(photo: Photo, compression: Compression, notes: list[str]) -> bytes:
+    """Write the frames as pages of a TIFF, deflated unless the source was uncompressed.
 
     The EXIF block comes first and whole, so that offsets inside maker notes stay valid; only its first directory is
     written anew, with the fields of the pixels.
@@ -28,18 +27,18 @@ def write(photo: Photo, quality: int | None, notes: list[str]) -> bytes:
     first.fields = fields | first.fields
     if others:
         notes.append(f"{others} other segments of JPEG metadata dropped: TIFF has no place for them")
-    compressed = not photo.coding.uncompressed
+    level = 0 if photo.coding.uncompressed else compression.level
     parts = [ifd.HEADERS[order], bytes(4), block[8:], bytes(len(block) % 2)]
     end = sum(map(len, parts))
     link = 1  # index in `parts` of the piece that ends with the link to the next directory
     for index, frame in enumerate(photo.frames):
-        strips = _strips(frame, order, compressed=compressed)
+        strips = _strips(frame, order, level)
         directory = ifd.Directory()
         if index == 0:
             directory = first
         elif tags.ICC in first.fields:
             directory.fields[tags.ICC] = first.fields[tags.ICC]
-        _describe(directory, frame, order, strips, end, compressed=compressed)
+        _describe(directory, frame, order, strips, end, compressed=level > 0)
         parts += strips
         end += sum(map(len, strips))
         if end & 1:
@@ -89,28 +88,29 @@ def _add_metadata(first: ifd.Directory, metadata: Metadata, order: str) -> None:
         first.fields[tags.RESOLUTION_UNIT] = ifd.field_of(order, ifd.SHORT, 2)
 
 
-def _strips(frame: Frame, order: str, *, compressed: bool) -> list[bytes]:
+def _strips(frame: Frame, order: str, level: int) -> list[bytes]:
+    """Encode the rows of a frame. `level`: of deflate, 1 to 9; 0: not compressed."""
     step = _rows_per_strip(frame)
     strips = []
     for top in range(0, frame.pixels.shape[0], step):
         rows = frame.pixels[top : top + step]
         if frame.alpha is not None:
             rows = np.dstack((rows, frame.alpha[top : top + step]))
-        if compressed:  # horizontal differencing (TIFF 6.0 section 14)
+        if level:  # horizontal differencing (TIFF 6.0 section 14)
             rows = np.concatenate((rows[:, :1], rows[:, 1:] - rows[:, :-1]), axis=1)
         packed = rows.astype(rows.dtype.newbyteorder("<" if order == "<" else ">"), copy=False).tobytes()
-        strips.append(_deflated(packed, deep=rows.dtype == np.uint16) if compressed else packed)
+        strips.append(_deflated(packed, level, deep=rows.dtype == np.uint16) if level else packed)
     return strips
 
 
-def _deflated(packed: bytes, *, deep: bool) -> bytes:
+def _deflated(packed: bytes, level: int, *, deep: bool) -> bytes:
     """Encode a strip. Noise fills the lower half of 16 bits, where a search for repeats would find none."""
     if deep:
-        deflater = zlib.compressobj(LEVEL, strategy=zlib.Z_RLE)
+        deflater = zlib.compressobj(level, strategy=zlib.Z_RLE)
         quick = deflater.compress(packed) + deflater.flush()
         if len(quick) > NOISY * len(packed):
             return quick
-    return zlib.compress(packed, LEVEL)
+    return zlib.compress(packed, level)
 
 
 def _rows_per_strip(frame: Frame) -> int:

@@ -206,6 +206,15 @@ def test_png_is_written_with_more_pixels_than_ffmpeg_takes(channels: int, kind: 
     assert alpha is None or (frame.alpha is not None and np.array_equal(frame.alpha, alpha))
 
 
+@pytest.mark.parametrize("name", ["png", "tiff"])
+def test_a_higher_level_makes_smaller_files_of_the_same_pixels(name: str) -> None:
+    photo = read(media.saved(media.night(), "PNG"))
+    files = [encode(photo, name, quality=None, level=level)[0] for level in (1, 9)]
+    assert len(files[0]) > len(files[1])
+    for coded in files:
+        assert np.array_equal(read(coded).frames[0].pixels, photo.frames[0].pixels)
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", None])
 def test_tiff_is_read_however_it_is_packed_and_stays_without_loss(compression: str | None) -> None:
     scene = media.night()
