@@ -84,7 +84,7 @@ PUBLISHED_PLUS = Architecture(variant="plus", maps=1)
 class Convolution(nn.Conv2d):
     """3x3 convolution, plain or depthwise, that keeps height and width.
 
-    In training, the same sums are computed in another way, whose gradient takes a CPU much less time.
+    In training on a CPU, the same sums are computed in another way, whose gradient takes much less time.
     """
 
     def __init__(self, inputs: int, outputs: int, dilation: int, padding: Padding, groups: int = 1) -> None:
@@ -96,7 +96,7 @@ class Convolution(nn.Conv2d):
         # A dilated depthwise convolution is computed in parts without dilation: the gradient of the whole is slow in
         # oneDNN (torch 2.13), and wrong in channels last.
         step = reach if self.groups > 1 else 1
-        if not self.training or not (repeats or step > 1):
+        if not (self.training and x_BFHW.device.type == "cpu" and (repeats or step > 1)):
             return super().forward(x_BFHW)
         if repeats and height == width == 1:  # all taps see the same pixel
             return F.conv2d(x_BFHW, self.weight.sum((2, 3), keepdim=True), self.bias, groups=self.groups)
