@@ -14,7 +14,9 @@ from torch import Tensor
 
 from model.curve.light import BT709, Shares, Space
 from model.curve.reference import steps_of
-from model.full_size.cpu_kernels import lift, lift_planes
+from model.full_size.cpu_kernels import lift
+from model.full_size.plane_kernels import lift_planes
+from model.full_size.tiles import ROOM
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWxC
 Floats = npt.NDArray[np.float32]
@@ -55,8 +57,8 @@ def apply_curves(
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = image_HV if in_place and image_HV.flags.writeable else np.empty_like(image_HV)
-    curves, columns = curves_of(passes, iterations, space), _columns(width, factor, passes)
-    lift(image_HV, enhanced_HV, *curves, factor, columns, in_light(space), *_cells(cells), _floats(shares))
+    maps_HLSM, columns = _rows_of(passes, iterations, space), _columns(width, factor, passes)
+    lift(image_HV, enhanced_HV, maps_HLSM, factor, columns, in_light(space), *_cells(cells), _floats(shares))
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -110,14 +112,14 @@ def apply_curves_to_planes(
     and converted back. In `light`, luma goes through the curve, and chroma follows. A chroma sample becomes the mean of
     what its pixels need. Where the curve changes nothing, samples stay, except those that lie outside of RGB.
     """
-    curves, columns = curves_of(passes, iterations, space), _columns(width, factor, passes)
+    maps_HLSM, columns = _rows_of(passes, iterations, space), _columns(width, factor, passes)
     subsampling = coding.across, coding.down
     lift_planes(
         tuple(planes),
         tuple(enhanced),
         subsampling,
         coding.numbers,
-        *curves,
+        maps_HLSM,
         factor,
         columns,
         in_light(space),
@@ -134,6 +136,18 @@ def curves_of(passes: Sequence[Floats], iterations: int, space: Space) -> tuple[
     if space == "light":
         maps_HMKL[:, 1] -= maps_HMKL[:, 0]
     return maps_HMKL, np.array(steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations), np.int64)
+
+
+def _rows_of(passes: Sequence[Floats], iterations: int, space: Space) -> Floats:
+    """Return the map of each step as `maps_HLSM`, with the first and the last column repeated.
+
+    Steps are filled up to a multiple of four by those of a map of zeros, which change nothing.
+    """
+    maps_HMKL, steps = curves_of(passes, iterations, space)
+    maps_HLSM = maps_HMKL.transpose(0, 3, 2, 1)[:, :, steps]
+    maps_HLSM = np.pad(maps_HLSM, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
+    missing = 4 * max(1, -(-len(steps) // 4)) - len(steps)
+    return np.ascontiguousarray(np.pad(maps_HLSM, ((0, 0), (0, 0), (0, missing), (0, 0))))
 
 
 def _floats(numbers: Iterable[float]) -> tuple[np.float32, ...]:
@@ -157,8 +171,8 @@ def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, An
 
     Pixel p of the image lies at (p + 1/2) / factor - 1/2 of a map; beyond the border, map pixels are repeated.
     """
-    at = 2 * np.arange(width) + 1 - factor
-    place = (at % (2 * factor)).astype(np.float32) / np.float32(2 * factor)
+    at = 2 * np.arange(width + ROOM) + 1 - factor  # beyond the row, for tiles and blocks that stick out
+    place_W = (at % (2 * factor)).astype(np.float32) / np.float32(2 * factor)
     starts = (factor // 2 + np.arange(-1, passes[0].shape[3] + 1) * factor).clip(0, width)
     starts[-1] = width
-    return starts.astype(np.uint64), place
+    return starts, place_W
