@@ -5,14 +5,14 @@ Suffixes: P planes of cells, see `cleaning.Cell`, L columns of cells, T pixels o
 
 import numpy as np
 
-from model.compiled import compiled
+from model.compiled import inlined
 from model.full_size.tiles import TILE, seen_share
 from model.noise.cleaning import Cell
 
 GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
 
 
-@compiled
+@inlined
 def widen_cells(wide_T, cells_HPL, plane, place, sides, line_L):  # type: ignore[no-untyped-def]
     """Interpolate a plane of cells at the samples of a tile. Cells at the border are repeated beyond it.
 
@@ -35,7 +35,7 @@ def widen_cells(wide_T, cells_HPL, plane, place, sides, line_L):  # type: ignore
     _widen(wide_T, line_L[: count + 2], across)
 
 
-@compiled
+@inlined
 def _widen(wide_T, near_L, side):  # type: ignore[no-untyped-def]
     """Interpolate cells along a row. `near_L`: the cells of the tile, and one on either side."""
     cells = len(near_L) - 2
@@ -64,7 +64,7 @@ def _widen(wide_T, near_L, side):  # type: ignore[no-untyped-def]
                 wide_T[c * side + half + i] = here + place * (after - here)
 
 
-@compiled
+@inlined
 def clean(pixels_CT, cleaned_T, cells_PT, shares):  # type: ignore[no-untyped-def]
     """Remove the noise of pixels in place, and write their luma. `cells_PT`: at each pixel."""
     zero, one = np.float32(0), np.float32(1)
@@ -94,21 +94,21 @@ def clean(pixels_CT, cleaned_T, cells_PT, shares):  # type: ignore[no-untyped-de
         cleaned_T[i] = of_red * red + of_green * green + of_blue * blue
 
 
-@compiled
+@inlined
 def clean_luma(luma_T, gain_T, offset_T):  # type: ignore[no-untyped-def]
     zero, one = np.float32(0), np.float32(1)
     for i in range(TILE):
         luma_T[i] = min(max(gain_T[i] * min(max(luma_T[i], zero), one) + offset_T[i], zero), one)
 
 
-@compiled
+@inlined
 def clean_chroma(chroma_T, gain_T, offset_T, scale):  # type: ignore[no-untyped-def]
     """Clean samples of chroma. `scale`: from R - Y or B - Y to chroma. Colours outside of RGB are not clipped."""
     for i in range(len(chroma_T)):
         chroma_T[i] = gain_T[i] * chroma_T[i] + scale * offset_T[i]
 
 
-@compiled
+@inlined
 def hold_back(pixels_CT, cleaned_T, seen_T, black, shares):  # type: ignore[no-untyped-def]
     """Darken unseen pixels in place. `pixels_CT`: RGB or grey after the curve. `cleaned_T`: luma before it."""
     if len(pixels_CT) == 1:

@@ -10,7 +10,7 @@ tile, C channels.
 
 import numpy as np
 
-from model.compiled import compiled
+from model.compiled import compiled, inlined
 from model.full_size.clean_tiles import SEEN, clean, hold_back, widen_cells
 from model.full_size.tiles import (
     ROOM,
@@ -35,13 +35,14 @@ def lift(  # type: ignore[no-untyped-def]
     channels = image_HV.shape[1] // width
     white = np.float32(np.iinfo(image_HV.dtype).max)
     scale = np.float32(1) / white
-    line = np.empty_like(maps_HLSM[0]), np.empty_like(maps_HLSM[0])
-    curve = line, starts, place_W
+    maps_HN, column = maps_HLSM.reshape(len(maps_HLSM), -1), maps_HLSM[0, 0].size
+    nodes_N, rises_N = np.empty_like(maps_HN[0]), np.empty_like(maps_HN[0])
+    curve = (nodes_N.reshape(maps_HLSM.shape[1:]), rises_N.reshape(maps_HLSM.shape[1:])), starts, place_W
     pixels_CT, lifted_CT = np.zeros((channels, ROOM), np.float32), np.zeros((channels, ROOM), np.float32)
     luma_T, room_CT = np.zeros(ROOM, np.float32), np.zeros((5, ROOM), np.float32)
     cells_PT, line_L = np.ones((SEEN + 1, TILE), np.float32), np.empty(TILE + 2, np.float32)
     for y in range(height):
-        maps_of_row(line, maps_HLSM, y, factor)
+        maps_of_row(nodes_N, rises_N, maps_HN, column, y, factor)
         for left in range(0, width, TILE):
             right = min(left + TILE, width)
             load(pixels_CT, image_HV[y, channels * left : channels * right], scale)
@@ -62,7 +63,7 @@ def lift(  # type: ignore[no-untyped-def]
                 store(enhanced_HV[y, channels * left : channels * right], lifted_CT, white)
 
 
-@compiled
+@inlined
 def _luma_of_tile(luma_T, pixels_CT, shares):  # type: ignore[no-untyped-def]
     if len(pixels_CT) == 1:
         luma_T[:] = pixels_CT[0]
@@ -72,7 +73,7 @@ def _luma_of_tile(luma_T, pixels_CT, shares):  # type: ignore[no-untyped-def]
         luma_T[i] = of_red * pixels_CT[0, i] + of_green * pixels_CT[1, i] + of_blue * pixels_CT[2, i]
 
 
-@compiled
+@inlined
 def _follow(pixels_CT, luma_T, seen_T, room_CT, black):  # type: ignore[no-untyped-def]
     """Lift a tile of RGB or grey with its luma, and hold unseen pixels back; see `light.lift`, `cleaning.hold_back`.
 

@@ -9,7 +9,7 @@ of a plane (with its padding), W width, T pixels or samples of a tile, C channel
 
 import numpy as np
 
-from model.compiled import compiled
+from model.compiled import compiled, inlined
 from model.full_size.clean_tiles import (
     BLUE_OFFSET,
     COLOUR_GAIN,
@@ -35,8 +35,13 @@ def lift_planes(  # type: ignore[no-untyped-def]
     unit, chroma_unit = np.nextafter(one / span, one), one / chroma_span  # so that white becomes 1, or is clipped to it
     starts, place_W = columns
     height, width = len(luma_HS), starts[len(starts) - 1]
-    nodes_DLSM = np.empty((down, *maps_HLSM.shape[1:]), np.float32)
-    rises_DLSM = np.empty_like(nodes_DLSM)
+    maps_HN, column = maps_HLSM.reshape(len(maps_HLSM), -1), maps_HLSM[0, 0].size
+    nodes_DN = np.empty((down, maps_HN.shape[1]), np.float32)
+    rises_DN = np.empty_like(nodes_DN)
+    nodes_DLSM, rises_DLSM = (
+        nodes_DN.reshape((down, *maps_HLSM.shape[1:])),
+        rises_DN.reshape((down, *maps_HLSM.shape[1:])),
+    )
     luma_T, share_T, seen_T = np.zeros(ROOM, np.float32), np.zeros(TILE, np.float32), np.ones(TILE, np.float32)
     room_CT = np.zeros((6, ROOM), np.float32)
     chroma_CT, sums_CT = np.zeros((2, TILE // across), np.float32), np.zeros((2, TILE // across), np.float32)
@@ -45,7 +50,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
     for first in range(0, height, down):
         rows = min(down, height - first)
         for row in range(rows):
-            maps_of_row((nodes_DLSM[row], rises_DLSM[row]), maps_HLSM, first + row, factor)
+            maps_of_row(nodes_DN[row], rises_DN[row], maps_HN, column, first + row, factor)
         for left in range(0, width, TILE):
             right = min(left + TILE, width)
             under = slice(left // across, (right + across - 1) // across)
@@ -55,7 +60,8 @@ def lift_planes(  # type: ignore[no-untyped-def]
                 at, sides = (first // down, left // across), (side // down, side // across)
                 _clean_colours(chroma_CT, cells_PT, cells_HPL, at, sides, line_L, weights)
             if in_light is not None:
-                _spread_room(spread_CT, chroma_CT, across, weights)
+                _room_of_chroma(sums_CT, chroma_CT, weights)
+                _spread(spread_CT, sums_CT, across)
             else:
                 _spread(spread_CT, chroma_CT, across)
             sums_CT[:] = 0
@@ -86,20 +92,20 @@ def lift_planes(  # type: ignore[no-untyped-def]
             _write(new_red_HS[first // down, under], sums_CT[1], scale, grey, top)
 
 
-@compiled
+@inlined
 def _read(values_T, samples, black, unit):  # type: ignore[no-untyped-def]
     for i in range(len(samples)):
         values_T[i] = (np.float32(samples[i]) - black) * unit
 
 
-@compiled
+@inlined
 def _write(samples, values_T, scale, black, top):  # type: ignore[no-untyped-def]
     """Convert values to codes, rounded and clipped. `scale`: codes of one unit of `values_T`."""
     for i in range(len(samples)):
         samples[i] = np.int32(min(max(np.rint(values_T[i] * scale + black), np.float32(0)), top))
 
 
-@compiled
+@inlined
 def _shares_of_chroma(weights):  # type: ignore[no-untyped-def]
     """Return the factors of chroma in RGB: of Cr in red, of Cb in blue, and of Cr and of Cb subtracted in green."""
     red, green, blue = weights
@@ -107,7 +113,7 @@ def _shares_of_chroma(weights):  # type: ignore[no-untyped-def]
     return of_red, of_blue, of_red * red / green, of_blue * blue / green
 
 
-@compiled
+@inlined
 def _clean_colours(chroma_CT, cells_PT, cells_HPL, at, sides, line_L, weights):  # type: ignore[no-untyped-def]
     """Clean the chroma samples of a tile. `at`, `sides`: see `widen_cells`. `cells_PT`: scratch space."""
     of_red, of_blue, _, _ = _shares_of_chroma(weights)
@@ -120,49 +126,43 @@ def _clean_colours(chroma_CT, cells_PT, cells_HPL, at, sides, line_L, weights): 
     clean_chroma(chroma_CT[1], gain_T, offset_T, np.float32(1) / of_red)
 
 
-@compiled
+@inlined
 def _clip(luma_T):  # type: ignore[no-untyped-def]
     """Clip luma to [0, 1] in place, where the curve is defined."""
     for i in range(TILE):
         luma_T[i] = min(max(luma_T[i], np.float32(0)), np.float32(1))
 
 
-@compiled
-def _spread(spread_CT, chroma_CT, across):  # type: ignore[no-untyped-def]
-    """Write the chroma of each pixel of a tile."""
+@inlined
+def _spread(spread_CT, samples_CT, across):  # type: ignore[no-untyped-def]
+    """Repeat two values of each chroma sample for its pixels."""
     for c in range(2):
+        spread_T, samples_T = spread_CT[c], samples_CT[c]
         if across == 2:
             for i in range(TILE // 2):
-                spread_CT[c, 2 * i] = chroma_CT[c, i]
-                spread_CT[c, 2 * i + 1] = chroma_CT[c, i]
+                spread_T[2 * i] = samples_T[i]
+                spread_T[2 * i + 1] = samples_T[i]
         else:
-            spread_CT[c] = chroma_CT[c]
+            for i in range(TILE):
+                spread_T[i] = samples_T[i]
 
 
-@compiled
-def _spread_room(spread_CT, chroma_CT, across, weights):  # type: ignore[no-untyped-def]
-    """Write for each pixel of a tile by how much its highest channel exceeds its luma, and its lowest."""
+@inlined
+def _room_of_chroma(room_CT, chroma_CT, weights):  # type: ignore[no-untyped-def]
+    """Write for each chroma sample by how much the highest channel exceeds luma, and the lowest."""
     of_red, of_blue, red_of_green, blue_of_green = _shares_of_chroma(weights)
-    blue_T, red_T, highest_T, lowest_T = chroma_CT[0], chroma_CT[1], spread_CT[0], spread_CT[1]
-    if across == 2:
-        for i in range(TILE // 2):
-            cb, cr = blue_T[i], red_T[i]
-            red, green, blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb
-            highest, lowest = max(max(red, green), blue), min(min(red, green), blue)
-            highest_T[2 * i], highest_T[2 * i + 1] = highest, highest
-            lowest_T[2 * i], lowest_T[2 * i + 1] = lowest, lowest
-    else:
-        for i in range(TILE):
-            cb, cr = blue_T[i], red_T[i]
-            red, green, blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb
-            highest_T[i], lowest_T[i] = max(max(red, green), blue), min(min(red, green), blue)
+    blue_T, red_T, highest_T, lowest_T = chroma_CT[0], chroma_CT[1], room_CT[0], room_CT[1]
+    for i in range(len(blue_T)):
+        cb, cr = blue_T[i], red_T[i]
+        red, green, blue = of_red * cr, -red_of_green * cr - blue_of_green * cb, of_blue * cb
+        highest_T[i], lowest_T[i] = max(max(red, green), blue), min(min(red, green), blue)
 
 
-@compiled
+@inlined
 def _follow(luma_T, scale_T, spread_CT, seen_T, room_CT, black):  # type: ignore[no-untyped-def]
     """Write the enhanced luma of a tile and chroma's factor, with unseen pixels held back.
 
-    `spread_CT`: see `_spread_room`. `seen_T`: the share of each pixel that the camera saw. `room_CT`: see `take_luma`.
+    `spread_CT`: see `_room_of_chroma`. `seen_T`: the share of each pixel that the camera saw. `room_CT`: see `take_luma`.
     """
     one_T, other_T, highest_T, lowest_T = room_CT[0], room_CT[1], spread_CT[0], spread_CT[1]
     for i in range(TILE):
@@ -172,7 +172,7 @@ def _follow(luma_T, scale_T, spread_CT, seen_T, room_CT, black):  # type: ignore
         luma_T[i] = lifted * share
 
 
-@compiled
+@inlined
 def _gather(sums_T, values_T, pixels, across):  # type: ignore[no-untyped-def]
     """Add the values of its `across` pixels to each sample's sum; at the border, the last pixel counts twice."""
     if across == 2:
@@ -185,7 +185,7 @@ def _gather(sums_T, values_T, pixels, across):  # type: ignore[no-untyped-def]
             sums_T[i] += values_T[i]
 
 
-@compiled
+@inlined
 def _scale(sums_CT, chroma_CT):  # type: ignore[no-untyped-def]
     """Multiply chroma samples by the sums of their factors, which the first channel of `sums_CT` holds."""
     for i in range(sums_CT.shape[1]):
@@ -193,7 +193,7 @@ def _scale(sums_CT, chroma_CT):  # type: ignore[no-untyped-def]
         sums_CT[0, i], sums_CT[1, i] = scale * chroma_CT[0, i], scale * chroma_CT[1, i]
 
 
-@compiled
+@inlined
 def _to_rgb(rgb_CT, luma_T, chroma_CT, weights):  # type: ignore[no-untyped-def]
     """Convert a tile to RGB, clipped to [0, 1], where the curve is defined."""
     of_red, of_blue, red_of_green, blue_of_green = _shares_of_chroma(weights)
@@ -205,7 +205,7 @@ def _to_rgb(rgb_CT, luma_T, chroma_CT, weights):  # type: ignore[no-untyped-def]
         rgb_CT[2, i] = min(max(y + of_blue * cb, zero), one)
 
 
-@compiled
+@inlined
 def _from_rgb(luma_T, chroma_CT, rgb_CT, seen_T, weights, black):  # type: ignore[no-untyped-def]
     """Convert a tile back, and hold unseen pixels back. `luma_T`: before the curve; replaced."""
     red, green, blue = weights

@@ -1,27 +1,27 @@
 """Loops over a tile of an image or frame, compiled by numba for the CPU. `cpu_kernels.py` calls them.
 
-Loops run over a whole tile, or a block of it, with constant length and without branches, so that the compiler
+Loops run over a whole tile, or over whole blocks of it, without branches, so that the compiler
 vectorises them; it may fuse a multiplication and an addition, which then round once instead of twice.
 
 Between two columns of maps a map is a straight line along a row: its value at the first column, and its rise from there
 to the next. So the steps of a block need no maps from memory, only these two numbers for each step.
 
 Suffixes: S steps, a multiple of four, M channels of their maps (for `light` 2: shade, and light minus shade), L columns
-of maps with the first and the last repeated, N all numbers of a row of maps, T pixels of a tile, B those of a block, C channels.
+of maps with the first and the last repeated, N all numbers of a row of maps, T pixels of a tile, C channels.
 """
 
 import numpy as np
 
-from model.compiled import compiled, inlined
+from model.compiled import inlined
 from model.curve.light import FULL, LEAST_SPAN, SPAN, TOE
 from model.noise.cleaning import LIFTED_UNSEEN
 
 TILE = 640  # pixels: divides 1,920 and 3,840, and is a multiple of 128, the largest cell
-BLOCK = 32  # pixels that take their steps together, in the core's registers
+BLOCK = 32  # lengths are multiples of this, so that the compiler's vectors are full
 ROOM = TILE + BLOCK  # of a tile's arrays, as the last block may stick out
 
 
-@compiled
+@inlined
 def load(pixels_CT, values, scale):  # type: ignore[no-untyped-def]
     if len(pixels_CT) == 1:
         for i in range(len(values)):
@@ -38,7 +38,7 @@ def load(pixels_CT, values, scale):  # type: ignore[no-untyped-def]
             pixels_CT[2, i] = np.float32(values[3 * i + 2]) * scale
 
 
-@compiled
+@inlined
 def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
     """Write a tile to a row of the image, rounded half to even, as torch does."""
     if len(pixels_CT) == 1:
@@ -56,20 +56,20 @@ def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
             values[3 * i + 2] = np.int32(np.rint(pixels_CT[2, i] * white))
 
 
-@compiled
-def maps_of_row(line, maps_HLSM, y, factor):  # type: ignore[no-untyped-def]
-    """Write the maps of a row of the image: at each column of maps, and their rise from there to the next column."""
-    nodes_LSM, rises_LSM = line
+@inlined
+def maps_of_row(nodes_N, rises_N, maps_HN, column, y, factor):  # type: ignore[no-untyped-def]
+    """Write the maps of a row of the image: at each column of maps, and their rise from there to the next column.
+
+    `column`: numbers of a column.
+    """
     below = (2 * y + 1 + factor) // (2 * factor)
     place = np.float32(2 * y + 1 + factor - 2 * factor * below) / np.float32(2 * factor)
-    upper_N = maps_HLSM[max(below - 1, 0)].reshape(-1)
-    lower_N = maps_HLSM[min(below, len(maps_HLSM) - 1)].reshape(-1)
-    nodes_N, rises_N = nodes_LSM.reshape(-1), rises_LSM.reshape(-1)
+    upper_N, lower_N = maps_HN[max(below - 1, 0)], maps_HN[min(below, len(maps_HN) - 1)]
     for n in range(len(nodes_N)):
         nodes_N[n] = upper_N[n] + place * (lower_N[n] - upper_N[n])
-    column = nodes_LSM[0].size
-    for n in range(len(nodes_N) - column):
-        rises_N[n] = nodes_N[n + column] - nodes_N[n]
+    next_N = nodes_N[column:]
+    for n in range(len(next_N)):
+        rises_N[n] = next_N[n] - nodes_N[n]
 
 
 @inlined
@@ -77,17 +77,15 @@ def _take_four(values_T, place_T, node_SM, rise_SM, m):  # type: ignore[no-untyp
     """Take four steps of one channel between two columns of maps. `m`: the channel of the maps."""
     a, b, c, d = node_SM[0, m], node_SM[1, m], node_SM[2, m], node_SM[3, m]
     of_a, of_b, of_c, of_d = rise_SM[0, m], rise_SM[1, m], rise_SM[2, m], rise_SM[3, m]
-    for start in range(0, len(place_T), BLOCK):
-        values_B, place_B = values_T[start : start + BLOCK], place_T[start : start + BLOCK]
-        for i in range(BLOCK):
-            x, place = values_B[i], place_B[i]
-            x = x + (a + place * of_a) * (x * x - x)
-            x = x + (b + place * of_b) * (x * x - x)
-            x = x + (c + place * of_c) * (x * x - x)
-            values_B[i] = x + (d + place * of_d) * (x * x - x)
+    for i in range(len(values_T)):
+        x, place = values_T[i], place_T[i]
+        x = x + (a + place * of_a) * (x * x - x)
+        x = x + (b + place * of_b) * (x * x - x)
+        x = x + (c + place * of_c) * (x * x - x)
+        values_T[i] = x + (d + place * of_d) * (x * x - x)
 
 
-@compiled
+@inlined
 def lift_tile(lifted_CT, pixels_CT, curve, left, right):  # type: ignore[no-untyped-def]
     """Take all steps of all channels of a tile, the pixels `left` to `right` of a row.
 
@@ -128,14 +126,11 @@ def _to_light(one_T, other_T, guide_T, luma_T):  # type: ignore[no-untyped-def]
     """Write the light of luma and of a slightly higher luma, and the place of luma between shade and light."""
     one, toe, unit = np.float32(1), np.float32(TOE), np.float32(1 / (1 + TOE))
     span_of, least = np.float32(SPAN), np.float32(LEAST_SPAN)
-    for start in range(0, len(luma_T), BLOCK):
-        block = slice(start, start + BLOCK)
-        one_B, other_B, guide_B, luma_B = one_T[block], other_T[block], guide_T[block], luma_T[block]
-        for i in range(BLOCK):
-            luma = luma_B[i]
-            above = luma + span_of * min(luma, one - luma) + least
-            one_B[i], other_B[i] = luma * (luma + toe) * unit, above * (above + toe) * unit
-            guide_B[i] = np.sqrt(luma)
+    for i in range(len(luma_T)):
+        luma = luma_T[i]
+        above = luma + span_of * min(luma, one - luma) + least
+        one_T[i], other_T[i] = luma * (luma + toe) * unit, above * (above + toe) * unit
+        guide_T[i] = np.sqrt(luma)
 
 
 @inlined
@@ -153,18 +148,15 @@ def _take_four_twice(one_T, other_T, guide_T, place_T, node_SM, rise_SM):  # typ
     b = node_SM[1, 0], rise_SM[1, 0], node_SM[1, 1], rise_SM[1, 1]
     c = node_SM[2, 0], rise_SM[2, 0], node_SM[2, 1], rise_SM[2, 1]
     d = node_SM[3, 0], rise_SM[3, 0], node_SM[3, 1], rise_SM[3, 1]
-    for start in range(0, len(place_T), BLOCK):
-        block = slice(start, start + BLOCK)
-        one_B, other_B, guide_B, place_B = one_T[block], other_T[block], guide_T[block], place_T[block]
-        for i in range(BLOCK):
-            x, y, guide, place = one_B[i], other_B[i], guide_B[i], place_B[i]
-            x, y = _step_twice(x, y, guide, place, a)
-            x, y = _step_twice(x, y, guide, place, b)
-            x, y = _step_twice(x, y, guide, place, c)
-            one_B[i], other_B[i] = _step_twice(x, y, guide, place, d)
+    for i in range(len(one_T)):
+        x, y, guide, place = one_T[i], other_T[i], guide_T[i], place_T[i]
+        x, y = _step_twice(x, y, guide, place, a)
+        x, y = _step_twice(x, y, guide, place, b)
+        x, y = _step_twice(x, y, guide, place, c)
+        one_T[i], other_T[i] = _step_twice(x, y, guide, place, d)
 
 
-@compiled
+@inlined
 def take_luma(luma_T, room_CT, curve, left, right):  # type: ignore[no-untyped-def]
     """Take a tile's luma and a slightly higher luma, as light, through the curve; see `light.lift_luma`.
 
