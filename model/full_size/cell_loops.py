@@ -6,7 +6,7 @@ and L columns of maps.
 
 import numpy as np
 
-from model.compiled import compiled
+from model.compiled import compiled, inlined
 from model.curve.light import LEAST_SPAN, SPAN, TOE
 from model.noise.cleaning import AMPLIFIED_FROM, BLOCKS, BLOCKS_UP_TO, COARSE, COLOUR, FADE, LEAST_VARIANCE, LUMA, Cell
 
@@ -111,19 +111,26 @@ def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type
                 rises_uv[y, x] += share * (high - low) / (span_of * min(luma_v[x], one - luma_v[x]) + least)
 
 
+@inlined
+def noise_at(luma, noise_L):  # type: ignore[no-untyped-def]
+    """Interpolate the deviation of noise at a luma. `noise_L`: at the squares of 0 to 1 in equal steps, as LEVELS."""
+    zero, one, last = np.float32(0), np.float32(1), np.int32(len(noise_L) - 1)
+    luma, step = min(max(luma, zero), one), one / np.float32(last)
+    level = min(np.int32(np.sqrt(luma) * np.float32(last)), last - np.int32(1))
+    low, high = np.float32(level) * step, np.float32(level + np.int32(1)) * step
+    place = (luma - low * low) / (high * high - low * low)
+    return noise_L[level] + place * (noise_L[level + np.int32(1)] - noise_L[level])
+
+
 @compiled
 def amplified(amplified_uv, noise_uv, luma_uv, rises_uv, noise_L):  # type: ignore[no-untyped-def]
     """Compute the amplifying share of each rise, and the deviation of noise at each luma times that share."""
-    zero, one, last = np.float32(0), np.float32(1), len(noise_L) - 1
+    one = np.float32(1)
     for y in range(len(luma_uv)):
         for x in range(luma_uv.shape[1]):
-            luma = min(max(luma_uv[y, x], zero), one)
-            level = min(int(np.sqrt(luma) * np.float32(last)), last - 1)
-            low, high = np.float32(level) / np.float32(last), np.float32(level + 1) / np.float32(last)
-            place = (luma - low * low) / (high * high - low * low)
             amplified = one - one / max(rises_uv[y, x], one)
             amplified_uv[y, x] = amplified
-            noise_uv[y, x] = amplified * (noise_L[level] + place * (noise_L[level + 1] - noise_L[level]))
+            noise_uv[y, x] = amplified * noise_at(luma_uv[y, x], noise_L)
 
 
 @compiled

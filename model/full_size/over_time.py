@@ -13,14 +13,17 @@ cells.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import compiled
+from model.compiled import compiled, inlined
+from model.full_size.cell_loops import noise_at
 from model.full_size.cells import box_mean
 from model.full_size.cpu import Coding
+from model.full_size.tiles import TILE
 from model.noise.floor import LEVELS, Floor
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +38,7 @@ STEEP = 3.0  # slope of a cell's share beyond these limits: it reaches 0 at a th
 MOST_PIXEL = 4.0  # of a pixel's difference, in deviations of noise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Still:
     """A frame and its noise."""
 
@@ -43,6 +46,11 @@ class Still:
     """Y, Cb and Cr, uint8 or uint16, without the padding of their lines."""
     coding: Coding
     floor: Floor
+
+    @cached_property
+    def means(self) -> tuple[Floats, ...]:
+        """Mean code of each cell of each plane."""
+        return tuple(_means(plane_HW, *_cell(self.coding, plane)) for plane, plane_HW in enumerate(self.planes))
 
     def is_like(self, other: "Still") -> bool:
         """Return whether both frames have the same size and coding."""
@@ -63,16 +71,16 @@ def likeness(one: Still, other: Still) -> Likeness:
     """Compare two frames of one size and coding."""
     shares, narrowness = [], []
     for plane, (one_HW, other_HW) in enumerate(zip(one.planes, other.planes, strict=True)):
-        down, across = _cell(one.coding, plane)
-        height, width = one_HW.shape
-        means_hw, squares_hw, levels_hw = np.empty((3, -(-height // down), -(-width // across)), np.float32)
-        _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across)
-        variance_hw = _variance(one, other, plane, levels_hw)
-        of_mean = np.abs(means_hw) / (MOST_MEAN * np.sqrt(variance_hw))
-        of_square = squares_hw / (2 * MOST_SQUARE * variance_hw)
-        shares.append((1 + STEEP * (1 - np.maximum(of_mean, of_square))).clip(0, 1))
-        narrowness.append((1 / (2 * MOST_PIXEL**2 * variance_hw)).astype(np.float32))
-    share_hw = np.minimum.reduce(shares).astype(np.float32)
+        squares_hw = np.empty_like(one.means[plane])
+        _square(squares_hw, one_HW, other_HW, *_cell(one.coding, plane))
+        share_hw, narrow_hw = np.empty_like(squares_hw), np.empty_like(squares_hw)
+        means, noises = (one.means[plane], other.means[plane]), (_noise(one, plane), _noise(other, plane))
+        black, span = one.coding.numbers[3:5]
+        of_coding = np.float32(CODED * (1 << (one.coding.depth - 8)))
+        _weigh(share_hw, narrow_hw, squares_hw, means, noises, black, np.float32(1) / span, of_coding)
+        shares.append(share_hw)
+        narrowness.append(narrow_hw)
+    share_hw = np.minimum.reduce(shares)
     return Likeness(np.minimum(share_hw, box_mean(share_hw, 1)), tuple(narrowness))
 
 
@@ -92,19 +100,13 @@ def _cell(coding: Coding, plane: int) -> tuple[int, int]:
     return (SIDE // coding.down, SIDE // coding.across) if plane else (SIDE, SIDE)
 
 
-def _variance(one: Still, other: Still, plane: int, levels_hw: Floats) -> Floats:
-    """Compute the variance of a sample by noise and coding, for each cell. `levels_hw`: the cells' mean codes."""
-    red, _, blue, black, span, _, chroma_span, _ = map(float, one.coding.numbers)
-    of_coding = CODED * (1 << (one.coding.depth - 8))
-    squares_hw: Floats = np.full_like(levels_hw, of_coding**2)
-    for floor in (one.floor, other.floor):
-        if plane == 0:
-            noise_hw = np.interp(levels_hw, black + span * LEVELS, span * floor.noise).astype(np.float32)
-        else:
-            of_colour = 2 * (1 - (blue, red)[plane - 1])  # range of B - Y, or of R - Y, that a sample's codes cover
-            noise_hw = np.full_like(levels_hw, floor.colour_noise / 2**0.5 / of_colour * chroma_span)
-        squares_hw += noise_hw**2 / 2
-    return squares_hw
+def _noise(still: Still, plane: int) -> Floats:
+    """Return the deviation of noise of a plane, in codes: of luma at LEVELS, of chroma the same at each."""
+    red, _, blue, _, span, _, chroma_span, _ = map(float, still.coding.numbers)
+    if plane == 0:
+        return (span * still.floor.noise).astype(np.float32)
+    of_colour = 2 * (1 - (blue, red)[plane - 1])  # range of B - Y, or of R - Y, that a sample's codes cover
+    return np.full(len(LEVELS), still.floor.colour_noise / 2**0.5 / of_colour * chroma_span, np.float32)
 
 
 def _bayer(doublings: int) -> Floats:
@@ -118,73 +120,147 @@ def _bayer(doublings: int) -> Floats:
 DITHER = _bayer(3)
 
 
+def _means(plane_HW: Plane, down: int, across: int) -> Floats:
+    """Compute the mean of each cell of a plane."""
+    height, width = plane_HW.shape
+    means_hw = np.empty((-(-height // down), -(-width // across)), np.float32)
+    _mean(means_hw, plane_HW, down, across)
+    return means_hw
+
+
 @compiled
-def _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across):  # type: ignore[no-untyped-def]
-    """Compute for each cell the mean and mean square of the frames' difference, and the mean of both frames."""
-    height, width = one_HW.shape
-    sums_W, more_W, levels_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    half = np.float32(0.5)
+def _mean(means_hw, plane_HW, down, across):  # type: ignore[no-untyped-def]
+    height, width = plane_HW.shape
+    sums_W = np.empty(width, np.float32)
     for row in range(len(means_hw)):
         top, bottom = row * down, min((row + 1) * down, height)
         sums_W[:] = 0
-        more_W[:] = 0
-        levels_W[:] = 0
+        for y in range(top, bottom):
+            plane_W = plane_HW[y]
+            for x in range(width):
+                sums_W[x] += np.float32(plane_W[x])
+        _mean_of_cells(means_hw[row], sums_W, bottom - top, across)
+
+
+@compiled
+def _square(squares_hw, one_HW, other_HW, down, across):  # type: ignore[no-untyped-def]
+    """Compute for each cell the mean square of the difference of two frames."""
+    height, width = one_HW.shape
+    sums_W = np.empty(width, np.float32)
+    for row in range(len(squares_hw)):
+        top, bottom = row * down, min((row + 1) * down, height)
+        sums_W[:] = 0
         for y in range(top, bottom):
             one_W, other_W = one_HW[y], other_HW[y]
             for x in range(width):
-                one, other = np.float32(one_W[x]), np.float32(other_W[x])
-                difference = one - other
-                sums_W[x] += difference
-                more_W[x] += difference * difference
-                levels_W[x] += one + other
-        for column in range(means_hw.shape[1]):
-            left, right = column * across, min((column + 1) * across, width)
-            mean, square, level = np.float32(0), np.float32(0), np.float32(0)
-            for x in range(left, right):
-                mean += sums_W[x]
-                square += more_W[x]
-                level += levels_W[x]
-            share = np.float32(1) / np.float32((bottom - top) * (right - left))
-            means_hw[row, column], squares_hw[row, column] = share * mean, share * square
-            levels_hw[row, column] = half * share * level
+                difference = np.float32(one_W[x]) - np.float32(other_W[x])
+                sums_W[x] += difference * difference
+        _mean_of_cells(squares_hw[row], sums_W, bottom - top, across)
+
+
+@compiled
+def _weigh(share_hw, narrow_hw, squares_hw, means, noises, black, unit, of_coding):  # type: ignore[no-untyped-def]
+    """Compute a plane's share and narrowness in each cell, see `Likeness`, from its mean square difference.
+
+    `means`: of both frames. `noises`: deviation in codes, of both. `of_coding`: that of coding. A code is luma by
+    `black` and `unit`.
+    """
+    one_hw, other_hw = means
+    zero, one, half, steep = np.float32(0), np.float32(1), np.float32(0.5), np.float32(STEEP)
+    of_mean, of_square = one / np.float32(MOST_MEAN), half / np.float32(MOST_SQUARE)
+    of_pixel = half / np.float32(MOST_PIXEL**2)
+    for y in range(len(share_hw)):
+        for x in range(share_hw.shape[1]):
+            luma = (half * (one_hw[y, x] + other_hw[y, x]) - black) * unit
+            noise, other_noise = noise_at(luma, noises[0]), noise_at(luma, noises[1])
+            variance = of_coding * of_coding + half * (noise * noise + other_noise * other_noise)
+            moved = of_mean * abs(one_hw[y, x] - other_hw[y, x]) / np.sqrt(variance)
+            moved = max(moved, of_square * squares_hw[y, x] / variance)
+            share_hw[y, x] = min(max(one + steep * (one - moved), zero), one)
+            narrow_hw[y, x] = of_pixel / variance
+
+
+@inlined
+def _mean_of_cells(means_w, sums_W, rows, across):  # type: ignore[no-untyped-def]
+    """Divide the sums of `rows` samples into means of cells of `across` columns."""
+    whole, share = len(sums_W) // across, np.float32(1) / np.float32(rows * across)
+    if across == SIDE:
+        for column in range(whole):
+            x = SIDE * column
+            left = (sums_W[x] + sums_W[x + 1]) + (sums_W[x + 2] + sums_W[x + 3])
+            right = (sums_W[x + 4] + sums_W[x + 5]) + (sums_W[x + 6] + sums_W[x + 7])
+            means_w[column] = share * (left + right)
+    else:
+        for column in range(whole):
+            x = SIDE // 2 * column
+            means_w[column] = share * ((sums_W[x] + sums_W[x + 1]) + (sums_W[x + 2] + sums_W[x + 3]))
+    if whole < len(means_w):
+        means_w[whole] = np.mean(sums_W[whole * across :]) / np.float32(rows)
 
 
 @compiled
 def _average(written_HS, still_HW, others, down, across, dither_DW):  # type: ignore[no-untyped-def]
     """Write the dithered mean of a plane. `others`: four frames' plane, and its cells' shares and narrowness."""
     first, second, third, fourth = others
-    width, one = still_HW.shape[1], np.float32(1)
-    shares_W, narrow_W = np.empty((4, width), np.float32), np.empty((4, width), np.float32)
-    for y in range(len(still_HW)):
-        if y % down == 0:
-            _spread(shares_W[0], narrow_W[0], first, y // down, across)
-            _spread(shares_W[1], narrow_W[1], second, y // down, across)
-            _spread(shares_W[2], narrow_W[2], third, y // down, across)
-            _spread(shares_W[3], narrow_W[3], fourth, y // down, across)
-        first_W, second_W, third_W, fourth_W = first[0][y], second[0][y], third[0][y], fourth[0][y]
-        still_W, written_S, dither_W = still_HW[y], written_HS[y], dither_DW[y % len(dither_DW)]
-        for x in range(width):
-            value = np.float32(still_W[x])
-            a, of_a = _counted(value, first_W[x], shares_W[0, x], narrow_W[0, x])
-            b, of_b = _counted(value, second_W[x], shares_W[1, x], narrow_W[1, x])
-            c, of_c = _counted(value, third_W[x], shares_W[2, x], narrow_W[2, x])
-            d, of_d = _counted(value, fourth_W[x], shares_W[3, x], narrow_W[3, x])
-            mean = value + (a + b + c + d) / (one + of_a + of_b + of_c + of_d)
-            written_S[x] = np.int32(mean + dither_W[x])
+    height, width = still_HW.shape
+    values_T, sums_T, weights_T = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    shares_NW, narrows_NW = np.empty((4, width), np.float32), np.empty((4, width), np.float32)
+    for top in range(0, height, down):
+        _spread(shares_NW[0], narrows_NW[0], first, top // down, across)
+        _spread(shares_NW[1], narrows_NW[1], second, top // down, across)
+        _spread(shares_NW[2], narrows_NW[2], third, top // down, across)
+        _spread(shares_NW[3], narrows_NW[3], fourth, top // down, across)
+        for left in range(0, width, TILE):  # small enough for the core's nearest cache
+            pixels = min(TILE, width - left)
+            tile, values_t, sums_t, weights_t = slice(left, left + pixels), values_T[:pixels], sums_T[:pixels], weights_T[:pixels]
+            for y in range(top, min(top + down, height)):
+                _begin(values_t, sums_t, weights_t, still_HW[y, tile])
+                _add(sums_t, weights_t, values_t, first[0][y, tile], shares_NW[0, tile], narrows_NW[0, tile])
+                _add(sums_t, weights_t, values_t, second[0][y, tile], shares_NW[1, tile], narrows_NW[1, tile])
+                _add(sums_t, weights_t, values_t, third[0][y, tile], shares_NW[2, tile], narrows_NW[2, tile])
+                _add(sums_t, weights_t, values_t, fourth[0][y, tile], shares_NW[3, tile], narrows_NW[3, tile])
+                _end(written_HS[y, tile], values_t, sums_t, weights_t, dither_DW[y % len(dither_DW), tile])
 
 
-@compiled
-def _counted(value, other, share, narrowness):  # type: ignore[no-untyped-def]
-    """Return the difference of another frame's sample times its weight, and the weight."""
-    difference = np.float32(other) - value
-    weight = share * max(np.float32(1) - difference * difference * narrowness, np.float32(0))
-    return weight * difference, weight
+@inlined
+def _begin(values_W, sums_W, weights_W, still_W):  # type: ignore[no-untyped-def]
+    for x in range(len(values_W)):
+        values_W[x], sums_W[x], weights_W[x] = np.float32(still_W[x]), np.float32(0), np.float32(1)
 
 
-@compiled
+@inlined
+def _add(sums_W, weights_W, values_W, other_W, share_W, narrow_W):  # type: ignore[no-untyped-def]
+    """Add another frame's differences times their weights, and the weights."""
+    for x in range(len(values_W)):
+        difference = np.float32(other_W[x]) - values_W[x]
+        weight = share_W[x] * max(np.float32(1) - difference * difference * narrow_W[x], np.float32(0))
+        sums_W[x] += weight * difference
+        weights_W[x] += weight
+
+
+@inlined
+def _end(written_S, values_W, sums_W, weights_W, dither_W):  # type: ignore[no-untyped-def]
+    for x in range(len(values_W)):
+        written_S[x] = np.int32(values_W[x] + sums_W[x] / weights_W[x] + dither_W[x])
+
+
+@inlined
 def _spread(share_W, narrow_W, other, row, across):  # type: ignore[no-untyped-def]
     """Repeat a row of cells for each sample."""
     _, share_hw, narrowness_hw = other
-    for column in range(share_hw.shape[1]):
-        for x in range(column * across, min((column + 1) * across, len(share_W))):
-            share_W[x], narrow_W[x] = share_hw[row, column], narrowness_hw[row, column]
+    _repeat(share_W, share_hw[row], across)
+    _repeat(narrow_W, narrowness_hw[row], across)
+
+
+@inlined
+def _repeat(values_W, cells_w, across):  # type: ignore[no-untyped-def]
+    whole = len(values_W) // across
+    if across == SIDE:
+        for column in range(whole):
+            for x in range(SIDE):
+                values_W[SIDE * column + x] = cells_w[column]
+    else:
+        for column in range(whole):
+            for x in range(SIDE // 2):
+                values_W[SIDE // 2 * column + x] = cells_w[column]
+    values_W[whole * across :] = cells_w[len(cells_w) - 1]
