@@ -20,10 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import compiled, inlined
-from model.full_size.cell_loops import noise_at
 from model.full_size.cells import box_mean
 from model.full_size.cpu import Coding
-from model.full_size.tiles import TILE
 from model.noise.floor import LEVELS, Floor
 
 Floats = npt.NDArray[np.float32]
@@ -52,6 +50,19 @@ class Still:
         """Mean code of each cell of each plane."""
         return tuple(_means(plane_HW, *_cell(self.coding, plane)) for plane, plane_HW in enumerate(self.planes))
 
+    @cached_property
+    def variances(self) -> tuple[Floats, ...]:
+        """Variance of a sample by noise and coding, in codes, for each cell of each plane."""
+        red, _, blue, black, span, _, chroma_span, _ = map(float, self.coding.numbers)
+        of_coding = (CODED * (1 << (self.coding.depth - 8))) ** 2
+        noise_hw = np.interp(self.means[0], black + span * LEVELS, span * self.floor.noise)
+        variances = [noise_hw**2 + of_coding]
+        for mean_hw, share in zip(self.means[1:], (blue, red), strict=True):
+            of_colour = 2 * (1 - share)  # range of B - Y, or of R - Y, that a sample's codes cover
+            variance = self.floor.colour_noise**2 / 2 * (chroma_span / of_colour) ** 2 + of_coding
+            variances.append(np.full_like(mean_hw, variance))
+        return tuple(variance_hw.astype(np.float32) for variance_hw in variances)
+
     def is_like(self, other: "Still") -> bool:
         """Return whether both frames have the same size and coding."""
         return self.coding == other.coding and self.planes[0].shape == other.planes[0].shape
@@ -71,13 +82,9 @@ def likeness(one: Still, other: Still) -> Likeness:
     """Compare two frames of one size and coding."""
     shares, narrowness = [], []
     for plane, (one_HW, other_HW) in enumerate(zip(one.planes, other.planes, strict=True)):
-        squares_hw = np.empty_like(one.means[plane])
-        _square(squares_hw, one_HW, other_HW, *_cell(one.coding, plane))
-        share_hw, narrow_hw = np.empty_like(squares_hw), np.empty_like(squares_hw)
-        means, noises = (one.means[plane], other.means[plane]), (_noise(one, plane), _noise(other, plane))
-        black, span = one.coding.numbers[3:5]
-        of_coding = np.float32(CODED * (1 << (one.coding.depth - 8)))
-        _weigh(share_hw, narrow_hw, squares_hw, means, noises, black, np.float32(1) / span, of_coding)
+        share_hw, narrow_hw = np.empty_like(one.means[plane]), np.empty_like(one.means[plane])
+        _square(share_hw, one_HW, other_HW, *_cell(one.coding, plane))
+        _weigh(share_hw, narrow_hw, *(each[plane] for still in (one, other) for each in (still.means, still.variances)))
         shares.append(share_hw)
         narrowness.append(narrow_hw)
     share_hw = np.minimum.reduce(shares)
@@ -98,15 +105,6 @@ def average(still: Still, near: Sequence[tuple[Still, Likeness]], written: Seque
 def _cell(coding: Coding, plane: int) -> tuple[int, int]:
     """Return the samples of a cell, down and across."""
     return (SIDE // coding.down, SIDE // coding.across) if plane else (SIDE, SIDE)
-
-
-def _noise(still: Still, plane: int) -> Floats:
-    """Return the deviation of noise of a plane, in codes: of luma at LEVELS, of chroma the same at each."""
-    red, _, blue, _, span, _, chroma_span, _ = map(float, still.coding.numbers)
-    if plane == 0:
-        return (span * still.floor.noise).astype(np.float32)
-    of_colour = 2 * (1 - (blue, red)[plane - 1])  # range of B - Y, or of R - Y, that a sample's codes cover
-    return np.full(len(LEVELS), still.floor.colour_noise / 2**0.5 / of_colour * chroma_span, np.float32)
 
 
 def _bayer(doublings: int) -> Floats:
@@ -159,25 +157,23 @@ def _square(squares_hw, one_HW, other_HW, down, across):  # type: ignore[no-unty
 
 
 @compiled
-def _weigh(share_hw, narrow_hw, squares_hw, means, noises, black, unit, of_coding):  # type: ignore[no-untyped-def]
-    """Compute a plane's share and narrowness in each cell, see `Likeness`, from its mean square difference.
+def _weigh(share_hw, narrow_hw, one_hw, variance_hw, other_hw, other_variance_hw):  # type: ignore[no-untyped-def]
+    """Compute a plane's share and narrowness in each cell, see `Likeness`, from the frames' means and variances.
 
-    `means`: of both frames. `noises`: deviation in codes, of both. `of_coding`: that of coding. A code is luma by
-    `black` and `unit`.
+    `share_hw`: their mean square differences, which are replaced.
     """
-    one_hw, other_hw = means
     zero, one, half, steep = np.float32(0), np.float32(1), np.float32(0.5), np.float32(STEEP)
     of_mean, of_square = one / np.float32(MOST_MEAN), half / np.float32(MOST_SQUARE)
     of_pixel = half / np.float32(MOST_PIXEL**2)
     for y in range(len(share_hw)):
-        for x in range(share_hw.shape[1]):
-            luma = (half * (one_hw[y, x] + other_hw[y, x]) - black) * unit
-            noise, other_noise = noise_at(luma, noises[0]), noise_at(luma, noises[1])
-            variance = of_coding * of_coding + half * (noise * noise + other_noise * other_noise)
-            moved = of_mean * abs(one_hw[y, x] - other_hw[y, x]) / np.sqrt(variance)
-            moved = max(moved, of_square * squares_hw[y, x] / variance)
-            share_hw[y, x] = min(max(one + steep * (one - moved), zero), one)
-            narrow_hw[y, x] = of_pixel / variance
+        share_w, narrow_w, one_w, other_w = share_hw[y], narrow_hw[y], one_hw[y], other_hw[y]
+        variance_w, other_variance_w = variance_hw[y], other_variance_hw[y]
+        for x in range(len(share_w)):
+            inverse = one / (half * (variance_w[x] + other_variance_w[x]))
+            moved = of_mean * abs(one_w[x] - other_w[x]) * np.sqrt(inverse)
+            moved = max(moved, of_square * share_w[x] * inverse)
+            share_w[x] = min(max(one + steep * (one - moved), zero), one)
+            narrow_w[x] = of_pixel * inverse
 
 
 @inlined
@@ -202,24 +198,21 @@ def _mean_of_cells(means_w, sums_W, rows, across):  # type: ignore[no-untyped-de
 def _average(written_HS, still_HW, others, down, across, dither_DW):  # type: ignore[no-untyped-def]
     """Write the dithered mean of a plane. `others`: four frames' plane, and its cells' shares and narrowness."""
     first, second, third, fourth = others
-    height, width = still_HW.shape
-    values_T, sums_T, weights_T = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    width = still_HW.shape[1]
+    values_W, sums_W, weights_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     shares_NW, narrows_NW = np.empty((4, width), np.float32), np.empty((4, width), np.float32)
-    for top in range(0, height, down):
-        _spread(shares_NW[0], narrows_NW[0], first, top // down, across)
-        _spread(shares_NW[1], narrows_NW[1], second, top // down, across)
-        _spread(shares_NW[2], narrows_NW[2], third, top // down, across)
-        _spread(shares_NW[3], narrows_NW[3], fourth, top // down, across)
-        for left in range(0, width, TILE):  # small enough for the core's nearest cache
-            pixels = min(TILE, width - left)
-            tile, values_t, sums_t, weights_t = slice(left, left + pixels), values_T[:pixels], sums_T[:pixels], weights_T[:pixels]
-            for y in range(top, min(top + down, height)):
-                _begin(values_t, sums_t, weights_t, still_HW[y, tile])
-                _add(sums_t, weights_t, values_t, first[0][y, tile], shares_NW[0, tile], narrows_NW[0, tile])
-                _add(sums_t, weights_t, values_t, second[0][y, tile], shares_NW[1, tile], narrows_NW[1, tile])
-                _add(sums_t, weights_t, values_t, third[0][y, tile], shares_NW[2, tile], narrows_NW[2, tile])
-                _add(sums_t, weights_t, values_t, fourth[0][y, tile], shares_NW[3, tile], narrows_NW[3, tile])
-                _end(written_HS[y, tile], values_t, sums_t, weights_t, dither_DW[y % len(dither_DW), tile])
+    for y in range(len(still_HW)):
+        if y % down == 0:
+            _spread(shares_NW[0], narrows_NW[0], first, y // down, across)
+            _spread(shares_NW[1], narrows_NW[1], second, y // down, across)
+            _spread(shares_NW[2], narrows_NW[2], third, y // down, across)
+            _spread(shares_NW[3], narrows_NW[3], fourth, y // down, across)
+        _begin(values_W, sums_W, weights_W, still_HW[y])
+        _add(sums_W, weights_W, values_W, first[0][y], shares_NW[0], narrows_NW[0])
+        _add(sums_W, weights_W, values_W, second[0][y], shares_NW[1], narrows_NW[1])
+        _add(sums_W, weights_W, values_W, third[0][y], shares_NW[2], narrows_NW[2])
+        _add(sums_W, weights_W, values_W, fourth[0][y], shares_NW[3], narrows_NW[3])
+        _end(written_HS[y], values_W, sums_W, weights_W, dither_DW[y % len(dither_DW)])
 
 
 @inlined
