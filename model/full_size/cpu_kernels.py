@@ -42,7 +42,7 @@ def lift(  # type: ignore[no-untyped-def]
     luma_T, room_CT = np.zeros(ROOM, np.float32), np.zeros((5, ROOM), np.float32)
     cells_PT, line_L = np.ones((SEEN + 1, TILE), np.float32), np.empty(TILE + 2, np.float32)
     for y in range(height):
-        maps_of_row(nodes_N, rises_N, maps_HN, column, y, factor)
+        maps_of_row(nodes_N, rises_N, maps_HN, column, y, (factor, 1))
         for left in range(0, width, TILE):
             right = min(left + TILE, width)
             load(pixels_CT, image_HV[y, channels * left : channels * right], scale)
@@ -57,7 +57,8 @@ def lift(  # type: ignore[no-untyped-def]
                 _follow(pixels_CT, luma_T, cells_PT[SEEN], room_CT, black)
                 store(enhanced_HV[y, channels * left : channels * right], pixels_CT, white)
             else:
-                lift_tile(lifted_CT, pixels_CT, curve, left, right)
+                for c in range(channels):  # of the last maps if there are fewer
+                    lift_tile(lifted_CT[c], pixels_CT[c], curve, min(c, maps_HLSM.shape[3] - 1), left, right)
                 if cells_HPL is not None:
                     hold_back(lifted_CT, luma_T, cells_PT[SEEN], black, shares)
                 store(enhanced_HV[y, channels * left : channels * right], lifted_CT, white)

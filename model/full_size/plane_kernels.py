@@ -50,7 +50,7 @@ def lift_planes(  # type: ignore[no-untyped-def]
     for first in range(0, height, down):
         rows = min(down, height - first)
         for row in range(rows):
-            maps_of_row(nodes_DN[row], rises_DN[row], maps_HN, column, first + row, factor)
+            maps_of_row(nodes_DN[row], rises_DN[row], maps_HN, column, first + row, (factor, 1))
         for left in range(0, width, TILE):
             right = min(left + TILE, width)
             under = slice(left // across, (right + across - 1) // across)
@@ -80,7 +80,8 @@ def lift_planes(  # type: ignore[no-untyped-def]
                     _gather(sums_CT[0], share_T, right - left, across)
                 else:
                     _to_rgb(room_CT[:3], luma_T, spread_CT, weights)
-                    lift_tile(room_CT[3:], room_CT[:3], curve, left, right)
+                    for c in range(3):
+                        lift_tile(room_CT[3 + c], room_CT[c], curve, min(c, maps_HLSM.shape[3] - 1), left, right)
                     _from_rgb(luma_T, room_CT[:2], room_CT[3:], seen_T, weights, lowest)
                     _gather(sums_CT[0], room_CT[0], right - left, across)
                     _gather(sums_CT[1], room_CT[1], right - left, across)

@@ -17,7 +17,7 @@ from model.curve.light import FULL, LEAST_SPAN, SPAN, TOE
 from model.noise.cleaning import LIFTED_UNSEEN
 
 TILE = 640  # pixels: divides 1,920 and 3,840, and is a multiple of 128, the largest cell
-BLOCK = 32  # lengths are multiples of this, so that the compiler's vectors are full
+BLOCK = 16  # lengths are multiples of this, so that the compiler's vectors are full
 ROOM = TILE + BLOCK  # of a tile's arrays, as the last block may stick out
 
 
@@ -57,13 +57,15 @@ def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def maps_of_row(nodes_N, rises_N, maps_HN, column, y, factor):  # type: ignore[no-untyped-def]
+def maps_of_row(nodes_N, rises_N, maps_HN, column, y, scale):  # type: ignore[no-untyped-def]
     """Write the maps of a row of the image: at each column of maps, and their rise from there to the next column.
 
-    `column`: numbers of a column.
+    `column`: numbers of a column. `scale`: pixels that a pixel of the maps covers, and that row `y` does.
     """
-    below = (2 * y + 1 + factor) // (2 * factor)
-    place = np.float32(2 * y + 1 + factor - 2 * factor * below) / np.float32(2 * factor)
+    factor, side = scale
+    at = (2 * y + 1) * side + factor
+    below = at // (2 * factor)
+    place = np.float32(at - 2 * factor * below) / np.float32(2 * factor)
     upper_N, lower_N = maps_HN[max(below - 1, 0)], maps_HN[min(below, len(maps_HN) - 1)]
     for n in range(len(nodes_N)):
         nodes_N[n] = upper_N[n] + place * (lower_N[n] - upper_N[n])
@@ -86,24 +88,21 @@ def _take_four(values_T, place_T, node_SM, rise_SM, m):  # type: ignore[no-untyp
 
 
 @inlined
-def lift_tile(lifted_CT, pixels_CT, curve, left, right):  # type: ignore[no-untyped-def]
-    """Take all steps of all channels of a tile, the pixels `left` to `right` of a row.
+def lift_tile(lifted_T, pixels_T, curve, m, left, right):  # type: ignore[no-untyped-def]
+    """Take all steps of one channel of a tile, the pixels `left` to `right` of a row.
 
     `curve`: the row's maps, see `maps_of_row`; where in the row the pixels between each two columns of maps begin; and
-    each pixel's place between the two, 0 to 1.
+    each pixel's place between the two, 0 to 1. `m`: the channel of the maps.
     """
     (nodes_LSM, rises_LSM), starts, place_W = curve
     for column in range(_first(starts, left), len(starts) - 1):
         start, end = _blocks(starts, column, left, right)
-        tile, place_T = slice(start - left, end - left), place_W[start:end]
-        node_SM, rise_SM = nodes_LSM[column], rises_LSM[column]
-        for channel in range(len(pixels_CT)):
-            m = min(channel, nodes_LSM.shape[2] - 1)
-            lifted_T, pixels_T = lifted_CT[channel, tile], pixels_CT[channel, tile]
-            for i in range(len(lifted_T)):
-                lifted_T[i] = pixels_T[i]
-            for step in range(0, node_SM.shape[0], 4):
-                _take_four(lifted_T, place_T, node_SM[step:], rise_SM[step:], m)
+        tile, place_t = slice(start - left, end - left), place_W[start:end]
+        node_SM, rise_SM, lifted_t, pixels_t = nodes_LSM[column], rises_LSM[column], lifted_T[tile], pixels_T[tile]
+        for i in range(len(lifted_t)):
+            lifted_t[i] = pixels_t[i]
+        for step in range(0, node_SM.shape[0], 4):
+            _take_four(lifted_t, place_t, node_SM[step:], rise_SM[step:], m)
         if starts[column + 1] >= right:
             break
 
@@ -165,12 +164,12 @@ def take_luma(luma_T, room_CT, curve, left, right):  # type: ignore[no-untyped-d
     (nodes_LSM, rises_LSM), starts, place_W = curve
     for column in range(_first(starts, left), len(starts) - 1):
         start, end = _blocks(starts, column, left, right)
-        tile, place_T = slice(start - left, end - left), place_W[start:end]
+        tile, place_t = slice(start - left, end - left), place_W[start:end]
         node_SM, rise_SM = nodes_LSM[column], rises_LSM[column]
-        one_T, other_T, guide_T = room_CT[0, tile], room_CT[1, tile], room_CT[2, tile]
-        _to_light(one_T, other_T, guide_T, luma_T[tile])
+        one_t, other_t, guide_t = room_CT[0, tile], room_CT[1, tile], room_CT[2, tile]
+        _to_light(one_t, other_t, guide_t, luma_T[tile])
         for step in range(0, node_SM.shape[0], 4):
-            _take_four_twice(one_T, other_T, guide_T, place_T, node_SM[step:], rise_SM[step:])
+            _take_four_twice(one_t, other_t, guide_t, place_t, node_SM[step:], rise_SM[step:])
         if starts[column + 1] >= right:
             break
 
