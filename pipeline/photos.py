@@ -28,7 +28,7 @@ from pipeline.records import Record, Work, settling
 from pipeline.storage.storage import Storage
 from pipeline.video.signal.color import Hdr
 
-REVISION = 6  # increase it when a code change alters the output pixels: then everything is work again
+REVISION = 7  # increase it when a code change alters the output pixels: then everything is work again
 MAX_PIXELS = 500_000_000  # default limit for a photo
 OUT_OF_MEMORY = "not enough memory for this photo; use fewer --workers, or lower --max-pixels or --estimate-size"
 

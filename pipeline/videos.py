@@ -35,7 +35,7 @@ from pipeline.video.writing.encode import EncodeSettings, Encoding, choose
 from pipeline.video.writing.mux import EnhancedStream, join
 from pipeline.video.writing.segment_files import encoder
 
-REVISION = 6  # raise it when a code change alters the enhanced frames: everything is then enhanced again
+REVISION = 7  # raise it when a code change alters the enhanced frames: everything is then enhanced again
 OUT_OF_MEMORY = "not enough memory for this video; use fewer --workers, or lower --max-frame-pixels or --estimate-size"
 BRIGHT = "already_bright"  # code of what --skip-bright passes on
 RESULT_SUFFIX = ".json"  # of the file beside a segment that describes it

@@ -108,8 +108,9 @@ def apply_curves_to_planes(
     `planes`: Y, Cb and Cr, uint8 or uint16, including the padding of their lines. `enhanced`: planes of the same
     shapes, written to. `width`: of the frame. The rest is as in `apply_curves`.
 
-    In `srgb`, a pixel's RGB is computed from its luma and its chroma sample, clipped to [0, 1], taken through the curve
-    and converted back. In `light`, luma goes through the curve, and chroma follows. A chroma sample becomes the mean of
+    Chroma samples are cleaned as they are. In `srgb`, a pixel's RGB is computed from its luma and its chroma sample,
+    clipped to [0, 1], taken through the curve and converted back. In `light`, luma goes through the curve, and chroma
+    follows. A chroma sample becomes the mean of
     what its pixels need. Where the curve changes nothing, samples stay, except those that lie outside of RGB.
     """
     maps_HLSM, columns = rows_of(passes, iterations, space), columns_of(width, factor, passes[0].shape[3])
@@ -136,7 +137,8 @@ def rows_of(passes: Sequence[Floats], iterations: int, space: Space) -> Floats:
     steps = steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations)
     maps_HLSM = np.concatenate(passes)[steps].transpose(2, 3, 0, 1)
     missing = 4 * max(1, -(-len(steps) // 4)) - len(steps)
-    maps_HLSM = np.pad(np.pad(maps_HLSM, ((0, 0), (1, 1), (0, 0), (0, 0)), "edge"), ((0, 0), (0, 0), (0, missing), (0, 0)))
+    maps_HLSM = np.pad(maps_HLSM, ((0, 0), (1, 1), (0, 0), (0, 0)), "edge")
+    maps_HLSM = np.pad(maps_HLSM, ((0, 0), (0, 0), (0, missing), (0, 0)))
     if space == "light":
         maps_HLSM[..., 1] -= maps_HLSM[..., 0]
     return np.ascontiguousarray(maps_HLSM)

@@ -3,9 +3,9 @@
 It does what `reference.upsample` and `light.lift` do, without full-size maps: a row of the image is processed a tile of
 TILE pixels at a time, so that all that is needed for it stays in the core's nearest cache.
 
-Suffixes: S steps, M channels of their maps (for `light` 2: shade, and light minus shade), H height, V values of a row of the
-image (channels of a pixel side by side), W its width, L columns of maps or of cells, P planes of cells, T pixels of a
-tile, C channels.
+Suffixes: S steps, M channels of their maps (for `light` 2: shade, and light minus shade), N all numbers of a row of
+maps, H height, V values of a row of the image (channels of a pixel side by side), W its width, L columns of maps or of
+cells, P planes of cells, T pixels of a tile, C channels.
 """
 
 import numpy as np

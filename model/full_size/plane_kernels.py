@@ -3,8 +3,9 @@
 The rows that share a row of chroma samples are processed together, a tile at a time. Chroma is cleaned at its own size,
 and only its factor is computed for each pixel. See `cpu_kernels.py` for what is the same with images.
 
-Suffixes: H height, L columns of maps or of cells, P planes of cells, S samples of a line
-of a plane (with its padding), W width, T pixels or samples of a tile, C channels.
+Suffixes: S steps or samples of a line of a plane (with its padding), M channels of maps, D rows that share chroma, N
+all numbers of a row of maps, H height, L columns of maps or of cells, P planes of cells, W width, T pixels or samples of
+a tile, C channels.
 """
 
 import numpy as np
@@ -163,7 +164,7 @@ def _room_of_chroma(room_CT, chroma_CT, weights):  # type: ignore[no-untyped-def
 def _follow(luma_T, scale_T, spread_CT, seen_T, room_CT, black):  # type: ignore[no-untyped-def]
     """Write the enhanced luma of a tile and chroma's factor, with unseen pixels held back.
 
-    `spread_CT`: see `_room_of_chroma`. `seen_T`: the share of each pixel that the camera saw. `room_CT`: see `take_luma`.
+    `spread_CT`: see `_room_of_chroma`. `seen_T`: the share of each pixel that was seen. `room_CT`: see `take_luma`.
     """
     one_T, other_T, highest_T, lowest_T = room_CT[0], room_CT[1], spread_CT[0], spread_CT[1]
     for i in range(TILE):
