@@ -47,12 +47,12 @@ class Still:
 
     @cached_property
     def means(self) -> tuple[Floats, ...]:
-        """Mean code of each cell of each plane."""
+        """Return the mean code of each cell of each plane."""
         return tuple(_means(plane_HW, *_cell(self.coding, plane)) for plane, plane_HW in enumerate(self.planes))
 
     @cached_property
     def variances(self) -> tuple[Floats, ...]:
-        """Variance of a sample by noise and coding, in codes, for each cell of each plane."""
+        """Return the variance of a sample by noise and coding, in codes, for each cell of each plane."""
         red, _, blue, black, span, _, chroma_span, _ = map(float, self.coding.numbers)
         of_coding = (CODED * (1 << (self.coding.depth - 8))) ** 2
         noise_hw = np.interp(self.means[0], black + span * LEVELS, span * self.floor.noise)

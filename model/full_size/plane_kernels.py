@@ -3,9 +3,9 @@
 The rows that share a row of chroma samples are processed together, a tile at a time. Chroma is cleaned at its own size,
 and only its factor is computed for each pixel. See `cpu_kernels.py` for what is the same with images.
 
-Suffixes: S steps or samples of a line of a plane (with its padding), M channels of maps, D rows that share chroma, N
-all numbers of a row of maps, H height, L columns of maps or of cells, P planes of cells, W width, T pixels or samples of
-a tile, C channels.
+Suffixes: S steps, or samples of a line of a plane (with its padding), M channels of maps, D rows that share chroma, N
+all numbers of a row of maps, H height, W width, L columns of maps or of cells, P planes of cells, T pixels or samples
+of a tile, C channels.
 """
 
 import numpy as np
@@ -189,7 +189,7 @@ def _gather(sums_T, values_T, pixels, across):  # type: ignore[no-untyped-def]
 
 @inlined
 def _scale(sums_CT, chroma_CT):  # type: ignore[no-untyped-def]
-    """Multiply chroma samples by the sums of their factors, which the first channel of `sums_CT` holds."""
+    """Scale chroma samples by the sums of their factors, which the first channel of `sums_CT` holds."""
     for i in range(sums_CT.shape[1]):
         scale = sums_CT[0, i]
         sums_CT[0, i], sums_CT[1, i] = scale * chroma_CT[0, i], scale * chroma_CT[1, i]

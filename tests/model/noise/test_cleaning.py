@@ -11,7 +11,7 @@ from model import Coding, CurveMaps, Floor, Look, Space
 from model.curve.light import BT709
 from model.enhancer import Pixels
 from model.full_size.cpu import Cells, apply_curves
-from model.full_size.moments import moments_of, moments_of_planes
+from model.full_size.reduce import moments_of, moments_of_planes
 from model.noise.cleaning import cell_side, coefficients, moments
 from model.noise.floor import LEVELS
 from tests.model.test_enhancer import PLAIN, brightening
