@@ -178,7 +178,7 @@ def _weigh(share_hw, narrow_hw, one_hw, variance_hw, other_hw, other_variance_hw
 
 @inlined
 def _mean_of_cells(means_w, sums_W, rows, across):  # type: ignore[no-untyped-def]
-    """Divide the sums of `rows` samples into means of cells of `across` columns."""
+    """Compute means of cells of `across` columns from the sums of `rows` samples."""
     whole, share = len(sums_W) // across, np.float32(1) / np.float32(rows * across)
     if across == SIDE:
         for column in range(whole):
