@@ -23,8 +23,7 @@ from model.curve_maps import CurveMaps
 from model.full_size.cells import coefficients_of
 from model.full_size.cpu import Cells, Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.full_size.gpu_transfer import in_bands, sent, tensor_of, unless_out_of_memory
-from model.full_size.moments import moments_of, moments_of_planes
-from model.full_size.reduce import reduce_pixels
+from model.full_size.reduce import moments_of, moments_of_planes, reduce_pixels
 from model.noise.cleaning import Cell, cell_side, clean, coefficients, hold_back, seen_of
 from model.noise.floor import Floor, floor_of, floor_of_planes
 from model.noise.level import held_to_level

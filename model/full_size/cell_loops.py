@@ -6,8 +6,9 @@ and L columns of maps.
 
 import numpy as np
 
-from model.compiled import compiled
-from model.curve.light import LEAST_SPAN, SPAN, TOE
+from model.compiled import compiled, inlined
+from model.curve.light import LEAST_SPAN, SPAN
+from model.full_size.tiles import ROOM, TILE, coded, lift_tile, maps_of_row, take_luma
 from model.noise.cleaning import AMPLIFIED_FROM, BLOCKS, BLOCKS_UP_TO, COARSE, COLOUR, FADE, LEAST_VARIANCE, LUMA, Cell
 
 GAIN, OFFSET, COLOUR_GAIN, RED_OFFSET, BLUE_OFFSET, SEEN = map(int, Cell)
@@ -48,7 +49,7 @@ def pool(coarse_uv, plane_hw):  # type: ignore[no-untyped-def]
         _pool_rows(coarse_uv[v], plane_hw[2 * v], plane_hw[min(2 * v + 1, last)])
 
 
-@compiled
+@inlined
 def _pool_rows(coarse_v, upper_w, lower_w):  # type: ignore[no-untyped-def]
     quarter = np.float32(0.25)
     whole = len(upper_w) // 2
@@ -59,71 +60,57 @@ def _pool_rows(coarse_v, upper_w, lower_w):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _sample(map_v, line_L, upper_L, lower_L, place, columns):  # type: ignore[no-untyped-def]
-    """Interpolate a map between two of its rows, at each place. `line_L`: scratch space for a row."""
-    before, after, place_v = columns
-    for x in range(len(line_L)):
-        line_L[x] = upper_L[x] + place * (lower_L[x] - upper_L[x])
-    for x in range(len(map_v)):
-        map_v[x] = line_L[before[x]] + place_v[x] * (line_L[after[x]] - line_L[before[x]])
-
-
-@compiled
-def rises(rises_uv, luma_uv, maps_HMKL, steps, rows, columns, in_light):  # type: ignore[no-untyped-def]
-    """Compute the slope of the tone curve at each coarse cell; see `light.tone`."""
-    _, map_channels, count, map_columns = maps_HMKL.shape
-    width = rises_uv.shape[1]
-    line_L, light_v = np.empty(map_columns, np.float32), np.empty(width, np.float32)
-    guide_v = np.empty(width, np.float32)
-    maps_Kv = np.empty((count, width), np.float32)
-    one_v, other_v = np.empty(width, np.float32), np.empty(width, np.float32)
-    toe, scale, base = np.float32(TOE), np.float32(1 + TOE), np.float32(TOE**2 / 4)
+def rises(rises_uv, luma_uv, maps_HLSM, scale, columns, in_light):  # type: ignore[no-untyped-def]
+    """Compute the slope of the tone curve at each coarse cell; see `light.tone`. `scale`: see `maps_of_row`."""
+    starts, place_W = columns
+    maps_HN, column = maps_HLSM.reshape(len(maps_HLSM), -1), maps_HLSM[0, 0].size
+    nodes_N, rises_N = np.empty_like(maps_HN[0]), np.empty_like(maps_HN[0])
+    curve = (nodes_N.reshape(maps_HLSM.shape[1:]), rises_N.reshape(maps_HLSM.shape[1:])), starts, place_W
+    luma_T, above_T, room_CT = np.zeros(ROOM, np.float32), np.zeros(ROOM, np.float32), np.zeros((3, ROOM), np.float32)
     span_of, least, one = np.float32(SPAN), np.float32(LEAST_SPAN), np.float32(1)
-    channels = 1 if in_light is not None else map_channels
-    share = one / np.float32(channels)
+    channels, width = maps_HLSM.shape[3], rises_uv.shape[1]
     for y in range(len(rises_uv)):
-        rises_uv[y] = 0
-        luma_v, upper_MKL, lower_MKL, place = luma_uv[y], maps_HMKL[rows[0][y]], maps_HMKL[rows[1][y]], rows[2][y]
-        if in_light is not None:
-            guide_v[:] = np.sqrt(luma_v)
-        for m in range(channels):
-            for k in range(count):
-                _sample(maps_Kv[k], line_L, upper_MKL[m, k], lower_MKL[m, k], place, columns)
-                if in_light is not None:
-                    _sample(light_v, line_L, upper_MKL[1, k], lower_MKL[1, k], place, columns)
-                    for x in range(width):
-                        maps_Kv[k, x] += guide_v[x] * light_v[x]
-            for x in range(width):
-                luma = luma_v[x]
-                above = luma + span_of * min(luma, one - luma) + least
-                if in_light is not None:
-                    luma, above = luma * (luma + toe) / scale, above * (above + toe) / scale
-                one_v[x], other_v[x] = luma, above
-            for step in steps:
-                map_v = maps_Kv[step]
-                for x in range(width):
-                    one_v[x] += map_v[x] * (one_v[x] * one_v[x] - one_v[x])
-                    other_v[x] += map_v[x] * (other_v[x] * other_v[x] - other_v[x])
-            for x in range(width):
-                low, high = one_v[x], other_v[x]
-                if in_light is not None:
-                    low, high = np.sqrt(low * scale + base), np.sqrt(high * scale + base)
-                rises_uv[y, x] += share * (high - low) / (span_of * min(luma_v[x], one - luma_v[x]) + least)
+        maps_of_row(nodes_N, rises_N, maps_HN, column, y, scale)
+        for left in range(0, width, TILE):
+            right = min(left + TILE, width)
+            luma_v, rises_v = luma_uv[y, left:right], rises_uv[y, left:right]
+            for i in range(len(luma_v)):
+                luma_T[i] = luma_v[i]
+                above_T[i] = luma_v[i] + span_of * min(luma_v[i], one - luma_v[i]) + least
+            if in_light is not None:
+                take_luma(luma_T, room_CT, curve, left, right)
+                for i in range(len(rises_v)):
+                    rises_v[i] = (coded(room_CT[1, i]) - coded(room_CT[0, i])) / (above_T[i] - luma_T[i])
+            else:
+                rises_v[:] = 0
+                for m in range(channels):
+                    lift_tile(room_CT[0], luma_T, curve, m, left, right)
+                    lift_tile(room_CT[1], above_T, curve, m, left, right)
+                    for i in range(len(rises_v)):
+                        rise = (room_CT[1, i] - room_CT[0, i]) / (above_T[i] - luma_T[i])
+                        rises_v[i] += rise / np.float32(channels)
+
+
+@inlined
+def noise_at(luma, noise_L):  # type: ignore[no-untyped-def]
+    """Interpolate the deviation of noise at a luma. `noise_L`: at the squares of 0 to 1 in equal steps, as LEVELS."""
+    zero, one, last = np.float32(0), np.float32(1), np.int32(len(noise_L) - 1)
+    luma, step = min(max(luma, zero), one), one / np.float32(last)
+    level = min(np.int32(np.sqrt(luma) * np.float32(last)), last - np.int32(1))
+    low, high = np.float32(level) * step, np.float32(level + np.int32(1)) * step
+    place = (luma - low * low) / (high * high - low * low)
+    return noise_L[level] + place * (noise_L[level + np.int32(1)] - noise_L[level])
 
 
 @compiled
 def amplified(amplified_uv, noise_uv, luma_uv, rises_uv, noise_L):  # type: ignore[no-untyped-def]
     """Compute the amplifying share of each rise, and the deviation of noise at each luma times that share."""
-    zero, one, last = np.float32(0), np.float32(1), len(noise_L) - 1
+    one = np.float32(1)
     for y in range(len(luma_uv)):
         for x in range(luma_uv.shape[1]):
-            luma = min(max(luma_uv[y, x], zero), one)
-            level = min(int(np.sqrt(luma) * np.float32(last)), last - 1)
-            low, high = np.float32(level) / np.float32(last), np.float32(level + 1) / np.float32(last)
-            place = (luma - low * low) / (high * high - low * low)
             amplified = one - one / max(rises_uv[y, x], one)
             amplified_uv[y, x] = amplified
-            noise_uv[y, x] = amplified * (noise_L[level] + place * (noise_L[level + 1] - noise_L[level]))
+            noise_uv[y, x] = amplified * noise_at(luma_uv[y, x], noise_L)
 
 
 @compiled
@@ -197,7 +184,7 @@ def guide_colours(gain_uv, red_uv, blue_uv, around, amplified_uv, noise):  # typ
             blue_uv[y, x] = (one - gain) * blue
 
 
-@compiled
+@inlined
 def _double(wide_w, coarse_uv, y, line_v):  # type: ignore[no-untyped-def]
     """Interpolate row `y` of a plane from coarse cells. `line_v`: space for a row of them and one on either side."""
     last, columns, width = len(coarse_uv) - 1, coarse_uv.shape[1], len(wide_w)
@@ -237,21 +224,45 @@ def finish(cells_hPw, luma_hw, around_uv, colours_Puv, black, half):  # type: ig
     """Write the seen share, and the coefficients of chroma, which fades where little was seen."""
     height, width = luma_hw.shape
     line_v = np.empty(around_uv.shape[1] + 2, np.float32)
-    around_w, colours_Pw = np.empty(width, np.float32), np.empty((5, width), np.float32)
+    wide_w, own_w, around_w = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    for y in range(height):
+        red_w, blue_w = cells_hPw[y, RED_OFFSET], cells_hPw[y, BLUE_OFFSET]
+        _double(around_w, around_uv, y, line_v)
+        _see(cells_hPw[y, SEEN], own_w, around_w, luma_hw[y], black, half)
+        _double(wide_w, colours_Puv[0], y, line_v)
+        _multiply(cells_hPw[y, COLOUR_GAIN], own_w, wide_w)
+        _double(wide_w, colours_Puv[1], y, line_v)
+        _multiply(red_w, own_w, wide_w)
+        _double(wide_w, colours_Puv[3], y, line_v)
+        _add_product(red_w, around_w, wide_w)
+        _double(wide_w, colours_Puv[2], y, line_v)
+        _multiply(blue_w, own_w, wide_w)
+        _double(wide_w, colours_Puv[4], y, line_v)
+        _add_product(blue_w, around_w, wide_w)
+
+
+@inlined
+def _see(seen_w, own_w, around_w, luma_w, black, half):  # type: ignore[no-untyped-def]
+    """Write the seen share, and the weights of a cell's own chroma and of that around it.
+
+    `around_w`: luma around, which is replaced.
+    """
     zero, one, fade = np.float32(0), np.float32(1), np.float32(FADE**2) * half
     tiny = np.float32(1e-30) if half == 0 else zero  # if all is seen, black is too: avoids 0 / 0
-    for y in range(height):
-        _double(around_w, around_uv, y, line_v)
-        for p in range(5):
-            _double(colours_Pw[p], colours_Puv[p], y, line_v)
-        luma_w, seen_w, gain_w = luma_hw[y], cells_hPw[y, SEEN], cells_hPw[y, COLOUR_GAIN]
-        red_w, blue_w = cells_hPw[y, RED_OFFSET], cells_hPw[y, BLUE_OFFSET]
-        for x in range(width):
-            above = max(np.float32(0.5) * (luma_w[x] + around_w[x]) - black, zero)
-            power = above * above + tiny
-            seen, coloured = power / (power + half), power / (power + fade)
-            own, around = coloured * seen, coloured * (one - seen)
-            seen_w[x] = seen
-            gain_w[x] = own * colours_Pw[0, x]
-            red_w[x] = own * colours_Pw[1, x] + around * colours_Pw[3, x]
-            blue_w[x] = own * colours_Pw[2, x] + around * colours_Pw[4, x]
+    for x in range(len(seen_w)):
+        above = max(np.float32(0.5) * (luma_w[x] + around_w[x]) - black, zero)
+        power = above * above + tiny
+        seen, coloured = power / (power + half), power / (power + fade)
+        seen_w[x], own_w[x], around_w[x] = seen, coloured * seen, coloured * (one - seen)
+
+
+@inlined
+def _multiply(products_w, one_w, other_w):  # type: ignore[no-untyped-def]
+    for x in range(len(products_w)):
+        products_w[x] = one_w[x] * other_w[x]
+
+
+@inlined
+def _add_product(sums_w, one_w, other_w):  # type: ignore[no-untyped-def]
+    for x in range(len(sums_w)):
+        sums_w[x] += one_w[x] * other_w[x]

@@ -5,7 +5,6 @@ and L columns of maps.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from model.full_size.cell_loops import (
     pool_smooth,
     rises,
 )
-from model.full_size.cpu import curves_of, in_light
+from model.full_size.cpu import columns_of, in_light, rows_of
 from model.noise.cleaning import Cell, half_seen
 from model.noise.floor import Floor
 
@@ -45,11 +44,10 @@ def coefficients_of(
     coarse_Puv = np.empty(coarse, np.float32)
     for plane_uv, plane_hw in zip(coarse_Puv, moments_Phw, strict=True):
         pool(plane_uv, plane_hw)
-    maps_HMKL, steps = curves_of(passes, iterations, space)
-    rows = _places(coarse[1], 2 * side, factor, maps_HMKL.shape[0])
-    columns = _places(coarse[2], 2 * side, factor, maps_HMKL.shape[3])
+    columns = columns_of(coarse[2], factor, passes[0].shape[3], 2 * side)
     rises_uv, amplified_uv = np.empty((2, *coarse[1:]), np.float32)
-    rises(rises_uv, box_mean(coarse_Puv[0], 1), maps_HMKL, steps, rows, columns, in_light(space))
+    maps_HLSM, scale = rows_of(passes, iterations, space), (factor, 2 * side)
+    rises(rises_uv, box_mean(coarse_Puv[0], 1), maps_HLSM, scale, columns, in_light(space))
     noise_uv = np.empty_like(rises_uv)
     amplified(amplified_uv, noise_uv, coarse_Puv[0], rises_uv, floor.noise)
 
@@ -64,14 +62,6 @@ def coefficients_of(
         colours_Puv = np.zeros((5, *coarse[1:]), np.float32)
     finish(cells_hPw, luma_hw, box_mean(around_uv, 1), colours_Puv, np.float32(floor.black), np.float32(half))
     return cells_hPw
-
-
-def _places(count: int, side: int, factor: int, size: int) -> tuple[Any, Any, Floats]:
-    """Find the map pixels before and after the centres of boxes, and the places between; see `reference.sample`."""
-    at = (2 * np.arange(count) + 1) * side - factor
-    before = at // (2 * factor)
-    place: Floats = ((at - before * 2 * factor) / np.float32(2 * factor)).astype(np.float32)
-    return before.clip(0, size - 1), (before + 1).clip(0, size - 1), place
 
 
 def _smooth_luma(cells_hPw: Floats, moments_Phw: Floats, noise_uv: Floats, rises_uv: Floats, floor: Floor) -> Floats:

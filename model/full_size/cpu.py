@@ -14,7 +14,9 @@ from torch import Tensor
 
 from model.curve.light import BT709, Shares, Space
 from model.curve.reference import steps_of
-from model.full_size.cpu_kernels import lift, lift_planes
+from model.full_size.cpu_kernels import lift
+from model.full_size.plane_kernels import lift_planes
+from model.full_size.tiles import ROOM
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16, HxWxC
 Floats = npt.NDArray[np.float32]
@@ -55,8 +57,8 @@ def apply_curves(
     height, width, channels = image_HWC.shape
     image_HV = np.ascontiguousarray(image_HWC).reshape(height, width * channels)
     enhanced_HV = image_HV if in_place and image_HV.flags.writeable else np.empty_like(image_HV)
-    curves, columns = curves_of(passes, iterations, space), _columns(width, factor, passes)
-    lift(image_HV, enhanced_HV, *curves, factor, columns, in_light(space), *_cells(cells), _floats(shares))
+    maps_HLSM, columns = rows_of(passes, iterations, space), columns_of(width, factor, passes[0].shape[3])
+    lift(image_HV, enhanced_HV, maps_HLSM, factor, columns, in_light(space), *_cells(cells), _floats(shares))
     return enhanced_HV.reshape(image_HWC.shape)
 
 
@@ -106,18 +108,19 @@ def apply_curves_to_planes(
     `planes`: Y, Cb and Cr, uint8 or uint16, including the padding of their lines. `enhanced`: planes of the same
     shapes, written to. `width`: of the frame. The rest is as in `apply_curves`.
 
-    In `srgb`, a pixel's RGB is computed from its luma and its chroma sample, clipped to [0, 1], taken through the curve
-    and converted back. In `light`, luma goes through the curve, and chroma follows. A chroma sample becomes the mean of
+    Chroma samples are cleaned as they are. In `srgb`, a pixel's RGB is computed from its luma and its chroma sample,
+    clipped to [0, 1], taken through the curve and converted back. In `light`, luma goes through the curve, and chroma
+    follows. A chroma sample becomes the mean of
     what its pixels need. Where the curve changes nothing, samples stay, except those that lie outside of RGB.
     """
-    curves, columns = curves_of(passes, iterations, space), _columns(width, factor, passes)
+    maps_HLSM, columns = rows_of(passes, iterations, space), columns_of(width, factor, passes[0].shape[3])
     subsampling = coding.across, coding.down
     lift_planes(
         tuple(planes),
         tuple(enhanced),
         subsampling,
         coding.numbers,
-        *curves,
+        maps_HLSM,
         factor,
         columns,
         in_light(space),
@@ -125,15 +128,20 @@ def apply_curves_to_planes(
     )
 
 
-def curves_of(passes: Sequence[Floats], iterations: int, space: Space) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Return all maps as `maps_HMKL`, and the index of the map that each step takes.
+def rows_of(passes: Sequence[Floats], iterations: int, space: Space) -> Floats:
+    """Return the map of each step as `maps_HLSM`, with the first and the last column repeated.
 
-    For `light`, the second channel becomes the difference of light from shade, so that kernels have less to do.
+    Steps are filled up to a multiple of four by those of a map of zeros, which change nothing. For `light`, the second
+    channel becomes the difference of light from shade, so that kernels have less to do.
     """
-    maps_HMKL = np.array(np.concatenate(passes).transpose(2, 1, 0, 3), order="C")
+    steps = steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations)
+    maps_HLSM = np.concatenate(passes)[steps].transpose(2, 3, 0, 1)
+    missing = 4 * max(1, -(-len(steps) // 4)) - len(steps)
+    maps_HLSM = np.pad(maps_HLSM, ((0, 0), (1, 1), (0, 0), (0, 0)), "edge")
+    maps_HLSM = np.pad(maps_HLSM, ((0, 0), (0, 0), (0, missing), (0, 0)))
     if space == "light":
-        maps_HMKL[:, 1] -= maps_HMKL[:, 0]
-    return maps_HMKL, np.array(steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations), np.int64)
+        maps_HLSM[..., 1] -= maps_HLSM[..., 0]
+    return np.ascontiguousarray(maps_HLSM)
 
 
 def _floats(numbers: Iterable[float]) -> tuple[np.float32, ...]:
@@ -152,13 +160,14 @@ def _cells(cells: Cells | None) -> tuple[Floats | None, int, np.float32]:
     return np.ascontiguousarray(cells.planes[0].numpy().transpose(1, 0, 2)), cells.side, np.float32(cells.black)
 
 
-def _columns(width: int, factor: int, passes: Sequence[Floats]) -> tuple[Any, Any]:
+def columns_of(width: int, factor: int, columns: int, side: int = 1) -> tuple[npt.NDArray[np.int64], Floats]:
     """Return where in a row the pixels between each two map pixels begin, and each pixel's place between them, 0 to 1.
 
-    Pixel p of the image lies at (p + 1/2) / factor - 1/2 of a map; beyond the border, map pixels are repeated.
+    `columns`: of the maps. `side`: pixels of the image that a pixel of the row covers. Pixel p lies at
+    (p + 1/2) side / factor - 1/2 of a map; beyond the border, map pixels are repeated.
     """
-    at = 2 * np.arange(width) + 1 - factor
-    place = (at % (2 * factor)).astype(np.float32) / np.float32(2 * factor)
-    starts = (factor // 2 + np.arange(-1, passes[0].shape[3] + 1) * factor).clip(0, width)
-    starts[-1] = width
-    return starts.astype(np.uint64), place
+    at = (2 * np.arange(width + ROOM) + 1) * side - factor  # beyond the row, for tiles and blocks that stick out
+    place_W = (at % (2 * factor)).astype(np.float32) / np.float32(2 * factor)
+    starts = np.searchsorted(at[:width], 2 * factor * np.arange(-1, columns + 1))
+    starts[0], starts[-1] = 0, width
+    return starts, place_W

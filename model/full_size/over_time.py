@@ -13,12 +13,13 @@ cells.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import compiled
+from model.compiled import compiled, inlined
 from model.full_size.cells import box_mean
 from model.full_size.cpu import Coding
 from model.noise.floor import LEVELS, Floor
@@ -35,7 +36,7 @@ STEEP = 3.0  # slope of a cell's share beyond these limits: it reaches 0 at a th
 MOST_PIXEL = 4.0  # of a pixel's difference, in deviations of noise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Still:
     """A frame and its noise."""
 
@@ -43,6 +44,24 @@ class Still:
     """Y, Cb and Cr, uint8 or uint16, without the padding of their lines."""
     coding: Coding
     floor: Floor
+
+    @cached_property
+    def means(self) -> tuple[Floats, ...]:
+        """Return the mean code of each cell of each plane."""
+        return tuple(_means(plane_HW, *_cell(self.coding, plane)) for plane, plane_HW in enumerate(self.planes))
+
+    @cached_property
+    def variances(self) -> tuple[Floats, ...]:
+        """Return the variance of a sample by noise and coding, in codes, for each cell of each plane."""
+        red, _, blue, black, span, _, chroma_span, _ = map(float, self.coding.numbers)
+        of_coding = (CODED * (1 << (self.coding.depth - 8))) ** 2
+        noise_hw = np.interp(self.means[0], black + span * LEVELS, span * self.floor.noise)
+        variances = [noise_hw**2 + of_coding]
+        for mean_hw, share in zip(self.means[1:], (blue, red), strict=True):
+            of_colour = 2 * (1 - share)  # range of B - Y, or of R - Y, that a sample's codes cover
+            variance = self.floor.colour_noise**2 / 2 * (chroma_span / of_colour) ** 2 + of_coding
+            variances.append(np.full_like(mean_hw, variance))
+        return tuple(variance_hw.astype(np.float32) for variance_hw in variances)
 
     def is_like(self, other: "Still") -> bool:
         """Return whether both frames have the same size and coding."""
@@ -63,16 +82,12 @@ def likeness(one: Still, other: Still) -> Likeness:
     """Compare two frames of one size and coding."""
     shares, narrowness = [], []
     for plane, (one_HW, other_HW) in enumerate(zip(one.planes, other.planes, strict=True)):
-        down, across = _cell(one.coding, plane)
-        height, width = one_HW.shape
-        means_hw, squares_hw, levels_hw = np.empty((3, -(-height // down), -(-width // across)), np.float32)
-        _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across)
-        variance_hw = _variance(one, other, plane, levels_hw)
-        of_mean = np.abs(means_hw) / (MOST_MEAN * np.sqrt(variance_hw))
-        of_square = squares_hw / (2 * MOST_SQUARE * variance_hw)
-        shares.append((1 + STEEP * (1 - np.maximum(of_mean, of_square))).clip(0, 1))
-        narrowness.append((1 / (2 * MOST_PIXEL**2 * variance_hw)).astype(np.float32))
-    share_hw = np.minimum.reduce(shares).astype(np.float32)
+        share_hw, narrow_hw = np.empty_like(one.means[plane]), np.empty_like(one.means[plane])
+        _square(share_hw, one_HW, other_HW, *_cell(one.coding, plane))
+        _weigh(share_hw, narrow_hw, *(each[plane] for still in (one, other) for each in (still.means, still.variances)))
+        shares.append(share_hw)
+        narrowness.append(narrow_hw)
+    share_hw = np.minimum.reduce(shares)
     return Likeness(np.minimum(share_hw, box_mean(share_hw, 1)), tuple(narrowness))
 
 
@@ -92,21 +107,6 @@ def _cell(coding: Coding, plane: int) -> tuple[int, int]:
     return (SIDE // coding.down, SIDE // coding.across) if plane else (SIDE, SIDE)
 
 
-def _variance(one: Still, other: Still, plane: int, levels_hw: Floats) -> Floats:
-    """Compute the variance of a sample by noise and coding, for each cell. `levels_hw`: the cells' mean codes."""
-    red, _, blue, black, span, _, chroma_span, _ = map(float, one.coding.numbers)
-    of_coding = CODED * (1 << (one.coding.depth - 8))
-    squares_hw: Floats = np.full_like(levels_hw, of_coding**2)
-    for floor in (one.floor, other.floor):
-        if plane == 0:
-            noise_hw = np.interp(levels_hw, black + span * LEVELS, span * floor.noise).astype(np.float32)
-        else:
-            of_colour = 2 * (1 - (blue, red)[plane - 1])  # range of B - Y, or of R - Y, that a sample's codes cover
-            noise_hw = np.full_like(levels_hw, floor.colour_noise / 2**0.5 / of_colour * chroma_span)
-        squares_hw += noise_hw**2 / 2
-    return squares_hw
-
-
 def _bayer(doublings: int) -> Floats:
     """Build the matrix of Bayer's ordered dither, with thresholds in (0, 1)."""
     matrix = np.zeros((1, 1))
@@ -118,73 +118,142 @@ def _bayer(doublings: int) -> Floats:
 DITHER = _bayer(3)
 
 
+def _means(plane_HW: Plane, down: int, across: int) -> Floats:
+    """Compute the mean of each cell of a plane."""
+    height, width = plane_HW.shape
+    means_hw = np.empty((-(-height // down), -(-width // across)), np.float32)
+    _mean(means_hw, plane_HW, down, across)
+    return means_hw
+
+
 @compiled
-def _compare(means_hw, squares_hw, levels_hw, one_HW, other_HW, down, across):  # type: ignore[no-untyped-def]
-    """Compute for each cell the mean and mean square of the frames' difference, and the mean of both frames."""
-    height, width = one_HW.shape
-    sums_W, more_W, levels_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    half = np.float32(0.5)
+def _mean(means_hw, plane_HW, down, across):  # type: ignore[no-untyped-def]
+    height, width = plane_HW.shape
+    sums_W = np.empty(width, np.float32)
     for row in range(len(means_hw)):
         top, bottom = row * down, min((row + 1) * down, height)
         sums_W[:] = 0
-        more_W[:] = 0
-        levels_W[:] = 0
+        for y in range(top, bottom):
+            plane_W = plane_HW[y]
+            for x in range(width):
+                sums_W[x] += np.float32(plane_W[x])
+        _mean_of_cells(means_hw[row], sums_W, bottom - top, across)
+
+
+@compiled
+def _square(squares_hw, one_HW, other_HW, down, across):  # type: ignore[no-untyped-def]
+    """Compute for each cell the mean square of the difference of two frames."""
+    height, width = one_HW.shape
+    sums_W = np.empty(width, np.float32)
+    for row in range(len(squares_hw)):
+        top, bottom = row * down, min((row + 1) * down, height)
+        sums_W[:] = 0
         for y in range(top, bottom):
             one_W, other_W = one_HW[y], other_HW[y]
             for x in range(width):
-                one, other = np.float32(one_W[x]), np.float32(other_W[x])
-                difference = one - other
-                sums_W[x] += difference
-                more_W[x] += difference * difference
-                levels_W[x] += one + other
-        for column in range(means_hw.shape[1]):
-            left, right = column * across, min((column + 1) * across, width)
-            mean, square, level = np.float32(0), np.float32(0), np.float32(0)
-            for x in range(left, right):
-                mean += sums_W[x]
-                square += more_W[x]
-                level += levels_W[x]
-            share = np.float32(1) / np.float32((bottom - top) * (right - left))
-            means_hw[row, column], squares_hw[row, column] = share * mean, share * square
-            levels_hw[row, column] = half * share * level
+                difference = np.float32(one_W[x]) - np.float32(other_W[x])
+                sums_W[x] += difference * difference
+        _mean_of_cells(squares_hw[row], sums_W, bottom - top, across)
+
+
+@compiled
+def _weigh(share_hw, narrow_hw, one_hw, variance_hw, other_hw, other_variance_hw):  # type: ignore[no-untyped-def]
+    """Compute a plane's share and narrowness in each cell, see `Likeness`, from the frames' means and variances.
+
+    `share_hw`: their mean square differences, which are replaced.
+    """
+    zero, one, half, steep = np.float32(0), np.float32(1), np.float32(0.5), np.float32(STEEP)
+    of_mean, of_square = one / np.float32(MOST_MEAN), half / np.float32(MOST_SQUARE)
+    of_pixel = half / np.float32(MOST_PIXEL**2)
+    for y in range(len(share_hw)):
+        share_w, narrow_w, one_w, other_w = share_hw[y], narrow_hw[y], one_hw[y], other_hw[y]
+        variance_w, other_variance_w = variance_hw[y], other_variance_hw[y]
+        for x in range(len(share_w)):
+            inverse = one / (half * (variance_w[x] + other_variance_w[x]))
+            moved = of_mean * abs(one_w[x] - other_w[x]) * np.sqrt(inverse)
+            moved = max(moved, of_square * share_w[x] * inverse)
+            share_w[x] = min(max(one + steep * (one - moved), zero), one)
+            narrow_w[x] = of_pixel * inverse
+
+
+@inlined
+def _mean_of_cells(means_w, sums_W, rows, across):  # type: ignore[no-untyped-def]
+    """Compute means of cells of `across` columns from the sums of `rows` samples."""
+    whole, share = len(sums_W) // across, np.float32(1) / np.float32(rows * across)
+    if across == SIDE:
+        for column in range(whole):
+            x = SIDE * column
+            left = (sums_W[x] + sums_W[x + 1]) + (sums_W[x + 2] + sums_W[x + 3])
+            right = (sums_W[x + 4] + sums_W[x + 5]) + (sums_W[x + 6] + sums_W[x + 7])
+            means_w[column] = share * (left + right)
+    else:
+        for column in range(whole):
+            x = SIDE // 2 * column
+            means_w[column] = share * ((sums_W[x] + sums_W[x + 1]) + (sums_W[x + 2] + sums_W[x + 3]))
+    if whole < len(means_w):
+        means_w[whole] = np.mean(sums_W[whole * across :]) / np.float32(rows)
 
 
 @compiled
 def _average(written_HS, still_HW, others, down, across, dither_DW):  # type: ignore[no-untyped-def]
     """Write the dithered mean of a plane. `others`: four frames' plane, and its cells' shares and narrowness."""
     first, second, third, fourth = others
-    width, one = still_HW.shape[1], np.float32(1)
-    shares_W, narrow_W = np.empty((4, width), np.float32), np.empty((4, width), np.float32)
+    width = still_HW.shape[1]
+    values_W, sums_W, weights_W = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    shares_NW, narrows_NW = np.empty((4, width), np.float32), np.empty((4, width), np.float32)
     for y in range(len(still_HW)):
         if y % down == 0:
-            _spread(shares_W[0], narrow_W[0], first, y // down, across)
-            _spread(shares_W[1], narrow_W[1], second, y // down, across)
-            _spread(shares_W[2], narrow_W[2], third, y // down, across)
-            _spread(shares_W[3], narrow_W[3], fourth, y // down, across)
-        first_W, second_W, third_W, fourth_W = first[0][y], second[0][y], third[0][y], fourth[0][y]
-        still_W, written_S, dither_W = still_HW[y], written_HS[y], dither_DW[y % len(dither_DW)]
-        for x in range(width):
-            value = np.float32(still_W[x])
-            a, of_a = _counted(value, first_W[x], shares_W[0, x], narrow_W[0, x])
-            b, of_b = _counted(value, second_W[x], shares_W[1, x], narrow_W[1, x])
-            c, of_c = _counted(value, third_W[x], shares_W[2, x], narrow_W[2, x])
-            d, of_d = _counted(value, fourth_W[x], shares_W[3, x], narrow_W[3, x])
-            mean = value + (a + b + c + d) / (one + of_a + of_b + of_c + of_d)
-            written_S[x] = np.int32(mean + dither_W[x])
+            _spread(shares_NW[0], narrows_NW[0], first, y // down, across)
+            _spread(shares_NW[1], narrows_NW[1], second, y // down, across)
+            _spread(shares_NW[2], narrows_NW[2], third, y // down, across)
+            _spread(shares_NW[3], narrows_NW[3], fourth, y // down, across)
+        _begin(values_W, sums_W, weights_W, still_HW[y])
+        _add(sums_W, weights_W, values_W, first[0][y], shares_NW[0], narrows_NW[0])
+        _add(sums_W, weights_W, values_W, second[0][y], shares_NW[1], narrows_NW[1])
+        _add(sums_W, weights_W, values_W, third[0][y], shares_NW[2], narrows_NW[2])
+        _add(sums_W, weights_W, values_W, fourth[0][y], shares_NW[3], narrows_NW[3])
+        _end(written_HS[y], values_W, sums_W, weights_W, dither_DW[y % len(dither_DW)])
 
 
-@compiled
-def _counted(value, other, share, narrowness):  # type: ignore[no-untyped-def]
-    """Return the difference of another frame's sample times its weight, and the weight."""
-    difference = np.float32(other) - value
-    weight = share * max(np.float32(1) - difference * difference * narrowness, np.float32(0))
-    return weight * difference, weight
+@inlined
+def _begin(values_W, sums_W, weights_W, still_W):  # type: ignore[no-untyped-def]
+    for x in range(len(values_W)):
+        values_W[x], sums_W[x], weights_W[x] = np.float32(still_W[x]), np.float32(0), np.float32(1)
 
 
-@compiled
+@inlined
+def _add(sums_W, weights_W, values_W, other_W, share_W, narrow_W):  # type: ignore[no-untyped-def]
+    """Add another frame's differences times their weights, and the weights."""
+    for x in range(len(values_W)):
+        difference = np.float32(other_W[x]) - values_W[x]
+        weight = share_W[x] * max(np.float32(1) - difference * difference * narrow_W[x], np.float32(0))
+        sums_W[x] += weight * difference
+        weights_W[x] += weight
+
+
+@inlined
+def _end(written_S, values_W, sums_W, weights_W, dither_W):  # type: ignore[no-untyped-def]
+    for x in range(len(values_W)):
+        written_S[x] = np.int32(values_W[x] + sums_W[x] / weights_W[x] + dither_W[x])
+
+
+@inlined
 def _spread(share_W, narrow_W, other, row, across):  # type: ignore[no-untyped-def]
     """Repeat a row of cells for each sample."""
     _, share_hw, narrowness_hw = other
-    for column in range(share_hw.shape[1]):
-        for x in range(column * across, min((column + 1) * across, len(share_W))):
-            share_W[x], narrow_W[x] = share_hw[row, column], narrowness_hw[row, column]
+    _repeat(share_W, share_hw[row], across)
+    _repeat(narrow_W, narrowness_hw[row], across)
+
+
+@inlined
+def _repeat(values_W, cells_w, across):  # type: ignore[no-untyped-def]
+    whole = len(values_W) // across
+    if across == SIDE:
+        for column in range(whole):
+            for x in range(SIDE):
+                values_W[SIDE * column + x] = cells_w[column]
+    else:
+        for column in range(whole):
+            for x in range(SIDE // 2):
+                values_W[SIDE // 2 * column + x] = cells_w[column]
+    values_W[whole * across :] = cells_w[len(cells_w) - 1]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import compiled
+from model.compiled import compiled, inlined
 from model.curve.light import BT709, Shares
 
 Floats = npt.NDArray[np.float32]
@@ -179,12 +179,12 @@ def _all_visible(visible: npt.NDArray[np.bool_], side: int, rows: int, columns: 
 @compiled
 def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
     """Write blocks of means of `box` x `box` pixels. `tops`, `lefts`: the blocks' first pixels."""
-    channels, blocks, side, _ = blocks_CNSS.shape
+    channels, blocks, _, _ = blocks_CNSS.shape
     share, zero = unit / np.float32(box * box), zero * unit
-    sums_V = np.empty(side * box * channels, np.float32)
+    sums_V = np.empty(SIDE * box * channels, np.float32)
     for n in range(blocks):
         left = lefts[n] * channels
-        for y in range(side):
+        for y in range(SIDE):
             top = tops[n] + y * box
             row_V = image_HV[top, left : left + len(sums_V)]
             for v in range(len(sums_V)):
@@ -194,11 +194,24 @@ def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[
                 for v in range(len(sums_V)):
                     sums_V[v] += np.float32(row_V[v])
             for c in range(channels):
-                for x in range(side):
-                    total = np.float32(0)
-                    for column in range(x * box, (x + 1) * box):
-                        total += sums_V[column * channels + c]
-                    blocks_CNSS[c, n, y, x] = total * share - zero
+                _average_columns(blocks_CNSS[c, n, y], sums_V[c:], box, channels, share, zero)
+
+
+@inlined
+def _average_columns(row_S, sums_V, box, channels, share, zero):  # type: ignore[no-untyped-def]
+    """Write means of `box` values of one channel. Loops of constant length: most boxes are of one pixel or two."""
+    if box == 1:
+        for x in range(SIDE):
+            row_S[x] = sums_V[x * channels] * share - zero
+    elif box == 2:
+        for x in range(SIDE):
+            row_S[x] = (sums_V[2 * x * channels] + sums_V[(2 * x + 1) * channels]) * share - zero
+    else:
+        for x in range(SIDE):
+            total = np.float32(0)
+            for column in range(x * box, (x + 1) * box):
+                total += sums_V[column * channels]
+            row_S[x] = total * share - zero
 
 
 @compiled

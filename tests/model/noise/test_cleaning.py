@@ -11,7 +11,7 @@ from model import Coding, CurveMaps, Floor, Look, Space
 from model.curve.light import BT709
 from model.enhancer import Pixels
 from model.full_size.cpu import Cells, apply_curves
-from model.full_size.moments import moments_of, moments_of_planes
+from model.full_size.reduce import moments_of, moments_of_planes
 from model.noise.cleaning import cell_side, coefficients, moments
 from model.noise.floor import LEVELS
 from tests.model.test_enhancer import PLAIN, brightening
@@ -339,6 +339,36 @@ def test_planes_are_cleaned_as_rgb_is(look: Look, full: bool, space: Space) -> N
     difference = _as_rgb(lifted, coding) - enhancer.apply(rgb, maps) / 257
     assert np.abs(_luma(difference)).max() <= 1
     assert np.abs(difference).max() <= 2
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(("across", "down"), [(2, 2), (2, 1)])
+@pytest.mark.parametrize("size", [(96, 200), (61, 1371), (33, 35)])
+def test_planes_with_fewer_chroma_samples_are_cleaned_as_rgb_is(
+    size: tuple[int, int], across: int, down: int, space: Space
+) -> None:
+    """Under random maps and floors: luma of each pixel, and chroma on the mean of a sample's pixels."""
+    random, coding = np.random.default_rng(size), replace(HD, across=across, down=down)
+    luma, *chroma = _as_planes(_noisy(_photo(*size, lowest=10, highest=180)).astype(float), HD)
+    planes = [luma, *(np.ascontiguousarray(plane[::down, ::across]) for plane in chroma)]
+    whole = [luma, *(plane.repeat(down, 0).repeat(across, 1)[: size[0], : size[1]] for plane in planes[1:])]
+    rgb = _rounded(_as_rgb(whole, coding), np.uint16)
+    shape = 1, 8, MAP_CHANNELS[space], *(-(-pixels // 7) for pixels in size)
+    passes = (torch.from_numpy(random.uniform(-0.5, 0.1, shape).astype(np.float32)),)
+    maps = CurveMaps(passes, 7, _random_floor(random))
+    enhancer = brightening(space=space)
+    lifted = [np.empty_like(plane) for plane in planes]
+    enhancer.apply_to_planes(planes, lifted, size[1], coding, maps)
+    expected = enhancer.apply(rgb, maps) / 257.0
+    expected_luma = _luma(expected)
+    assert np.abs((lifted[0] - 16.0) * 255 / 219 - expected_luma)[1:-1, 1:-1].max() <= 2
+    for number, share, channel in ((1, 0.0722, 2), (2, 0.2126, 0)):
+        pixels = (expected[..., channel] - expected_luma) / (2 * (1 - share)) * (224 / 255)
+        rows, columns = (count // each for count, each in zip(size, (down, across), strict=True))
+        boxes = pixels[: rows * down, : columns * across].reshape(rows, down, columns, across)
+        difference = lifted[number][:rows, :columns] - 128.0 - boxes.mean(axis=(1, 3))
+        assert np.abs(difference)[1:-1, 1:-1].max() <= 2
+        assert np.abs(difference).mean() < 0.5
 
 
 def test_coefficients_of_a_batch_are_those_of_each() -> None:
