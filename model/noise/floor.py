@@ -7,7 +7,7 @@ two pixels by two, which ramps do not affect. A low quantile is taken, as detail
 
 Dark areas that a video's codec discarded have no noise at all. They are recognised by squares near black of one value.
 
-Suffixes: N blocks, S pixels along a block's side, L levels of luma, C planes.
+Suffixes: N blocks, S pixels along a block's side, L levels of luma, C planes, H height, W width.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import compiled, inlined
+from model.compiled import compiled
 from model.curve.light import BT709, Shares
+from model.noise.blocks import blocks_of
 
 Floats = npt.NDArray[np.float32]
 
 CODE = 1 / 255
 LEVELS = np.linspace(0, 1, 17, dtype=np.float32) ** 2  # luma at which noise is given
-SIDE = 8  # pixels of a block
 MOST_BLOCKS = 2500
 MOST_COARSE_BLOCKS = 1000  # of means of two by two pixels: colour may have one sample for so many
 BINS, LEAST_BLOCKS = 10, 8  # of luma, with equally many blocks in each; and blocks that a bin needs
@@ -104,11 +104,11 @@ def floor_of(
     None: all.
     """
     image_HWC, unit = np.ascontiguousarray(image_HWC), 1 / np.iinfo(image_HWC.dtype).max
-    blocks_CNSS = _blocks(image_HWC, box, MOST_BLOCKS, 0.0, unit, visible=visible)
+    blocks_CNSS = blocks_of(image_HWC, box, MOST_BLOCKS, 0.0, unit, visible=visible)
     if image_HWC.shape[2] == 1:
         return _found(blocks_CNSS[0], [], is_frame)
     luma_NSS, *fine = _luma_and_colours(blocks_CNSS, shares)
-    coarse_CNSS = _blocks(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit, visible=visible)
+    coarse_CNSS = blocks_of(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit, visible=visible)
     _, *coarse = _luma_and_colours(coarse_CNSS, shares)
     return _found(luma_NSS, [*zip(fine, coarse, strict=True)], is_frame)
 
@@ -130,88 +130,16 @@ def floor_of_planes(
     """
     red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
     luma_HS, *chroma = planes
-    luma_NSS = _blocks(luma_HS[..., None], box, MOST_BLOCKS, black, 1 / span, width)[0].clip(0, 1)
+    luma_NSS = blocks_of(luma_HS[..., None], box, MOST_BLOCKS, black, 1 / span, width)[0].clip(0, 1)
     colours = []
     for plane_HS, share in zip(chroma, (blue, red), strict=True):
         unit, samples = 2 * (1 - share) / chroma_span, -(-width // across)
         fine, coarse = (
-            _blocks(plane_HS[..., None], *blocks, grey, unit, samples)[0]
+            blocks_of(plane_HS[..., None], *blocks, grey, unit, samples)[0]
             for blocks in ((box, MOST_BLOCKS), (2 * box, MOST_COARSE_BLOCKS))
         )
         colours.append((fine, coarse))
     return _found(luma_NSS, colours, is_frame=True)
-
-
-def _blocks(
-    image_HWC: npt.NDArray[Any],
-    box: int,
-    most: int,
-    zero: float,
-    unit: float,
-    seen: int | None = None,
-    visible: npt.NDArray[np.bool_] | None = None,
-) -> Floats:
-    """Return at most `most` blocks, spread evenly over the image, as `blocks_CNSS`.
-
-    `image_HWC`: copied if not contiguous. `zero`: the code of 0. `unit`: value of one code. `seen`: the part of the
-    width that is not padding. `visible`: the pixels of which blocks may consist.
-    """
-    height, width, channels = image_HWC.shape
-    width = width if seen is None else seen
-    rows, columns = height // (SIDE * box), width // (SIDE * box)
-    there = rows * columns if visible is None else len(usable := _all_visible(visible, SIDE * box, rows, columns))
-    wanted = np.linspace(0, there - 1, min(there, most)).astype(np.int64)
-    if visible is not None:
-        wanted = usable[wanted]
-    blocks_CNSS = np.empty((channels, len(wanted), SIDE, SIDE), np.float32)
-    corners = wanted // max(columns, 1) * (SIDE * box), wanted % max(columns, 1) * (SIDE * box)
-    image_HV = image_HWC.reshape(height, image_HWC.shape[1] * channels)
-    _take(blocks_CNSS, image_HV, *corners, box, np.float32(zero), np.float32(unit))
-    return blocks_CNSS
-
-
-def _all_visible(visible: npt.NDArray[np.bool_], side: int, rows: int, columns: int) -> npt.NDArray[np.int64]:
-    """Return the numbers of the blocks of `side` x `side` pixels that are visible entirely."""
-    blocks = visible[: rows * side, : columns * side].reshape(rows, side, columns, side)
-    return np.flatnonzero(blocks.all(axis=(1, 3)))
-
-
-@compiled
-def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[no-untyped-def]
-    """Write blocks of means of `box` x `box` pixels. `tops`, `lefts`: the blocks' first pixels."""
-    channels, blocks, _, _ = blocks_CNSS.shape
-    share, zero = unit / np.float32(box * box), zero * unit
-    sums_V = np.empty(SIDE * box * channels, np.float32)
-    for n in range(blocks):
-        left = lefts[n] * channels
-        for y in range(SIDE):
-            top = tops[n] + y * box
-            row_V = image_HV[top, left : left + len(sums_V)]
-            for v in range(len(sums_V)):
-                sums_V[v] = row_V[v]
-            for row in range(top + 1, top + box):
-                row_V = image_HV[row, left : left + len(sums_V)]
-                for v in range(len(sums_V)):
-                    sums_V[v] += np.float32(row_V[v])
-            for c in range(channels):
-                _average_columns(blocks_CNSS[c, n, y], sums_V[c:], box, channels, share, zero)
-
-
-@inlined
-def _average_columns(row_S, sums_V, box, channels, share, zero):  # type: ignore[no-untyped-def]
-    """Write means of `box` values of one channel. Loops of constant length: most boxes are of one pixel or two."""
-    if box == 1:
-        for x in range(SIDE):
-            row_S[x] = sums_V[x * channels] * share - zero
-    elif box == 2:
-        for x in range(SIDE):
-            row_S[x] = (sums_V[2 * x * channels] + sums_V[(2 * x + 1) * channels]) * share - zero
-    else:
-        for x in range(SIDE):
-            total = np.float32(0)
-            for column in range(x * box, (x + 1) * box):
-                total += sums_V[column * channels]
-            row_S[x] = total * share - zero
 
 
 @compiled
