@@ -92,7 +92,9 @@ class Enhancement:
             deep=info.is_deep,
             picture=info.picture,
         )
-        planes = coding(encoding.colours, encoding.pixel_format, info.height_px) if self.enhancer.is_fused else None
+        coded = coding(encoding.colours, encoding.pixel_format, info.height_px)
+        planes = coded if self.enhancer.is_fused else None
+        below = info.beyond or not self.enhancer.look.iterations
         for shot, maps in self.maps(source, info, segment, conversion, clock, planes):
             with clock("seconds_enhance"):
                 if not maps.passes:
@@ -101,8 +103,8 @@ class Enhancement:
                     enhanced = self._by_planes(shot, maps, conversion, planes)
                 else:
                     enhanced = self._by_rgb(shot, maps, conversion)
-                if info.beyond and maps.passes and conversion.keeps(shot.frame):
-                    hand_on_beyond(conversion.part(shot.frame), enhanced.frame)
+                if maps.passes and coded is not None and not coded.full and conversion.keeps(shot.frame):
+                    hand_on_beyond(conversion.part(shot.frame), enhanced.frame, below=below)
                 enhanced = replace(enhanced, frame=conversion.whole(enhanced.frame, shot.frame))
             yield enhanced
 

@@ -54,19 +54,22 @@ def luma_codes(frame: VideoFrame) -> npt.NDArray[Any]:
     return lines(frame.planes[0], kind)[:, : frame.width]
 
 
-def hand_on_beyond(decoded: VideoFrame, enhanced: VideoFrame) -> None:
-    """Write what the curves clip in `decoded` to the planes of `enhanced`, a frame of the same format.
+def hand_on_beyond(decoded: VideoFrame, enhanced: VideoFrame, *, below: bool) -> None:
+    """Write what the curves clip in `decoded` to the planes of `enhanced`, a YUV frame of limited range like it.
 
-    Curves leave black and white as they are, so luma stays as far above white as it was, and pixels below black stay
-    untouched: their chroma alone would become neon.
+    Curves leave white as it is, so luma stays as far above it as it was. `below`: also write pixels below black as they
+    were, with their chroma, which alone would become neon. Without it, they are taken for noise of black.
     """
     scale, top = 1 << (decoded.format.components[0].bits - 8), (1 << decoded.format.components[0].bits) - 1
     before, after = luma_codes(decoded), luma_codes(enhanced)
-    above = np.maximum(before, WHITE * scale) - WHITE * scale
-    np.minimum(after + above.astype(np.int32), top, out=after, casting="unsafe")
-    below = before < BLACK * scale
-    np.copyto(after, before, where=below)
+    above = np.maximum(before, WHITE * scale)
+    above -= WHITE * scale
+    after += np.minimum(above, top - after, out=above)
+    if not below:
+        return
+    is_below = before < BLACK * scale
+    np.copyto(after, before, where=is_below)
     for plane, into in zip(decoded.planes[1:3], enhanced.planes[1:3], strict=True):
         across, down = -(-decoded.width // plane.width), -(-decoded.height // plane.height)
         kept, new = (lines(each, before.dtype)[:, : plane.width] for each in (plane, into))
-        np.copyto(new, kept, where=below[::down, ::across])  # by the first of the pixels that share it
+        np.copyto(new, kept, where=is_below[::down, ::across])  # by the first of the pixels that share it

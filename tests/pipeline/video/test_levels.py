@@ -1,5 +1,6 @@
 """Luma outside of limited range: full-range data without the flag, and shadows and highlights beyond its ends."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
@@ -21,8 +22,10 @@ AS_IT_IS = replace(QUICK, look=Look(denoise=0, floor="off", iterations=0))
 BOUNDED = "what is beyond them is kept"
 
 
-def _ramp(low: int, high: int, *, codec: str = "ffv1", container: str = "matroska", cr: int = 128) -> bytes:
-    """A second of limited range, by its flag, whose luma goes from `low` on the left to `high` on the right."""
+def _ramp(
+    low: int, high: int, *, codec: str = "ffv1", container: str = "matroska", cr: int = 128, spots: Sequence[int] = ()
+) -> bytes:
+    """Limited range, by its flag. Luma goes from `low` on the left to `high` on the right, but for a few spots."""
     file = BytesIO()
     with av.open(file, "w", format=container) as output:
         stream: Any = output.add_stream(codec, rate=25, time_base=Fraction(1, 25))
@@ -32,6 +35,8 @@ def _ramp(low: int, high: int, *, codec: str = "ffv1", container: str = "matrosk
             frame = VideoFrame(96, 64, "yuv420p")
             for plane, row in zip(frame.planes, (np.linspace(low, high, 96), 128, cr), strict=True):
                 lines(plane, np.uint8)[:, : plane.width] = row
+            for place, level in enumerate(spots):
+                lines(frame.planes[0], np.uint8)[3 * place : 3 * place + 3, :4] = level
             frame.pts, frame.time_base, frame.color_range = number, Fraction(1, 25), 1
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
@@ -60,6 +65,14 @@ def test_what_is_beyond_black_and_white_stays_as_it_is() -> None:
     outcome, written = done("a.mkv", content, settings=AS_IT_IS)
     assert any(BOUNDED in note for note in outcome.notes)
     assert all(np.array_equal(*pair) for pair in zip(_planes(content), _planes(written), strict=True))
+
+
+def test_few_samples_beyond_black_and_white_stay_where_nothing_is_enhanced() -> None:
+    content = _ramp(16, 235, spots=(2, 250))
+    assert not probe(BytesIO(content)).beyond
+    for settings, rows in ((AS_IT_IS, slice(0, 6)), (QUICK, slice(3, 6))):  # enhanced, only highlights stay
+        luma, before = _planes(done("a.mkv", content, settings=settings)[1])[0], _planes(content)[0]
+        assert np.array_equal(luma[rows, :4], before[rows, :4])
 
 
 def test_chroma_below_black_does_not_become_neon() -> None:
