@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import compiled, inlined
+from model.compiled import compiled
 from model.curve.light import BT709, Shares
 
 Floats = npt.NDArray[np.float32]
@@ -185,33 +185,21 @@ def _take(blocks_CNSS, image_HV, tops, lefts, box, zero, unit):  # type: ignore[
     for n in range(blocks):
         left = lefts[n] * channels
         for y in range(SIDE):
-            top = tops[n] + y * box
-            row_V = image_HV[top, left : left + len(sums_V)]
-            for v in range(len(sums_V)):
-                sums_V[v] = row_V[v]
-            for row in range(top + 1, top + box):
+            sums_V[:] = 0
+            for row in range(tops[n] + y * box, tops[n] + (y + 1) * box):
                 row_V = image_HV[row, left : left + len(sums_V)]
                 for v in range(len(sums_V)):
                     sums_V[v] += np.float32(row_V[v])
             for c in range(channels):
-                _average_columns(blocks_CNSS[c, n, y], sums_V[c:], box, channels, share, zero)
-
-
-@inlined
-def _average_columns(row_S, sums_V, box, channels, share, zero):  # type: ignore[no-untyped-def]
-    """Write means of `box` values of one channel. Loops of constant length: most boxes are of one pixel or two."""
-    if box == 1:
-        for x in range(SIDE):
-            row_S[x] = sums_V[x * channels] * share - zero
-    elif box == 2:
-        for x in range(SIDE):
-            row_S[x] = (sums_V[2 * x * channels] + sums_V[(2 * x + 1) * channels]) * share - zero
-    else:
-        for x in range(SIDE):
-            total = np.float32(0)
-            for column in range(x * box, (x + 1) * box):
-                total += sums_V[column * channels]
-            row_S[x] = total * share - zero
+                values_V, row_S = sums_V[c:], blocks_CNSS[c, n, y]
+                if box <= 2:  # most often: a loop of constant length
+                    for x in range(SIDE):
+                        last = values_V[(x * box + box - 1) * channels]
+                        row_S[x] = (values_V[x * box * channels] + np.float32(box - 1) * last) * share - zero
+                else:
+                    for x in range(SIDE):
+                        values = values_V[x * box * channels : (x + 1) * box * channels : channels]
+                        row_S[x] = np.sum(values) * share - zero
 
 
 @compiled
