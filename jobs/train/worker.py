@@ -171,11 +171,11 @@ class Worker:
 
     @torch.no_grad()
     def _validate(self) -> Row:
-        """Compute mean losses on the held-out images, the same examples in every epoch. Workers share each batch."""
+        """Compute mean losses on the held-out images. Every epoch has the same examples; workers take whole batches."""
         held_out, batch = self.run.images.held_out, self.run.recipe.batch
-        parts = (held_out[first : first + batch][self.rank :: self.world] for first in range(0, len(held_out), batch))
+        batches = list(enumerate(held_out[first : first + batch] for first in range(0, len(held_out), batch)))
         tally = Tally()
-        for _, mine, examples in self._examples(((step, part) for step, part in enumerate(parts) if part), 0):
+        for _, mine, examples in self._examples(batches[self.rank :: self.world], 0):
             tally.add({name: term.item() for name, term in self.plain(self._moved(examples)).items()}, len(mine))
         return self._mean(tally, among=bool(held_out))
 
