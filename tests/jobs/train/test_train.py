@@ -35,6 +35,7 @@ from tests.support.media import landscape
 EPOCHS = 4
 SMALL = ["--epochs", str(EPOCHS), "--batch", "4", "--size-px", "32", "--estimate-size", "64", "--precision", "fp32"]
 SMALL += ["--validation-share", "0.3", "--frames-per-video", "3"]
+SMALL += ["--learning-rate", "2e-4"]  # with the recipe's, rounding grows to half a percent in some trainings
 
 
 def _write_video(path: Path, frames: int = 12) -> None:
