@@ -166,6 +166,8 @@ def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         nightlift.enhance(tmp_path / "none.jpg")
     with pytest.raises(ValueError, match="is a folder; give one photo"):
         nightlift.enhance(tmp_path, tmp_path / "out/")
+    with pytest.raises(ValueError, match="is a folder; give one photo"):
+        nightlift.enhance(tmp_path)
     (tmp_path / "mine.jpg").write_bytes(PHOTOS["grey.jpg"])
     (tmp_path / "dark.jpg").write_bytes(PHOTOS["grey.jpg"])
     with pytest.raises(ValueError, match=r"mine\.jpg already exists.* or choose another destination"):
