@@ -28,8 +28,8 @@ def check_is_no_archive(source: str, destination: str, options: Mapping[str, Any
     storage = Storage.from_environment([url], options)
     if protocol_of(url) not in WEB and kind is not LANCE and storage.is_folder(url):
         return
-    files = list(storage.walk(url))
-    if kind is not LANCE and any(_is_media(storage, file.url) for file in files if not file.code):
+    files = [file for file in storage.walk(url) if not file.code]
+    if not files or (kind is not LANCE and any(_is_media(storage, file.url) for file in files)):
         return
     *lines, last = advice(storage, files, destination)
     for line in lines:

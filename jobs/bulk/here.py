@@ -269,7 +269,6 @@ def _made(make: bytes) -> Worker:
 
 def _leave_signals_to_the_parent() -> None:
     """Ignore Ctrl-C, which reaches all processes of a terminal: the parent kills this one. Hide what codecs print."""
-    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -9,12 +9,13 @@ from PIL import Image
 from jobs.bulk.job import Job
 from jobs.images import photo_media
 from pipeline.photos import EncodeAndWrite, PhotoWork, ReadAndDecode
+from pipeline.planning.media_kinds import PHOTOS
 from pipeline.storage.credentials import parse_options
 from pipeline.storage.storage import Storage
 from pipeline.storage.urls import redacted
 
 from .arrays import Array, image_of_photo
-from .one_file import place_of, record_of
+from .one_file import check_is_no_folder, place_of, record_of
 from .options import PhotoOptions, without_flags
 from .steps import IN_MEMORY, ImageSteps, Opened, kept_steps
 
@@ -54,6 +55,7 @@ class Enhancer:
         storage = Storage.from_environment([place], parse_options(self._steps.config.storage_options))
         decode = ReadAndDecode(storage, replace(self._steps.steps.decode.settings, hdr="sdr"))
         with without_flags(redacted(place)):
+            check_is_no_folder(storage, place, PHOTOS.noun)
             record = replace(IN_MEMORY, source=place)
             work = PhotoWork.of(record)
             decode.decode(work, record.content(storage))

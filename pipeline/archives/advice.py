@@ -9,7 +9,7 @@ from pipeline.archives.recognition import LANCE, Archive, archive_of, whole
 from pipeline.errors import Damaged, StorageError, plural, printable
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import LOCAL, parent, protocol_of
+from pipeline.storage.urls import LOCAL, is_inside, parent, protocol_of
 
 SHOWN = 3  # archives of each kind, which are looked into
 ENHANCED = "map_batches(nightlift.EnhanceImages, fn_constructor_kwargs={column}, batch_size=16)"
@@ -46,11 +46,11 @@ def _by_ray(kind: Archive, places: Sequence[str], looked: Sequence[Contents | No
     first = next((each for each in known if each.column), Contents())
     if not kind.read or not (first.column or None in looked) or not all(each.has_samples for each in known):
         return ""
-    column = first.column or "COLUMN"
+    column, inside = first.column or "COLUMN", "" if first.inside == "bytes" else first.inside  # which it finds itself
     folder = posixpath.splitext(destination)[0] if archive_of(destination) else destination
     steps = [
         f"ray.data.{kind.read.format(place=_named(kind, places))}",
-        f"map(lambda row: {{**row, {column!r}: row[{column!r}][{first.inside!r}]}})" if first.inside else "",
+        f"map(lambda row: {{**row, {column!r}: row[{column!r}][{inside!r}]}})" if inside else "",
         ENHANCED.format(column={"column": column}),
         kind.write.format(place=repr(folder)),
     ]
@@ -70,5 +70,6 @@ def _by_hand(kind: Archive, places: Sequence[str], looked: Sequence[Contents | N
 def _named(kind: Archive, places: Sequence[str]) -> str:
     """Return what Ray Data is given to read, as Python: the only place, or else the folders of all."""
     if len(places) > 1 and kind is not LANCE:
-        places = sorted({parent(place) for place in places})
+        folders = {parent(place) for place in places}
+        places = sorted(each for each in folders if not any(is_inside(each, other) for other in folders))  # read whole
     return repr(places[0] if len(places) == 1 else list(places))

@@ -21,7 +21,7 @@ class Archive:
     read: str = ""
     """Call of `ray.data` that reads it; "": there is none."""
     write: str = ""
-    """Method of a dataset that writes the same kind."""
+    """Methods of a dataset that write the same kind."""
     unpack: str = ""
     """Command that writes its files to the current folder."""
 
@@ -33,8 +33,9 @@ def _ending(pattern: str) -> re.Pattern[str]:
 TAR = Archive(
     noun="tar",
     ending=_ending("tar"),
-    read="read_webdataset({place}, decoder=None)",
-    write="write_webdataset({place}, encoder=None)",
+    read="read_webdataset({place}, decoder=None, file_extensions=['tar'])",
+    # which takes no numbers
+    write="drop_columns(['nightlift_luma_before', 'nightlift_luma_after']).write_webdataset({place}, encoder=None)",
     unpack="tar -xf FILE",
 )
 PACKED_TAR = Archive(noun="compressed tar", ending=_ending(r"tar\.\w+|tgz|tbz2?|txz"), unpack="tar -xf FILE")
@@ -42,7 +43,7 @@ ZIP = Archive(noun="zip", ending=_ending("zip|cbz"), unpack="unzip FILE")
 PARQUET = Archive(
     noun="Parquet file",
     ending=_ending("parquet|parq"),
-    read="read_parquet({place})",
+    read="read_parquet({place}, file_extensions=['parquet', 'parq'])",
     write="write_parquet({place})",
 )
 LANCE = Archive(  # a folder

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+from pipeline.archives.recognition import archive_of
 from pipeline.errors import Expired, StorageError, Unreachable
 from pipeline.images import FORMATS, format_of
 from pipeline.images.raw.recognition import is_raw
@@ -47,8 +48,8 @@ def known_as(
 
     Buckets, where each file takes a request, are asked only about names without an extension, with one that was cut
     short or numbered, or with one that any of `kinds` doubts, and only about files that no earlier run has settled.
-    `alone`: whether the user named a single file, which is of the destination's kind unless its content tells another:
-    reading it says why not. Raises Expired, and Unreachable for a bucket.
+    `alone`: whether the user named a single file, which is of the destination's kind unless its content tells another,
+    or its name that it is an archive: reading it says why not. Raises Expired, and Unreachable for a bucket.
     """
     kind, names_itself = destination.kind, not (destination.file or destination.format)
     asks_for_raw = isinstance(kind, Photos) and kind.raw_as is not None and names_itself
@@ -57,7 +58,8 @@ def known_as(
         if format_of(file.relative) is FORMATS["tiff"]:
             return _name_of_raw(storage, history, destination, file)
         if alone:
-            return with_extension(file.relative, _extension_at(storage, file, "") or kind.unknown)
+            extension = _extension_at(storage, file, "") or ("" if archive_of(file.relative) else kind.unknown)
+            return extension and with_extension(file.relative, extension)
         extension = _extension(storage, history, destination, file)
         if not extension or extension in OTHERS:
             return extension and file.relative + extension

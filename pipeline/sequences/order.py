@@ -20,7 +20,7 @@ from pipeline.sequences.capture_time import Capture, captured_at
 from pipeline.sequences.light_over_time import REACH
 from pipeline.storage.listing import Listed
 from pipeline.storage.storage import Storage
-from pipeline.storage.urls import redacted
+from pipeline.storage.urls import canonical_url, redacted
 
 Order = Literal["name", "time"]
 Named = tuple[Listed, str]
@@ -97,7 +97,7 @@ def _placed(sequence: Sequence[Listed], wanted: dict[str, Record], again: Again)
     urls = tuple(photo.url for photo in sequence)
     ranks = [rank for rank, url in enumerate(urls) if url in wanted]
     near = {rank for each in ranks for rank in range(each - REACH, each + REACH + 1) if 0 <= rank < len(urls)}
-    versions = [f"{photo.url}\0{photo.version}" for photo in sequence]
+    versions = [f"{canonical_url(redacted(photo.url))}\0{photo.version}" for photo in sequence]
     placed = []
     for rank in sorted(near):
         around = [*versions[max(0, rank - REACH) : rank], "", *versions[rank + 1 : rank + 1 + REACH]]

@@ -207,10 +207,10 @@ def test_the_noise_of_a_turned_photo_is_the_jobs(tmp_path: Path) -> None:
     usual = Estimator(checkpoint, checkpoint.estimate_size)
     preview = PhotoPreview.of(Storage(), str(tmp_path / "turned.png"))
     job = Enhance(checkpoint, PhotoSettings(estimate_size=checkpoint.estimate_size), "cpu")
-    maps, pixels = job.light_of(decode((tmp_path / "turned.png").read_bytes(), max_pixels=10**9))
+    maps, view = job.light_of(decode((tmp_path / "turned.png").read_bytes(), max_pixels=10**9))
     _, found = preview.maps(usual)
     assert preview.visible is not None
-    assert (found.values == CellMaps.of(usual.cells(pixels, maps), *preview.size, 1).values).all()
+    assert (found.values == CellMaps.of(usual.cells(view.pixels, maps), *preview.size, 1).values).all()
 
 
 @pytest.mark.slow

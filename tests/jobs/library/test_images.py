@@ -130,7 +130,7 @@ def test_arrays_keep_shape_type_and_order() -> None:
         (io.BytesIO(b""), TypeError, "a BytesIO"),
         (Image.new("RGB", (0, 4)), ValueError, "0x4 pixels"),
     ],
-    ids=str,
+    ids=lambda each: each if isinstance(each, str) else type(each).__name__,  # the same in all processes of a test run
 )
 def test_what_is_no_image_is_told_what_to_do(image: object, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
@@ -166,6 +166,8 @@ def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         nightlift.enhance(tmp_path / "none.jpg")
     with pytest.raises(ValueError, match="is a folder; give one photo"):
         nightlift.enhance(tmp_path, tmp_path / "out/")
+    with pytest.raises(ValueError, match="is a folder; give one photo"):
+        nightlift.enhance(tmp_path)
     (tmp_path / "mine.jpg").write_bytes(PHOTOS["grey.jpg"])
     (tmp_path / "dark.jpg").write_bytes(PHOTOS["grey.jpg"])
     with pytest.raises(ValueError, match=r"mine\.jpg already exists.* or choose another destination"):

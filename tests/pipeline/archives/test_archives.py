@@ -1,6 +1,7 @@
 """Archives among the inputs: what is in them is told from their headers, damage by name, and what to do with them."""
 
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Sequence
@@ -77,9 +78,9 @@ def test_a_tar_of_samples_is_told_with_the_way_by_ray_data(tmp_path: Path) -> No
     first, by_ray, by_hand = _told(path, "out.tar")
     size = len(_photo())
     assert first == f"{path}: 6 images (.png 6 of {size / 1e3:.1f} kB, .json 6 of 2 bytes)"
-    assert f"ray.data.read_webdataset('{path}', decoder=None).map_batches(nightlift.EnhanceImages, " in by_ray
+    assert f"ray.data.read_webdataset('{path}', decoder=None, file_extensions=['tar']).map_batches(" in by_ray
     assert "fn_constructor_kwargs={'column': 'png'}" in by_ray
-    assert by_ray.endswith("write_webdataset('out', encoder=None)")
+    assert by_ray.endswith(".write_webdataset('out', encoder=None)")
     compile(by_ray.partition("Python: ")[2], "advice", "exec")
     assert by_hand == "or unpack it (tar -xf FILE), and give the folder with its files as SRC"
 
@@ -141,13 +142,15 @@ def test_a_table_is_told_by_its_footer(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"key": ["a", "b"], "bytes": [photo, photo]}), tmp_path / "a.parquet")
     parquet.write_table(pa.table({"image": [{"bytes": photo, "path": "x"}], "label": [1]}), tmp_path / "b.parquet")
     parquet.write_table(pa.table({"label": [1]}), tmp_path / "c.parquet")
+    parquet.write_table(pa.table({"image": [{"data": photo, "path": "x"}]}), tmp_path / "d.parquet")
     first, by_ray = _told(tmp_path / "a.parquet")
     assert first.startswith(f"{tmp_path}/a.parquet: 2 rows (key string, bytes bytes, ")
-    assert f"ray.data.read_parquet('{tmp_path}/a.parquet').map_batches(" in by_ray
+    assert f"ray.data.read_parquet('{tmp_path}/a.parquet', file_extensions=['parquet', 'parq']).map_" in by_ray
     assert "{'column': 'bytes'}" in by_ray
     first, by_ray = _told(tmp_path / "b.parquet")
     assert "image struct with bytes, " in first
-    assert ".map(lambda row: {**row, 'image': row['image']['bytes']}).map_batches(" in by_ray
+    assert "'parq']).map_batches(nightlift.EnhanceImages, fn_constructor_kwargs={'column': 'image'}" in by_ray
+    assert ".map(lambda row: {**row, 'image': row['image']['data']}).map_batches(" in _told(tmp_path / "d.parquet")[1]
     assert _told(tmp_path / "c.parquet") == [f"{tmp_path}/c.parquet: 1 row (label int64)"]
 
 
@@ -205,6 +208,30 @@ def test_jobs_tell_of_archives_and_do_the_photos(
     caplog.clear()
     assert main(["images", str(source), str(out), "--no-report", "--others", "copy"]) == 0
     assert "6 images" not in caplog.text
+
+
+def test_folders_that_lie_in_others_are_not_read_twice(tmp_path: Path) -> None:
+    for name in ("a/1.tar", "a/b/2.tar", "a2/3.tar"):
+        _tar(tmp_path / name, SAMPLES)
+    by_ray = next(line for line in _told(tmp_path) if "read_webdataset" in line)
+    assert f"read_webdataset(['{tmp_path}/a', '{tmp_path}/a2'], " in by_ray
+
+
+def test_an_archive_that_is_named_alone_is_no_photo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _tar(tmp_path / "a.tar", SAMPLES)
+    for command in (["preview", str(path)], ["train", str(path), str(tmp_path / "out")]):
+        caplog.clear()
+        assert main(command) == 2
+        assert f"{path}: 6 images (" in caplog.text
+        assert "not_media" not in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_not_looked_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    assert main(["images", str(tmp_path / "a.tar"), str(tmp_path / "out"), "--no-report"]) == 0
+    assert "a.tar: a pipe, socket or device" in capsys.readouterr().out
 
 
 def test_a_photo_that_is_named_like_an_archive_is_a_photo(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

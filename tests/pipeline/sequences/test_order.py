@@ -104,6 +104,15 @@ def test_photos_near_new_ones_are_done_again_and_no_others() -> None:
     assert [record.source for record in changed] == urls[: REACH + 4]
 
 
+def test_photos_stay_the_same_neighbours_under_new_signatures() -> None:
+    def neighbours(key: str) -> list[str]:
+        urls = [f"https://web/{index}.jpg?signature={key}" for index in range(4)]
+        return [each.neighbours for each in in_sequence(map(_record, urls), _named(urls), "name", Storage())]
+
+    assert neighbours("old") == neighbours("new")
+    assert len({*neighbours("old")}) == 4
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".heic", ".jxl"])
 def test_capture_times_have_fractions_of_a_second(tmp_path: Path, suffix: str) -> None:
     urls = [_photo(tmp_path / f"{name}{suffix}", after_s) for name, after_s in (("a", 1.0), ("b", 1.25))]
