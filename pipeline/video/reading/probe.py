@@ -172,6 +172,7 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     for number, stretch in enumerate(found, 1):
         part = stretch.of(file)
         try:
+            check_encryption(part)
             with opened(part, max_pixels) as (container, stream):
                 read.append((stretch, _of_one(part, container, stream, max_pixels)))
         except MediaError as error:
