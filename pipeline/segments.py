@@ -113,7 +113,7 @@ def notes_of(info: VideoInfo, results: Sequence[SegmentResult]) -> list[str]:
     codings = [codec for codec, _ in groupby(each.info.codec for each in info.recordings)]
     if len(codings) > 1:
         notes.append(f"its coding changes midway ({', '.join(codings)}); all of it is written in one")
-    notes += info.unread
+    notes += [f"damaged: {each}" for each in info.unread]
     if info.restarts and not info.is_bare:
         notes.append(
             f"{info.restarts + 1} recordings are joined end to end, each with its own times; "

@@ -132,10 +132,10 @@ class Inspect:
         if outcome is not None:
             outcome.add_seconds(clock.seconds)
             outcome.width_px, outcome.height_px = info.size
-        if info.missing_s and self.settings.on_damage == "fail":
-            raise Damaged(
-                f"cut short, its last {info.missing_s:.1f} s are missing; use --on-damage keep to enhance it anyway"
-            )
+        missing = [f"cut short, its last {info.missing_s:.1f} s are missing"] if info.missing_s else []
+        missing += info.unread
+        if missing and self.settings.on_damage == "fail":
+            raise Damaged(f"{'; '.join(missing)}; use --on-damage keep to enhance it anyway")
         encoding_of(record, info, self.settings)
         return info, cut(info, self.settings.frames_per_segment)
 

@@ -110,8 +110,8 @@ def apply_curves_to_planes(
 
     Chroma samples are cleaned as they are. In `srgb`, a pixel's RGB is computed from its luma and its chroma sample,
     clipped to [0, 1], taken through the curve and converted back. In `light`, luma goes through the curve, and chroma
-    follows. A chroma sample becomes the mean of
-    what its pixels need. Where the curve changes nothing, samples stay, except those that lie outside of RGB.
+    follows. A chroma sample becomes the mean of what its pixels need. Where the curve changes nothing, samples stay,
+    except those that lie outside of RGB.
     """
     maps_HLSM, columns = rows_of(passes, iterations, space), columns_of(width, factor, passes[0].shape[3])
     subsampling = coding.across, coding.down

@@ -121,8 +121,11 @@ def _of_pixels(planes_Phw, image_HV, width, box, unit, shares):  # type: ignore[
 
 @compiled
 def _of_plane(planes_Phw, plane_HS, size, cell, zero, unit, limits):  # type: ignore[no-untyped-def]
-    """Write the moments of one plane. `plane_HS`: with its padding, so that one kind of array is compiled for. `size`:
-    height and width without it. `cell`: samples across and down. `zero`: the code of 0. `limits`: of the values."""
+    """Write the moments of one plane.
+
+    `plane_HS`: with its padding, so that one kind of array is compiled for. `size`: height and width without it.
+    `cell`: samples across and down. `zero`: the code of 0. `unit`: value of one code. `limits`: of the values.
+    """
     rows = planes_Phw.shape[1]
     height, width = size
     across, down = cell

@@ -1,7 +1,7 @@
 """Loops over a tile of an image or frame, compiled by numba for the CPU. `cpu_kernels.py` calls them.
 
-Loops run over a whole tile, or over whole blocks of it, without branches, so that the compiler
-vectorises them; it may fuse a multiplication and an addition, which then round once instead of twice.
+Loops run over a whole tile, or over whole blocks of it, without branches, so that the compiler vectorises them; it may
+fuse a multiplication and an addition, which then round once instead of twice.
 
 Between two columns of maps a map is a straight line along a row: its value at the first column, and its rise from there
 to the next. So the steps of a block need no maps from memory, only these two numbers for each step.
@@ -60,7 +60,8 @@ def store(values, pixels_CT, white):  # type: ignore[no-untyped-def]
 def maps_of_row(nodes_N, rises_N, maps_HN, column, y, scale):  # type: ignore[no-untyped-def]
     """Write the maps of a row of the image: at each column of maps, and their rise from there to the next column.
 
-    `column`: numbers of a column. `scale`: pixels that a pixel of the maps covers, and that row `y` does.
+    `column`: numbers of a column. `scale`: pixels that a pixel of the maps covers, and that row `y` does. Below the
+    maps, their last row counts.
     """
     factor, side = scale
     at = (2 * y + 1) * side + factor

@@ -172,10 +172,11 @@ def probe(file: BinaryIO, max_pixels: int = LARGEST_PX) -> VideoInfo:
     for number, stretch in enumerate(found, 1):
         part = stretch.of(file)
         try:
+            check_encryption(part)
             with opened(part, max_pixels) as (container, stream):
                 read.append((stretch, _of_one(part, container, stream, max_pixels)))
         except MediaError as error:
-            unread.append(f"damaged: recording {number} of {len(found)} is left out: {error}")
+            unread.append(f"recording {number} of {len(found)} is left out: {error}")
             problem = error
     if not read:
         raise problem
@@ -240,6 +241,7 @@ def _joined(read: Sequence[tuple[Stretch, VideoInfo]]) -> VideoInfo:
         mended=Mended(),
         shift=Shift(),
         picture=around([info.picture for info in infos]) if len(shapes) == 1 else None,
+        second_view=next((info.second_view for info in infos if info.second_view), ""),
         carried=first.carried.union(*(info.carried & ON_FRAMES for info in infos)),
         recordings=tuple(recordings),
     )

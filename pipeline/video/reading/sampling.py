@@ -14,11 +14,13 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
 from pipeline.errors import Damaged, Unsupported
+from pipeline.video.reading.decode import decoded
 from pipeline.video.reading.fields import Shows
 from pipeline.video.reading.opening import demuxed, frames, opened, reason
+from pipeline.video.reading.probe import probe
 from pipeline.video.reading.times import ASSUMED, has_no_times, stated_rate
 from pipeline.video.signal.color import INTERPOLATION, matrix
-from pipeline.video.signal.picture import Cutter
+from pipeline.video.signal.picture import Crop, Cutter
 from pipeline.video.signal.transfer import HDR
 from pipeline.video.structure.facts import crop_of
 
@@ -59,13 +61,11 @@ def spread(file: BinaryIO, count: int) -> Iterator[Still]:
 
 
 def every(file: BinaryIO) -> Iterator[Still]:
-    """Yield all frames, from the first to the last, as `sample` shows them. Raises as `sample`."""
-    with opened(file, MAX_PX) as (container, stream):
-        video, start = _video(file, container, stream), None
-        for frame in video.frames():
-            if frame.pts is not None:
-                start = frame.pts if start is None else start
-                yield Still(float((frame.pts - start) * video.time_base), video.shown(frame))
+    """Yield all frames as `sample` shows them, each at the time that a job gives it. Raises as `sample` and `probe`."""
+    info = probe(file, MAX_PX)
+    shown = _Shown(info.crop, info.sample_aspect)
+    for shot in decoded(file, info, 0, info.frames):
+        yield Still(float((shot.pts - info.pts[0]) * info.time_base), shown(shot.frame))
 
 
 def frame_after(file: BinaryIO, at_s: float) -> Pixels:
@@ -79,12 +79,40 @@ def frame_after(file: BinaryIO, at_s: float) -> Pixels:
         return video.shown(frame)
 
 
+class _Shown:
+    """Converter of what shows of frames to upright RGB with square pixels, by the matrix and range that each states."""
+
+    def __init__(self, crop: Crop | None, aspect: Fraction | None) -> None:
+        stated = float(aspect or 1)
+        self._aspect = stated if SQUAREST <= stated <= WIDEST else 1.0
+        self._reformatter, self._cut = VideoReformatter(), Cutter(crop)
+
+    def __call__(self, frame: VideoFrame) -> Pixels:
+        """Convert a frame. Raises Unsupported (PQ or HLG)."""
+        transfer = HDR.get(frame.color_trc)
+        if transfer:
+            raise Unsupported(f"frames of HDR video ({transfer}) are not supported here; convert it to SDR first")
+        frame = self._cut(frame)
+        rgb = self._reformatter.reformat(
+            frame,
+            width=round(frame.width * self._aspect),
+            format="rgb24",
+            src_colorspace=matrix(frame.colorspace, frame.height),
+            src_color_range=frame.color_range or ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=INTERPOLATION,
+            threads=1,
+        )
+        pixels: npt.NDArray[Any] = rgb.to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
 class _Video:
     """An open video, decoded from wherever frames are wanted. Times are in units of the stream's time base."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container, self._stream = container, stream
-        self._reformatter, self._cut = VideoReformatter(), Cutter(crop_of(stream))
+        self.shown = _Shown(crop_of(stream), stream.sample_aspect_ratio)
         self._decoding: Iterator[VideoFrame] = iter(())
         self._given: int | None = None  # pts of the frame that `frame` returned last
         self.time_base = stream.time_base or Fraction(1)
@@ -100,10 +128,6 @@ class _Video:
     @property
     def start(self) -> int:
         return self.extent[0]
-
-    def frames(self) -> Iterator[VideoFrame]:
-        """Yield the frames that can be decoded from here on."""
-        return frames(demuxed(self._container, self._stream), self._stream.codec_context)
 
     def stills(self, targets: Sequence[int]) -> Iterator[Still]:
         """Yield different frames near ascending `targets`. Raises Unsupported; Damaged if no frame can be decoded."""
@@ -171,26 +195,6 @@ class _Video:
         self._given = None if frame is None else frame.pts
         return frame
 
-    def shown(self, frame: VideoFrame) -> Pixels:
-        """Convert what shows of the frame to upright RGB with square pixels, by the matrix and range that it states."""
-        transfer = HDR.get(frame.color_trc)
-        if transfer:
-            raise Unsupported(f"frames of HDR video ({transfer}) are not supported here; convert it to SDR first")
-        frame = self._cut(frame)
-        aspect = float(self._stream.sample_aspect_ratio or 1)
-        rgb = self._reformatter.reformat(
-            frame,
-            width=round(frame.width * aspect) if SQUAREST <= aspect <= WIDEST else frame.width,
-            format="rgb24",
-            src_colorspace=matrix(frame.colorspace, frame.height),
-            src_color_range=frame.color_range or ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=INTERPOLATION,
-            threads=1,
-        )
-        pixels: npt.NDArray[Any] = rgb.to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-
 
 class _Counted(_Video):
     """A stream without times: frames are counted from its beginning on, and none can be sought."""
@@ -199,7 +203,7 @@ class _Counted(_Video):
         super().__init__(container, stream)
         self._file = file
         self._step = round(1 / (stated_rate(stream) or ASSUMED) / self.time_base)
-        self._decoding = self.frames()
+        self._decoding = self._numbered()
 
     @cached_property
     def extent(self) -> tuple[int, int]:
@@ -215,8 +219,8 @@ class _Counted(_Video):
     def start(self) -> int:
         return 0
 
-    def frames(self) -> Iterator[VideoFrame]:
-        for number, frame in enumerate(super().frames()):
+    def _numbered(self) -> Iterator[VideoFrame]:
+        for number, frame in enumerate(frames(demuxed(self._container, self._stream), self._stream.codec_context)):
             frame.pts = number * self._step
             yield frame
 

@@ -82,11 +82,12 @@ class _View(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        head, at = self._stretch.head, self._stretch.begins_at + self._at - len(self._stretch.head)
-        content = head[self._at : self._at + len(buffer)]
-        if not content and at < self._stretch.ends_at:
+        content = self._stretch.head[self._at : self._at + len(buffer)]
+        at = self._stretch.begins_at + max(0, self._at - len(self._stretch.head))
+        wanted = min(len(buffer) - len(content), self._stretch.ends_at - at)
+        if wanted > 0:
             self._file.seek(at)
-            content = self._file.read(min(len(buffer), self._stretch.ends_at - at))
+            content += self._file.read(wanted)
         buffer[: len(content)] = content
         self._at += len(content)
         return len(content)

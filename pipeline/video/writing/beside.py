@@ -11,6 +11,7 @@ from av.stream import Discard, Disposition, Stream
 
 from pipeline.video.reading.opening import demuxed, opened_with_all, reason
 from pipeline.video.reading.probe import Recording, VideoInfo
+from pipeline.video.structure.encryption import check_encryption
 from pipeline.video.writing.copied_streams import named, without_cuts
 from pipeline.video.writing.monotonic_dts import with_dts
 from pipeline.video.writing.uncompressed_sound import PcmSound
@@ -20,7 +21,7 @@ class Beside:
     """Reader of the streams beside the video, in one recording after the other.
 
     `original`: the open source, or its first recording. `copies`, `sounds`: streams of the output, by the index of
-    their originals. `notes`: get a sentence for what is lost.
+    their originals. `info`: of the whole video. `notes`: get a sentence for what is lost.
     """
 
     def __init__(
@@ -40,17 +41,26 @@ class Beside:
         first, *later = self._info.recordings or (None,)
         yield from self._moved(self._original, wanted, first)
         for number, recording in enumerate(later, 2):
-            with opened_with_all(recording.stretch.of(source), recording.info.streams) as container:
-                yield from self._moved(container, self._counterparts(container, recording, number), recording)
+            part = recording.stretch.of(source)
+            encrypted = check_encryption(part)
+            with opened_with_all(part, recording.info.streams) as container:
+                wanted = self._counterparts(container, recording, number, encrypted)
+                yield from self._moved(container, wanted, recording)
 
-    def _counterparts(self, container: InputContainer, recording: Recording, number: int) -> dict[int, int]:
+    def _counterparts(
+        self, container: InputContainer, recording: Recording, number: int, encrypted: frozenset[int]
+    ) -> dict[int, int]:
         """Return which streams of a later recording continue which of the first, by index, and note those that do not.
 
         They have the same kind and coding; of several, the one with the same ID in the file, or else the first.
+        `encrypted`: see `check_encryption`.
         """
         found: dict[int, int] = {}
         for stream in container.streams:
             if stream.index == recording.info.stream:
+                continue
+            if stream.id in encrypted:
+                self._notes.append(f"{named(stream)} of recording {number} is left out: it is encrypted (DRM)")
                 continue
             alike = [
                 index

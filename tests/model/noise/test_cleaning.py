@@ -10,6 +10,7 @@ import torch
 from model import Coding, CurveMaps, Floor, Look, Space
 from model.curve.light import BT709
 from model.enhancer import Pixels
+from model.full_size.cells import coefficients_of
 from model.full_size.cpu import Cells, apply_curves
 from model.full_size.reduce import moments_of, moments_of_planes
 from model.noise.cleaning import cell_side, coefficients, moments
@@ -266,6 +267,20 @@ def test_loops_equal_the_reference(
     assert difference.max() <= (2 if dtype == np.uint8 else 1)
     assert (difference > 1).mean() <= 1e-3
     assert difference.mean() < 0.02
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("size", [(61, 64), (61, 61), (5, 70)])
+def test_cells_that_stick_out_below_full_size_maps_equal_the_reference(size: tuple[int, int], space: Space) -> None:
+    """With a height of 4 n + 1, the middle of the last two rows of cells is below the last row of maps."""
+    random = np.random.default_rng(size)
+    image, shape = _noisy(_photo(*size)), (1, 8, MAP_CHANNELS[space], *size)
+    maps = torch.from_numpy(random.uniform(-0.9, -0.5, shape).astype(np.float32))
+    settings = 2, _random_floor(random), 1, 8, space
+    moments_Phw = moments_of(image, 2)
+    found = coefficients_of(moments_Phw, [maps[0].numpy()], *settings).transpose(1, 0, 2)
+    expected = coefficients(torch.from_numpy(moments_Phw)[None], (maps,), *settings)[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def _as_tensor(image: Pixels) -> torch.Tensor:

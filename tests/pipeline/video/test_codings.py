@@ -1,6 +1,7 @@
 """Recordings of several cameras in one file, in several codings: no frame is lost, and each has its time."""
 
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.structure.codings import coding_of
 from tests.support.clips import Sound, clip, packets, streets
 from tests.support.clips import times as frame_times
-from tests.support.enhanced import done
+from tests.support.enhanced import QUICK, done, run
 from tests.support.recordings import recording
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "mpeg2": "mpeg2video", "mpeg4": "mpeg4"}
@@ -145,3 +146,13 @@ def test_sound_goes_on_as_long_as_it_is_coded_alike(muxer: str, sounds: tuple[st
     counted = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v", "-show_entries"]
     told = subprocess.run([*counted, "stream=nb_read_frames", str(written)], capture_output=True, check=True).stdout
     assert b"=50\n" in told
+
+
+def test_a_recording_that_cannot_be_read_is_named_or_fails_the_video() -> None:
+    content = made("mpegts", "h264") + made("mpegts", "mpeg2")[: 3 * 188]  # tables and the beginning of a frame
+    outcome, _ = done("a.ts", content)
+    assert outcome.frames == 12
+    assert any(note.startswith("damaged: recording 2 of 2 is left out: no frame") for note in outcome.notes)
+    strict, _ = run("a.ts", content, settings=replace(QUICK, on_damage="fail"))
+    assert (strict.outcome, strict.code) == ("failed", "damaged")
+    assert "recording 2 of 2 is left out" in strict.message

@@ -155,3 +155,18 @@ def test_other_files_with_the_byte_of_a_transport_stream_are_not_encrypted() -> 
     content = bytearray(clip(streets(8), "avi", "mpeg4"))
     content[4] = 0x47  # of the size that is stated, as in files that end early
     assert probe(BytesIO(bytes(content))).frames == 8
+
+
+def test_of_joined_recordings_only_what_is_encrypted_is_left_out() -> None:
+    """A broadcaster may scramble what follows, all of it or the sound alone."""
+    clear = recording("mpegts", "libx264", "aac", frames=25, grain=20)  # most of the file
+    later = recording("mpegts", "mpeg2video", "aac")
+    info = probe(BytesIO(clear + _scrambled_packets(later)))
+    assert info.frames == 25
+    assert [each.split(";")[0] for each in info.unread] == [
+        "recording 2 of 2 is left out: it is encrypted (DRM), which nightlift cannot read"
+    ]
+    outcome, written = done("a.ts", clear + _scrambled_sound(later))
+    assert outcome.frames == 37
+    assert any(note.endswith("of recording 2 is left out: it is encrypted (DRM)") for note in outcome.notes)
+    assert packets(written, "audio")[0] == packets(clear, "audio")[0]

@@ -295,3 +295,10 @@ def test_frames_of_a_stream_without_times_are_counted(muxer: str, codec: str) ->
     assert len(list(every(BytesIO(content)))) == 40
     assert np.array_equal(frame_after(BytesIO(content), 0.0), stills[0].pixels)
     assert len(sample(BytesIO(content), 40)) == 40
+
+
+@pytest.mark.parametrize("second", ["libx264", "mpeg2video"])
+def test_every_frame_of_joined_recordings_has_its_own_time(second: str) -> None:
+    """Times restart at the join, and the coding may change there."""
+    stills = list(every(BytesIO(recording("mpegts", "libx264") + recording("mpegts", second))))
+    assert [still.at_s for still in stills] == pytest.approx([number / 25 for number in range(24)])

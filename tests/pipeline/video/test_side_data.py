@@ -19,6 +19,7 @@ from tests.support.beside_pixels import (
 )
 from tests.support.clips import Samples, clip, pictures, streets
 from tests.support.enhanced import SETTINGS, done, run
+from tests.support.recordings import recording
 
 PQ = {"pixel_format": "yuv420p10le", "colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}
 STATIC = {"CONTENT_LIGHT_LEVEL", "MASTERING_DISPLAY_METADATA"}
@@ -144,6 +145,13 @@ def test_a_second_view_is_named_and_no_longer_promised(name: str, content: bytes
     assert outcome.frames == 4
     assert not any(kinds(pictures(written)))
     assert b"vexu" not in written.read_bytes()
+
+
+def test_a_second_view_that_comes_with_a_later_recording_is_named() -> None:
+    later = with_units(clip(streets(4)), "mpegts", after=[MVC])
+    outcome, _ = done("a.ts", recording("mpegts", "mpeg2video", size=(96, 64)) + later)
+    assert outcome.frames == 16
+    assert any("its second view (MVC, stereoscopic) is left out" in note for note in outcome.notes)
 
 
 @pytest.mark.parametrize(
