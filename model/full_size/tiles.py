@@ -66,7 +66,8 @@ def maps_of_row(nodes_N, rises_N, maps_HN, column, y, scale):  # type: ignore[no
     at = (2 * y + 1) * side + factor
     below = at // (2 * factor)
     place = np.float32(at - 2 * factor * below) / np.float32(2 * factor)
-    upper_N, lower_N = maps_HN[max(below - 1, 0)], maps_HN[min(below, len(maps_HN) - 1)]
+    last = len(maps_HN) - 1  # a coarse cell at the border may have its centre beyond the last row
+    upper_N, lower_N = maps_HN[min(max(below - 1, 0), last)], maps_HN[min(below, last)]
     for n in range(len(nodes_N)):
         nodes_N[n] = upper_N[n] + place * (lower_N[n] - upper_N[n])
     next_N = nodes_N[column:]
