@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import Architecture, Checkpoint, Enhancer, Look, Space, apply_curve, build, fingerprint, precision
+from model import Architecture, Checkpoint, CurveMaps, Enhancer, Look, Space, apply_curve, build, fingerprint, precision
 from model.curve.light import BT601, BT709, lift
 from model.noise.cleaning import hold_back, seen_of
 
@@ -283,3 +283,12 @@ def test_luma_of_a_copy_is_that_of_the_enhanced_copy(space: Space, map_channels:
             lifted = hold_back(lifted, x, seen_of(x, fitted.floor), fitted.floor.black)
         expected = np.array(BT601) @ lifted.mean(dim=(0, 2, 3)).numpy()
         assert enhancer.luma(copy, fitted) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(9, 17), (36, 64), (37, 63), (5, 7), (1, 1), (4, 40)])
+def test_maps_are_fitted_by_averages_of_what_a_pixel_touches(size: tuple[int, int]) -> None:
+    maps = torch.rand(1, 8, 2, 9, 16)
+    fitted = CurveMaps((maps,), 4).fitted(*size)
+    expected = torch.nn.functional.adaptive_avg_pool2d(maps[0], size)
+    torch.testing.assert_close(fitted.passes[0][0], expected, rtol=0, atol=1e-6)
+    assert fitted.factor == 1
