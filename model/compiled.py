@@ -167,18 +167,20 @@ def load_numba() -> None:
     cpu_target.target_context.refresh()
 
 
-def inlined(function: Callable[..., Any]) -> Any:
+def inlined(function: Callable[..., Any], *, fused: bool = True) -> Any:
     """Return the function for use by compiled ones, as part of their machine code: a call with arrays takes 30 ns."""
-    return compiled(function, forceinline=True)
+    return compiled(function, forceinline=True, fused=fused)
 
 
-def compiled(function: Callable[..., Any], *, forceinline: bool = False) -> Any:
+def compiled(function: Callable[..., Any], *, forceinline: bool = False, fused: bool = True) -> Any:
     """Return the function as machine code, compiled when it is first called.
 
-    `forceinline`: make it part of each function that calls it. Divisions by zero are not checked, as the checks would
-    keep loops from being vectorised.
+    `forceinline`: make it part of each function that calls it. `fused`: products and sums may be computed at once, with
+    one rounding; otherwise results are those of numpy. Divisions by zero are not checked, as the checks would keep
+    loops from being vectorised.
     """
-    kernel: Any = numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=forceinline)(function)
+    fastmath = {"contract"} if fused else set()
+    kernel: Any = numba.njit(fastmath=fastmath, error_model="numpy", forceinline=forceinline)(function)
     with suppress(RuntimeError):  # there is no folder that can be written to
         # as `enable_caching` does, but with a cache that survives a full disk or a damaged file
         kernel._cache = KernelCache(function)

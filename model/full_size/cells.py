@@ -1,7 +1,9 @@
 """The coefficients of cells on a CPU: `cleaning.coefficients` by the loops of `cell_loops.py`.
 
+Also the luma of a small copy after its curves, of which each pixel is a cell.
+
 Suffixes: P planes, h and w cells, u and v cells of twice the side, called coarse, K maps, M channels of a map, H rows
-and L columns of maps.
+and L columns of maps, N pixels of a copy, V its values.
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from model.curve.light import Space
+from model.curve.light import BT601, BT709, Space
+from model.curve.reference import steps_of
 from model.full_size.cell_loops import (
     amplified,
     average,
@@ -21,8 +24,10 @@ from model.full_size.cell_loops import (
     pool,
     pool_smooth,
     rises,
+    see,
 )
-from model.full_size.cpu import columns_of, in_light, rows_of
+from model.full_size.cpu import Pixels, columns_of, in_light, rows_of
+from model.full_size.cpu_kernels import lifted_luma
 from model.noise.cleaning import Cell, half_seen
 from model.noise.floor import Floor
 
@@ -53,15 +58,45 @@ def coefficients_of(
 
     cells_hPw = np.empty((height, len(Cell), width), np.float32)
     luma_hw = _smooth_luma(cells_hPw, moments_Phw, noise_uv, rises_uv, floor)
-    around_uv = np.empty_like(rises_uv)
-    pool(around_uv, luma_hw)
-    half = half_seen(floor) if floor.has_unseen else 0.0
     if planes > 2:
         colours_Puv = _smooth_colours(coarse_Puv, amplified_uv, floor.colour_noise)
     else:
         colours_Puv = np.zeros((5, *coarse[1:]), np.float32)
-    finish(cells_hPw, luma_hw, box_mean(around_uv, 1), colours_Puv, np.float32(floor.black), np.float32(half))
+    finish(cells_hPw, luma_hw, _around(luma_hw), colours_Puv, *_limits(floor))
     return cells_hPw
+
+
+def luma_of_copy(
+    image_HWC: Pixels, passes: Sequence[Floats], iterations: int, space: Space, floor: Floor | None
+) -> float:
+    """Return the mean BT.601 luma in [0, 1] that a small RGB image would have after its curves.
+
+    `passes`: maps of the image's own size. `floor`: None if nothing is held back. See `cleaning.hold_back`.
+    """
+    height, width, _ = image_HWC.shape
+    luma_hw = image_HWC.astype(np.float32) @ (np.array(BT709, np.float32) / np.float32(np.iinfo(image_HWC.dtype).max))
+    seen_hw = np.ones_like(luma_hw)
+    if floor is not None:
+        see(seen_hw, luma_hw, _around(luma_hw), *_limits(floor))
+    maps_KMHW = np.ascontiguousarray(passes[0] if len(passes) == 1 else np.concatenate(passes))
+    maps_KMN = maps_KMHW.reshape(*maps_KMHW.shape[:2], height * width)
+    steps = np.array(steps_of([len(maps_KMHW) for maps_KMHW in passes], iterations), np.int64)
+    numbers = np.float32(floor.black if floor else 0), *(tuple(map(np.float32, shares)) for shares in (BT601, BT709))
+    values_V = np.ascontiguousarray(image_HWC).reshape(-1)
+    return float(lifted_luma(values_V, maps_KMN, steps, in_light(space), seen_hw.reshape(-1), *numbers))
+
+
+def _around(luma_hw: Floats) -> Floats:
+    """Return luma around each coarse cell."""
+    height, width = luma_hw.shape
+    coarse_uv = np.empty((-(-height // 2), -(-width // 2)), np.float32)
+    pool(coarse_uv, luma_hw)
+    return box_mean(coarse_uv, 1)
+
+
+def _limits(floor: Floor) -> tuple[np.float32, np.float32]:
+    """Return black and the square of the luma above it that counts as half seen, 0 if all is seen."""
+    return np.float32(floor.black), np.float32(half_seen(floor) if floor.has_unseen else 0.0)
 
 
 def _smooth_luma(cells_hPw: Floats, moments_Phw: Floats, noise_uv: Floats, rises_uv: Floats, floor: Floor) -> Floats:

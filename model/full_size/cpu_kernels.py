@@ -23,6 +23,7 @@ from model.full_size.tiles import (
     seen_share,
     store,
     take_luma,
+    to_light,
 )
 
 
@@ -62,6 +63,56 @@ def lift(  # type: ignore[no-untyped-def]
                 if cells_HPL is not None:
                     hold_back(lifted_CT, luma_T, cells_PT[SEEN], black, shares)
                 store(enhanced_HV[y, channels * left : channels * right], lifted_CT, white)
+
+
+@compiled
+def lifted_luma(values_V, maps_KMN, steps, in_light, seen_N, black, weights, shares):  # type: ignore[no-untyped-def]
+    """Return the mean of an enhanced RGB image's weighted channels. `maps_KMN`: a map for each of its N pixels.
+
+    `values_V`: the image's. `steps`: the map that each step takes. `seen_N`: see `cleaning.hold_back`.
+    """
+    pixels, of_red, of_green, of_blue = len(seen_N), weights[0], weights[1], weights[2]
+    scale = np.float32(1) / np.float32(np.iinfo(values_V.dtype).max)
+    pixels_CT, seen_T = np.zeros((3, ROOM), np.float32), np.ones(ROOM, np.float32)
+    luma_T, room_CT = np.zeros(ROOM, np.float32), np.zeros((3, ROOM), np.float32)
+    total = 0.0
+    for left in range(0, pixels, TILE):
+        tile = slice(left, min(left + TILE, pixels))
+        count = tile.stop - left
+        load(pixels_CT, values_V[3 * left : 3 * tile.stop], scale)
+        _luma_of_tile(luma_T, pixels_CT, shares)
+        seen_T[:count] = seen_N[tile]
+        if in_light is not None:
+            one_T, other_T, guide_T = room_CT[0, :count], room_CT[1, :count], room_CT[2, :count]
+            to_light(one_T, other_T, guide_T, luma_T[:count])
+            for k in steps:
+                _take_two(one_T, other_T, guide_T, maps_KMN[k, 0, tile], maps_KMN[k, 1, tile])
+            _follow(pixels_CT, luma_T, seen_T, room_CT, black)
+        else:
+            for c in range(3):
+                for k in steps:
+                    _take_one(pixels_CT[c, :count], maps_KMN[k, min(c, maps_KMN.shape[1] - 1), tile])
+            hold_back(pixels_CT, luma_T, seen_T, black, shares)
+        red_T, green_T, blue_T = pixels_CT[0], pixels_CT[1], pixels_CT[2]
+        for i in range(TILE):
+            luma_T[i] = of_red * red_T[i] + of_green * green_T[i] + of_blue * blue_T[i]
+        for i in range(count):
+            total += luma_T[i]
+    return total / pixels
+
+
+@inlined
+def _take_two(one_T, other_T, guide_T, shade_T, light_T):  # type: ignore[no-untyped-def]
+    for i in range(len(one_T)):
+        x, y, r = one_T[i], other_T[i], shade_T[i] + guide_T[i] * (light_T[i] - shade_T[i])
+        one_T[i], other_T[i] = x + r * (x * x - x), y + r * (y * y - y)
+
+
+@inlined
+def _take_one(values_T, map_T):  # type: ignore[no-untyped-def]
+    for i in range(len(values_T)):
+        x = values_T[i]
+        values_T[i] = x + map_T[i] * (x * x - x)
 
 
 @inlined

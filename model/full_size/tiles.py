@@ -67,7 +67,7 @@ def maps_of_row(nodes_N, rises_N, maps_HN, column, y, scale):  # type: ignore[no
     at = (2 * y + 1) * side + factor
     below = at // (2 * factor)
     place = np.float32(at - 2 * factor * below) / np.float32(2 * factor)
-    last = len(maps_HN) - 1
+    last = len(maps_HN) - 1  # a coarse cell at the border may have its centre beyond the last row
     upper_N, lower_N = maps_HN[min(max(below - 1, 0), last)], maps_HN[min(below, last)]
     for n in range(len(nodes_N)):
         nodes_N[n] = upper_N[n] + place * (lower_N[n] - upper_N[n])
@@ -123,7 +123,7 @@ def _blocks(starts, column, left, right):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _to_light(one_T, other_T, guide_T, luma_T):  # type: ignore[no-untyped-def]
+def to_light(one_T, other_T, guide_T, luma_T):  # type: ignore[no-untyped-def]
     """Write the light of luma and of a slightly higher luma, and the place of luma between shade and light."""
     one, toe, unit = np.float32(1), np.float32(TOE), np.float32(1 / (1 + TOE))
     span_of, least = np.float32(SPAN), np.float32(LEAST_SPAN)
@@ -169,7 +169,7 @@ def take_luma(luma_T, room_CT, curve, left, right):  # type: ignore[no-untyped-d
         tile, place_t = slice(start - left, end - left), place_W[start:end]
         node_SM, rise_SM = nodes_LSM[column], rises_LSM[column]
         one_t, other_t, guide_t = room_CT[0, tile], room_CT[1, tile], room_CT[2, tile]
-        _to_light(one_t, other_t, guide_t, luma_T[tile])
+        to_light(one_t, other_t, guide_t, luma_T[tile])
         for step in range(0, node_SM.shape[0], 4):
             _take_four_twice(one_t, other_t, guide_t, place_t, node_SM[step:], rise_SM[step:])
         if starts[column + 1] >= right:

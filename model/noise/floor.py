@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from model.compiled import compiled
 from model.curve.light import BT709, Shares
-from model.noise.blocks import blocks_of
+from model.noise.blocks import Blocks, blocks_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -104,20 +104,11 @@ def floor_of(
     None: all.
     """
     image_HWC, unit = np.ascontiguousarray(image_HWC), 1 / np.iinfo(image_HWC.dtype).max
-    blocks_CNSS = blocks_of(image_HWC, box, MOST_BLOCKS, 0.0, unit, visible=visible)
-    if image_HWC.shape[2] == 1:
-        return _found(blocks_CNSS[0], [], is_frame)
-    luma_NSS, *fine = _luma_and_colours(blocks_CNSS, shares)
-    coarse_CNSS = blocks_of(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit, visible=visible)
-    _, *coarse = _luma_and_colours(coarse_CNSS, shares)
-    return _found(luma_NSS, [*zip(fine, coarse, strict=True)], is_frame)
-
-
-def _luma_and_colours(blocks_CNSS: Floats, shares: Shares) -> list[Floats]:
-    """Return luma, R - Y and B - Y of blocks of RGB."""
-    red, green, blue = blocks_CNSS
-    luma_NSS = red * shares[0] + green * shares[1] + blue * shares[2]
-    return [luma_NSS, red - luma_NSS, blue - luma_NSS]
+    luma, *fine = blocks_of(image_HWC, box, MOST_BLOCKS, 0.0, unit, visible=visible, shares=shares)
+    if not fine:
+        return _found(luma, [], is_frame)
+    _, *coarse = blocks_of(image_HWC, 2 * box, MOST_COARSE_BLOCKS, 0.0, unit, visible=visible, shares=shares)
+    return _found(luma, [*zip(fine, coarse, strict=True)], is_frame)
 
 
 def floor_of_planes(
@@ -130,7 +121,7 @@ def floor_of_planes(
     """
     red, _, blue, black, span, grey, chroma_span, _ = map(float, numbers)
     luma_HS, *chroma = planes
-    luma_NSS = blocks_of(luma_HS[..., None], box, MOST_BLOCKS, black, 1 / span, width)[0].clip(0, 1)
+    (luma,) = blocks_of(luma_HS[..., None], box, MOST_BLOCKS, black, 1 / span, width, limits=(0, 1))
     colours = []
     for plane_HS, share in zip(chroma, (blue, red), strict=True):
         unit, samples = 2 * (1 - share) / chroma_span, -(-width // across)
@@ -139,59 +130,13 @@ def floor_of_planes(
             for blocks in ((box, MOST_BLOCKS), (2 * box, MOST_COARSE_BLOCKS))
         )
         colours.append((fine, coarse))
-    return _found(luma_NSS, colours, is_frame=True)
+    return _found(luma, colours, is_frame=True)
 
 
-@compiled
-def _look(blocks_NSS, means_N, ranges_N, deviations_N, quarters_N4, spreads_N4):  # type: ignore[no-untyped-def]
-    """Compute for each block its mean, the range of its quarters' means and the deviation of diagonal differences, and
-    for each quarter its mean and the range of its pixels."""
-    blocks, side, _ = blocks_NSS.shape
-    half = side // 2
-    for n in range(blocks):
-        for q in range(4):
-            top, left = q // 2 * half, q % 2 * half
-            total, least, most = np.float32(0), blocks_NSS[n, top, left], blocks_NSS[n, top, left]
-            for y in range(top, top + half):
-                for x in range(left, left + half):
-                    value = blocks_NSS[n, y, x]
-                    total += value
-                    least, most = min(least, value), max(most, value)
-            quarters_N4[n, q], spreads_N4[n, q] = total / np.float32(half * half), most - least
-        squares = np.float32(0)
-        for y in range(0, side, 2):
-            for x in range(0, side, 2):
-                difference = blocks_NSS[n, y, x] + blocks_NSS[n, y + 1, x + 1]
-                difference -= blocks_NSS[n, y, x + 1] + blocks_NSS[n, y + 1, x]
-                squares += difference * difference
-        deviations_N[n] = np.sqrt(squares / np.float32(side * side))
-        means_N[n] = np.mean(quarters_N4[n])
-        ranges_N[n] = np.max(quarters_N4[n]) - np.min(quarters_N4[n])
-
-
-@dataclass(frozen=True, slots=True)
-class _Blocks:
-    """Statistics of the blocks of one plane, as `_look` computes them."""
-
-    means: Floats
-    ranges: Floats
-    deviations: Floats
-    quarters: Floats
-    spreads: Floats
-
-    @classmethod
-    def of(cls, blocks_NSS: Floats) -> "_Blocks":
-        count = len(blocks_NSS)
-        found = [np.empty(size, np.float32) for size in (count, count, count, (count, 4), (count, 4))]
-        _look(np.ascontiguousarray(blocks_NSS), *found)
-        return cls(*found)
-
-
-def _found(luma_NSS: Floats, colours: Sequence[tuple[Floats, Floats]], is_frame: bool) -> Floor:
+def _found(luma: Blocks, colours: Sequence[tuple[Blocks, Blocks]], is_frame: bool) -> Floor:
     """Compute a floor from blocks of luma, and for each colour blocks of pixels and of means of two by two."""
-    if not len(luma_NSS):  # the image is smaller than a block
+    if not len(luma.means):  # the image is smaller than a block
         return NO_FLOOR
-    luma = _Blocks.of(luma_NSS)
     shares = (DARKEST_OF_FRAMES, DARK_OF_FRAMES) if is_frame else (DARKEST, DARK)
     darkest, dark = (float(np.mean(np.quantile(luma.quarters, share))) for share in shares)
     coded_away = _coded_away(luma, darkest) if is_frame else 0.0
@@ -206,30 +151,38 @@ def _found(luma_NSS: Floats, colours: Sequence[tuple[Floats, Floats]], is_frame:
     return Floor(black, plain, coded_away, noise_L, colour_noise)
 
 
-def _deviation(colour_NSS: Floats) -> float:
-    deviations = _noise(_Blocks.of(colour_NSS), COLOUR_QUANTILE)[1]
+def _deviation(colour: Blocks) -> float:
+    deviations = _noise(colour, COLOUR_QUANTILE)[1]
     return float(np.median(deviations)) if len(deviations) else 0.0
 
 
-def _coded_away(luma: _Blocks, darkest: float) -> float:
+def _coded_away(luma: Blocks, darkest: float) -> float:
     spreads = luma.spreads[luma.quarters < darkest + NEAR_BLACK]
     if len(spreads) < LEAST_BLOCKS:
         return 0.0
     return float(np.clip(((spreads <= UNIFORM).mean() - CODED_FROM) / (CODED_TO - CODED_FROM), 0, 1))
 
 
-def _noise(plane: _Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Floats, Floats]:
+def _noise(plane: Blocks, quantile: tuple[float, float] = QUANTILE) -> tuple[Floats, Floats]:
     """Return the mean of each bin, rising, and the noise's deviation there. Few blocks make fewer bins, or none."""
     share, of_noise = quantile
     bins = min(BINS, len(plane.means) // LEAST_BLOCKS)
     lumas, deviations = np.empty((2, bins), np.float32)
     if not bins:
         return lumas, deviations
-    order_N = np.argsort(plane.means, kind="stable")
+    order_N = _rising(plane.means)
     _noise_of_bins(lumas, deviations, plane.means[order_N], plane.ranges[order_N], plane.deviations[order_N], share)
     deviations /= np.float32(of_noise)
     order = np.argsort(lumas, kind="stable")
     return lumas[order], np.minimum(deviations[order], MOST_TO_MEDIAN * np.median(deviations))
+
+
+def _rising(values_N: Floats) -> npt.NDArray[np.int64]:
+    """Return the stable order of values: whole numbers of their bits and places, which numpy sorts by SIMD."""
+    bits_N = values_N.view(np.int32).astype(np.int64)
+    bits_N = np.where(bits_N < 0, bits_N ^ 0x7FFFFFFF, bits_N)
+    order_N: npt.NDArray[np.int64] = np.sort((bits_N << 32) + np.arange(len(bits_N))) & 0xFFFFFFFF
+    return order_N
 
 
 @compiled
@@ -251,10 +204,24 @@ def _noise_of_bins(lumas, deviations, means_N, ranges_N, deviations_N, share):  
 
 
 @compiled
-def _quantile(values, share):  # type: ignore[no-untyped-def]
-    """Compute a quantile, interpolated between the two values nearest in rank, as numpy does."""
-    rising = np.sort(values)
-    place = share * (len(rising) - 1)
-    below = int(place)
-    above = min(below + 1, len(rising) - 1)
-    return rising[below] + (place - below) * (rising[above] - rising[below])
+def _quantile(values_N, share):  # type: ignore[no-untyped-def]
+    """Compute a quantile of values of 0 or more, interpolated between the two nearest in rank, as numpy does.
+
+    The lower one is found by halving the range of its bits, which rise with the value: counts are SIMD, sorts are not.
+    """
+    bits_N = values_N.view(np.int32)
+    place = share * (len(bits_N) - 1)
+    rank = int(place)
+    found = np.int32(0)
+    for bit in range(30, -1, -1):
+        higher, below = found | np.int32(1 << bit), 0
+        for bits in bits_N:
+            below += bits < higher
+        if below <= rank:
+            found = higher
+    upto, above = 0, np.int32(0x7FFFFFFF)
+    for bits in bits_N:
+        upto += bits <= found
+        above = min(above, bits if bits > found else above)
+    two = np.array([found, found if upto > rank + 1 or rank + 1 == len(bits_N) else above], np.int32).view(np.float32)
+    return two[0] + (place - rank) * (two[1] - two[0])

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from model import Architecture, Checkpoint, Enhancer, Look, Space, apply_curve, build, fingerprint, precision
-from model.curve.light import BT709
+from model import Architecture, Checkpoint, CurveMaps, Enhancer, Look, Space, apply_curve, build, fingerprint, precision
+from model.curve.light import BT601, BT709, lift
+from model.noise.cleaning import hold_back, seen_of
 
 PLAIN = Look(denoise=0, floor="off")  # the curve alone
 
@@ -264,3 +265,30 @@ def test_a_gpu_gives_the_same_picture() -> None:
     [cpu] = Enhancer(_checkpoint(), estimate_size=64, precision="fp32").enhance([photo])
     [gpu] = Enhancer(_checkpoint(), estimate_size=64, precision="fp32", device="cuda").enhance([photo])
     assert np.abs(cpu.astype(int) - gpu).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("space", "map_channels"), [("light", 1), ("srgb", 1), ("srgb", 3)])
+def test_luma_of_a_copy_is_that_of_the_enhanced_copy(space: Space, map_channels: int, dtype: type) -> None:
+    for look in (Look(), Look(floor="off", denoise=0), Look(iterations=3, passes=2), Look(iterations=0)):
+        enhancer = Enhancer(_brightening(map_channels=map_channels, space=space), look, estimate_size=32)
+        copy = _night(37, 54, 3, dtype)
+        channels = 2 if space == "light" else map_channels
+        passes = tuple(torch.rand(1, 8, channels, *copy.shape[:2]) - 0.7 for _ in range(look.passes))
+        fitted = replace(enhancer.estimate([copy])[0], passes=passes, factor=1)
+        white = float(np.iinfo(dtype).max)
+        x = torch.from_numpy(copy / white).float().permute(2, 0, 1)[None]
+        lifted = lift(x, fitted.passes, look.iterations, space)
+        if fitted.floor is not None:
+            lifted = hold_back(lifted, x, seen_of(x, fitted.floor), fitted.floor.black)
+        expected = np.array(BT601) @ lifted.mean(dim=(0, 2, 3)).numpy()
+        assert enhancer.luma(copy, fitted) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(9, 17), (36, 64), (37, 63), (5, 7), (1, 1), (4, 40)])
+def test_maps_are_fitted_by_averages_of_what_a_pixel_touches(size: tuple[int, int]) -> None:
+    maps = torch.rand(1, 8, 2, 9, 16)
+    fitted = CurveMaps((maps,), 4).fitted(*size)
+    expected = torch.nn.functional.adaptive_avg_pool2d(maps[0], size)
+    torch.testing.assert_close(fitted.passes[0][0], expected, rtol=0, atol=1e-6)
+    assert fitted.factor == 1
