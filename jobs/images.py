@@ -195,7 +195,7 @@ def _flow(job: Job) -> "PhotoFlow":
     by_device: Literal["fused", "split"] = "split" if placed.device == "cuda" and not is_sequence else "fused"
     flow = PhotoFlow(
         storage=job.storage,
-        settings=settings_on(placed.device, job.settings, job.checkpoint),
+        settings=settings_on(placed.device, job.settings),
         checkpoint=job.checkpoint,
         device=placed.device,
         workers=placed.workers,

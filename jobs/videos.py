@@ -155,7 +155,7 @@ def _flow(job: Job) -> "VideoFlow":
     beside = sum(cpus for cpus, gpus in cluster_nodes() if gpus or not on_gpus)
     flow = VideoFlow(
         storage=job.storage,
-        settings=settings_on(placed.device, job.settings, job.checkpoint),
+        settings=settings_on(placed.device, job.settings),
         checkpoint=job.checkpoint,
         device=placed.device,
         workers=placed.workers,

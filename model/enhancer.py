@@ -64,7 +64,7 @@ class Enhancer:
         self.estimate_size = estimate_size
         self.device = torch.device("cpu" if device == "mps" else device)
         self._network_device = torch.device(device)
-        precision = resolve_precision(precision, device, architecture.variant, fast_bf16=has_fast_bf16(device))
+        precision = resolve_precision(precision, fast_bf16=has_fast_bf16(device))
         self.batch_px = CPU_BATCH_PX if self._network_device.type == "cpu" else GPU_BATCH_PX
         self.band_px = GPU_BAND_PX
         # Hooks for metrics: images and seconds of each batch of the network; and each time a GPU's memory ran out,

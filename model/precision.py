@@ -5,8 +5,6 @@ from typing import Literal
 import torch
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
-from model.dce_net import Variant
-
 Precision = Literal["auto", "fp32", "bf16"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -14,14 +12,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FAST, FAST_ON_AMD, AMD = ("amx-bf16", "bf16"), ("avx512bf16",), "znver"
 
 
-def resolve_precision(asked: Precision, device: str, variant: Variant, *, fast_bf16: bool) -> Precision:
-    """Return `fp32` or `bf16`. `auto` is bf16 where it is faster, but never for the separable network on a CPU, as it
-    gains little. `fast_bf16`: whether the machines that compute are faster in bf16.
-    """
+def resolve_precision(asked: Precision, *, fast_bf16: bool) -> Precision:
+    """Return `fp32` or `bf16`. `fast_bf16`: whether the machines that compute are faster in bf16, which `auto` heeds."""
     if asked != "auto":
         return asked
-    pays = device.startswith("cuda") or variant == "dce"
-    return "bf16" if pays and fast_bf16 else "fp32"
+    return "bf16" if fast_bf16 else "fp32"
 
 
 def has_fast_bf16(device: str) -> bool:

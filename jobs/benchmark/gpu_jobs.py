@@ -76,7 +76,7 @@ def _developed(
 
     checkpoint = load(DEFAULT_WEIGHTS["dce"])
     on_gpu = device == "cuda"
-    precision = resolve_precision("auto", device, "dce", fast_bf16=has_fast_bf16(device)) if on_gpu else "fp32"
+    precision = resolve_precision("auto", fast_bf16=has_fast_bf16(device)) if on_gpu else "fp32"
     flow = PhotoFlow(
         storage=Storage(),
         settings=PhotoSettings(estimate_size=checkpoint.estimate_size, precision=precision),

@@ -67,8 +67,7 @@ class BulkConfig:
     """Where to run the network and the curve. auto: on GPUs (experimental) if torch can use some, else on CPUs.
     mps (experimental): the network runs on the GPU of an Apple computer."""
     precision: Precision = "auto"
-    """Number format of the network. auto: bf16 on GPUs and CPUs that are fast with it, else fp32.
-    For plus on a CPU, auto is always fp32."""
+    """Number format of the network. auto: bf16 on GPUs and CPUs that are fast with it, else fp32."""
 
     include: Include = ()
     exclude: Exclude = ()

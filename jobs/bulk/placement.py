@@ -13,7 +13,7 @@ from jobs.cluster.nodes import (
     room_on_cpus,
     room_on_gpus,
 )
-from model import Checkpoint, resolve_precision
+from model import resolve_precision
 from pipeline.errors import UsageError, plural
 
 
@@ -51,8 +51,7 @@ def place(config: BulkConfig, worker_bytes: float, workers_per_core: int = 1, cp
     return Placement(device, config.workers or room, config.gpus_per_worker, grows=not config.workers)
 
 
-def settings_on(device: str, settings: Any, checkpoint: Checkpoint) -> Any:
+def settings_on(device: str, settings: Any) -> Any:
     """Settle which precision `auto` is, so that it does not depend on the node that a worker is on."""
-    asked, variant = settings.precision, checkpoint.network.architecture.variant
-    fast_bf16 = asked == "auto" and all_have_fast_bf16(device)
-    return replace(settings, precision=resolve_precision(asked, device, variant, fast_bf16=fast_bf16))
+    fast_bf16 = settings.precision == "auto" and all_have_fast_bf16(device)
+    return replace(settings, precision=resolve_precision(settings.precision, fast_bf16=fast_bf16))
