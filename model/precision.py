@@ -13,7 +13,7 @@ FAST, FAST_ON_AMD, AMD = ("amx-bf16", "bf16"), ("avx512bf16",), "znver"
 
 
 def resolve_precision(asked: Precision, *, fast_bf16: bool) -> Precision:
-    """Return `fp32` or `bf16`. `fast_bf16`: whether the machines that compute are faster in bf16, which `auto` heeds."""
+    """Return `fp32` or `bf16`: `auto` is what is faster. `fast_bf16`: whether that is bf16 where it is computed."""
     if asked != "auto":
         return asked
     return "bf16" if fast_bf16 else "fp32"

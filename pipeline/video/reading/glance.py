@@ -28,7 +28,7 @@ from pipeline.video.reading.times import ASSUMED, has_no_times, stated_rate
 from pipeline.video.signal.bars import APART, Bars
 from pipeline.video.signal.color import SDR, Conversion, Hdr, colours_of
 from pipeline.video.signal.picture import Cutter
-from pipeline.video.structure.codings import coding_of
+from pipeline.video.structure.codings import ISO, coding_of, stretches
 from pipeline.video.structure.encryption import check_encryption
 from pipeline.video.structure.facts import crop_of
 
@@ -73,6 +73,8 @@ def glance(file: BinaryIO, max_pixels: int = LARGEST_PX, hdr: Hdr = "keep") -> G
     """
     check_encryption(file)
     with opened(file, max_pixels) as (container, stream):
+        if container.format.name.startswith(ISO) and stretches(file, container.format.name):
+            raise Damaged("other videos are joined to its end, which a look does not reach")
         eye, rate, frames = _Eye(stream, hdr), stream.average_rate or stream.guessed_rate or 0, stream.frames
         try:
             if has_no_times(stream):

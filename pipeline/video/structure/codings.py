@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO, cast
 
+from pipeline.video.structure import iso_boxes
 from pipeline.video.structure.transport_stream import BLOCK_BYTES, coding_changes
 
 WITHOUT_CONTAINER = frozenset({"", "h264", "hevc", "m4v", "mpegvideo", "vc1"})  # FFmpeg's names of such streams
+ISO = "mov,mp4"  # how FFmpeg's name of MP4, MOV and their kin begins
 LONGEST = 1024  # bytes of a signature or of a header that are looked for
 
 _REST = rb"(?:(?!\0\0\x01).){%s}\0\0\x01"  # of a unit with so many bytes, and the start code behind it
@@ -94,10 +96,11 @@ class _View(io.RawIOBase):
 
 
 def stretches(file: BinaryIO, container: str = "", stream_id: int = 0) -> list[Stretch]:
-    """Return the stretches of a file whose coding changes, else nothing. Reads all of it, and goes back.
+    """Return the stretches of a file whose coding changes, else nothing. Goes back to where the file was.
 
-    `container`: FFmpeg's name; "": not known, maybe none. Only transport streams, program streams and streams without a
-    container are searched. `stream_id`: of the video, as a transport stream may hold others.
+    `container`: FFmpeg's name; "": not known, maybe none. Transport streams, program streams and streams without a
+    container are read as a whole; an MP4 or MOV is cut where another one begins. `stream_id`: of the video, as a
+    transport stream may hold others.
     """
     at, end = file.tell(), file.seek(0, io.SEEK_END)
     changes: Iterator[tuple[int, bytes]] = iter(())
@@ -105,6 +108,8 @@ def stretches(file: BinaryIO, container: str = "", stream_id: int = 0) -> list[S
         changes = coding_changes(file, stream_id)
     elif container == "mpeg":
         changes = _of_program_stream(file)
+    elif container.startswith(ISO):
+        changes = _of_iso_files(file, end)
     elif container in WITHOUT_CONTAINER:
         changes = _of_bare_stream(file)
     bounds = [(0, b""), *changes, (end, b"")]
@@ -132,6 +137,17 @@ def _matches(file: BinaryIO, pattern: "re.Pattern[bytes]") -> Iterator[tuple[int
             yield at + found.start(), found
             place = found.end()
         at += max(searched, place)
+
+
+def _of_iso_files(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield where another file begins, with a head and an index of its own. A demuxer reads the first index alone."""
+    begins_at, has_index = 0, False
+    for kind, _, behind in iso_boxes.boxes(file, 0, end):
+        if kind == b"ftyp" and has_index:
+            yield begins_at, b""
+            has_index = False
+        has_index = has_index or kind == b"moov"
+        begins_at = behind
 
 
 def _of_bare_stream(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

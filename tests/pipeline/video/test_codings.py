@@ -10,7 +10,9 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.errors import Damaged
 from pipeline.video.reading.decode import decoded
+from pipeline.video.reading.glance import glance
 from pipeline.video.reading.probe import VideoInfo, probe
 from pipeline.video.reading.segments import Segment, cut
 from pipeline.video.structure.codings import coding_of
@@ -65,6 +67,19 @@ def test_both_codings_are_decoded(muxer: str, first: str, second: str) -> None:
     info = checked(parts)
     assert [each.stretch.begins_at for each in info.recordings] == pytest.approx([0, len(parts[0])], abs=600)
     assert set(np.diff(info.pts)) == {info.last_duration}
+
+
+@pytest.mark.parametrize(("first", "second"), [("h264", "hevc"), ("mpeg4", "mpeg4")])
+def test_mp4_files_that_were_joined_are_all_read(first: str, second: str) -> None:
+    """Each has an index of its own, and a demuxer reads the first alone."""
+    parts = [made("mp4", first), made("mov", second), made("mp4", first)]
+    assert [each.stretch.begins_at for each in checked(parts).recordings] == [
+        0,
+        len(parts[0]),
+        len(b"".join(parts[:2])),
+    ]
+    with pytest.raises(Damaged, match="joined"):
+        glance(BytesIO(b"".join(parts)))
 
 
 START = b"\0\0\1"
