@@ -20,6 +20,7 @@ WINDOWS = (
     "Windows itself lacks what it needs; type wsl --install to get the Windows Subsystem for Linux, and install and "
     "start nightlift there"
 )
+CHECKOUT = "it is a checkout of nightlift: install that one (pip install --editable .), or start in another folder"
 RENAME = "nightlift needs this name: rename yours, or start Python in another folder"
 
 
@@ -94,7 +95,8 @@ def fault_of_installation() -> str | None:
             )
         if not (os.path.isdir(found) and os.path.samefile(found, os.path.join(HOME, package))):
             installed = "site-packages" in found or "dist-packages" in found
-            advice = REMEDY if installed else RENAME
+            is_checkout = os.path.exists(os.path.join(os.path.dirname(found), "jobs", "nightlift", "entry.py"))
+            advice = CHECKOUT if is_checkout else REMEDY if installed else RENAME
             return f"the package {package} is found at {found}, which is not nightlift's own; {advice}"
     ours = next(iter(distributions(name="nightlift", path=[HOME])), None)
     for name, size in _recorded(ours.read_text("RECORD")) if ours else ():

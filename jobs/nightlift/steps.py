@@ -76,7 +76,9 @@ class ImageSteps:
         if isinstance(image, Image.Image):
             self.steps.decode.look_at(work, photo_of_image(image, lossy=self.lossy))
             return Opened(work, lambda photo: image_like(photo, image))
-        hint = ": tensor.permute(1, 2, 0).cpu().numpy()" if type(image).__module__ == "torch" else ""
+        hint = ""
+        if type(image).__module__ == "torch":
+            hint = f": tensor{'' if image.shape[-1] in (1, 3) else '.permute(1, 2, 0)'}.cpu().numpy()"
         raise TypeError(
             f"image is a {type(image).__name__}; give a numpy array (HxWx3 or HxW), a PIL image, the bytes of a photo, "
             f"or a path{hint}"

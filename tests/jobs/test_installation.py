@@ -138,6 +138,14 @@ def test_a_library_user_is_told_of_a_module_that_shadows_ours(tmp_path: Path, na
     assert _imported(sys.executable, tmp_path) == f"ImportError: {reason}; {advice}"
 
 
+def test_another_checkout_is_told_as_such(tmp_path: Path) -> None:
+    for name in ("jobs/__init__.py", "jobs/nightlift/entry.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    told = _imported(sys.executable, tmp_path)
+    assert f"the package jobs is found at {tmp_path}/jobs, which is not nightlift's own; it is a checkout" in told
+
+
 def test_a_library_user_may_have_imported_or_made_such_a_module_before(tmp_path: Path) -> None:
     made = "import sys, types; sys.modules['model'] = types.ModuleType('model')\n"
     told = _imported(sys.executable, tmp_path, made + "import nightlift; nightlift.load")
