@@ -78,7 +78,8 @@ class ImageSteps:
             return Opened(work, lambda photo: image_like(photo, image))
         hint = ""
         if type(image).__module__ == "torch":
-            hint = f": tensor{'' if image.shape[-1] in (1, 3) else '.permute(1, 2, 0)'}.cpu().numpy()"
+            *_, last = getattr(image, "shape", (0,))
+            hint = f": tensor{'' if last in (1, 3) else '.permute(1, 2, 0)'}.cpu().numpy()"
         raise TypeError(
             f"image is a {type(image).__name__}; give a numpy array (HxWx3 or HxW), a PIL image, the bytes of a photo, "
             f"or a path{hint}"
