@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.errors import Damaged
 from pipeline.images import Coding, Frame, Metadata, Photo
 from pipeline.images.decode import with_fitting_profile
 from pipeline.images.metadata.exif import PREFIX, stated_orientation, without_prefix
@@ -63,13 +64,16 @@ def check_array(image: Array) -> None:
 
 
 def photo_of_image(image: Image.Image, *, lossy: bool) -> Photo:
-    """Return a photo of the present frame of a PIL image, upright. Raises ValueError, Unsupported.
+    """Return a photo of the present frame of a PIL image, upright. Raises ValueError, Damaged, Unsupported.
 
     An image that is as it was opened tells how it was compressed. `lossy`: whether others come from a lossy file.
     """
     if 0 in image.size:
         raise ValueError(f"image has {image.width}x{image.height} pixels: there is nothing to enhance")
-    image.load()  # turns a TIFF upright, and completes `info`
+    try:
+        image.load()  # turns a TIFF upright, and completes `info`
+    except (OSError, SyntaxError) as error:  # of which Pillow raises both
+        raise Damaged(f"image cannot be decoded ({error}); copy its file again") from error
     notes: list[str] = []
     icc = image.info.get("icc_profile")
     frame = turned(frame_of(image, notes, icc=icc), _orientation(image))

@@ -100,7 +100,7 @@ class EnhanceImages:
         """Return an image that is taken up, or why that cannot be done."""
         try:
             image = value["bytes"] if isinstance(value, Mapping) and "bytes" in value else value
-            if image is None:
+            if image is None or isinstance(image, float):  # NaN, which some readers put for null
                 raise NotMedia("null: there is no image in this row")
             return self._steps.open(image)
         except Exception as error:

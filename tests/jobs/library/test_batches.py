@@ -69,6 +69,11 @@ def media_luma() -> Samples:
     return np.array([0.299, 0.587, 0.114])
 
 
+def test_a_row_without_an_image_is_told() -> None:
+    out = nightlift.EnhanceImages()({"image": _ragged(None, float("nan"))})
+    assert out["nightlift_error"].to_pylist() == ["not_media: null: there is no image in this row"] * 2
+
+
 def test_a_bad_row_keeps_its_value_and_says_why(bright: list[Samples], coded: list[bytes]) -> None:
     floats = DARK[0] / 255
     out = nightlift.EnhanceImages()({"image": _ragged(DARK[0], None, floats, DARK[1][:0], "a.jpg", DARK[3])})

@@ -138,6 +138,13 @@ def test_what_is_no_image_is_told_what_to_do(image: object, kind: type[Exception
         nightlift.enhance(image)  # type: ignore[call-overload]
 
 
+def test_an_image_that_is_cut_short_is_told_as_damaged() -> None:
+    with Image.open(io.BytesIO(media.saved(media.night(), "PNG")[:-400])) as image:
+        with pytest.raises(nightlift.NightliftError, match="image cannot be decoded") as raised:
+            nightlift.enhance(image)
+        assert raised.value.code == "damaged"
+
+
 def test_options_are_the_flags(tmp_path: Path) -> None:
     assert np.array_equal(nightlift.enhance(NIGHT, strength=0), NIGHT)
     assert nightlift.enhance(NIGHT, strength=0.5).mean() < nightlift.enhance(NIGHT).mean()
