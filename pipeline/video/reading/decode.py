@@ -35,13 +35,8 @@ def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: i
     Decoding starts at the nearest intact keyframe, and gives the same frames as decoding from the beginning of the
     file. Only broken frames may be concealed differently, as the decoder uses older frames that it happens to hold.
     """
-    for each in info.recordings:
-        begins, ends = max(0, first - each.first), min(end - each.first, each.info.frames)
-        if begins < ends:
-            for shot in decoded(each.stretch.of(file), each.info, begins, ends, threads=threads):
-                rank = each.first + shot.rank
-                yield replace(shot, rank=rank, pts=info.pts[rank])
     if info.recordings:
+        yield from _of_recordings(file, info, first, end, threads)
         return
     for at in _entries(info, info.pts[first]):
         shots = _from(file, info, at, threads)
@@ -53,6 +48,16 @@ def decoded(file: BinaryIO, info: VideoInfo, first: int, end: int, *, threads: i
                 if shot.rank >= first:
                     yield shot
             return
+
+
+def _of_recordings(file: BinaryIO, info: VideoInfo, first: int, end: int, threads: int) -> Iterator[Shot]:
+    """Do what `decoded` does with a video that is made of several recordings, each read as a file of its own."""
+    for each in info.recordings:
+        begins, ends = max(0, first - each.first), min(end - each.first, each.info.frames)
+        if begins < ends:
+            for shot in decoded(each.stretch.of(file), each.info, begins, ends, threads=threads):
+                rank = each.first + shot.rank
+                yield replace(shot, rank=rank, pts=info.pts[rank])
 
 
 def _is_whole(entry: Shot, info: VideoInfo) -> bool:
