@@ -40,7 +40,7 @@ class WhileInside:
             yield
         finally:
             with self._lock:
-                self._threads -= 1
+                self._threads = max(0, self._threads - 1)  # a forked child may leave what its parent entered
                 if not self._threads:
                     self._undo.close()
 
